@@ -1,0 +1,172 @@
+//! The audit record: who got which secret, or did not, and why.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    snp::{
+        certificate::EndorsementKind,
+        product::{Product, TcbVersion},
+        report::Report,
+    },
+    workload::{RegistrationDigest, WorkloadId},
+};
+
+/// Identifies one decision: a UUID of version 7, so ids sort by time. A refused guest is told it and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuditId(pub Uuid);
+
+impl AuditId {
+    /// A new id.
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl Default for AuditId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// A workload was registered under a new id.
+    Registered,
+    /// A registration took the place of an earlier one.
+    Replaced,
+    /// A workload was revoked.
+    Revoked,
+    /// A guest attested.
+    Attested,
+    /// A secret was released to an attested guest.
+    Released,
+    /// Something was refused: `failed` says what and why.
+    Refused,
+    /// Nothing could be decided, because something that the decision needs was out of reach.
+    Unavailable,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Registering a workload.
+    Register,
+    /// Presenting evidence.
+    Attest,
+    /// Fetching a secret.
+    Key,
+    /// An operator's act.
+    Operate,
+}
+
+/// The check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCheck {
+    /// The check's stable name, e.g. `guest-policy-debug`.
+    pub check: String,
+    /// What was expected and what was found, for the operator.
+    pub cause: String,
+}
+
+/// What the evidence says. Claims of the guest alone, unless `verified`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceSummary {
+    /// Whether AMD's signature over the report was verified: if not, everything here is hearsay.
+    pub verified: bool,
+    /// Version of the report.
+    pub report_version: u32,
+    /// Launch measurement, 96 hex digits.
+    pub measurement: String,
+    /// CHIP_ID, 128 hex digits.
+    pub chip_id: String,
+    /// Product, where it is known.
+    pub product: Option<Product>,
+    /// Which kind of key the report says it was signed with.
+    pub endorsement: Option<EndorsementKind>,
+    /// TCB that the platform reports, where the product and so its layout is known.
+    pub reported_tcb: Option<TcbVersion>,
+    /// Guest policy, as `0x…`.
+    pub policy: String,
+    /// VMPL that asked for the report.
+    pub vmpl: u32,
+}
+
+impl EvidenceSummary {
+    /// Summarises `report`, read as one of `product`.
+    pub fn of(report: &Report, product: Option<Product>, verified: bool) -> Self {
+        Self {
+            verified,
+            report_version: report.version(),
+            measurement: data_encoding::HEXLOWER.encode(report.measurement()),
+            chip_id: data_encoding::HEXLOWER.encode(report.chip_id()),
+            product,
+            endorsement: report.signing_key(),
+            reported_tcb: product.and_then(|product| report.reported_tcb(product)),
+            policy: format!("{:#x}", report.policy().bits()),
+            vmpl: report.vmpl(),
+        }
+    }
+}
+
+/// One decision. Holds no secret, nonce, session id or key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Identifies the decision.
+    pub id: AuditId,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// What was asked for.
+    pub operation: Operation,
+    /// What was decided.
+    pub decision: Decision,
+    /// For which workload, where the request named one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub workload_id: Option<WorkloadId>,
+    /// Under which registration.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub registration: Option<RegistrationDigest>,
+    /// On which evidence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<EvidenceSummary>,
+    /// Which secret was asked for, by name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub secret: Option<String>,
+    /// The attestation that a release rests on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attestation: Option<AuditId>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed: Option<FailedCheck>,
+}
+
+impl AuditRecord {
+    /// A record with a new id and nothing but what was asked and decided.
+    pub fn new(time: Timestamp, operation: Operation, decision: Decision) -> Self {
+        Self {
+            id: AuditId::new(),
+            time,
+            operation,
+            decision,
+            workload_id: None,
+            registration: None,
+            evidence: None,
+            secret: None,
+            attestation: None,
+            failed: None,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Time as an argument: nothing in this crate reads the system's clock but [`SystemClock`].
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+
+/// Where a broker takes its time from.
+pub trait Clock: Debug + Send + Sync {
+    /// The time now, UTC.
+    fn now(&self) -> Timestamp;
+}
+
+/// The operating system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}

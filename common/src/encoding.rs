@@ -1,0 +1,41 @@
+//! Serde forms of byte strings.
+
+/// Bytes as standard base64 with padding.
+pub mod base64_bytes {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes base64 text.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    /// Reads base64 text: canonical padding and no trailing bits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))
+    }
+}
+
+/// Fixed-size bytes as lower-case hex.
+pub mod hex_array {
+    use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes lower-case hex.
+    pub fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&HEXLOWER.encode(bytes))
+    }
+
+    /// Reads exactly `N` bytes of hex, in either case.
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| D::Error::custom("not hex"))?;
+        bytes.try_into().map_err(|_| D::Error::custom("hex of the wrong length"))
+    }
+}

@@ -1,0 +1,14 @@
+//! The key broker's core: everything that its functions and its embedded server share.
+//!
+//! RATS roles (RFC 9334): the guest is the Attester, AMD the Endorser, whoever registers the Reference Value Provider;
+//! the broker is Verifier and Relying Party in one.
+
+pub mod appraisal;
+pub mod audit;
+pub mod clock;
+pub mod encoding;
+pub mod secret;
+pub mod session;
+pub mod snp;
+pub mod store;
+pub mod workload;

@@ -1,0 +1,1 @@
+//! The wrapping key of a broker on one machine.

@@ -1,0 +1,111 @@
+//! Challenges and sessions: what the broker remembers between a guest's requests.
+
+use std::fmt;
+
+use aws_lc_rs::rand;
+use data_encoding::{BASE64, HEXLOWER};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{
+    audit::AuditId,
+    secret::seal::GuestKey,
+    workload::{Dialect, RegistrationDigest, WorkloadId},
+};
+
+/// The system gave no randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system's source of randomness failed")]
+pub struct RandomnessError;
+
+fn random<const N: usize>() -> Result<[u8; N], RandomnessError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| RandomnessError)?;
+    Ok(bytes)
+}
+
+/// Names a challenge and the session that may come of it: 128 random bits, independent of the nonce.
+///
+/// Whoever knows it can ask in the guest's place, so it is redacted from `Debug` and has no `Display`.
+#[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);
+
+impl SessionId {
+    /// Draws a new one.
+    pub fn random() -> Result<Self, RandomnessError> {
+        random().map(Self)
+    }
+
+    /// Reads a cookie's value: exactly 32 lower-case hex digits.
+    pub fn parse(cookie: &str) -> Option<Self> {
+        HEXLOWER.decode(cookie.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+
+    /// The value for the cookie and for a store's key: 32 hex digits.
+    pub fn expose(&self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(redacted)")
+    }
+}
+
+/// A challenge's freshness value: 32 random bytes, sent and hashed as 44 characters of base64.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nonce(#[serde(with = "crate::encoding::hex_array")] [u8; 32]);
+
+impl Nonce {
+    /// Draws a new one.
+    pub fn random() -> Result<Self, RandomnessError> {
+        random().map(Self)
+    }
+
+    /// The text that the guest gets, and hashes as it stands.
+    pub fn expose(&self) -> String {
+        BASE64.encode(&self.0)
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonce(redacted)")
+    }
+}
+
+/// An unanswered challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The row's key.
+    pub session_id: SessionId,
+    /// What the report must be bound to.
+    pub nonce: Nonce,
+    /// How the guest was asked, and must answer.
+    pub dialect: Dialect,
+    /// Whom the guest claims to be. Nothing was looked up yet.
+    pub workload_id: WorkloadId,
+    /// First instant at which it no longer counts.
+    pub expires_at: Timestamp,
+}
+
+/// A guest that has attested. Only a store holds one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The row's key: the challenge's.
+    pub session_id: SessionId,
+    /// What the guest attested as; it gets no other workload's secrets.
+    pub workload_id: WorkloadId,
+    /// The registration that it was appraised against; no other's secrets either.
+    pub registration: RegistrationDigest,
+    /// The key that the evidence was bound to; every release is sealed to it.
+    pub guest_key: GuestKey,
+    /// The audit record of the attestation.
+    pub attestation: AuditId,
+    /// First instant at which it no longer counts.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,5 @@
+//! SEV-SNP evidence: parsing, endorsements, verification.
+
+pub mod certificate;
+pub mod product;
+pub mod report;

@@ -1,0 +1,127 @@
+//! What the broker keeps, as contracts in words. Every implementation passes the same suite (`tests/`).
+//!
+//! Common to all of them: a read sees every write that was acknowledged before it began; a method either does all that
+//! it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed, and the caller treats
+//! the operation as failed. Expiry is checked by the caller and again in the condition of every write that depends on
+//! it; removing what has expired is the store's own business and nobody may rely on it.
+
+#[cfg(feature = "embedded")]
+pub mod embedded;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    audit::AuditRecord,
+    session::{Challenge, Session, SessionId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
+};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The condition of a write did not hold; nothing was written.
+    #[error("the condition of the write did not hold")]
+    Conflict,
+    /// The store cannot be used now; whether a write landed is unknown.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// A row is not what this release writes or reads.
+    #[error("a row of {table} cannot be read: {cause}")]
+    Corrupt {
+        /// The table it stands in.
+        table: &'static str,
+        /// What is wrong with it, without its contents.
+        cause: String,
+    },
+}
+
+/// Registrations.
+#[async_trait]
+pub trait WorkloadStore: Debug + Send + Sync {
+    /// The row of `id`.
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError>;
+
+    /// Writes a new row and `audit`, together. [`StoreError::Conflict`] if the id has a row, revoked or not.
+    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// Puts `workload` in the place of the row whose registration has the digest `replaced`, and writes `audit`, together.
+    /// [`StoreError::Conflict`] unless that row is there, neither revoked nor released.
+    async fn replace(
+        &self,
+        replaced: RegistrationDigest,
+        workload: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError>;
+
+    /// Notes that a guest attested under `registration`: sets `released_at` if it is absent.
+    /// [`StoreError::Conflict`] if the row is gone or holds another registration.
+    async fn mark_released(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Revokes `id` as of `audit.time` and writes `audit`, together; a row already revoked keeps its time.
+    /// [`StoreError::Conflict`] if there is no row.
+    async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
+}
+
+/// Challenges as `auth` sees them: it can write new ones and nothing else.
+#[async_trait]
+pub trait ChallengeStore: Debug + Send + Sync {
+    /// Writes a new challenge. [`StoreError::Conflict`] if the session id is taken.
+    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError>;
+}
+
+/// Challenges and sessions as `attest` sees them.
+#[async_trait]
+pub trait SessionStore: Debug + Send + Sync {
+    /// The challenge under `id`, expired or not.
+    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError>;
+
+    /// Answers the challenge: deletes it, writes `session` (under the same id) and `audit`, together.
+    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time`, or the id has a session; so one
+    /// challenge yields at most one session, however many try at once.
+    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// Refuses the challenge: deletes it, if it is there, and writes `audit`, together. A session under `id` stays.
+    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// The session under `id`, expired or not.
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
+}
+
+/// A row of the endorsement cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEndorsement {
+    /// DER of a certificate or a CRL, or PEM of a chain.
+    #[serde(with = "crate::encoding::base64_bytes")]
+    pub bytes: Vec<u8>,
+    /// When it was fetched from AMD.
+    pub fetched_at: Timestamp,
+    /// What puts one row before another under the same key: a CRL's thisUpdate, in seconds; 0 for what never changes.
+    pub edition: i64,
+}
+
+/// AMD's certificates and CRLs, shared by every instance. A cache: whoever reads from it verifies what it got.
+#[async_trait]
+pub trait EndorsementStore: Debug + Send + Sync {
+    /// The row under `key` (`Milan/<chip id>/<tcb>`, `Milan/vcek/chain`, `Milan/vcek/crl`).
+    async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError>;
+
+    /// Writes the row under `key`, unless the row there has a later edition: then nothing is written, and that is no error.
+    async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError>;
+}
+
+/// The audit log. Records are written once and never changed.
+#[async_trait]
+pub trait AuditStore: Debug + Send + Sync {
+    /// Writes `record`. [`StoreError::Conflict`] if its id is taken.
+    async fn append(&self, record: &AuditRecord) -> Result<(), StoreError>;
+}

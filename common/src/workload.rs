@@ -1,0 +1,187 @@
+//! Workloads: what was registered, byte for byte, and how it is told apart.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    appraisal::{AppraisalPolicy, ReferenceValues},
+    secret::WrappedSecret,
+};
+
+/// The name under which a workload is registered and asks for its secrets.
+///
+/// 1 to 256 bytes of UTF-8 without control characters, and without the characters that a guest which prints
+/// the id into its URL unescaped could not send back: `/ ? # %`, space, and the path segments `.` and `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkloadId(String);
+
+/// Why a text is no workload id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WorkloadIdError {
+    /// Nothing at all.
+    #[error("the workload id is empty")]
+    Empty,
+    /// More than [`WorkloadId::MAX_LEN`] bytes.
+    #[error("the workload id is longer than 256 bytes")]
+    TooLong,
+    /// A control character or one that does not survive in a guest's URL.
+    #[error("the workload id holds a character that a guest's URL cannot carry")]
+    Unprintable,
+}
+
+impl WorkloadId {
+    /// Longest id, in bytes.
+    pub const MAX_LEN: usize = 256;
+
+    /// Checks `text` against the rules of the type.
+    pub fn new(text: impl Into<String>) -> Result<Self, WorkloadIdError> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(WorkloadIdError::Empty);
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(WorkloadIdError::TooLong);
+        }
+        let unsendable = |c: char| c.is_control() || c.is_whitespace() || "/?#%\\\"<>".contains(c);
+        if text == "." || text == ".." || text.chars().any(unsendable) {
+            return Err(WorkloadIdError::Unprintable);
+        }
+        Ok(Self(text))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WorkloadId {
+    type Error = WorkloadIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+impl From<WorkloadId> for String {
+    fn from(id: WorkloadId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for WorkloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which clients' conventions a registration and its guests follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// buildah's registration and libkrun's guest.
+    V0,
+}
+
+/// All that decides about a release, as one value: stored, hashed and bound to the secrets as one byte string.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Version of this form: [`Registration::FORMAT`].
+    pub format: u8,
+    /// Unique to each registration, so that one which replaces another never has its digest.
+    pub serial: Uuid,
+    /// Whose conventions the guest follows.
+    pub dialect: Dialect,
+    /// The authenticated principal who registered, where there is one.
+    pub owner: Option<String>,
+    /// What the evidence must equal.
+    pub reference_values: ReferenceValues,
+    /// What else the evidence must satisfy.
+    pub policy: AppraisalPolicy,
+}
+
+impl Registration {
+    /// The form that this release writes.
+    pub const FORMAT: u8 = 1;
+
+    /// The bytes that are stored, hashed and bound to the secrets.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RegistrationError> {
+        serde_json::to_vec(self).map_err(|_| RegistrationError)
+    }
+
+    /// Reads stored bytes. Unknown fields and other formats are errors: a requirement that is not understood
+    /// must not be passed over.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RegistrationError> {
+        let registration: Self = serde_json::from_slice(bytes).map_err(|_| RegistrationError)?;
+        if registration.format == Self::FORMAT { Ok(registration) } else { Err(RegistrationError) }
+    }
+
+    /// Whether the two differ in nothing that a guest is held to: what a replacement without a credential must satisfy.
+    pub fn same_requirements(&self, other: &Self) -> bool {
+        self.dialect == other.dialect
+            && self.owner == other.owner
+            && self.reference_values == other.reference_values
+            && self.policy == other.policy
+    }
+}
+
+/// A stored registration that this release cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the registration is not one that this release reads")]
+pub struct RegistrationError;
+
+/// SHA-256 of a registration's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RegistrationDigest(#[serde(with = "crate::encoding::hex_array")] [u8; 32]);
+
+impl RegistrationDigest {
+    /// The digest of a registration's stored bytes.
+    pub fn of(registration: &[u8]) -> Self {
+        Self(Sha256::digest(registration).into())
+    }
+}
+
+impl fmt::Display for RegistrationDigest {
+    /// 64 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for RegistrationDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegistrationDigest({self})")
+    }
+}
+
+/// A workload's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// The row's key.
+    pub id: WorkloadId,
+    /// The bytes of its [`Registration`], as first written: they are hashed as they stand, never re-encoded.
+    #[serde(with = "crate::encoding::base64_bytes")]
+    pub registration: Vec<u8>,
+    /// Its wrapped secrets by name.
+    pub secrets: BTreeMap<String, WrappedSecret>,
+    /// When the id was first registered: the build window starts here and no replacement moves it.
+    pub first_registered_at: Timestamp,
+    /// Since when nothing is released for it.
+    pub revoked_at: Option<Timestamp>,
+    /// When the first guest attested as this workload: from then on its secrets count as released.
+    pub released_at: Option<Timestamp>,
+}
+
+impl Workload {
+    /// Digest of the registration as stored.
+    pub fn digest(&self) -> RegistrationDigest {
+        RegistrationDigest::of(&self.registration)
+    }
+}
