@@ -5,6 +5,7 @@
 
 pub mod appraisal;
 pub mod audit;
+pub mod broker;
 pub mod clock;
 pub mod encoding;
 pub mod secret;

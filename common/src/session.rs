@@ -95,6 +95,7 @@ pub struct Challenge {
 
 /// A guest that has attested. Only a store holds one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Session {
     /// The row's key: the challenge's.
     pub session_id: SessionId,

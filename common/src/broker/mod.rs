@@ -1,0 +1,80 @@
+//! The protocol, from top to bottom: [`register`](Register::register) → [`challenge`](Auth::challenge) →
+//! [`attest`](Attest::attest) → [`release`](Attest::release).
+//!
+//! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them, [`Auth`] can write
+//! challenges alone, only [`Attest`] can unwrap, write sessions and release.
+
+mod attest;
+mod auth;
+mod register;
+
+pub use attest::{Attest, Evidence, KeyTexts, Released};
+pub use auth::Auth;
+pub use register::{Register, RegisterRequest, Registered};
+
+use crate::{
+    audit::{AuditId, AuditRecord},
+    session::RandomnessError,
+    store::StoreError,
+};
+
+/// Why the broker did not do what it was asked. Causes are in the audit record under `id`; outsiders get the id alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The session named by the request is unknown, spent or expired.
+    #[error("no such session")]
+    NoSession {
+        /// The audit record.
+        id: AuditId,
+    },
+    /// A check failed.
+    #[error("refused")]
+    Refused {
+        /// The audit record.
+        id: AuditId,
+    },
+    /// The workload id is registered, and not to be replaced by this request.
+    #[error("already registered")]
+    Registered {
+        /// The audit record.
+        id: AuditId,
+    },
+    /// The decision needs something that is out of reach; the same request may succeed later.
+    #[error("unavailable")]
+    Unavailable {
+        /// The audit record, where one could be written.
+        id: Option<AuditId>,
+        /// After how many seconds to try again.
+        retry_after: u64,
+    },
+}
+
+/// Seconds after which to try again when nothing better is known.
+const RETRY_AFTER: u64 = 5;
+
+impl From<StoreError> for Error {
+    /// For failures that leave no way to write an audit record either.
+    fn from(cause: StoreError) -> Self {
+        tracing::error!(%cause, "store");
+        Self::Unavailable { id: None, retry_after: RETRY_AFTER }
+    }
+}
+
+impl From<RandomnessError> for Error {
+    fn from(cause: RandomnessError) -> Self {
+        tracing::error!(%cause, "randomness");
+        Self::Unavailable { id: None, retry_after: RETRY_AFTER }
+    }
+}
+
+/// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`].
+fn announce(record: &AuditRecord) {
+    match serde_json::to_string(record) {
+        Ok(line) => tracing::info!(target: AUDIT_TARGET, record = line.as_str()),
+        Err(cause) => tracing::error!(id = %record.id, %cause, "audit record without a JSON form"),
+    }
+}
+
+/// Target of the tracing events whose field `record` is an audit record in JSON.
+pub const AUDIT_TARGET: &str = "keybroker::audit";

@@ -1,0 +1,198 @@
+//! Registration: reference values, policy and wrapped secrets, under the name that the guest will give.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{Error, RETRY_AFTER, announce};
+use crate::{
+    appraisal::{AppraisalPolicy, ReferenceValues},
+    audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
+    clock::Clock,
+    secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
+    store::{AuditStore, StoreError, WorkloadStore},
+    workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
+};
+
+/// What is to be registered, checked in form by the dialect that read it.
+#[derive(Debug)]
+pub struct RegisterRequest {
+    /// The name that the guest will give.
+    pub workload_id: WorkloadId,
+    /// Whose conventions its guests follow.
+    pub dialect: Dialect,
+    /// What the evidence must equal.
+    pub reference_values: ReferenceValues,
+    /// What else the evidence must satisfy.
+    pub policy: AppraisalPolicy,
+    /// What a guest that satisfies them gets, by name.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// A registration that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The audit record.
+    pub id: AuditId,
+    /// Whether it took the place of an earlier one.
+    pub replaced: bool,
+}
+
+/// Registers workloads. Can wrap secrets and never unwrap them.
+#[derive(Debug, Clone)]
+pub struct Register {
+    /// Where registrations are kept.
+    pub workloads: Arc<dyn WorkloadStore>,
+    /// Where refusals are recorded.
+    pub audit: Arc<dyn AuditStore>,
+    /// Wraps the secrets.
+    pub wrap: Arc<dyn Wrap>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Register {
+    /// For how long after an id's first registration a build may register it again. `buildah build --layers` posts twice,
+    /// and the image opens only with the second passphrase. No replacement extends it.
+    pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
+
+    /// Writes a new registration, or puts it in the place of one of the same build.
+    pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
+        let mut record = AuditRecord::new(self.clock.now(), Operation::Register, Decision::Registered);
+        record.workload_id = Some(request.workload_id.clone());
+        let registration = Registration {
+            format: Registration::FORMAT,
+            serial: Uuid::new_v4(),
+            dialect: request.dialect,
+            owner: None,
+            reference_values: request.reference_values,
+            policy: request.policy,
+        };
+        let Ok(bytes) = registration.to_bytes() else {
+            return Err(self.unavailable(record, "the registration has no JSON form".to_owned()).await);
+        };
+        let digest = RegistrationDigest::of(&bytes);
+        record.registration = Some(digest);
+        let secrets = match self.wrap_all(&request.workload_id, digest, &request.secrets).await {
+            Ok(secrets) => secrets,
+            Err(cause) => return Err(self.unavailable(record, cause.to_string()).await),
+        };
+        let workload = Workload {
+            id: request.workload_id,
+            registration: bytes,
+            secrets,
+            first_registered_at: record.time,
+            revoked_at: None,
+            released_at: None,
+        };
+        match self.workloads.create(&workload, &record).await {
+            Ok(()) => {
+                announce(&record);
+                Ok(Registered { id: record.id, replaced: false })
+            }
+            Err(StoreError::Conflict) => self.replace(workload, &registration, record).await,
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    async fn wrap_all(
+        &self,
+        workload_id: &WorkloadId,
+        registration: RegistrationDigest,
+        secrets: &BTreeMap<String, Secret>,
+    ) -> Result<BTreeMap<String, WrappedSecret>, KeyError> {
+        let mut wrapped = BTreeMap::new();
+        for (name, secret) in secrets {
+            let context =
+                EncryptionContext { workload_id: workload_id.clone(), secret: name.clone(), registration };
+            wrapped.insert(name.clone(), self.wrap.wrap_secret(&context, secret).await?);
+        }
+        Ok(wrapped)
+    }
+
+    /// The id is taken. Within the build window, and with nothing but the secrets changed, the later registration wins.
+    async fn replace(
+        &self,
+        mut workload: Workload,
+        registration: &Registration,
+        mut record: AuditRecord,
+    ) -> Result<Registered, Error> {
+        let Some(held) = self.workloads.workload(&workload.id).await? else {
+            // Deleted since: the client may simply try again.
+            return Err(self.unavailable(record, "the row that was in the way is gone".to_owned()).await);
+        };
+        if let Err(refusal) = replaceable(&held, registration, &record) {
+            return Err(self.refuse(record, refusal).await);
+        }
+        record.decision = Decision::Replaced;
+        workload.first_registered_at = held.first_registered_at;
+        match self.workloads.replace(held.digest(), &workload, &record).await {
+            Ok(()) => {
+                announce(&record);
+                Ok(Registered { id: record.id, replaced: true })
+            }
+            Err(StoreError::Conflict) => Err(self.refuse(record, ReplacementRefused::Raced).await),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    async fn refuse(&self, mut record: AuditRecord, cause: ReplacementRefused) -> Error {
+        record.decision = Decision::Refused;
+        record.failed = Some(FailedCheck { check: "replacement".to_owned(), cause: cause.to_string() });
+        match self.audit.append(&record).await {
+            Ok(()) => {
+                announce(&record);
+                Error::Registered { id: record.id }
+            }
+            Err(cause) => cause.into(),
+        }
+    }
+
+    async fn unavailable(&self, mut record: AuditRecord, cause: String) -> Error {
+        record.decision = Decision::Unavailable;
+        record.failed = Some(FailedCheck { check: "wrapping-key".to_owned(), cause });
+        match self.audit.append(&record).await {
+            Ok(()) => {
+                announce(&record);
+                Error::Unavailable { id: Some(record.id), retry_after: RETRY_AFTER }
+            }
+            Err(cause) => cause.into(),
+        }
+    }
+}
+
+/// Why a registration may not take the place of the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum ReplacementRefused {
+    #[error("the workload is revoked")]
+    Revoked,
+    #[error("a guest has attested as this workload: its registration is final")]
+    Released,
+    #[error("the build window of 30 minutes from the first registration is over")]
+    WindowOver,
+    #[error("the registration asks for another measurement, policy or owner than the one that is there")]
+    OtherRequirements,
+    #[error("the stored registration is not one that this release reads")]
+    Unreadable,
+    #[error("the registration that was there changed meanwhile")]
+    Raced,
+}
+
+/// What holds for whoever has no credential: same requirements, in the build window, before the first attestation.
+fn replaceable(
+    held: &Workload,
+    registration: &Registration,
+    record: &AuditRecord,
+) -> Result<(), ReplacementRefused> {
+    if held.revoked_at.is_some() {
+        return Err(ReplacementRefused::Revoked);
+    }
+    if held.released_at.is_some() {
+        return Err(ReplacementRefused::Released);
+    }
+    if record.time >= held.first_registered_at + Register::BUILD_WINDOW {
+        return Err(ReplacementRefused::WindowOver);
+    }
+    let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
+    if stored.same_requirements(registration) { Ok(()) } else { Err(ReplacementRefused::OtherRequirements) }
+}
