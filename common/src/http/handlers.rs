@@ -1,0 +1,73 @@
+//! Decode, one call of the broker, encode.
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{guest_url, reply, request};
+use crate::{
+    broker::{Attest, Auth, Register},
+    problem::Problem,
+    wire::{Invalid, v0},
+    workload::{Dialect, WorkloadId},
+};
+
+type Answer = Result<Response, Problem>;
+
+pub(super) async fn health() -> Response {
+    reply::json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+}
+
+pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {
+    let headers = request.headers().clone();
+    let registration = v0::register_request(&request::json(request).await?)?;
+    let workload_id = registration.workload_id.clone();
+    let registered = broker.register(registration).await?;
+    log_registration(&headers, &workload_id, registered.replaced);
+    Ok(reply::json(StatusCode::OK, v0::registered(&registered)))
+}
+
+fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: bool) {
+    tracing::info!(%workload_id, replaced, "workload registered");
+    if let Some(excess) = guest_url::overflow(headers, workload_id) {
+        tracing::warn!(
+            %workload_id,
+            excess,
+            "the URL of this workload's key is {excess} characters too long for libkrun's guest, which may crash: \
+             shorten the workload id (buildah's -w) or the broker's host name"
+        );
+    }
+}
+
+pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer {
+    let workload_id = v0::auth_request(&request::json(request).await?)?;
+    let challenge = broker.challenge(Dialect::V0, workload_id).await?;
+    let mut response = reply::json(StatusCode::OK, v0::challenge(&challenge));
+    if let Ok(mut cookie) = HeaderValue::from_str(&v0::set_cookie(&challenge, broker.ttl)) {
+        cookie.set_sensitive(true);
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> Answer {
+    let session_id = request::session(request.headers())?;
+    let evidence = v0::evidence(&request::json(request).await?)?;
+    broker.attest(&session_id, evidence).await?;
+    Ok(reply::empty())
+}
+
+pub(super) async fn key(
+    State(broker): State<Attest>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Answer {
+    let Path(workload_id) = path.map_err(|_| Invalid::Path)?;
+    let workload_id = WorkloadId::new(workload_id).map_err(Invalid::WorkloadId)?;
+    let session_id = request::session(&headers)?;
+    let released = broker.release(&session_id, &workload_id, v0::PASSPHRASE).await?;
+    let nul_terminated = !headers.contains_key(header::USER_AGENT);
+    Ok(reply::json(StatusCode::OK, v0::released(released.ciphertext(), nul_terminated)))
+}

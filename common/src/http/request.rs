@@ -1,0 +1,66 @@
+//! What every handler needs of a request: its body, its session, the id in its path.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use zeroize::Zeroizing;
+
+use crate::{
+    problem::Problem,
+    session::SessionId,
+    wire::{cookie, v0},
+};
+
+/// Longest body, in bytes. A report with a full certificate chain has about 40 KiB.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The JSON body of `request`.
+///
+/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the connection
+/// itself has read ahead is out of reach.
+pub(super) async fn json(request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::MediaType);
+    }
+    tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body())).await.map_err(|_| Problem::Timeout)?
+}
+
+async fn collect(mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    // A declared length that is too long is refused before a byte of it is read.
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > BODY_LIMIT {
+        return Err(Problem::TooLarge);
+    }
+    // All the room at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_LIMIT));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::Truncated)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if data.len() > BODY_LIMIT - bytes.len() {
+            return Err(Problem::TooLarge);
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+/// Whether the Content-Type is application/json. Parameters change nothing: JSON is UTF-8 (RFC 8259, 8.1).
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// The session that `headers` name.
+pub(super) fn session(headers: &HeaderMap) -> Result<SessionId, Problem> {
+    cookie::session_id(headers, v0::SESSION_COOKIE)?.ok_or(Problem::NoCookie)
+}

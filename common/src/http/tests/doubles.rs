@@ -1,0 +1,130 @@
+//! Stores and keys that hold no more than one test needs.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::super::Services;
+use crate::{
+    audit::AuditRecord,
+    broker::{Attest, Auth, Register},
+    clock::SystemClock,
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+    session::{Challenge, Session, SessionId},
+    store::{AuditStore, ChallengeStore, SessionStore, StoreError, WorkloadStore},
+    workload::{RegistrationDigest, Workload, WorkloadId},
+};
+
+pub(super) const TTL: Duration = Duration::from_secs(300);
+
+/// Takes every write, and has nothing to read; the workload `taken` is revoked.
+#[derive(Debug)]
+struct Empty;
+
+pub(super) fn services() -> Services {
+    let store = Arc::new(Empty);
+    let clock = Arc::new(SystemClock);
+    Services {
+        register: Some(Register {
+            workloads: store.clone(),
+            audit: store.clone(),
+            wrap: store.clone(),
+            clock: clock.clone(),
+        }),
+        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL }),
+        attest: Some(Attest {
+            sessions: store.clone(),
+            workloads: store.clone(),
+            audit: store.clone(),
+            unwrap: store,
+            clock,
+        }),
+    }
+}
+
+#[async_trait]
+impl WorkloadStore for Empty {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        Ok((id.as_str() == "taken").then(|| Workload {
+            id: id.clone(),
+            registration: Vec::new(),
+            secrets: Default::default(),
+            first_registered_at: Timestamp::UNIX_EPOCH,
+            revoked_at: Some(Timestamp::UNIX_EPOCH),
+            released_at: None,
+        }))
+    }
+
+    async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+        match workload.id.as_str() {
+            "taken" => Err(StoreError::Conflict),
+            "down" => Err(StoreError::Unavailable("down".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn replace(&self, _: RegistrationDigest, _: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+        Err(StoreError::Conflict)
+    }
+
+    async fn mark_released(
+        &self,
+        _: &WorkloadId,
+        _: RegistrationDigest,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::Conflict)
+    }
+
+    async fn revoke(&self, _: &WorkloadId, _: &AuditRecord) -> Result<(), StoreError> {
+        Err(StoreError::Conflict)
+    }
+}
+
+#[async_trait]
+impl ChallengeStore for Empty {
+    async fn put_challenge(&self, _: &Challenge) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SessionStore for Empty {
+    async fn challenge(&self, _: &SessionId) -> Result<Option<Challenge>, StoreError> {
+        Ok(None)
+    }
+
+    async fn attest(&self, _: &Session, _: &AuditRecord) -> Result<(), StoreError> {
+        Err(StoreError::Conflict)
+    }
+
+    async fn refuse(&self, _: &SessionId, _: &AuditRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn session(&self, _: &SessionId) -> Result<Option<Session>, StoreError> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl AuditStore for Empty {
+    async fn append(&self, _: &AuditRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Wrap for Empty {
+    async fn wrap_secret(&self, _: &EncryptionContext, _: &Secret) -> Result<WrappedSecret, KeyError> {
+        Ok(WrappedSecret { key_id: "double".to_owned(), ciphertext: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Unwrap for Empty {
+    async fn unwrap_secret(&self, _: &EncryptionContext, _: &WrappedSecret) -> Result<Secret, KeyError> {
+        Err(KeyError::Mismatch)
+    }
+}

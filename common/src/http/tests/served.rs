@@ -1,0 +1,80 @@
+//! What is asked for rightly is answered as each client needs it.
+
+use axum::{body::Body, http::HeaderValue};
+use http::{Method, Request, StatusCode, header};
+use tower::ServiceExt;
+
+use super::{
+    super::{Function, ROUTES, Services, router},
+    *,
+};
+
+#[tokio::test]
+async fn a_registration_is_200_with_the_id_of_its_record() {
+    let (status, body) = answer(all(), post(REGISTER, registration("web", "p"))).await;
+    assert_eq!(status, StatusCode::OK, "buildah takes 200 and 202 alone");
+    assert_eq!(body.len(), r#"{"id":""}"#.len() + 36, "{body}");
+}
+
+#[tokio::test]
+async fn parameters_of_the_media_type_change_nothing() {
+    for value in ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"] {
+        let mut request = post(REGISTER, registration("web", "p"));
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+        assert_eq!(answer(all(), request).await.0, StatusCode::OK, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_id_is_409_and_a_store_that_is_down_503_with_retry_after() {
+    assert_eq!(answer(all(), post(REGISTER, registration("taken", "p"))).await.0, StatusCode::CONFLICT);
+    let response = all().oneshot(post(REGISTER, registration("down", "p"))).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+}
+
+#[tokio::test]
+async fn a_challenge_is_a_nonce_and_a_cookie_of_the_same_session() {
+    let response = all().oneshot(post(AUTH, auth_body("snp", "0.0.0"))).await.unwrap();
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    let (status, body) = whole(response).await;
+    assert_eq!(status, StatusCode::OK);
+    let nonce = body.strip_prefix(r#"{"nonce":""#).unwrap().strip_suffix(r#"","extra-params":""}"#).unwrap();
+    assert_eq!(nonce.len(), 44);
+    let id =
+        cookie.strip_prefix("session_id=").unwrap().strip_suffix("; Path=/; HttpOnly; Max-Age=300").unwrap();
+    assert_eq!(id.len(), 32);
+}
+
+#[tokio::test]
+async fn health_is_ok() {
+    assert_eq!(
+        answer(all(), bare(Method::GET, "/healthz")).await,
+        (StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
+    );
+}
+
+#[tokio::test]
+async fn the_empty_answer_has_no_body_and_says_so() {
+    assert_eq!(whole(super::super::reply::empty()).await, (StatusCode::OK, String::new()));
+}
+
+/// What the deployment gives to each function is what the function serves, and nothing else is there.
+#[tokio::test]
+async fn each_function_serves_its_own_routes_alone() {
+    let all = super::doubles::services();
+    let functions = [
+        (Function::Register, Services { register: all.register.clone(), ..Services::default() }),
+        (Function::Auth, Services { auth: all.auth.clone(), ..Services::default() }),
+        (Function::Attest, Services { attest: all.attest, ..Services::default() }),
+    ];
+    for (function, services) in functions {
+        for route in ROUTES {
+            let path = route.path.replace("{workload_id}", "web");
+            let request = Request::builder().method(route.method).uri(path).body(Body::empty()).unwrap();
+            let (status, _) = answer(router(&services), request).await;
+            let served = route.function == function || route.function == Function::Any;
+            assert_eq!(status != StatusCode::NOT_FOUND, served, "{function:?} {}", route.path);
+        }
+    }
+}

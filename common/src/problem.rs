@@ -1,0 +1,240 @@
+//! The one map from what went wrong to what the client is told.
+//!
+//! libkrun's guest ignores the status and takes an empty body for success, a longer one than its buffer for a crash: every
+//! answer here has a body of 3 to 199 bytes. Clients get fixed texts and the id of the audit record, never a cause.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::{audit::AuditId, broker, http::reply, wire::Invalid};
+
+/// Everything that keeps a request from succeeding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The broker did not do it.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    /// The request was not understood.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The request names no session.
+    #[error("no session cookie")]
+    NoCookie,
+    /// There is nothing under this path.
+    #[error("not found")]
+    NotFound,
+    /// The path is known, and takes this method alone.
+    #[error("method not allowed")]
+    MethodNotAllowed(Method),
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within 10 seconds")]
+    Timeout,
+    /// The connection failed while the body was read: nobody may be there to read this.
+    #[error("the body did not arrive whole")]
+    Truncated,
+    /// The body is longer than any request's.
+    #[error("the body is longer than 64 KiB")]
+    TooLarge,
+    /// The body is declared to be something else than JSON.
+    #[error("the body must be application/json")]
+    MediaType,
+}
+
+impl Problem {
+    /// The status that goes with it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Broker(broker::Error::NoSession { .. }) | Self::NoCookie => StatusCode::UNAUTHORIZED,
+            Self::Broker(broker::Error::Refused { .. }) => StatusCode::FORBIDDEN,
+            Self::Broker(broker::Error::Registered { .. }) => StatusCode::CONFLICT,
+            Self::Broker(broker::Error::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Invalid(_) | Self::Truncated => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// The audit record, where there is one.
+    pub fn id(&self) -> Option<AuditId> {
+        match self {
+            Self::Broker(
+                broker::Error::NoSession { id }
+                | broker::Error::Refused { id }
+                | broker::Error::Registered { id },
+            ) => Some(*id),
+            Self::Broker(broker::Error::Unavailable { id, .. }) => *id,
+            _ => None,
+        }
+    }
+
+    /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes.
+    pub fn body(&self) -> Vec<u8> {
+        // Quotes are all that the texts hold of what JSON escapes; a test looks at every one of them.
+        let error = self.to_string().replace('"', "\\\"");
+        match self.id() {
+            Some(id) => format!(r#"{{"error":"{error}","id":"{id}"}}"#),
+            None => format!(r#"{{"error":"{error}"}}"#),
+        }
+        .into_bytes()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = reply::json(self.status(), self.body());
+        match self {
+            Self::Broker(broker::Error::Unavailable { retry_after, .. }) => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+            }
+            Self::MethodNotAllowed(allowed) => {
+                if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+                    response.headers_mut().insert(header::ALLOW, allowed);
+                }
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        secret::seal::GuestKeyError,
+        wire::{Fault, FieldName, Part},
+        workload::WorkloadIdError,
+    };
+
+    fn faults() -> Vec<Invalid> {
+        let name = FieldName::new(&"n".repeat(FieldName::MAX_LEN));
+        let parts =
+            [Part::Body, Part::TeeConfig, Part::ExtraParams, Part::TeeEvidence, Part::CertChain].into_iter();
+        parts
+            .flat_map(|part| {
+                [
+                    Fault::Syntax,
+                    Fault::Type,
+                    Fault::UnknownField(name.clone()),
+                    Fault::DuplicateField(name.clone()),
+                    Fault::MissingField(name.clone()),
+                ]
+                .map(|fault| Invalid::Json { part, fault })
+            })
+            .collect()
+    }
+
+    fn invalids() -> Vec<Invalid> {
+        let keys = [
+            GuestKeyError::ModulusTooShort(2047),
+            GuestKeyError::ModulusTooLong(usize::MAX),
+            GuestKeyError::EvenModulus,
+            GuestKeyError::Exponent,
+        ];
+        let ids = [WorkloadIdError::Empty, WorkloadIdError::TooLong, WorkloadIdError::Unprintable];
+        let others = [
+            Invalid::Path,
+            Invalid::MeasurementEmpty,
+            Invalid::MeasurementOfSev,
+            Invalid::Measurement,
+            Invalid::PassphraseLength,
+            Invalid::PassphraseNul,
+            Invalid::TeeConfigBits,
+            Invalid::Tee,
+            Invalid::Version,
+            Invalid::ReportHex,
+            Invalid::KeyAlgorithm,
+            Invalid::KeyBase64,
+            Invalid::CertificateCount,
+            Invalid::CertificateLength,
+            Invalid::Cookies,
+        ];
+        let mut all = faults();
+        all.extend(keys.map(Invalid::Key));
+        all.extend(ids.map(Invalid::WorkloadId));
+        all.extend(others);
+        all
+    }
+
+    fn problems() -> Vec<Problem> {
+        let id = AuditId::new();
+        let broker = [
+            broker::Error::NoSession { id },
+            broker::Error::Refused { id },
+            broker::Error::Registered { id },
+            broker::Error::Unavailable { id: Some(id), retry_after: 5 },
+            broker::Error::Unavailable { id: None, retry_after: 5 },
+        ];
+        let http = [
+            Problem::NoCookie,
+            Problem::NotFound,
+            Problem::MethodNotAllowed(Method::POST),
+            Problem::Timeout,
+            Problem::Truncated,
+            Problem::TooLarge,
+            Problem::MediaType,
+        ];
+        let mut all: Vec<_> = broker.map(Problem::Broker).into();
+        all.extend(http);
+        all.extend(invalids().into_iter().map(Problem::Invalid));
+        all
+    }
+
+    #[test]
+    fn every_body_has_3_to_199_bytes_of_json_with_the_text_and_the_id() {
+        for problem in problems() {
+            let body = problem.body();
+            assert!((3..=199).contains(&body.len()), "{problem:?}: {} bytes", body.len());
+            let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
+            assert_eq!(object["error"], problem.to_string());
+            assert_eq!(object.get("id").cloned(), problem.id().map(|id| id.to_string()));
+        }
+    }
+
+    #[test]
+    fn every_text_is_120_characters_at_most() {
+        for problem in problems() {
+            assert!(problem.to_string().len() <= 120, "{problem}");
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_its_status() {
+        let id = AuditId::new();
+        let rows = [
+            (Problem::Broker(broker::Error::NoSession { id }), 401),
+            (Problem::NoCookie, 401),
+            (Problem::Broker(broker::Error::Refused { id }), 403),
+            (Problem::Broker(broker::Error::Registered { id }), 409),
+            (Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 5 }), 503),
+            (Problem::Invalid(Invalid::Tee), 400),
+            (Problem::Truncated, 400),
+            (Problem::NotFound, 404),
+            (Problem::MethodNotAllowed(Method::GET), 405),
+            (Problem::Timeout, 408),
+            (Problem::TooLarge, 413),
+            (Problem::MediaType, 415),
+        ];
+        for (problem, status) in rows {
+            assert_eq!(problem.status().as_u16(), status, "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn unavailable_says_when_to_come_back() {
+        let problem = Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 7 });
+        assert_eq!(problem.into_response().headers()[header::RETRY_AFTER], "7");
+    }
+
+    #[test]
+    fn method_not_allowed_names_the_one_that_is() {
+        let response = Problem::MethodNotAllowed(Method::POST).into_response();
+        assert_eq!(response.headers()[header::ALLOW], "POST");
+    }
+}

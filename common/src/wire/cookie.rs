@@ -1,0 +1,79 @@
+//! The cookie that names a guest's session.
+
+use http::{HeaderMap, header};
+
+use super::Invalid;
+use crate::session::SessionId;
+
+/// The session that the Cookie fields name; `None` if none does, or none in the form that sessions have.
+///
+/// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same value any number of
+/// times is one session. Fields that a proxy joined like any other are separated by commas, which no session id holds.
+pub fn session_id(headers: &HeaderMap, name: &str) -> Result<Option<SessionId>, Invalid> {
+    let mut values = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| matches!(byte, b';' | b',')))
+        .filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.any(|other| other != first) {
+        return Err(Invalid::Cookies);
+    }
+    Ok(std::str::from_utf8(first).ok().and_then(SessionId::parse))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const A: &str = "00112233445566778899aabbccddeeff";
+    const B: &str = "ffeeddccbbaa99887766554433221100";
+
+    fn parse(fields: &[&[u8]]) -> Result<Option<String>, Invalid> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::COOKIE, HeaderValue::from_bytes(field).unwrap());
+        }
+        Ok(session_id(&headers, "session_id")?.map(|id| id.expose()))
+    }
+
+    fn one(field: &str) -> Result<Option<String>, Invalid> {
+        parse(&[field.as_bytes()])
+    }
+
+    #[test]
+    fn the_same_session_twice_is_one_session() {
+        let field = format!("session_id={A}");
+        assert_eq!(parse(&[field.as_bytes()]), Ok(Some(A.to_owned())));
+        assert_eq!(parse(&[field.as_bytes(), field.as_bytes()]), Ok(Some(A.to_owned())));
+        for separator in ["; ", ";", ", ", ","] {
+            assert_eq!(one(&format!("{field}{separator}{field}")), Ok(Some(A.to_owned())), "{separator:?}");
+        }
+    }
+
+    #[test]
+    fn two_sessions_are_refused() {
+        assert_eq!(one(&format!("session_id={A}; session_id={B}")), Err(Invalid::Cookies));
+        let (a, b) = (format!("session_id={A}"), format!("session_id={B}"));
+        assert_eq!(parse(&[a.as_bytes(), b.as_bytes()]), Err(Invalid::Cookies));
+        assert_eq!(one(&format!("session_id={A}; session_id=")), Err(Invalid::Cookies));
+    }
+
+    #[test]
+    fn other_cookies_are_passed_over() {
+        assert_eq!(one(&format!("a=b; session_id={A};c")), Ok(Some(A.to_owned())));
+        assert_eq!(one(&format!("xsession_id={B}; session_id={A}")), Ok(Some(A.to_owned())));
+        assert_eq!(one(&format!("SESSION_ID={A}")), Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_session_id_is_no_session() {
+        assert_eq!(parse(&[]), Ok(None));
+        for value in ["", "x", &A[1..], &A.to_uppercase(), &format!("{A}0"), &format!("\"{A}\"")] {
+            assert_eq!(one(&format!("session_id={value}")), Ok(None), "{value}");
+        }
+        assert_eq!(parse(&[b"session_id=\xff"]), Ok(None));
+    }
+}

@@ -1,0 +1,240 @@
+//! `POST /kbs/v0/attest`, as libkrun's guest sends it.
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use serde::Deserialize;
+use sha2::{Digest, Sha512};
+
+use super::{
+    super::{Invalid, Part, json},
+    certificates::{self, Entry},
+};
+use crate::{
+    broker::{Evidence, KeyTexts},
+    secret::seal::GuestKey,
+    snp::product::Product,
+    workload::Dialect,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(rename = "tee-pubkey")]
+    tee_pubkey: TeePubkey,
+    #[serde(rename = "tee-evidence")]
+    tee_evidence: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TeePubkey {
+    alg: String,
+    #[serde(rename = "k-mod")]
+    modulus: String,
+    #[serde(rename = "k-exp")]
+    exponent: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TeeEvidence {
+    report: String,
+    #[serde(rename = "gen", default)]
+    generation: Option<String>,
+    #[serde(default)]
+    cert_chain: Option<String>,
+}
+
+/// Reads what a guest presents. The report's own form is not looked at: `Report::parse` judges that.
+pub fn evidence(body: &[u8]) -> Result<Evidence, Invalid> {
+    let body: Body = json::read(Part::Body, body)?;
+    let sent: TeeEvidence = json::read(Part::TeeEvidence, body.tee_evidence.as_bytes())?;
+    let (guest_key, key_texts) = guest_key(body.tee_pubkey)?;
+    Ok(Evidence {
+        dialect: Dialect::V0,
+        report: HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?,
+        claimed_product: sent.generation.as_deref().and_then(product_hint),
+        certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
+        guest_key,
+        key_texts,
+    })
+}
+
+fn guest_key(sent: TeePubkey) -> Result<(GuestKey, KeyTexts), Invalid> {
+    if sent.alg != "RSA" {
+        return Err(Invalid::KeyAlgorithm);
+    }
+    let number = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Invalid::KeyBase64);
+    let key = GuestKey::rsa(&number(&sent.modulus)?, &number(&sent.exponent)?)?;
+    Ok((key, KeyTexts { modulus: sent.modulus, exponent: sent.exponent }))
+}
+
+/// The product that a guest says it runs on. libkrun always says `milan`: it is a hint where to ask first, and a text
+/// that means nothing is no hint.
+fn product_hint(generation: &str) -> Option<Product> {
+    match generation.to_ascii_lowercase().as_str() {
+        "milan" => Some(Product::Milan),
+        "genoa" | "bergamo" | "siena" => Some(Product::Genoa),
+        "turin" => Some(Product::Turin),
+        _ => None,
+    }
+}
+
+fn certificate_chain(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
+    let entries: Vec<Entry> = json::read(Part::CertChain, text.as_bytes())?;
+    certificates::usable(entries)
+}
+
+/// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they were sent.
+///
+/// Nothing separates the texts. The nonce is the broker's own and of fixed length; to move the border between modulus and
+/// exponent changes the key, and a guest may choose its key as it likes.
+pub fn report_data(nonce: &str, modulus: &str, exponent: &str) -> [u8; 64] {
+    Sha512::new().chain_update(nonce).chain_update(modulus).chain_update(exponent).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{Fault, FieldName},
+        *,
+    };
+    use crate::secret::seal::GuestKeyError;
+
+    const EVIDENCE: &str = r#"{"gen":"milan","report":"00ABcd","cert_chain":"[]"}"#;
+
+    fn modulus() -> String {
+        BASE64.encode(&[0xc3; 256])
+    }
+
+    fn body_with(alg: &str, modulus: &str, exponent: &str, evidence: &str) -> Vec<u8> {
+        let evidence = serde_json::to_string(evidence).unwrap();
+        format!(
+            r#"{{"tee-pubkey":{{"alg":"{alg}","k-mod":"{modulus}","k-exp":"{exponent}"}},"tee-evidence":{evidence}}}"#
+        )
+        .into_bytes()
+    }
+
+    fn body(evidence: &str) -> Vec<u8> {
+        body_with("RSA", &modulus(), "AQAB", evidence)
+    }
+
+    fn refusal(body: &[u8]) -> Invalid {
+        evidence(body).unwrap_err()
+    }
+
+    fn evidence_fault(fault: Fault) -> Invalid {
+        Invalid::Json { part: Part::TeeEvidence, fault }
+    }
+
+    #[test]
+    fn what_libkrun_sends_is_read() {
+        let read = evidence(&body(EVIDENCE)).unwrap();
+        assert_eq!(read.dialect, Dialect::V0);
+        assert_eq!(read.report, [0x00, 0xab, 0xcd]);
+        assert_eq!(read.claimed_product, Some(Product::Milan));
+        assert_eq!(read.certificates, Vec::<Vec<u8>>::new());
+        assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
+        assert_eq!(read.key_texts, KeyTexts { modulus: modulus(), exponent: "AQAB".to_owned() });
+    }
+
+    #[test]
+    fn fields_come_in_any_order() {
+        let evidence_text =
+            serde_json::to_string(r#"{"cert_chain":"[]","report":"00","gen":"turin"}"#).unwrap();
+        let modulus = modulus();
+        let sent = format!(
+            r#"{{"tee-evidence":{evidence_text},"tee-pubkey":{{"k-exp":"AQAB","k-mod":"{modulus}","alg":"RSA"}}}}"#
+        );
+        assert_eq!(evidence(sent.as_bytes()).unwrap().claimed_product, Some(Product::Turin));
+    }
+
+    #[test]
+    fn the_generation_is_a_hint() {
+        let hint = |generation: &str| {
+            evidence(&body(&format!(r#"{{"gen":"{generation}","report":""}}"#))).unwrap().claimed_product
+        };
+        assert_eq!(hint("milan"), Some(Product::Milan));
+        assert_eq!(hint("GENOA"), Some(Product::Genoa));
+        assert_eq!(hint("Bergamo"), Some(Product::Genoa));
+        assert_eq!(hint("siena"), Some(Product::Genoa));
+        assert_eq!(hint("Turin"), Some(Product::Turin));
+        assert_eq!(hint("rome"), None);
+        assert_eq!(evidence(&body(r#"{"report":""}"#)).unwrap().claimed_product, None);
+    }
+
+    #[test]
+    fn a_report_that_is_not_hex_is_refused() {
+        for report in ["0", "0g", " 00", "00\u{e9}", "0x00"] {
+            assert_eq!(
+                refusal(&body(&format!(r#"{{"report":"{report}"}}"#))),
+                Invalid::ReportHex,
+                "{report}"
+            );
+        }
+    }
+
+    #[test]
+    fn evidence_of_another_form_is_refused() {
+        assert_eq!(refusal(&body("")), evidence_fault(Fault::Syntax));
+        assert_eq!(refusal(&body("{}")), evidence_fault(Fault::MissingField(FieldName::new("report"))));
+        let twice = r#"{"report":"00","report":"01"}"#;
+        assert_eq!(refusal(&body(twice)), evidence_fault(Fault::DuplicateField(FieldName::new("report"))));
+        let unknown = r#"{"report":"00","verified":true}"#;
+        assert_eq!(refusal(&body(unknown)), evidence_fault(Fault::UnknownField(FieldName::new("verified"))));
+        let chain = Invalid::Json { part: Part::CertChain, fault: Fault::Syntax };
+        assert_eq!(refusal(&body(r#"{"report":"00","cert_chain":""}"#)), chain);
+    }
+
+    #[test]
+    fn evidence_in_place_of_text_is_refused() {
+        let sent = String::from_utf8(body("@")).unwrap().replace(r#""@""#, r#"{"report":"00"}"#);
+        assert_eq!(refusal(sent.as_bytes()), Invalid::Json { part: Part::Body, fault: Fault::Type });
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused() {
+        for alg in ["EC", "rsa", "RSA-OAEP", ""] {
+            assert_eq!(
+                refusal(&body_with(alg, &modulus(), "AQAB", EVIDENCE)),
+                Invalid::KeyAlgorithm,
+                "{alg}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_standard_base64_are_refused() {
+        let modulus = modulus();
+        for (modulus, exponent) in [
+            (modulus.trim_end_matches('='), "AQAB"),
+            (&modulus.replacen('w', "-", 1), "AQAB"),
+            (&modulus, "AQA"),
+        ] {
+            assert_eq!(refusal(&body_with("RSA", modulus, exponent, EVIDENCE)), Invalid::KeyBase64);
+        }
+    }
+
+    #[test]
+    fn keys_not_fit_to_encrypt_to_are_refused() {
+        let refused = |modulus: &[u8], exponent: &[u8]| {
+            refusal(&body_with("RSA", &BASE64.encode(modulus), &BASE64.encode(exponent), EVIDENCE))
+        };
+        let mut even = [0xc3; 256];
+        even[255] = 0xc2;
+        assert_eq!(refused(&[0xc3; 128], &[1, 0, 1]), Invalid::Key(GuestKeyError::ModulusTooShort(1024)));
+        assert_eq!(refused(&[0xc3; 513], &[1, 0, 1]), Invalid::Key(GuestKeyError::ModulusTooLong(4104)));
+        assert_eq!(refused(&even, &[1, 0, 1]), Invalid::Key(GuestKeyError::EvenModulus));
+        assert_eq!(refused(&[0xc3; 256], &[1]), Invalid::Key(GuestKeyError::Exponent));
+        assert_eq!(refused(&[0xc3; 256], &[4]), Invalid::Key(GuestKeyError::Exponent));
+        assert_eq!(refused(&[0xc3; 256], &[]), Invalid::Key(GuestKeyError::Exponent));
+    }
+
+    #[test]
+    fn report_data_is_sha_512_of_the_texts_in_a_row() {
+        // SHA-512("abc"), FIPS 180-4.
+        let expected = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                        2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert_eq!(data_encoding::HEXLOWER.encode(&report_data("a", "b", "c")), expected);
+        assert_ne!(report_data("a", "b", "c"), report_data("b", "a", "c"));
+    }
+}

@@ -1,0 +1,128 @@
+//! The `cert_chain` of a guest's evidence: the serde form of the sev crate's certificate table.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny},
+};
+
+use super::super::Invalid;
+
+/// Most entries: each of the table's kinds once, and room to spare.
+const MAX_ENTRIES: usize = 8;
+
+/// Longest entry, in bytes: ten times AMD's longest certificate.
+const MAX_LEN: usize = 16 * 1024;
+
+/// One row of the table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    cert_type: Kind,
+    data: Vec<u8>,
+}
+
+/// What a row holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A certificate that the broker can use once it has verified it: VCEK, VLEK, ASK.
+    Usable,
+    /// Roots and CRLs, which the broker has from AMD alone, and whatever else a host puts into the table.
+    Other,
+}
+
+/// The certificates that verification may find useful. Rows of other kinds are dropped unread.
+pub(super) fn usable(entries: Vec<Entry>) -> Result<Vec<Vec<u8>>, Invalid> {
+    if entries.len() > MAX_ENTRIES {
+        return Err(Invalid::CertificateCount);
+    }
+    if entries.iter().any(|entry| entry.data.len() > MAX_LEN) {
+        return Err(Invalid::CertificateLength);
+    }
+    let certificates = entries.into_iter().filter(|entry| matches!(entry.cert_type, Kind::Usable));
+    Ok(certificates.map(|entry| entry.data).collect())
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    /// A name, or, for kinds that the sev crate has no name for, `{"OTHER":"<GUID>"}`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Kind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a certificate's type")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Kind, E> {
+                Ok(if matches!(name, "VCEK" | "VLEK" | "ASK") { Kind::Usable } else { Kind::Other })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Kind::Other)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{Fault, FieldName, Part, json},
+        *,
+    };
+
+    fn read(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
+        usable(json::read(Part::CertChain, text.as_bytes())?)
+    }
+
+    fn entry(kind: &str, length: usize) -> String {
+        format!(r#"{{"cert_type":{kind},"data":[{}]}}"#, vec!["7"; length].join(","))
+    }
+
+    #[test]
+    fn leaves_and_intermediates_are_kept_in_order() {
+        let text = r#"[{"cert_type":"VCEK","data":[1,255]},{"data":[2],"cert_type":"ASK"},{"cert_type":"VLEK","data":[]}]"#;
+        assert_eq!(read(text), Ok(vec![vec![1, 255], vec![2], vec![]]));
+        assert_eq!(read("[]"), Ok(vec![]));
+    }
+
+    #[test]
+    fn roots_and_crls_are_never_taken_from_a_guest() {
+        for kind in [r#""ARK""#, r#""CRL""#, r#""Empty""#, r#""vcek""#, r#"{"OTHER":"6f2b"}"#] {
+            assert_eq!(read(&format!("[{}]", entry(kind, 3))), Ok(vec![]), "{kind}");
+        }
+    }
+
+    #[test]
+    fn eight_entries_are_enough() {
+        let table = |count| format!("[{}]", vec![entry(r#""VCEK""#, 1); count].join(","));
+        assert_eq!(read(&table(8)).unwrap().len(), 8);
+        assert_eq!(read(&table(9)), Err(Invalid::CertificateCount));
+    }
+
+    #[test]
+    fn an_entry_has_16_kib_at_most() {
+        let table = |length| format!("[{}]", entry(r#""VCEK""#, length));
+        assert_eq!(read(&table(16 * 1024)).unwrap()[0].len(), 16 * 1024);
+        assert_eq!(read(&table(16 * 1024 + 1)), Err(Invalid::CertificateLength));
+    }
+
+    #[test]
+    fn a_table_of_another_form_is_refused() {
+        let refused = |text: &str, fault| {
+            assert_eq!(read(text), Err(Invalid::Json { part: Part::CertChain, fault }), "{text}");
+        };
+        refused("{}", Fault::Type);
+        refused(r#"[{"cert_type":"VCEK","data":[256]}]"#, Fault::Type);
+        refused(r#"[{"cert_type":"VCEK","data":"AQ=="}]"#, Fault::Type);
+        refused(r#"[{"cert_type":7,"data":[]}]"#, Fault::Type);
+        refused(r#"[{"cert_type":"VCEK"}]"#, Fault::MissingField(FieldName::new("data")));
+        refused(r#"[{"cert_type":"ASK","data":[],"x":1}]"#, Fault::UnknownField(FieldName::new("x")));
+    }
+}
