@@ -4,6 +4,7 @@ pub mod anchors;
 pub mod certificate;
 pub mod chain;
 pub mod crl;
+pub mod kds;
 pub mod product;
 pub mod report;
 pub mod vek;

@@ -221,6 +221,21 @@ pub fn refuse_early(
     Ok(())
 }
 
+/// Whether `vek` is the certificate that `report` names: kind, product, TCB and chip. Says nothing about signatures.
+pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
+    let inputs = Inputs {
+        report,
+        report_data: None,
+        vek: Some(vek),
+        chain: None,
+        crl: None,
+        accepted_csp_ids: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let rules: [Rule; 4] = [signing_key, product, reported_tcb, identity];
+    !rules.iter().any(|rule| matches!(rule(&inputs), Outcome::Failed(_)))
+}
+
 /// A report of which every check of this module holds. Only [`verify`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedReport {
