@@ -12,7 +12,8 @@
 //! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
 //! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the other.
 
-//pub mod kds;
+pub mod http;
+pub mod kds;
 pub mod pki;
 pub mod report;
 

@@ -25,6 +25,11 @@ impl Chip {
         Self { product, chip_id, tcb: Tcb::of(product) }
     }
 
+    /// The same chip with other firmware.
+    pub fn at(&self, tcb: Tcb) -> Self {
+        Self { tcb, ..self.clone() }
+    }
+
     /// Its product.
     pub fn product(&self) -> Product {
         self.product
