@@ -39,3 +39,20 @@ pub mod hex_array {
         bytes.try_into().map_err(|_| D::Error::custom("hex of the wrong length"))
     }
 }
+
+/// `N` bytes that read and print as `2 N` hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Hex<const N: usize>(#[serde(with = "hex_array")] pub [u8; N]);
+
+impl<const N: usize> std::fmt::Display for Hex<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl<const N: usize> std::fmt::Debug for Hex<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod broker;
 pub mod clock;
 pub mod encoding;
+pub mod endorsements;
 pub mod http;
 pub mod problem;
 pub mod secret;

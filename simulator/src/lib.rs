@@ -1,1 +1,23 @@
-//! x
+//! AMD SEV-SNP in software, for the test suites and for `keybroker demo`.
+//!
+//! | module | stands for |
+//! |---|---|
+//! | [`pki`] | AMD's certificates (ARK, ASK, ASVK, VCEK, VLEK) and CRL, sound or with any defect asked for |
+//! | [`report`] | the secure processor that signs attestation reports |
+//! | [`kds`] | AMD's Key Distribution Service, with failures on demand |
+//! | [`guest`] | confidential guests: libkrun's C client to the byte, and a well-behaved one |
+//! | [`build`] | `buildah`, which registers a workload |
+//! | [`http`] | the raw HTTP/1.1 exchange that guests and builds speak |
+//!
+//! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
+//! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the other.
+
+pub mod http;
+pub mod kds;
+pub mod pki;
+pub mod report;
+
+mod der;
+mod product;
+
+pub use product::{Product, Tcb};

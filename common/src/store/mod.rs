@@ -1,12 +1,18 @@
-//! What the broker keeps, as contracts in words. Every implementation passes the same suite (`tests/`).
+//! What the broker keeps, as contracts in words. Every implementation passes the same suite (`contract`).
 //!
 //! Common to all of them: a read sees every write that was acknowledged before it began; a method either does all that
 //! it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed, and the caller treats
-//! the operation as failed. Expiry is checked by the caller and again in the condition of every write that depends on
-//! it; removing what has expired is the store's own business and nobody may rely on it.
+//! the operation as failed. A caller that goes away does not call a write back. A method that writes an audit record
+//! fails with [`StoreError::Conflict`] if the record's id is taken. Expiry is checked by the caller and again in the
+//! condition of every write that depends on it; removing what has expired is the store's own business and nobody may
+//! rely on it.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(any(test, feature = "contract"))]
+pub mod faulty;
 
 use std::fmt::Debug;
 
@@ -24,7 +30,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The condition of a write did not hold; nothing was written.
+    /// The condition of a write did not hold; this call wrote nothing.
     #[error("the condition of the write did not hold")]
     Conflict,
     /// The store cannot be used now; whether a write landed is unknown.
@@ -49,8 +55,9 @@ pub trait WorkloadStore: Debug + Send + Sync {
     /// Writes a new row and `audit`, together. [`StoreError::Conflict`] if the id has a row, revoked or not.
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// Puts `workload` in the place of the row whose registration has the digest `replaced`, and writes `audit`, together.
-    /// [`StoreError::Conflict`] unless that row is there, neither revoked nor released.
+    /// Puts `workload`, all of it, in the place of the row of its id, and writes `audit`, together.
+    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, and it is neither
+    /// revoked nor released.
     async fn replace(
         &self,
         replaced: RegistrationDigest,
@@ -58,8 +65,8 @@ pub trait WorkloadStore: Debug + Send + Sync {
         audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 
-    /// Notes that a guest attested under `registration`: sets `released_at` if it is absent.
-    /// [`StoreError::Conflict`] if the row is gone or holds another registration.
+    /// Notes that a guest attested under `registration`: sets `released_at` to `at` if it is absent, revoked or not.
+    /// [`StoreError::Conflict`] if there is no row, or it holds another registration.
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -75,7 +82,8 @@ pub trait WorkloadStore: Debug + Send + Sync {
 /// Challenges as `auth` sees them: it can write new ones and nothing else.
 #[async_trait]
 pub trait ChallengeStore: Debug + Send + Sync {
-    /// Writes a new challenge. [`StoreError::Conflict`] if the session id is taken.
+    /// Writes a new challenge. [`StoreError::Conflict`] if there is a challenge under its session id; whether there is a
+    /// session is not looked at here, but by [`SessionStore::attest`].
     async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError>;
 }
 
@@ -86,11 +94,12 @@ pub trait SessionStore: Debug + Send + Sync {
     async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError>;
 
     /// Answers the challenge: deletes it, writes `session` (under the same id) and `audit`, together.
-    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time`, or the id has a session; so one
-    /// challenge yields at most one session, however many try at once.
+    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time` (`expires_at` is the first such
+    /// instant), or the id has a session; so one challenge yields at most one session, however many try at once.
     async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// Refuses the challenge: deletes it, if it is there, and writes `audit`, together. A session under `id` stays.
+    /// Refuses the challenge: deletes it, if it is there, and writes `audit` either way, together. A session under `id`
+    /// stays.
     async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// The session under `id`, expired or not.
@@ -116,6 +125,7 @@ pub trait EndorsementStore: Debug + Send + Sync {
     async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError>;
 
     /// Writes the row under `key`, unless the row there has a later edition: then nothing is written, and that is no error.
+    /// A row of the same edition gives way, and so does one that cannot be read.
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError>;
 }
 

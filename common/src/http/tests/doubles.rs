@@ -10,9 +10,14 @@ use crate::{
     audit::AuditRecord,
     broker::{Attest, Auth, Register},
     clock::SystemClock,
+    endorsements::{EndorsementSource, Settings},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     session::{Challenge, Session, SessionId},
-    store::{AuditStore, ChallengeStore, SessionStore, StoreError, WorkloadStore},
+    snp::anchors::TrustAnchors,
+    store::{
+        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
+        WorkloadStore,
+    },
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -37,8 +42,16 @@ pub(super) fn services() -> Services {
             sessions: store.clone(),
             workloads: store.clone(),
             audit: store.clone(),
+            endorsements: Arc::new(EndorsementSource::new(
+                TrustAnchors::default(),
+                store.clone(),
+                clock.clone(),
+                &Settings::default(),
+            )),
+            accepted_csp_ids: Vec::new(),
             unwrap: store,
             clock,
+            ttl: TTL,
         }),
     }
 }
@@ -105,6 +118,17 @@ impl SessionStore for Empty {
 
     async fn session(&self, _: &SessionId) -> Result<Option<Session>, StoreError> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl EndorsementStore for Empty {
+    async fn endorsement(&self, _: &str) -> Result<Option<StoredEndorsement>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put_endorsement(&self, _: &str, _: &StoredEndorsement) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -124,6 +124,16 @@ async fn a_secret_opens_in_its_own_context_only() {
     }
 }
 
+/// Secrets wrapped by any release open in every later one. (Made by another implementation of AES-GCM.)
+#[tokio::test]
+async fn the_wrapped_form_is_fixed() {
+    let key = load_file(format!("keybroker-key-v1:{}", "5a".repeat(32)).as_bytes(), 0o600).unwrap();
+    let hex = b"000102030405060708090a0b2ecd48044ce3caa976400e13cb2cb6ad65f49c9091e77db1e923";
+    let wrapped =
+        WrappedSecret { key_id: key.key_id().to_owned(), ciphertext: HEXLOWER.decode(hex).unwrap() };
+    assert_eq!(key.unwrap_secret(&context(), &wrapped).await.unwrap().expose(), b"clear text");
+}
+
 /// Text that moves from one value to the next makes another context.
 #[test]
 fn contexts_are_told_apart_by_more_than_their_text() {

@@ -13,7 +13,7 @@ mod register;
 pub use attest::{evidence, report_data};
 pub use auth::{auth_request, challenge, set_cookie};
 pub use key::released;
-pub use register::{TeeConfig, register_request, registered};
+pub use register::{register_request, registered};
 
 /// The name of the one secret that a registration holds, and that a guest gets.
 pub const PASSPHRASE: &str = "passphrase";

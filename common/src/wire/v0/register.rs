@@ -10,7 +10,7 @@ use super::{
     PASSPHRASE,
 };
 use crate::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
+    appraisal::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
     broker::{RegisterRequest, Registered},
     secret::Secret,
     workload::{Dialect, WorkloadId},
@@ -35,7 +35,7 @@ struct Body {
 /// What buildah says of the guest's policy. libkrun launches with a stricter one: see [`policy_of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TeeConfig {
+struct TeeConfig {
     flags: Flags,
     minfw: MinimumFirmware,
 }
@@ -63,16 +63,6 @@ impl TeeConfig {
         let config: Self = json::read(Part::TeeConfig, text.as_bytes())?;
         if config.flags.bits & !Self::KNOWN == 0 { Ok(config) } else { Err(Invalid::TeeConfigBits) }
     }
-
-    /// Whether the guest may run with symmetric multithreading on.
-    pub fn allows_smt(self) -> bool {
-        self.flags.bits & Self::SMT != 0
-    }
-
-    /// Lowest version of the SEV-SNP firmware's ABI that the guest may run on: major, minor.
-    pub fn minimum_abi(self) -> (u8, u8) {
-        (self.minfw.major, self.minfw.minor)
-    }
 }
 
 /// Reads a registration.
@@ -91,8 +81,13 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
 ///
 /// `tee_config` *allows* DEBUG and MIGRATE_MA (bits 15), yet libkrun launches without them, and the launch measurement
 /// does not cover them: appraisal refuses both, whatever is written here.
-fn policy_of(_config: TeeConfig) -> AppraisalPolicy {
-    AppraisalPolicy::default()
+fn policy_of(config: TeeConfig) -> AppraisalPolicy {
+    let MinimumFirmware { major, minor } = config.minfw;
+    AppraisalPolicy {
+        forbid_smt: config.flags.bits & TeeConfig::SMT == 0,
+        minimum_abi: (major != 0 || minor != 0).then_some(Abi { major, minor }),
+        ..AppraisalPolicy::default()
+    }
 }
 
 fn measurement(hex: &str) -> Result<Measurement, Invalid> {
@@ -239,12 +234,25 @@ mod tests {
         format!(r#"{{"flags":{{"bits":{bits}}},"minfw":{{"major":{major},"minor":51}}}}"#)
     }
 
+    fn policy(tee_config: &str) -> AppraisalPolicy {
+        register_request(&body("web", MEASUREMENT, "p", tee_config)).unwrap().policy
+    }
+
     #[test]
-    fn a_tee_config_is_read() {
-        let read = TeeConfig::read(&config(15, 1)).unwrap();
-        assert!(read.allows_smt());
-        assert_eq!(read.minimum_abi(), (1, 51));
-        assert!(!TeeConfig::read(&config(14, 1)).unwrap().allows_smt());
+    fn what_buildah_allows_requires_nothing() {
+        assert_eq!(policy(TEE_CONFIG), AppraisalPolicy::default());
+    }
+
+    #[test]
+    fn a_tee_config_without_smt_forbids_it() {
+        let bits_14 = TEE_CONFIG.replace("15", "14");
+        assert_eq!(policy(&bits_14), AppraisalPolicy { forbid_smt: true, ..AppraisalPolicy::default() });
+    }
+
+    #[test]
+    fn a_minimum_of_firmware_is_a_minimum_of_abi() {
+        let minimum_abi = Some(Abi { major: 1, minor: 51 });
+        assert_eq!(policy(&config(15, 1)), AppraisalPolicy { minimum_abi, ..AppraisalPolicy::default() });
     }
 
     #[test]

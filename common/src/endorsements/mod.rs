@@ -1,0 +1,416 @@
+//! Where AMD's certificates come from: the process's cache, what the guest sent, the shared store, AMD's KDS; in this order.
+//!
+//! Every certificate is verified up to a trust anchor before it is kept, and again when it is read from the store. That a
+//! chain is handed out says nothing about its validity or revocation now: [`crate::snp::verify`] looks at both.
+
+mod flights;
+mod patience;
+mod revocation;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cached::{Cached, LruCache};
+use sha2::{Digest, Sha256};
+
+use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
+use crate::{
+    clock::Clock,
+    snp::{
+        anchors::{TrustAnchors, pem_certificates},
+        certificate::{CertificateError, EndorsementKind},
+        chain::{Chain, Intermediate},
+        kds::{Kds, KdsError, VcekId, chain_path},
+        product::Product,
+        report::Report,
+        vek::Vek,
+        verify::{Endorsements, belongs},
+    },
+    store::{EndorsementStore, StoreError, StoredEndorsement},
+};
+
+/// Chips, and certificates sent by guests, that a process remembers.
+const CACHED_CHAINS: usize = 4096;
+
+/// Why there are no endorsements for a report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndorsementError {
+    /// The guest's VLEK certificate is needed, since AMD publishes none, and the guest sent none that fits.
+    #[error("the report is signed with a VLEK, and the guest sent no certificate for it")]
+    NoVlek,
+    /// What the guest sent fits the report and does not lead to a trust anchor.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The chip id is masked, or its reported TCB is in no product's layout: no certificate can be asked for.
+    #[error("the report names no chip and TCB that a certificate could be asked for")]
+    NoChip,
+    /// AMD's KDS knows no certificate for the chip and its TCB.
+    #[error("AMD's KDS knows no certificate for this chip and TCB")]
+    UnknownChip,
+    /// The operator wants no new chips.
+    #[error("the chip is not known, and new ones are not asked for")]
+    NewChip,
+    /// Not now.
+    #[error("{cause}")]
+    Unavailable {
+        /// After how many seconds to try again.
+        retry_after: u64,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Whose endorsements are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The report; unverified.
+    pub report: &'a Report,
+    /// The product that the guest claims: where to ask first if the report does not say.
+    pub claimed_product: Option<Product>,
+    /// Certificates that the guest sent, DER.
+    pub certificates: &'a [Vec<u8>],
+}
+
+impl Request<'_> {
+    /// The VCEKs that may have signed the report, the likeliest first.
+    fn candidates(&self) -> Vec<VcekId> {
+        if self.report.signing_key() != Some(EndorsementKind::Vcek) {
+            return Vec::new();
+        }
+        let products = match self.report.cpuid() {
+            Some((family, model)) => Product::from_cpuid(family, model).into_iter().collect(),
+            None => {
+                let mut products = Product::ALL.to_vec();
+                products.sort_by_key(|product| Some(*product) != self.claimed_product);
+                products
+            }
+        };
+        products.into_iter().filter_map(|product| VcekId::of(self.report, product)).collect()
+    }
+}
+
+/// What an operator may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base URL of AMD's KDS, or of a service that answers like it.
+    pub kds_url: String,
+    /// Never ask for the certificate of a chip that is not in the store yet.
+    pub known_chips_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { kds_url: Kds::AMD.to_owned(), known_chips_only: false }
+    }
+}
+
+/// Finds endorsements and remembers them.
+pub struct EndorsementSource {
+    anchors: TrustAnchors,
+    store: Arc<dyn EndorsementStore>,
+    clock: Arc<dyn Clock>,
+    kds: Kds,
+    known_chips_only: bool,
+    chips: Mutex<LruCache<VcekId, Arc<Chain>>>,
+    sent: Mutex<LruCache<[u8; 32], Arc<Chain>>>,
+    intermediates: Mutex<HashMap<(Product, EndorsementKind), Arc<Intermediate>>>,
+    revocation: RevocationLists,
+    patience: Patience,
+    flights: Flights,
+}
+
+impl fmt::Debug for EndorsementSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndorsementSource").field("anchors", &self.anchors).finish_non_exhaustive()
+    }
+}
+
+/// A poisoned cache is still a cache: what is in it was verified before it was put there.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EndorsementSource {
+    /// A source that trusts `anchors` and nothing else.
+    pub fn new(
+        anchors: TrustAnchors,
+        store: Arc<dyn EndorsementStore>,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            anchors,
+            store,
+            clock,
+            kds: Kds::new(settings.kds_url.as_str()),
+            known_chips_only: settings.known_chips_only,
+            chips: Mutex::new(LruCache::new(CACHED_CHAINS)),
+            sent: Mutex::new(LruCache::new(CACHED_CHAINS)),
+            intermediates: Mutex::default(),
+            revocation: RevocationLists::default(),
+            patience: Patience::default(),
+            flights: Flights::default(),
+        }
+    }
+
+    /// The chain that can be had without asking AMD.
+    pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
+        let candidates = request.candidates();
+        for id in &candidates {
+            if let Some(chain) = self.cached(id) {
+                return Ok(Some(chain));
+            }
+        }
+        if let Ok(Some(chain)) = self.sent(request).await {
+            self.keep(&candidates, &chain).await;
+            return Ok(Some(chain));
+        }
+        for id in &candidates {
+            if let Some(chain) = self.stored(id).await? {
+                return Ok(Some(self.remember(id, chain)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The chain, from AMD if it is not `at_hand`, and the revocation list of its ARK.
+    pub async fn obtain(
+        &self,
+        request: &Request<'_>,
+        at_hand: Option<Arc<Chain>>,
+    ) -> Result<Endorsements, EndorsementError> {
+        let chain = match at_hand {
+            Some(chain) => chain,
+            None => self.fetch(request).await?,
+        };
+        let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
+        Ok(Endorsements { chain, crl, crl_grace })
+    }
+
+    async fn fetch(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
+        if request.report.signing_key() == Some(EndorsementKind::Vlek) {
+            return self.fetch_asvk(request).await;
+        }
+        let candidates = request.candidates();
+        if candidates.is_empty() {
+            return Err(EndorsementError::NoChip);
+        }
+        for id in &candidates {
+            match self.fetch_vcek(id).await {
+                Err(EndorsementError::UnknownChip) => {}
+                other => return other,
+            }
+        }
+        Err(EndorsementError::UnknownChip)
+    }
+
+    fn cached(&self, id: &VcekId) -> Option<Arc<Chain>> {
+        lock(&self.chips).cache_get(id).cloned()
+    }
+
+    fn remember(&self, id: &VcekId, chain: Arc<Chain>) -> Arc<Chain> {
+        lock(&self.chips).cache_set(id.clone(), Arc::clone(&chain));
+        chain
+    }
+
+    /// Keeps a chip's certificate that a guest sent, so that the next boot needs neither the guest's copy nor AMD.
+    async fn keep(&self, candidates: &[VcekId], chain: &Arc<Chain>) {
+        let Some(id) = candidates.iter().find(|id| id.product() == chain.vek().product) else { return };
+        self.remember(id, Arc::clone(chain));
+        self.put(&id.to_string(), chain.vek().der(), 0).await;
+    }
+
+    /// A store that does not take a certificate costs a later request, not this one.
+    async fn put(&self, key: &str, bytes: &[u8], edition: i64) {
+        let row = StoredEndorsement { bytes: bytes.to_vec(), fetched_at: self.clock.now(), edition };
+        if let Err(cause) = self.store.put_endorsement(key, &row).await {
+            tracing::warn!(key, %cause, "endorsement not stored");
+        }
+    }
+
+    /// What the store holds under `key`; a row that cannot be read counts as none.
+    async fn row(&self, key: &str) -> Result<Option<StoredEndorsement>, EndorsementError> {
+        match self.store.endorsement(key).await {
+            Ok(row) => Ok(row),
+            Err(cause @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(key, %cause, "endorsement not read");
+                Ok(None)
+            }
+            Err(cause) => {
+                Err(EndorsementError::Unavailable { retry_after: patience::SHORT, cause: cause.to_string() })
+            }
+        }
+    }
+
+    async fn stored(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
+        let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
+        let Ok(vek) = Vek::parse(&row.bytes) else { return Ok(None) };
+        let issuers = self.issuers(&vek, &[]).await?;
+        Ok(Chain::verify(vek, &issuers).ok().map(Arc::new))
+    }
+
+    /// The first of the guest's certificates that belongs to its report and leads to a trust anchor.
+    async fn sent(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
+        let mut error = None;
+        for der in request.certificates {
+            let fingerprint: [u8; 32] = Sha256::digest(der).into();
+            let known = lock(&self.sent).cache_get(&fingerprint).cloned();
+            if let Some(chain) = known {
+                if belongs(request.report, chain.vek()) {
+                    return Ok(Some(chain));
+                }
+                continue;
+            }
+            let Ok(vek) = Vek::parse(der) else { continue };
+            if !belongs(request.report, &vek) {
+                continue;
+            }
+            let issuers = self.issuers(&vek, request.certificates).await?;
+            match Chain::verify(vek, &issuers) {
+                Ok(chain) => {
+                    let chain = Arc::new(chain);
+                    lock(&self.sent).cache_set(fingerprint, Arc::clone(&chain));
+                    return Ok(Some(chain));
+                }
+                Err(defect) => error = Some(defect),
+            }
+        }
+        error.map_or(Ok(None), |defect| Err(defect.into()))
+    }
+
+    /// The ASKs or ASVKs that may have issued `vek` and can be had without asking AMD.
+    async fn issuers(&self, vek: &Vek, sent: &[Vec<u8>]) -> Result<Vec<Arc<Intermediate>>, EndorsementError> {
+        let (product, kind) = (vek.product, vek.kind());
+        let mut issuers = match kind {
+            EndorsementKind::Vcek => self.anchors.asks(product),
+            EndorsementKind::Vlek => Vec::new(),
+        };
+        issuers.extend(self.intermediate(product, kind).await?);
+        let arks = self.anchors.arks(product);
+        issuers.extend(sent.iter().filter_map(|der| Intermediate::verify(der, &arks).ok()).map(Arc::new));
+        Ok(issuers)
+    }
+
+    /// The ASK or ASVK fetched earlier, by this process or another.
+    async fn intermediate(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+    ) -> Result<Option<Arc<Intermediate>>, EndorsementError> {
+        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
+        if known.is_some() || kind == EndorsementKind::Vcek && !self.anchors.asks(product).is_empty() {
+            return Ok(known);
+        }
+        let Some(row) = self.row(&chain_key(product, kind)).await? else { return Ok(None) };
+        Ok(self.adopt_intermediate(product, kind, &row.bytes))
+    }
+
+    /// Takes the ASK or ASVK out of a chain in PEM, if an anchor issued it.
+    fn adopt_intermediate(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+        pem: &[u8],
+    ) -> Option<Arc<Intermediate>> {
+        let arks = self.anchors.arks(product);
+        let found = pem_certificates(pem)
+            .ok()?
+            .iter()
+            .filter_map(|der| Intermediate::verify(der, &arks).ok())
+            .find(|one| one.product() == product && one.kind() == kind)?;
+        let found = Arc::new(found);
+        lock(&self.intermediates).insert((product, kind), Arc::clone(&found));
+        Some(found)
+    }
+
+    /// Asks AMD for the certificate that `id` names.
+    async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
+        if self.known_chips_only {
+            return Err(EndorsementError::NewChip);
+        }
+        let _flight = self.flights.board(&id.to_string()).await?;
+        if let Some(chain) = self.cached(id) {
+            return Ok(chain);
+        }
+        self.patience.check_chip(id, self.clock.now())?;
+        let der = match self.kds.fetch(&id.path(), Kds::BUDGET).await {
+            Ok(der) => der,
+            Err(KdsError::NotFound) => {
+                self.patience.note_absent(id, self.clock.now());
+                return Err(EndorsementError::UnknownChip);
+            }
+            Err(error) => return Err(self.patience.note_failure(id.product(), &error, self.clock.now())),
+        };
+        let chain = self.fetched_chain(id, &der).await?;
+        self.put(&id.to_string(), &der, 0).await;
+        Ok(self.remember(id, Arc::new(chain)))
+    }
+
+    /// Verifies what KDS sent for `id`: an answer that is not that certificate is no better than none.
+    async fn fetched_chain(&self, id: &VcekId, der: &[u8]) -> Result<Chain, EndorsementError> {
+        let unusable = |cause: String| self.patience.note_unusable(id.product(), cause, self.clock.now());
+        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
+        if !id.names(&vek) {
+            return Err(unusable("AMD's KDS sent another chip's certificate".to_owned()));
+        }
+        let issuers = self.issuers(&vek, &[]).await?;
+        let first = match Chain::verify(vek, &issuers) {
+            Ok(chain) => return Ok(chain),
+            Err(error) => error,
+        };
+        // The ASK is not at hand, or AMD has replaced it.
+        let issuer = self.fetch_intermediate(id.product(), EndorsementKind::Vcek).await?;
+        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
+        Chain::verify(vek, &[issuer]).map_err(|_| unusable(first.to_string()))
+    }
+
+    /// A VLEK's own certificate comes from the guest; only the ASVK above it can be asked for.
+    async fn fetch_asvk(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
+        let error = match self.sent(request).await {
+            Ok(Some(chain)) => return Ok(chain),
+            Ok(None) => return Err(EndorsementError::NoVlek),
+            Err(error) => error,
+        };
+        let veks = request.certificates.iter().filter_map(|der| Vek::parse(der).ok());
+        let Some(vek) = veks.into_iter().find(|vek| belongs(request.report, vek)) else { return Err(error) };
+        if self.intermediate(vek.product, vek.kind()).await?.is_some() {
+            return Err(error);
+        }
+        self.fetch_intermediate(vek.product, vek.kind()).await?;
+        self.sent(request).await?.ok_or(EndorsementError::NoVlek)
+    }
+
+    /// Asks AMD for the ASK or ASVK of a product.
+    async fn fetch_intermediate(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+    ) -> Result<Arc<Intermediate>, EndorsementError> {
+        let key = chain_key(product, kind);
+        let _flight = self.flights.board(&key).await?;
+        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        self.patience.check(product, self.clock.now())?;
+        let pem = self
+            .kds
+            .fetch(&chain_path(product, kind), Kds::BUDGET)
+            .await
+            .map_err(|error| self.patience.note_failure(product, &error, self.clock.now()))?;
+        let Some(intermediate) = self.adopt_intermediate(product, kind, &pem) else {
+            let cause = "AMD's KDS sent no chain that leads to a trust anchor".to_owned();
+            return Err(self.patience.note_unusable(product, cause, self.clock.now()));
+        };
+        self.put(&key, &pem, 0).await;
+        Ok(intermediate)
+    }
+}
+
+fn chain_key(product: Product, kind: EndorsementKind) -> String {
+    format!("{product}/{}/chain", kind.name())
+}

@@ -1,0 +1,92 @@
+//! AMD's patience is limited: what not to ask again, and until when.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use cached::{Cached, LruCache};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{EndorsementError, lock};
+use crate::snp::{
+    kds::{KdsError, VcekId},
+    product::Product,
+};
+
+/// Seconds for which a failure is remembered when KDS does not say how long it wants to be left alone.
+pub(super) const SHORT: u64 = 5;
+/// Most seconds that KDS's Retry-After is believed.
+const LONGEST: u64 = 300;
+/// For how long a 404 is remembered: a chip may be provisioned later.
+const ABSENT_FOR: Duration = Duration::from_secs(600);
+/// Chips remembered as absent.
+const ABSENT_CHIPS: usize = 4096;
+
+/// What is remembered of KDS's refusals.
+#[derive(Debug)]
+pub(super) struct Patience {
+    absent: Mutex<LruCache<VcekId, Timestamp>>,
+    resting: Mutex<HashMap<Product, Timestamp>>,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { absent: Mutex::new(LruCache::new(ABSENT_CHIPS)), resting: Mutex::default() }
+    }
+}
+
+impl Patience {
+    /// Whether KDS may be asked for something of `product` now.
+    pub(super) fn check(&self, product: Product, now: Timestamp) -> Result<(), EndorsementError> {
+        let until = lock(&self.resting).get(&product).copied();
+        match until {
+            Some(until) if now < until => {
+                let retry_after = until.duration_since(now).as_secs().unsigned_abs() + 1;
+                let cause = "AMD's KDS failed a moment ago and is left alone".to_owned();
+                Err(EndorsementError::Unavailable { retry_after, cause })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether KDS may be asked for this chip now: it is not, for a while, after a 404.
+    pub(super) fn check_chip(&self, id: &VcekId, now: Timestamp) -> Result<(), EndorsementError> {
+        let since = lock(&self.absent).cache_get(id).copied();
+        match since {
+            Some(since) if now < since + ABSENT_FOR => Err(EndorsementError::UnknownChip),
+            _ => self.check(id.product(), now),
+        }
+    }
+
+    /// KDS knows no such chip.
+    pub(super) fn note_absent(&self, id: &VcekId, now: Timestamp) {
+        lock(&self.absent).cache_set(id.clone(), now);
+    }
+
+    /// KDS gave no answer: everything of the product rests, as long as KDS asked for or a few seconds.
+    pub(super) fn note_failure(
+        &self,
+        product: Product,
+        error: &KdsError,
+        now: Timestamp,
+    ) -> EndorsementError {
+        let seconds = match error {
+            // Not KDS's doing: nothing to rest for.
+            KdsError::Busy => {
+                return EndorsementError::Unavailable { retry_after: SHORT, cause: error.to_string() };
+            }
+            KdsError::Status { retry_after: Some(seconds), .. } => (*seconds).clamp(SHORT, LONGEST),
+            _ => SHORT,
+        };
+        self.rest(product, seconds, error.to_string(), now)
+    }
+
+    /// KDS answered with something else than it was asked for.
+    pub(super) fn note_unusable(&self, product: Product, cause: String, now: Timestamp) -> EndorsementError {
+        self.rest(product, SHORT, format!("AMD's KDS gave no usable answer: {cause}"), now)
+    }
+
+    fn rest(&self, product: Product, seconds: u64, cause: String, now: Timestamp) -> EndorsementError {
+        let pause = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        lock(&self.resting).insert(product, now + pause);
+        EndorsementError::Unavailable { retry_after: seconds, cause }
+    }
+}

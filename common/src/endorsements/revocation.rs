@@ -1,0 +1,153 @@
+//! Revocation lists: one held per product and kind of VEK, renewed once a day by whoever finds it old.
+
+use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{EndorsementError, EndorsementSource, lock, patience};
+use crate::snp::{
+    certificate::EndorsementKind,
+    crl::Crl,
+    kds::{Kds, crl_path},
+    product::Product,
+};
+
+/// After this long a list is asked for again.
+const RENEW_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// For how long a guest waits for a newer list while one that counts is held.
+const QUICK: Duration = Duration::from_secs(1);
+/// For how long a failure to renew is left alone, while a list that counts is held.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// The same without one: every guest depends on it.
+const RETRY_SOON: SignedDuration = SignedDuration::from_secs(5);
+
+/// The lists held by this process.
+#[derive(Debug, Default)]
+pub(super) struct RevocationLists {
+    held: Mutex<HashMap<(Product, EndorsementKind), Held>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Held {
+    crl: Option<Arc<Crl>>,
+    fetched_at: Option<Timestamp>,
+    /// When renewing failed, if it did last time.
+    failed_at: Option<Timestamp>,
+}
+
+impl Held {
+    /// Whether AMD is to be asked for a newer list. A time of fetching in the future is not believed.
+    fn is_old(&self, now: Timestamp) -> bool {
+        let fresh = |fetched_at| fetched_at <= now && now.duration_since(fetched_at) < RENEW_AFTER;
+        !self.fetched_at.is_some_and(fresh) || !self.counts(now, SignedDuration::ZERO)
+    }
+
+    fn counts(&self, now: Timestamp, grace: SignedDuration) -> bool {
+        self.crl.as_ref().is_some_and(|crl| crl.check_validity(now, grace).is_ok())
+    }
+
+    fn may_ask(&self, now: Timestamp) -> bool {
+        let pause = if self.counts(now, Crl::GRACE) { RETRY_AFTER } else { RETRY_SOON };
+        self.failed_at.is_none_or(|failed_at| now < failed_at || now.duration_since(failed_at) >= pause)
+    }
+
+    /// Takes `crl` unless it is older than the one held, or does not count now.
+    fn adopt(&mut self, crl: Crl, fetched_at: Timestamp, now: Timestamp) -> bool {
+        if crl.check_validity(now, Crl::GRACE).is_err() {
+            return false;
+        }
+        if self.crl.as_ref().is_none_or(|held| held.this_update() <= crl.this_update()) {
+            self.crl = Some(Arc::new(crl));
+        }
+        self.fetched_at = self.fetched_at.max(Some(fetched_at));
+        true
+    }
+
+    /// The list and how long past its nextUpdate it may be used: not at all, unless AMD could not be reached.
+    fn usable(self, now: Timestamp) -> Result<(Arc<Crl>, SignedDuration), EndorsementError> {
+        let grace = if self.failed_at.is_some() { Crl::GRACE } else { SignedDuration::ZERO };
+        let counts = self.counts(now, grace);
+        self.crl.filter(|_| counts).map(|crl| (crl, grace)).ok_or_else(|| EndorsementError::Unavailable {
+            retry_after: patience::SHORT,
+            cause: "there is no revocation list that counts".to_owned(),
+        })
+    }
+}
+
+impl EndorsementSource {
+    /// The revocation list for VEKs of `product` and `kind`, renewed first if it is old.
+    pub(super) async fn crl(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+    ) -> Result<(Arc<Crl>, SignedDuration), EndorsementError> {
+        let now = self.clock.now();
+        let mut held = self.held(product, kind);
+        if held.is_old(now) {
+            let key = crl_key(product, kind);
+            let flight = if held.counts(now, SignedDuration::ZERO) {
+                // Somebody else may be renewing it: this guest need not wait.
+                self.flights.try_board(&key)
+            } else {
+                Some(self.flights.board(&key).await?)
+            };
+            if flight.is_some() {
+                held = self.renew(product, kind, &key).await?;
+            }
+        }
+        held.usable(now)
+    }
+
+    fn held(&self, product: Product, kind: EndorsementKind) -> Held {
+        lock(&self.revocation.held).get(&(product, kind)).cloned().unwrap_or_default()
+    }
+
+    /// Looks into the store, then asks AMD, and keeps what came of it.
+    async fn renew(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+        key: &str,
+    ) -> Result<Held, EndorsementError> {
+        let now = self.clock.now();
+        let mut held = self.held(product, kind);
+        if !held.is_old(now) {
+            return Ok(held);
+        }
+        if let Some(row) = self.row(key).await?
+            && let Ok(crl) = Crl::verify(&row.bytes, &self.anchors.arks(product))
+        {
+            held.adopt(crl, row.fetched_at, now);
+        }
+        if held.is_old(now) && held.may_ask(now) && self.patience.check(product, now).is_ok() {
+            self.ask(product, kind, key, &mut held).await;
+        }
+        lock(&self.revocation.held).insert((product, kind), held.clone());
+        Ok(held)
+    }
+
+    async fn ask(&self, product: Product, kind: EndorsementKind, key: &str, held: &mut Held) {
+        let now = self.clock.now();
+        let budget = if held.counts(now, Crl::GRACE) { QUICK } else { Kds::BUDGET };
+        let cause = match self.kds.fetch(&crl_path(product, kind), budget).await {
+            Err(error) => error.to_string(),
+            Ok(der) => match Crl::verify(&der, &self.anchors.arks(product)) {
+                Err(error) => error.to_string(),
+                Ok(crl) => {
+                    let edition = crl.this_update().as_second();
+                    if held.adopt(crl, now, now) {
+                        held.failed_at = None;
+                        return self.put(key, &der, edition).await;
+                    }
+                    "it does not count now".to_owned()
+                }
+            },
+        };
+        tracing::warn!(%product, %kind, %cause, "revocation list not renewed");
+        held.failed_at = Some(now);
+    }
+}
+
+fn crl_key(product: Product, kind: EndorsementKind) -> String {
+    format!("{product}/{}/crl", kind.name())
+}

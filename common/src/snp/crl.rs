@@ -1,0 +1,156 @@
+//! AMD's certificate revocation lists: one per ARK, of the ASKs and ASVKs it no longer stands by.
+
+use std::{fmt, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use x509_parser::{
+    prelude::{FromDer, X509Version},
+    revocation_list::CertificateRevocationList,
+};
+
+use super::{
+    certificate::{is_pss_sha384, serial, timestamp},
+    chain::TrustAnchor,
+};
+
+/// Why a CRL cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrlError {
+    /// Not one DER CRL of version 2, or bytes follow it.
+    #[error("the CRL is not one version 2 CRL in DER")]
+    Malformed,
+    /// Not RSASSA-PSS over SHA-384, or named twice and differently.
+    #[error("the CRL is not signed with RSASSA-PSS over SHA-384")]
+    Algorithm,
+    /// Issued by none of the trust anchors at hand.
+    #[error("the CRL names an issuer that is no trust anchor")]
+    Issuer,
+    /// The issuer's key did not make this signature.
+    #[error("the CRL was not signed by the ARK that it names")]
+    Signature,
+    /// It does not say until when it counts.
+    #[error("the CRL has no nextUpdate")]
+    NoNextUpdate,
+    /// A critical extension is not understood: it might narrow what the list covers.
+    #[error("the CRL has a critical extension that is not understood")]
+    UnknownCriticalExtension,
+    /// `now` is before thisUpdate.
+    #[error("the CRL counts from {0} only")]
+    NotYetValid(Timestamp),
+    /// `now` is after nextUpdate and any grace.
+    #[error("the CRL counted until {0}")]
+    Stale(Timestamp),
+    /// It is another ARK's.
+    #[error("the CRL is another ARK's")]
+    OtherAnchor,
+}
+
+/// A CRL that a trust anchor has signed. Whether it counts now is [`Crl::check_validity`].
+pub struct Crl {
+    der: Vec<u8>,
+    anchor: Arc<TrustAnchor>,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    revoked: Vec<Vec<u8>>,
+}
+
+impl Crl {
+    /// For how long after nextUpdate a CRL may still be used while AMD's KDS cannot be reached.
+    pub const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+    /// Parses `der` and finds the one of `anchors` that signed it.
+    pub fn verify(der: &[u8], anchors: &[Arc<TrustAnchor>]) -> Result<Self, CrlError> {
+        let (rest, list) = CertificateRevocationList::from_der(der).map_err(|_| CrlError::Malformed)?;
+        if !rest.is_empty() || list.version() != Some(X509Version::V2) {
+            return Err(CrlError::Malformed);
+        }
+        if list.signature_algorithm != list.tbs_cert_list.signature
+            || !is_pss_sha384(&list.signature_algorithm)
+        {
+            return Err(CrlError::Algorithm);
+        }
+        // No critical extension is expected at all: an issuing distribution point or a delta would say that the list
+        // covers less than everything the ARK issued.
+        let entries = list.iter_revoked_certificates();
+        if list
+            .extensions()
+            .iter()
+            .chain(entries.flat_map(|entry| entry.extensions()))
+            .any(|one| one.critical)
+        {
+            return Err(CrlError::UnknownCriticalExtension);
+        }
+        let anchor = signer(&list, anchors)?;
+        let next_update = list.next_update().ok_or(CrlError::NoNextUpdate)?;
+        Ok(Self {
+            der: der.to_vec(),
+            anchor,
+            this_update: timestamp(list.last_update().timestamp()).map_err(|_| CrlError::Malformed)?,
+            next_update: timestamp(next_update.timestamp()).map_err(|_| CrlError::Malformed)?,
+            revoked: list.iter_revoked_certificates().map(|entry| serial(entry.raw_serial())).collect(),
+        })
+    }
+
+    /// The CRL as received.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The ARK that signed it.
+    pub fn anchor(&self) -> &Arc<TrustAnchor> {
+        &self.anchor
+    }
+
+    /// When it was issued.
+    pub fn this_update(&self) -> Timestamp {
+        self.this_update
+    }
+
+    /// Until when the next was promised.
+    pub fn next_update(&self) -> Timestamp {
+        self.next_update
+    }
+
+    /// Whether it counts at `now`, or did at most `grace` ago.
+    pub fn check_validity(&self, now: Timestamp, grace: SignedDuration) -> Result<(), CrlError> {
+        if now < self.this_update {
+            return Err(CrlError::NotYetValid(self.this_update));
+        }
+        if now.duration_since(self.next_update) > grace {
+            return Err(CrlError::Stale(self.next_update));
+        }
+        Ok(())
+    }
+
+    /// Whether the certificate with `serial` (big-endian, no leading zeros) is revoked.
+    pub(super) fn lists(&self, serial: &[u8]) -> bool {
+        self.revoked.iter().any(|revoked| revoked == serial)
+    }
+}
+
+fn signer(
+    list: &CertificateRevocationList<'_>,
+    anchors: &[Arc<TrustAnchor>],
+) -> Result<Arc<TrustAnchor>, CrlError> {
+    let mut error = CrlError::Issuer;
+    for anchor in anchors.iter().filter(|anchor| anchor.name() == list.issuer().as_raw()) {
+        let signature = &list.signature_value.data;
+        if anchor.key().verify_sig(list.tbs_cert_list.as_ref(), signature).is_ok() {
+            return Ok(Arc::clone(anchor));
+        }
+        error = CrlError::Signature;
+    }
+    Err(error)
+}
+
+impl fmt::Debug for Crl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crl")
+            .field("anchor", &self.anchor)
+            .field("this_update", &self.this_update)
+            .field("next_update", &self.next_update)
+            .field("revoked", &self.revoked.len())
+            .finish_non_exhaustive()
+    }
+}

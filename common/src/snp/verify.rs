@@ -1,0 +1,394 @@
+//! Verification: is this report AMD's word about a guest that answers this challenge?
+//!
+//! [`verify`] establishes that a genuine chip of a trusted product signed these very bytes, with a key that AMD certified
+//! for this chip (or accepted provider) and this TCB, in answer to the challenge. It does not establish that the guest is
+//! one that anybody should trust: that is [`crate::appraisal`].
+//!
+//! No I/O, no clock: the time, the endorsements and the challenge are arguments.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    certificate::{CertificateError, EndorsementKind},
+    chain::Chain,
+    crl::{Crl, CrlError},
+    product::{Product, TcbVersion},
+    report::Report,
+    vek::{Identity, Vek},
+};
+
+/// What a check came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<E> {
+    /// It holds.
+    Passed,
+    /// It does not.
+    Failed(E),
+    /// An input that it needs was not given. On the way to a release this counts as failed.
+    NotChecked,
+}
+
+impl<E> From<Result<(), E>> for Outcome<E> {
+    fn from(result: Result<(), E>) -> Self {
+        result.map_or_else(Self::Failed, |()| Self::Passed)
+    }
+}
+
+/// The checks of verification, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// The report is bound to the challenge.
+    Challenge,
+    /// The report says that it was signed.
+    Signed,
+    /// The report's signing key is of the certificate's kind.
+    SigningKey,
+    /// The certificate leads to a trust anchor.
+    Chain,
+    /// The certificates are valid now.
+    Validity,
+    /// None of them is revoked, by a CRL that counts now.
+    Revocation,
+    /// The CPU is of the certificate's product.
+    Product,
+    /// The reported TCB is the certificate's.
+    ReportedTcb,
+    /// The chip is the certificate's, or the provider is accepted.
+    Identity,
+    /// The certificate's key made the signature.
+    Signature,
+}
+
+impl Check {
+    /// The check's stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Challenge => "challenge",
+            Self::Signed => "signed",
+            Self::SigningKey => "signing-key",
+            Self::Chain => "certificate-chain",
+            Self::Validity => "certificate-validity",
+            Self::Revocation => "revocation",
+            Self::Product => "product",
+            Self::ReportedTcb => "reported-tcb",
+            Self::Identity => "chip-or-provider",
+            Self::Signature => "signature",
+        }
+    }
+}
+
+/// Why a report is not verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// REPORT_DATA is not what the challenge and the guest's key demand.
+    #[error("the report is not bound to this challenge and key")]
+    Challenge,
+    /// The host told the firmware not to sign (MASK_CHIP_KEY), or SIGNING_KEY is none.
+    #[error("the report says that no chip key signed it")]
+    Unsigned,
+    /// SIGNING_KEY and the certificate disagree.
+    #[error("the report was signed with a {report}, the certificate is a {certificate}'s")]
+    SigningKey {
+        /// What the report says.
+        report: EndorsementKind,
+        /// What the certificate is.
+        certificate: EndorsementKind,
+    },
+    /// A certificate of the chain is not acceptable.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The CRL cannot be used.
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+    /// A CPU that this broker does not know.
+    #[error("CPUID family {family:#x} model {model:#x} is no product that this broker knows")]
+    UnknownProduct {
+        /// Combined family.
+        family: u8,
+        /// Combined model.
+        model: u8,
+    },
+    /// The CPU is of another product than the certificate.
+    #[error("the CPU is {report}, the certificate says {certificate}")]
+    Product {
+        /// By CPUID.
+        report: Product,
+        /// By the certificate.
+        certificate: Product,
+    },
+    /// The reported TCB is not the certificate's in every component.
+    #[error("the reported TCB ({}) is not the certificate's ({certificate})", .report.map_or("reserved bits set".to_owned(), |tcb| tcb.to_string()))]
+    ReportedTcb {
+        /// The report's. `None` if it sets reserved bits.
+        report: Option<TcbVersion>,
+        /// The certificate's.
+        certificate: TcbVersion,
+    },
+    /// The chip is not the certificate's.
+    #[error("the certificate is another chip's")]
+    ChipId,
+    /// The VLEK's provider is not on the accepted list.
+    #[error("the provider {0:?} is not accepted")]
+    Provider(String),
+    /// The signature does not hold over the received bytes.
+    #[error("the signature does not hold")]
+    Signature,
+    /// An input was missing.
+    #[error("the check {} could not be made", .0.name())]
+    NotChecked(Check),
+}
+
+/// What the guest had to have the chip sign: the dialect's hash of the nonce and the guest's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportData(pub [u8; 64]);
+
+/// A chain with the revocation list of its ARK.
+#[derive(Debug, Clone)]
+pub struct Endorsements {
+    /// The signing key's certificate and its way to an anchor.
+    pub chain: Arc<Chain>,
+    /// The ARK's revocation list.
+    pub crl: Arc<Crl>,
+    /// How long past its nextUpdate the list may still be used: zero unless AMD cannot be reached.
+    pub crl_grace: SignedDuration,
+}
+
+/// What the checks look at. Inputs that are `None` leave their checks [`Outcome::NotChecked`].
+#[derive(Debug, Clone)]
+pub struct Inputs<'a> {
+    /// The report.
+    pub report: &'a Report,
+    /// What it must be bound to.
+    pub report_data: Option<&'a ReportData>,
+    /// The certificate of the key that should have signed it.
+    pub vek: Option<&'a Vek>,
+    /// The certificate's chain, or why there is none.
+    pub chain: Option<Result<&'a Chain, CertificateError>>,
+    /// The revocation list, or why there is none; and how long past nextUpdate it may be used.
+    pub crl: Option<Result<(&'a Crl, SignedDuration), CrlError>>,
+    /// CSP ids whose VLEKs are accepted.
+    pub accepted_csp_ids: Option<&'a [String]>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+type Rule = fn(&Inputs<'_>) -> Outcome<VerifyError>;
+
+/// Every check with its rule. The one list: what is not here is not checked, what is here is checked always.
+const RULES: [(Check, Rule); 10] = [
+    (Check::Challenge, challenge),
+    (Check::Signed, signed),
+    (Check::SigningKey, signing_key),
+    (Check::Chain, chain),
+    (Check::Validity, validity),
+    (Check::Revocation, revocation),
+    (Check::Product, product),
+    (Check::ReportedTcb, reported_tcb),
+    (Check::Identity, identity),
+    (Check::Signature, signature),
+];
+
+/// Every check with what it came to, for people to read. Nothing can be built on it.
+pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<VerifyError>)> {
+    RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
+}
+
+/// The first check that fails on what is known before any endorsement is at hand. It can refuse early; that it finds
+/// nothing means nothing.
+pub fn refuse_early(
+    report: &Report,
+    report_data: &ReportData,
+    now: Timestamp,
+) -> Result<(), (Check, VerifyError)> {
+    let inputs = Inputs {
+        report,
+        report_data: Some(report_data),
+        vek: None,
+        chain: None,
+        crl: None,
+        accepted_csp_ids: None,
+        now,
+    };
+    for (check, rule) in RULES {
+        if let Outcome::Failed(error) = rule(&inputs) {
+            return Err((check, error));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `vek` is the certificate that `report` names: kind, product, TCB and chip. Says nothing about signatures.
+pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
+    let inputs = Inputs {
+        report,
+        report_data: None,
+        vek: Some(vek),
+        chain: None,
+        crl: None,
+        accepted_csp_ids: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let rules: [Rule; 4] = [signing_key, product, reported_tcb, identity];
+    !rules.iter().any(|rule| matches!(rule(&inputs), Outcome::Failed(_)))
+}
+
+/// A report of which every check of this module holds. Only [`verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedReport {
+    report: Report,
+    product: Product,
+}
+
+impl VerifiedReport {
+    /// The report.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The product of the chip that signed it.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+}
+
+/// Makes every check, in order, and stops at the first that does not hold.
+pub fn verify(
+    report: &Report,
+    endorsements: &Endorsements,
+    report_data: &ReportData,
+    accepted_csp_ids: &[String],
+    now: Timestamp,
+) -> Result<VerifiedReport, (Check, VerifyError)> {
+    let inputs = Inputs {
+        report,
+        report_data: Some(report_data),
+        vek: Some(endorsements.chain.vek()),
+        chain: Some(Ok(&endorsements.chain)),
+        crl: Some(Ok((&endorsements.crl, endorsements.crl_grace))),
+        accepted_csp_ids: Some(accepted_csp_ids),
+        now,
+    };
+    for (check, rule) in RULES {
+        match rule(&inputs) {
+            Outcome::Passed => {}
+            Outcome::Failed(error) => return Err((check, error)),
+            Outcome::NotChecked => return Err((check, VerifyError::NotChecked(check))),
+        }
+    }
+    Ok(VerifiedReport { report: report.clone(), product: endorsements.chain.vek().product })
+}
+
+/// The report answers this challenge, for this key: all 64 bytes, in constant time.
+fn challenge(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(ReportData(expected)) = inputs.report_data else { return Outcome::NotChecked };
+    verify_slices_are_equal(expected, inputs.report.report_data()).map_err(|_| VerifyError::Challenge).into()
+}
+
+/// The firmware was not told to leave the signature out.
+fn signed(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    if inputs.report.mask_chip_key() || inputs.report.signing_key().is_none() {
+        return Outcome::Failed(VerifyError::Unsigned);
+    }
+    Outcome::Passed
+}
+
+/// A VLEK never stands in for a VCEK, nor the other way round.
+fn signing_key(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(vek) = inputs.vek else { return Outcome::NotChecked };
+    match inputs.report.signing_key() {
+        Some(report) if report == vek.kind() => Outcome::Passed,
+        Some(report) => Outcome::Failed(VerifyError::SigningKey { report, certificate: vek.kind() }),
+        None => Outcome::Failed(VerifyError::Unsigned),
+    }
+}
+
+/// Signatures, names and kinds up to a pinned ARK. That they were verified is what a [`Chain`] is.
+fn chain(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    match inputs.chain {
+        Some(Ok(_)) => Outcome::Passed,
+        Some(Err(error)) => Outcome::Failed(error.into()),
+        None => Outcome::NotChecked,
+    }
+}
+
+/// All three certificates are valid at `now`.
+fn validity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(Ok(chain)) = inputs.chain else { return Outcome::NotChecked };
+    chain.check_validity(inputs.now).map_err(VerifyError::from).into()
+}
+
+/// The chain's own ARK has, in a list that counts at `now`, revoked neither the intermediate nor itself.
+fn revocation(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let (Some(Ok(chain)), Some(crl)) = (&inputs.chain, &inputs.crl) else { return Outcome::NotChecked };
+    check_revocation(chain, crl, inputs.now).into()
+}
+
+fn check_revocation(
+    chain: &Chain,
+    crl: &Result<(&Crl, SignedDuration), CrlError>,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    let (crl, grace) = (*crl)?;
+    if crl.anchor().fingerprint() != chain.intermediate().anchor().fingerprint() {
+        return Err(CrlError::OtherAnchor.into());
+    }
+    crl.check_validity(now, grace)?;
+    Ok(chain.check_revocation(crl)?)
+}
+
+/// The CPU is of a known product, and the certificate's. Version 2 reports do not say: the certificate decides.
+fn product(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let by_cpuid = match inputs.report.cpuid() {
+        None => None,
+        Some((family, model)) => match Product::from_cpuid(family, model) {
+            None => return Outcome::Failed(VerifyError::UnknownProduct { family, model }),
+            known => known,
+        },
+    };
+    match (by_cpuid, inputs.vek) {
+        (_, None) => Outcome::NotChecked,
+        (Some(report), Some(vek)) if report != vek.product => {
+            Outcome::Failed(VerifyError::Product { report, certificate: vek.product })
+        }
+        _ => Outcome::Passed,
+    }
+}
+
+/// The key was derived for exactly the TCB that the platform reports.
+fn reported_tcb(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(vek) = inputs.vek else { return Outcome::NotChecked };
+    let report = inputs.report.reported_tcb(vek.product);
+    if report == Some(vek.tcb) {
+        return Outcome::Passed;
+    }
+    Outcome::Failed(VerifyError::ReportedTcb { report, certificate: vek.tcb })
+}
+
+/// A VCEK's chip is the report's, all of CHIP_ID; a VLEK's provider is accepted.
+fn identity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(vek) = inputs.vek else { return Outcome::NotChecked };
+    match &vek.identity {
+        Identity::Chip(hwid) => match inputs.report.chip_id().strip_prefix(hwid.as_slice()) {
+            Some(rest) if rest.iter().all(|byte| *byte == 0) => Outcome::Passed,
+            _ => Outcome::Failed(VerifyError::ChipId),
+        },
+        Identity::Provider(csp_id) => match inputs.accepted_csp_ids {
+            None => Outcome::NotChecked,
+            Some(accepted) if accepted.contains(csp_id) => Outcome::Passed,
+            Some(_) => Outcome::Failed(VerifyError::Provider(csp_id.clone())),
+        },
+    }
+}
+
+/// The certificate's key signed the bytes as received.
+fn signature(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
+    let Some(vek) = inputs.vek else { return Outcome::NotChecked };
+    if vek.has_signed(inputs.report.signed_bytes(), &inputs.report.signature()) {
+        return Outcome::Passed;
+    }
+    Outcome::Failed(VerifyError::Signature)
+}

@@ -1,0 +1,92 @@
+//! The contracts of the stores as tests: one for each promise, the same for every implementation.
+//!
+//! [`store_contract!`](crate::store_contract) turns them all into `#[tokio::test]`s. They share nothing, draw their ids
+//! at random and lie far in the future, so they can run at once on the tables of one live service, and nothing of theirs
+//! expires by anybody's clock.
+
+#![allow(missing_docs, reason = "a function is named after the promise that it puts to the test")]
+#![allow(clippy::expect_used, reason = "a test stops where its premise fails")]
+
+mod audit;
+mod challenges;
+mod endorsements;
+pub mod sample;
+mod sessions;
+mod workloads;
+
+use async_trait::async_trait;
+
+pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, workloads::*};
+use super::{AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, WorkloadStore};
+use crate::audit::{AuditId, AuditRecord};
+
+/// What the suite runs on: all the stores, and a view of the audit log that no function of the broker has.
+#[async_trait]
+pub trait Subject: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore {
+    /// The audit record with this id.
+    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
+}
+
+/// `Conflict`, as most refusals end.
+const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
+
+async fn assert_recorded(store: &impl Subject, audit: &AuditRecord) {
+    assert_eq!(store.audit_record(audit.id).await, Ok(Some(audit.clone())));
+}
+
+async fn assert_not_recorded(store: &impl Subject, audit: &AuditRecord) {
+    assert_eq!(store.audit_record(audit.id).await, Ok(None));
+}
+
+/// Makes a `#[tokio::test]` of every promise. `$subject` is an expression, evaluated anew for each test in an
+/// `async` context, whose value is a [`Subject`] or derefs to one.
+#[macro_export]
+macro_rules! store_contract {
+    ($subject:expr) => {
+        $crate::store_contract! { $subject =>
+            a_new_workload_is_read_back
+            an_id_is_registered_once
+            a_failed_create_leaves_no_audit_record
+            a_taken_audit_id_undoes_a_create
+            a_replacement_takes_the_whole_row
+            a_replacement_names_the_registration_it_replaces
+            an_absent_row_is_not_replaced
+            a_revoked_row_is_not_replaced
+            a_released_row_is_not_replaced
+            a_failed_replacement_changes_nothing
+            a_release_is_noted_once
+            a_release_under_another_registration_is_not_noted
+            a_release_of_nothing_is_not_noted
+            a_revoked_row_can_still_be_marked_released
+            the_first_revocation_counts
+            an_absent_row_is_not_revoked
+            a_challenge_is_read_back
+            a_session_id_has_one_challenge
+            an_answered_challenge_becomes_a_session
+            a_challenge_is_answered_once
+            an_unknown_challenge_is_not_answered
+            an_expired_challenge_is_not_answered
+            a_challenge_can_be_answered_until_it_expires
+            a_session_is_never_replaced
+            a_taken_audit_id_undoes_an_attestation
+            of_many_answers_one_wins
+            a_refusal_deletes_the_challenge
+            a_refusal_leaves_the_session
+            a_refusal_of_nothing_is_recorded
+            a_taken_audit_id_undoes_a_refusal
+            an_answer_and_a_refusal_exclude_each_other
+            an_endorsement_is_read_back
+            an_older_edition_never_replaces_a_newer
+            the_same_edition_replaces
+            a_newer_edition_replaces
+            an_audit_record_is_read_back
+            an_audit_record_is_never_replaced
+        }
+    };
+    ($subject:expr => $($promise:ident)*) => {$(
+        #[tokio::test]
+        async fn $promise() {
+            $crate::store::contract::$promise(&$subject).await;
+        }
+    )*};
+}

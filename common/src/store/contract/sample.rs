@@ -1,0 +1,118 @@
+//! Values to fill a store with, each unlike any other.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::{
+    audit::{AuditRecord, Decision, Operation},
+    secret::{WrappedSecret, seal::GuestKey},
+    session::{Challenge, Nonce, Session, SessionId},
+    store::StoredEndorsement,
+    workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
+};
+
+/// When the suite takes place, in seconds since 1970: the year 2100.
+const BEGIN: i64 = 4_102_444_800;
+
+/// So many seconds into the suite.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(BEGIN + seconds)
+}
+
+/// When a sample challenge or session expires.
+pub fn expiry() -> Timestamp {
+    at(300)
+}
+
+/// A workload just registered. Its registration is no JSON: to a store it is bytes.
+pub fn workload() -> Workload {
+    let id = WorkloadId::new(format!("contract-{}", Uuid::new_v4())).expect("a workload id");
+    registered_anew(&Workload {
+        id,
+        registration: Vec::new(),
+        secrets: BTreeMap::new(),
+        first_registered_at: at(0),
+        revoked_at: None,
+        released_at: None,
+    })
+}
+
+/// The same workload with another registration and another secret.
+pub fn registered_anew(workload: &Workload) -> Workload {
+    let ciphertext = Uuid::new_v4().as_bytes().to_vec();
+    let secret = WrappedSecret { key_id: "local:0000000000000000".to_owned(), ciphertext };
+    Workload {
+        registration: [b"\x00\xff", Uuid::new_v4().as_bytes().as_slice()].concat(),
+        secrets: BTreeMap::from([("passphrase".to_owned(), secret)]),
+        ..workload.clone()
+    }
+}
+
+/// An unanswered challenge.
+pub fn challenge() -> Challenge {
+    Challenge {
+        session_id: SessionId::random().expect("randomness"),
+        nonce: Nonce::random().expect("randomness"),
+        dialect: Dialect::V0,
+        workload_id: workload().id,
+        expires_at: expiry(),
+    }
+}
+
+/// A session that answers `challenge`, recorded by `audit`; no two have the same key.
+pub fn session(challenge: &Challenge, audit: &AuditRecord) -> Session {
+    let unique = Uuid::new_v4();
+    let modulus = [[0xff; 240].as_slice(), unique.as_bytes()].concat();
+    Session {
+        session_id: challenge.session_id.clone(),
+        workload_id: challenge.workload_id.clone(),
+        registration: RegistrationDigest::of(unique.as_bytes()),
+        guest_key: GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
+        attestation: audit.id,
+        expires_at: expiry(),
+    }
+}
+
+fn odd(mut number: Vec<u8>) -> Vec<u8> {
+    if let Some(last) = number.last_mut() {
+        *last |= 1;
+    }
+    number
+}
+
+/// A record of a decision taken so many seconds into the suite.
+pub fn audit(seconds: i64, operation: Operation, decision: Decision) -> AuditRecord {
+    AuditRecord::new(at(seconds), operation, decision)
+}
+
+/// The record of a registration.
+pub fn registered() -> AuditRecord {
+    audit(0, Operation::Register, Decision::Registered)
+}
+
+/// The record of an attestation, so many seconds into the suite.
+pub fn attested(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Attest, Decision::Attested)
+}
+
+/// The record of a refusal.
+pub fn refused() -> AuditRecord {
+    audit(2, Operation::Attest, Decision::Refused)
+}
+
+/// The record of a revocation, so many seconds into the suite.
+pub fn revoked(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Operate, Decision::Revoked)
+}
+
+/// A key of the endorsement cache.
+pub fn endorsement_key() -> String {
+    format!("Contract/{}/crl", Uuid::new_v4())
+}
+
+/// An endorsement of this edition; no two have the same bytes.
+pub fn endorsement(edition: i64) -> StoredEndorsement {
+    StoredEndorsement { bytes: Uuid::new_v4().as_bytes().to_vec(), fetched_at: at(0), edition }
+}

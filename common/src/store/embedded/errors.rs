@@ -1,0 +1,88 @@
+//! What redb's errors mean to whoever opens a store, and to whoever uses it.
+
+use std::io;
+
+use crate::store::StoreError;
+
+/// Why a data directory could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or this one, has the store open.
+    #[error("the store is in use by another process")]
+    Locked,
+    /// The file is there, but is no store of a key broker.
+    #[error("the file is not a key broker's store")]
+    Foreign,
+    /// The store was written in a form that this release does not read.
+    #[error("the store has the format {found}, which this release does not read")]
+    Format {
+        /// The format that the store says it has.
+        found: String,
+    },
+    /// The file was damaged or altered.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// The operating system refused.
+    #[error("the store cannot be used: {0}")]
+    Io(io::ErrorKind),
+    /// The store's secrets are wrapped under another key.
+    #[error("the store belongs to the wrapping key {expected}, not to {found}")]
+    OtherKey {
+        /// Fingerprint of the key that the store was first used with.
+        expected: String,
+        /// Fingerprint of the key at hand.
+        found: String,
+    },
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // redb says so of a file that does not begin like one of its own.
+            io::ErrorKind::InvalidData => Self::Foreign,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+impl From<redb::Error> for OpenError {
+    fn from(error: redb::Error) -> Self {
+        use redb::Error;
+        match error {
+            Error::DatabaseAlreadyOpen => Self::Locked,
+            Error::Io(error) => error.into(),
+            Error::TableTypeMismatch { .. } | Error::TableIsMultimap(_) => Self::Foreign,
+            Error::UpgradeRequired(version) => Self::Format { found: format!("redb {version}") },
+            other => Self::Corrupt(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::Corrupted(cause) => Self::Corrupt { table: "the database", cause },
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// redb has an error type for each kind of operation; all are part of [`redb::Error`].
+macro_rules! by_way_of_redb_error {
+    ($($error:ident)*) => {$(
+        impl From<redb::$error> for OpenError {
+            fn from(error: redb::$error) -> Self {
+                redb::Error::from(error).into()
+            }
+        }
+
+        impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                redb::Error::from(error).into()
+            }
+        }
+    )*};
+}
+
+by_way_of_redb_error!(DatabaseError TransactionError TableError StorageError CommitError);

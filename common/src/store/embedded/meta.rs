@@ -1,0 +1,56 @@
+//! What the store knows of itself: its format, and the wrapping key that it belongs to.
+
+use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
+
+use super::{OpenError, rows};
+
+/// Names and values.
+const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
+/// Holds the format.
+const FORMAT_NAME: &str = "format";
+/// Holds the wrapping key's fingerprint.
+const KEY_NAME: &str = "wrapping_key";
+
+/// The format that this release reads and writes: tables, keys and rows.
+const FORMAT: &str = "1";
+
+/// Makes an empty database a store; refuses any other that is not a store of this format.
+pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
+    let transaction = database.begin_write()?;
+    let empty = transaction.list_tables()?.next().is_none();
+    let mut meta = transaction.open_table(META)?;
+    match entry(&meta, FORMAT_NAME)? {
+        Some(format) if format == FORMAT => return Ok(()),
+        Some(found) => return Err(OpenError::Format { found }),
+        None if empty => meta.insert(FORMAT_NAME, FORMAT)?,
+        None => return Err(OpenError::Foreign),
+    };
+    drop(meta);
+    rows::create_tables(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// The wrapping key's fingerprint, once the store has one.
+pub(super) fn bound_key(database: &Database) -> Result<Option<String>, OpenError> {
+    entry(&database.begin_read()?.open_table(META)?, KEY_NAME)
+}
+
+/// Records the wrapping key's fingerprint, or compares it with the one recorded.
+pub(super) fn bind_key(database: &Database, key_id: &str) -> Result<(), OpenError> {
+    let transaction = database.begin_write()?;
+    let mut meta = transaction.open_table(META)?;
+    match entry(&meta, KEY_NAME)? {
+        Some(bound) if bound == key_id => return Ok(()),
+        Some(expected) => return Err(OpenError::OtherKey { expected, found: key_id.to_owned() }),
+        None => meta.insert(KEY_NAME, key_id)?,
+    };
+    drop(meta);
+    Ok(transaction.commit()?)
+}
+
+fn entry(
+    meta: &impl ReadableTable<&'static str, &'static str>,
+    name: &str,
+) -> Result<Option<String>, OpenError> {
+    Ok(meta.get(name)?.map(|value| value.value().to_owned()))
+}

@@ -1,0 +1,114 @@
+//! The store of a broker on one machine: every table in one redb file of one process.
+//!
+//! Each method is one transaction, synced to disk before it is acknowledged; redb has one writer at a time, so the
+//! conditions of a write hold until it is committed. After a failed write redb refuses every other until the store is
+//! opened anew: a disk that lost a write is not trusted with the next.
+
+mod errors;
+mod expiry;
+mod file;
+mod meta;
+mod rows;
+mod stores;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use redb::{Database, ReadableDatabase as _, WriteTransaction};
+
+pub use errors::OpenError;
+
+use super::StoreError;
+use crate::{
+    audit::{AuditId, AuditRecord},
+    clock::Clock,
+};
+
+/// All five stores over one file in a data directory.
+pub struct EmbeddedStore {
+    database: Arc<Database>,
+    /// Tells what has expired and can be swept; no condition depends on it.
+    clock: Arc<dyn Clock>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `data_dir`, or makes an empty one, directory included, for its owner alone.
+    ///
+    /// The whole file is read and its checksums compared: what was altered behind the store's back is found here, not
+    /// under a request. `clock` tells which rows are due for removal.
+    pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let database = file::open(data_dir)?;
+        meta::adopt(&database)?;
+        Ok(Self { database: Arc::new(database), clock })
+    }
+
+    /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store that has one
+    /// can be used with that key only: whoever has no key at hand must not make a new one for it.
+    pub fn bound_key(&self) -> Result<Option<String>, OpenError> {
+        meta::bound_key(&self.database)
+    }
+
+    /// Ties the store to the wrapping key with this fingerprint, for good. [`OpenError::OtherKey`] if it belongs to
+    /// another: its secrets could not be opened, and new ones would be lost to whoever has the first key.
+    pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
+        meta::bind_key(&self.database, key_id)
+    }
+
+    /// The audit record with this id.
+    pub fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
+        self.read(id.0.as_bytes())
+    }
+
+    /// All audit records, oldest first, as they are now: what is written meanwhile is not among them.
+    pub fn audit_records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<AuditRecord, StoreError>> + use<>, StoreError> {
+        rows::all(&self.database.begin_read()?)
+    }
+
+    /// The row under `key`.
+    ///
+    /// Done in place: a read takes a page or two out of redb's cache, or else the file, and waits for no writer's sync.
+    fn read<R: rows::Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        rows::get(&self.database.begin_read()?, key)
+    }
+
+    /// Runs `work` in a write transaction of its own, and commits it unless it changed nothing. If it fails, all that it
+    /// wrote until then is undone.
+    ///
+    /// Done on a thread that may block: it waits for the writer before it, and for the disk. A caller that goes away does
+    /// not stop it.
+    async fn write(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let database = Arc::clone(&self.database);
+        let commit = move || {
+            let mut transaction = database.begin_write()?;
+            // Two syncs in place of one: strangers choose part of what is written, and redb's checksums, which alone tell
+            // a half-written commit in the other mode, are no match for someone who forges them.
+            transaction.set_two_phase_commit(true);
+            match work(&transaction)? {
+                Change::Made => transaction.commit()?,
+                Change::None => transaction.abort()?,
+            }
+            Ok(())
+        };
+        let ended = tokio::task::spawn_blocking(commit).await;
+        ended.unwrap_or_else(|lost| Err(StoreError::Unavailable(lost.to_string())))
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EmbeddedStore")
+    }
+}
+
+/// Whether a write transaction has anything to commit.
+enum Change {
+    Made,
+    None,
+}
+
+#[cfg(test)]
+mod tests;

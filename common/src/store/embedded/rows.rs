@@ -1,0 +1,135 @@
+//! Rows: one table for each type, each row the JSON of a value.
+//!
+//! A row is bytes to redb, so one that cannot be read is an error of that row alone.
+
+use std::marker::PhantomData;
+
+use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    audit::AuditRecord,
+    session::{Challenge, Session},
+    store::{StoreError, StoredEndorsement},
+    workload::Workload,
+};
+
+use super::expiry::Expires;
+
+/// Bytes, as redb spells keys and values of any length.
+pub(super) type Bytes = &'static [u8];
+
+/// A type that has a table.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// The table's name, in the file and in errors.
+    const NAME: &'static str;
+    /// The table.
+    const TABLE: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new(Self::NAME);
+}
+
+/// Under the workload id.
+impl Row for Workload {
+    const NAME: &'static str = "workloads";
+}
+
+/// Under the session id's text.
+impl Row for Challenge {
+    const NAME: &'static str = "challenges";
+}
+
+/// Under the session id's text.
+impl Row for Session {
+    const NAME: &'static str = "sessions";
+}
+
+/// Under the key that it is put by.
+impl Row for StoredEndorsement {
+    const NAME: &'static str = "endorsements";
+}
+
+/// Under the 16 bytes of the id, so in the order of time.
+impl Row for AuditRecord {
+    const NAME: &'static str = "audit";
+}
+
+/// Makes every table, so that a read never lacks one.
+pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
+    transaction.open_table(Workload::TABLE)?;
+    transaction.open_table(Challenge::TABLE)?;
+    transaction.open_table(Challenge::INDEX)?;
+    transaction.open_table(Session::TABLE)?;
+    transaction.open_table(Session::INDEX)?;
+    transaction.open_table(StoredEndorsement::TABLE)?;
+    transaction.open_table(AuditRecord::TABLE)?;
+    Ok(())
+}
+
+/// The row under `key`.
+pub(super) fn get<R: Row>(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<R>, StoreError> {
+    transaction.open_table(R::TABLE)?.get(key)?.map(|row| decode(row.value())).transpose()
+}
+
+/// Every row, in the order of the keys.
+pub(super) fn all<R: Row>(
+    transaction: &ReadTransaction,
+) -> Result<impl Iterator<Item = Result<R, StoreError>> + use<R>, StoreError> {
+    let rows = transaction.open_table(R::TABLE)?.range::<Bytes>(..)?;
+    Ok(rows.map(|row| decode(row?.1.value())))
+}
+
+/// A table in a write transaction.
+pub(super) struct Rows<'a, R> {
+    table: Table<'a, Bytes, Bytes>,
+    row: PhantomData<R>,
+}
+
+impl<'a, R: Row> Rows<'a, R> {
+    /// The table of `R`.
+    pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self { table: transaction.open_table(R::TABLE)?, row: PhantomData })
+    }
+
+    /// The row under `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        self.table.get(key)?.map(|row| decode(row.value())).transpose()
+    }
+
+    /// Writes a row, in the place of the one that may be there.
+    pub(super) fn put(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
+        self.table.insert(key, encode(row)?.as_slice())?;
+        Ok(())
+    }
+
+    /// Writes a new row. [`StoreError::Conflict`] if there is one, readable or not.
+    pub(super) fn create(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
+        match self.table.insert(key, encode(row)?.as_slice())? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Conflict),
+        }
+    }
+
+    /// Deletes the row and hands it back, if it is there.
+    pub(super) fn take(&mut self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        self.table.remove(key)?.map(|row| decode(row.value())).transpose()
+    }
+
+    /// Deletes the row unread, if it is there.
+    pub(super) fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.table.remove(key)?;
+        Ok(())
+    }
+}
+
+fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(row).map_err(|error| unreadable::<R>(&error))
+}
+
+fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| unreadable::<R>(&error))
+}
+
+/// Says where the row broke and how, but not in serde's words: they quote what they found, and a row holds nonces.
+fn unreadable<R: Row>(error: &serde_json::Error) -> StoreError {
+    let cause = format!("{:?} error at byte {}", error.classify(), error.column());
+    StoreError::Corrupt { table: R::NAME, cause }
+}

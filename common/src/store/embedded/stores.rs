@@ -1,0 +1,179 @@
+//! The five contracts, each method one transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redb::WriteTransaction;
+
+use super::{Change, EmbeddedStore, expiry::ExpiringRows, rows::Rows};
+use crate::{
+    audit::AuditRecord,
+    session::{Challenge, Session, SessionId},
+    store::{
+        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
+        WorkloadStore,
+    },
+    workload::{RegistrationDigest, Workload, WorkloadId},
+};
+
+#[async_trait]
+impl WorkloadStore for EmbeddedStore {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        self.read(id.as_str().as_bytes())
+    }
+
+    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (workload, audit) = (workload.clone(), audit.clone());
+        self.write(move |transaction| {
+            Rows::open(transaction)?.create(workload.id.as_str().as_bytes(), &workload)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn replace(
+        &self,
+        replaced: RegistrationDigest,
+        workload: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (workload, audit) = (workload.clone(), audit.clone());
+        self.write(move |transaction| {
+            let mut rows = Rows::open(transaction)?;
+            let row = existing(&rows, &workload.id)?;
+            if row.digest() != replaced || row.revoked_at.is_some() || row.released_at.is_some() {
+                return Err(StoreError::Conflict);
+            }
+            rows.put(workload.id.as_str().as_bytes(), &workload)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn mark_released(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |transaction| {
+            let mut rows = Rows::open(transaction)?;
+            let mut row = existing(&rows, &id)?;
+            if row.digest() != registration {
+                return Err(StoreError::Conflict);
+            }
+            if row.released_at.is_some() {
+                return Ok(Change::None);
+            }
+            row.released_at = Some(at);
+            rows.put(id.as_str().as_bytes(), &row)?;
+            Ok(Change::Made)
+        })
+        .await
+    }
+
+    async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |transaction| {
+            let mut rows = Rows::open(transaction)?;
+            let mut row = existing(&rows, &id)?;
+            row.revoked_at = row.revoked_at.or(Some(audit.time));
+            rows.put(id.as_str().as_bytes(), &row)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ChallengeStore for EmbeddedStore {
+    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError> {
+        let (challenge, now) = (challenge.clone(), self.clock.now());
+        self.write(move |transaction| {
+            let mut challenges = ExpiringRows::open_swept(transaction, now)?;
+            challenges.create(challenge.session_id.expose().as_bytes(), &challenge)?;
+            Ok(Change::Made)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionStore for EmbeddedStore {
+    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
+        self.read(id.expose().as_bytes())
+    }
+
+    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (session, audit, now) = (session.clone(), audit.clone(), self.clock.now());
+        self.write(move |transaction| {
+            let key = session.session_id.expose();
+            let mut challenges = ExpiringRows::<Challenge>::open_swept(transaction, now)?;
+            let challenge = challenges.take(key.as_bytes())?.ok_or(StoreError::Conflict)?;
+            if challenge.expires_at <= audit.time {
+                return Err(StoreError::Conflict);
+            }
+            ExpiringRows::open_swept(transaction, now)?.create(key.as_bytes(), &session)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (id, audit, now) = (id.clone(), audit.clone(), self.clock.now());
+        self.write(move |transaction| {
+            let mut challenges = ExpiringRows::<Challenge>::open_swept(transaction, now)?;
+            challenges.take(id.expose().as_bytes())?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        self.read(id.expose().as_bytes())
+    }
+}
+
+#[async_trait]
+impl EndorsementStore for EmbeddedStore {
+    async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError> {
+        self.read(key.as_bytes())
+    }
+
+    async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
+        let (key, endorsement) = (key.to_owned(), endorsement.clone());
+        self.write(move |transaction| {
+            let mut rows = Rows::<StoredEndorsement>::open(transaction)?;
+            let held = match rows.get(key.as_bytes()) {
+                // Gives way, or it would stand in the cache for good.
+                Err(StoreError::Corrupt { .. }) => None,
+                held => held?,
+            };
+            if held.is_some_and(|held| held.edition > endorsement.edition) {
+                return Ok(Change::None);
+            }
+            rows.put(key.as_bytes(), &endorsement)?;
+            Ok(Change::Made)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl AuditStore for EmbeddedStore {
+    async fn append(&self, audit: &AuditRecord) -> Result<(), StoreError> {
+        let audit = audit.clone();
+        self.write(move |transaction| record(transaction, &audit)).await
+    }
+}
+
+/// The row of a workload that must have one.
+fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
+    rows.get(id.as_str().as_bytes())?.ok_or(StoreError::Conflict)
+}
+
+/// Adds the audit record to the transaction: the last step of each that has one.
+fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
+    Rows::open(transaction)?.create(audit.id.0.as_bytes(), audit)?;
+    Ok(Change::Made)
+}

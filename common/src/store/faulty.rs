@@ -1,0 +1,203 @@
+//! A store that fails on demand: before it has done what it was asked, or after, so that the caller sees an error
+//! although the write landed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+};
+use crate::{
+    audit::AuditRecord,
+    session::{Challenge, Session, SessionId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
+};
+
+/// A method of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// [`WorkloadStore::workload`].
+    Workload,
+    /// [`WorkloadStore::create`].
+    Create,
+    /// [`WorkloadStore::replace`].
+    Replace,
+    /// [`WorkloadStore::mark_released`].
+    MarkReleased,
+    /// [`WorkloadStore::revoke`].
+    Revoke,
+    /// [`ChallengeStore::put_challenge`].
+    PutChallenge,
+    /// [`SessionStore::challenge`].
+    Challenge,
+    /// [`SessionStore::attest`].
+    Attest,
+    /// [`SessionStore::refuse`].
+    Refuse,
+    /// [`SessionStore::session`].
+    Session,
+    /// [`EndorsementStore::endorsement`].
+    Endorsement,
+    /// [`EndorsementStore::put_endorsement`].
+    PutEndorsement,
+    /// [`AuditStore::append`].
+    Append,
+}
+
+/// When a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The store is not asked at all.
+    Before,
+    /// The store does its part; its answer is lost.
+    After,
+}
+
+/// What a call that was made to fail ends with.
+pub fn injected() -> StoreError {
+    StoreError::Unavailable("injected by the test".to_owned())
+}
+
+/// A store around `S` that fails where [`Self::fail`] says, and counts the calls it gets.
+#[derive(Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    calls: Vec<Method>,
+    faults: Vec<(Method, usize, When)>,
+}
+
+impl<S> FaultyStore<S> {
+    /// A store that does what `inner` does, until told otherwise.
+    pub fn new(inner: S) -> Self {
+        Self { inner, plan: Mutex::default() }
+    }
+
+    /// Makes one call of `method` fail: the next if `nth` is 1, the one after it if 2, and so on.
+    pub fn fail(&self, method: Method, nth: usize, when: When) {
+        let made = self.calls(method);
+        self.plan().faults.push((method, made + nth, when));
+    }
+
+    /// How often `method` was called, failures included.
+    pub fn calls(&self, method: Method) -> usize {
+        self.plan().calls.iter().filter(|&&called| called == method).count()
+    }
+
+    /// All calls so far, in the order in which they began.
+    pub fn log(&self) -> Vec<Method> {
+        self.plan().calls.clone()
+    }
+
+    /// The store itself, which neither fails nor counts.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call of `method`; when it is to fail, if at all.
+    fn begin(&self, method: Method) -> Option<When> {
+        self.plan().calls.push(method);
+        let nth = self.calls(method);
+        let due = |&&(faulty, at, _): &&(Method, usize, When)| faulty == method && at == nth;
+        self.plan().faults.iter().find(due).map(|&(_, _, when)| when)
+    }
+
+    async fn run<T>(
+        &self,
+        method: Method,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match self.begin(method) {
+            None => call.await,
+            Some(When::Before) => Err(injected()),
+            Some(When::After) => call.await.and(Err(injected())),
+        }
+    }
+}
+
+#[async_trait]
+impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        self.run(Method::Workload, self.inner.workload(id)).await
+    }
+
+    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Create, self.inner.create(workload, audit)).await
+    }
+
+    async fn replace(
+        &self,
+        replaced: RegistrationDigest,
+        workload: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.run(Method::Replace, self.inner.replace(replaced, workload, audit)).await
+    }
+
+    async fn mark_released(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.run(Method::MarkReleased, self.inner.mark_released(id, registration, at)).await
+    }
+
+    async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Revoke, self.inner.revoke(id, audit)).await
+    }
+}
+
+#[async_trait]
+impl<S: ChallengeStore> ChallengeStore for FaultyStore<S> {
+    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError> {
+        self.run(Method::PutChallenge, self.inner.put_challenge(challenge)).await
+    }
+}
+
+#[async_trait]
+impl<S: SessionStore> SessionStore for FaultyStore<S> {
+    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
+        self.run(Method::Challenge, self.inner.challenge(id)).await
+    }
+
+    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Attest, self.inner.attest(session, audit)).await
+    }
+
+    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Refuse, self.inner.refuse(id, audit)).await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        self.run(Method::Session, self.inner.session(id)).await
+    }
+}
+
+#[async_trait]
+impl<S: EndorsementStore> EndorsementStore for FaultyStore<S> {
+    async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError> {
+        self.run(Method::Endorsement, self.inner.endorsement(key)).await
+    }
+
+    async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
+        self.run(Method::PutEndorsement, self.inner.put_endorsement(key, endorsement)).await
+    }
+}
+
+#[async_trait]
+impl<S: AuditStore> AuditStore for FaultyStore<S> {
+    async fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Append, self.inner.append(record)).await
+    }
+}

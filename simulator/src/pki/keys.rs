@@ -1,0 +1,218 @@
+//! The keys of the simulated PKI.
+// A key that was just made or derived cannot be refused, nor can signing with it fail, unless memory ran out: a
+// fixture that cannot be made has nothing better to do than to stop.
+#![allow(clippy::expect_used)]
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use aws_lc_rs::{
+    digest,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, KeyPair, RSA_PKCS1_SHA384, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512,
+        RsaEncoding, RsaKeyPair,
+    },
+};
+
+use super::signature::{Algorithm, Hash};
+use crate::der::{self, Oid};
+
+const RSA_ENCRYPTION: Oid = Oid(&[1, 2, 840, 113549, 1, 1, 1]);
+const EC_PUBLIC_KEY: Oid = Oid(&[1, 2, 840, 10045, 2, 1]);
+const SECP384R1: Oid = Oid(&[1, 3, 132, 0, 34]);
+const PRIME256V1: Oid = Oid(&[1, 2, 840, 10045, 3, 1, 7]);
+
+/// The RSA keys of a process. Each is made when it is first used (a second or so for 4096 bits), once, and serves every
+/// product: names tell the products apart, as they must for a verifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RsaKey {
+    /// AMD's root key.
+    Ark,
+    /// AMD's SEV key, which signs VCEKs.
+    Ask,
+    /// AMD's SEV VLEK key, which signs VLEKs.
+    Asvk,
+    /// 4096 bits that AMD has nothing to do with.
+    Rogue,
+    /// 2048 bits: less than any AMD certificate authority has.
+    Rsa2048,
+}
+
+impl RsaKey {
+    fn pair(self) -> &'static RsaKeyPair {
+        static KEYS: [OnceLock<RsaKeyPair>; 5] = [const { OnceLock::new() }; 5];
+        let [ark, ask, asvk, rogue, small] = &KEYS;
+        let (cell, size) = match self {
+            Self::Ark => (ark, KeySize::Rsa4096),
+            Self::Ask => (ask, KeySize::Rsa4096),
+            Self::Asvk => (asvk, KeySize::Rsa4096),
+            Self::Rogue => (rogue, KeySize::Rsa4096),
+            Self::Rsa2048 => (small, KeySize::Rsa2048),
+        };
+        cell.get_or_init(|| RsaKeyPair::generate(size).expect("an RSA key"))
+    }
+
+    /// Makes several keys at the same time, so that a test waits for the slowest only.
+    pub fn prepare(keys: &[RsaKey]) {
+        std::thread::scope(|scope| {
+            for key in keys {
+                scope.spawn(|| key.pair());
+            }
+        });
+    }
+
+    /// The RSAPublicKey (RFC 8017, A.1.1), DER.
+    pub fn public_key(self) -> Vec<u8> {
+        self.pair().public_key().as_ref().to_vec()
+    }
+
+    /// Signs as `algorithm` says. The salt is as long as the hash whatever length the parameters claim.
+    pub(super) fn sign(self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            Algorithm::Pkcs1 => &RSA_PKCS1_SHA384,
+            Algorithm::Pss { hash: Hash::Sha256, .. } => &RSA_PSS_SHA256,
+            Algorithm::Pss { hash: Hash::Sha384, .. } => &RSA_PSS_SHA384,
+            Algorithm::Pss { hash: Hash::Sha512, .. } => &RSA_PSS_SHA512,
+        };
+        let pair = self.pair();
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(encoding, &SystemRandom::new(), message, &mut signature).expect("an RSA signature");
+        signature
+    }
+}
+
+/// The key that a certificate certifies, where it is not the regular one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKey {
+    /// One of the process's RSA keys.
+    Rsa(RsaKey),
+    /// A P-256 key. A VEK with it signs reports with ECDSA P-256 and SHA-256.
+    P256,
+    /// A P-384 key that is not the chip's own.
+    P384,
+}
+
+impl SubjectKey {
+    /// The elliptic-curve key meant, if it is one.
+    pub(super) fn vek_key(self) -> Option<VekKey> {
+        match self {
+            Self::Rsa(_) => None,
+            Self::P256 => Some(VekKey::derive(Curve::P256, b"another key")),
+            Self::P384 => Some(VekKey::derive(Curve::P384, b"another key")),
+        }
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub(super) fn spki(self) -> Vec<u8> {
+        match (self, self.vek_key()) {
+            (_, Some(key)) => key.spki(),
+            (Self::Rsa(key), None) => rsa_spki(key),
+            (Self::P256 | Self::P384, None) => Vec::new(),
+        }
+    }
+
+    /// The SHA-1 of the key's bits (RFC 5280, 4.2.1.2, method 1), by which AMD's certificates name keys.
+    pub(super) fn id(self) -> Vec<u8> {
+        let bits = match (self, self.vek_key()) {
+            (_, Some(key)) => key.public_key(),
+            (Self::Rsa(key), None) => key.public_key(),
+            (Self::P256 | Self::P384, None) => Vec::new(),
+        };
+        digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &bits).as_ref().to_vec()
+    }
+}
+
+fn rsa_spki(key: RsaKey) -> Vec<u8> {
+    let algorithm = der::sequence(&[der::oid(RSA_ENCRYPTION), der::null()]);
+    der::sequence(&[algorithm, der::bit_string(0, &key.public_key())])
+}
+
+/// A curve of a VEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Curve {
+    /// What every AMD chip uses.
+    P384,
+    /// What none uses.
+    P256,
+}
+
+impl Curve {
+    fn oid(self) -> Oid {
+        match self {
+            Self::P384 => SECP384R1,
+            Self::P256 => PRIME256V1,
+        }
+    }
+
+    fn signing(self) -> &'static EcdsaSigningAlgorithm {
+        match self {
+            Self::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            Self::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+        }
+    }
+
+    fn scalar_len(self) -> usize {
+        match self {
+            Self::P384 => 48,
+            Self::P256 => 32,
+        }
+    }
+}
+
+/// A versioned endorsement key: VCEK or VLEK, with which a chip signs reports.
+#[derive(Clone)]
+pub struct VekKey {
+    pair: Arc<EcdsaKeyPair>,
+    curve: Curve,
+}
+
+impl VekKey {
+    /// The key that belongs to `secret`, always the same one: as a chip derives its VCEK from its secret and its TCB.
+    pub(super) fn derive(curve: Curve, secret: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA384, secret);
+        // A leading zero keeps the number below the order of either curve.
+        let scalar: Vec<u8> =
+            std::iter::once(0).chain(hash.as_ref().iter().copied()).take(curve.scalar_len()).collect();
+        let private = der::sequence(&[
+            der::integer(&[1]),
+            der::octet_string(&scalar),
+            der::explicit(0, &der::oid(curve.oid())),
+        ]);
+        let pair = EcdsaKeyPair::from_private_key_der(curve.signing(), &private).expect("an EC key");
+        Self { pair: Arc::new(pair), curve }
+    }
+
+    /// The curve.
+    pub fn curve(&self) -> Curve {
+        self.curve
+    }
+
+    /// The public key, an uncompressed point.
+    pub fn public_key(&self) -> Vec<u8> {
+        self.pair.public_key().as_ref().to_vec()
+    }
+
+    /// R and S over `message`, each big-endian at the full length of the curve's scalars.
+    pub fn sign(&self, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let signature = self.pair.sign(&SystemRandom::new(), message).expect("an ECDSA signature");
+        let (r, s) = signature.as_ref().split_at(self.curve.scalar_len());
+        (r.to_vec(), s.to_vec())
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub(super) fn spki(&self) -> Vec<u8> {
+        let algorithm = der::sequence(&[der::oid(EC_PUBLIC_KEY), der::oid(self.curve.oid())]);
+        der::sequence(&[algorithm, der::bit_string(0, &self.public_key())])
+    }
+}
+
+impl fmt::Debug for VekKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VekKey").field("curve", &self.curve).finish_non_exhaustive()
+    }
+}
