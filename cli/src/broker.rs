@@ -1,0 +1,121 @@
+//! Puts the broker together from what the command line names.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use keybroker_common::{
+    broker::{Attest, Auth, Register},
+    clock::{Clock, SystemClock},
+    endorsements::{EndorsementSource, Settings},
+    http::Services,
+    secret::local::{KeyFileError, LocalKey},
+    snp::anchors::TrustAnchors,
+    store::embedded::{EmbeddedStore, OpenError},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    serve::{Args, KdsUse},
+};
+
+/// Opens the store and the wrapping key, and gives the broker both.
+pub(crate) fn open(args: &Args) -> Result<Services, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let anchors = trust_anchors(args)?;
+    let store = Arc::new(open_store(&args.data_dir()?, Arc::clone(&clock))?);
+    let key = Arc::new(open_key(&args.key_file()?, &store)?);
+    let settings =
+        Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
+    let ttl = Duration::from_secs(args.session_ttl.into());
+    Ok(Services {
+        register: Some(Register {
+            workloads: store.clone(),
+            audit: store.clone(),
+            wrap: key.clone(),
+            clock: clock.clone(),
+        }),
+        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl }),
+        attest: Some(Attest {
+            sessions: store.clone(),
+            workloads: store.clone(),
+            audit: store.clone(),
+            endorsements: Arc::new(EndorsementSource::new(anchors, store, clock.clone(), &settings)),
+            accepted_csp_ids: args.accept_csp_id.clone(),
+            unwrap: key,
+            clock,
+            ttl,
+        }),
+    })
+}
+
+fn trust_anchors(args: &Args) -> Result<TrustAnchors, Failure> {
+    let mut anchors = TrustAnchors::amd();
+    for path in &args.trust_anchor {
+        let unusable = |error: anyhow::Error| {
+            Failure::new(Exit::Configuration, error)
+                .context(format!("reading the trust anchor {}", path.display()))
+        };
+        let pem = fs::read(path).map_err(|error| unusable(error.into()))?;
+        let added = anchors.add_pem(&pem).map_err(|error| unusable(error.into()))?;
+        tracing::warn!(
+            path = %path.display(),
+            roots = added,
+            "SIMULATED HARDWARE IS TRUSTED: whoever holds the key of such a root gets every secret"
+        );
+    }
+    Ok(anchors)
+}
+
+fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
+    EmbeddedStore::open(data_dir, clock)
+        .map_err(|error| store_failure(error).context(format!("opening the store in {}", data_dir.display())))
+}
+
+fn store_failure(error: OpenError) -> Failure {
+    let exit = match error {
+        OpenError::Locked => Exit::StoreLocked,
+        OpenError::Foreign | OpenError::Format { .. } | OpenError::OtherKey { .. } => Exit::Configuration,
+        _ => Exit::Failure,
+    };
+    let hint = match error {
+        OpenError::Locked => Some("end the other broker, or give this one a --data-dir of its own"),
+        OpenError::Foreign => Some("give --data-dir a directory that nothing else uses"),
+        OpenError::OtherKey { .. } => {
+            Some("give the store's own key with --key-file, or an empty --data-dir")
+        }
+        _ => None,
+    };
+    let failure = Failure::new(exit, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The wrapping key in `path`, tied to `store`. Made if both are new: a store that belongs to a key which is not there
+/// must not get another, since nothing could open its secrets then, and nobody would notice until a guest asks.
+fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
+    let unusable = |error| {
+        Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()))
+    };
+    let key = match (LocalKey::load(path), store.bound_key().map_err(store_failure)?) {
+        (Err(KeyFileError::Missing), None) => create_key(path)?,
+        (Err(KeyFileError::Missing), Some(key_id)) => {
+            let error = anyhow!("the store belongs to the key {key_id}, and {} is not there", path.display());
+            return Err(Failure::new(Exit::Configuration, error).hint(
+                "restore the key file from its backup, or name it with --key-file; no other opens the store",
+            ));
+        }
+        (key, _) => key.map_err(unusable)?,
+    };
+    store.bind_key(key.key_id()).map_err(store_failure)?;
+    Ok(key)
+}
+
+fn create_key(path: &Path) -> Result<LocalKey, Failure> {
+    let key = LocalKey::create(path).map_err(|error| {
+        Failure::new(Exit::Configuration, error).context(format!("making the key {}", path.display()))
+    })?;
+    tracing::info!(path = %path.display(), key_id = key.key_id(), "wrapping key made: back it up, apart from the store");
+    Ok(key)
+}

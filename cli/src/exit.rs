@@ -1,0 +1,75 @@
+//! How a command ends: one table of exit codes, and errors that say what to do next.
+
+use std::process::ExitCode;
+
+/// The exit codes. Scripts rely on them: "denied" is not "could not tell".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// Something failed that has no code of its own.
+    Failure = 1,
+    /// Verification came to an end, and the answer is no.
+    #[expect(dead_code, reason = "for the commands that verify")]
+    Denied = 3,
+    /// A service that is needed could not be reached.
+    #[expect(dead_code, reason = "for the commands that ask others")]
+    Unreachable = 4,
+    /// The configuration, or a file that it names, cannot be used.
+    Configuration = 5,
+    /// Another process has the store open.
+    StoreLocked = 6,
+}
+
+impl Exit {
+    /// What every `--help` says of them. 2 is clap's.
+    pub(crate) const TABLE: &'static str = "\
+Exit codes:
+  0  ok
+  1  failure
+  2  usage: the command line cannot be understood
+  3  denied: verified, and the answer is no
+  4  unreachable: a service that is needed does not answer
+  5  configuration: a setting, or a file that it names, cannot be used
+  6  store locked: another process has the data directory open";
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed, and what may help.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// Adds what was being done.
+    pub(crate) fn context(self, doing: impl std::fmt::Display + Send + Sync + 'static) -> Self {
+        Self { error: self.error.context(doing), ..self }
+    }
+
+    /// Adds what may help.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Tells the user, and gives the code to end with.
+    pub(crate) fn report(self) -> ExitCode {
+        anstream::eprintln!("error: {:#}", self.error);
+        if let Some(hint) = self.hint {
+            anstream::eprintln!("hint: {hint}");
+        }
+        self.exit.into()
+    }
+}

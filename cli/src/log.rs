@@ -1,0 +1,130 @@
+//! The log, on stderr, and the audit records, on stdout: one JSON line each, as they were written to the store.
+
+use std::io::{self, IsTerminal, Write};
+
+use keybroker_common::broker::AUDIT_TARGET;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, Targets, filter_fn},
+    fmt::MakeWriter,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
+
+/// What is logged, and how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct Args {
+    /// What to log: a level (error, warn, info, debug, trace), or target=level pairs, separated by commas.
+    ///
+    /// RUST_LOG counts where neither this nor KEYBROKER_LOG is given.
+    #[arg(long, global = true, env = "KEYBROKER_LOG", value_name = "FILTER")]
+    log: Option<Targets>,
+    /// The form of the log's lines.
+    #[arg(
+        long,
+        global = true,
+        env = "KEYBROKER_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    log_format: Format,
+}
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts logging, for the whole process.
+pub(crate) fn start(args: &Args) {
+    let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(info);
+    let registry = tracing_subscriber::registry().with(Audit(io::stdout));
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != AUDIT_TARGET));
+    // Fails only where logging was started before, and then there is a log already.
+    let _ = match args.log_format {
+        Format::Text => registry.with(log.with_filter(filter)).try_init(),
+        Format::Json => registry.with(log.json().with_filter(filter)).try_init(),
+    };
+}
+
+/// Other programs' filters may stand in RUST_LOG: one that is not understood is no reason not to start.
+fn from_rust_log() -> Option<Targets> {
+    std::env::var("RUST_LOG").ok()?.parse().ok()
+}
+
+fn info() -> Targets {
+    Targets::new().with_default(tracing::Level::INFO)
+}
+
+/// Prints the field `record` of audit events, and nothing else. No filter silences it.
+struct Audit<W>(W);
+
+impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for Audit<W> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == AUDIT_TARGET {
+            event.record(&mut Record(self.0.make_writer()));
+        }
+    }
+}
+
+struct Record<W>(W);
+
+impl<W: Write> Visit for Record<W> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "record" {
+            // The record is in the store; that nobody reads along must not keep the broker from its work.
+            let _ = self.0.write_all(format!("{value}\n").as_bytes()).and_then(|()| self.0.flush());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'w> MakeWriter<'w> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'w self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn an_audit_record_is_printed_as_it_is_and_nothing_else() {
+        let lines = Lines::default();
+        let _guard = tracing_subscriber::registry().with(Audit(lines.clone())).set_default();
+        tracing::info!(record = "elsewhere", "log");
+        tracing::info!(target: AUDIT_TARGET, other = "x", record = r#"{"id":"1"}"#);
+        assert_eq!(*lines.0.lock().unwrap(), b"{\"id\":\"1\"}\n");
+    }
+}

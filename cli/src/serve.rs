@@ -1,0 +1,197 @@
+//! `keybroker serve`: the whole broker in one process.
+
+use std::{env, io, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, anyhow};
+use keybroker_common::{http, snp::kds::Kds};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    broker,
+    exit::{Exit, Failure},
+    server::{self, Ended},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  A broker for the guests of this machine:
+      keybroker serve
+      buildah mkcw --attestation-url http://127.0.0.1:8080 IMAGE ENCRYPTED-IMAGE
+  Store and key in places of your own:
+      keybroker serve --data-dir /srv/keybroker --key-file /etc/keybroker/key
+  Behind a cloud provider's VLEKs:
+      keybroker serve --accept-csp-id CN=cc-us-east-2.amazonaws.com
+  Audit records to a file, the log to the journal:
+      keybroker serve >>audit.jsonl";
+
+/// Serve registration, challenges, attestation and release over HTTP, from a store on this machine.
+///
+/// Audit records go to stdout, one JSON line each; the log goes to stderr. SIGTERM and SIGINT end it once the requests
+/// under way are answered, within 10 seconds; a second signal ends it at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
+pub(crate) struct Args {
+    /// Address and port to listen on; port 0 takes any that is free.
+    ///
+    /// Whoever reaches it can register workloads: leave it on the loopback, where guests reach it through libkrun's
+    /// TSI, or put it behind something that asks who is calling.
+    #[arg(long, env = "KEYBROKER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where the store is.
+    ///
+    /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
+    #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The key that the secrets in the store are wrapped with. Made on the first start, and never again.
+    ///
+    /// Whoever has this file and the store has the secrets: keep them, and their backups, apart. Without it:
+    /// $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
+    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = http_url, value_name = "URL")]
+    pub(crate) kds_url: String,
+    /// For which chips the KDS is asked.
+    #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
+    pub(crate) kds: KdsUse,
+    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times (in the
+    /// variable: separated by `;`).
+    ///
+    /// A guest that proves itself by one of them proves nothing about hardware.
+    #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]
+    pub(crate) trust_anchor: Vec<PathBuf>,
+    /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
+    #[arg(
+        long,
+        env = "KEYBROKER_SESSION_TTL",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(1..=86_400),
+        value_name = "SECONDS"
+    )]
+    pub(crate) session_ttl: u32,
+    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id; none without it. May be given
+    /// several times (in the variable: separated by `;`).
+    #[arg(long, env = "KEYBROKER_ACCEPT_CSP_IDS", value_delimiter = ';', value_name = "ID")]
+    pub(crate) accept_csp_id: Vec<String>,
+}
+
+/// For which chips AMD's KDS is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KdsUse {
+    /// Any chip that a plausible report names.
+    #[default]
+    AnyChip,
+    /// None but those whose certificate is in the store: for revocation lists and new TCBs alone.
+    KnownChipsOnly,
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("it must begin with http:// or https:// and hold neither ? nor #".to_owned()),
+    }
+}
+
+impl Args {
+    /// The data directory, given or by default.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
+        self.data_dir.clone().map_or_else(default, Ok)
+    }
+
+    /// The wrapping key's file, given or by default.
+    pub(crate) fn key_file(&self) -> Result<PathBuf, Failure> {
+        let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
+        self.key_file.clone().map_or_else(default, Ok)
+    }
+}
+
+/// A path by the XDG Base Directory Specification, which has relative values ignored.
+fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Result<PathBuf, Failure> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    match absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(fallback))) {
+        Some(base) => Ok(base.join(path)),
+        None => {
+            Err(Failure::new(Exit::Configuration, anyhow!("there is no home directory, and no {option}"))
+                .hint(format!("give {option}, or set {variable} or HOME")))
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let services = broker::open(&args)?;
+    let runtime = tokio::runtime::Runtime::new()
+        .context("starting")
+        .map_err(|error| Failure::new(Exit::Failure, error))?;
+    runtime.block_on(async {
+        let stop =
+            signals().map_err(|error| Failure::new(Exit::Failure, error).context("handling signals"))?;
+        let listener = listen(args.listen).await?;
+        match server::serve(listener, http::router(&services), stop).await {
+            Ended::Drained => Ok(()),
+            Ended::CutOff => Err(Failure::new(Exit::Failure, anyhow!("ended with requests unanswered"))),
+        }
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "NOT ON THE LOOPBACK: whoever reaches this address can register workloads, and nothing on the wire is encrypted"
+        );
+    }
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
+    // Port 0 was a wish: tell the port that it became.
+    let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
+    tracing::info!("listening on http://{address}");
+    Ok(listener)
+}
+
+fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
+    let in_use = error.kind() == io::ErrorKind::AddrInUse;
+    let failure = Failure::new(Exit::Failure, error).context(format!("listening on {address}"));
+    if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
+}
+
+/// One message for each SIGTERM and SIGINT. From here on they no longer end the process by themselves.
+fn signals() -> io::Result<mpsc::Receiver<()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            let caught = tokio::select! {
+                caught = terminate.recv() => caught,
+                caught = interrupt.recv() => caught,
+            };
+            if caught.is_none() || sender.send(()).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kds_url_is_a_base_url() {
+        assert_eq!(http_url("https://kds.example/"), Ok("https://kds.example".to_owned()));
+        assert_eq!(http_url("http://127.0.0.1:8090"), Ok("http://127.0.0.1:8090".to_owned()));
+        for text in
+            ["", "kds.example", "ftp://kds.example", "https://", "https://kds.example/?x", "file:///etc"]
+        {
+            assert!(http_url(text).is_err(), "{text}");
+        }
+    }
+}

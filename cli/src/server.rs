@@ -1,0 +1,111 @@
+//! HTTP/1.1 over TCP, within limits: how many connections, how long a head may take, how long a farewell.
+//!
+//! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+
+/// Connections at a time. More wait in the listener's queue.
+const CONNECTIONS: usize = 1024;
+/// How long the head of a request may take to arrive; also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Header fields of a request. Clients send less than ten.
+const MAX_HEADERS: usize = 64;
+/// Longest head, in bytes; the last read may go beyond it.
+const MAX_HEAD_LEN: usize = 32 * 1024;
+/// How long requests under way are waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How long to wait after the system refused a connection: it is short of something, and asking at once changes nothing.
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// How serving came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Every request under way was answered.
+    Drained,
+    /// Some were not: they took too long, or there was a second signal.
+    CutOff,
+}
+
+/// Serves `router` on `listener` until `stop` has a message; a second one ends it at once.
+pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: mpsc::Receiver<()>) -> Ended {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, permit) = tokio::select! {
+            _ = stop.recv() => break,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        let connection = graceful.watch(connection(stream, router.clone()));
+        tokio::spawn(async move {
+            if let Err(cause) = connection.await {
+                tracing::debug!(%cause, "connection");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tracing::info!("stopping: requests under way have {} seconds", FAREWELL.as_secs());
+    tokio::select! {
+        drained = timeout(FAREWELL, graceful.shutdown()) => drained.map_or(Ended::CutOff, |()| Ended::Drained),
+        _ = stop.recv() => Ended::CutOff,
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // No permit means a closed semaphore, and nobody closes it.
+    let permit = Arc::clone(connections).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are one write each: to hold them back would only delay them.
+                let _ = stream.set_nodelay(true);
+                return (stream, permit);
+            }
+            Err(cause) if of_the_client(&cause) => {}
+            Err(cause) => {
+                tracing::error!(%cause, "no connection can be accepted");
+                sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Whether the client went away before its connection was accepted.
+fn of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+type Connection<I> = http1::Connection<TokioIo<I>, TowerToHyperService<Router>>;
+
+fn connection<I: AsyncRead + AsyncWrite + Unpin>(stream: I, router: Router) -> Connection<I> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_LEN)
+        // Head and body in one buffer, and so in one write: libkrun's guest takes what the first read gives it.
+        .writev(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+#[cfg(test)]
+mod tests;

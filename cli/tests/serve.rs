@@ -1,0 +1,289 @@
+//! `keybroker serve` as its users meet it: a process with options, files, signals and exit codes.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// `keybroker serve` with store and key under `home`, and nothing of the caller's environment.
+fn serve(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keybroker"));
+    command.env_clear().env("HOME", home).env("KEYBROKER_LISTEN", "127.0.0.1:0").arg("serve");
+    command
+}
+
+struct Running {
+    child: Child,
+    address: String,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+fn start(mut command: Command) -> Running {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut log = String::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended before it listened: {log}");
+        if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
+            // In the JSON form, the message ends with a quote.
+            let address = address.split('"').next().unwrap().to_owned();
+            return Running { child, address, stderr };
+        }
+        log += &line;
+    }
+}
+
+impl Running {
+    fn exchange(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn post(&self, path: &str, body: &str) -> String {
+        self.exchange(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
+        ))
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Exit code, audit records, and what was logged after it listened.
+    fn end(mut self, signal: &str) -> (Option<i32>, String, String) {
+        self.signal(signal);
+        let status = self.child.wait().unwrap();
+        let (mut out, mut log) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.stderr.read_to_string(&mut log).unwrap();
+        (status.code(), out, log)
+    }
+}
+
+impl Drop for Running {
+    /// A test that failed leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The exit code and what stderr says, on one line.
+fn refused(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stderr, stdout } = command.output().unwrap();
+    assert!(stdout.is_empty());
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+const REGISTRATION: &str = concat!(
+    r#"{"workload_id":"web","launch_measurement":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"#,
+    r#"202122232425262728292a2b2c2d2e2f","passphrase":"open sesame","#,
+    r#""tee_config":"{\"flags\":{\"bits\":15},\"minfw\":{\"major\":0,\"minor\":0}}"}"#
+);
+
+#[test]
+fn it_listens_answers_and_ends_with_0_on_sigterm_and_sigint() {
+    for signal in ["TERM", "INT"] {
+        let home = TempDir::new().unwrap();
+        let running = start(serve(home.path()));
+        let answer = running.exchange("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with(r#"{"status":"ok"}"#), "{answer}");
+        assert_eq!(running.end(signal).0, Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_registration_is_an_audit_record_on_stdout_and_a_line_on_stderr() {
+    let home = TempDir::new().unwrap();
+    let running = start(serve(home.path()));
+    let answer = running.post("/kbs/v0/register_workload", REGISTRATION);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let (_, out, log) = running.end("TERM");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    let record: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&record["decision"], &record["workload_id"]), (&"registered".into(), &"web".into()));
+    assert!(log.contains("workload registered"), "{log}");
+    assert!(!log.contains("keybroker::audit"), "audit records are not for the log: {log}");
+    assert!(!out.contains("open sesame") && !log.contains("open sesame"));
+}
+
+#[test]
+fn at_trace_level_no_secret_or_session_is_logged() {
+    let home = TempDir::new().unwrap();
+    let mut command = serve(home.path());
+    command.args(["--log", "trace", "--log-format", "json"]);
+    let running = start(command);
+    running.post("/kbs/v0/register_workload", REGISTRATION);
+    let auth = r#"{"extra-params":"{\"workload_id\":\"web\"}","tee":"snp","version":"0.0.0"}"#;
+    let answer = running.post("/kbs/v0/auth", auth);
+    let session = answer.split_once("session_id=").unwrap().1.get(..32).unwrap().to_owned();
+    let nonce = answer.split_once(r#""nonce":""#).unwrap().1.get(..44).unwrap().to_owned();
+    let key = format!(
+        "GET /kbs/v0/key/web HTTP/1.1\r\nHost: x\r\nCookie: session_id={session}\r\nConnection: close\r\n\r\n"
+    );
+    assert!(running.exchange(&key).starts_with("HTTP/1.1 401 "));
+    let (_, out, log) = running.end("TERM");
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    for never in ["open sesame", &session, &nonce] {
+        assert!(!log.contains(never) && !out.contains(never), "{never}");
+    }
+}
+
+#[test]
+fn store_and_key_are_made_apart_and_used_again() {
+    let home = TempDir::new().unwrap();
+    assert_eq!(start(serve(home.path())).end("TERM").0, Some(0));
+    let key = home.path().join(".config/keybroker/key");
+    let made = fs::read(&key).unwrap();
+    assert!(home.path().join(".local/share/keybroker").is_dir());
+    assert_eq!(start(serve(home.path())).end("TERM").0, Some(0));
+    assert_eq!(fs::read(&key).unwrap(), made);
+}
+
+#[test]
+fn a_store_without_its_key_is_5_and_gets_no_other() {
+    let home = TempDir::new().unwrap();
+    assert_eq!(start(serve(home.path())).end("TERM").0, Some(0));
+    let key = home.path().join(".config/keybroker/key");
+    fs::remove_file(&key).unwrap();
+    let (code, text) = refused(&mut serve(home.path()));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("is not there") && text.contains("hint: restore the key file"), "{text}");
+    assert!(!key.exists());
+}
+
+#[test]
+fn a_store_with_anothers_key_is_5() {
+    let (home, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for home in [&home, &other] {
+        assert_eq!(start(serve(home.path())).end("TERM").0, Some(0));
+    }
+    let mut command = serve(home.path());
+    let (code, text) = refused(command.arg("--key-file").arg(other.path().join(".config/keybroker/key")));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("the store belongs to the wrapping key"), "{text}");
+}
+
+#[test]
+fn a_store_in_use_is_6() {
+    let home = TempDir::new().unwrap();
+    let running = start(serve(home.path()));
+    let (code, text) = refused(&mut serve(home.path()));
+    assert_eq!(code, Some(6), "{text}");
+    assert!(text.contains("hint: end the other broker"), "{text}");
+    running.end("TERM");
+}
+
+#[test]
+fn a_busy_port_is_1_and_a_hint() {
+    let home = TempDir::new().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = serve(home.path());
+    command.args(["--listen", &holder.local_addr().unwrap().to_string()]);
+    let (code, text) = refused(&mut command);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("hint: another process has this port"), "{text}");
+}
+
+#[test]
+fn an_option_that_cannot_be_understood_is_2() {
+    for options in
+        [["--listen", "nowhere"], ["--session-ttl", "0"], ["--kds-url", "ftp://x"], ["--kds", "never"]]
+    {
+        let home = TempDir::new().unwrap();
+        let (code, text) = refused(serve(home.path()).args(options));
+        assert_eq!(code, Some(2), "{options:?}: {text}");
+    }
+}
+
+#[test]
+fn a_trust_anchor_that_is_none_is_5_and_touches_nothing() {
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("root.pem");
+    for contents in [None, Some("nonsense")] {
+        if let Some(contents) = contents {
+            fs::write(&file, contents).unwrap();
+        }
+        let (code, text) = refused(serve(home.path()).arg("--trust-anchor").arg(&file));
+        assert_eq!(code, Some(5), "{text}");
+        assert!(text.contains("root.pem"), "{text}");
+        assert!(!home.path().join(".local").exists());
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_known_is_5_and_the_nearest_is_named() {
+    let home = TempDir::new().unwrap();
+    let (code, text) = refused(serve(home.path()).env("KEYBROKER_KDSURL", "https://x"));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("KEYBROKER_KDSURL") && text.contains("did you mean KEYBROKER_KDS_URL?"), "{text}");
+}
+
+#[test]
+fn variables_count_where_no_option_is_given() {
+    let home = TempDir::new().unwrap();
+    let mut command = serve(home.path());
+    let data_dir = home.path().join("elsewhere");
+    command.env("KEYBROKER_DATA_DIR", &data_dir);
+    assert_eq!(start(command).end("TERM").0, Some(0));
+    assert!(data_dir.is_dir() && !home.path().join(".local").exists());
+}
+
+#[test]
+fn no_home_and_no_option_is_5() {
+    let home = TempDir::new().unwrap();
+    let mut command = serve(home.path());
+    let (code, text) = refused(command.env_remove("HOME").current_dir(home.path()));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("--data-dir"), "{text}");
+}
+
+#[test]
+fn an_address_that_others_reach_is_a_loud_warning() {
+    let home = TempDir::new().unwrap();
+    let mut command = serve(home.path());
+    let mut child =
+        command.args(["--listen", "0.0.0.0:0"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let log: Vec<_> = lines.take_while(|line| !line.contains("listening on")).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(log.iter().any(|line| line.contains("WARN") && line.contains("NOT ON THE LOOPBACK")), "{log:?}");
+}
+
+#[test]
+fn help_tells_the_exit_codes_and_shows_examples() {
+    let help = |options: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_keybroker")).args(options).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for options in [&["--help"][..], &["serve", "--help"], &["serve", "-h"]] {
+        let text = help(options);
+        for line in [
+            "0  ok",
+            "1  failure",
+            "2  usage",
+            "3  denied",
+            "4  unreachable",
+            "5  configuration",
+            "6  store locked",
+        ] {
+            assert!(text.contains(line), "{options:?}: {line}");
+        }
+    }
+    assert!(help(&["serve", "--help"]).contains("Examples:"));
+}
