@@ -1,5 +1,7 @@
 //! `keybroker serve` as its users meet it: a process with options, files, signals and exit codes.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -25,18 +27,19 @@ struct Running {
 
 fn start(mut command: Command) -> Running {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut running = Running { child, address: String::new(), stderr };
     let mut log = String::new();
-    loop {
+    while running.address.is_empty() {
         let mut line = String::new();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended before it listened: {log}");
+        assert_ne!(running.stderr.read_line(&mut line).unwrap(), 0, "it ended before it listened: {log}");
         if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
             // In the JSON form, the message ends with a quote.
-            let address = address.split('"').next().unwrap().to_owned();
-            return Running { child, address, stderr };
+            running.address = address.split('"').next().unwrap().to_owned();
         }
         log += &line;
     }
+    running
 }
 
 impl Running {
