@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
     #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = http_url, value_name = "URL")]
     pub(crate) kds_url: String,
-    /// For which chips the KDS is asked.
+    /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
     pub(crate) kds: KdsUse,
     /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times (in the
@@ -79,13 +79,14 @@ pub(crate) struct Args {
     pub(crate) accept_csp_id: Vec<String>,
 }
 
-/// For which chips AMD's KDS is asked.
+/// For which chips AMD's KDS is asked for a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum KdsUse {
     /// Any chip that a plausible report names.
     #[default]
     AnyChip,
-    /// None but those whose certificate is in the store: for revocation lists and new TCBs alone.
+    /// None: chips whose certificate is neither in the store nor sent by the guest are refused. Revocation lists are
+    /// asked for all the same.
     KnownChipsOnly,
 }
 

@@ -54,6 +54,11 @@ impl AsyncWrite for Counting {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    /// Claims to be able to, and takes one buffer at a time: what is not in one buffer is not one write.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }

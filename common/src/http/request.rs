@@ -16,7 +16,7 @@ use crate::{
     wire::{cookie, v0},
 };
 
-/// Longest body, in bytes. A report with a full certificate chain has about 40 KiB.
+/// Longest body, in bytes. An attestation with a full certificate chain has about 20 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// How long a body may take to arrive.

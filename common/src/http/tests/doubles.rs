@@ -5,25 +5,27 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::super::Services;
+use super::{super::Services, SESSION};
 use crate::{
-    audit::AuditRecord,
+    audit::{AuditId, AuditRecord},
     broker::{Attest, Auth, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
-    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret, seal::GuestKey},
     session::{Challenge, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
         AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
         WorkloadStore,
     },
+    wire::v0::PASSPHRASE,
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
 
-/// Takes every write, and has nothing to read; the workload `taken` is revoked.
+/// Takes every write, and has next to nothing to read: the workload `taken`, which is revoked, and the workload `open`, as
+/// which the guest under [`SESSION`] has attested.
 #[derive(Debug)]
 struct Empty;
 
@@ -56,17 +58,29 @@ pub(super) fn services() -> Services {
     }
 }
 
+fn open() -> Workload {
+    Workload {
+        id: WorkloadId::new("open").unwrap(),
+        registration: b"registration".to_vec(),
+        secrets: [(PASSPHRASE.to_owned(), wrapped())].into(),
+        first_registered_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+        released_at: None,
+    }
+}
+
+fn wrapped() -> WrappedSecret {
+    WrappedSecret { key_id: "double".to_owned(), ciphertext: Vec::new() }
+}
+
 #[async_trait]
 impl WorkloadStore for Empty {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
-        Ok((id.as_str() == "taken").then(|| Workload {
-            id: id.clone(),
-            registration: Vec::new(),
-            secrets: Default::default(),
-            first_registered_at: Timestamp::UNIX_EPOCH,
-            revoked_at: Some(Timestamp::UNIX_EPOCH),
-            released_at: None,
-        }))
+        Ok(match id.as_str() {
+            "taken" => Some(Workload { revoked_at: Some(Timestamp::UNIX_EPOCH), ..open() }),
+            "open" => Some(open()),
+            _ => None,
+        })
     }
 
     async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
@@ -116,8 +130,15 @@ impl SessionStore for Empty {
         Ok(())
     }
 
-    async fn session(&self, _: &SessionId) -> Result<Option<Session>, StoreError> {
-        Ok(None)
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        Ok((id.expose() == SESSION).then(|| Session {
+            session_id: id.clone(),
+            workload_id: open().id,
+            registration: open().digest(),
+            guest_key: GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap(),
+            attestation: AuditId::new(),
+            expires_at: Timestamp::MAX,
+        }))
     }
 }
 
@@ -142,13 +163,13 @@ impl AuditStore for Empty {
 #[async_trait]
 impl Wrap for Empty {
     async fn wrap_secret(&self, _: &EncryptionContext, _: &Secret) -> Result<WrappedSecret, KeyError> {
-        Ok(WrappedSecret { key_id: "double".to_owned(), ciphertext: Vec::new() })
+        Ok(wrapped())
     }
 }
 
 #[async_trait]
 impl Unwrap for Empty {
     async fn unwrap_secret(&self, _: &EncryptionContext, _: &WrappedSecret) -> Result<Secret, KeyError> {
-        Err(KeyError::Mismatch)
+        Ok(Secret::new(b"open sesame".to_vec()))
     }
 }

@@ -85,14 +85,14 @@ async fn no_secret_nonce_or_session_is_ever_logged() {
     let (_, challenge) = whole(response).await;
     let key = attest_body(&[0xc3; 256], &[1, 0, 1], "00");
     answer(all(), with_session(post(ATTEST, key))).await;
-    answer(all(), with_session(bare(Method::GET, "/kbs/v0/key/web"))).await;
+    let (_, ciphertext) = answer(all(), with_session(bare(Method::GET, "/kbs/v0/key/open"))).await;
 
     let text = lines.text();
     assert!(text.contains("workload registered"), "nothing was gathered: {text}");
     let session = &cookie["session_id=".len()..][..32];
     let nonce = challenge.split('"').nth(3).unwrap();
     let modulus = data_encoding::BASE64.encode(&[0xc3; 256]);
-    for never in ["open sesame", session, nonce, SESSION, &modulus[..40]] {
+    for never in ["open sesame", session, nonce, SESSION, &modulus[..40], &ciphertext[1..41]] {
         assert!(!text.contains(never), "{never} in {text}");
     }
 }

@@ -47,6 +47,35 @@ async fn a_challenge_is_a_nonce_and_a_cookie_of_the_same_session() {
 }
 
 #[tokio::test]
+async fn a_key_ends_in_a_nul_for_the_guest_that_sends_no_user_agent() {
+    let key = || with_session(bare(Method::GET, "/kbs/v0/key/open"));
+    let (status, body) = answer(all(), key()).await;
+    assert_eq!((status, body.len()), (StatusCode::OK, 1 + 512 + 2));
+    assert!(body.starts_with('"') && body.ends_with("\"\0"), "{body:?}");
+
+    let mut with_agent = key();
+    with_agent.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("curl/8"));
+    let (status, body) = answer(all(), with_agent).await;
+    assert_eq!((status, body.len()), (StatusCode::OK, 1 + 512 + 1));
+    assert!(body.ends_with('"'), "{body:?}");
+}
+
+#[tokio::test]
+async fn an_id_that_is_percent_encoded_is_the_same_id() {
+    let (status, _) = answer(all(), with_session(bare(Method::GET, "/kbs/v0/key/o%70en"))).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn another_workloads_key_is_403_and_an_unknown_session_401() {
+    let (status, body) = answer(all(), with_session(bare(Method::GET, "/kbs/v0/key/web"))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(body.starts_with(r#"{"error":"refused","id":""#), "{body}");
+    let attest = post(ATTEST, attest_body(&[0xc3; 256], &[1, 0, 1], "00"));
+    assert_eq!(answer(all(), with_session(attest)).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn health_is_ok() {
     assert_eq!(
         answer(all(), bare(Method::GET, "/healthz")).await,
