@@ -112,6 +112,9 @@ pub enum Check {
 }
 
 impl Check {
+    /// The floor that no registration lowers.
+    pub const FLOOR: [Self; 4] = [Self::Debug, Self::MigrateMa, Self::PolicyForm, Self::Vmpl];
+
     /// The check's stable name.
     pub fn name(self) -> &'static str {
         match self {

@@ -188,10 +188,12 @@ impl Attest {
         let request = request.map_err(|error| *error)?;
         let at_hand = at_hand?;
         let product = at_hand.as_ref().map(|chain| chain.vek().product);
-        record.evidence = Some(EvidenceSummary::of(request.report, product.or(by_cpuid(request.report)), false));
+        record.evidence =
+            Some(EvidenceSummary::of(request.report, product.or(by_cpuid(request.report)), false));
 
         let (workload, registration) = self.registration(record, &challenge).await?;
-        let report_data = ReportData(wire::report_data(challenge.dialect, &challenge.nonce, &evidence.key_texts));
+        let report_data =
+            ReportData(wire::report_data(challenge.dialect, &challenge.nonce, &evidence.key_texts));
         self.refuse_early(record, &request, &registration, &report_data, at_hand.as_deref())?;
 
         let endorsements = self.endorsements.obtain(&request, at_hand).await?;

@@ -1,0 +1,6 @@
+//! x
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok,
+    Denied,
+}
