@@ -83,10 +83,7 @@ impl EmbeddedStore {
     ) -> Result<(), StoreError> {
         let database = Arc::clone(&self.database);
         let commit = move || {
-            let mut transaction = database.begin_write()?;
-            // Two syncs in place of one: strangers choose part of what is written, and redb's checksums, which alone tell
-            // a half-written commit in the other mode, are no match for someone who forges them.
-            transaction.set_two_phase_commit(true);
+            let transaction = database.begin_write()?;
             match work(&transaction)? {
                 Change::Made => transaction.commit()?,
                 Change::None => transaction.abort()?,
