@@ -33,8 +33,9 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in `data_dir`, or makes an empty one, directory included, for its owner alone.
     ///
-    /// The whole file is read and its checksums compared: what was altered behind the store's back is found here, not
-    /// under a request. `clock` tells which rows are due for removal.
+    /// The whole file is read and its checksums compared, so that damage is found here and not under a request. They
+    /// are no signatures: someone who alters the file and computes them anew is not found out. `clock` tells which rows
+    /// are due for removal.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let database = file::open(data_dir)?;
         meta::adopt(&database)?;
