@@ -134,7 +134,7 @@ fn authorities_have_amds_extensions() {
     let value = |der: &[u8], id: &str| extensions(der).into_iter().find(|e| e.0 == id).expect("there").2;
     assert_eq!(value(amd.ark(), "2.5.29.15"), [3, 2, 1, 6]);
     assert_eq!(value(amd.ark(), "2.5.29.19"), [0x30, 3, 1, 1, 0xFF]);
-    assert_eq!(value(amd.ask(), "2.5.29.15"), [3, 2, 2, 4]);
+    assert_eq!(value(amd.ask(), "2.5.29.15"), [3, 2, 1, 4]);
     assert_eq!(value(amd.ask(), "2.5.29.19"), [0x30, 6, 1, 1, 0xFF, 2, 1, 0]);
     assert_eq!(value(amd.ark(), "2.5.29.14")[2..], value(amd.ask(), "2.5.29.35")[4..]);
     assert_eq!(parsed(amd.ask()).tbs_certificate().serial_number().as_bytes(), [1, 0, 1]);
