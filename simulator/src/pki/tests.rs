@@ -159,6 +159,25 @@ fn pss_parameters_come_in_amds_two_forms() {
 }
 
 #[test]
+fn certificates_are_valid_around_now() {
+    let amd = amd(Product::Genoa);
+    let chip = Chip::new(Product::Genoa, 1);
+    let days = |der: &[u8]| {
+        let certificate = parsed(der);
+        let validity = certificate.tbs_certificate().validity();
+        let day = |time: x509_cert::time::Time| {
+            (time.to_unix_duration().as_secs() as i64 - amd.now().as_second()) / (24 * 60 * 60)
+        };
+        (day(validity.not_before), day(validity.not_after))
+    };
+    for ca in [amd.ark(), amd.ask(), &amd.asvk()] {
+        assert_eq!(days(ca), (-3 * 365, 22 * 365));
+    }
+    assert_eq!(days(&amd.vcek(&chip).certificate), (-1, 7 * 365));
+    assert_eq!(days(&amd.vlek(CSP_ID, chip.tcb).certificate), (-1, 365));
+}
+
+#[test]
 fn each_override_alters_what_it_names() {
     let amd = amd(Product::Milan);
     let chip = Chip::new(Product::Milan, 1);
