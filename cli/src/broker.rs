@@ -15,40 +15,66 @@ use keybroker_common::{
 
 use crate::{
     exit::{Exit, Failure},
-    serve::{Args, KdsUse},
+    serve::{KdsUse, ServeArgs},
 };
 
-/// Opens the store and the wrapping key, and gives the broker both.
-pub(crate) fn open(args: &Args) -> Result<Services, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let anchors = trust_anchors(args)?;
-    let store = Arc::new(open_store(&args.data_dir()?, Arc::clone(&clock))?);
-    let key = Arc::new(open_key(&args.key_file()?, &store)?);
-    let settings =
-        Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
-    let ttl = Duration::from_secs(args.session_ttl.into());
-    Ok(Services {
-        register: Some(Register {
-            workloads: store.clone(),
-            audit: store.clone(),
-            wrap: key.clone(),
-            clock: clock.clone(),
-        }),
-        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl }),
-        attest: Some(Attest {
-            sessions: store.clone(),
-            workloads: store.clone(),
-            audit: store.clone(),
-            endorsements: Arc::new(EndorsementSource::new(anchors, store, clock.clone(), &settings)),
-            accepted_csp_ids: args.accept_csp_id.clone(),
-            unwrap: key,
-            clock,
-            ttl,
-        }),
-    })
+/// What a broker on one machine stands on.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// All five stores.
+    pub(crate) store: Arc<EmbeddedStore>,
+    /// The wrapping key.
+    pub(crate) key: Arc<LocalKey>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The roots that are trusted.
+    pub(crate) anchors: TrustAnchors,
+    /// Where AMD's certificates come from.
+    pub(crate) endorsements: Settings,
+    /// Cloud providers whose VLEKs are accepted.
+    pub(crate) accepted_csp_ids: Vec<String>,
+    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    pub(crate) ttl: Duration,
 }
 
-fn trust_anchors(args: &Args) -> Result<TrustAnchors, Failure> {
+/// The three services over the same parts.
+pub(crate) fn services(parts: &Parts) -> Services {
+    let Parts { store, key, clock, ttl, .. } = parts;
+    let register = Register {
+        workloads: store.clone(),
+        audit: store.clone(),
+        wrap: key.clone(),
+        clock: Arc::clone(clock),
+    };
+    let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
+    let endorsements =
+        EndorsementSource::new(parts.anchors.clone(), store.clone(), Arc::clone(clock), &parts.endorsements);
+    let attest = Attest {
+        sessions: store.clone(),
+        workloads: store.clone(),
+        audit: store.clone(),
+        endorsements: Arc::new(endorsements),
+        accepted_csp_ids: parts.accepted_csp_ids.clone(),
+        unwrap: key.clone(),
+        clock: Arc::clone(clock),
+        ttl: *ttl,
+    };
+    Services { register: Some(register), auth: Some(auth), attest: Some(attest) }
+}
+
+/// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.
+pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
+    let anchors = trust_anchors(args)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(open_store(&args.data_dir()?, Arc::clone(&clock))?);
+    let key = Arc::new(open_key(&args.key_file()?, &store)?);
+    let endorsements =
+        Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
+    let ttl = Duration::from_secs(args.session_ttl.into());
+    Ok(Parts { store, key, clock, anchors, endorsements, accepted_csp_ids: args.accept_csp_id.clone(), ttl })
+}
+
+fn trust_anchors(args: &ServeArgs) -> Result<TrustAnchors, Failure> {
     let mut anchors = TrustAnchors::amd();
     for path in &args.trust_anchor {
         let unusable = |error: anyhow::Error| {

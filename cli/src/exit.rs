@@ -10,7 +10,6 @@ pub(crate) enum Exit {
     /// Something failed that has no code of its own.
     Failure = 1,
     /// Verification came to an end, and the answer is no.
-    #[expect(dead_code, reason = "for the commands that verify")]
     Denied = 3,
     /// A service that is needed could not be reached.
     #[expect(dead_code, reason = "for the commands that ask others")]
@@ -40,12 +39,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command failed, and what may help.
+/// Why a command did not come to an answer, and what may help.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
     error: anyhow::Error,
     hint: Option<String>,
+}
+
+impl From<anyhow::Error> for Failure {
+    /// For what has no code of its own.
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failure, error)
+    }
 }
 
 impl Failure {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use keybroker_common::broker::AUDIT_TARGET;
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -46,10 +46,13 @@ enum Format {
     Json,
 }
 
-/// Starts logging, for the whole process.
-pub(crate) fn start(args: &Args) {
-    let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(info);
-    let registry = tracing_subscriber::registry().with(Audit(io::stdout));
+/// Starts logging, for the whole process. Only a server prints audit records; other commands have results of their own
+/// on stdout, and by default log warnings alone.
+pub(crate) fn start(args: &Args, serving: bool) {
+    let level = if serving { Level::INFO } else { Level::WARN };
+    let default = || Targets::new().with_default(level);
+    let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(default);
+    let registry = tracing_subscriber::registry().with(serving.then_some(Audit(io::stdout)));
     let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let filter = filter.and(filter_fn(|metadata| metadata.target() != AUDIT_TARGET));
     // Fails only where logging was started before, and then there is a log already.
@@ -62,10 +65,6 @@ pub(crate) fn start(args: &Args) {
 /// Other programs' filters may stand in RUST_LOG: one that is not understood is no reason not to start.
 fn from_rust_log() -> Option<Targets> {
     std::env::var("RUST_LOG").ok()?.parse().ok()
-}
-
-fn info() -> Targets {
-    Targets::new().with_default(tracing::Level::INFO)
 }
 
 /// Prints the field `record` of audit events, and nothing else. No filter silences it.

@@ -27,26 +27,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Demo(demo::Args),
-    Serve(serve::Args),
-    Verify(verify::Args),
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Verify(verify::VerifyArgs),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(()) => Exit::Ok.into(),
+    match run(Cli::parse()) {
+        Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
-    log::start(&cli.log);
+    log::start(&cli.log, matches!(cli.command, Command::Serve(_)));
     match cli.command {
-        Command::Demo(args) => demo::run(args),
-        Command::Serve(args) => serve::run(args),
-        Command::Verify(args) => verify::run(args),
+        Command::Demo(args) => Ok(demo::run(&args)?),
+        Command::Serve(args) => serve::run(&args),
+        Command::Verify(args) => Ok(verify::run(&args)?),
     }
 }
 

@@ -6,8 +6,9 @@ use anyhow::{Context, anyhow};
 use keybroker_common::{http, snp::kds::Kds};
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::oneshot,
 };
 
 use crate::{
@@ -34,7 +35,7 @@ Examples:
 /// under way are answered, within 10 seconds; a second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
-pub(crate) struct Args {
+pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes any that is free.
     ///
     /// Whoever reaches it can register workloads: leave it on the loopback, where guests reach it through libkrun's
@@ -100,7 +101,7 @@ fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
-impl Args {
+impl ServeArgs {
     /// The data directory, given or by default.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
         let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
@@ -127,18 +128,19 @@ fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Resul
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let services = broker::open(&args)?;
-    let runtime = tokio::runtime::Runtime::new()
-        .context("starting")
-        .map_err(|error| Failure::new(Exit::Failure, error))?;
+pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
+    let services = broker::services(&broker::open(args)?);
+    let runtime = Runtime::new().context("starting")?;
     runtime.block_on(async {
-        let stop =
-            signals().map_err(|error| Failure::new(Exit::Failure, error).context("handling signals"))?;
+        let (first, second) = signals().context("handling signals")?;
         let listener = listen(args.listen).await?;
-        match server::serve(listener, http::router(&services), stop).await {
-            Ended::Drained => Ok(()),
-            Ended::CutOff => Err(Failure::new(Exit::Failure, anyhow!("ended with requests unanswered"))),
+        let ended = tokio::select! {
+            ended = server::run(listener, http::router(&services), first) => ended,
+            () = second => Ended::CutOff,
+        };
+        match ended {
+            Ended::Drained => Ok(Exit::Ok),
+            Ended::CutOff => Err(anyhow!("ended with requests unanswered").into()),
         }
     })
 }
@@ -163,22 +165,22 @@ fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
     if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
 }
 
-/// One message for each SIGTERM and SIGINT. From here on they no longer end the process by themselves.
-fn signals() -> io::Result<mpsc::Receiver<()>> {
+/// The first SIGTERM or SIGINT, and the second. From here on they no longer end the process by themselves.
+fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (sender, receiver) = mpsc::channel(2);
+    let (first, on_first) = oneshot::channel();
+    let (second, on_second) = oneshot::channel();
     tokio::spawn(async move {
-        loop {
-            let caught = tokio::select! {
-                caught = terminate.recv() => caught,
-                caught = interrupt.recv() => caught,
-            };
-            if caught.is_none() || sender.send(()).await.is_err() {
-                break;
+        for sender in [first, second] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
+            let _ = sender.send(());
         }
     });
-    Ok(receiver)
+    let received = async |on: oneshot::Receiver<()>| drop(on.await);
+    Ok((received(on_first), received(on_second)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -14,7 +14,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -36,17 +36,18 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 pub(crate) enum Ended {
     /// Every request under way was answered.
     Drained,
-    /// Some were not: they took too long, or there was a second signal.
+    /// Some were not.
     CutOff,
 }
 
-/// Serves `router` on `listener` until `stop` has a message; a second one ends it at once.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: mpsc::Receiver<()>) -> Ended {
+/// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10 seconds at most.
+pub(crate) async fn run(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> Ended {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
+    let mut stop = pin!(stop);
     loop {
         let (stream, permit) = tokio::select! {
-            _ = stop.recv() => break,
+            () = &mut stop => break,
             accepted = accept(&listener, &connections) => accepted,
         };
         let connection = graceful.watch(connection(stream, router.clone()));
@@ -59,10 +60,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: mpsc:
     }
     drop(listener);
     tracing::info!("stopping: requests under way have {} seconds", FAREWELL.as_secs());
-    tokio::select! {
-        drained = timeout(FAREWELL, graceful.shutdown()) => drained.map_or(Ended::CutOff, |()| Ended::Drained),
-        _ = stop.recv() => Ended::CutOff,
-    }
+    timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
 }
 
 /// The next connection, once there is room for it.

@@ -1,12 +1,323 @@
-//! `keybroker verify`.
+//! `keybroker verify`: one report and its certificates, offline, every check in a table.
 
-use crate::exit::{Exit, Failure};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-/// Check one attestation report offline.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+use anstyle::AnsiColor;
+use anyhow::Context as _;
+use clap::Args;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    appraisal::{self, AppraisalPolicy, Measurement, ReferenceValues},
+    audit::EvidenceSummary,
+    encoding::Hex,
+    snp::{
+        anchors::{TrustAnchors, pem_certificates},
+        certificate::{CertificateError, Defect, Role},
+        chain::{Chain, Intermediate, TrustAnchor},
+        crl::{Crl, CrlError},
+        product::Product,
+        report::{ParseError, Report},
+        vek::Vek,
+        verify::{self, Outcome, ReportData},
+    },
+};
+use serde::Serialize;
+
+use crate::exit::Exit;
+
+/// Verify one attestation report offline, against AMD's roots
+///
+/// Makes every check that the broker makes and shows each: passed, failed, or not checked because its input was not given.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  keybroker verify --report report.bin --endorsement vcek.der
+  keybroker verify --report report.bin --endorsement vlek.der --endorsement asvk.der --accept-csp-id CN=cc-us-east-2.amazonaws.com
+  keybroker verify --report report.bin --endorsement vcek.der --crl crl.der --measurement $MEASUREMENT --json
+
+Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done, 2 wrong usage.")]
+pub(crate) struct VerifyArgs {
+    /// The report: 1184 bytes, or their hex
+    #[arg(long, value_name = "FILE")]
+    report: PathBuf,
+    /// A certificate in DER or PEM: the VCEK or VLEK, and for a VLEK the ASVK; any order
+    #[arg(long = "endorsement", value_name = "FILE")]
+    endorsements: Vec<PathBuf>,
+    /// The CRL of the product's ARK, DER
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// The time to verify at [default: now]
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<Timestamp>,
+    /// A cloud provider whose VLEK is accepted
+    #[arg(long = "accept-csp-id", value_name = "ID")]
+    accepted_csp_ids: Vec<String>,
+    /// An expected launch measurement, 96 hex digits
+    #[arg(long = "measurement", value_name = "HEX", value_parser = hex::<48>)]
+    measurements: Vec<Hex<48>>,
+    /// What the report must be bound to, 128 hex digits
+    #[arg(long, value_name = "HEX", value_parser = hex::<64>)]
+    report_data: Option<Hex<64>>,
+    /// Print one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+}
+
+fn hex<const N: usize>(text: &str) -> Result<Hex<N>, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| "not hex".to_owned())?;
+    bytes.try_into().map(Hex).map_err(|_| format!("not {} hex digits", 2 * N))
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Failure, anyhow::anyhow!("this command is not part of this build")))
+pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
+    let inputs = Inputs::read(args)?;
+    let verdict = inputs.examine();
+    if args.json {
+        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&verdict)?)?;
+    } else {
+        print_table(&verdict)?;
+    }
+    if verdict.failed > 0 {
+        return Ok(Exit::Denied);
+    }
+    anyhow::ensure!(
+        inputs.vek.is_some(),
+        "no certificate of the signing key was given, so the signature was not checked\n\
+         hint: give the chip's VCEK or the provider's VLEK with --endorsement"
+    );
+    Ok(Exit::Ok)
+}
+
+/// Everything read from files, parsed as far as it goes.
+struct Inputs<'a> {
+    args: &'a VerifyArgs,
+    now: Timestamp,
+    report: Result<Report, ParseError>,
+    vek: Option<Vek>,
+    chain: Option<Result<Chain, CertificateError>>,
+    crl: Option<Result<Crl, CrlError>>,
+    /// What is wrong with the certificates themselves.
+    certificates: Result<(), String>,
+}
+
+impl<'a> Inputs<'a> {
+    fn read(args: &'a VerifyArgs) -> anyhow::Result<Self> {
+        let anchors = TrustAnchors::amd();
+        let report = Report::parse(&read_report(&args.report)?);
+        let mut vek = None;
+        let mut intermediates = Product::ALL.map(|product| anchors.asks(product)).concat();
+        let mut certificates = Ok(());
+        for path in &args.endorsements {
+            for der in read_certificates(path)? {
+                match Endorsement::parse(&der, &anchors) {
+                    Ok(Endorsement::Vek) => vek = Some(der),
+                    Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
+                    // The pinned ARKs are the ones that count.
+                    Ok(Endorsement::Ark) => {}
+                    Err(error) => certificates = Err(format!("{}: {error}", path.display())),
+                }
+            }
+        }
+        let parse = |der: &Vec<u8>| Vek::parse(der).ok();
+        let chain = vek.as_ref().and_then(parse).map(|vek| Chain::verify(vek, &intermediates));
+        let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
+        let crl = args.crl.as_ref().map(|path| read(path)).transpose()?;
+        Ok(Self {
+            args,
+            now: args.at.unwrap_or_else(Timestamp::now),
+            report,
+            vek: vek.as_ref().and_then(parse),
+            chain,
+            crl: crl.map(|der| Crl::verify(&der, &arks)),
+            certificates,
+        })
+    }
+
+    /// Makes every check.
+    fn examine(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        verdict.add(
+            "report",
+            match &self.report {
+                Ok(_) => Outcome::Passed,
+                Err(error) => Outcome::Failed(error.to_string()),
+            },
+        );
+        verdict.add(
+            "certificates",
+            match &self.certificates {
+                Ok(()) if self.args.endorsements.is_empty() => Outcome::NotChecked,
+                Ok(()) => Outcome::Passed,
+                Err(error) => Outcome::Failed(error.clone()),
+            },
+        );
+        let Ok(report) = &self.report else { return verdict };
+        let report_data = self.args.report_data.map(|hex| ReportData(hex.0));
+        for (check, outcome) in verify::examine(&self.verification(report, report_data.as_ref())) {
+            verdict.add(check.name(), outcome);
+        }
+        let product = self.vek.as_ref().map(|vek| vek.product);
+        for (check, outcome) in self.appraise(report, product) {
+            verdict.add(check.name(), outcome);
+        }
+        let signed =
+            verdict.checks.iter().any(|row| row.check == "signature" && row.result == Answer::Passed);
+        verdict.evidence = Some(EvidenceSummary::of(report, product, signed && verdict.failed == 0));
+        verdict
+    }
+
+    fn verification<'b>(
+        &'b self,
+        report: &'b Report,
+        report_data: Option<&'b ReportData>,
+    ) -> verify::Inputs<'b> {
+        let csp_ids = self.args.accepted_csp_ids.as_slice();
+        verify::Inputs {
+            report,
+            report_data,
+            vek: self.vek.as_ref(),
+            chain: self.chain.as_ref().map(|chain| chain.as_ref().map_err(|error| *error)),
+            crl: self.crl.as_ref().map(|crl| match crl {
+                Ok(crl) => Ok((crl, SignedDuration::ZERO)),
+                Err(error) => Err(*error),
+            }),
+            accepted_csp_ids: (!csp_ids.is_empty()).then_some(csp_ids),
+            now: self.now,
+        }
+    }
+
+    /// The floor that holds for everybody, and the measurement where one is expected.
+    fn appraise(
+        &self,
+        report: &Report,
+        product: Option<Product>,
+    ) -> Vec<(appraisal::Check, Outcome<appraisal::AppraisalError>)> {
+        let measurements: Vec<_> = self.args.measurements.iter().map(|hex| Measurement(hex.0)).collect();
+        let reference_values = (!measurements.is_empty()).then_some(ReferenceValues { measurements });
+        let policy = AppraisalPolicy::default();
+        let inputs = appraisal::Inputs {
+            report,
+            product,
+            reference_values: reference_values.as_ref(),
+            policy: &policy,
+        };
+        let mut checks = appraisal::examine(&inputs);
+        // A registration's other requirements cannot be given here.
+        checks.retain(|(check, _)| {
+            appraisal::Check::FLOOR.contains(check) || *check == appraisal::Check::Measurement
+        });
+        checks
+    }
+}
+
+enum Endorsement {
+    Vek,
+    Intermediate(Arc<Intermediate>),
+    Ark,
+}
+
+impl Endorsement {
+    /// Takes `der` for what its subject says it is.
+    fn parse(der: &[u8], anchors: &TrustAnchors) -> Result<Self, CertificateError> {
+        let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
+        let other = |error: &CertificateError| error.defect == Defect::Subject;
+        match Vek::parse(der) {
+            Err(error) if other(&error) => {}
+            result => return result.map(|_| Self::Vek),
+        }
+        match Intermediate::verify(der, &arks) {
+            Err(error) if other(&error) && error.role == Role::Ask => {
+                TrustAnchor::new(der).map(|_| Self::Ark)
+            }
+            result => result.map(|intermediate| Self::Intermediate(Arc::new(intermediate))),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The report's bytes; hex, as tools print it, is decoded.
+fn read_report(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = read(path)?;
+    let digits: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    Ok(HEXLOWER_PERMISSIVE.decode(&digits).unwrap_or(bytes))
+}
+
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bytes = read(path)?;
+    if bytes.starts_with(b"-----BEGIN") {
+        return pem_certificates(&bytes).with_context(|| format!("{}", path.display()));
+    }
+    Ok(vec![bytes])
+}
+
+/// What one check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Passed,
+    Failed,
+    NotChecked,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    check: &'static str,
+    result: Answer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    /// Version of this form.
+    schema: u8,
+    passed: usize,
+    failed: usize,
+    not_checked: usize,
+    checks: Vec<Row>,
+    evidence: Option<EvidenceSummary>,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self { schema: 1, passed: 0, failed: 0, not_checked: 0, checks: Vec::new(), evidence: None }
+    }
+}
+
+impl Verdict {
+    fn add(&mut self, check: &'static str, outcome: Outcome<impl ToString>) {
+        let (count, result, cause) = match outcome {
+            Outcome::Passed => (&mut self.passed, Answer::Passed, None),
+            Outcome::Failed(error) => (&mut self.failed, Answer::Failed, Some(error.to_string())),
+            Outcome::NotChecked => (&mut self.not_checked, Answer::NotChecked, None),
+        };
+        *count += 1;
+        self.checks.push(Row { check, result, cause });
+    }
+}
+
+fn print_table(verdict: &Verdict) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    for Row { check, result, cause } in &verdict.checks {
+        let (color, text, default) = match result {
+            Answer::Passed => (AnsiColor::Green, "passed", ""),
+            Answer::Failed => (AnsiColor::Red, "failed", ""),
+            Answer::NotChecked => (AnsiColor::Yellow, "not checked", "no input for it"),
+        };
+        let style = color.on_default();
+        let cause = cause.as_deref().unwrap_or(default);
+        writeln!(out, "{check:<24} {style}{text:<12}{style:#} {cause}")?;
+    }
+    let Verdict { passed, failed, not_checked, .. } = verdict;
+    writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")
 }

@@ -8,6 +8,8 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -106,6 +108,26 @@ fn it_listens_answers_and_ends_with_0_on_sigterm_and_sigint() {
         assert!(answer.ends_with(r#"{"status":"ok"}"#), "{answer}");
         assert_eq!(running.end(signal).0, Some(0), "{signal}");
     }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_1() {
+    let home = TempDir::new().unwrap();
+    let running = start(serve(home.path()));
+    let mut stream = TcpStream::connect(&running.address).unwrap();
+    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // "100 Continue": the request is with its handler, which waits for a body.
+    stream.read_exact(&mut [0; 12]).unwrap();
+    let started = Instant::now();
+    running.signal("TERM");
+    // The system may deliver two signals of one kind as one: the first must have been seen.
+    while TcpStream::connect(&running.address).is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(5), "it still takes connections");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(running.end("TERM").0, Some(1));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]

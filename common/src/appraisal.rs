@@ -112,6 +112,14 @@ pub enum Check {
 }
 
 impl Check {
+    /// Every check, in the order in which they are made.
+    pub fn all() -> impl Iterator<Item = Self> {
+        RULES.iter().map(|(check, _)| *check)
+    }
+
+    /// The floor that no registration lowers.
+    pub const FLOOR: [Self; 4] = [Self::Debug, Self::MigrateMa, Self::PolicyForm, Self::Vmpl];
+
     /// The check's stable name.
     pub fn name(self) -> &'static str {
         match self {

@@ -12,12 +12,16 @@
 //! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
 //! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the other.
 
+pub mod build;
+pub mod guest;
 pub mod http;
 pub mod kds;
 pub mod pki;
 pub mod report;
 
 mod der;
+#[cfg(test)]
+mod listener;
 mod product;
 
 pub use product::{Product, Tcb};

@@ -63,6 +63,11 @@ pub enum Check {
 }
 
 impl Check {
+    /// Every check, in the order in which they are made.
+    pub fn all() -> impl Iterator<Item = Self> {
+        RULES.iter().map(|(check, _)| *check)
+    }
+
     /// The check's stable name.
     pub fn name(self) -> &'static str {
         match self {

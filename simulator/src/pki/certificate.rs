@@ -12,10 +12,17 @@ use crate::der;
 /// What to make otherwise than AMD does. The default alters nothing; every field is independent of the others.
 ///
 /// ```
-/// use keybroker_simulator::pki::{Overrides, extension};
+/// use keybroker_simulator::{
+///     Product, Tcb,
+///     pki::{Algorithm, Overrides, RsaKey, extension},
+/// };
 ///
-/// let other_chip = Overrides { replace: vec![extension::hwid(&[7; 64])], ..Overrides::default() };
-/// # let _ = other_chip;
+/// let another_chip = Overrides { replace: vec![extension::hwid(&[7; 64])], ..Overrides::default() };
+/// let another_tcb = Overrides { replace: extension::tcb(Product::Milan, Tcb::default()), ..Overrides::default() };
+/// let without_hwid = Overrides { omit: vec![extension::oid::HWID], ..Overrides::default() };
+/// let not_amds = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };
+/// let two_minds = Overrides { inner_algorithm: Some(Algorithm::PSS_SHA256), ..Overrides::default() };
+/// # let _ = (another_chip, another_tcb, without_hwid, not_amds, two_minds);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {

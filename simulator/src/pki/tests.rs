@@ -134,7 +134,7 @@ fn authorities_have_amds_extensions() {
     let value = |der: &[u8], id: &str| extensions(der).into_iter().find(|e| e.0 == id).expect("there").2;
     assert_eq!(value(amd.ark(), "2.5.29.15"), [3, 2, 1, 6]);
     assert_eq!(value(amd.ark(), "2.5.29.19"), [0x30, 3, 1, 1, 0xFF]);
-    assert_eq!(value(amd.ask(), "2.5.29.15"), [3, 2, 2, 4]);
+    assert_eq!(value(amd.ask(), "2.5.29.15"), [3, 2, 1, 4]);
     assert_eq!(value(amd.ask(), "2.5.29.19"), [0x30, 6, 1, 1, 0xFF, 2, 1, 0]);
     assert_eq!(value(amd.ark(), "2.5.29.14")[2..], value(amd.ask(), "2.5.29.35")[4..]);
     assert_eq!(parsed(amd.ask()).tbs_certificate().serial_number().as_bytes(), [1, 0, 1]);
@@ -156,6 +156,25 @@ fn pss_parameters_come_in_amds_two_forms() {
         assert_eq!(spelt_out(&amd.vcek(&chip).certificate), product == Product::Milan);
         assert!(!spelt_out(&amd.vlek(CSP_ID, chip.tcb).certificate));
     }
+}
+
+#[test]
+fn certificates_are_valid_around_now() {
+    let amd = amd(Product::Genoa);
+    let chip = Chip::new(Product::Genoa, 1);
+    let days = |der: &[u8]| {
+        let certificate = parsed(der);
+        let validity = certificate.tbs_certificate().validity();
+        let day = |time: x509_cert::time::Time| {
+            (time.to_unix_duration().as_secs() as i64 - amd.now().as_second()) / (24 * 60 * 60)
+        };
+        (day(validity.not_before), day(validity.not_after))
+    };
+    for ca in [amd.ark(), amd.ask(), &amd.asvk()] {
+        assert_eq!(days(ca), (-3 * 365, 22 * 365));
+    }
+    assert_eq!(days(&amd.vcek(&chip).certificate), (-1, 7 * 365));
+    assert_eq!(days(&amd.vlek(CSP_ID, chip.tcb).certificate), (-1, 365));
 }
 
 #[test]

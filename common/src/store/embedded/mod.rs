@@ -33,8 +33,9 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in `data_dir`, or makes an empty one, directory included, for its owner alone.
     ///
-    /// The whole file is read and its checksums compared: what was altered behind the store's back is found here, not
-    /// under a request. `clock` tells which rows are due for removal.
+    /// The whole file is read and its checksums compared, so that damage is found here and not under a request. They
+    /// are no signatures: someone who alters the file and computes them anew is not found out. `clock` tells which rows
+    /// are due for removal.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let database = file::open(data_dir)?;
         meta::adopt(&database)?;
@@ -83,10 +84,7 @@ impl EmbeddedStore {
     ) -> Result<(), StoreError> {
         let database = Arc::clone(&self.database);
         let commit = move || {
-            let mut transaction = database.begin_write()?;
-            // Two syncs in place of one: strangers choose part of what is written, and redb's checksums, which alone tell
-            // a half-written commit in the other mode, are no match for someone who forges them.
-            transaction.set_two_phase_commit(true);
+            let transaction = database.begin_write()?;
             match work(&transaction)? {
                 Change::Made => transaction.commit()?,
                 Change::None => transaction.abort()?,

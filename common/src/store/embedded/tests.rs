@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -423,11 +423,12 @@ async fn a_write_outlives_its_caller() {
     let mut append = Box::pin(store.append(&audit));
     let begun = std::future::poll_fn(|context| std::task::Poll::Ready(append.as_mut().poll(context))).await;
     drop((begun, append));
-    // One writer at a time: whoever comes next sees what was begun before.
-    store.append(&sample::refused()).await.unwrap();
-    while store.audit_record(audit.id) == Ok(None) {
-        tokio::task::yield_now().await;
-    }
+    let landed = async {
+        while store.audit_record(audit.id) == Ok(None) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), landed).await.expect("the write to land");
     assert_eq!(store.audit_record(audit.id), Ok(Some(audit)));
 }
 

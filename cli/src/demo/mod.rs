@@ -1,0 +1,132 @@
+//! `keybroker demo`: the whole story in one process, over real HTTP on the loopback: a build, a boot, a release, and attacks.
+
+mod attack;
+mod narrator;
+mod world;
+
+use std::{fmt::Display, time::Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use keybroker_common::{appraisal, snp::verify};
+use keybroker_simulator::{build::Buildah, guest::KrunGuest};
+
+use self::{attack::Attack, narrator::Narrator, world::World};
+use crate::exit::Exit;
+
+/// Show the whole story: build, boot, release, and attacks refused
+///
+/// Runs a broker on the loopback over a temporary store, with a simulated chip and a simulated AMD KDS. Registers a
+/// workload as buildah does, boots a guest as krun does, and then attacks. Ends well only if all went as told.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  keybroker demo
+  keybroker demo --json | jq .attacks
+
+Exit status: 0 all went as told, 1 not.")]
+pub(crate) struct DemoArgs {
+    /// Print one JSON document in place of the story
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut narrator = Narrator::new(args.json);
+    runtime.block_on(tell(&mut narrator))?;
+    let well = narrator.finish()?;
+    Ok(if well { Exit::Ok } else { Exit::Failure })
+}
+
+async fn tell(narrator: &mut Narrator) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let world = World::start().await?;
+    narrator.title("A build, a boot, a release")?;
+    narrator.step(
+        "hardware",
+        start,
+        format!("a simulated EPYC, its PKI and AMD's KDS; broker at {}", world.url),
+        &["none of it is genuine: the broker was told to trust this simulated root"],
+    )?;
+    register(narrator, &world).await?;
+    boot(narrator, &world).await?;
+    narrator.title("Attacks")?;
+    for attack in Attack::ALL {
+        let start = Instant::now();
+        let refusal = attack.run(&world).await.with_context(|| format!("attack {:?}", attack.name()))?;
+        narrator.attack(&attack, start, &refusal)?;
+    }
+    Ok(())
+}
+
+/// As buildah registers a workload.
+async fn register(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let response = world.build(&world.workload_id, &world.passphrase).register().await?;
+    ensure!(Buildah::accepts(&response), "the registration was refused: {}", response.text());
+    narrator.step(
+        "register",
+        start,
+        format!("buildah: workload {}…, its launch measurement, its passphrase", short(&world.workload_id)),
+        &[
+            "the measurement is SEV-SNP's, the passphrase fits libkrun's guest",
+            "the passphrase is wrapped, bound to the registration's bytes",
+        ],
+    )
+}
+
+/// As libkrun's guest gets its passphrase: three requests.
+async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
+    let mut guest = KrunGuest::new(&world.url, &world.workload_id, world.machine())?;
+    let start = Instant::now();
+    guest.auth().await?;
+    narrator.step(
+        "auth",
+        start,
+        "krun's guest: a nonce and a session".to_owned(),
+        &["nothing was looked up: a challenge tells nobody what is registered"],
+    )?;
+
+    let start = Instant::now();
+    guest.attest().await?;
+    let checks: Vec<String> = checks().collect();
+    narrator.step(
+        "attest",
+        start,
+        "krun's guest: the chip's report, bound to its key".to_owned(),
+        &checks,
+    )?;
+
+    let start = Instant::now();
+    let passphrase = String::from_utf8(guest.key().await?)?;
+    ensure!(passphrase == world.passphrase, "another passphrase arrived than was registered");
+    narrator.step(
+        "key",
+        start,
+        format!("krun's guest: the passphrase is {passphrase}"),
+        &[
+            "the session is this workload's and the registration unchanged and unrevoked",
+            "the audit record was written first; the passphrase came encrypted to the guest's key",
+        ],
+    )?;
+    narrator.passphrase_arrived();
+    Ok(())
+}
+
+/// Every check that stood between the report and the session.
+fn checks() -> impl Iterator<Item = String> {
+    let verification = verify::Check::all().map(verify::Check::name);
+    let appraisal = appraisal::Check::all().map(appraisal::Check::name);
+    [line("verified", verification), line("appraised", appraisal)].into_iter()
+}
+
+fn line(word: &str, checks: impl Iterator<Item = &'static str>) -> String {
+    format!("{word}: {}", checks.collect::<Vec<_>>().join(", "))
+}
+
+/// The first characters of an id.
+fn short(id: &impl Display) -> String {
+    id.to_string().chars().take(12).collect()
+}

@@ -1,0 +1,133 @@
+//! How the story is told: to people, line by line, or to machines, as one document.
+
+use std::{
+    io::{self, Write as _},
+    time::Instant,
+};
+
+use anstyle::{AnsiColor, Style};
+use keybroker_common::audit::{AuditId, AuditRecord};
+use serde::Serialize;
+
+use super::attack::Attack;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Story {
+    /// Version of this form.
+    schema: u8,
+    /// Whether all went as told.
+    ok: bool,
+    passphrase_arrived: bool,
+    steps: Vec<Step>,
+    attacks: Vec<Refusal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    step: &'static str,
+    milliseconds: f64,
+    what: String,
+    checked: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal {
+    attack: &'static str,
+    milliseconds: f64,
+    check: String,
+    cause: String,
+    audit_id: AuditId,
+}
+
+/// Tells the story as it happens.
+pub(super) struct Narrator {
+    json: bool,
+    story: Story,
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 1e5).round() / 100.0
+}
+
+const STEP: Style = AnsiColor::Green.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+const REFUSED: Style = AnsiColor::Yellow.on_default().bold();
+
+impl Narrator {
+    pub(super) fn new(json: bool) -> Self {
+        let story =
+            Story { schema: 1, ok: false, passphrase_arrived: false, steps: Vec::new(), attacks: Vec::new() };
+        Self { json, story }
+    }
+
+    /// A part of the story begins.
+    pub(super) fn title(&self, title: &str) -> anyhow::Result<()> {
+        self.say(|out| writeln!(out, "\n{:#}{title}", Style::new().bold()))
+    }
+
+    /// A step went well.
+    pub(super) fn step(
+        &mut self,
+        step: &'static str,
+        start: Instant,
+        what: String,
+        checked: &[impl ToString],
+    ) -> anyhow::Result<()> {
+        let milliseconds = milliseconds(start);
+        let checked: Vec<String> = checked.iter().map(ToString::to_string).collect();
+        self.say(|out| {
+            writeln!(out, "  {STEP}{step:<9}{STEP:#}{milliseconds:>9.2} ms  {what}")?;
+            checked.iter().try_for_each(|line| writeln!(out, "{:25}{DIM}{line}{DIM:#}", ""))
+        })?;
+        self.story.steps.push(Step { step, milliseconds, what, checked });
+        Ok(())
+    }
+
+    /// An attack was refused, with this record.
+    pub(super) fn attack(
+        &mut self,
+        attack: &Attack,
+        start: Instant,
+        record: &AuditRecord,
+    ) -> anyhow::Result<()> {
+        let milliseconds = milliseconds(start);
+        let (check, cause) = record
+            .failed
+            .as_ref()
+            .map(|failed| (failed.check.clone(), failed.cause.clone()))
+            .unwrap_or_default();
+        self.say(|out| {
+            writeln!(out, "  {REFUSED}refused{REFUSED:#}  {milliseconds:>9.2} ms  {}", attack.name())?;
+            writeln!(out, "{:25}{DIM}{check}: {cause}{DIM:#}", "")
+        })?;
+        let refusal = Refusal { attack: attack.name(), milliseconds, check, cause, audit_id: record.id };
+        self.story.attacks.push(refusal);
+        Ok(())
+    }
+
+    /// The guest has what was registered.
+    pub(super) fn passphrase_arrived(&mut self) {
+        self.story.passphrase_arrived = true;
+    }
+
+    /// The end: whether all went as told.
+    pub(super) fn finish(mut self) -> anyhow::Result<bool> {
+        self.story.ok = self.story.passphrase_arrived && self.story.attacks.len() == Attack::ALL.len();
+        if self.json {
+            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&self.story)?)?;
+        }
+        let refused = self.story.attacks.len();
+        self.say(|out| writeln!(out, "\nThe passphrase was released once, to the guest it was registered for; {refused} attacks were refused."))?;
+        Ok(self.story.ok)
+    }
+
+    fn say(&self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<()> {
+        if !self.json {
+            let mut out = anstream::stdout().lock();
+            write(&mut out)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What the story plays in: a broker, a chip, a KDS, all on the loopback and in a temporary directory.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use keybroker_common::{
+    audit::{AuditId, AuditRecord},
+    clock::{Clock, SystemClock},
+    endorsements::Settings,
+    secret::local::LocalKey,
+    snp::anchors::TrustAnchors,
+    store::embedded::EmbeddedStore,
+};
+use keybroker_simulator::{
+    Product,
+    build::Buildah,
+    guest::{Machine, PoliteGuest},
+    kds::Kds,
+    pki::{Amd, Ca, Chip, CrlOptions},
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{broker, server};
+
+/// The launch measurement of the demo's workloads.
+pub(super) const MEASUREMENT: [u8; 48] = [0x4D; 48];
+
+/// The actors, and what they know.
+pub(super) struct World {
+    /// The broker's base URL.
+    pub(super) url: String,
+    /// The workload of the story, as buildah names one: 64 hex digits.
+    pub(super) workload_id: String,
+    /// Its passphrase, as buildah makes one: 64 hex digits.
+    pub(super) passphrase: String,
+    /// AMD, as far as Milan is concerned.
+    pub(super) milan: Amd,
+    /// AMD, as far as Genoa is concerned: it has revoked Genoa's ASK.
+    pub(super) genoa: Amd,
+    /// The chip that guests run on.
+    pub(super) chip: Chip,
+    /// Another Milan chip.
+    pub(super) other_chip: Chip,
+    /// A chip of Genoa.
+    pub(super) genoa_chip: Chip,
+    store: Arc<EmbeddedStore>,
+    server: JoinHandle<server::Ended>,
+    _kds: Kds,
+    _directory: TempDir,
+}
+
+impl World {
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let now = Timestamp::now();
+        let milan = Amd::new(Product::Milan, now);
+        let genoa = Amd::new(Product::Genoa, now);
+        let (chip, other_chip) = (Chip::new(Product::Milan, 1), Chip::new(Product::Milan, 2));
+        let genoa_chip = Chip::new(Product::Genoa, 3);
+        let kds = Kds::start([milan.clone(), genoa.clone()]).await?;
+        for chip in [&chip, &other_chip, &genoa_chip] {
+            kds.add(chip);
+        }
+        let revoked = vec![Ca::Ask.serial(Product::Genoa)];
+        kds.serve_crl(Product::Genoa, genoa.crl(&CrlOptions { revoked, ..CrlOptions::default() }));
+
+        let mut anchors = TrustAnchors::default();
+        anchors.add_pem((milan.ark_pem() + &genoa.ark_pem()).as_bytes())?;
+        let directory = tempfile::tempdir()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), Arc::clone(&clock))?);
+        let key = Arc::new(LocalKey::create(&directory.path().join("key"))?);
+        let services = broker::services(&broker::Parts {
+            store: Arc::clone(&store),
+            key,
+            clock,
+            anchors,
+            endorsements: Settings { kds_url: kds.url(), known_chips_only: false },
+            accepted_csp_ids: Vec::new(),
+            ttl: std::time::Duration::from_secs(300),
+        });
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let router = keybroker_common::http::router(&services);
+        let server = tokio::spawn(server::run(listener, router, std::future::pending()));
+        Ok(Self {
+            url,
+            workload_id: random_hex()?,
+            passphrase: random_hex()?,
+            milan,
+            genoa,
+            chip,
+            other_chip,
+            genoa_chip,
+            store,
+            server,
+            _kds: kds,
+            _directory: directory,
+        })
+    }
+
+    /// A registration as buildah sends it.
+    pub(super) fn build(&self, workload_id: &str, passphrase: &str) -> Buildah {
+        Buildah::new(&self.url, workload_id, &MEASUREMENT, passphrase)
+    }
+
+    /// The machine that the story's guests run on.
+    pub(super) fn machine(&self) -> Machine {
+        machine(&self.milan, &self.chip)
+    }
+
+    /// A guest that claims to be the story's workload and honours HTTP, so that it sees what it is told.
+    pub(super) fn guest(&self, machine: Machine) -> anyhow::Result<PoliteGuest> {
+        Ok(PoliteGuest::new(&self.url, &self.workload_id, machine)?)
+    }
+
+    /// What the operator finds under the id that a guest was told.
+    pub(super) fn audit(&self, id: AuditId) -> anyhow::Result<AuditRecord> {
+        self.store.audit_record(id)?.with_context(|| format!("there is no audit record {id}"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A machine whose guests have the demo's launch measurement.
+pub(super) fn machine(amd: &Amd, chip: &Chip) -> Machine {
+    let mut machine = Machine::new(amd, chip);
+    machine.fields.measurement = MEASUREMENT;
+    machine
+}
+
+/// 64 random hex digits.
+fn random_hex() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no randomness"))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}

@@ -1,0 +1,67 @@
+//! The key that a guest makes for itself.
+// The key was just made by the library that reads it back here: a refusal would be a fault of the machine.
+#![allow(clippy::expect_used)]
+
+use std::fmt;
+
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
+    rsa::{KeyPair, KeySize, Pkcs1PrivateDecryptingKey, PrivateDecryptingKey},
+    signature::KeyPair as _,
+};
+use data_encoding::BASE64;
+
+use super::Error;
+
+/// RSAPublicKey (RFC 8017, A.1.1) of a 2048-bit key up to the modulus: SEQUENCE of 266 bytes, INTEGER of 257 with a
+/// leading zero, for a modulus of 2048 bits has its first bit set.
+const BEFORE_MODULUS: [u8; 9] = [0x30, 0x82, 0x01, 0x0A, 0x02, 0x82, 0x01, 0x01, 0x00];
+/// INTEGER of three bytes: the exponent.
+const BEFORE_EXPONENT: [u8; 2] = [0x02, 0x03];
+
+/// An RSA-2048 key that lives as long as the guest.
+pub struct GuestKey {
+    private: Pkcs1PrivateDecryptingKey,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+}
+
+impl GuestKey {
+    /// A new key.
+    pub fn generate() -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa2048).expect("an RSA key");
+        let public = pair.public_key().as_ref().strip_prefix(&BEFORE_MODULUS).expect("an RSAPublicKey");
+        let (modulus, rest) = public.split_at(256);
+        let exponent = rest.strip_prefix(&BEFORE_EXPONENT).expect("65537");
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().expect("the key in PKCS #8");
+        let private = PrivateDecryptingKey::from_pkcs8(pkcs8.as_ref()).expect("the same key");
+        Self {
+            private: Pkcs1PrivateDecryptingKey::new(private).expect("a decryption key"),
+            modulus: modulus.to_vec(),
+            exponent: exponent.to_vec(),
+        }
+    }
+
+    /// `k-mod`: the modulus in standard base64.
+    pub fn modulus(&self) -> String {
+        BASE64.encode(&self.modulus)
+    }
+
+    /// `k-exp`: the exponent in standard base64, `AQAB`.
+    pub fn exponent(&self) -> String {
+        BASE64.encode(&self.exponent)
+    }
+
+    /// RSAES-PKCS1-v1_5.
+    pub fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut plaintext = vec![0; self.private.min_output_size()];
+        let plaintext = self.private.decrypt(ciphertext, &mut plaintext).map_err(|_| Error::Decrypt)?;
+        Ok(plaintext.to_vec())
+    }
+}
+
+impl fmt::Debug for GuestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestKey").finish_non_exhaustive()
+    }
+}

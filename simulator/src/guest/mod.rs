@@ -1,0 +1,78 @@
+//! Confidential guests that ask the broker for their passphrase (libkrun's protocol: auth, attest, key).
+//!
+//! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker spares them. [`PoliteGuest`] honours
+//! HTTP: it shows what the broker says. Each step can be called by itself, and what a guest knows between the steps is
+//! open in [`State`], so that a test can take one guest's cookie to another, send evidence twice or alter it.
+
+mod key;
+mod krun;
+mod polite;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use key::GuestKey;
+pub use krun::KrunGuest;
+pub use polite::{PoliteGuest, USER_AGENT};
+pub use state::{Machine, State};
+
+use crate::http::Response;
+
+/// What the server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl From<&Response> for Said {
+    fn from(response: &Response) -> Self {
+        Self { status: response.status, body: response.text() }
+    }
+}
+
+/// Why a guest has no passphrase.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The URL is not one of plain http.
+    #[error("{0} is not a plain-http URL")]
+    Url(String),
+    /// No response: the connection failed, the response was cut short or malformed, or the deadline passed.
+    #[error("no response: {0}")]
+    Io(io::ErrorKind),
+    /// A step that needs an earlier one: no nonce or no cookie was got yet.
+    #[error("no challenge yet")]
+    NoChallenge,
+    /// The server refused.
+    #[error("refused with {}: {}", .0.status, .0.body)]
+    Refused(Said),
+    /// The response to auth has no nonce that the client finds.
+    #[error("no nonce in {}: {}", .0.status, .0.body)]
+    NoNonce(Said),
+    /// The response to auth sets no cookie that the client would send over plain http.
+    #[error("no session cookie")]
+    NoCookie,
+    /// The response to key is not what the client can read.
+    #[error("no key in {}: {}", .0.status, .0.body)]
+    BadKey(Said),
+    /// The key is not encrypted to this guest.
+    #[error("the key does not decrypt")]
+    Decrypt,
+    /// The key's URL, of that length, does not fit into the client's `char[100]`.
+    #[error("the key's URL has {0} characters, more than 99")]
+    UrlOverflow(usize),
+    /// The client's memory is overrun: the guest dies.
+    #[error("the guest crashes: {0}")]
+    Crash(&'static str),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.kind())
+    }
+}
