@@ -70,8 +70,12 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Tells the user, and gives the code to end with.
+    /// Tells the user, and gives the code to end with. Whoever closed the pipe that was written to need not be told.
     pub(crate) fn report(self) -> ExitCode {
+        let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+        if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {
+            return self.exit.into();
+        }
         anstream::eprintln!("error: {:#}", self.error);
         if let Some(hint) = self.hint {
             anstream::eprintln!("hint: {hint}");

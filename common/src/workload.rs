@@ -15,7 +15,8 @@ use crate::{
 /// The name under which a workload is registered and asks for its secrets.
 ///
 /// 1 to 256 bytes of UTF-8 without control characters, and without the characters that a guest which prints
-/// the id into its URL unescaped could not send back: `/ ? # %`, space, and the path segments `.` and `..`.
+/// the id into its URL unescaped could not send back: slash and backslash, `?`, `#`, `%`, quotes and backticks, angle
+/// brackets, white space, and the path segments `.` and `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkloadId(String);
@@ -47,7 +48,7 @@ impl WorkloadId {
         if text.len() > Self::MAX_LEN {
             return Err(WorkloadIdError::TooLong);
         }
-        let unsendable = |c: char| c.is_control() || c.is_whitespace() || "/?#%\\\"<>".contains(c);
+        let unsendable = |c: char| c.is_control() || c.is_whitespace() || "/?#%\\\"<>`".contains(c);
         if text == "." || text == ".." || text.chars().any(unsendable) {
             return Err(WorkloadIdError::Unprintable);
         }

@@ -1,7 +1,7 @@
 //! What AMD's certificates have in common: X.509 v3 in DER, signed with RSASSA-PSS over SHA-384
 //! (AMD publication 57230, "VCEK Certificate and KDS Interface Specification", chapter 3).
 //!
-//! A [`Certificate`] is parsed and well-formed. Nobody has vouched for it yet: that is [`super::chain`].
+//! A `Certificate` is parsed and well-formed. Nobody has vouched for it yet: that is [`super::chain`].
 
 use std::{fmt, ops::RangeInclusive};
 
