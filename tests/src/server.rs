@@ -53,10 +53,16 @@ impl Home {
 
     /// `keybroker serve` on a free port over these files, with this KDS and further arguments.
     pub fn command(&self, kds_url: &str, arguments: &[&str]) -> Command {
+        let mut command = self.untrusting(kds_url);
+        command.args(["--listen", "127.0.0.1:0", "--trust-anchor"]).arg(self.anchors()).args(arguments);
+        command
+    }
+
+    /// `keybroker serve` over these files that trusts AMD alone, on the port that it listens on by default.
+    pub fn untrusting(&self, kds_url: &str) -> Command {
         let mut command = program::keybroker();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--kds-url", kds_url]);
+        command.args(["serve", "--kds-url", kds_url]);
         command.arg("--data-dir").arg(self.data_dir()).arg("--key-file").arg(self.key_file());
-        command.arg("--trust-anchor").arg(self.anchors()).args(arguments);
         command
     }
 

@@ -95,14 +95,28 @@ impl World {
 
     /// `keybroker serve` with these arguments, whatever the environment names.
     pub fn serve(arguments: &[&str]) -> Self {
-        let (home, kds) = (Home::new(&anchors()), kds());
+        Self::over(Home::new(&anchors()), Arc::new(kds()), arguments)
+    }
+
+    /// `keybroker serve` over files that another process may have left.
+    pub fn over(home: Home, kds: Arc<Kds>, arguments: &[&str]) -> Self {
         let server = home.serve(&kds.url(), arguments);
-        Self { url: server.url.clone(), kds: Arc::new(kds), served: Some((server, home)) }
+        Self::of(server, home, kds)
+    }
+
+    /// The world around a process that was started by hand.
+    pub fn of(server: Server, home: Home, kds: Arc<Kds>) -> Self {
+        Self { url: server.url.clone(), kds, served: Some((server, home)) }
     }
 
     /// The broker's process.
     pub fn server(&self) -> &Server {
         &self.served.as_ref().expect("a process of ours").0
+    }
+
+    /// The broker's files.
+    pub fn home(&self) -> &Home {
+        &self.served.as_ref().expect("a process of ours").1
     }
 
     /// The process and its files, to end the one and look into the others. The KDS goes on.
@@ -184,6 +198,15 @@ impl World {
     /// A guest that honours HTTP.
     pub fn polite(&self, id: &str, machine: Machine) -> PoliteGuest {
         PoliteGuest::new(&self.url, id, machine).expect("a URL that guests understand")
+    }
+
+    /// The same guest, which goes on with this broker: what it knows moves along.
+    pub fn adopt(&self, guest: &mut PoliteGuest) -> PoliteGuest {
+        let mut moved = self.polite(&guest.state.workload_id, guest.state.machine.clone());
+        moved.state.session_id.clone_from(&guest.state.session_id);
+        moved.state.nonce.clone_from(&guest.state.nonce);
+        std::mem::swap(&mut moved.state.key, &mut guest.state.key);
+        moved
     }
 
     /// Registers a workload under `id` and boots libkrun's guest as it: the broker is well.
