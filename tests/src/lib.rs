@@ -8,6 +8,7 @@
 //! | [`connection`] | a raw connection, for what no proper client sends |
 //! | [`remote`] | a broker that was deployed by somebody else |
 //! | [`program`] | the `keybroker` program and how it ends |
+//! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
 //!
 //! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A suite, or a part
@@ -17,6 +18,7 @@ pub mod connection;
 pub mod genuine;
 pub mod program;
 pub mod remote;
+pub mod secrets;
 pub mod server;
 pub mod world;
 
