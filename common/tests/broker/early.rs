@@ -45,7 +45,8 @@ async fn a_report_bound_to_something_else() {
     let broker = world.broker();
     broker.registered("a").await;
     let other = broker.challenge("a").await;
-    refused_unasked(&world, &broker, "challenge", |world, _| evidence(&world.hardware.chip, &KEY, &other)).await;
+    refused_unasked(&world, &broker, "challenge", |world, _| evidence(&world.hardware.chip, &KEY, &other))
+        .await;
     refused_unasked(&world, &broker, "challenge", |world, challenge| Evidence {
         key_texts: evidence(&world.hardware.chip, &OTHER_KEY, challenge).key_texts,
         ..evidence(&world.hardware.chip, &KEY, challenge)

@@ -69,7 +69,8 @@ async fn a_guest_that_goes_away_hands_over() {
     let hardware = Hardware::new().await;
     let (source, report) = (Arc::new(hardware.source()), hardware.report());
     hardware.kds.hold();
-    let guest = |source: Arc<_>, report| tokio::spawn(async move { endorse(&source, &report).await.map(|_| ()) });
+    let guest =
+        |source: Arc<_>, report| tokio::spawn(async move { endorse(&source, &report).await.map(|_| ()) });
     let first = guest(Arc::clone(&source), report.clone());
     hardware.kds.arrived(Kind::Vcek, 1).await;
     let second = guest(source, report);

@@ -38,10 +38,7 @@ async fn started() -> (Hardware, EndorsementSource) {
     (hardware, source)
 }
 
-async fn again(
-    hardware: &Hardware,
-    source: &EndorsementSource,
-) -> Result<Endorsements, EndorsementError> {
+async fn again(hardware: &Hardware, source: &EndorsementSource) -> Result<Endorsements, EndorsementError> {
     endorse(source, &hardware.report()).await
 }
 

@@ -1,6 +1,6 @@
 //! A broker on the embedded store, with everything around it, and the hand of whoever can write the store's file.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
@@ -15,7 +15,7 @@ use keybroker_common::{
     workload::{Dialect, WorkloadId},
 };
 use keybroker_simulator::pki::CSP_ID;
-use redb::{Database, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,7 +48,10 @@ pub(crate) struct Broker {
 }
 
 /// All that a broker keeps things in.
-pub(crate) trait Stores: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore {}
+pub(crate) trait Stores:
+    WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore
+{
+}
 impl<S: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore> Stores for S {}
 
 impl World {
@@ -58,6 +61,11 @@ impl World {
         let key = LocalKey::create(&dir.path().join("key")).unwrap();
         let store = EmbeddedStore::open(&dir.path().join("data"), hardware.clock.clone()).unwrap();
         Self { hardware, store: Arc::new(store), key: Arc::new(key), dir }
+    }
+
+    /// A directory that goes when the world does.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A process that has seen nothing yet.
@@ -111,21 +119,24 @@ impl World {
 
     /// The records as what was asked, what was decided, and the check that failed.
     pub(crate) fn decisions(&self) -> Vec<(Operation, Decision, Option<String>)> {
-        let decision = |one: AuditRecord| (one.operation, one.decision, one.failed.map(|failed| failed.check));
+        let decision =
+            |one: AuditRecord| (one.operation, one.decision, one.failed.map(|failed| failed.check));
         self.audit().into_iter().map(decision).collect()
     }
 
-    /// Asserts that `error` was recorded last, for this reason.
+    /// Asserts that `error` is on record, for this reason.
     pub(crate) fn assert_recorded(&self, error: &Error, check: &str, cause: &str) {
-        let last = self.audit().pop().expect("a record");
         let (id, decision) = match error {
-            Error::NoSession { id } | Error::Refused { id } | Error::Registered { id } => (*id, Decision::Refused),
+            Error::NoSession { id } | Error::Refused { id } | Error::Registered { id } => {
+                (*id, Decision::Refused)
+            }
             Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),
             other => panic!("{other:?}"),
         };
-        assert_eq!((last.id, last.decision), (id, decision));
+        let record = self.store.audit_record(id).unwrap().expect("a record");
+        assert_eq!(record.decision, decision);
         let failed = FailedCheck { check: check.to_owned(), cause: cause.to_owned() };
-        assert_eq!(last.failed, Some(failed));
+        assert_eq!(record.failed, Some(failed));
     }
 }
 
@@ -140,7 +151,9 @@ pub(crate) fn edit(
     let mut table = transaction.open_table(table).unwrap();
     let row = table.get(key.as_bytes()).unwrap().map(|row| serde_json::from_slice(row.value()).unwrap());
     match edit(row) {
-        Some(row) => drop(table.insert(key.as_bytes(), serde_json::to_vec(&row).unwrap().as_slice()).unwrap()),
+        Some(row) => {
+            drop(table.insert(key.as_bytes(), serde_json::to_vec(&row).unwrap().as_slice()).unwrap())
+        }
         None => drop(table.remove(key.as_bytes()).unwrap()),
     }
 }
