@@ -49,8 +49,8 @@ pub struct Attempt {
     pub fields: ReportFields,
     /// Bytes of the report before it is signed, altered: offset and value.
     pub signed_bytes: Vec<(usize, u8)>,
-    /// The pinned ARK.
-    pub ark: Overrides,
+    /// The pinned ARK, where it is not the usual one.
+    pub ark: Option<Overrides>,
     /// The ASK or ASVK.
     pub issuer: Overrides,
     pub vek: Overrides,
@@ -75,7 +75,7 @@ impl Attempt {
             chip,
             fields,
             signed_bytes: Vec::new(),
-            ark: Overrides::default(),
+            ark: None,
             issuer: Overrides::default(),
             vek: Overrides::default(),
             crl: CrlOptions::default(),
@@ -111,7 +111,8 @@ impl Attempt {
     }
 
     pub fn ark_der(&self) -> Vec<u8> {
-        amd(self.product).ca(Ca::Ark, &self.ark)
+        let amd = amd(self.product);
+        self.ark.as_ref().map_or_else(|| amd.ark().to_vec(), |altered| amd.ca(Ca::Ark, altered))
     }
 
     pub fn issuer_der(&self) -> Vec<u8> {
@@ -144,20 +145,23 @@ impl Attempt {
     }
 
     pub fn intermediate(&self) -> Result<Arc<Intermediate>, Refusal> {
-        Ok(Arc::new(Intermediate::verify(&self.issuer_der(), &self.anchors()?)?))
+        self.intermediate_under(&self.anchors()?)
+    }
+
+    fn intermediate_under(&self, anchors: &[Arc<TrustAnchor>]) -> Result<Arc<Intermediate>, Refusal> {
+        Ok(Arc::new(Intermediate::verify(&self.issuer_der(), anchors)?))
     }
 
     pub fn parsed_vek(&self) -> Result<Vek, Refusal> {
         Ok(Vek::parse(&self.simulated_vek().certificate)?)
     }
 
-    pub fn chain(&self) -> Result<Chain, Refusal> {
-        Ok(Chain::verify(self.parsed_vek()?, &[self.intermediate()?])?)
-    }
-
     pub fn endorsements(&self) -> Result<Endorsements, Refusal> {
-        let crl = Crl::verify(&self.crl_der(), &self.anchors()?)?;
-        Ok(Endorsements { chain: Arc::new(self.chain()?), crl: Arc::new(crl), crl_grace: self.crl_grace })
+        let anchors = self.anchors()?;
+        let intermediate = self.intermediate_under(&anchors)?;
+        let chain = Chain::verify(self.parsed_vek()?, &[intermediate])?;
+        let crl = Crl::verify(&self.crl_der(), &anchors)?;
+        Ok(Endorsements { chain: Arc::new(chain), crl: Arc::new(crl), crl_grace: self.crl_grace })
     }
 
     /// All that the broker does between receiving bytes and holding a [`VerifiedReport`].
