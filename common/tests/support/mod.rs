@@ -1,8 +1,9 @@
 //! What the suites of verification and appraisal share.
 // Each suite is a crate of its own and uses a part of this.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod attempt;
+pub mod fields;
 pub mod genuine;
 pub mod peer;
 
