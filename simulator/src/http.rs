@@ -45,7 +45,7 @@ impl Response {
 
     /// Reads a response. `None` if there is more to come, unless `at_end`: then what is missing does not come, and a
     /// body whose length the head does not tell ends here.
-    fn parse(raw: &[u8], at_end: bool) -> io::Result<Option<Self>> {
+    pub fn parse(raw: &[u8], at_end: bool) -> io::Result<Option<Self>> {
         let Some((head, rest)) = split_once(raw, b"\r\n\r\n") else {
             return if at_end { Err(malformed("no complete head")) } else { Ok(None) };
         };

@@ -1,1 +1,42 @@
-//! x
+//! What the end-to-end suites stand on: the broker as a process, or as a deployment that the environment names, with a
+//! simulated AMD around it.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`world`] | a broker and the chips, builds and guests around it; most suites need nothing else |
+//! | [`server`] | `keybroker serve`: files, signals, exit codes, what it wrote |
+//! | [`connection`] | a raw connection, for what no proper client sends |
+//! | [`remote`] | a broker that was deployed by somebody else |
+//! | [`program`] | the `keybroker` program and how it ends |
+//! | [`genuine`] | genuine AMD evidence, where there is any |
+//!
+//! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A suite, or a part
+//! of one, that cannot prints a line that begins with `skipped: `.
+
+pub mod connection;
+pub mod genuine;
+pub mod program;
+pub mod remote;
+pub mod server;
+pub mod world;
+
+use std::time::Duration;
+
+/// How long anything that must happen may take, on a machine that is busy with other things.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Says that a part of a suite does not run here, and why.
+pub fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// A name of a few characters that no other test, and no earlier run, has.
+pub fn unique(prefix: &str) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{prefix}-{}", random.get(..12).unwrap_or(&random))
+}
+
+/// A passphrase as buildah makes one: 64 hex digits.
+pub fn passphrase() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}

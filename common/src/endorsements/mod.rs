@@ -250,8 +250,15 @@ impl EndorsementSource {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
         let vek = Vek::parse(&row.bytes).ok().filter(|vek| id.names(vek));
         let Some(vek) = vek else { return Ok(None) };
+        let (product, kind) = (vek.product, vek.kind());
         let issuers = self.issuers(&vek, &[]).await?;
-        Ok(Chain::verify(vek, &issuers).ok().map(Arc::new))
+        if let Ok(chain) = Chain::verify(vek, &issuers) {
+            return Ok(Some(Arc::new(chain)));
+        }
+        // Issued by none of the pinned ASKs: the one that was fetched with it is in the store, too.
+        let Some(issuer) = self.stored_intermediate(product, kind).await? else { return Ok(None) };
+        let Ok(vek) = Vek::parse(&row.bytes) else { return Ok(None) };
+        Ok(Chain::verify(vek, &[issuer]).ok().map(Arc::new))
     }
 
     /// The first of the guest's certificates that belongs to its report and leads to a trust anchor.
@@ -306,6 +313,14 @@ impl EndorsementSource {
         if known.is_some() || kind == EndorsementKind::Vcek && !self.anchors.asks(product).is_empty() {
             return Ok(known);
         }
+        self.stored_intermediate(product, kind).await
+    }
+
+    async fn stored_intermediate(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+    ) -> Result<Option<Arc<Intermediate>>, EndorsementError> {
         let Some(row) = self.row(&chain_key(product, kind)).await? else { return Ok(None) };
         Ok(self.adopt_intermediate(product, kind, &row.bytes))
     }

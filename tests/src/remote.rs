@@ -1,0 +1,56 @@
+//! A broker that somebody else deployed, in place of a process of ours.
+//!
+//! | variable | is |
+//! |---|---|
+//! | `KEYBROKER_TEST_URL` | the deployment's base URL, plain http; without it every suite starts `keybroker serve` |
+//! | `KEYBROKER_TEST_SETUP` | a shell command, run once per suite before anything else: it has the deployment use the KDS at `$KDS_URL`, trust the roots in the PEM file `$TRUST_ANCHORS`, and accept the provider `$CSP_ID` |
+//! | `KEYBROKER_TEST_AUDIT` | a shell command that prints the audit record with the id `$ID` as one JSON line, or nothing |
+//!
+//! The simulated AMD is made anew by every suite, keys and all: that is why the deployment is told, and does not tell.
+#![allow(clippy::expect_used, reason = "a fixture that cannot be made has nothing better to do")]
+
+use std::{env, fs, process::Command, thread, time::Duration, time::Instant};
+
+use keybroker_simulator::pki::CSP_ID;
+use serde_json::Value;
+
+use crate::DEADLINE;
+
+/// The base URL of the deployment, if the environment names one.
+pub fn url() -> Option<String> {
+    Some(env::var("KEYBROKER_TEST_URL").ok()?.trim_end_matches('/').to_owned())
+}
+
+/// Has the deployment use this KDS and trust these roots.
+pub(crate) fn set_up(kds_url: &str, anchors: &str) {
+    let Ok(command) = env::var("KEYBROKER_TEST_SETUP") else { return };
+    // It lasts as long as the machine keeps temporary files: the deployment may read it whenever it starts anew.
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    std::io::Write::write_all(&mut file, anchors.as_bytes()).expect("a file");
+    let (_, path) = file.keep().expect("a file");
+    let mut command = shell(&command);
+    command.env("KDS_URL", kds_url).env("TRUST_ANCHORS", &path).env("CSP_ID", CSP_ID);
+    assert!(command.status().expect("a shell").success(), "KEYBROKER_TEST_SETUP failed");
+    debug_assert!(fs::exists(&path).unwrap_or_default());
+}
+
+/// The audit record with this id. `None` if the deployment shows none to anybody.
+pub(crate) fn audit(id: &str) -> Option<Value> {
+    let command = env::var("KEYBROKER_TEST_AUDIT").ok()?;
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let output = shell(&command).env("ID", id).output().expect("a shell");
+        if let Ok(record) = serde_json::from_slice(&output.stdout) {
+            return Some(record);
+        }
+        assert!(Instant::now() < until, "there is no audit record {id}");
+        // Where the records go, and how long it takes them, is the deployment's own affair.
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    shell
+}

@@ -1,0 +1,264 @@
+//! What `keybroker serve` promised holds after it was killed; what it cannot start with, it says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use keybroker_simulator::{
+    Product,
+    build::Buildah,
+    guest::Error,
+    kds::{Behaviour, Kind},
+};
+use keybroker_tests::{
+    passphrase,
+    program::Ended,
+    server::Home,
+    unique,
+    world::{World, anchors, kds},
+};
+
+/// The world with another process over the same files, after the first was killed.
+fn after_a_power_cut(world: World) -> World {
+    let (server, home, kds) = world.into_parts();
+    assert_eq!(server.kill().code, None, "a signal ended it");
+    World::over(home, kds, &[])
+}
+
+#[tokio::test]
+async fn challenge_and_session_survive_kill_9() {
+    let mut world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let mut guest = world.polite(&id, world.milan());
+    guest.auth().await.unwrap();
+    world = after_a_power_cut(world);
+    guest = world.adopt(&mut guest);
+    guest.attest().await.unwrap();
+    world = after_a_power_cut(world);
+    guest = world.adopt(&mut guest);
+    assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
+    // What was spent stays spent.
+    world.assert_refused(guest.attest().await, (401, "session"));
+}
+
+#[tokio::test]
+async fn no_registration_that_was_acknowledged_is_lost_to_kill_9() {
+    let mut world = World::serve(&[]);
+    let mut registered = Vec::new();
+    for round in 0..20 {
+        let (id, passphrase) = (unique("w"), passphrase());
+        let response = world.build(&id, &passphrase).register().await.unwrap();
+        world = after_a_power_cut(world);
+        assert!(Buildah::accepts(&response), "round {round}: {}", response.text());
+        registered.push((id, passphrase));
+    }
+    for (id, passphrase) in registered {
+        assert_eq!(world.polite(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_chip_once_seen_boots_after_a_restart_without_amd() {
+    let mut world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    world.krun(&id, world.milan()).boot().await.unwrap();
+    world = after_a_power_cut(world);
+    world.kds.otherwise(Behaviour::Reset);
+    let asked = world.kds.count(Kind::Vcek);
+    let booted = world.krun(&id, world.milan()).boot().await;
+    assert_eq!(booted, Ok(passphrase.into_bytes()), "{}", world.server().out_until_now());
+    assert_eq!(world.kds.count(Kind::Vcek), asked);
+    // A chip that was never seen has to wait for AMD.
+    match world.polite(&id, world.machine(Product::Milan, 2)).boot().await {
+        Err(Error::Refused(said)) => assert_eq!(said.status, 503, "{said:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn sigterm_lets_the_request_under_way_be_answered() {
+    let world = World::serve(&[]);
+    let body = world.build(&unique("w"), "open sesame").body();
+    let request = world.request("POST", "/kbs/v0/register_workload", &["Expect: 100-continue"], Some(&body));
+    let (head, body) = request.split_at(request.len() - body.len());
+    let mut connection = world.connect();
+    connection.send(head);
+    // It is with its handler.
+    assert!(connection.one_read().starts_with(b"HTTP/1.1 100 "));
+    let (server, _home, _kds) = world.into_parts();
+    server.signal("TERM");
+    server.log(|line| line.contains("stopping").then_some(())).expect("it says that it stops");
+    connection.send(body);
+    assert_eq!(connection.response().unwrap().status, 200);
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert_eq!(ended.out.lines().count(), 1, "the registration was recorded: {}", ended.out);
+}
+
+#[tokio::test]
+async fn a_second_signal_waits_for_nobody() {
+    let world = World::serve(&[]);
+    let mut connection = world.connect();
+    connection.send(
+        world.request("POST", "/kbs/v0/auth", &["Expect: 100-continue"], Some("{}")).trim_end_matches("{}"),
+    );
+    assert!(connection.one_read().starts_with(b"HTTP/1.1 100 "));
+    let (server, _home, _kds) = world.into_parts();
+    server.signal("TERM");
+    server.log(|line| line.contains("stopping").then_some(())).expect("it says that it stops");
+    server.signal("INT");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(ended.log.contains("unanswered"), "{}", ended.log);
+}
+
+/// Every file under `directory`.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![(path.display().to_string(), fs::read(&path).unwrap())]
+            }
+        })
+        .collect()
+}
+
+/// A secret as text, hex and base64 write it.
+fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
+    let hex = data_encoding::HEXLOWER.encode(secret);
+    let base64 = data_encoding::BASE64_NOPAD.encode(secret);
+    // The last character of base64 depends on what follows.
+    let base64 = base64[..base64.len() - 1].to_owned();
+    vec![secret.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), base64.into_bytes()]
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn neither_passphrase_nor_key_is_in_the_data_directory() {
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let replaced = world.register(&id).await;
+    let passphrase = world.register(&id).await;
+    let mut guest = world.polite(&id, world.milan());
+    guest.boot().await.unwrap();
+    // Killed, so that nothing is tidied up.
+    let (server, home, _kds) = world.into_parts();
+    server.kill();
+
+    let line = fs::read_to_string(home.key_file()).unwrap();
+    let key = data_encoding::HEXLOWER.decode(line.trim_end().rsplit(':').next().unwrap().as_bytes()).unwrap();
+    assert_eq!(key.len(), 32);
+    let stored = files(&home.data_dir());
+    assert!(stored.iter().any(|(_, bytes)| contains(bytes, id.as_bytes())), "the search finds what is there");
+    let secrets = [replaced.as_bytes(), passphrase.as_bytes(), &key];
+    for needle in secrets.into_iter().flat_map(spellings) {
+        for (name, bytes) in &stored {
+            assert!(!contains(bytes, &needle), "{} in {name}", String::from_utf8_lossy(&needle));
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn key_and_store_are_apart_and_their_owners_alone() {
+    let world = World::serve(&[]);
+    let home = world.home();
+    assert!(!home.key_file().starts_with(home.data_dir()));
+    assert_eq!((mode(&home.key_file()), mode(&home.data_dir())), (0o600, 0o700));
+    for (name, _) in files(&home.data_dir()) {
+        assert_eq!(mode(Path::new(&name)) & 0o077, 0, "{name}");
+    }
+}
+
+/// Asserts that `command` ends by itself with `code` and these words, without a line of standard output.
+fn assert_ends(mut command: Command, code: i32, words: &[&str]) {
+    let ended = Ended::from(command.output().unwrap());
+    assert_eq!(ended.code, Some(code), "{}", ended.log);
+    assert!(ended.log.contains("error: ") && ended.out.is_empty(), "{}{}", ended.out, ended.log);
+    for word in words {
+        assert!(ended.log.contains(word), "{word:?} in {}", ended.log);
+    }
+    assert!(!ended.log.contains("panicked"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_second_process_over_the_same_store_is_6_and_disturbs_nobody() {
+    let world = World::serve(&[]);
+    let command = world.home().command(&world.kds.url(), &[]);
+    assert_ends(command, 6, &["hint: end the other broker", "--data-dir"]);
+    world.boots_a_guest(&unique("w")).await;
+}
+
+#[tokio::test]
+async fn a_store_with_entries_starts_with_its_own_key_alone() {
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let (server, home, kds) = world.into_parts();
+    server.terminate();
+    let key = fs::read(home.key_file()).unwrap();
+
+    fs::remove_file(home.key_file()).unwrap();
+    assert_ends(home.command(&kds.url(), &[]), 5, &["is not there", "hint: restore the key file"]);
+    assert!(!home.key_file().exists(), "none is made in its place");
+
+    let other = Home::new(&anchors());
+    other.serve(&kds.url(), &[]).terminate();
+    fs::copy(other.key_file(), home.key_file()).unwrap();
+    assert_ends(home.command(&kds.url(), &[]), 5, &["wrapping key", "hint: give the store's own key"]);
+
+    for (contents, mode, words) in
+        [(&b"junk"[..], 0o600, "key"), (&key, 0o640, "640"), (&key[..70], 0o600, "key")]
+    {
+        fs::write(home.key_file(), contents).unwrap();
+        fs::set_permissions(home.key_file(), fs::Permissions::from_mode(mode)).unwrap();
+        assert_ends(home.command(&kds.url(), &[]), 5, &[words]);
+    }
+    fs::write(home.key_file(), &key).unwrap();
+    let world = World::over(home, kds, &[]);
+    assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()));
+}
+
+#[tokio::test]
+async fn a_store_that_was_damaged_or_is_none_is_not_used() {
+    let home = Home::new(&anchors());
+    let kds = kds();
+    home.serve(&kds.url(), &[]).terminate();
+    for (name, bytes) in files(&home.data_dir()) {
+        fs::write(&name, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let ended = Ended::from(home.command(&kds.url(), &[]).output().unwrap());
+    assert!(matches!(ended.code, Some(1 | 5)), "{:?}: {}", ended.code, ended.log);
+    assert!(
+        ended.log.contains("error: opening the store") && !ended.log.contains("panicked"),
+        "{}",
+        ended.log
+    );
+}
+
+#[test]
+fn a_busy_port_is_said() {
+    let home = Home::new(&anchors());
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let mut command = home.untrusting("http://127.0.0.1:9");
+    command.args(["--listen", &address]);
+    assert_ends(command, 1, &[&address, "hint: another process has this port", "--listen"]);
+}

@@ -1,0 +1,53 @@
+//! Challenges and sessions end.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::time::{Duration, Instant};
+
+use keybroker_simulator::guest::{Error, PoliteGuest};
+use keybroker_tests::{DEADLINE, unique, world::World};
+
+/// Asks for the key until it is refused: the only way to tell from outside that a session has ended.
+async fn until_refused(guest: &PoliteGuest) -> Error {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        match guest.key().await {
+            Err(error) => return error,
+            Ok(_) => assert!(Instant::now() < until, "the session does not end"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_and_a_session_last_as_long_as_they_were_given() {
+    let Some(world) = World::with(&["--session-ttl", "2"], "sessions of two seconds") else { return };
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    // Certificates are fetched, so that nothing below waits for them.
+    world.krun(&id, world.milan()).boot().await.unwrap();
+
+    let mut late = world.polite(&id, world.milan());
+    let mut guest = world.polite(&id, world.milan());
+    let response = late.auth().await.unwrap();
+    assert!(response.header("set-cookie")[0].ends_with("; Max-Age=2"), "{response:?}");
+    guest.auth().await.unwrap();
+    guest.attest().await.unwrap();
+    assert_eq!(guest.key().await, Ok(passphrase.clone().into_bytes()));
+
+    let ended: Result<(), Error> = Err(until_refused(&guest).await);
+    let record = world.assert_refused(ended, (401, "session")).unwrap();
+    assert!(record["failed"]["cause"].as_str().unwrap().contains("session"), "{record}");
+    // The challenge is older than the session that has just ended.
+    world.assert_refused(late.attest().await, (401, "session"));
+    // A new challenge is as good as ever.
+    guest.auth().await.unwrap();
+    guest.attest().await.unwrap();
+    assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
+}

@@ -1,0 +1,211 @@
+//! What libkrun's guest says and must be answered, to the byte.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::collections::BTreeSet;
+
+use data_encoding::{BASE64, HEXLOWER};
+use keybroker_simulator::{
+    Product,
+    guest::{Error, Machine},
+    http::Response,
+    pki::CSP_ID,
+};
+use keybroker_tests::{
+    connection::assert_short_refusal,
+    unique,
+    world::{World, amd},
+};
+
+#[tokio::test]
+async fn krun_boots_on_every_product_and_report_version() {
+    let world = World::start();
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    for product in Product::ALL {
+        for version in 2..=5 {
+            let mut machine = world.machine(product, 1);
+            machine.fields.version = version;
+            let booted = world.krun(&id, machine).boot().await;
+            assert_eq!(booted, Ok(passphrase.clone().into_bytes()), "{product}, version {version}");
+        }
+    }
+}
+
+fn in_cloud(world: &World, csp_id: &str) -> Machine {
+    Machine::in_cloud(amd(Product::Milan), &world.chip(Product::Milan, 1), csp_id)
+}
+
+#[tokio::test]
+async fn krun_boots_in_the_cloud_of_an_accepted_provider() {
+    let world = World::start();
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    assert_eq!(world.krun(&id, in_cloud(&world, CSP_ID)).boot().await, Ok(passphrase.into_bytes()));
+    let mut guest = world.polite(&id, in_cloud(&world, "CN=cc-sim-2.example.com"));
+    world.assert_refused(guest.boot().await, (403, "chip-or-provider"));
+}
+
+#[tokio::test]
+async fn no_provider_is_accepted_unless_it_is_named() {
+    let Some(world) = World::with(&[], "a broker that accepts no provider") else { return };
+    let id = unique("w");
+    world.register(&id).await;
+    let mut guest = world.polite(&id, in_cloud(&world, CSP_ID));
+    world.assert_refused(guest.boot().await, (403, "chip-or-provider"));
+}
+
+#[tokio::test]
+async fn a_vlek_that_the_guest_does_not_bring_along_cannot_be_had() {
+    let world = World::start();
+    let id = unique("w");
+    world.register(&id).await;
+    let mut machine = in_cloud(&world, CSP_ID);
+    machine.certificates.clear();
+    world.assert_refused(world.polite(&id, machine).boot().await, (403, "endorsements"));
+}
+
+#[tokio::test]
+async fn a_challenge_is_what_the_clients_parser_can_read() {
+    let world = World::start();
+    let mut sessions = BTreeSet::new();
+    for _ in 0..20 {
+        let response = world.krun("w", world.milan()).auth().await.unwrap();
+        let text = response.text();
+        let nonce =
+            text.strip_prefix(r#"{"nonce":""#).and_then(|rest| rest.strip_suffix(r#"","extra-params":""}"#));
+        let nonce = nonce.unwrap_or_else(|| panic!("{text}"));
+        assert_eq!((nonce.len(), BASE64.decode(nonce.as_bytes()).unwrap().len()), (44, 32), "{nonce}");
+        assert!(response.body.len() < 8 * 1024);
+
+        let cookies = response.header("set-cookie");
+        let [cookie] = cookies.as_slice() else { panic!("{cookies:?}") };
+        let mut parts = cookie.split("; ");
+        let session = parts.next().unwrap().strip_prefix("session_id=").unwrap();
+        assert!(session.len() <= 99 && HEXLOWER.decode(session.as_bytes()).unwrap().len() >= 16, "{session}");
+        let attributes: Vec<_> = parts.collect();
+        assert!(attributes.contains(&"HttpOnly") && attributes.contains(&"Path=/"), "{cookie}");
+        assert!(!cookie.to_ascii_lowercase().contains("secure"), "plain http would lose it: {cookie}");
+        assert_ne!(session, HEXLOWER.encode(&BASE64.decode(nonce.as_bytes()).unwrap()[..16]));
+        assert!(sessions.insert(session.to_owned()) && sessions.insert(nonce.to_owned()), "drawn twice");
+        assert_whole(&response);
+    }
+}
+
+/// Declared in full, in one piece, not to be kept, and no redirect.
+fn assert_whole(response: &Response) {
+    let head = String::from_utf8_lossy(&response.raw);
+    assert_eq!(response.status, 200, "{head}");
+    assert_eq!(response.header("content-length"), [response.body.len().to_string()], "{head}");
+    assert!(!response.chunked && response.header("transfer-encoding").is_empty(), "{head}");
+    assert_eq!(response.header("cache-control"), ["no-store"], "{head}");
+    assert!(response.raw.ends_with(&response.body), "something follows the body: {head}");
+}
+
+#[tokio::test]
+async fn success_of_attest_has_no_body_at_all() {
+    let world = World::start();
+    let id = unique("w");
+    world.register(&id).await;
+    let mut guest = world.krun(&id, world.milan());
+    guest.auth().await.unwrap();
+    let response = guest.attest().await.unwrap();
+    assert_whole(&response);
+    assert_eq!(response.header("content-length"), ["0"]);
+    assert!(response.raw.ends_with(b"\r\n\r\n"));
+}
+
+/// A guest that attested, as its cookie and the path of its key.
+async fn attested(world: &World) -> (keybroker_simulator::guest::KrunGuest, String, String) {
+    let id = unique("w");
+    world.register(&id).await;
+    let mut guest = world.krun(&id, world.milan());
+    guest.auth().await.unwrap();
+    guest.attest().await.unwrap();
+    let cookie = format!("session_id={}", guest.state.session_id.as_ref().unwrap());
+    (guest, cookie, format!("/kbs/v0/key/{id}"))
+}
+
+#[tokio::test]
+async fn a_key_is_hex_in_quotes_and_one_nul_for_clients_without_user_agent() {
+    let world = World::start();
+    let (guest, cookie, path) = attested(&world).await;
+    let cookie = format!("Cookie: {cookie}");
+    for (agent, end) in [(None, "\"\0"), (Some("User-Agent: curl/8"), "\""), (Some("User-Agent:"), "\"")] {
+        let headers: Vec<&str> = agent.into_iter().chain([cookie.as_str()]).collect();
+        let response = world.ask("GET", &path, &headers, None);
+        assert_whole(&response);
+        let text = String::from_utf8(response.body.clone()).unwrap();
+        let hex = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix(end))
+            .unwrap_or_else(|| panic!("{text:?}"));
+        let ciphertext = HEXLOWER.decode(hex.as_bytes()).unwrap();
+        assert_eq!(ciphertext.len(), 256, "as long as the guest's modulus");
+        assert!(guest.state.key.decrypt(&ciphertext).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn one_session_may_fetch_its_key_again_and_every_time_it_is_sealed_anew() {
+    let world = World::start();
+    let (mut guest, cookie, path) = attested(&world).await;
+    let cookie = format!("Cookie: {cookie}");
+    let [one, other] = [(); 2].map(|()| world.ask("GET", &path, &[&cookie], None).body);
+    assert_ne!(one, other);
+    assert_eq!(guest.key().await, guest.key().await);
+}
+
+#[tokio::test]
+async fn a_cookie_that_comes_twice_is_one_cookie() {
+    let world = World::start();
+    let (_guest, cookie, path) = attested(&world).await;
+    let field = format!("Cookie: {cookie}");
+    let accepted: [&[&str]; 4] = [
+        &[&field],
+        &[&field, &field],
+        &[&format!("{field}; {cookie}")],
+        &[&format!("Cookie: theme=dark; {cookie}; {cookie}")],
+    ];
+    for headers in accepted {
+        assert_eq!(world.ask("GET", &path, headers, None).status, 200, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_of_two_sessions_are_refused() {
+    let world = World::start();
+    let (_guest, cookie, path) = attested(&world).await;
+    let (_other, other, _) = attested(&world).await;
+    let two = [format!("Cookie: {cookie}"), format!("Cookie: {other}")];
+    let joined = format!("Cookie: {cookie}; {other}");
+    for headers in [&[two[0].as_str(), two[1].as_str()][..], &[&joined], &[two[1].as_str(), two[0].as_str()]]
+    {
+        let response = world.ask("GET", &path, headers, None);
+        assert_short_refusal(&response);
+        assert_eq!(response.status, 400, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_refusals_kill_no_guest_of_libkruns() {
+    let world = World::start();
+    let id = unique("w");
+    world.register(&id).await;
+    let mut machine = world.milan();
+    machine.fields.vmpl = 1;
+    let mut guest = world.krun(&id, machine);
+    guest.auth().await.unwrap();
+    assert!(matches!(guest.attest().await, Err(Error::Refused(_))), "it sees a refusal, not a crash");
+    // It goes on regardless of what it was told, and the refusal of the key is nothing that decrypts.
+    match guest.key().await {
+        Err(Error::BadKey(_) | Error::Decrypt) => {}
+        other => panic!("{other:?}"),
+    }
+}
