@@ -85,6 +85,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        // What buildah's user is shown is the status alone: the operator can look here for the rest.
+        tracing::info!(status = self.status().as_u16(), cause = %self, "request refused");
         let mut response = reply::json(self.status(), self.body());
         match self {
             Self::Broker(broker::Error::Unavailable { retry_after, .. }) => {
