@@ -6,11 +6,14 @@
 
 mod attest;
 mod auth;
+mod failure;
 mod register;
+mod release;
 
-pub use attest::{Attest, Evidence, KeyTexts, Released};
+pub use attest::{Attest, Evidence, KeyTexts};
 pub use auth::Auth;
 pub use register::{Register, RegisterRequest, Registered};
+pub use release::Released;
 
 use crate::{
     audit::{AuditId, AuditRecord},

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Error, RETRY_AFTER, announce};
+use super::{Error, RETRY_AFTER, announce, failure::failed};
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
@@ -69,13 +69,13 @@ impl Register {
             policy: request.policy,
         };
         let Ok(bytes) = registration.to_bytes() else {
-            return Err(self.unavailable(record, "the registration has no JSON form".to_owned()).await);
+            return Err(self.unavailable(record, failed("registration", "it has no JSON form")).await);
         };
         let digest = RegistrationDigest::of(&bytes);
         record.registration = Some(digest);
         let secrets = match self.wrap_all(&request.workload_id, digest, &request.secrets).await {
             Ok(secrets) => secrets,
-            Err(cause) => return Err(self.unavailable(record, cause.to_string()).await),
+            Err(cause) => return Err(self.unavailable(record, failed("wrapping-key", cause)).await),
         };
         let workload = Workload {
             id: request.workload_id,
@@ -119,7 +119,9 @@ impl Register {
     ) -> Result<Registered, Error> {
         let Some(held) = self.workloads.workload(&workload.id).await? else {
             // Deleted since: the client may simply try again.
-            return Err(self.unavailable(record, "the row that was in the way is gone".to_owned()).await);
+            return Err(self
+                .unavailable(record, failed("replacement", "the row that was in the way is gone"))
+                .await);
         };
         if let Err(refusal) = replaceable(&held, registration, &record) {
             return Err(self.refuse(record, refusal).await);
@@ -138,7 +140,7 @@ impl Register {
 
     async fn refuse(&self, mut record: AuditRecord, cause: ReplacementRefused) -> Error {
         record.decision = Decision::Refused;
-        record.failed = Some(FailedCheck { check: "replacement".to_owned(), cause: cause.to_string() });
+        record.failed = Some(failed("replacement", cause));
         match self.audit.append(&record).await {
             Ok(()) => {
                 announce(&record);
@@ -148,9 +150,9 @@ impl Register {
         }
     }
 
-    async fn unavailable(&self, mut record: AuditRecord, cause: String) -> Error {
+    async fn unavailable(&self, mut record: AuditRecord, cause: FailedCheck) -> Error {
         record.decision = Decision::Unavailable;
-        record.failed = Some(FailedCheck { check: "wrapping-key".to_owned(), cause });
+        record.failed = Some(cause);
         match self.audit.append(&record).await {
             Ok(()) => {
                 announce(&record);

@@ -248,7 +248,8 @@ impl EndorsementSource {
 
     async fn stored(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
-        let Ok(vek) = Vek::parse(&row.bytes) else { return Ok(None) };
+        let vek = Vek::parse(&row.bytes).ok().filter(|vek| id.names(vek));
+        let Some(vek) = vek else { return Ok(None) };
         let (product, kind) = (vek.product, vek.kind());
         let issuers = self.issuers(&vek, &[]).await?;
         if let Ok(chain) = Chain::verify(vek, &issuers) {

@@ -16,7 +16,7 @@ use crate::snp::{
 const RENEW_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// For how long a guest waits for a newer list while one that counts is held.
 const QUICK: Duration = Duration::from_secs(1);
-/// For how long a failure to renew is left alone, while a list that counts is held.
+/// For how long AMD is not asked again after it brought nothing new, while a list that counts is held.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// The same without one: every guest depends on it.
 const RETRY_SOON: SignedDuration = SignedDuration::from_secs(5);
@@ -30,9 +30,12 @@ pub(super) struct RevocationLists {
 #[derive(Debug, Clone, Default)]
 struct Held {
     crl: Option<Arc<Crl>>,
+    /// When a list no older than this one was fetched, by this process or another.
     fetched_at: Option<Timestamp>,
-    /// When renewing failed, if it did last time.
-    failed_at: Option<Timestamp>,
+    /// When this process last asked AMD, whatever came of it.
+    asked_at: Option<Timestamp>,
+    /// Whether AMD could not be reached when a newer list was last needed.
+    unreachable: bool,
 }
 
 impl Held {
@@ -46,28 +49,38 @@ impl Held {
         self.crl.as_ref().is_some_and(|crl| crl.check_validity(now, grace).is_ok())
     }
 
-    fn may_ask(&self, now: Timestamp) -> bool {
-        let pause = if self.counts(now, Crl::GRACE) { RETRY_AFTER } else { RETRY_SOON };
-        self.failed_at.is_none_or(|failed_at| now < failed_at || now.duration_since(failed_at) >= pause)
+    /// How long past its nextUpdate the list may be used: not at all, unless AMD cannot be reached.
+    fn grace(&self) -> SignedDuration {
+        if self.unreachable { Crl::GRACE } else { SignedDuration::ZERO }
     }
 
-    /// Takes `crl` unless it is older than the one held, or does not count now.
+    fn is_usable(&self, now: Timestamp) -> bool {
+        self.counts(now, self.grace())
+    }
+
+    /// Whether AMD was left alone for long enough. An answer that brought no list that counts is no reason to ask at once.
+    fn may_ask(&self, now: Timestamp) -> bool {
+        let pause = if self.is_usable(now) { RETRY_AFTER } else { RETRY_SOON };
+        self.asked_at.is_none_or(|asked_at| now < asked_at || now.duration_since(asked_at) >= pause)
+    }
+
+    /// Takes `crl` unless it is older than the one held, or could not be used now.
     fn adopt(&mut self, crl: Crl, fetched_at: Timestamp, now: Timestamp) -> bool {
-        if crl.check_validity(now, Crl::GRACE).is_err() {
+        let older = self.crl.as_ref().is_some_and(|held| crl.this_update() < held.this_update());
+        if older || crl.check_validity(now, Crl::GRACE).is_err() {
             return false;
         }
-        if self.crl.as_ref().is_none_or(|held| held.this_update() <= crl.this_update()) {
-            self.crl = Some(Arc::new(crl));
-        }
-        self.fetched_at = self.fetched_at.max(Some(fetched_at));
+        self.crl = Some(Arc::new(crl));
+        // Whoever writes the store can put a time there that would outlast every renewal.
+        let times = [self.fetched_at, Some(fetched_at)];
+        self.fetched_at = times.into_iter().flatten().filter(|time| *time <= now).max();
         true
     }
 
-    /// The list and how long past its nextUpdate it may be used: not at all, unless AMD could not be reached.
+    /// The list and its grace, if it counts.
     fn usable(self, now: Timestamp) -> Result<(Arc<Crl>, SignedDuration), EndorsementError> {
-        let grace = if self.failed_at.is_some() { Crl::GRACE } else { SignedDuration::ZERO };
-        let counts = self.counts(now, grace);
-        self.crl.filter(|_| counts).map(|crl| (crl, grace)).ok_or_else(|| EndorsementError::Unavailable {
+        let (grace, usable) = (self.grace(), self.is_usable(now));
+        self.crl.filter(|_| usable).map(|crl| (crl, grace)).ok_or_else(|| EndorsementError::Unavailable {
             retry_after: patience::SHORT,
             cause: "there is no revocation list that counts".to_owned(),
         })
@@ -85,7 +98,7 @@ impl EndorsementSource {
         let mut held = self.held(product, kind);
         if held.is_old(now) {
             let key = crl_key(product, kind);
-            let flight = if held.counts(now, SignedDuration::ZERO) {
+            let flight = if held.is_usable(now) {
                 // Somebody else may be renewing it: this guest need not wait.
                 self.flights.try_board(&key)
             } else {
@@ -119,7 +132,7 @@ impl EndorsementSource {
         {
             held.adopt(crl, row.fetched_at, now);
         }
-        if held.is_old(now) && held.may_ask(now) && self.patience.check(product, now).is_ok() {
+        if held.is_old(now) && held.may_ask(now) {
             self.ask(product, kind, key, &mut held).await;
         }
         lock(&self.revocation.held).insert((product, kind), held.clone());
@@ -128,23 +141,28 @@ impl EndorsementSource {
 
     async fn ask(&self, product: Product, kind: EndorsementKind, key: &str, held: &mut Held) {
         let now = self.clock.now();
+        // While AMD is left alone for another failure's sake, it cannot be reached for this either.
+        held.unreachable = true;
+        if self.patience.check(product, now).is_err() {
+            return;
+        }
+        held.asked_at = Some(now);
         let budget = if held.counts(now, Crl::GRACE) { QUICK } else { Kds::BUDGET };
         let cause = match self.kds.fetch(&crl_path(product, kind), budget).await {
             Err(error) => error.to_string(),
             Ok(der) => match Crl::verify(&der, &self.anchors.arks(product)) {
                 Err(error) => error.to_string(),
                 Ok(crl) => {
+                    held.unreachable = false;
                     let edition = crl.this_update().as_second();
                     if held.adopt(crl, now, now) {
-                        held.failed_at = None;
                         return self.put(key, &der, edition).await;
                     }
-                    "it does not count now".to_owned()
+                    "it is older than the one held, or does not count now".to_owned()
                 }
             },
         };
         tracing::warn!(%product, %kind, %cause, "revocation list not renewed");
-        held.failed_at = Some(now);
     }
 }
 

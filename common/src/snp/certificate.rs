@@ -17,6 +17,8 @@ use x509_parser::{
     signature_algorithm::SignatureAlgorithm,
 };
 
+use super::der;
+
 /// Which kind of key endorses a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,13 +173,11 @@ impl Certificate {
         read: impl FnOnce(&X509Certificate<'_>) -> Result<T, Defect>,
     ) -> Result<(Self, T), Defect> {
         let (rest, x509) = X509Certificate::from_der(der).map_err(|_| Defect::Malformed)?;
-        if !rest.is_empty() {
-            return Err(Defect::Malformed);
-        }
+        let algorithms = der::algorithms(der).filter(|_| rest.is_empty()).ok_or(Defect::Malformed)?;
         if x509.version() != X509Version::V3 {
             return Err(Defect::Version);
         }
-        if x509.signature_algorithm != x509.tbs_certificate.signature {
+        if algorithms.inner != algorithms.outer {
             return Err(Defect::AlgorithmMismatch);
         }
         if !is_pss_sha384(&x509.signature_algorithm) {

@@ -11,6 +11,7 @@ use x509_parser::{
 use super::{
     certificate::{is_pss_sha384, serial, timestamp},
     chain::TrustAnchor,
+    der,
 };
 
 /// Why a CRL cannot be used.
@@ -62,12 +63,11 @@ impl Crl {
     /// Parses `der` and finds the one of `anchors` that signed it.
     pub fn verify(der: &[u8], anchors: &[Arc<TrustAnchor>]) -> Result<Self, CrlError> {
         let (rest, list) = CertificateRevocationList::from_der(der).map_err(|_| CrlError::Malformed)?;
+        let algorithms = der::algorithms(der).ok_or(CrlError::Malformed)?;
         if !rest.is_empty() || list.version() != Some(X509Version::V2) {
             return Err(CrlError::Malformed);
         }
-        if list.signature_algorithm != list.tbs_cert_list.signature
-            || !is_pss_sha384(&list.signature_algorithm)
-        {
+        if algorithms.inner != algorithms.outer || !is_pss_sha384(&list.signature_algorithm) {
             return Err(CrlError::Algorithm);
         }
         // No critical extension is expected at all: an issuing distribution point or a delta would say that the list

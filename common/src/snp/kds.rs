@@ -172,7 +172,7 @@ impl Kds {
                     }
                     _ => delay,
                 };
-                delay.filter(|delay| Instant::now() + *delay < deadline)
+                delay.filter(|delay| *delay < deadline.saturating_duration_since(Instant::now()))
             })
             .await
     }

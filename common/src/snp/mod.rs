@@ -9,3 +9,5 @@ pub mod product;
 pub mod report;
 pub mod vek;
 pub mod verify;
+
+mod der;

@@ -1,0 +1,7 @@
+//! The body of a guest's evidence, and the report in it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let evidence = keybroker_common::wire::v0::evidence(bytes);
+    let _ = evidence.map(|evidence| keybroker_common::snp::report::Report::parse(&evidence.report));
+});

@@ -1,0 +1,6 @@
+//! The body of a registration.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = keybroker_common::wire::v0::register_request(bytes);
+});

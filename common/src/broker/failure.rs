@@ -1,0 +1,112 @@
+//! Why a guest gets nothing: what the audit record says, and what little the guest is told.
+
+use super::{Attest, Error, RETRY_AFTER, announce};
+use crate::{
+    appraisal::{self, AppraisalError},
+    audit::{AuditRecord, Decision, FailedCheck},
+    endorsements::EndorsementError,
+    secret::KeyError,
+    session::SessionId,
+    snp::{
+        report::ParseError,
+        verify::{self, VerifyError},
+    },
+    store::StoreError,
+};
+
+/// Why a guest gets nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no challenge, or no session, under this id: there is nothing that could be spent.
+    NoSession(FailedCheck),
+    /// A check failed. The challenge is spent.
+    Refused(FailedCheck),
+    /// It could not be decided. The challenge stays.
+    Unavailable { retry_after: u64, failed: FailedCheck },
+}
+
+pub(super) fn failed(check: &str, cause: impl ToString) -> FailedCheck {
+    FailedCheck { check: check.to_owned(), cause: cause.to_string() }
+}
+
+pub(super) fn refused(check: &str, cause: impl ToString) -> Failure {
+    Failure::Refused(failed(check, cause))
+}
+
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Self {
+        refused("report", error)
+    }
+}
+
+impl From<(verify::Check, VerifyError)> for Failure {
+    fn from((check, error): (verify::Check, VerifyError)) -> Self {
+        refused(check.name(), error)
+    }
+}
+
+impl From<(appraisal::Check, AppraisalError)> for Failure {
+    fn from((check, error): (appraisal::Check, AppraisalError)) -> Self {
+        refused(check.name(), error)
+    }
+}
+
+impl From<EndorsementError> for Failure {
+    fn from(error: EndorsementError) -> Self {
+        match error {
+            EndorsementError::Unavailable { retry_after, cause } => {
+                Self::Unavailable { retry_after, failed: failed("endorsements", cause) }
+            }
+            refusal => refused("endorsements", refusal),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("store", error) }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unavailable(_) => {
+                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("wrapping-key", error) }
+            }
+            refusal => refused("wrapped-secret", refusal),
+        }
+    }
+}
+
+impl Attest {
+    /// Writes the record of a failure, and spends the challenge if it was refused.
+    pub(super) async fn fail(
+        &self,
+        mut record: AuditRecord,
+        spend: Option<&SessionId>,
+        failure: Failure,
+    ) -> Error {
+        let id = record.id;
+        let (decision, failed, error) = match failure {
+            Failure::NoSession(failed) => (Decision::Refused, failed, Error::NoSession { id }),
+            Failure::Refused(failed) => (Decision::Refused, failed, Error::Refused { id }),
+            Failure::Unavailable { retry_after, failed } => {
+                (Decision::Unavailable, failed, Error::Unavailable { id: Some(id), retry_after })
+            }
+        };
+        record.decision = decision;
+        record.failed = Some(failed);
+        let written = match (&error, spend) {
+            (Error::Refused { .. }, Some(session_id)) => self.sessions.refuse(session_id, &record).await,
+            _ => self.audit.append(&record).await,
+        };
+        match written {
+            Ok(()) => {
+                announce(&record);
+                error
+            }
+            Err(cause) => cause.into(),
+        }
+    }
+}

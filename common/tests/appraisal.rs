@@ -1,0 +1,333 @@
+//! What a registration may require, as allow and deny rows; and the floor that no registration lowers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use keybroker_common::{
+    appraisal::{
+        Abi, AppraisalError as Error, AppraisalPolicy as Policy, Check, Inputs, Measurement, ReferenceValues,
+        appraise, examine, refuse_early,
+    },
+    encoding::Hex,
+    snp::{
+        product::{
+            Product::{Milan, Turin},
+            TcbVersion,
+        },
+        verify::{Outcome, VerifiedReport},
+    },
+};
+use keybroker_simulator::report::ReportFields;
+use support::Attempt;
+
+/// The registered measurement, and that of the guest of [`guest`].
+const MEASUREMENT: [u8; 48] = [0x4D; 48];
+
+/// A verified guest that was launched strictly: every requirement of [`strict`] holds exactly.
+fn guest(alter: impl FnOnce(&mut ReportFields)) -> VerifiedReport {
+    let attempt = Attempt::vcek(Turin).fields(|fields| {
+        fields.measurement = MEASUREMENT;
+        // ABI 1.55, no SMT, one socket, ciphertext hidden.
+        fields.policy = 1 << 24 | 1 << 20 | 1 << 17 | 0x0137;
+        fields.host_data = [0xD0; 32];
+        fields.id_key_digest = [0x1D; 48];
+        fields.author_key_en = true;
+        fields.author_key_digest = [0xA0; 48];
+        fields.family_id = [0xFA; 16];
+        fields.image_id = [0x1A; 16];
+        fields.guest_svn = 7;
+        alter(fields);
+    });
+    attempt.verify().unwrap()
+}
+
+/// The TCB of a simulated Turin.
+const TCB: TcbVersion = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 81 };
+
+/// Everything that can be required, as [`guest`] just satisfies it.
+fn strict() -> Policy {
+    Policy {
+        forbid_smt: true,
+        require_single_socket: true,
+        require_ciphertext_hiding: true,
+        minimum_abi: Some(Abi { major: 1, minor: 0x37 }),
+        minimum_tcb: Some(TCB),
+        minimum_committed_tcb: Some(TCB),
+        minimum_launch_tcb: Some(TCB),
+        host_data: Some(Hex([0xD0; 32])),
+        id_key_digest: Some(Hex([0x1D; 48])),
+        author_key_digest: Some(Hex([0xA0; 48])),
+        family_id: Some(Hex([0xFA; 16])),
+        image_id: Some(Hex([0x1A; 16])),
+        minimum_guest_svn: Some(7),
+    }
+}
+
+fn registered() -> ReferenceValues {
+    ReferenceValues { measurements: vec![Measurement([1; 48]), Measurement(MEASUREMENT)] }
+}
+
+fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (Check, Error)> {
+    appraise(guest, &registered(), policy).map(|_| ())
+}
+
+fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
+    let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
+    Error::Field { field: name, found: hex(found), required: hex(required) }
+}
+
+/// One requirement: a guest that misses it is denied where it is required and admitted where it is not.
+struct Row {
+    check: Check,
+    /// The requirement alone.
+    required: Policy,
+    /// What makes the guest miss it.
+    missed: fn(&mut ReportFields),
+    /// Why it is denied.
+    error: Error,
+}
+
+fn rows() -> Vec<Row> {
+    let none = Policy::default;
+    let all = strict();
+    let below = |tcb| TcbVersion { microcode: 80, ..tcb };
+    let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), required: TCB };
+    let row = |check, required, missed: fn(&mut ReportFields), error| Row { check, required, missed, error };
+    vec![
+        row(
+            Check::Smt,
+            Policy { forbid_smt: true, ..none() },
+            |guest| guest.policy |= 1 << 16,
+            Error::Smt(0x113_0137),
+        ),
+        row(
+            Check::SingleSocket,
+            Policy { require_single_socket: true, ..none() },
+            |guest| guest.policy &= !(1 << 20),
+            Error::SingleSocket(0x102_0137),
+        ),
+        row(
+            Check::CiphertextHiding,
+            Policy { require_ciphertext_hiding: true, ..none() },
+            |guest| guest.policy &= !(1 << 24),
+            Error::CiphertextHiding(0x12_0137),
+        ),
+        row(
+            Check::Abi,
+            Policy { minimum_abi: all.minimum_abi, ..none() },
+            |guest| guest.policy -= 1,
+            Error::Abi { found: Abi { major: 1, minor: 0x36 }, required: Abi { major: 1, minor: 0x37 } },
+        ),
+        row(
+            Check::MinimumCommittedTcb,
+            Policy { minimum_committed_tcb: Some(TCB), ..none() },
+            |guest| guest.committed_tcb.microcode -= 1,
+            tcb("committed"),
+        ),
+        row(
+            Check::MinimumLaunchTcb,
+            Policy { minimum_launch_tcb: Some(TCB), ..none() },
+            |guest| guest.launch_tcb.microcode -= 1,
+            tcb("launch"),
+        ),
+        row(
+            Check::HostData,
+            Policy { host_data: all.host_data, ..none() },
+            |guest| guest.host_data = [0; 32],
+            field("HOST_DATA", &[0; 32], &[0xD0; 32]),
+        ),
+        row(
+            Check::IdKey,
+            Policy { id_key_digest: all.id_key_digest, ..none() },
+            |guest| guest.id_key_digest = [0; 48],
+            field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]),
+        ),
+        row(
+            Check::AuthorKey,
+            Policy { author_key_digest: all.author_key_digest, ..none() },
+            |guest| guest.author_key_digest = [0; 48],
+            field("AUTHOR_KEY_DIGEST", &[0; 48], &[0xA0; 48]),
+        ),
+        row(
+            Check::AuthorKey,
+            Policy { author_key_digest: all.author_key_digest, ..none() },
+            |guest| guest.author_key_en = false,
+            Error::NoAuthorKey,
+        ),
+        row(
+            Check::FamilyId,
+            Policy { family_id: all.family_id, ..none() },
+            |guest| guest.family_id = [0; 16],
+            field("FAMILY_ID", &[0; 16], &[0xFA; 16]),
+        ),
+        row(
+            Check::ImageId,
+            Policy { image_id: all.image_id, ..none() },
+            |guest| guest.image_id = [0; 16],
+            field("IMAGE_ID", &[0; 16], &[0x1A; 16]),
+        ),
+        row(
+            Check::GuestSvn,
+            Policy { minimum_guest_svn: Some(7), ..none() },
+            |guest| guest.guest_svn = 6,
+            Error::GuestSvn { found: 6, required: 7 },
+        ),
+    ]
+}
+
+#[test]
+fn each_requirement_satisfied_missed_and_absent() {
+    let good = guest(|_| ());
+    assert_eq!(verdict(&good, &strict()), Ok(()), "all of them satisfied");
+    for Row { check, required, missed, error } in rows() {
+        let bad = guest(missed);
+        assert_eq!(verdict(&good, &required), Ok(()), "{} satisfied", check.name());
+        assert_eq!(verdict(&bad, &required), Err((check, error.clone())), "{} missed", check.name());
+        assert_eq!(verdict(&bad, &strict()), Err((check, error)), "{} missed among all", check.name());
+        assert_eq!(verdict(&bad, &Policy::default()), Ok(()), "{} not required", check.name());
+    }
+}
+
+/// The reported TCB is the certificate's, so that here the requirement is raised, component by component.
+#[test]
+fn the_reported_tcb_counts_in_every_component() {
+    let good = guest(|_| ());
+    for floor in [
+        TcbVersion { fmc: Some(2), ..TCB },
+        TcbVersion { boot_loader: 2, ..TCB },
+        TcbVersion { tee: 2, ..TCB },
+        TcbVersion { snp: 5, microcode: 0, ..TCB },
+        TcbVersion { microcode: 82, ..TCB },
+    ] {
+        let error = Error::Tcb { which: "reported", found: Some(TCB), required: floor };
+        let policy = Policy { minimum_tcb: Some(floor), ..Policy::default() };
+        assert_eq!(verdict(&good, &policy), Err((Check::MinimumTcb, error)));
+    }
+    let without_fmc = TcbVersion { fmc: None, ..TCB };
+    assert_eq!(verdict(&good, &Policy { minimum_tcb: Some(without_fmc), ..Policy::default() }), Ok(()));
+}
+
+/// A requirement that the product has no claim for is missed, not passed over.
+#[test]
+fn an_fmc_floor_denies_a_product_without_one() {
+    let milan = Attempt::vcek(Milan).fields(|fields| fields.measurement = MEASUREMENT).verify().unwrap();
+    let found = milan.report().reported_tcb(Milan).unwrap();
+    let required = TcbVersion { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
+    let error = Error::Tcb { which: "reported", found: Some(found), required };
+    let policy = Policy { minimum_tcb: Some(required), ..Policy::default() };
+    assert_eq!(verdict(&milan, &policy), Err((Check::MinimumTcb, error)));
+}
+
+/// A TCB version with reserved bytes set means nothing that is known: it satisfies no floor, not even zero.
+#[test]
+fn a_tcb_of_unknown_form_satisfies_no_floor() {
+    let zero = TcbVersion { fmc: None, boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
+    for (offset, which, check, policy) in [
+        (
+            0x1E0,
+            "committed",
+            Check::MinimumCommittedTcb,
+            Policy { minimum_committed_tcb: Some(zero), ..Policy::default() },
+        ),
+        (
+            0x1F0,
+            "launch",
+            Check::MinimumLaunchTcb,
+            Policy { minimum_launch_tcb: Some(zero), ..Policy::default() },
+        ),
+    ] {
+        let attempt = Attempt { signed_bytes: vec![(offset + 5, 1)], ..Attempt::vcek(Turin) };
+        let error = Error::Tcb { which, found: None, required: zero };
+        assert_eq!(verdict(&attempt.verify().unwrap(), &policy), Err((check, error)));
+    }
+}
+
+#[test]
+fn versions_are_ordered_by_major_first() {
+    let abi = |major, minor| Policy { minimum_abi: Some(Abi { major, minor }), ..Policy::default() };
+    let good = guest(|_| ());
+    for (major, minor, admitted) in
+        [(0, 255, true), (1, 0, true), (1, 0x37, true), (1, 0x38, false), (2, 0, false)]
+    {
+        assert_eq!(verdict(&good, &abi(major, minor)).is_ok(), admitted, "{major}.{minor}");
+    }
+}
+
+#[test]
+fn only_registered_measurements_are_admitted() {
+    let good = guest(|_| ());
+    let admitted = |measurements: Vec<Measurement>| {
+        appraise(&good, &ReferenceValues { measurements }, &Policy::default()).map(|_| ())
+    };
+    let denied = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
+    assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));
+    assert_eq!(admitted(vec![Measurement([1; 48]), Measurement(MEASUREMENT)]), Ok(()));
+    assert_eq!(admitted(Vec::new()), denied, "an empty list admits nobody");
+    for byte in 0..48 {
+        let mut other = MEASUREMENT;
+        other[byte] ^= 1;
+        assert_eq!(admitted(vec![Measurement(other)]), denied, "byte {byte}");
+    }
+}
+
+/// What no registration permits, with the reason.
+fn floor() -> Vec<(Check, fn(&mut ReportFields), Error)> {
+    vec![
+        (Check::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
+        (Check::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),
+        (Check::PolicyForm, |guest| guest.policy &= !(1 << 17), Error::PolicyForm(0x110_0137)),
+        (Check::PolicyForm, |guest| guest.policy |= 1 << 26, Error::PolicyForm(0x512_0137)),
+        (Check::PolicyForm, |guest| guest.policy |= 1 << 63, Error::PolicyForm(0x8000_0000_0112_0137)),
+        (Check::Vmpl, |guest| guest.vmpl = 1, Error::Vmpl(1)),
+        (Check::Vmpl, |guest| guest.vmpl = u32::MAX, Error::Vmpl(u32::MAX)),
+    ]
+}
+
+#[test]
+fn no_registration_lowers_the_floor() {
+    for (check, alter, error) in floor() {
+        let bad = guest(alter);
+        for policy in [Policy::default(), strict()] {
+            assert_eq!(verdict(&bad, &policy), Err((check, error.clone())), "{}", check.name());
+        }
+        let inputs = Inputs {
+            report: bad.report(),
+            product: None,
+            reference_values: None,
+            policy: &Policy::default(),
+        };
+        assert_eq!(refuse_early(&inputs), Err((check, error)), "{} early", check.name());
+    }
+}
+
+/// Bits that the ABI gives a meaning are the owner's business.
+#[test]
+fn every_known_policy_bit_is_admitted_by_default() {
+    for bit in (0..16).chain([16, 20, 21, 22, 23, 24, 25]) {
+        let report = guest(|guest| guest.policy = 1 << 17 | 1 << bit);
+        assert_eq!(verdict(&report, &Policy::default()), Ok(()), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_missing_input_is_not_passed_over() {
+    let good = guest(|_| ());
+    let policy = strict();
+    let inputs = Inputs { report: good.report(), product: None, reference_values: None, policy: &policy };
+    assert_eq!(refuse_early(&inputs), Ok(()));
+    let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
+    let floors = [Check::MinimumTcb, Check::MinimumCommittedTcb, Check::MinimumLaunchTcb];
+    let expected =
+        std::iter::once(Check::Measurement).chain(floors).map(|check| (check, Outcome::NotChecked));
+    assert_eq!(missing.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn names_tell_the_checks_apart() {
+    let good = guest(|_| ());
+    let policy = Policy::default();
+    let inputs = Inputs { report: good.report(), product: None, reference_values: None, policy: &policy };
+    let names: std::collections::HashSet<_> =
+        examine(&inputs).iter().map(|(check, _)| check.name()).collect();
+    assert_eq!(names.len(), 18);
+}

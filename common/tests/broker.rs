@@ -1,0 +1,23 @@
+//! The broker's protocol on the embedded store: who gets the secret, who does not, and what the record says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(feature = "embedded")]
+
+mod harness;
+
+#[path = "broker/audit.rs"]
+mod audit;
+#[path = "broker/challenges.rs"]
+mod challenges;
+#[path = "broker/early.rs"]
+mod early;
+#[path = "broker/evidence.rs"]
+mod evidence;
+#[cfg(feature = "contract")]
+#[path = "broker/faults.rs"]
+mod faults;
+#[path = "broker/registration.rs"]
+mod registration;
+#[path = "broker/release.rs"]
+mod release;
+#[path = "broker/tampering.rs"]
+mod tampering;

@@ -1,0 +1,182 @@
+//! What only verification and appraisal can tell, after AMD was asked.
+
+use keybroker_common::{
+    appraisal::AppraisalPolicy,
+    audit::{AuditRecord, Decision},
+    broker::{Error, Evidence, RegisterRequest},
+    snp::product::TcbVersion,
+    store::{EndorsementStore, SessionStore},
+};
+use keybroker_simulator::{
+    Product, Tcb,
+    pki::{CSP_ID, Chip, CrlOptions, Overrides},
+    report::SIGNED_BY_VLEK,
+};
+
+use crate::harness::{
+    clock::{BEGIN, days, seconds},
+    guest::{KEY, evidence, evidence_signed, evidence_with},
+    world::{Broker, PASSPHRASE, World, request},
+};
+
+/// Asserts that `evidence` was refused by `check`, and hands back the record.
+async fn refused(world: &World, broker: &Broker, check: &str, evidence: Evidence2) -> AuditRecord {
+    let challenge = broker.challenge("a").await;
+    let error = broker.refused(&challenge, evidence(world, &challenge)).await;
+    assert!(matches!(error, Error::Refused { .. }), "{check}: {error:?}");
+    assert_eq!(world.store.session(&challenge.session_id).await.unwrap(), None);
+    let record = world.audit().pop().unwrap();
+    assert_eq!(record.failed.clone().unwrap().check, check);
+    record
+}
+
+type Evidence2 = fn(&World, &keybroker_common::session::Challenge) -> Evidence;
+
+async fn started() -> (World, Broker) {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    (world, broker)
+}
+
+#[tokio::test]
+async fn a_signature_of_another_chip() {
+    let (world, broker) = started().await;
+    let record = refused(&world, &broker, "signature", |world, challenge| {
+        let other = Chip::new(Product::Milan, 2);
+        evidence_signed(&world.hardware.chip, &other.vcek_key(other.tcb), &KEY, challenge, |_| {})
+    })
+    .await;
+    assert!(!record.evidence.unwrap().verified, "hearsay");
+}
+
+#[tokio::test]
+async fn a_byte_altered_after_signing() {
+    let (world, broker) = started().await;
+    // Reserved bytes, which a parser would not look at.
+    refused(&world, &broker, "signature", |world, challenge| {
+        let mut evidence = evidence(&world.hardware.chip, &KEY, challenge);
+        evidence.report[0x18C] ^= 1;
+        evidence
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_intermediate() {
+    let (world, broker) = started().await;
+    let revoked = vec![keybroker_simulator::pki::Ca::Ask.serial(Product::Milan)];
+    let crl = world.hardware.crl(&CrlOptions { revoked, ..CrlOptions::default() });
+    world.hardware.kds.serve_crl(Product::Milan, crl);
+    refused(&world, &broker, "revocation", |world, challenge| {
+        evidence(&world.hardware.chip, &KEY, challenge)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate() {
+    let (world, broker) = started().await;
+    let expired = Overrides { not_after: Some(BEGIN - seconds(1)), ..Overrides::default() };
+    let vcek = world.hardware.amd.vcek_with(&world.hardware.chip, &expired).certificate;
+    world.hardware.kds.serve_vcek(&world.hardware.chip, vcek);
+    refused(&world, &broker, "certificate-validity", |world, challenge| {
+        evidence(&world.hardware.chip, &KEY, challenge)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_chip() {
+    let (world, broker) = started().await;
+    refused(&world, &broker, "endorsements", |_, challenge| {
+        evidence(&Chip::new(Product::Milan, 2), &KEY, challenge)
+    })
+    .await;
+}
+
+/// A version 2 report does not name its product, so a TCB floor can only be looked at once the certificate is there.
+#[tokio::test]
+async fn a_floor_that_only_the_certificate_can_tell() {
+    let world = World::new().await;
+    let broker = world.broker();
+    let Tcb { boot_loader, tee, snp, microcode, .. } = world.hardware.chip.tcb;
+    let floor = TcbVersion { fmc: None, boot_loader, tee, snp: snp + 1, microcode };
+    let policy = AppraisalPolicy { minimum_tcb: Some(floor), ..AppraisalPolicy::default() };
+    broker.register.register(RegisterRequest { policy, ..request("a", PASSPHRASE) }).await.unwrap();
+    let record = refused(&world, &broker, "minimum-tcb", |world, challenge| {
+        evidence_with(&world.hardware.chip, &KEY, challenge, |fields| fields.version = 2)
+    })
+    .await;
+    assert!(record.evidence.unwrap().verified, "the chip's word");
+    assert!(!world.hardware.kds.requests().is_empty());
+}
+
+fn vlek_evidence(world: &World, challenge: &keybroker_common::session::Challenge, csp_id: &str) -> Evidence {
+    let chip = &world.hardware.chip;
+    let vlek = world.hardware.amd.vlek(csp_id, chip.tcb);
+    let evidence = evidence_signed(chip, &vlek.key, &KEY, challenge, |fields| {
+        fields.signing_key = SIGNED_BY_VLEK;
+        fields.chip_id = [0; 64];
+    });
+    Evidence { certificates: vec![vlek.certificate], ..evidence }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_accepted() {
+    let (world, broker) = started().await;
+    refused(&world, &broker, "chip-or-provider", |world, challenge| {
+        vlek_evidence(world, challenge, "CN=somebody.example.com")
+    })
+    .await;
+    let challenge = broker.challenge("a").await;
+    let accepted = vlek_evidence(&world, &challenge, CSP_ID);
+    broker.attest.attest(&challenge.session_id, accepted).await.unwrap();
+    assert_eq!(broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap(), PASSPHRASE);
+}
+
+/// Certificates of the guest's own make, offered with the report that they would vouch for.
+#[tokio::test]
+async fn a_self_made_chip() {
+    let (world, broker) = started().await;
+    world.hardware.kds.otherwise(keybroker_simulator::kds::Behaviour::Status(429, Some(60)));
+    let challenge = broker.challenge("a").await;
+    let pem = world.hardware.self_made_chain(keybroker_simulator::pki::Ca::Ask);
+    let mut certificates = keybroker_common::snp::anchors::pem_certificates(pem.as_bytes()).unwrap();
+    certificates.push(world.hardware.self_made_vcek());
+    let evidence = Evidence { certificates, ..evidence(&world.hardware.chip, &KEY, &challenge) };
+    let error = broker.refused(&challenge, evidence).await;
+    assert!(matches!(error, Error::Unavailable { retry_after: 60, .. }), "{error:?}");
+}
+
+/// No usable list, no release: and it is not the guest's fault.
+#[tokio::test]
+async fn no_revocation_list() {
+    let (world, broker) = started().await;
+    world.hardware.kds.serve_crl(Product::Milan, b"garbage".to_vec());
+    let challenge = broker.challenge("a").await;
+    let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
+    assert!(matches!(error, Error::Unavailable { .. }));
+    world.assert_recorded(&error, "endorsements", "there is no revocation list that counts");
+    assert!(world.store.challenge(&challenge.session_id).await.unwrap().is_some());
+}
+
+/// Known chips and a list in its grace carry a broker through an outage, restarts included.
+#[tokio::test]
+async fn a_known_chip_boots_through_an_outage() {
+    let (world, broker) = started().await;
+    broker.attested(&world.hardware, "a").await;
+    assert!(world.store.endorsement("Milan/vcek/crl").await.unwrap().is_some());
+    world.hardware.down();
+    world.hardware.clock.set(BEGIN + days(187));
+    for process in [broker, world.broker()] {
+        let session = process.attested(&world.hardware, "a").await;
+        assert_eq!(process.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
+    }
+    world.hardware.clock.advance(seconds(1));
+    let broker = world.broker();
+    let challenge = broker.challenge("a").await;
+    let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
+    assert!(matches!(error, Error::Unavailable { .. }));
+    assert_eq!(world.audit().pop().unwrap().decision, Decision::Unavailable);
+}

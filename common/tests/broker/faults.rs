@@ -1,0 +1,268 @@
+//! One fault of the store at a time, before and after it persisted, at every step of the protocol.
+
+use std::sync::Arc;
+
+use keybroker_common::{
+    audit::{AuditRecord, Decision},
+    broker::Error,
+    session::{Challenge, SessionId},
+    store::{
+        SessionStore, WorkloadStore,
+        embedded::EmbeddedStore,
+        faulty::{FaultyStore, Method, When},
+    },
+    workload::Registration,
+};
+use keybroker_simulator::report::ReportFields;
+
+use crate::harness::{
+    guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
+    world::{Broker, PASSPHRASE, World, request, workload_id},
+};
+
+const METHODS: [Method; 12] = [
+    Method::Workload,
+    Method::Create,
+    Method::Replace,
+    Method::MarkReleased,
+    Method::PutChallenge,
+    Method::Challenge,
+    Method::Attest,
+    Method::Refuse,
+    Method::Session,
+    Method::Endorsement,
+    Method::PutEndorsement,
+    Method::Append,
+];
+
+/// The embedded store as many brokers share it, failing on demand.
+type Faulty = FaultyStore<EmbeddedStore>;
+
+/// A world whose store is in the hands of the test.
+async fn world() -> (World, Arc<Faulty>) {
+    let world = World::new().await;
+    let dir = world.dir().join("faulty");
+    let store = EmbeddedStore::open(&dir, world.hardware.clock.clone()).unwrap();
+    (world, Arc::new(FaultyStore::new(store)))
+}
+
+fn audit(store: &Faulty) -> Vec<AuditRecord> {
+    store.inner().audit_records().unwrap().map(Result::unwrap).collect()
+}
+
+fn on_record(store: &Faulty, decision: Decision) -> usize {
+    audit(store).iter().filter(|record| record.decision == decision).count()
+}
+
+/// What came of a whole run: a build that posts twice, a guest that is refused, and one that is not.
+#[derive(Default)]
+struct Run {
+    registered: usize,
+    attested: Vec<SessionId>,
+    released: usize,
+    errors: Vec<Error>,
+}
+
+impl Run {
+    fn note<T>(&mut self, outcome: Result<T, Error>) -> Option<T> {
+        outcome.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    async fn attest(
+        &mut self,
+        broker: &Broker,
+        world: &World,
+        challenge: &Challenge,
+        key: &KeyPair,
+        alter: fn(&mut ReportFields),
+    ) {
+        let evidence = evidence_with(&world.hardware.chip, key, challenge, alter);
+        let outcome = broker.attest.attest(&challenge.session_id, evidence).await;
+        if self.note(outcome).is_some() {
+            self.attested.push(challenge.session_id.clone());
+        }
+    }
+
+    async fn challenge(&mut self, broker: &Broker) -> Option<Challenge> {
+        let dialect = keybroker_common::workload::Dialect::V0;
+        self.note(broker.auth.challenge(dialect, workload_id("a")).await)
+    }
+
+    async fn release(&mut self, broker: &Broker, session: &SessionId) {
+        if let Some(secret) = self.note(broker.fetch(session, "a", &KEY).await) {
+            assert_eq!(secret, PASSPHRASE);
+            self.released += 1;
+        }
+    }
+
+    async fn play(broker: &Broker, world: &World) -> Self {
+        let mut run = Self::default();
+        for _ in 0..2 {
+            let registered = broker.register.register(request("a", PASSPHRASE)).await;
+            run.registered += usize::from(run.note(registered).is_some());
+        }
+        if let Some(challenge) = run.challenge(broker).await {
+            run.attest(broker, world, &challenge, &OTHER_KEY, |fields| fields.vmpl = 1).await;
+            run.release(broker, &challenge.session_id).await;
+        }
+        if let Some(challenge) = run.challenge(broker).await {
+            // Tries until it is told no, and then once more with another key.
+            run.attest(broker, world, &challenge, &KEY, |_| {}).await;
+            run.attest(broker, world, &challenge, &KEY, |_| {}).await;
+            run.attest(broker, world, &challenge, &OTHER_KEY, |_| {}).await;
+            run.release(broker, &challenge.session_id).await;
+            run.release(broker, &challenge.session_id).await;
+        }
+        run
+    }
+}
+
+/// What must hold whatever failed.
+async fn check(store: &Faulty, run: &Run, at: &str) {
+    assert!(run.attested.len() <= 1, "{at}: one nonce, one key");
+    for session in &run.attested {
+        let session = store.inner().session(session).await.unwrap().expect("a session");
+        let record = store.inner().audit_record(session.attestation).unwrap();
+        assert_eq!(record.expect("a record").decision, Decision::Attested, "{at}");
+        let row = store.inner().workload(&workload_id("a")).await.unwrap().unwrap();
+        assert!(row.released_at.is_some(), "{at}: the build window is over");
+    }
+    assert!(on_record(store, Decision::Attested) <= 1, "{at}");
+    assert!(run.released <= on_record(store, Decision::Released), "{at}: no release off the record");
+    let written = on_record(store, Decision::Registered) + on_record(store, Decision::Replaced);
+    assert!(run.registered <= written, "{at}: no registration off the record");
+    if let Some(row) = store.inner().workload(&workload_id("a")).await.unwrap() {
+        Registration::from_bytes(&row.registration).unwrap();
+        let recorded = audit(store).iter().any(|record| {
+            matches!(record.decision, Decision::Registered | Decision::Replaced)
+                && record.registration == Some(row.digest())
+        });
+        assert!(recorded, "{at}: what stands is on record");
+    }
+    let mut ids: Vec<_> = audit(store).iter().map(|record| record.id).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), audit(store).len());
+}
+
+#[tokio::test]
+async fn any_single_fault_leaves_nothing_half_done() {
+    let (world, sound) = world().await;
+    let run = Run::play(&world.broker_over(sound.clone()), &world).await;
+    assert_eq!((run.registered, run.attested.len(), run.released), (2, 1, 2));
+    check(&sound, &run, "no fault").await;
+
+    for method in METHODS {
+        assert!(sound.calls(method) > 0, "{method:?} is part of the protocol");
+        for nth in 1..=sound.calls(method) {
+            for when in [When::Before, When::After] {
+                let (world, store) = self::world().await;
+                store.fail(method, nth, when);
+                let run = Run::play(&world.broker_over(store.clone()), &world).await;
+                check(&store, &run, &format!("{method:?} {nth} {when:?}")).await;
+            }
+        }
+    }
+}
+
+/// Everything up to the step under test, on a store that has not failed yet.
+async fn registered() -> (World, Arc<Faulty>, Broker) {
+    let (world, store) = world().await;
+    let broker = world.broker_over(store.clone());
+    broker.registered("a").await;
+    (world, store, broker)
+}
+
+#[tokio::test]
+async fn without_its_record_nothing_is_registered() {
+    let (world, store) = world().await;
+    let broker = world.broker_over(store.clone());
+    store.fail(Method::Create, 1, When::Before);
+    let error = broker.register.register(request("a", PASSPHRASE)).await.unwrap_err();
+    assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+    assert_eq!(store.inner().workload(&workload_id("a")).await.unwrap(), None);
+    assert_eq!(audit(&store), []);
+}
+
+#[tokio::test]
+async fn without_its_record_nobody_attests() {
+    let (world, store, broker) = registered().await;
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    store.fail(Method::Attest, 1, When::Before);
+    let error = broker.refused(&challenge, evidence.clone()).await;
+    assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }));
+    assert_eq!(on_record(&store, Decision::Attested), 0);
+    assert_eq!(on_record(&store, Decision::Unavailable), 1);
+    // The same challenge still does.
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+}
+
+/// The answer was lost, the attestation was not: the guest is told to try again, and the nonce is spent.
+#[tokio::test]
+async fn an_attestation_whose_answer_was_lost_is_on_record_once() {
+    let (world, store, broker) = registered().await;
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    store.fail(Method::Attest, 1, When::After);
+    let error = broker.refused(&challenge, evidence.clone()).await;
+    assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+    assert_eq!(on_record(&store, Decision::Attested), 1);
+    assert_eq!(on_record(&store, Decision::Unavailable), 0, "the record stands as it was written");
+    assert!(matches!(broker.refused(&challenge, evidence).await, Error::NoSession { .. }));
+}
+
+/// While the build window cannot be ended there is no session, and the challenge survives.
+#[tokio::test]
+async fn without_the_windows_end_nobody_attests() {
+    for when in [When::Before, When::After] {
+        let (world, store, broker) = registered().await;
+        let challenge = broker.challenge("a").await;
+        let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+        store.fail(Method::MarkReleased, 1, when);
+        let error = broker.refused(&challenge, evidence.clone()).await;
+        assert!(matches!(error, Error::Unavailable { id: Some(_), .. }), "{error:?}");
+        assert_eq!(store.inner().session(&challenge.session_id).await.unwrap(), None);
+        broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn without_its_record_nothing_is_released() {
+    for when in [When::Before, When::After] {
+        let (world, store, broker) = registered().await;
+        let session = broker.attested(&world.hardware, "a").await;
+        store.fail(Method::Append, 1, when);
+        let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert_eq!(on_record(&store, Decision::Released), usize::from(when == When::After));
+        assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
+    }
+}
+
+/// A refusal that could not be recorded is no refusal: the guest may try again, and is then refused.
+#[tokio::test]
+async fn a_refusal_that_is_not_on_record_is_no_answer() {
+    let (world, store, broker) = registered().await;
+    let challenge = broker.challenge("a").await;
+    let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
+    store.fail(Method::Refuse, 1, When::Before);
+    let error = broker.refused(&challenge, bad.clone()).await;
+    assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+    assert!(store.inner().challenge(&challenge.session_id).await.unwrap().is_some());
+    assert!(matches!(broker.refused(&challenge, bad).await, Error::Refused { .. }));
+}
+
+/// Two lost answers in a row: nothing comes of it but the truth in the log.
+#[tokio::test]
+async fn a_log_that_takes_nothing_releases_nothing() {
+    let (world, store, broker) = registered().await;
+    let session = broker.attested(&world.hardware, "a").await;
+    for nth in 1..=20 {
+        store.fail(Method::Append, nth, When::Before);
+    }
+    for _ in 0..10 {
+        let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
+        assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+    }
+    assert_eq!(on_record(&store, Decision::Released), 0);
+}

@@ -1,0 +1,97 @@
+//! What is not asked again, and until when.
+
+use keybroker_common::endorsements::{EndorsementError, Settings};
+use keybroker_simulator::{
+    Product,
+    kds::{Behaviour, Kind},
+    pki::Chip,
+};
+
+use crate::harness::{
+    clock::{minutes, seconds},
+    hardware::{Hardware, endorse, endorse_with, report, retry_after},
+};
+
+#[tokio::test]
+async fn a_failure_is_remembered_for_a_few_seconds() {
+    let hardware = Hardware::new().await;
+    let (source, report) = (hardware.source(), hardware.report());
+    hardware.kds.otherwise(Behaviour::Status(503, None));
+    assert_eq!(retry_after(endorse(&source, &report).await), 5);
+    for _ in 0..20 {
+        assert_eq!(retry_after(endorse(&source, &report).await), 6);
+    }
+    hardware.clock.advance(seconds(4));
+    assert_eq!(retry_after(endorse(&source, &report).await), 2);
+    assert_eq!(hardware.kds.count(Kind::Vcek), 3);
+
+    hardware.kds.recover();
+    hardware.clock.advance(seconds(1));
+    endorse(&source, &report).await.unwrap();
+}
+
+#[tokio::test]
+async fn kds_is_left_alone_for_as_long_as_it_asks() {
+    let hardware = Hardware::new().await;
+    let (source, report) = (hardware.source(), hardware.report());
+    hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
+    assert_eq!(retry_after(endorse(&source, &report).await), 60);
+    hardware.clock.advance(seconds(59));
+    assert_eq!(retry_after(endorse(&source, &report).await), 2);
+    assert_eq!(hardware.kds.count(Kind::Vcek), 1);
+    hardware.clock.advance(seconds(1));
+    endorse(&source, &report).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_product_rests_and_the_others_do_not() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    let genoa = Chip::new(Product::Genoa, 1);
+    hardware.kds.add(&genoa);
+    hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
+    assert_eq!(retry_after(endorse(&source, &hardware.report()).await), 60);
+    let neighbour = Chip::new(Product::Milan, 2);
+    assert_eq!(retry_after(endorse(&source, &report(&neighbour)).await), 61);
+    endorse(&source, &report(&genoa)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_chip_is_asked_for_every_ten_minutes() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    let stranger = Chip::new(Product::Milan, 2);
+    for _ in 0..3 {
+        let outcome = endorse(&source, &report(&stranger)).await;
+        assert_eq!(outcome.unwrap_err(), EndorsementError::UnknownChip);
+    }
+    assert_eq!(hardware.kds.count(Kind::Vcek), 1);
+    // Its neighbour has nothing to do with it.
+    endorse(&source, &hardware.report()).await.unwrap();
+
+    hardware.kds.add(&stranger);
+    hardware.clock.advance(minutes(10) - seconds(1));
+    let outcome = endorse(&source, &report(&stranger)).await;
+    assert_eq!(outcome.unwrap_err(), EndorsementError::UnknownChip);
+    hardware.clock.advance(seconds(1));
+    endorse(&source, &report(&stranger)).await.unwrap();
+}
+
+#[tokio::test]
+async fn new_chips_are_not_asked_for_where_the_operator_wants_none() {
+    let hardware = Hardware::new().await;
+    let settings = Settings { known_chips_only: true, ..hardware.settings() };
+    let closed = hardware.source_with(hardware.cache.clone(), &settings);
+    let report = hardware.report();
+    assert_eq!(endorse(&closed, &report).await.unwrap_err(), EndorsementError::NewChip);
+    assert_eq!(hardware.kds.requests(), []);
+
+    // Known by its own certificate, or since another process let it in.
+    let sent = [hardware.vcek(), hardware.amd.ask().to_vec()];
+    endorse_with(&closed, &report, None, &sent).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Vcek), 0);
+    endorse(&hardware.source(), &crate::harness::hardware::report(&hardware.chip)).await.unwrap();
+    let closed = hardware.source_with(hardware.cache.clone(), &settings);
+    let asked = hardware.kds.count(Kind::Vcek);
+    assert!(endorse(&closed, &report).await.is_ok() && hardware.kds.count(Kind::Vcek) == asked);
+}

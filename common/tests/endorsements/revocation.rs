@@ -1,0 +1,242 @@
+//! Revocation lists: renewed once a day, never rolled back, and never done without.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    endorsements::{EndorsementError, EndorsementSource},
+    snp::{crl::Crl, verify::Endorsements},
+    store::StoredEndorsement,
+};
+use keybroker_simulator::{
+    Product,
+    kds::{Behaviour, Kind},
+    pki::{Amd, CrlOptions, RsaKey},
+};
+
+use crate::harness::{
+    clock::{BEGIN, days, minutes, seconds},
+    hardware::{Hardware, endorse, retry_after},
+};
+
+const KEY: &str = "Milan/vcek/crl";
+
+/// A list of this many days before the test begins.
+fn list_of(hardware: &Hardware, days_ago: i64) -> Vec<u8> {
+    hardware.crl(&CrlOptions { this_update: Some(BEGIN - days(days_ago)), ..CrlOptions::default() })
+}
+
+fn row(bytes: Vec<u8>, fetched_at: Timestamp) -> StoredEndorsement {
+    StoredEndorsement { bytes, fetched_at, edition: 0 }
+}
+
+/// A process, a chip and a list that are known.
+async fn started() -> (Hardware, EndorsementSource) {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    endorse(&source, &hardware.report()).await.unwrap();
+    (hardware, source)
+}
+
+async fn again(hardware: &Hardware, source: &EndorsementSource) -> Result<Endorsements, EndorsementError> {
+    endorse(source, &hardware.report()).await
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_once_a_day() {
+    let (hardware, source) = started().await;
+    hardware.clock.advance(days(1) - seconds(1));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 1);
+    hardware.clock.advance(seconds(1));
+    for _ in 0..3 {
+        again(&hardware, &source).await.unwrap();
+        // Nor does another process ask: the table has it.
+        endorse(&hardware.source(), &hardware.report()).await.unwrap();
+    }
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+}
+
+/// One second, then on with the list held; and not again for ten minutes.
+#[tokio::test]
+async fn a_renewal_that_hangs_costs_one_guest_a_second() {
+    let (hardware, source) = started().await;
+    hardware.kds.otherwise(Behaviour::Hang);
+    hardware.clock.advance(days(1));
+    let begun = Instant::now();
+    again(&hardware, &source).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    hardware.clock.advance(minutes(10) - seconds(1));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+    hardware.kds.recover();
+    hardware.clock.advance(seconds(1));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 3);
+}
+
+#[tokio::test]
+async fn without_a_list_nobody_is_endorsed() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    hardware.kds.script(Kind::Crl, vec![Behaviour::Status(503, None); 3]);
+    assert_eq!(retry_after(again(&hardware, &source).await), 5);
+    // Remembered, for every guest depends on it and AMD is not to be stormed.
+    for _ in 0..10 {
+        assert_eq!(retry_after(again(&hardware, &source).await), 5);
+    }
+    assert_eq!(hardware.kds.count(Kind::Crl), 3);
+    hardware.clock.advance(seconds(5));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Vcek), 1);
+}
+
+#[tokio::test]
+async fn a_list_that_amd_did_not_sign_or_that_does_not_count_is_none() {
+    let hardware = Hardware::new().await;
+    let genoa = Amd::new(Product::Genoa, BEGIN);
+    let options = |options: CrlOptions| hardware.crl(&options);
+    for list in [
+        options(CrlOptions { signer: Some(RsaKey::Rogue), ..CrlOptions::default() }),
+        options(CrlOptions { corrupt_signature: true, ..CrlOptions::default() }),
+        options(CrlOptions { omit_next_update: true, ..CrlOptions::default() }),
+        options(CrlOptions { this_update: Some(BEGIN + seconds(1)), ..CrlOptions::default() }),
+        options(CrlOptions { next_update: Some(BEGIN - seconds(1)), ..CrlOptions::default() }),
+        genoa.crl(&CrlOptions::default()),
+        b"garbage".to_vec(),
+        vec![],
+    ] {
+        hardware.kds.serve_crl(Product::Milan, list.clone());
+        assert_eq!(retry_after(again(&hardware, &hardware.source()).await), 5);
+        // From the table neither.
+        hardware.cache.plant(KEY, row(list, BEGIN));
+        assert_eq!(retry_after(again(&hardware, &hardware.source()).await), 5);
+        hardware.cache.plant(KEY, row(vec![], BEGIN));
+    }
+}
+
+#[tokio::test]
+async fn an_older_list_never_replaces_the_one_held() {
+    let (hardware, source) = started().await;
+    let held = hardware.cache.row(KEY).unwrap().bytes;
+    let older = list_of(&hardware, 2);
+    hardware.kds.serve_crl(Product::Milan, older.clone());
+    hardware.clock.advance(days(1));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl.der(), held);
+    assert_eq!(hardware.cache.row(KEY).unwrap().bytes, held);
+    // Nor by way of the table.
+    hardware.cache.plant(KEY, row(older, BEGIN + days(2)));
+    hardware.clock.advance(days(1));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl.der(), held);
+    // Nor in a process that reads the table first.
+    hardware.cache.plant(KEY, row(held.clone(), BEGIN));
+    assert_eq!(again(&hardware, &hardware.source()).await.unwrap().crl.der(), held);
+}
+
+#[tokio::test]
+async fn a_newer_list_replaces_the_one_held() {
+    let (hardware, source) = started().await;
+    let newer = list_of(&hardware, 0);
+    hardware.kds.serve_crl(Product::Milan, newer.clone());
+    hardware.clock.advance(days(1));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl.der(), newer);
+    assert_eq!(hardware.cache.row(KEY).unwrap().bytes, newer);
+}
+
+/// Seven days past nextUpdate, to the second; and the grace is handed on, so that verification agrees.
+#[tokio::test]
+async fn a_list_outlives_its_time_while_kds_is_down() {
+    let (hardware, source) = started().await;
+    hardware.down();
+    hardware.clock.set(BEGIN + days(180));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl_grace, Crl::GRACE);
+    for process in [source, hardware.source()] {
+        hardware.clock.set(BEGIN + days(187));
+        assert_eq!(again(&hardware, &process).await.unwrap().crl_grace, Crl::GRACE);
+        hardware.clock.advance(seconds(1));
+        assert_eq!(retry_after(again(&hardware, &process).await), 5);
+    }
+}
+
+/// Also where KDS is left alone because something else failed a moment ago.
+#[tokio::test]
+async fn a_list_outlives_its_time_while_kds_rests() {
+    let (hardware, _) = started().await;
+    hardware.clock.set(BEGIN + days(181));
+    let source = hardware.source();
+    hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
+    let stranger = keybroker_simulator::pki::Chip::new(Product::Milan, 2);
+    assert_eq!(retry_after(endorse(&source, &crate::harness::hardware::report(&stranger)).await), 60);
+    assert_eq!(again(&hardware, &source).await.unwrap().crl_grace, Crl::GRACE);
+    assert_eq!(hardware.kds.count(Kind::Crl), 1);
+}
+
+/// A KDS that can be reached and has nothing newer is no excuse, nor a reason to ask it for every guest.
+#[tokio::test]
+async fn a_list_does_not_outlive_its_time_while_kds_answers() {
+    let (hardware, source) = started().await;
+    hardware.clock.set(BEGIN + days(180) + seconds(1));
+    for _ in 0..10 {
+        assert_eq!(retry_after(again(&hardware, &source).await), 5);
+    }
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+    hardware.clock.advance(seconds(5));
+    assert_eq!(retry_after(again(&hardware, &source).await), 5);
+    assert_eq!(hardware.kds.count(Kind::Crl), 3);
+}
+
+/// Whoever writes the table cannot put renewal off, nor make every guest ask.
+#[tokio::test]
+async fn a_time_of_fetching_in_the_future_is_not_believed() {
+    let (hardware, _) = started().await;
+    let mut planted = hardware.cache.row(KEY).unwrap();
+    planted.fetched_at = BEGIN + days(365);
+    hardware.cache.plant(KEY, planted);
+    let source = hardware.source();
+    for _ in 0..3 {
+        again(&hardware, &source).await.unwrap();
+    }
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+    assert_eq!(hardware.cache.row(KEY).unwrap().fetched_at, BEGIN);
+    hardware.clock.advance(days(1));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 3);
+}
+
+/// The documented limit: whoever writes the table can give a new process an older list, until that is a day old.
+#[tokio::test]
+async fn a_list_rolled_back_in_the_table_lasts_a_day() {
+    let (hardware, running) = started().await;
+    let (held, older) = (hardware.cache.row(KEY).unwrap().bytes, list_of(&hardware, 2));
+    hardware.cache.plant(KEY, row(older.clone(), BEGIN));
+    assert_eq!(again(&hardware, &running).await.unwrap().crl.der(), held);
+    let new = hardware.source();
+    assert_eq!(again(&hardware, &new).await.unwrap().crl.der(), older);
+    hardware.clock.advance(days(1));
+    assert_eq!(again(&hardware, &new).await.unwrap().crl.der(), held);
+}
+
+#[tokio::test]
+async fn a_list_altered_in_the_table_is_none() {
+    let (hardware, _) = started().await;
+    let revoking = CrlOptions { revoked: vec![vec![1, 0, 1]], ..CrlOptions::default() };
+    let mut altered = hardware.crl(&revoking);
+    // The revoked serial number, turned into another.
+    let at = altered.windows(5).position(|bytes| bytes == [2, 3, 1, 0, 1]).unwrap();
+    altered[at + 4] = 9;
+    hardware.cache.plant(KEY, row(altered, BEGIN));
+    hardware.kds.serve_crl(Product::Milan, hardware.crl(&revoking));
+    let endorsements = again(&hardware, &hardware.source()).await.unwrap();
+    assert!(endorsements.chain.check_revocation(&endorsements.crl).is_err());
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+}
+
+/// Clocks are corrected: one that was ahead must not leave a list unrenewed until it is overtaken.
+#[tokio::test]
+async fn a_clock_set_back_does_not_put_renewal_off() {
+    let (hardware, source) = started().await;
+    hardware.clock.advance(SignedDuration::from_hours(-1));
+    hardware.clock.advance(minutes(20));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+}

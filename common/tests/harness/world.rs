@@ -1,0 +1,214 @@
+//! A broker on the embedded store, with everything around it, and the hand of whoever can write the store's file.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use keybroker_common::{
+    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
+    audit::{AuditRecord, Decision, FailedCheck, Operation},
+    broker::{Attest, Auth, Error, Evidence, Register, RegisterRequest, Registered},
+    clock::Clock,
+    secret::{Secret, Unwrap, Wrap, local::LocalKey},
+    session::{Challenge, SessionId},
+    store::{
+        AuditStore, ChallengeStore, EndorsementStore, SessionStore, WorkloadStore, embedded::EmbeddedStore,
+    },
+    workload::{Dialect, WorkloadId},
+};
+use keybroker_simulator::pki::CSP_ID;
+use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    guest::{KEY, KeyPair, evidence},
+    hardware::Hardware,
+};
+
+/// How long challenges and sessions last.
+pub(crate) const TTL: Duration = Duration::from_secs(300);
+/// What the guest is after.
+pub(crate) const PASSPHRASE: &str = "open sesame";
+/// Its name.
+pub(crate) const SECRET: &str = "passphrase";
+
+/// All that stays when a broker is started anew.
+pub(crate) struct World {
+    pub(crate) hardware: Hardware,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) key: Arc<LocalKey>,
+    dir: TempDir,
+}
+
+/// The three services of one process.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    pub(crate) register: Register,
+    pub(crate) auth: Auth,
+    pub(crate) attest: Attest,
+}
+
+/// All that a broker keeps things in.
+pub(crate) trait Stores:
+    WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore
+{
+}
+impl<S: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore> Stores for S {}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let hardware = Hardware::new().await;
+        let dir = tempfile::tempdir().unwrap();
+        let key = LocalKey::create(&dir.path().join("key")).unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("data"), hardware.clock.clone()).unwrap();
+        Self { hardware, store: Arc::new(store), key: Arc::new(key), dir }
+    }
+
+    /// A directory that goes when the world does.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A process that has seen nothing yet.
+    pub(crate) fn broker(&self) -> Broker {
+        self.broker_over(Arc::clone(&self.store))
+    }
+
+    /// The same over another store.
+    pub(crate) fn broker_over<S: Stores + 'static>(&self, store: Arc<S>) -> Broker {
+        let clock: Arc<dyn Clock> = self.hardware.clock.clone();
+        let endorsements = self.hardware.source_with(store.clone(), &self.hardware.settings());
+        Broker {
+            register: Register {
+                workloads: store.clone(),
+                audit: store.clone(),
+                wrap: self.key.clone(),
+                clock: clock.clone(),
+            },
+            auth: Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL },
+            attest: Attest {
+                sessions: store.clone(),
+                workloads: store.clone(),
+                audit: store,
+                endorsements: Arc::new(endorsements),
+                accepted_csp_ids: vec![CSP_ID.to_owned()],
+                unwrap: self.key.clone(),
+                clock,
+                ttl: TTL,
+            },
+        }
+    }
+
+    /// Stops the store, lets `alter` write to its file, and opens it again. No broker may be left.
+    pub(crate) fn altered(self, alter: impl FnOnce(&WriteTransaction)) -> Self {
+        let Self { hardware, store, key, dir } = self;
+        drop(Arc::into_inner(store).expect("nobody else has the store"));
+        let data = dir.path().join("data");
+        let database = Database::open(data.join("keybroker.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        alter(&transaction);
+        transaction.commit().unwrap();
+        drop(database);
+        let store = Arc::new(EmbeddedStore::open(&data, hardware.clock.clone()).unwrap());
+        Self { hardware, store, key, dir }
+    }
+
+    /// Every record, oldest first.
+    pub(crate) fn audit(&self) -> Vec<AuditRecord> {
+        self.store.audit_records().unwrap().map(Result::unwrap).collect()
+    }
+
+    /// The records as what was asked, what was decided, and the check that failed.
+    pub(crate) fn decisions(&self) -> Vec<(Operation, Decision, Option<String>)> {
+        let decision =
+            |one: AuditRecord| (one.operation, one.decision, one.failed.map(|failed| failed.check));
+        self.audit().into_iter().map(decision).collect()
+    }
+
+    /// Asserts that `error` is on record, for this reason.
+    pub(crate) fn assert_recorded(&self, error: &Error, check: &str, cause: &str) {
+        let (id, decision) = match error {
+            Error::NoSession { id } | Error::Refused { id } | Error::Registered { id } => {
+                (*id, Decision::Refused)
+            }
+            Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),
+            other => panic!("{other:?}"),
+        };
+        let record = self.store.audit_record(id).unwrap().expect("a record");
+        assert_eq!(record.decision, decision);
+        let failed = FailedCheck { check: check.to_owned(), cause: cause.to_owned() };
+        assert_eq!(record.failed, Some(failed));
+    }
+}
+
+/// A row of the store's file, as JSON; `None` deletes it.
+pub(crate) fn edit(
+    transaction: &WriteTransaction,
+    table: &str,
+    key: &str,
+    edit: impl FnOnce(Option<Value>) -> Option<Value>,
+) {
+    let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let mut table = transaction.open_table(table).unwrap();
+    let row = table.get(key.as_bytes()).unwrap().map(|row| serde_json::from_slice(row.value()).unwrap());
+    match edit(row) {
+        Some(row) => {
+            drop(table.insert(key.as_bytes(), serde_json::to_vec(&row).unwrap().as_slice()).unwrap())
+        }
+        None => drop(table.remove(key.as_bytes()).unwrap()),
+    }
+}
+
+pub(crate) fn workload_id(id: &str) -> WorkloadId {
+    WorkloadId::new(id).unwrap()
+}
+
+/// A registration of the measurement that guests have unless told otherwise.
+pub(crate) fn request(id: &str, passphrase: &str) -> RegisterRequest {
+    RegisterRequest {
+        workload_id: workload_id(id),
+        dialect: Dialect::V0,
+        reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
+        policy: AppraisalPolicy::default(),
+        secrets: BTreeMap::from([(SECRET.to_owned(), Secret::new(passphrase.as_bytes().to_vec()))]),
+    }
+}
+
+impl Broker {
+    pub(crate) async fn registered(&self, id: &str) -> Registered {
+        self.register.register(request(id, PASSPHRASE)).await.unwrap()
+    }
+
+    pub(crate) async fn challenge(&self, id: &str) -> Challenge {
+        self.auth.challenge(Dialect::V0, workload_id(id)).await.unwrap()
+    }
+
+    /// A session of a guest that attested as `id`.
+    pub(crate) async fn attested(&self, hardware: &Hardware, id: &str) -> SessionId {
+        let challenge = self.challenge(id).await;
+        let evidence = evidence(&hardware.chip, &KEY, &challenge);
+        self.attest.attest(&challenge.session_id, evidence).await.unwrap();
+        challenge.session_id.clone()
+    }
+
+    /// The error that `evidence` meets.
+    pub(crate) async fn refused(&self, challenge: &Challenge, evidence: Evidence) -> Error {
+        self.attest.attest(&challenge.session_id, evidence).await.unwrap_err()
+    }
+
+    /// The passphrase, if it is released to `session` and `key` opens it.
+    pub(crate) async fn fetch(&self, session: &SessionId, id: &str, key: &KeyPair) -> Result<String, Error> {
+        let released = self.attest.release(session, &workload_id(id), SECRET).await?;
+        let clear = key.open(released.ciphertext()).unwrap_or_default();
+        Ok(String::from_utf8(clear).unwrap_or_default())
+    }
+
+    pub(crate) fn with_unwrap(mut self, unwrap: Arc<dyn Unwrap>) -> Self {
+        self.attest.unwrap = unwrap;
+        self
+    }
+
+    pub(crate) fn with_wrap(mut self, wrap: Arc<dyn Wrap>) -> Self {
+        self.register.wrap = wrap;
+        self
+    }
+}

@@ -1,0 +1,117 @@
+//! Appraisal, over reports and registrations at random.
+
+use keybroker_common::{
+    appraisal::{Abi, AppraisalPolicy as Policy, Check, Inputs, Measurement, ReferenceValues, examine},
+    encoding::Hex,
+    snp::{
+        product::{Product::Turin, TcbVersion},
+        report::Report,
+        verify::Outcome,
+    },
+};
+use proptest::prelude::*;
+
+use crate::support::Attempt;
+
+prop_compose! {
+    fn tcb()(fmc in 1_u8.., boot_loader in 1_u8.., tee in 1_u8.., snp in 1_u8.., microcode in 1_u8..) -> TcbVersion {
+        TcbVersion { fmc: Some(fmc), boot_loader, tee, snp, microcode }
+    }
+}
+
+fn raw(tcb: TcbVersion) -> [u8; 8] {
+    [tcb.fmc.unwrap_or(0), tcb.boot_loader, tcb.tee, tcb.snp, 0, 0, 0, tcb.microcode]
+}
+
+/// A claim in the report: what it is called, where it stands, and the check that looks at it.
+const CLAIMS: [(usize, usize, Check); 10] = [
+    (0x004, 4, Check::GuestSvn),
+    (0x008, 2, Check::Abi),
+    (0x010, 16, Check::FamilyId),
+    (0x020, 16, Check::ImageId),
+    (0x0C0, 32, Check::HostData),
+    (0x0E0, 48, Check::IdKey),
+    (0x110, 48, Check::AuthorKey),
+    (0x180, 4, Check::MinimumTcb),
+    (0x1E0, 4, Check::MinimumCommittedTcb),
+    (0x1F0, 4, Check::MinimumLaunchTcb),
+];
+
+proptest! {
+    /// A report that satisfies a random registration exactly stops to do so with any one byte of a claim lowered.
+    #[test]
+    fn lowering_any_claim_denies(
+        (svn, abi, reported, committed, launch) in (1_u32.., (1_u8.., 1_u8..), tcb(), tcb(), tcb()),
+        (family, image) in (prop::array::uniform16(1_u8..), prop::array::uniform16(1_u8..)),
+        (host, keys) in (prop::array::uniform32(1_u8..), prop::array::uniform32(1_u8..)),
+        (claim, byte) in (0..CLAIMS.len(), any::<prop::sample::Index>()),
+    ) {
+        let digest: [u8; 48] = std::array::from_fn(|index| keys[index % 32]);
+        let policy = Policy {
+            minimum_abi: Some(Abi { major: abi.0, minor: abi.1 }),
+            minimum_tcb: Some(reported),
+            minimum_committed_tcb: Some(committed),
+            minimum_launch_tcb: Some(launch),
+            host_data: Some(Hex(host)),
+            id_key_digest: Some(Hex(digest)),
+            author_key_digest: Some(Hex(digest)),
+            family_id: Some(Hex(family)),
+            image_id: Some(Hex(image)),
+            minimum_guest_svn: Some(svn),
+            ..Policy::default()
+        };
+        let mut bytes = Attempt::vcek(Turin).fields(|fields| {
+            fields.policy = 1 << 17 | u64::from(abi.0) << 8 | u64::from(abi.1);
+            fields.guest_svn = svn;
+            (fields.family_id, fields.image_id, fields.host_data) = (family, image, host);
+            (fields.id_key_digest, fields.author_key_digest, fields.author_key_en) = (digest, digest, true);
+        }).fields.encode().to_vec();
+        bytes.resize(Report::SIZE, 0);
+        for (offset, tcb) in [(0x180, reported), (0x1E0, committed), (0x1F0, launch)] {
+            bytes[offset..offset + 8].copy_from_slice(&raw(tcb));
+        }
+        let failures = |bytes: &[u8]| {
+            let report = Report::parse(bytes).unwrap();
+            let reference_values = ReferenceValues { measurements: vec![Measurement(*report.measurement())] };
+            let inputs = Inputs {
+                report: &report,
+                product: Some(Turin),
+                reference_values: Some(&reference_values),
+                policy: &policy,
+            };
+            let checks = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
+            checks.map(|(check, _)| check).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(failures(&bytes), []);
+
+        let (offset, length, check) = CLAIMS[claim];
+        let value = bytes[offset..offset + length].iter_mut().filter(|byte| **byte > 0).collect::<Vec<_>>();
+        let count = value.len();
+        *value.into_iter().nth(byte.index(count)).unwrap() -= 1;
+        prop_assert_eq!(failures(&bytes), [check]);
+    }
+
+    /// Whatever else a registration demands or leaves open, the floor stands.
+    #[test]
+    fn the_floor_stands_under_any_policy(
+        (forbid_smt, require_single_socket, require_ciphertext_hiding) in any::<(bool, bool, bool)>(),
+        minimum_guest_svn in any::<Option<u32>>(),
+        minimum_tcb in prop::option::of(tcb()),
+        bits in any::<u64>(),
+        vmpl in any::<u32>(),
+    ) {
+        let policy = Policy {
+            forbid_smt, require_single_socket, require_ciphertext_hiding, minimum_guest_svn, minimum_tcb,
+            ..Policy::default()
+        };
+        let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));
+        let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
+        let inputs = Inputs { report: &report, product: None, reference_values: None, policy: &policy };
+        let outcomes = examine(&inputs);
+        let passed = |check| outcomes.iter().any(|(one, outcome)| *one == check && *outcome == Outcome::Passed);
+        prop_assert_eq!(passed(Check::Debug), bits & 1 << 19 == 0);
+        prop_assert_eq!(passed(Check::MigrateMa), bits & 1 << 18 == 0);
+        prop_assert_eq!(passed(Check::PolicyForm), bits & 1 << 17 != 0 && bits >> 26 == 0);
+        prop_assert_eq!(passed(Check::Vmpl), vmpl == 0);
+    }
+}
