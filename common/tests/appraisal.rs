@@ -270,8 +270,11 @@ fn only_registered_measurements_are_admitted() {
     }
 }
 
+/// The check, what breaks it, and the refusal.
+type Broken = (Check, fn(&mut ReportFields), Error);
+
 /// What no registration permits, with the reason.
-fn floor() -> Vec<(Check, fn(&mut ReportFields), Error)> {
+fn floor() -> Vec<Broken> {
     vec![
         (Check::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
         (Check::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),
