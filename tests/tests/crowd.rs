@@ -77,7 +77,7 @@ async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
     }
     let (statuses, mut guests): (Vec<_>, Vec<_>) = crowd.join_all().await.into_iter().unzip();
     assert_eq!(statuses, vec![503; usize::from(GUESTS)]);
-    println!("{} requests, {} at once", world.kds.requests().len(), world.kds.peak());
+
     assert!(world.kds.requests().len() <= 12, "{}", world.kds.requests().len());
     assert!(world.kds.peak() <= 4);
 
