@@ -7,6 +7,7 @@ So the requests queue up. Connections do not: a client may keep several open.
 import argparse
 import os
 import threading
+import time
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -38,11 +39,24 @@ class Handler(WSGIRequestHandler):
         pass
 
 
+def end_with(pid):
+    """Ends this process when the one with this pid has ended, however it did."""
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            os._exit(0)
+        time.sleep(0.5)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--address-file", required=True, help="gets host:port when the server listens")
+    parser.add_argument("--end-with", type=int, metavar="PID", help="end when the process with this pid does")
     arguments = parser.parse_args()
+    if arguments.end_with:
+        threading.Thread(target=end_with, args=(arguments.end_with,), daemon=True).start()
 
     application = OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", arguments.port, application, threaded=True, request_handler=Handler)
