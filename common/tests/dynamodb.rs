@@ -7,3 +7,5 @@ mod moto;
 
 #[path = "dynamodb/contract.rs"]
 mod contract;
+#[path = "dynamodb/keys.rs"]
+mod keys;

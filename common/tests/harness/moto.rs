@@ -100,3 +100,12 @@ pub(crate) async fn store() -> DynamoStore<AllTables> {
     let tables = tables(&client).await;
     DynamoStore::new(client, tables)
 }
+
+/// A key that nobody else has: its id, and its alias.
+pub(crate) async fn key() -> (String, String) {
+    let client = kms();
+    let key = client.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
+    let alias = format!("alias/test-{}", Uuid::new_v4());
+    client.create_alias().alias_name(&alias).target_key_id(&key).send().await.unwrap();
+    (key, alias)
+}
