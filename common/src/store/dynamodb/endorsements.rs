@@ -1,7 +1,13 @@
-//! Endorsements as items: `bytes`, `fetched_at` and `edition`.
+//! Endorsements as items: `bytes`, `fetched_at` and `edition`; leases beside them, under the same name after `lease/`:
+//! `holder`, `from` and `until`.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::{error::SdkError, operation::put_item::PutItemError};
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::{delete_item::DeleteItemError, put_item::PutItemError},
+    types::ReturnValuesOnConditionCheckFailure,
+};
+use uuid::Uuid;
 
 use super::{
     DynamoStore,
@@ -9,7 +15,7 @@ use super::{
     item::{Attributes, FORMAT_NAME, Item, Map, bytes, format, instant, number, text},
     tables::EndorsementsTable,
 };
-use crate::store::{EndorsementStore, StoreError, StoredEndorsement};
+use crate::store::{EndorsementStore, Lease, StoreError, StoredEndorsement};
 
 const KEY: &str = "name";
 const BYTES: &str = "bytes";
@@ -45,6 +51,43 @@ impl Item for Named<'_> {
     }
 }
 
+const HOLDER: &str = "holder";
+const FROM: &str = "from";
+const UNTIL: &str = "until";
+
+/// A lease with its key.
+struct LeaseItem(String, Lease);
+
+fn lease_key(key: &str) -> String {
+    format!("lease/{key}")
+}
+
+impl Item for LeaseItem {
+    const TABLE: &'static str = "endorsements";
+    const KEY: &'static str = KEY;
+
+    fn key(&self) -> String {
+        self.0.clone()
+    }
+
+    fn encode(&self, item: &mut Map) -> Result<(), StoreError> {
+        let Self(_, lease) = self;
+        item.insert(HOLDER.to_owned(), text(lease.holder.to_string()));
+        item.insert(FROM.to_owned(), instant(lease.from));
+        item.insert(UNTIL.to_owned(), instant(lease.until));
+        Ok(())
+    }
+
+    fn decode(item: &Attributes<'_, Self>) -> Result<Self, StoreError> {
+        let holder = Uuid::try_parse(item.text(HOLDER)?).map_err(Self::corrupt)?;
+        Ok(Self(String::new(), Lease { holder, from: item.instant(FROM)?, until: item.instant(UNTIL)? }))
+    }
+}
+
+/// Holds unless there is a lease that blocks this one, as [`Lease::blocks`] says; one that cannot be read does not.
+const NOT_BLOCKED: &str = "NOT (#format = :format AND #holder <> :holder AND #until > :from \
+    AND #until <= :latest AND attribute_type(#holder, :string) AND attribute_type(#from, :number))";
+
 /// Holds unless there is a row of a later edition that can be read. A comparison of what is absent, or of another type,
 /// does not hold, so its negation does.
 const NOT_LATER: &str = "NOT (#format = :format AND #edition > :edition \
@@ -78,6 +121,59 @@ impl<T: EndorsementsTable> EndorsementStore for DynamoStore<T> {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(error))
                 if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(self.tables.endorsements())
+            .set_item(Some(LeaseItem(lease_key(key), *lease).to_item()?))
+            .condition_expression(NOT_BLOCKED)
+            .expression_attribute_names("#format", FORMAT_NAME)
+            .expression_attribute_names("#holder", HOLDER)
+            .expression_attribute_names("#from", FROM)
+            .expression_attribute_names("#until", UNTIL)
+            .expression_attribute_values(":format", format())
+            .expression_attribute_values(":holder", text(lease.holder.to_string()))
+            .expression_attribute_values(":from", instant(lease.from))
+            .expression_attribute_values(":latest", instant(lease.latest()))
+            .expression_attribute_values(":string", text("S"))
+            .expression_attribute_values(":number", text("N"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else { return Ok(None) };
+        let held = match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item(),
+            _ => None,
+        };
+        // Of a condition that failed DynamoDB always says what it met.
+        let Some(held) = held else { return Err(unavailable(error)) };
+        let LeaseItem(_, held) = LeaseItem::decode(&Attributes::<LeaseItem>::read(held)?)?;
+        Ok(Some(held))
+    }
+
+    async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(self.tables.endorsements())
+            .key(KEY, text(lease_key(key)))
+            .condition_expression("#holder = :holder")
+            .expression_attribute_names("#holder", HOLDER)
+            .expression_attribute_values(":holder", text(holder.to_string()))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error))
+                if matches!(error.err(), DeleteItemError::ConditionalCheckFailedException(_)) =>
             {
                 Ok(())
             }
