@@ -2,6 +2,6 @@
 
 use keybroker_common::store_contract;
 
-use crate::moto;
+use crate::harness::moto;
 
 store_contract!(moto::store().await);

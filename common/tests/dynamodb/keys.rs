@@ -8,7 +8,7 @@ use keybroker_common::{
     workload::{RegistrationDigest, WorkloadId},
 };
 
-use crate::moto;
+use crate::harness::moto;
 
 fn context(workload: &str) -> EncryptionContext {
     EncryptionContext {

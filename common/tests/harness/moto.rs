@@ -1,7 +1,5 @@
 //! A local AWS for one test binary, ended with it.
 
-#![allow(dead_code, reason = "each suite uses its own part")]
-
 use std::{
     path::Path,
     process::{Command, Stdio},
@@ -94,8 +92,11 @@ pub(crate) async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
     tables
 }
 
+/// The stores that a test has to itself.
+pub(crate) type Store = DynamoStore<AllTables>;
+
 /// A store over five empty tables.
-pub(crate) async fn store() -> DynamoStore<AllTables> {
+pub(crate) async fn store() -> Store {
     let client = dynamodb();
     let tables = tables(&client).await;
     DynamoStore::new(client, tables)
@@ -108,4 +109,10 @@ pub(crate) async fn key() -> (String, String) {
     let alias = format!("alias/test-{}", Uuid::new_v4());
     client.create_alias().alias_name(&alias).target_key_id(&key).send().await.unwrap();
     (key, alias)
+}
+
+/// Every key of a table, which only a test may ask for.
+pub(crate) async fn keys(table: &str, key: &str) -> Vec<String> {
+    let items = dynamodb().scan().table_name(table).consistent_read(true).send().await.unwrap().items;
+    items.unwrap_or_default().iter().map(|item| item[key].as_s().unwrap().clone()).collect()
 }

@@ -54,6 +54,11 @@ impl<T: Tables> DynamoStore<T> {
         self
     }
 
+    /// The tables.
+    pub fn tables(&self) -> &T {
+        &self.tables
+    }
+
     /// The item under `key`, as of now.
     async fn get<I: Item>(&self, table: &str, key: &str) -> Result<Option<I>, StoreError> {
         let answer = self
@@ -68,3 +73,6 @@ impl<T: Tables> DynamoStore<T> {
         answer.item.map(|item| I::decode(&Attributes::<I>::read(&item)?)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests;
