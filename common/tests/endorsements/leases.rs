@@ -8,7 +8,7 @@ use keybroker_common::{
 };
 use keybroker_simulator::{
     kds::{Behaviour, Kind},
-    pki::Chip,
+    pki::{Ca, Chip},
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -68,6 +68,7 @@ async fn what_another_process_asks_for_is_waited_for() {
     let (process, report) = (shared.process(), shared.hardware.report());
     let waiting = tokio::spawn(async move { endorse(&process, &report).await.map(|_| ()) });
     tokio::task::yield_now().await;
+    shared.put("Milan/vcek/chain", shared.hardware.amd.chain_pem(Ca::Ask).into_bytes()).await;
     shared.put(&key, shared.hardware.vcek()).await;
     assert_eq!(waiting.await.unwrap(), Ok(()));
     assert_eq!(shared.hardware.kds.count(Kind::Vcek), 0);

@@ -85,13 +85,13 @@ impl Item for LeaseItem {
 }
 
 /// Holds unless there is a lease that blocks this one, as [`Lease::blocks`] says; one that cannot be read does not.
-const NOT_BLOCKED: &str = "NOT (#format = :format AND #holder <> :holder AND #until > :from \
-    AND #until <= :latest AND attribute_type(#holder, :string) AND attribute_type(#from, :number))";
+const NOT_BLOCKED: &str = "NOT (#format = :format AND attribute_type(#holder, :string) \
+    AND attribute_type(#from, :number) AND attribute_type(#until, :number) \
+    AND #holder <> :holder AND #until > :from AND #until <= :latest)";
 
-/// Holds unless there is a row of a later edition that can be read. A comparison of what is absent, or of another type,
-/// does not hold, so its negation does.
-const NOT_LATER: &str = "NOT (#format = :format AND #edition > :edition \
-    AND attribute_type(#bytes, :binary) AND attribute_type(#fetched_at, :number))";
+/// Holds unless there is a row of a later edition that can be read.
+const NOT_LATER: &str = "NOT (#format = :format AND attribute_type(#bytes, :binary) \
+    AND attribute_type(#fetched_at, :number) AND attribute_type(#edition, :number) AND #edition > :edition)";
 
 #[async_trait]
 impl<T: EndorsementsTable> EndorsementStore for DynamoStore<T> {

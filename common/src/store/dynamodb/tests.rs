@@ -4,22 +4,19 @@
 use std::{
     collections::HashSet,
     net::TcpListener,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use aws_sdk_dynamodb::{
-    config::{BehaviorVersion, Credentials, Region, http::HttpResponse, timeout::TimeoutConfig},
+    config::{BehaviorVersion, Credentials, Region, timeout::TimeoutConfig},
     operation::{
-        put_item::{PutItemError, PutItemInput, PutItemOutput},
-        transact_write_items::{TransactWriteItemsError, TransactWriteItemsInput, TransactWriteItemsOutput},
+        put_item::{PutItemError, PutItemInput},
+        transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
         update_item::{UpdateItemError, UpdateItemOutput},
     },
     types::{
-        CancellationReason,
+        CancellationReason, TransactWriteItem,
         error::{
             ConditionalCheckFailedException, ProvisionedThroughputExceededException,
             TransactionCanceledException, TransactionConflictException,
@@ -52,22 +49,15 @@ fn unavailable(cause: &str) -> Result<(), StoreError> {
     Err(StoreError::Unavailable(format!("DynamoDB: {cause}")))
 }
 
-/// Whatever was done is not told.
-fn lost<O, E>() -> MockResponse<O, E> {
-    MockResponse::Http(HttpResponse::new(500.try_into().unwrap(), "".into()))
-}
-
 /// The condition of a put failed on `item`.
-fn put_failed(item: Option<item::Map>) -> MockResponse<PutItemOutput, PutItemError> {
+fn put_failed(item: Option<item::Map>) -> PutItemError {
     let failed = ConditionalCheckFailedException::builder().set_item(item).build();
-    MockResponse::Error(PutItemError::ConditionalCheckFailedException(failed))
+    PutItemError::ConditionalCheckFailedException(failed)
 }
 
-fn canceled(
-    reasons: Vec<CancellationReason>,
-) -> MockResponse<TransactWriteItemsOutput, TransactWriteItemsError> {
+fn canceled(reasons: Vec<CancellationReason>) -> TransactWriteItemsError {
     let error = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
-    MockResponse::Error(TransactWriteItemsError::TransactionCanceledException(error))
+    TransactWriteItemsError::TransactionCanceledException(error)
 }
 
 fn reason(code: &str, item: Option<item::Map>) -> CancellationReason {
@@ -75,22 +65,26 @@ fn reason(code: &str, item: Option<item::Map>) -> CancellationReason {
 }
 
 /// Why a transaction fails that was written before: each condition meets what the transaction itself wrote.
-fn met_itself(
-    request: &TransactWriteItemsInput,
-) -> MockResponse<TransactWriteItemsOutput, TransactWriteItemsError> {
-    let met = |part: &aws_sdk_dynamodb::types::TransactWriteItem| {
-        reason("ConditionalCheckFailed", part.put().map(|put| put.item().clone()))
-    };
-    canceled(request.transact_items().iter().map(met).collect())
+fn met_itself(parts: &[TransactWriteItem]) -> TransactWriteItemsError {
+    let met =
+        |part: &TransactWriteItem| reason("ConditionalCheckFailed", part.put().map(|put| put.item().clone()));
+    canceled(parts.iter().map(met).collect())
 }
 
 /// The first attempt lands and its answer is lost; the SDK tries again.
 #[tokio::test]
 async fn a_put_whose_answer_was_lost_knows_its_own_item() {
-    let first = AtomicBool::new(true);
-    let rule = mock!(Client::put_item).then_compute_response(move |request: &PutItemInput| {
-        if first.swap(false, Ordering::Relaxed) { lost() } else { put_failed(request.item().cloned()) }
-    });
+    let written = Arc::new(Mutex::new(None));
+    let (write, met) = (Arc::clone(&written), written);
+    let rule = mock!(Client::put_item)
+        .match_requests(move |request| {
+            *write.lock().unwrap() = request.item().cloned();
+            true
+        })
+        .sequence()
+        .http_status(500, None)
+        .error(move || put_failed(met.lock().unwrap().clone()))
+        .build();
     assert_eq!(store(&rule).put_challenge(&sample::challenge()).await, Ok(()));
     assert_eq!(rule.num_calls(), 2);
 }
@@ -101,14 +95,14 @@ async fn a_put_does_not_take_an_equal_item_for_its_own() {
     let rule = mock!(Client::put_item).then_compute_response(|request: &PutItemInput| {
         let mut item = request.item().cloned().unwrap_or_default();
         item.insert("write".to_owned(), item::text("another call"));
-        put_failed(Some(item))
+        MockResponse::Error(put_failed(Some(item)))
     });
     assert_eq!(store(&rule).append(&sample::refused()).await, CONFLICT);
 }
 
 #[tokio::test]
 async fn a_put_that_met_nothing_it_is_shown_is_a_conflict() {
-    let rule = mock!(Client::put_item).then_compute_response(|_: &PutItemInput| put_failed(None));
+    let rule = mock!(Client::put_item).then_error(|| put_failed(None));
     assert_eq!(store(&rule).append(&sample::refused()).await, CONFLICT);
 }
 
@@ -122,12 +116,17 @@ async fn a_put_that_is_never_answered_fails_closed() {
 
 #[tokio::test]
 async fn a_transaction_whose_answer_was_lost_knows_its_own_items() {
-    let first = AtomicBool::new(true);
-    let rule = mock!(Client::transact_write_items).then_compute_response(
-        move |request: &TransactWriteItemsInput| {
-            if first.swap(false, Ordering::Relaxed) { lost() } else { met_itself(request) }
-        },
-    );
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let (write, met) = (Arc::clone(&written), written);
+    let rule = mock!(Client::transact_write_items)
+        .match_requests(move |request| {
+            *write.lock().unwrap() = request.transact_items().to_vec();
+            true
+        })
+        .sequence()
+        .http_status(500, None)
+        .error(move || met_itself(&met.lock().unwrap()))
+        .build();
     let (challenge, audit) = (sample::challenge(), sample::attested(1));
     assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
 }
@@ -155,8 +154,7 @@ async fn each_attempt_at_a_transaction_has_the_same_token_and_each_transaction_a
 }
 
 async fn attested(reasons: fn() -> Vec<CancellationReason>) -> Result<(), StoreError> {
-    let rule = mock!(Client::transact_write_items)
-        .then_compute_response(move |_: &TransactWriteItemsInput| canceled(reasons()));
+    let rule = mock!(Client::transact_write_items).then_error(move || canceled(reasons()));
     let (challenge, audit) = (sample::challenge(), sample::attested(1));
     store(&rule).attest(&sample::session(&challenge, &audit), &audit).await
 }
@@ -179,10 +177,8 @@ async fn a_transaction_that_met_another_is_unavailable() {
 #[tokio::test]
 async fn a_throttled_transaction_is_unavailable() {
     for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
-        let rule =
-            mock!(Client::transact_write_items).then_compute_response(move |_: &TransactWriteItemsInput| {
-                canceled(vec![reason(code, None), reason("None", None)])
-            });
+        let rule = mock!(Client::transact_write_items)
+            .then_error(move || canceled(vec![reason(code, None), reason("None", None)]));
         let outcome = store(&rule).refuse(&sample::challenge().session_id, &sample::refused()).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     }
