@@ -12,3 +12,5 @@ mod contract;
 mod items;
 #[path = "dynamodb/keys.rs"]
 mod keys;
+#[path = "dynamodb/release.rs"]
+mod release;

@@ -20,20 +20,6 @@ async fn attribute(table: &str, key: &str, id: &str, name: &str) -> Option<Attri
     answer.item.unwrap().get(name).cloned()
 }
 
-/// Sets an attribute as the broker never would.
-async fn plant(table: &str, key: &str, id: &str, name: &str, value: AttributeValue) {
-    moto::dynamodb()
-        .update_item()
-        .table_name(table)
-        .key(key, AttributeValue::S(id.to_owned()))
-        .update_expression("SET #name = :value")
-        .expression_attribute_names("#name", name)
-        .expression_attribute_values(":value", value)
-        .send()
-        .await
-        .unwrap();
-}
-
 fn number(number: i64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
@@ -94,7 +80,7 @@ async fn challenges_can_be_written_by_whoever_holds_their_table_alone() {
 async fn altered(store: &Store, name: &str, value: AttributeValue) -> StoreError {
     let workload = sample::workload();
     store.create(&workload, &sample::registered()).await.unwrap();
-    plant(&store.tables().workloads, "workload_id", workload.id.as_str(), name, value).await;
+    moto::set(&store.tables().workloads, "workload_id", workload.id.as_str(), name, value).await;
     store.workload(&workload.id).await.unwrap_err()
 }
 
@@ -128,7 +114,7 @@ async fn an_endorsement_that_cannot_be_read_gives_way() {
         let (key, later, earlier) =
             (sample::endorsement_key(), sample::endorsement(2), sample::endorsement(1));
         store.put_endorsement(&key, &later).await.unwrap();
-        plant(&store.tables().endorsements, "name", &key, name, value).await;
+        moto::set(&store.tables().endorsements, "name", &key, name, value).await;
         assert!(matches!(store.endorsement(&key).await, Err(StoreError::Corrupt { .. })), "{name}");
         store.put_endorsement(&key, &earlier).await.unwrap();
         assert_eq!(store.endorsement(&key).await, Ok(Some(earlier)), "{name}");
@@ -146,7 +132,7 @@ async fn a_lease_that_cannot_be_read_gives_way() {
     ] {
         let key = sample::endorsement_key();
         store.lease(&key, &sample::lease(0)).await.unwrap();
-        plant(&store.tables().endorsements, "name", &format!("lease/{key}"), name, value).await;
+        moto::set(&store.tables().endorsements, "name", &format!("lease/{key}"), name, value).await;
         assert_eq!(store.lease(&key, &sample::lease(1)).await, Ok(None), "{name}");
     }
 }

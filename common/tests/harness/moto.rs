@@ -8,7 +8,9 @@ use std::{
 
 use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region},
-    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    },
 };
 use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
 use uuid::Uuid;
@@ -115,4 +117,18 @@ pub(crate) async fn key() -> (String, String) {
 pub(crate) async fn keys(table: &str, key: &str) -> Vec<String> {
     let items = dynamodb().scan().table_name(table).consistent_read(true).send().await.unwrap().items;
     items.unwrap_or_default().iter().map(|item| item[key].as_s().unwrap().clone()).collect()
+}
+
+/// Sets an attribute as the broker never would.
+pub(crate) async fn set(table: &str, key: &str, id: &str, name: &str, value: AttributeValue) {
+    dynamodb()
+        .update_item()
+        .table_name(table)
+        .key(key, AttributeValue::S(id.to_owned()))
+        .update_expression("SET #name = :value")
+        .expression_attribute_names("#name", name)
+        .expression_attribute_values(":value", value)
+        .send()
+        .await
+        .unwrap();
 }
