@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use super::{EndorsementError, EndorsementSource, lock};
 use crate::snp::{
-    anchors::pem_certificates,
-    certificate::EndorsementKind,
-    chain::Intermediate,
-    kds::{Kds, chain_path},
-    product::Product,
-    vek::Vek,
+    anchors::pem_certificates, certificate::EndorsementKind, chain::Intermediate, product::Product, vek::Vek,
 };
 
 impl EndorsementSource {
@@ -54,7 +49,7 @@ impl EndorsementSource {
     }
 
     /// Takes the ASK or ASVK out of a chain in PEM, if an anchor issued it.
-    fn adopt_intermediate(
+    pub(super) fn adopt_intermediate(
         &self,
         product: Product,
         kind: EndorsementKind,
@@ -70,34 +65,9 @@ impl EndorsementSource {
         lock(&self.intermediates).insert((product, kind), Arc::clone(&found));
         Some(found)
     }
-
-    /// Asks AMD for the ASK or ASVK of a product.
-    pub(super) async fn fetch_intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-    ) -> Result<Arc<Intermediate>, EndorsementError> {
-        let key = chain_key(product, kind);
-        let _flight = self.flights.board(&key).await?;
-        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        self.patience.check(product, self.clock.now())?;
-        let pem = self
-            .kds
-            .fetch(&chain_path(product, kind), Kds::BUDGET)
-            .await
-            .map_err(|error| self.patience.note_failure(product, &error, self.clock.now()))?;
-        let Some(intermediate) = self.adopt_intermediate(product, kind, &pem) else {
-            let cause = "AMD's KDS sent no chain that leads to a trust anchor".to_owned();
-            return Err(self.patience.note_unusable(product, cause, self.clock.now()));
-        };
-        self.put(&key, &pem, 0).await;
-        Ok(intermediate)
-    }
 }
 
-fn chain_key(product: Product, kind: EndorsementKind) -> String {
+/// The chain's row in the store.
+pub(super) fn chain_key(product: Product, kind: EndorsementKind) -> String {
     format!("{product}/{}/chain", kind.name())
 }

@@ -3,19 +3,23 @@
 //! Every certificate is verified up to a trust anchor before it is kept, and again when it is read from the store. That a
 //! chain is handed out says nothing about its validity or revocation now: [`crate::snp::verify`] looks at both.
 
+mod fetch;
 mod flights;
 mod issuers;
 mod patience;
 mod revocation;
+mod turns;
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use cached::{Cached, LruCache};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
 use crate::{
@@ -24,7 +28,7 @@ use crate::{
         anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
         chain::{Chain, Intermediate},
-        kds::{Kds, KdsError, VcekId},
+        kds::{Kds, VcekId},
         product::Product,
         report::Report,
         vek::Vek,
@@ -33,6 +37,9 @@ use crate::{
     store::{EndorsementStore, StoreError, StoredEndorsement},
 };
 
+/// Finding all that one report needs may take this long, whatever is slow: a guest waits for a minute, a function does not
+/// run for half of one.
+const BUDGET: Duration = Duration::from_secs(20);
 /// Chips, and certificates sent by guests, that a process remembers.
 const CACHED_CHAINS: usize = 4096;
 
@@ -116,6 +123,8 @@ pub struct EndorsementSource {
     clock: Arc<dyn Clock>,
     kds: Kds,
     known_chips_only: bool,
+    /// This process, as others that share the table see it.
+    process: Uuid,
     chips: Mutex<LruCache<VcekId, Arc<Chain>>>,
     sent: Mutex<LruCache<[u8; 32], Arc<Chain>>>,
     intermediates: Mutex<HashMap<(Product, EndorsementKind), Arc<Intermediate>>>,
@@ -149,6 +158,7 @@ impl EndorsementSource {
             clock,
             kds: Kds::new(settings.kds_url.as_str()),
             known_chips_only: settings.known_chips_only,
+            process: Uuid::new_v4(),
             chips: Mutex::new(LruCache::new(CACHED_CHAINS)),
             sent: Mutex::new(LruCache::new(CACHED_CHAINS)),
             intermediates: Mutex::default(),
@@ -171,7 +181,8 @@ impl EndorsementSource {
             return Ok(Some(chain));
         }
         for id in &candidates {
-            if let Some(chain) = self.stored(id).await? {
+            let Some(row) = self.row(&id.to_string()).await? else { continue };
+            if let Some(chain) = self.stored(id, &row).await? {
                 return Ok(Some(self.remember(id, chain)));
             }
         }
@@ -184,29 +195,18 @@ impl EndorsementSource {
         request: &Request<'_>,
         at_hand: Option<Arc<Chain>>,
     ) -> Result<Endorsements, EndorsementError> {
-        let chain = match at_hand {
-            Some(chain) => chain,
-            None => self.fetch(request).await?,
+        let all = async {
+            let chain = match at_hand {
+                Some(chain) => chain,
+                None => self.fetch(request).await?,
+            };
+            let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
+            Ok(Endorsements { chain, crl, crl_grace })
         };
-        let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
-        Ok(Endorsements { chain, crl, crl_grace })
-    }
-
-    async fn fetch(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
-        if request.report.signing_key() == Some(EndorsementKind::Vlek) {
-            return self.fetch_asvk(request).await;
-        }
-        let candidates = request.candidates();
-        if candidates.is_empty() {
-            return Err(EndorsementError::NoChip);
-        }
-        for id in &candidates {
-            match self.fetch_vcek(id).await {
-                Err(EndorsementError::UnknownChip) => {}
-                other => return other,
-            }
-        }
-        Err(EndorsementError::UnknownChip)
+        tokio::time::timeout(BUDGET, all).await.unwrap_or_else(|_| {
+            let cause = "AMD's KDS is slow".to_owned();
+            Err(EndorsementError::Unavailable { retry_after: patience::SHORT, cause })
+        })
     }
 
     fn cached(&self, id: &VcekId) -> Option<Arc<Chain>> {
@@ -241,14 +241,16 @@ impl EndorsementSource {
                 tracing::warn!(key, %cause, "endorsement not read");
                 Ok(None)
             }
-            Err(cause) => {
-                Err(EndorsementError::Unavailable { retry_after: patience::SHORT, cause: cause.to_string() })
-            }
+            Err(cause) => Err(turns::table_unavailable(&cause)),
         }
     }
 
-    async fn stored(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
-        let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
+    /// The chip's chain, if `row` holds it and it leads to an anchor.
+    async fn stored(
+        &self,
+        id: &VcekId,
+        row: &StoredEndorsement,
+    ) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let vek = Vek::parse(&row.bytes).ok().filter(|vek| id.names(vek));
         let Some(vek) = vek else { return Ok(None) };
         let (product, kind) = (vek.product, vek.kind());
@@ -289,62 +291,5 @@ impl EndorsementSource {
             }
         }
         error.map_or(Ok(None), |defect| Err(defect.into()))
-    }
-
-    /// Asks AMD for the certificate that `id` names.
-    async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
-        if self.known_chips_only {
-            return Err(EndorsementError::NewChip);
-        }
-        let _flight = self.flights.board(&id.to_string()).await?;
-        if let Some(chain) = self.cached(id) {
-            return Ok(chain);
-        }
-        self.patience.check_chip(id, self.clock.now())?;
-        let der = match self.kds.fetch(&id.path(), Kds::BUDGET).await {
-            Ok(der) => der,
-            Err(KdsError::NotFound) => {
-                self.patience.note_absent(id, self.clock.now());
-                return Err(EndorsementError::UnknownChip);
-            }
-            Err(error) => return Err(self.patience.note_failure(id.product(), &error, self.clock.now())),
-        };
-        let chain = self.fetched_chain(id, &der).await?;
-        self.put(&id.to_string(), &der, 0).await;
-        Ok(self.remember(id, Arc::new(chain)))
-    }
-
-    /// Verifies what KDS sent for `id`: an answer that is not that certificate is no better than none.
-    async fn fetched_chain(&self, id: &VcekId, der: &[u8]) -> Result<Chain, EndorsementError> {
-        let unusable = |cause: String| self.patience.note_unusable(id.product(), cause, self.clock.now());
-        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
-        if !id.names(&vek) {
-            return Err(unusable("AMD's KDS sent another chip's certificate".to_owned()));
-        }
-        let issuers = self.issuers(&vek, &[]).await?;
-        let first = match Chain::verify(vek, &issuers) {
-            Ok(chain) => return Ok(chain),
-            Err(error) => error,
-        };
-        // The ASK is not at hand, or AMD has replaced it.
-        let issuer = self.fetch_intermediate(id.product(), EndorsementKind::Vcek).await?;
-        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
-        Chain::verify(vek, &[issuer]).map_err(|_| unusable(first.to_string()))
-    }
-
-    /// A VLEK's own certificate comes from the guest; only the ASVK above it can be asked for.
-    async fn fetch_asvk(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
-        let error = match self.sent(request).await {
-            Ok(Some(chain)) => return Ok(chain),
-            Ok(None) => return Err(EndorsementError::NoVlek),
-            Err(error) => error,
-        };
-        let veks = request.certificates.iter().filter_map(|der| Vek::parse(der).ok());
-        let Some(vek) = veks.into_iter().find(|vek| belongs(request.report, vek)) else { return Err(error) };
-        if self.intermediate(vek.product, vek.kind()).await?.is_some() {
-            return Err(error);
-        }
-        self.fetch_intermediate(vek.product, vek.kind()).await?;
-        self.sent(request).await?.ok_or(EndorsementError::NoVlek)
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{EndorsementError, EndorsementSource, lock, patience};
+use super::{
+    EndorsementError, EndorsementSource, lock, patience,
+    turns::{Turn, WAIT},
+};
 use crate::snp::{
     certificate::EndorsementKind,
     crl::Crl,
@@ -127,24 +130,56 @@ impl EndorsementSource {
         if !held.is_old(now) {
             return Ok(held);
         }
-        if let Some(row) = self.row(key).await?
-            && let Ok(crl) = Crl::verify(&row.bytes, &self.anchors.arks(product))
-        {
-            held.adopt(crl, row.fetched_at, now);
-        }
+        self.look(product, key, &mut held).await?;
         if held.is_old(now) && held.may_ask(now) {
-            self.ask(product, kind, key, &mut held).await;
+            held = self.wait_or_ask(product, kind, key, held).await;
         }
         lock(&self.revocation.held).insert((product, kind), held.clone());
         Ok(held)
     }
 
-    async fn ask(&self, product: Product, kind: EndorsementKind, key: &str, held: &mut Held) {
+    /// Takes the list in the store, if it is later than the one held.
+    async fn look(&self, product: Product, key: &str, held: &mut Held) -> Result<(), EndorsementError> {
+        if let Some(row) = self.row(key).await?
+            && let Ok(crl) = Crl::verify(&row.bytes, &self.anchors.arks(product))
+        {
+            held.adopt(crl, row.fetched_at, self.clock.now());
+        }
+        Ok(())
+    }
+
+    /// Waits for the list that another process is asking for, or asks for it. What others wait for in vain AMD does not give.
+    async fn wait_or_ask(&self, product: Product, kind: EndorsementKind, key: &str, mut held: Held) -> Held {
+        let now = self.clock.now();
+        let wait = if held.counts(now, Crl::GRACE) { QUICK } else { WAIT };
+        let before = &held;
+        let look = || async move {
+            let mut found = before.clone();
+            self.look(product, key, &mut found).await?;
+            Ok((!found.is_old(now)).then_some(found))
+        };
+        match self.turn(key, wait, look).await {
+            Ok(Turn::Found(found)) => Held { unreachable: false, ..found },
+            Ok(Turn::Ours) => {
+                if self.ask(product, kind, key, &mut held).await {
+                    self.end_turn(key).await;
+                }
+                held
+            }
+            Err(cause) => {
+                tracing::warn!(%product, %kind, %cause, "revocation list not renewed");
+                Held { unreachable: true, asked_at: Some(now), ..held }
+            }
+        }
+    }
+
+    /// Asks AMD; whether there is a newer list now.
+    async fn ask(&self, product: Product, kind: EndorsementKind, key: &str, held: &mut Held) -> bool {
         let now = self.clock.now();
         // While AMD is left alone for another failure's sake, it cannot be reached for this either.
         held.unreachable = true;
         if self.patience.check(product, now).is_err() {
-            return;
+            return false;
         }
         held.asked_at = Some(now);
         let budget = if held.counts(now, Crl::GRACE) { QUICK } else { Kds::BUDGET };
@@ -156,13 +191,15 @@ impl EndorsementSource {
                     held.unreachable = false;
                     let edition = crl.this_update().as_second();
                     if held.adopt(crl, now, now) {
-                        return self.put(key, &der, edition).await;
+                        self.put(key, &der, edition).await;
+                        return true;
                     }
                     "it is older than the one held, or does not count now".to_owned()
                 }
             },
         };
         tracing::warn!(%product, %kind, %cause, "revocation list not renewed");
+        false
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
-    AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+    AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
+    WorkloadStore,
 };
 use crate::{
     audit::AuditRecord,
@@ -42,6 +44,10 @@ pub enum Method {
     Endorsement,
     /// [`EndorsementStore::put_endorsement`].
     PutEndorsement,
+    /// [`EndorsementStore::lease`].
+    Lease,
+    /// [`EndorsementStore::end_lease`].
+    EndLease,
     /// [`AuditStore::append`].
     Append,
 }
@@ -192,6 +198,14 @@ impl<S: EndorsementStore> EndorsementStore for FaultyStore<S> {
 
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
         self.run(Method::PutEndorsement, self.inner.put_endorsement(key, endorsement)).await
+    }
+
+    async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError> {
+        self.run(Method::Lease, self.inner.lease(key, lease)).await
+    }
+
+    async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError> {
+        self.run(Method::EndLease, self.inner.end_lease(key, holder)).await
     }
 }
 

@@ -9,16 +9,24 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(feature = "aws")]
+pub mod dynamodb;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(any(test, feature = "contract"))]
 pub mod faulty;
+mod lease;
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use lease::Lease;
+#[cfg(feature = "embedded")]
+pub(crate) use lease::Leases;
 
 use crate::{
     audit::AuditRecord,
@@ -127,6 +135,16 @@ pub trait EndorsementStore: Debug + Send + Sync {
     /// Writes the row under `key`, unless the row there has a later edition: then nothing is written, and that is no error.
     /// A row of the same edition gives way, and so does one that cannot be read.
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError>;
+
+    /// Gives `lease` on `key`, which need not have a row, in the place of any lease that does not block it
+    /// ([`Lease::blocks`]): one that is over, or of the same holder. `None` if it was given, or the lease that blocks it. Of
+    /// many that ask at once one gets it.
+    ///
+    /// A lease keeps nobody from reading or writing the row.
+    async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError>;
+
+    /// Ends the lease on `key` if `holder` has it; does nothing if not.
+    async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError>;
 }
 
 /// The audit log. Records are written once and never changed.

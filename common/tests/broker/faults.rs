@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+#[cfg(feature = "aws")]
+use keybroker_common::audit::AuditId;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::Error,
     session::{Challenge, SessionId},
     store::{
-        SessionStore, WorkloadStore,
         embedded::EmbeddedStore,
         faulty::{FaultyStore, Method, When},
     },
@@ -15,12 +17,14 @@ use keybroker_common::{
 };
 use keybroker_simulator::report::ReportFields;
 
+#[cfg(feature = "aws")]
+use crate::harness::moto;
 use crate::harness::{
     guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
-    world::{Broker, PASSPHRASE, World, request, workload_id},
+    world::{Broker, PASSPHRASE, Stores, World, request, workload_id},
 };
 
-const METHODS: [Method; 12] = [
+const METHODS: [Method; 14] = [
     Method::Workload,
     Method::Create,
     Method::Replace,
@@ -32,26 +36,64 @@ const METHODS: [Method; 12] = [
     Method::Session,
     Method::Endorsement,
     Method::PutEndorsement,
+    Method::Lease,
+    Method::EndLease,
     Method::Append,
 ];
 
-/// The embedded store as many brokers share it, failing on demand.
-type Faulty = FaultyStore<EmbeddedStore>;
+/// What the protocol runs over, and what no broker sees of it.
+#[async_trait]
+trait Home: Stores + Sized + 'static {
+    /// An empty one.
+    async fn empty(world: &World) -> Self;
+
+    /// Every audit record, in no order.
+    async fn audit_log(&self) -> Vec<AuditRecord>;
+}
+
+#[async_trait]
+impl Home for EmbeddedStore {
+    async fn empty(world: &World) -> Self {
+        Self::open(&world.dir().join("faulty"), world.hardware.clock.clone()).unwrap()
+    }
+
+    async fn audit_log(&self) -> Vec<AuditRecord> {
+        self.audit_records().unwrap().map(Result::unwrap).collect()
+    }
+}
+
+#[cfg(feature = "aws")]
+#[async_trait]
+impl Home for moto::Store {
+    async fn empty(_: &World) -> Self {
+        moto::store().await
+    }
+
+    async fn audit_log(&self) -> Vec<AuditRecord> {
+        let mut records = Vec::new();
+        for id in moto::keys(&self.tables().audit, "id").await {
+            records.extend(self.audit_record(AuditId(id.parse().unwrap())).await.unwrap());
+        }
+        records
+    }
+}
+
+/// A store as many brokers share it, failing on demand.
+type Faulty<S> = FaultyStore<S>;
 
 /// A world whose store is in the hands of the test.
-async fn world() -> (World, Arc<Faulty>) {
+async fn world<S: Home>() -> (World, Arc<Faulty<S>>) {
     let world = World::new().await;
-    let dir = world.dir().join("faulty");
-    let store = EmbeddedStore::open(&dir, world.hardware.clock.clone()).unwrap();
+    let store = S::empty(&world).await;
     (world, Arc::new(FaultyStore::new(store)))
 }
 
-fn audit(store: &Faulty) -> Vec<AuditRecord> {
-    store.inner().audit_records().unwrap().map(Result::unwrap).collect()
+async fn audit<S: Home>(store: &Faulty<S>) -> Vec<AuditRecord> {
+    store.inner().audit_log().await
 }
 
-fn on_record(store: &Faulty, decision: Decision) -> usize {
-    audit(store).iter().filter(|record| record.decision == decision).count()
+async fn on_record<S: Home>(store: &Faulty<S>, decision: Decision) -> usize {
+    audit(store).await.iter().filter(|record| record.decision == decision).count()
 }
 
 /// What came of a whole run: a build that posts twice, a guest that is refused, and one that is not.
@@ -118,35 +160,36 @@ impl Run {
 }
 
 /// What must hold whatever failed.
-async fn check(store: &Faulty, run: &Run, at: &str) {
+async fn check<S: Home>(store: &Faulty<S>, run: &Run, at: &str) {
     assert!(run.attested.len() <= 1, "{at}: one nonce, one key");
     for session in &run.attested {
         let session = store.inner().session(session).await.unwrap().expect("a session");
-        let record = store.inner().audit_record(session.attestation).unwrap();
+        let log = audit(store).await;
+        let record = log.iter().find(|record| record.id == session.attestation);
         assert_eq!(record.expect("a record").decision, Decision::Attested, "{at}");
         let row = store.inner().workload(&workload_id("a")).await.unwrap().unwrap();
         assert!(row.released_at.is_some(), "{at}: the build window is over");
     }
-    assert!(on_record(store, Decision::Attested) <= 1, "{at}");
-    assert!(run.released <= on_record(store, Decision::Released), "{at}: no release off the record");
-    let written = on_record(store, Decision::Registered) + on_record(store, Decision::Replaced);
+    assert!(on_record(store, Decision::Attested).await <= 1, "{at}");
+    assert!(run.released <= on_record(store, Decision::Released).await, "{at}: no release off the record");
+    let written = on_record(store, Decision::Registered).await + on_record(store, Decision::Replaced).await;
     assert!(run.registered <= written, "{at}: no registration off the record");
     if let Some(row) = store.inner().workload(&workload_id("a")).await.unwrap() {
         Registration::from_bytes(&row.registration).unwrap();
-        let recorded = audit(store).iter().any(|record| {
+        let recorded = audit(store).await.iter().any(|record| {
             matches!(record.decision, Decision::Registered | Decision::Replaced)
                 && record.registration == Some(row.digest())
         });
         assert!(recorded, "{at}: what stands is on record");
     }
-    let mut ids: Vec<_> = audit(store).iter().map(|record| record.id).collect();
+    let mut ids: Vec<_> = audit(store).await.iter().map(|record| record.id).collect();
+    ids.sort();
     ids.dedup();
-    assert_eq!(ids.len(), audit(store).len());
+    assert_eq!(ids.len(), audit(store).await.len());
 }
 
-#[tokio::test]
-async fn any_single_fault_leaves_nothing_half_done() {
-    let (world, sound) = world().await;
+async fn any_single_fault_leaves_nothing_half_done<S: Home>() {
+    let (world, sound) = world::<S>().await;
     let run = Run::play(&world.broker_over(sound.clone()), &world).await;
     assert_eq!((run.registered, run.attested.len(), run.released), (2, 1, 2));
     check(&sound, &run, "no fault").await;
@@ -155,7 +198,7 @@ async fn any_single_fault_leaves_nothing_half_done() {
         assert!(sound.calls(method) > 0, "{method:?} is part of the protocol");
         for nth in 1..=sound.calls(method) {
             for when in [When::Before, When::After] {
-                let (world, store) = self::world().await;
+                let (world, store) = self::world::<S>().await;
                 store.fail(method, nth, when);
                 let run = Run::play(&world.broker_over(store.clone()), &world).await;
                 check(&store, &run, &format!("{method:?} {nth} {when:?}")).await;
@@ -165,57 +208,53 @@ async fn any_single_fault_leaves_nothing_half_done() {
 }
 
 /// Everything up to the step under test, on a store that has not failed yet.
-async fn registered() -> (World, Arc<Faulty>, Broker) {
-    let (world, store) = world().await;
+async fn registered<S: Home>() -> (World, Arc<Faulty<S>>, Broker) {
+    let (world, store) = world::<S>().await;
     let broker = world.broker_over(store.clone());
     broker.registered("a").await;
     (world, store, broker)
 }
 
-#[tokio::test]
-async fn without_its_record_nothing_is_registered() {
-    let (world, store) = world().await;
+async fn without_its_record_nothing_is_registered<S: Home>() {
+    let (world, store) = world::<S>().await;
     let broker = world.broker_over(store.clone());
     store.fail(Method::Create, 1, When::Before);
     let error = broker.register.register(request("a", PASSPHRASE)).await.unwrap_err();
     assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
     assert_eq!(store.inner().workload(&workload_id("a")).await.unwrap(), None);
-    assert_eq!(audit(&store), []);
+    assert_eq!(audit(&store).await, []);
 }
 
-#[tokio::test]
-async fn without_its_record_nobody_attests() {
-    let (world, store, broker) = registered().await;
+async fn without_its_record_nobody_attests<S: Home>() {
+    let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     store.fail(Method::Attest, 1, When::Before);
     let error = broker.refused(&challenge, evidence.clone()).await;
     assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }));
-    assert_eq!(on_record(&store, Decision::Attested), 0);
-    assert_eq!(on_record(&store, Decision::Unavailable), 1);
+    assert_eq!(on_record(&store, Decision::Attested).await, 0);
+    assert_eq!(on_record(&store, Decision::Unavailable).await, 1);
     // The same challenge still does.
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
 }
 
 /// The answer was lost, the attestation was not: the guest is told to try again, and the nonce is spent.
-#[tokio::test]
-async fn an_attestation_whose_answer_was_lost_is_on_record_once() {
-    let (world, store, broker) = registered().await;
+async fn an_attestation_whose_answer_was_lost_is_on_record_once<S: Home>() {
+    let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     store.fail(Method::Attest, 1, When::After);
     let error = broker.refused(&challenge, evidence.clone()).await;
     assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
-    assert_eq!(on_record(&store, Decision::Attested), 1);
-    assert_eq!(on_record(&store, Decision::Unavailable), 0, "the record stands as it was written");
+    assert_eq!(on_record(&store, Decision::Attested).await, 1);
+    assert_eq!(on_record(&store, Decision::Unavailable).await, 0, "the record stands as it was written");
     assert!(matches!(broker.refused(&challenge, evidence).await, Error::NoSession { .. }));
 }
 
 /// While the build window cannot be ended there is no session, and the challenge survives.
-#[tokio::test]
-async fn without_the_windows_end_nobody_attests() {
+async fn without_the_windows_end_nobody_attests<S: Home>() {
     for when in [When::Before, When::After] {
-        let (world, store, broker) = registered().await;
+        let (world, store, broker) = registered::<S>().await;
         let challenge = broker.challenge("a").await;
         let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
         store.fail(Method::MarkReleased, 1, when);
@@ -226,23 +265,21 @@ async fn without_the_windows_end_nobody_attests() {
     }
 }
 
-#[tokio::test]
-async fn without_its_record_nothing_is_released() {
+async fn without_its_record_nothing_is_released<S: Home>() {
     for when in [When::Before, When::After] {
-        let (world, store, broker) = registered().await;
+        let (world, store, broker) = registered::<S>().await;
         let session = broker.attested(&world.hardware, "a").await;
         store.fail(Method::Append, 1, when);
         let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-        assert_eq!(on_record(&store, Decision::Released), usize::from(when == When::After));
+        assert_eq!(on_record(&store, Decision::Released).await, usize::from(when == When::After));
         assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     }
 }
 
 /// A refusal that could not be recorded is no refusal: the guest may try again, and is then refused.
-#[tokio::test]
-async fn a_refusal_that_is_not_on_record_is_no_answer() {
-    let (world, store, broker) = registered().await;
+async fn a_refusal_that_is_not_on_record_is_no_answer<S: Home>() {
+    let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
     store.fail(Method::Refuse, 1, When::Before);
@@ -253,9 +290,8 @@ async fn a_refusal_that_is_not_on_record_is_no_answer() {
 }
 
 /// Two lost answers in a row: nothing comes of it but the truth in the log.
-#[tokio::test]
-async fn a_log_that_takes_nothing_releases_nothing() {
-    let (world, store, broker) = registered().await;
+async fn a_log_that_takes_nothing_releases_nothing<S: Home>() {
+    let (world, store, broker) = registered::<S>().await;
     let session = broker.attested(&world.hardware, "a").await;
     for nth in 1..=20 {
         store.fail(Method::Append, nth, When::Before);
@@ -264,5 +300,36 @@ async fn a_log_that_takes_nothing_releases_nothing() {
         let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
         assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
     }
-    assert_eq!(on_record(&store, Decision::Released), 0);
+    assert_eq!(on_record(&store, Decision::Released).await, 0);
+}
+
+/// Every test of this file over one kind of store.
+macro_rules! over {
+    ($store:ty => $($test:ident)*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            super::$test::<$store>().await;
+        }
+    )*};
+    ($store:ty) => {
+        over! { $store =>
+            any_single_fault_leaves_nothing_half_done
+            without_its_record_nothing_is_registered
+            without_its_record_nobody_attests
+            an_attestation_whose_answer_was_lost_is_on_record_once
+            without_the_windows_end_nobody_attests
+            without_its_record_nothing_is_released
+            a_refusal_that_is_not_on_record_is_no_answer
+            a_log_that_takes_nothing_releases_nothing
+        }
+    };
+}
+
+mod embedded {
+    over!(keybroker_common::store::embedded::EmbeddedStore);
+}
+
+#[cfg(feature = "aws")]
+mod dynamodb {
+    over!(crate::harness::moto::Store);
 }

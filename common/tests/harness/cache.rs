@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
-use keybroker_common::store::{EndorsementStore, StoreError, StoredEndorsement};
+use keybroker_common::store::{EndorsementStore, Lease, StoreError, StoredEndorsement};
+use uuid::Uuid;
 
 /// A table in memory. It can be written past the contract, and fail.
 #[derive(Debug, Default)]
@@ -56,6 +57,15 @@ impl EndorsementStore for Cache {
         if table.rows.get(key).is_none_or(|held| held.edition <= row.edition) {
             table.rows.insert(key.to_owned(), row.clone());
         }
+        Ok(())
+    }
+
+    /// As if every process came long after the one before it.
+    async fn lease(&self, _: &str, _: &Lease) -> Result<Option<Lease>, StoreError> {
+        Ok(None)
+    }
+
+    async fn end_lease(&self, _: &str, _: Uuid) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -8,4 +8,6 @@ pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod guest;
 pub(crate) mod hardware;
+#[cfg(feature = "aws")]
+pub(crate) mod moto;
 pub(crate) mod world;

@@ -15,7 +15,7 @@ use crate::{
     session::{Challenge, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
         WorkloadStore,
     },
     wire::v0::PASSPHRASE,
@@ -149,6 +149,14 @@ impl EndorsementStore for Empty {
     }
 
     async fn put_endorsement(&self, _: &str, _: &StoredEndorsement) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn lease(&self, _: &str, _: &Lease) -> Result<Option<Lease>, StoreError> {
+        Ok(None)
+    }
+
+    async fn end_lease(&self, _: &str, _: uuid::Uuid) -> Result<(), StoreError> {
         Ok(())
     }
 }

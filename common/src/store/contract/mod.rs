@@ -14,6 +14,8 @@ pub mod sample;
 mod sessions;
 mod workloads;
 
+use std::{future::poll_fn, task::Poll};
+
 use async_trait::async_trait;
 
 pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, workloads::*};
@@ -36,6 +38,21 @@ async fn assert_recorded(store: &impl Subject, audit: &AuditRecord) {
 
 async fn assert_not_recorded(store: &impl Subject, audit: &AuditRecord) {
     assert_eq!(store.audit_record(audit.id).await, Ok(None));
+}
+
+/// What each of `attempts` comes to, with all of them under way together.
+async fn all_at_once<T>(attempts: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut attempts: Vec<_> = attempts.map(|attempt| (Box::pin(attempt), None)).collect();
+    poll_fn(|context| {
+        for (attempt, outcome) in attempts.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
+            if let Poll::Ready(value) = attempt.as_mut().poll(context) {
+                *outcome = Some(value);
+            }
+        }
+        if attempts.iter().all(|(_, outcome)| outcome.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    attempts.into_iter().filter_map(|(_, outcome)| outcome).collect()
 }
 
 /// Makes a `#[tokio::test]` of every promise. `$subject` is an expression, evaluated anew for each test in an
@@ -79,6 +96,13 @@ macro_rules! store_contract {
             an_older_edition_never_replaces_a_newer
             the_same_edition_replaces
             a_newer_edition_replaces
+            a_lease_keeps_others_away
+            a_lease_is_taken_over_when_it_is_over
+            a_lease_is_renewed_by_its_holder
+            a_lease_from_the_far_future_is_not_believed
+            a_lease_is_ended_by_its_holder_alone
+            a_lease_leaves_the_row_alone
+            of_many_leases_one_is_given
             an_audit_record_is_read_back
             an_audit_record_is_never_replaced
         }

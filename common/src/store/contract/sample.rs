@@ -9,7 +9,7 @@ use crate::{
     audit::{AuditRecord, Decision, Operation},
     secret::{WrappedSecret, seal::GuestKey},
     session::{Challenge, Nonce, Session, SessionId},
-    store::StoredEndorsement,
+    store::{Lease, StoredEndorsement},
     workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -115,4 +115,9 @@ pub fn endorsement_key() -> String {
 /// An endorsement of this edition; no two have the same bytes.
 pub fn endorsement(edition: i64) -> StoredEndorsement {
     StoredEndorsement { bytes: Uuid::new_v4().as_bytes().to_vec(), fetched_at: at(0), edition }
+}
+
+/// The lease of a process that no other sample is of, so many seconds into the suite.
+pub fn lease(seconds: i64) -> Lease {
+    Lease::new(Uuid::new_v4(), at(seconds))
 }

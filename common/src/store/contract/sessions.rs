@@ -1,8 +1,6 @@
 //! What [`SessionStore`](crate::store::SessionStore) promises.
 
-use std::{future::poll_fn, task::Poll};
-
-use super::{CONFLICT, Subject, assert_not_recorded, assert_recorded, sample};
+use super::{CONFLICT, Subject, all_at_once, assert_not_recorded, assert_recorded, sample};
 use crate::{audit::AuditRecord, session::Challenge};
 
 /// Puts a new challenge.
@@ -136,19 +134,4 @@ pub async fn an_answer_and_a_refusal_exclude_each_other(store: &impl Subject) {
     assert_eq!(store.challenge(&challenge.session_id).await, Ok(None));
     let expected = answer.is_ok().then_some(session);
     assert_eq!(store.session(&challenge.session_id).await, Ok(expected));
-}
-
-/// What each of `attempts` comes to, with all of them under way together.
-async fn all_at_once<T>(attempts: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut attempts: Vec<_> = attempts.map(|attempt| (Box::pin(attempt), None)).collect();
-    poll_fn(|context| {
-        for (attempt, outcome) in attempts.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
-            if let Poll::Ready(value) = attempt.as_mut().poll(context) {
-                *outcome = Some(value);
-            }
-        }
-        if attempts.iter().all(|(_, outcome)| outcome.is_some()) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    attempts.into_iter().filter_map(|(_, outcome)| outcome).collect()
 }

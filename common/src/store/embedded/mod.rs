@@ -17,7 +17,7 @@ use redb::{Database, ReadableDatabase as _, WriteTransaction};
 
 pub use errors::OpenError;
 
-use super::StoreError;
+use super::{Leases, StoreError};
 use crate::{
     audit::{AuditId, AuditRecord},
     clock::Clock,
@@ -28,6 +28,8 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     /// Tells what has expired and can be swept; no condition depends on it.
     clock: Arc<dyn Clock>,
+    /// Of this process, which is the only one that has the file open.
+    leases: Leases,
 }
 
 impl EmbeddedStore {
@@ -39,7 +41,7 @@ impl EmbeddedStore {
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let database = file::open(data_dir)?;
         meta::adopt(&database)?;
-        Ok(Self { database: Arc::new(database), clock })
+        Ok(Self { database: Arc::new(database), clock, leases: Leases::default() })
     }
 
     /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store that has one

@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redb::WriteTransaction;
+use uuid::Uuid;
 
 use super::{Change, EmbeddedStore, expiry::ExpiringRows, rows::Rows};
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
         WorkloadStore,
     },
     workload::{RegistrationDigest, Workload, WorkloadId},
@@ -156,6 +157,15 @@ impl EndorsementStore for EmbeddedStore {
             Ok(Change::Made)
         })
         .await
+    }
+
+    async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases.take(key, *lease))
+    }
+
+    async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError> {
+        self.leases.end(key, holder);
+        Ok(())
     }
 }
 
