@@ -10,10 +10,12 @@
 //! | [`program`] | the `keybroker` program and how it ends |
 //! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
+//! | [`calls`] | what each function calls on AWS, and what it may so do there |
 //!
 //! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A suite, or a part
 //! of one, that cannot prints a line that begins with `skipped: `.
 
+pub mod calls;
 pub mod connection;
 pub mod genuine;
 pub mod program;

@@ -106,6 +106,14 @@ impl EndorsementStore for Memory {
         self.tables().endorsements.insert(key.to_owned(), endorsement.clone());
         Ok(())
     }
+
+    async fn lease(&self, _: &str, _: &Lease) -> Result<Option<Lease>, StoreError> {
+        Ok(None)
+    }
+
+    async fn end_lease(&self, _: &str, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,53 @@
+//! `infra/calls.txt`: what each function calls on AWS, and the IAM actions which that takes.
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The function, by the name of its package.
+    pub function: &'static str,
+    /// The operation of the API.
+    pub operation: &'static str,
+    /// The IAM action: the operation itself, or one that is a part of it.
+    pub action: &'static str,
+    /// `key`, or a table without its prefix.
+    pub on: &'static str,
+}
+
+/// Every row. A line that is no row is left out, which the test of the table notices.
+pub fn calls() -> impl Iterator<Item = Call> {
+    lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let call = Call {
+            function: fields.next()?,
+            operation: fields.next()?,
+            action: fields.next()?,
+            on: fields.next()?,
+        };
+        fields.next().is_none().then_some(call)
+    })
+}
+
+/// The lines that should be rows.
+fn lines() -> impl Iterator<Item = &'static str> {
+    include_str!("../../infra/calls.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_row_and_none_comes_twice() {
+        assert_eq!(calls().count(), lines().count());
+        assert_eq!(calls().collect::<BTreeSet<_>>().len(), lines().count());
+    }
+
+    #[test]
+    fn an_operation_is_its_own_action_unless_it_is_a_transaction() {
+        for call in calls().filter(|call| call.operation != "TransactWriteItems") {
+            assert!(call.action.ends_with(&format!(":{}", call.operation)), "{call:?}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The templates say what the code says: routes, what each role may do, and what must never be switched off.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+#[path = "infra/template.rs"]
+mod template;
+
+use std::collections::BTreeSet;
+
+use keybroker_common::{
+    http::{Function, ROUTES},
+    secret::EncryptionContext,
+    workload::{RegistrationDigest, WorkloadId},
+};
+use keybroker_tests::calls::calls;
+use serde_json::{Value, json};
+
+use template::{one_or_many, read, resources};
+
+const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
+
+/// The package of the function that serves a route. None for what any of them would answer: that is not deployed.
+fn package(function: Function) -> Option<&'static str> {
+    match function {
+        Function::Register => Some("register"),
+        Function::Auth => Some("auth"),
+        Function::Attest => Some("attest"),
+        Function::Any => None,
+    }
+}
+
+fn sub(text: &str) -> Value {
+    json!({ "Fn::Sub": text })
+}
+
+#[test]
+fn the_routes_are_those_of_the_code() {
+    let template = read("template.yaml");
+    let mut deployed = BTreeSet::new();
+    for (_, function) in resources(&template, "AWS::Serverless::Function") {
+        let package = function["Properties"]["CodeUri"].as_str().unwrap().rsplit('/').next().unwrap();
+        for event in function["Properties"]["Events"].as_object().unwrap().values() {
+            assert_eq!(event["Type"], "HttpApi");
+            let route = &event["Properties"];
+            assert_eq!(route["ApiId"], json!({"Ref": "Api"}));
+            assert_eq!(route["PayloadFormatVersion"], "2.0");
+            let key = format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap());
+            assert!(deployed.insert((key, package)));
+        }
+    }
+    let code = ROUTES.iter().filter_map(|route| {
+        package(route.function).map(|package| (format!("{} {}", route.method, route.path), package))
+    });
+    assert_eq!(deployed, code.collect());
+}
+
+#[test]
+fn every_route_has_a_throttle() {
+    let template = read("template.yaml");
+    let settings = template["Resources"]["Api"]["Properties"]["RouteSettings"].as_object().unwrap();
+    let routes = ROUTES.iter().filter(|route| package(route.function).is_some());
+    let routes: BTreeSet<_> = routes.map(|route| format!("{} {}", route.method, route.path)).collect();
+    assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
+    for throttle in settings.values() {
+        assert!(throttle["ThrottlingRateLimit"].as_u64().unwrap() > 0);
+        assert!(throttle["ThrottlingBurstLimit"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn who_may_register_has_no_default_and_decides_the_routes_authorisation() {
+    let template = read("template.yaml");
+    let parameter = &template["Parameters"]["Registration"];
+    assert_eq!(parameter["AllowedValues"], json!(["iam", "open"]));
+    assert!(parameter.get("Default").is_none());
+
+    let by_iam = json!({"Fn::Equals": [{"Ref": "Registration"}, "iam"]});
+    assert_eq!(template["Conditions"]["RegistrationByIam"], by_iam);
+    let api = &template["Resources"]["Api"]["Properties"];
+    assert_eq!(api["Auth"], json!({"EnableIamAuthorizer": true}));
+    let security = json!({"Fn::If": ["RegistrationByIam", [{"AWS_IAM": []}], {"Ref": "AWS::NoValue"}]});
+    let paths = json!({"/kbs/v0/register_workload": {"post": {"security": security}}});
+    assert_eq!(api["DefinitionBody"]["paths"], paths);
+
+    let variables = &template["Resources"]["Register"]["Properties"]["Environment"]["Variables"];
+    assert_eq!(variables["KEYBROKER_REGISTRATION"], json!({"Ref": "Registration"}));
+
+    let builders = &template["Resources"]["BuilderPolicy"];
+    assert_eq!(builders["Condition"], "RegistrationByIam");
+    let api = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}";
+    let statement = json!([{
+        "Effect": "Allow",
+        "Action": "execute-api:Invoke",
+        "Resource": sub(&format!("{api}/$default/POST/kbs/v0/register_workload")),
+    }]);
+    assert_eq!(builders["Properties"]["PolicyDocument"]["Statement"], statement);
+}
+
+#[test]
+fn each_function_is_its_own_package_role_and_log() {
+    let template = read("template.yaml");
+    let functions = resources(&template, "AWS::Serverless::Function").map(|(name, _)| name);
+    let expected: BTreeSet<_> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(functions.collect::<BTreeSet<_>>(), expected);
+    let globals = json!({
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "Architectures": [{"Ref": "Architecture"}],
+        "ReservedConcurrentExecutions":
+            {"Fn::If": ["Reserved", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]},
+    });
+    assert_eq!(template["Globals"]["Function"], globals);
+    assert_eq!(template["Parameters"]["Architecture"]["Default"], "arm64");
+    for ((name, package), timeout) in FUNCTIONS.into_iter().zip([10, 10, 25]) {
+        let function = &template["Resources"][name]["Properties"];
+        assert_eq!(function["FunctionName"], sub(&format!("${{Prefix}}-{package}")));
+        assert_eq!(function["CodeUri"], format!("../target/lambda/{package}"));
+        assert_eq!(function["Role"], json!({"Fn::GetAtt": format!("{name}Role.Arn")}));
+        assert_eq!(function["LoggingConfig"], json!({"LogGroup": {"Ref": format!("{name}Log")}}));
+        assert_eq!(function["Timeout"], timeout);
+        let role = &template["Resources"][format!("{name}Role")]["Properties"];
+        assert_eq!(role["RoleName"], sub(&format!("${{Prefix}}-{package}")));
+    }
+}
+
+#[test]
+fn each_role_may_do_what_its_function_calls_and_nothing_else() {
+    let template = read("template.yaml");
+    assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
+    let trust = json!({"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"});
+    for (name, function) in FUNCTIONS {
+        let role = &template["Resources"][format!("{name}Role")]["Properties"];
+        assert_eq!(role["AssumeRolePolicyDocument"]["Statement"], json!([trust]));
+        assert!(role.get("ManagedPolicyArns").is_none());
+        let [policy] = role["Policies"].as_array().unwrap().as_slice() else { panic!("{name}: one policy") };
+
+        let log = json!({"Fn::GetAtt": format!("{name}Log.Arn")});
+        let mut logs = Vec::new();
+        let mut granted = BTreeSet::new();
+        for statement in policy["PolicyDocument"]["Statement"].as_array().unwrap() {
+            // Nothing that turns a list of what is allowed into something else.
+            let keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(keys, BTreeSet::from(["Action", "Effect", "Resource"]), "{name}");
+            assert_eq!(statement["Effect"], "Allow");
+            for action in one_or_many(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap())
+            {
+                for resource in one_or_many(&statement["Resource"]) {
+                    if *resource == log {
+                        logs.push(action);
+                        continue;
+                    }
+                    let on = resource["Fn::ImportValue"]["Fn::Sub"]
+                        .as_str()
+                        .and_then(|name| name.strip_prefix("${Prefix}-"));
+                    let on = on.unwrap_or_else(|| panic!("{name}: {action} on {resource}"));
+                    assert!(granted.insert((action, on)), "{name}: {action} on {on} twice");
+                }
+            }
+        }
+        assert_eq!(logs, ["logs:CreateLogStream", "logs:PutLogEvents"], "{name}");
+        let called = calls().filter(|call| call.function == function).map(|call| (call.action, call.on));
+        assert_eq!(granted, called.collect(), "{name}");
+    }
+}
+
+#[test]
+fn what_the_roles_name_is_what_the_storage_exports() {
+    let storage = read("storage.yaml");
+    let mut exports = BTreeSet::new();
+    for output in storage["Outputs"].as_object().unwrap().values() {
+        let export =
+            output["Export"]["Name"]["Fn::Sub"].as_str().unwrap().strip_prefix("${Prefix}-").unwrap();
+        let resource = output["Value"]["Fn::GetAtt"].as_str().unwrap().strip_suffix(".Arn").unwrap();
+        assert_eq!(export, resource.to_lowercase());
+        exports.insert(export);
+    }
+    assert_eq!(exports, calls().map(|call| call.on).collect());
+}
+
+#[test]
+fn logs_end_and_hold_neither_bodies_nor_cookies() {
+    let template = read("template.yaml");
+    let mut names = BTreeSet::new();
+    for (name, log) in resources(&template, "AWS::Logs::LogGroup") {
+        assert_eq!(log["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{name}");
+        names.insert(log["Properties"]["LogGroupName"]["Fn::Sub"].as_str().unwrap());
+    }
+    let expected = ["auth", "attest", "register"].map(|name| format!("/aws/lambda/${{Prefix}}-{name}"));
+    let expected = expected.iter().map(String::as_str).chain(["/aws/vendedlogs/${Prefix}"]);
+    assert_eq!(names, expected.collect());
+
+    let access = &template["Resources"]["Api"]["Properties"]["AccessLogSettings"];
+    assert_eq!(access["DestinationArn"], json!({"Fn::GetAtt": "AccessLog.Arn"}));
+    let format: Value = serde_json::from_str(access["Format"].as_str().unwrap()).unwrap();
+    let expected = json!({
+        "time": "$context.requestTime",
+        "id": "$context.requestId",
+        "route": "$context.routeKey",
+        "status": "$context.status",
+        "source": "$context.identity.sourceIp",
+        "principal": "$context.identity.userArn",
+        "latency": "$context.responseLatency",
+        "error": "$context.integrationErrorMessage",
+    });
+    assert_eq!(format, expected);
+}
+
+#[test]
+fn alarms_watch_what_operators_are_told_to_expect() {
+    let template = read("template.yaml");
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
+    let watched: BTreeSet<_> = alarms
+        .inspect(|alarm| assert_eq!(alarm["TreatMissingData"], "notBreaching"))
+        .map(|alarm| (alarm["Namespace"].as_str().unwrap(), alarm["MetricName"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("AWS/ApiGateway", "5xx"),
+        ("keybroker", "KdsThrottled"),
+        ("keybroker", "KeyUnavailable"),
+        ("keybroker", "Refused"),
+    ];
+    assert_eq!(watched, BTreeSet::from(expected));
+}
+
+#[test]
+fn outputs_are_addresses_and_nothing_else() {
+    let template = read("template.yaml");
+    let outputs: Vec<_> = template["Outputs"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(BTreeSet::from_iter(outputs), BTreeSet::from(["BuilderPolicyArn", "DomainTarget", "Url"]));
+}
+
+#[test]
+fn tables_outlive_releases_mistakes_and_the_stack() {
+    let storage = read("storage.yaml");
+    let rows = [
+        ("Workloads", "workload_id", false),
+        ("Challenges", "session_id", true),
+        ("Sessions", "session_id", true),
+        ("Endorsements", "name", false),
+        ("Audit", "id", true),
+    ];
+    assert_eq!(resources(&storage, "AWS::DynamoDB::Table").count(), rows.len());
+    for (name, key, expires) in rows {
+        let mut properties = json!({
+            "TableName": sub(&format!("${{Prefix}}-{}", name.to_lowercase())),
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "SSESpecification": {"SSEEnabled": true, "SSEType": "KMS"},
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true},
+            "DeletionProtectionEnabled": true,
+        });
+        if expires {
+            properties["TimeToLiveSpecification"] = json!({"AttributeName": "expires", "Enabled": true});
+        }
+        let table = json!({
+            "Type": "AWS::DynamoDB::Table",
+            "DeletionPolicy": "Retain",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": properties,
+        });
+        assert_eq!(storage["Resources"][name], table, "{name}");
+    }
+}
+
+#[test]
+fn the_key_rotates_and_stays() {
+    let storage = read("storage.yaml");
+    assert_eq!(resources(&storage, "AWS::KMS::Key").count(), 1);
+    for name in ["Key", "Alias"] {
+        assert_eq!(storage["Resources"][name]["DeletionPolicy"], "Retain");
+        assert_eq!(storage["Resources"][name]["UpdateReplacePolicy"], "Retain");
+    }
+    let key = &storage["Resources"]["Key"]["Properties"];
+    assert_eq!(key["EnableKeyRotation"], true);
+    assert_eq!(key["PendingWindowInDays"], 30);
+    let alias = json!({"AliasName": sub("alias/${Prefix}"), "TargetKeyId": {"Ref": "Key"}});
+    assert_eq!(storage["Resources"]["Alias"]["Properties"], alias);
+    let template = read("template.yaml");
+    let variables = &template["Resources"]["Register"]["Properties"]["Environment"]["Variables"];
+    assert_eq!(variables["KEYBROKER_KMS_KEY"], alias["AliasName"]);
+}
+
+#[test]
+fn only_register_encrypts_only_attest_decrypts_and_both_in_the_context_of_the_code() {
+    let storage = read("storage.yaml");
+    let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
+    let [administration, register, attest] = statements.as_array().unwrap().as_slice() else {
+        panic!("three statements");
+    };
+    let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
+
+    let context = EncryptionContext {
+        workload_id: WorkloadId::new("any").unwrap(),
+        secret: "any".to_owned(),
+        registration: RegistrationDigest::of(b"any"),
+    };
+    let names = context.pairs().map(|(name, _)| name);
+    assert_eq!(names, ["purpose", "registration", "secret", "workload_id"]);
+    let use_by = |sid: &str, action: &str, function: &str| {
+        let role = format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{Prefix}}-{function}");
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": account,
+            "Action": action,
+            "Resource": "*",
+            "Condition": {
+                "ArnEquals": {"aws:PrincipalArn": sub(&role)},
+                "StringEquals": {"kms:EncryptionContext:purpose": EncryptionContext::PURPOSE},
+                "Null": {
+                    "kms:EncryptionContext:registration": "false",
+                    "kms:EncryptionContext:secret": "false",
+                    "kms:EncryptionContext:workload_id": "false",
+                },
+                "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": names},
+            },
+        })
+    };
+    assert_eq!(*register, use_by("RegisterEncrypts", "kms:Encrypt", "register"));
+    assert_eq!(*attest, use_by("AttestDecrypts", "kms:Decrypt", "attest"));
+
+    assert_eq!(administration["Principal"], account);
+    for action in one_or_many(&administration["Action"]).into_iter().map(|action| action.as_str().unwrap()) {
+        let uses = ["Encrypt", "Decrypt", "ReEncrypt", "Generate", "CreateGrant", "Derive", "Sign", "*"];
+        assert!(!uses.iter().any(|word| action.contains(word)), "administration may {action}");
+    }
+}
