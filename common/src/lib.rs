@@ -7,6 +7,7 @@ pub mod appraisal;
 pub mod audit;
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod encoding;
 pub mod endorsements;
 pub mod http;

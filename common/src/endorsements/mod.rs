@@ -94,7 +94,7 @@ impl Request<'_> {
 }
 
 /// What an operator may set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Base URL of AMD's KDS, or of a service that answers like it.
     pub kds_url: String,
