@@ -11,6 +11,7 @@ pub mod config;
 pub mod encoding;
 pub mod endorsements;
 pub mod http;
+pub mod metrics;
 pub mod problem;
 pub mod secret;
 pub mod session;

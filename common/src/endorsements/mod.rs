@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
+    metrics,
     snp::{
         anchors::{TrustAnchors, pem_certificates},
         certificate::{CertificateError, EndorsementKind},
@@ -184,8 +185,14 @@ impl EndorsementSource {
         at_hand: Option<Arc<Chain>>,
     ) -> Result<Endorsements, EndorsementError> {
         let chain = match at_hand {
-            Some(chain) => chain,
-            None => self.fetch(request).await?,
+            Some(chain) => {
+                metrics::count("KdsHit");
+                chain
+            }
+            None => {
+                metrics::count("KdsMiss");
+                metrics::timed("kds", self.fetch(request)).await?
+            }
         };
         let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
         Ok(Endorsements { chain, crl, crl_grace })

@@ -195,6 +195,9 @@ impl Kds {
             StatusCode::OK => body(response).await,
             StatusCode::NOT_FOUND => Err(KdsError::NotFound),
             status => {
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    metrics::count("KdsThrottled");
+                }
                 let retry_after = response.headers().get(RETRY_AFTER);
                 let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
                 Err(KdsError::Status { status: status.as_u16(), retry_after })
