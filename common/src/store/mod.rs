@@ -9,6 +9,8 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(feature = "aws")]
+pub mod dynamodb;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(any(test, feature = "contract"))]

@@ -1,0 +1,91 @@
+//! Which tables a function holds: a store without the name of a table has none of the methods that need it.
+
+use std::fmt::Debug;
+
+/// A set of tables.
+pub trait Tables: Debug + Send + Sync + 'static {}
+
+/// Names the table of registrations.
+pub trait WorkloadsTable: Tables {
+    /// Its name; its key is `workload_id`.
+    fn workloads(&self) -> &str;
+}
+
+/// Names the table of challenges.
+pub trait ChallengesTable: Tables {
+    /// Its name; its key is `session_id`.
+    fn challenges(&self) -> &str;
+}
+
+/// Names the table of sessions.
+pub trait SessionsTable: Tables {
+    /// Its name; its key is `session_id`.
+    fn sessions(&self) -> &str;
+}
+
+/// Names the table of endorsements.
+pub trait EndorsementsTable: Tables {
+    /// Its name; its key is `name`.
+    fn endorsements(&self) -> &str;
+}
+
+/// Names the table of audit records.
+pub trait AuditTable: Tables {
+    /// Its name; its key is `id`.
+    fn audit(&self) -> &str;
+}
+
+/// A set of tables and the names in it.
+macro_rules! tables {
+    ($(#[$doc:meta])* $set:ident { $($table:ident: $name:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $set {$(
+            #[doc = concat!("Name of the table of ", stringify!($name), ".")]
+            pub $name: String,
+        )*}
+
+        impl Tables for $set {}
+
+        $(impl $table for $set {
+            fn $name(&self) -> &str {
+                &self.$name
+            }
+        })*
+    };
+}
+
+tables! {
+    /// What `auth` holds.
+    AuthTables { ChallengesTable: challenges }
+}
+
+tables! {
+    /// What `register` holds.
+    RegisterTables { WorkloadsTable: workloads, AuditTable: audit }
+}
+
+tables! {
+    /// What `attest` holds.
+    AllTables {
+        WorkloadsTable: workloads,
+        ChallengesTable: challenges,
+        SessionsTable: sessions,
+        EndorsementsTable: endorsements,
+        AuditTable: audit
+    }
+}
+
+impl AllTables {
+    /// The names that the template for deployment gives: `prefix` and, after a hyphen, what the table holds.
+    pub fn with_prefix(prefix: &str) -> Self {
+        let name = |table| format!("{prefix}-{table}");
+        Self {
+            workloads: name("workloads"),
+            challenges: name("challenges"),
+            sessions: name("sessions"),
+            endorsements: name("endorsements"),
+            audit: name("audit"),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions look at:
+//! `digest` of the registration in hex, `revoked_at`, `released_at`.
+//!
+//! `digest` is for conditions alone. Whoever reads a row hashes the bytes.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::UpdateItemError,
+    types::{Put, Update},
+};
+use jiff::Timestamp;
+
+use super::{
+    DynamoStore,
+    errors::unavailable,
+    item::{Attributes, Item, Map, bytes, instant, text},
+    tables::{AuditTable, WorkloadsTable},
+    write::Transaction,
+};
+use crate::{
+    audit::AuditRecord,
+    store::{StoreError, WorkloadStore},
+    workload::{RegistrationDigest, Workload, WorkloadId},
+};
+
+const KEY: &str = "workload_id";
+const REGISTRATION: &str = "registration";
+const DIGEST: &str = "digest";
+const SECRETS: &str = "secrets";
+const FIRST_REGISTERED_AT: &str = "first_registered_at";
+const REVOKED_AT: &str = "revoked_at";
+const RELEASED_AT: &str = "released_at";
+
+impl Item for Workload {
+    const TABLE: &'static str = "workloads";
+    const KEY: &'static str = KEY;
+
+    fn key(&self) -> String {
+        self.id.as_str().to_owned()
+    }
+
+    fn encode(&self, item: &mut Map) -> Result<(), StoreError> {
+        item.insert(REGISTRATION.to_owned(), bytes(&self.registration));
+        item.insert(DIGEST.to_owned(), digest(self.digest()));
+        item.insert(SECRETS.to_owned(), Self::json(&self.secrets)?);
+        item.insert(FIRST_REGISTERED_AT.to_owned(), instant(self.first_registered_at));
+        // Absent, not null: the conditions ask whether they exist.
+        item.extend(self.revoked_at.map(|at| (REVOKED_AT.to_owned(), instant(at))));
+        item.extend(self.released_at.map(|at| (RELEASED_AT.to_owned(), instant(at))));
+        Ok(())
+    }
+
+    fn decode(item: &Attributes<'_, Self>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: WorkloadId::new(item.text(KEY)?).map_err(Self::corrupt)?,
+            registration: item.bytes(REGISTRATION)?,
+            secrets: item.json(SECRETS)?,
+            first_registered_at: item.instant(FIRST_REGISTERED_AT)?,
+            revoked_at: item.optional_instant(REVOKED_AT)?,
+            released_at: item.optional_instant(RELEASED_AT)?,
+        })
+    }
+}
+
+fn digest(digest: RegistrationDigest) -> aws_sdk_dynamodb::types::AttributeValue {
+    text(digest.to_string())
+}
+
+#[async_trait]
+impl<T: WorkloadsTable + AuditTable> WorkloadStore for DynamoStore<T> {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        self.get(self.tables.workloads(), id.as_str()).await
+    }
+
+    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+        let transaction = Transaction::new()
+            .put_new(self.tables.workloads(), workload)?
+            .put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
+    }
+
+    async fn replace(
+        &self,
+        replaced: RegistrationDigest,
+        workload: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let put = Put::builder()
+            .table_name(self.tables.workloads())
+            .set_item(Some(workload.to_item()?))
+            .condition_expression(
+                "#digest = :replaced AND attribute_not_exists(#revoked) AND attribute_not_exists(#released)",
+            )
+            .expression_attribute_names("#digest", DIGEST)
+            .expression_attribute_names("#revoked", REVOKED_AT)
+            .expression_attribute_names("#released", RELEASED_AT)
+            .expression_attribute_values(":replaced", digest(replaced))
+            .build();
+        let transaction =
+            Transaction::new().put(put)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
+    }
+
+    /// Repeating it changes nothing, so an answer that was lost needs no recognition.
+    async fn mark_released(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(self.tables.workloads())
+            .key(KEY, text(id.as_str()))
+            .update_expression("SET #released = if_not_exists(#released, :at)")
+            .condition_expression("#digest = :registration")
+            .expression_attribute_names("#released", RELEASED_AT)
+            .expression_attribute_names("#digest", DIGEST)
+            .expression_attribute_values(":at", instant(at))
+            .expression_attribute_values(":registration", digest(registration))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error))
+                if matches!(error.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
+            {
+                Err(StoreError::Conflict)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        let update = Update::builder()
+            .table_name(self.tables.workloads())
+            .key(KEY, text(id.as_str()))
+            .update_expression("SET #revoked = if_not_exists(#revoked, :at)")
+            .condition_expression("attribute_exists(#key)")
+            .expression_attribute_names("#revoked", REVOKED_AT)
+            .expression_attribute_names("#key", KEY)
+            .expression_attribute_values(":at", instant(audit.time))
+            .build();
+        let transaction =
+            Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
+    }
+}

@@ -1,0 +1,7 @@
+//! The contract suite.
+
+use keybroker_common::store_contract;
+
+use crate::moto;
+
+store_contract!(moto::store().await);

@@ -1,0 +1,111 @@
+//! A local AWS for one test binary, ended with it.
+
+#![allow(dead_code, reason = "each suite uses its own part")]
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use aws_sdk_dynamodb::{
+    config::{BehaviorVersion, Credentials, Region},
+    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+};
+use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
+use uuid::Uuid;
+
+/// The server's address. Started by the first test that asks for it, ended when this process does, however it ends.
+fn endpoint() -> &'static str {
+    static ENDPOINT: OnceLock<String> = OnceLock::new();
+    ENDPOINT.get_or_init(|| {
+        let state = format!("{}/moto-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../localstack/up");
+        let output = Command::new(&up)
+            .args(["--moto", "--bare", "--state", &state, "--end-with", &std::process::id().to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", up.display()));
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "the suite needs a local AWS, and localstack/up could not start one:\n{stderr}"
+        );
+        let endpoint = stdout.lines().find_map(|line| line.strip_prefix("export AWS_ENDPOINT_URL="));
+        endpoint.expect("the address").to_owned()
+    })
+}
+
+fn credentials() -> Credentials {
+    Credentials::new("test", "test", None, None, "test")
+}
+
+/// A client of the local DynamoDB.
+pub(crate) fn dynamodb() -> aws_sdk_dynamodb::Client {
+    aws_sdk_dynamodb::Client::from_conf(
+        aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(credentials())
+            .endpoint_url(endpoint())
+            .build(),
+    )
+}
+
+/// A client of the local KMS.
+pub(crate) fn kms() -> aws_sdk_kms::Client {
+    aws_sdk_kms::Client::from_conf(
+        aws_sdk_kms::Config::builder()
+            .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
+            .region(aws_sdk_kms::config::Region::new("us-east-1"))
+            .credentials_provider(credentials())
+            .endpoint_url(endpoint())
+            .build(),
+    )
+}
+
+/// Five empty tables that nobody else has.
+pub(crate) async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
+    let tables = AllTables::with_prefix(&format!("test-{}", Uuid::new_v4()));
+    for (name, key) in [
+        (&tables.workloads, "workload_id"),
+        (&tables.challenges, "session_id"),
+        (&tables.sessions, "session_id"),
+        (&tables.endorsements, "name"),
+        (&tables.audit, "id"),
+    ] {
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(key)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .unwrap();
+        let schema = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash).build().unwrap();
+        client
+            .create_table()
+            .table_name(name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .attribute_definitions(attribute)
+            .key_schema(schema)
+            .send()
+            .await
+            .unwrap();
+    }
+    tables
+}
+
+/// A store over five empty tables.
+pub(crate) async fn store() -> DynamoStore<AllTables> {
+    let client = dynamodb();
+    let tables = tables(&client).await;
+    DynamoStore::new(client, tables)
+}
+
+/// A key that nobody else has: its id, and its alias.
+pub(crate) async fn key() -> (String, String) {
+    let client = kms();
+    let key = client.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
+    let alias = format!("alias/test-{}", Uuid::new_v4());
+    client.create_alias().alias_name(&alias).target_key_id(&key).send().await.unwrap();
+    (key, alias)
+}

@@ -1,0 +1,66 @@
+"""Makes the broker's tables and key by the template that makes them on AWS, and prints what the functions call them.
+
+The endpoint and the credentials are the AWS SDK's standard variables.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+import boto3
+from botocore.config import Config
+
+HERE = pathlib.Path(__file__).resolve().parent
+TEMPLATES = (HERE.parent / "infra" / "storage.yaml", HERE / "storage.minimal.yaml")
+TABLES = ("workloads", "challenges", "sessions", "endorsements", "audit")
+
+
+def template():
+    return next(path for path in TEMPLATES if path.exists())
+
+
+def client(service):
+    # boto3 itself reads AWS_DEFAULT_REGION alone.
+    return boto3.client(service, region_name=os.environ["AWS_REGION"], config=Config(retries={"mode": "standard"}))
+
+
+def provision(prefix):
+    """Applies the template and waits until all of it is there."""
+    cloudformation = client("cloudformation")
+    stack = f"{prefix}-storage"
+    cloudformation.create_stack(
+        StackName=stack,
+        TemplateBody=template().read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": "Prefix", "ParameterValue": prefix}],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    dynamodb = client("dynamodb")
+    for table in TABLES:
+        dynamodb.describe_table(TableName=f"{prefix}-{table}")
+    # moto cannot describe a key whose policy came from a template.
+    pages = client("kms").get_paginator("list_aliases").paginate()
+    if not any(alias["AliasName"] == f"alias/{prefix}" for page in pages for alias in page["Aliases"]):
+        raise SystemExit(f"the template made no alias/{prefix}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prefix", action="append", required=True, help="once for each set of tables")
+    parser.add_argument("--print", action="store_true", help="print export lines for the last prefix")
+    arguments = parser.parse_args()
+    for prefix in arguments.prefix:
+        provision(prefix)
+    if arguments.print:
+        prefix = arguments.prefix[-1]
+        for table in TABLES:
+            print(f"export KEYBROKER_{table.upper()}_TABLE={prefix}-{table}")
+        print(f"export KEYBROKER_KMS_KEY=alias/{prefix}")
+    print(f"localstack: provisioned by {template().name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
