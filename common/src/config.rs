@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, str::FromStr, time::Duration};
 
+use jiff::SignedDuration;
+
 use crate::{broker::Admission, endorsements::Settings, http::Function, snp::kds::Kds};
 
 /// What the names of all settings begin with.
@@ -129,8 +131,8 @@ pub struct RegisterConfig {
     pub workloads_table: String,
     /// Table of audit records.
     pub audit_table: String,
-    /// For how many days audit records must be kept; `None`: for good.
-    pub audit_retention_days: Option<u32>,
+    /// How long audit records are kept; `None`: for good.
+    pub audit_kept_for: Option<SignedDuration>,
     /// The key that wraps secrets.
     pub kms_key: String,
     /// Who may register.
@@ -144,13 +146,13 @@ impl Configuration for RegisterConfig {
         // All of them are read before the first that is missing ends it, so that all faults are noted.
         let workloads_table = reader.value(WORKLOADS_TABLE, text);
         let audit_table = reader.value(AUDIT_TABLE, text);
-        let audit_retention_days = reader.value(AUDIT_RETENTION_DAYS, days);
+        let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
         let kms_key = reader.value(KMS_KEY, text);
         let admission = reader.value(REGISTRATION, admission);
         Some(Self {
             workloads_table: workloads_table?,
             audit_table: audit_table?,
-            audit_retention_days: audit_retention_days?,
+            audit_kept_for: audit_kept_for?,
             kms_key: kms_key?,
             admission: admission?,
         })
@@ -189,8 +191,8 @@ pub struct AttestConfig {
     pub endorsements_table: String,
     /// Table of audit records.
     pub audit_table: String,
-    /// For how many days audit records must be kept; `None`: for good.
-    pub audit_retention_days: Option<u32>,
+    /// How long audit records are kept; `None`: for good.
+    pub audit_kept_for: Option<SignedDuration>,
     /// How long a session may fetch its secrets.
     pub session_ttl: Duration,
     /// Cloud providers whose VLEKs are accepted.
@@ -208,7 +210,7 @@ impl Configuration for AttestConfig {
         let sessions_table = reader.value(SESSIONS_TABLE, text);
         let endorsements_table = reader.value(ENDORSEMENTS_TABLE, text);
         let audit_table = reader.value(AUDIT_TABLE, text);
-        let audit_retention_days = reader.value(AUDIT_RETENTION_DAYS, days);
+        let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
         let session_ttl = reader.value(SESSION_TTL, ttl);
         let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
         let kds_url = reader.value(KDS_URL, base_url);
@@ -219,7 +221,7 @@ impl Configuration for AttestConfig {
             sessions_table: sessions_table?,
             endorsements_table: endorsements_table?,
             audit_table: audit_table?,
-            audit_retention_days: audit_retention_days?,
+            audit_kept_for: audit_kept_for?,
             session_ttl: session_ttl?,
             accepted_csp_ids: accepted_csp_ids?,
             endorsements: Settings { kds_url: kds_url?, known_chips_only: known_chips_only? },
@@ -357,9 +359,9 @@ fn ttl(value: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_secs(seconds.into()))
 }
 
-fn days(value: &str) -> Result<Option<u32>, &'static str> {
+fn days(value: &str) -> Result<Option<SignedDuration>, &'static str> {
     let days = number(value, 0, 36_500).ok_or("must be a number from 0 to 36500")?;
-    Ok(Some(days).filter(|days| *days > 0))
+    Ok(Some(days).filter(|days| *days > 0).map(|days| SignedDuration::from_hours(24 * i64::from(days))))
 }
 
 fn admission(value: &str) -> Result<Admission, &'static str> {
@@ -441,7 +443,7 @@ mod tests {
         assert_eq!(config.session_ttl, Duration::from_secs(300));
         assert_eq!(config.accepted_csp_ids, Vec::<String>::new());
         assert_eq!(config.endorsements, Settings::default());
-        assert_eq!(config.audit_retention_days, None);
+        assert_eq!(config.audit_kept_for, None);
     }
 
     #[test]
@@ -458,7 +460,7 @@ mod tests {
         assert_eq!(config.accepted_csp_ids, ["CN=a", "CN=b"]);
         assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
         assert!(config.endorsements.known_chips_only);
-        assert_eq!(config.audit_retention_days, Some(400));
+        assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
     }
 
     #[test]

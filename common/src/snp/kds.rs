@@ -19,6 +19,7 @@ use super::{
     report::Report,
     vek::{Identity, Vek},
 };
+use crate::metrics;
 
 /// What names one VCEK: a chip and the TCB that it reports. Its certificate never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

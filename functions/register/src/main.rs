@@ -9,16 +9,13 @@ use keybroker_common::{
     secret::kms::KmsWrap,
     store::dynamodb::{DynamoStore, RegisterTables},
 };
-use keybroker_lambda::{aws::days, run, simulated};
+use keybroker_lambda::{run, simulated};
 
 fn main() -> ExitCode {
     run(&[simulated::TRUST_ANCHORS], |config: RegisterConfig, aws| {
         let tables = RegisterTables { workloads: config.workloads_table, audit: config.audit_table };
-        let mut store = DynamoStore::new(aws.dynamodb(), tables);
-        if let Some(kept) = config.audit_retention_days {
-            store = store.keep_audit_for(days(kept));
-        }
-        let store = Arc::new(store);
+        let store = DynamoStore::new(aws.dynamodb(), tables);
+        let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
         Ok(Register {
             workloads: store.clone(),
             audit: store,
