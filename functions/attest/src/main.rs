@@ -1,21 +1,18 @@
 //! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET /kbs/v0/key/{workload_id}`.
-
 use std::{process::ExitCode, sync::Arc};
 
-use keybroker_common as common;
+use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
 use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
-use keybroker_lambda::run;
+use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap, snp::anchors::TrustAnchors};
+use keybroker_lambda::{run, simulated};
 
-use common::endorsements::EndorsementSource;
-use common::secret::kms::KmsUnwrap;
-use common::snp::anchors::TrustAnchors;
-use common::store::dynamodb::{AllTables, DynamoStore};
+const OTHERS: &[&str] = if cfg!(feature = "simulated-hardware") { &[simulated::TRUST_ANCHORS] } else { &[] };
 
 fn main() -> ExitCode {
-    let mut anchors = TrustAnchors::amd();
-    #[cfg(feature = "simulated-hardware")]
-    keybroker_lambda::simulated::trust(&mut anchors)?;
-    run(&[], |config: AttestConfig, aws| {
+    run(OTHERS, |config: AttestConfig, aws| {
+        let anchors = TrustAnchors::amd();
+        #[cfg(feature = "simulated-hardware")]
+        let anchors = simulated::trusted_beside(anchors)?;
         let tables = AllTables {
             workloads: config.workloads_table,
             challenges: config.challenges_table,
@@ -26,7 +23,8 @@ fn main() -> ExitCode {
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
         let clock = Arc::new(SystemClock);
-        let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
+        let endorsements =
+            EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
         Ok(Attest {
             sessions: store.clone(),
             workloads: store.clone(),

@@ -6,10 +6,8 @@
 use std::{env, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig,
-    environment::EnvironmentVariableCredentialsProvider,
-    retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_smithy_http_client::{
@@ -73,9 +71,8 @@ const NAMES: usize = 512;
 fn amazon() -> TrustStore {
     roots().fold(TrustStore::empty(), |store, der| {
         let body = BASE64.encode(der);
-        store.with_pem_certificate(format!(
-            "-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
-        ))
+        store
+            .with_pem_certificate(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"))
     })
 }
 

@@ -78,7 +78,6 @@ impl Event {
     fn into_request(self) -> Result<Request<Body>, Problem> {
         let method = Method::from_bytes(self.request_context.http.method.as_bytes());
         let path = encoded(path(&self.raw_path, &self.request_context)).into_owned();
-        let principal = self.request_context.principal();
         let mut request = Request::new(body(self.body.unwrap_or_default(), self.is_base64_encoded)?);
         *request.method_mut() = method.map_err(|_| Problem::NotFound)?;
         *request.uri_mut() = path.parse().map_err(|_| Problem::NotFound)?;
@@ -89,17 +88,11 @@ impl Event {
                 request.headers_mut().append(name, value);
             }
         }
-        request.extensions_mut().extend(principal_extension(principal));
+        if let Some(principal) = self.request_context.principal() {
+            request.extensions_mut().insert(principal);
+        }
         Ok(request)
     }
-}
-
-fn principal_extension(principal: Option<Principal>) -> http::Extensions {
-    let mut extensions = http::Extensions::new();
-    if let Some(principal) = principal {
-        extensions.insert(principal);
-    }
-    extensions
 }
 
 fn body(text: String, base64: bool) -> Result<Body, Problem> {
@@ -145,7 +138,8 @@ impl RequestContext {
             let (role, _session) = arn.rsplit_once('/')?;
             role.contains(":assumed-role/").then(|| role.to_owned())
         };
-        Some(Principal(role(arn).unwrap_or_else(|| arn.to_owned()))).filter(|Principal(name)| !name.is_empty())
+        Some(Principal(role(arn).unwrap_or_else(|| arn.to_owned())))
+            .filter(|Principal(name)| !name.is_empty())
     }
 }
 

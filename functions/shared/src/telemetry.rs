@@ -45,8 +45,10 @@ pub(crate) fn start() {
     let level = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = LevelFilter::from_level(level.unwrap_or(Level::INFO));
     let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
-    let ours = filter_fn(|metadata| metadata.target() != AUDIT_TARGET && metadata.target() != metrics::TARGET);
-    let measured = Targets::new().with_target(AUDIT_TARGET, Level::INFO).with_target(metrics::TARGET, Level::DEBUG);
+    let ours =
+        filter_fn(|metadata| metadata.target() != AUDIT_TARGET && metadata.target() != metrics::TARGET);
+    let measured =
+        Targets::new().with_target(AUDIT_TARGET, Level::INFO).with_target(metrics::TARGET, Level::DEBUG);
     let registry = tracing_subscriber::registry().with(Metrics(io::stdout).with_filter(measured));
     // Fails only where logging was started before, and then there is a log already.
     let _ = registry.with(log.with_filter(level.and(ours))).try_init();

@@ -38,7 +38,8 @@ pub(super) trait Item: Sized {
 
     /// The whole item.
     fn to_item(&self) -> Result<Map, StoreError> {
-        let mut item = Map::from([(Self::KEY.to_owned(), text(self.key())), (FORMAT_NAME.to_owned(), format())]);
+        let mut item =
+            Map::from([(Self::KEY.to_owned(), text(self.key())), (FORMAT_NAME.to_owned(), format())]);
         self.encode(&mut item)?;
         Ok(item)
     }

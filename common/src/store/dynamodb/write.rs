@@ -3,7 +3,9 @@
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
-    types::{CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+    types::{
+        CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    },
 };
 use uuid::Uuid;
 
