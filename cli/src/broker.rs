@@ -4,10 +4,10 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use keybroker_common::{
-    broker::{Attest, Auth, Register},
+    broker::{Admission, Attest, Auth, Register},
     clock::{Clock, SystemClock},
     endorsements::{EndorsementSource, Settings},
-    http::Services,
+    http::Serve,
     secret::local::{KeyFileError, LocalKey},
     snp::anchors::TrustAnchors,
     store::embedded::{EmbeddedStore, OpenError},
@@ -38,12 +38,13 @@ pub(crate) struct Parts {
 }
 
 /// The three services over the same parts.
-pub(crate) fn services(parts: &Parts) -> Services {
+pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
     let Parts { store, key, clock, ttl, .. } = parts;
     let register = Register {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
+        admission: Admission::Open,
         clock: Arc::clone(clock),
     };
     let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
@@ -59,7 +60,7 @@ pub(crate) fn services(parts: &Parts) -> Services {
         clock: Arc::clone(clock),
         ttl: *ttl,
     };
-    Services { register: Some(register), auth: Some(auth), attest: Some(attest) }
+    (register, (auth, attest))
 }
 
 /// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.

@@ -3,13 +3,9 @@
 use std::{collections::BTreeSet, env};
 
 use clap::Command;
+use keybroker_common::config;
 
 use crate::exit::{Exit, Failure};
-
-const PREFIX: &str = "KEYBROKER_";
-
-/// How alike two names must be, from 0 to 1, for one to be suggested in the other's place.
-const ALIKE: f64 = 0.8;
 
 /// Refuses the environment if it holds a variable of ours that no option of `command` reads.
 pub(crate) fn check(command: &Command) -> Result<(), Failure> {
@@ -37,19 +33,11 @@ fn known(command: &Command) -> BTreeSet<String> {
 }
 
 fn unknown(mut names: impl Iterator<Item = String>, known: &BTreeSet<String>) -> Option<String> {
-    names.find(|name| name.starts_with(PREFIX) && !known.contains(name))
+    names.find(|name| name.starts_with(config::PREFIX) && !known.contains(name))
 }
 
 fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
-    // The common prefix would make any two alike.
-    let similarity =
-        |other: &str| strsim::jaro_winkler(name.trim_start_matches(PREFIX), other.trim_start_matches(PREFIX));
-    known
-        .iter()
-        .map(|other| (similarity(other), other.as_str()))
-        .filter(|(similarity, _)| *similarity >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, other)| other)
+    config::nearest(name, known.iter().map(String::as_str))
 }
 
 #[cfg(test)]

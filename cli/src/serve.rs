@@ -3,7 +3,7 @@
 use std::{env, io, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
-use keybroker_common::{http, snp::kds::Kds};
+use keybroker_common::{config, http, snp::kds::Kds};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -54,7 +54,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
-    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = http_url, value_name = "URL")]
+    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
     pub(crate) kds_url: String,
     /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
@@ -91,16 +91,6 @@ pub(crate) enum KdsUse {
     KnownChipsOnly,
 }
 
-fn http_url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => {
-            Ok(text.trim_end_matches('/').to_owned())
-        }
-        _ => Err("it must begin with http:// or https:// and hold neither ? nor #".to_owned()),
-    }
-}
-
 impl ServeArgs {
     /// The data directory, given or by default.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
@@ -135,7 +125,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         let (first, second) = signals().context("handling signals")?;
         let listener = listen(args.listen).await?;
         let ended = tokio::select! {
-            ended = server::run(listener, http::router(&services), first) => ended,
+            ended = server::run(listener, http::router(services), first) => ended,
             () = second => Ended::CutOff,
         };
         match ended {
@@ -181,20 +171,4 @@ fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)>
     });
     let received = async |on: oneshot::Receiver<()>| drop(on.await);
     Ok((received(on_first), received(on_second)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kds_url_is_a_base_url() {
-        assert_eq!(http_url("https://kds.example/"), Ok("https://kds.example".to_owned()));
-        assert_eq!(http_url("http://127.0.0.1:8090"), Ok("http://127.0.0.1:8090".to_owned()));
-        for text in
-            ["", "kds.example", "ftp://kds.example", "https://", "https://kds.example/?x", "file:///etc"]
-        {
-            assert!(http_url(text).is_err(), "{text}");
-        }
-    }
 }

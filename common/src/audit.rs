@@ -136,6 +136,9 @@ pub struct AuditRecord {
     /// For which workload, where the request named one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub workload_id: Option<WorkloadId>,
+    /// At whose request, where somebody was authenticated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub principal: Option<String>,
     /// Under which registration.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub registration: Option<RegistrationDigest>,
@@ -162,6 +165,7 @@ impl AuditRecord {
             operation,
             decision,
             workload_id: None,
+            principal: None,
             registration: None,
             evidence: None,
             secret: None,

@@ -82,7 +82,7 @@ impl World {
         });
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let router = keybroker_common::http::router(&services);
+        let router = keybroker_common::http::router(services);
         let server = tokio::spawn(server::run(listener, router, std::future::pending()));
         Ok(Self {
             url,

@@ -11,11 +11,12 @@ use keybroker_common::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, StoredEndorsement,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
         WorkloadStore,
     },
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
+use uuid::Uuid;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Tables>);

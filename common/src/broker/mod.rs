@@ -12,7 +12,7 @@ mod release;
 
 pub use attest::{Attest, Evidence, KeyTexts};
 pub use auth::Auth;
-pub use register::{Register, RegisterRequest, Registered};
+pub use register::{Admission, Register, RegisterRequest, Registered};
 pub use release::Released;
 
 use crate::{

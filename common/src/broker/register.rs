@@ -21,12 +21,23 @@ pub struct RegisterRequest {
     pub workload_id: WorkloadId,
     /// Whose conventions its guests follow.
     pub dialect: Dialect,
+    /// The authenticated principal who asks, where there is one.
+    pub owner: Option<String>,
     /// What the evidence must equal.
     pub reference_values: ReferenceValues,
     /// What else the evidence must satisfy.
     pub policy: AppraisalPolicy,
     /// What a guest that satisfies them gets, by name.
     pub secrets: BTreeMap<String, Secret>,
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Whoever reaches the broker. Registrations have no owner, whatever the request says of one.
+    Open,
+    /// An authenticated principal, who then owns the registration and may replace it.
+    Authenticated,
 }
 
 /// A registration that was written.
@@ -47,6 +58,8 @@ pub struct Register {
     pub audit: Arc<dyn AuditStore>,
     /// Wraps the secrets.
     pub wrap: Arc<dyn Wrap>,
+    /// Who may register.
+    pub admission: Admission,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -56,15 +69,24 @@ impl Register {
     /// and the image opens only with the second passphrase. No replacement extends it.
     pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
 
-    /// Writes a new registration, or puts it in the place of one of the same build.
+    /// Writes a new registration, or puts it in the place of one of the same build or the same owner.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Register, Decision::Registered);
         record.workload_id = Some(request.workload_id.clone());
+        let owner = match (self.admission, request.owner) {
+            (Admission::Open, _) => None,
+            (Admission::Authenticated, Some(owner)) => Some(owner),
+            (Admission::Authenticated, None) => {
+                let nobody = failed("principal", "nobody was authenticated");
+                return Err(self.refuse(record, nobody, |id| Error::Refused { id }).await);
+            }
+        };
+        record.principal.clone_from(&owner);
         let registration = Registration {
             format: Registration::FORMAT,
             serial: Uuid::new_v4(),
             dialect: request.dialect,
-            owner: None,
+            owner,
             reference_values: request.reference_values,
             policy: request.policy,
         };
@@ -110,7 +132,8 @@ impl Register {
         Ok(wrapped)
     }
 
-    /// The id is taken. Within the build window, and with nothing but the secrets changed, the later registration wins.
+    /// The id is taken. Its owner may replace it; so may, within the build window, a registration that changes nothing but
+    /// the secrets.
     async fn replace(
         &self,
         mut workload: Workload,
@@ -124,39 +147,48 @@ impl Register {
                 .await);
         };
         if let Err(refusal) = replaceable(&held, registration, &record) {
-            return Err(self.refuse(record, refusal).await);
+            return Err(self.taken(record, refusal).await);
         }
         record.decision = Decision::Replaced;
         workload.first_registered_at = held.first_registered_at;
+        workload.released_at = held.released_at;
         match self.workloads.replace(held.digest(), &workload, &record).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: true })
             }
-            Err(StoreError::Conflict) => Err(self.refuse(record, ReplacementRefused::Raced).await),
+            Err(StoreError::Conflict) => Err(self.taken(record, ReplacementRefused::Raced).await),
             Err(cause) => Err(cause.into()),
         }
     }
 
-    async fn refuse(&self, mut record: AuditRecord, cause: ReplacementRefused) -> Error {
+    async fn taken(&self, record: AuditRecord, cause: ReplacementRefused) -> Error {
+        self.refuse(record, failed("replacement", cause), |id| Error::Registered { id }).await
+    }
+
+    async fn refuse(
+        &self,
+        mut record: AuditRecord,
+        cause: FailedCheck,
+        answer: fn(AuditId) -> Error,
+    ) -> Error {
         record.decision = Decision::Refused;
-        record.failed = Some(failed("replacement", cause));
-        match self.audit.append(&record).await {
-            Ok(()) => {
-                announce(&record);
-                Error::Registered { id: record.id }
-            }
-            Err(cause) => cause.into(),
-        }
+        record.failed = Some(cause);
+        self.recorded(record, answer).await
     }
 
     async fn unavailable(&self, mut record: AuditRecord, cause: FailedCheck) -> Error {
         record.decision = Decision::Unavailable;
         record.failed = Some(cause);
+        self.recorded(record, |id| Error::Unavailable { id: Some(id), retry_after: RETRY_AFTER }).await
+    }
+
+    /// What the client is told, once it is on record.
+    async fn recorded(&self, record: AuditRecord, answer: fn(AuditId) -> Error) -> Error {
         match self.audit.append(&record).await {
             Ok(()) => {
                 announce(&record);
-                Error::Unavailable { id: Some(record.id), retry_after: RETRY_AFTER }
+                answer(record.id)
             }
             Err(cause) => cause.into(),
         }
@@ -180,7 +212,9 @@ enum ReplacementRefused {
     Raced,
 }
 
-/// What holds for whoever has no credential: same requirements, in the build window, before the first attestation.
+/// A revoked workload stays as it is. The owner of any other may replace it at any time: guests that attested under the
+/// earlier registration get nothing more. For all others: same requirements, in the build window, before the first
+/// attestation.
 fn replaceable(
     held: &Workload,
     registration: &Registration,
@@ -189,12 +223,15 @@ fn replaceable(
     if held.revoked_at.is_some() {
         return Err(ReplacementRefused::Revoked);
     }
+    let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
+    if registration.owner.is_some() && registration.owner == stored.owner {
+        return Ok(());
+    }
     if held.released_at.is_some() {
         return Err(ReplacementRefused::Released);
     }
     if record.time >= held.first_registered_at + Register::BUILD_WINDOW {
         return Err(ReplacementRefused::WindowOver);
     }
-    let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
     if stored.same_requirements(registration) { Ok(()) } else { Err(ReplacementRefused::OtherRequirements) }
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
+    metrics,
     snp::{
         anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
@@ -102,7 +103,7 @@ impl Request<'_> {
 }
 
 /// What an operator may set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Base URL of AMD's KDS, or of a service that answers like it.
     pub kds_url: String,
@@ -197,8 +198,14 @@ impl EndorsementSource {
     ) -> Result<Endorsements, EndorsementError> {
         let all = async {
             let chain = match at_hand {
-                Some(chain) => chain,
-                None => self.fetch(request).await?,
+                Some(chain) => {
+                    metrics::count("KdsHit");
+                    chain
+                }
+                None => {
+                    metrics::count("KdsMiss");
+                    metrics::timed("kds", self.fetch(request)).await?
+                }
             };
             let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
             Ok(Endorsements { chain, crl, crl_grace })

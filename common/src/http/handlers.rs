@@ -6,9 +6,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{guest_url, reply, request};
+use super::{Principal, guest_url, reply, request};
 use crate::{
-    broker::{Attest, Auth, Register},
+    broker::{Attest, Auth, Register, RegisterRequest},
     problem::Problem,
     wire::{Invalid, v0},
     workload::{Dialect, WorkloadId},
@@ -22,7 +22,9 @@ pub(super) async fn health() -> Response {
 
 pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {
     let headers = request.headers().clone();
+    let owner = request.extensions().get::<Principal>().map(|Principal(name)| name.clone());
     let registration = v0::register_request(&request::json(request).await?)?;
+    let registration = RegisterRequest { owner, ..registration };
     let workload_id = registration.workload_id.clone();
     let registered = broker.register(registration).await?;
     log_registration(&headers, &workload_id, registered.replaced);

@@ -40,7 +40,7 @@ pub enum Function {
 }
 
 /// A row of the table of routes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The one method that the path takes.
     pub method: Method,
@@ -48,66 +48,74 @@ pub struct Route {
     pub path: &'static str,
     /// Who serves it.
     pub function: Function,
-    /// Its handler, if the services hold what that needs.
-    handler: fn(&Services) -> Option<MethodRouter>,
 }
+
+impl Route {
+    const fn new(method: Method, path: &'static str, function: Function) -> Self {
+        Self { method, path, function }
+    }
+}
+
+const REGISTER: Route = Route::new(Method::POST, "/kbs/v0/register_workload", Function::Register);
+const AUTH: Route = Route::new(Method::POST, "/kbs/v0/auth", Function::Auth);
+const ATTEST: Route = Route::new(Method::POST, "/kbs/v0/attest", Function::Attest);
+const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
+const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 
 /// Every route there is.
-pub const ROUTES: [Route; 5] = [
-    Route {
-        method: Method::POST,
-        path: "/kbs/v0/register_workload",
-        function: Function::Register,
-        handler: |services| Some(any(handlers::register).with_state(services.register.clone()?)),
-    },
-    Route {
-        method: Method::POST,
-        path: "/kbs/v0/auth",
-        function: Function::Auth,
-        handler: |services| Some(any(handlers::auth).with_state(services.auth.clone()?)),
-    },
-    Route {
-        method: Method::POST,
-        path: "/kbs/v0/attest",
-        function: Function::Attest,
-        handler: |services| Some(any(handlers::attest).with_state(services.attest.clone()?)),
-    },
-    Route {
-        method: Method::GET,
-        path: "/kbs/v0/key/{workload_id}",
-        function: Function::Attest,
-        handler: |services| Some(any(handlers::key).with_state(services.attest.clone()?)),
-    },
-    Route {
-        method: Method::GET,
-        path: "/healthz",
-        function: Function::Any,
-        handler: |_| Some(any(handlers::health)),
-    },
-];
+pub const ROUTES: [Route; 5] = [REGISTER, AUTH, ATTEST, KEY, HEALTH];
 
-/// What a process serves: a function holds one of them, the embedded server all.
-#[derive(Debug, Clone, Default)]
-pub struct Services {
-    /// Registration.
-    pub register: Option<Register>,
-    /// Challenges.
-    pub auth: Option<Auth>,
-    /// Attestation and release.
-    pub attest: Option<Attest>,
+/// What serves some of the routes.
+///
+/// Each service names its own handlers, and no table names all of them: so a function that is built over one service holds
+/// no code of the others.
+pub trait Serve {
+    /// The routes that it serves, with their handlers.
+    fn handlers(self) -> Vec<(Route, MethodRouter)>;
 }
 
-/// The routes that `services` can serve. Everything else is a 404 or a 405, with a body.
-pub fn router(services: &Services) -> Router {
-    let mut router = Router::new();
-    for route in ROUTES {
-        if let Some(handler) = (route.handler)(services) {
-            let handler = handler.layer(middleware::from_fn_with_state(route.method, only));
-            router = router.route(route.path, handler);
-        }
+impl Serve for Register {
+    fn handlers(self) -> Vec<(Route, MethodRouter)> {
+        vec![(REGISTER, any(handlers::register).with_state(self))]
     }
-    router.fallback(|| async { Problem::NotFound })
 }
+
+impl Serve for Auth {
+    fn handlers(self) -> Vec<(Route, MethodRouter)> {
+        vec![(AUTH, any(handlers::auth).with_state(self))]
+    }
+}
+
+impl Serve for Attest {
+    fn handlers(self) -> Vec<(Route, MethodRouter)> {
+        let key = any(handlers::key).with_state(self.clone());
+        vec![(ATTEST, any(handlers::attest).with_state(self)), (KEY, key)]
+    }
+}
+
+/// Two in one process; all three are `(register, (auth, attest))`.
+impl<A: Serve, B: Serve> Serve for (A, B) {
+    fn handlers(self) -> Vec<(Route, MethodRouter)> {
+        let mut handlers = self.0.handlers();
+        handlers.extend(self.1.handlers());
+        handlers
+    }
+}
+
+/// The routes of `service`, and the health of the process. Everything else is a 404 or a 405, with a body.
+pub fn router(service: impl Serve) -> Router {
+    let mut handlers = service.handlers();
+    handlers.push((HEALTH, any(handlers::health)));
+    let mount = |router: Router, (route, handler): (Route, MethodRouter)| {
+        router.route(route.path, handler.layer(middleware::from_fn_with_state(route.method, only)))
+    };
+    handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound })
+}
+
+/// Whom somebody in front of the broker has authenticated: an extension of the request. Nothing that the client itself
+/// sends becomes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(pub String);
 
 /// Lets `method` alone through. axum would answer HEAD wherever it answers GET: to a key that means a release, audit
 /// record and all, for an answer that nobody reads.

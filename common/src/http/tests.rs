@@ -40,7 +40,7 @@ fn attest_body(modulus: &[u8], exponent: &[u8], report: &str) -> String {
 }
 
 fn all() -> Router {
-    router(&doubles::services())
+    router(doubles::services())
 }
 
 fn post(path: &str, body: impl Into<Body>) -> Request<Body> {

@@ -22,6 +22,7 @@ use super::{
     report::Report,
     vek::{Identity, Vek},
 };
+use crate::metrics;
 
 /// What names one VCEK: a chip and the TCB that it reports. Its certificate never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -213,6 +214,9 @@ impl Kds {
             StatusCode::OK => body(response).await,
             StatusCode::NOT_FOUND => Err(KdsError::NotFound),
             status => {
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    metrics::count("KdsThrottled");
+                }
                 let retry_after = response.headers().get(RETRY_AFTER);
                 let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
                 Err(KdsError::Status { status: status.as_u16(), retry_after })

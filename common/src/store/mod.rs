@@ -64,8 +64,8 @@ pub trait WorkloadStore: Debug + Send + Sync {
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// Puts `workload`, all of it, in the place of the row of its id, and writes `audit`, together.
-    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, and it is neither
-    /// revoked nor released.
+    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, it is not revoked,
+    /// and it is not released either, unless `workload` itself says that it is.
     async fn replace(
         &self,
         replaced: RegistrationDigest,

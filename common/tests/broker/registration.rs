@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, Operation},
-    broker::{Error, RegisterRequest},
+    broker::{Admission, Error, RegisterRequest},
     clock::Clock as _,
     store::WorkloadStore,
     workload::Registration,
@@ -192,4 +192,68 @@ async fn the_window_outlives_a_restart() {
     assert!(world.broker().registered("a").await.replaced);
     world.hardware.clock.set(Timestamp::MAX);
     assert_taken(&world, &world.broker(), request("a", PASSPHRASE), WINDOW_OVER).await;
+}
+
+/// A broker that registers for authenticated principals alone.
+fn closed(world: &World) -> Broker {
+    let mut broker = world.broker();
+    broker.register.admission = Admission::Authenticated;
+    broker
+}
+
+fn owned(id: &str, passphrase: &str, owner: &str) -> RegisterRequest {
+    RegisterRequest { owner: Some(owner.to_owned()), ..request(id, passphrase) }
+}
+
+#[tokio::test]
+async fn nobody_registers_where_principals_alone_may() {
+    let world = World::new().await;
+    let error = closed(&world).register.register(request("a", "p")).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    world.assert_recorded(&error, "principal", "nobody was authenticated");
+    assert_eq!(world.store.workload(&workload_id("a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_principal_owns_what_it_registers() {
+    let world = World::new().await;
+    closed(&world).register.register(owned("a", "p", "alice")).await.unwrap();
+    let row = world.store.workload(&workload_id("a")).await.unwrap().unwrap();
+    assert_eq!(Registration::from_bytes(&row.registration).unwrap().owner.as_deref(), Some("alice"));
+    assert_eq!(world.audit().pop().unwrap().principal.as_deref(), Some("alice"));
+}
+
+#[tokio::test]
+async fn an_owner_replaces_at_any_time_and_changes_what_it_likes() {
+    let world = World::new().await;
+    let broker = closed(&world);
+    broker.register.register(owned("a", "first", "alice")).await.unwrap();
+    let session = broker.attested(&world.hardware, "a").await;
+    world.hardware.clock.set(BEGIN + minutes(31));
+    let reference_values = ReferenceValues { measurements: vec![Measurement([1; 48])] };
+    let second = RegisterRequest { reference_values, ..owned("a", "second", "alice") };
+    assert!(broker.register.register(second).await.unwrap().replaced);
+    // What attested as the earlier registration gets nothing of the later.
+    assert!(broker.fetch(&session, "a", &KEY).await.is_err());
+}
+
+#[tokio::test]
+async fn nobody_else_replaces_what_is_owned() {
+    let world = World::new().await;
+    let broker = closed(&world);
+    broker.register.register(owned("a", "first", "alice")).await.unwrap();
+    assert_taken(&world, &broker, owned("a", "mine", "mallory"), OTHER).await;
+    assert_taken(&world, &world.broker(), request("a", "mine"), OTHER).await;
+    // Where anybody may register, a name that the request brings along counts for nothing.
+    assert_taken(&world, &world.broker(), owned("a", "mine", "alice"), OTHER).await;
+}
+
+#[tokio::test]
+async fn not_even_its_owner_brings_a_revoked_workload_back() {
+    let world = World::new().await;
+    let broker = closed(&world);
+    broker.register.register(owned("a", "first", "alice")).await.unwrap();
+    let audit = AuditRecord::new(BEGIN, Operation::Operate, Decision::Revoked);
+    world.store.revoke(&workload_id("a"), &audit).await.unwrap();
+    assert_taken(&world, &broker, owned("a", "second", "alice"), "the workload is revoked").await;
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, FailedCheck, Operation},
-    broker::{Attest, Auth, Error, Evidence, Register, RegisterRequest, Registered},
+    broker::{Admission, Attest, Auth, Error, Evidence, Register, RegisterRequest, Registered},
     clock::Clock,
     secret::{Secret, Unwrap, Wrap, local::LocalKey},
     session::{Challenge, SessionId},
@@ -82,6 +82,7 @@ impl World {
                 workloads: store.clone(),
                 audit: store.clone(),
                 wrap: self.key.clone(),
+                admission: Admission::Open,
                 clock: clock.clone(),
             },
             auth: Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL },
@@ -167,6 +168,7 @@ pub(crate) fn request(id: &str, passphrase: &str) -> RegisterRequest {
     RegisterRequest {
         workload_id: workload_id(id),
         dialect: Dialect::V0,
+        owner: None,
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy::default(),
         secrets: BTreeMap::from([(SECRET.to_owned(), Secret::new(passphrase.as_bytes().to_vec()))]),

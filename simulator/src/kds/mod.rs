@@ -72,7 +72,12 @@ pub struct Request {
 impl Kds {
     /// Serves the chains and CRLs of the products given, on a free port.
     pub async fn start(products: impl IntoIterator<Item = Amd>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::on(0, products).await
+    }
+
+    /// The same on this port.
+    pub async fn on(port: u16, products: impl IntoIterator<Item = Amd>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let catalogue = Catalogue { products: products.into_iter().collect(), ..Catalogue::default() };
         let shared = Arc::new(Shared {

@@ -4,12 +4,14 @@
 #![allow(clippy::expect_used)]
 
 use std::{
-    fmt,
+    env, fmt, fs,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use aws_lc_rs::{
     digest,
+    encoding::{AsDer, Pkcs8V1Der},
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -27,8 +29,12 @@ const EC_PUBLIC_KEY: Oid = Oid(&[1, 2, 840, 10045, 2, 1]);
 const SECP384R1: Oid = Oid(&[1, 3, 132, 0, 34]);
 const PRIME256V1: Oid = Oid(&[1, 2, 840, 10045, 3, 1, 7]);
 
+/// Names a directory in which processes that are to be one AMD share their RSA keys, as PKCS #8 files.
+pub const SHARED_KEYS: &str = "KEYBROKER_SIMULATOR_KEYS";
+
 /// The RSA keys of a process. Each is made when it is first used (a second or so for 4096 bits), once, and serves every
-/// product: names tell the products apart, as they must for a verifier.
+/// product: names tell the products apart, as they must for a verifier. With [`SHARED_KEYS`] in the environment, a key
+/// that another process has made serves this one, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RsaKey {
     /// AMD's root key.
@@ -54,7 +60,10 @@ impl RsaKey {
             Self::Rogue => (rogue, KeySize::Rsa4096),
             Self::Rsa2048 => (small, KeySize::Rsa2048),
         };
-        cell.get_or_init(|| RsaKeyPair::generate(size).expect("an RSA key"))
+        cell.get_or_init(|| match env::var_os(SHARED_KEYS) {
+            Some(directory) => shared(&Path::new(&directory).join(format!("{self:?}.der")), size),
+            None => RsaKeyPair::generate(size).expect("an RSA key"),
+        })
     }
 
     /// Makes several keys at the same time, so that a test waits for the slowest only.
@@ -84,6 +93,21 @@ impl RsaKey {
         pair.sign(encoding, &SystemRandom::new(), message, &mut signature).expect("an RSA signature");
         signature
     }
+}
+
+/// The key in the file at `path`. Whoever is the first to put one there has made it for all.
+fn shared(path: &Path, size: KeySize) -> RsaKeyPair {
+    let read = || Some(RsaKeyPair::from_pkcs8(&fs::read(path).ok()?).expect("an RSA key"));
+    read().unwrap_or_else(|| {
+        let made = RsaKeyPair::generate(size).expect("an RSA key");
+        let der: Pkcs8V1Der<'_> = made.as_der().expect("an RSA key");
+        let draft = path.with_extension(std::process::id().to_string());
+        fs::write(&draft, der.as_ref()).expect("a file");
+        // Unlike a renaming, a link fails where there is a file already.
+        let _ = fs::hard_link(&draft, path);
+        fs::remove_file(&draft).expect("a file");
+        read().expect("a file")
+    })
 }
 
 /// The key that a certificate certifies, where it is not the regular one.

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use certificate::Overrides;
 pub use chip::Chip;
 pub use crl::CrlOptions;
-pub use keys::{Curve, RsaKey, SubjectKey, VekKey};
+pub use keys::{Curve, RsaKey, SHARED_KEYS, SubjectKey, VekKey};
 pub use signature::{Algorithm, Hash};
 
 use certificate::Template;

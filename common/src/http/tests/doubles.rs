@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{super::Services, SESSION};
+use super::SESSION;
 use crate::{
     audit::{AuditId, AuditRecord},
-    broker::{Attest, Auth, Register},
+    broker::{Admission, Attest, Auth, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret, seal::GuestKey},
@@ -29,33 +29,30 @@ pub(super) const TTL: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 struct Empty;
 
-pub(super) fn services() -> Services {
+pub(super) fn services() -> (Register, (Auth, Attest)) {
     let store = Arc::new(Empty);
     let clock = Arc::new(SystemClock);
-    Services {
-        register: Some(Register {
-            workloads: store.clone(),
-            audit: store.clone(),
-            wrap: store.clone(),
-            clock: clock.clone(),
-        }),
-        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL }),
-        attest: Some(Attest {
-            sessions: store.clone(),
-            workloads: store.clone(),
-            audit: store.clone(),
-            endorsements: Arc::new(EndorsementSource::new(
-                TrustAnchors::default(),
-                store.clone(),
-                clock.clone(),
-                &Settings::default(),
-            )),
-            accepted_csp_ids: Vec::new(),
-            unwrap: store,
-            clock,
-            ttl: TTL,
-        }),
-    }
+    let register = Register {
+        workloads: store.clone(),
+        audit: store.clone(),
+        wrap: store.clone(),
+        admission: Admission::Open,
+        clock: clock.clone(),
+    };
+    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
+    let endorsements =
+        EndorsementSource::new(TrustAnchors::default(), store.clone(), clock.clone(), &Settings::default());
+    let attest = Attest {
+        sessions: store.clone(),
+        workloads: store.clone(),
+        audit: store.clone(),
+        endorsements: Arc::new(endorsements),
+        accepted_csp_ids: Vec::new(),
+        unwrap: store,
+        clock,
+        ttl: TTL,
+    };
+    (register, (auth, attest))
 }
 
 fn open() -> Workload {

@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode, header};
 use tower::ServiceExt;
 
 use super::{
-    super::{Function, ROUTES, Services, router},
+    super::{Function, ROUTES, router},
     *,
 };
 
@@ -91,17 +91,17 @@ async fn the_empty_answer_has_no_body_and_says_so() {
 /// What the deployment gives to each function is what the function serves, and nothing else is there.
 #[tokio::test]
 async fn each_function_serves_its_own_routes_alone() {
-    let all = super::doubles::services();
+    let (register, (auth, attest)) = super::doubles::services();
     let functions = [
-        (Function::Register, Services { register: all.register.clone(), ..Services::default() }),
-        (Function::Auth, Services { auth: all.auth.clone(), ..Services::default() }),
-        (Function::Attest, Services { attest: all.attest, ..Services::default() }),
+        (Function::Register, router(register)),
+        (Function::Auth, router(auth)),
+        (Function::Attest, router(attest)),
     ];
-    for (function, services) in functions {
+    for (function, router) in functions {
         for route in ROUTES {
             let path = route.path.replace("{workload_id}", "web");
             let request = Request::builder().method(route.method).uri(path).body(Body::empty()).unwrap();
-            let (status, _) = answer(router(&services), request).await;
+            let (status, _) = answer(router.clone(), request).await;
             let served = route.function == function || route.function == Function::Any;
             assert_eq!(status != StatusCode::NOT_FOUND, served, "{function:?} {}", route.path);
         }

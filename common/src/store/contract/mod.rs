@@ -70,6 +70,7 @@ macro_rules! store_contract {
             an_absent_row_is_not_replaced
             a_revoked_row_is_not_replaced
             a_released_row_is_not_replaced
+            a_released_row_is_replaced_by_one_that_says_so
             a_failed_replacement_changes_nothing
             a_release_is_noted_once
             a_release_under_another_registration_is_not_noted

@@ -83,6 +83,14 @@ pub async fn a_released_row_is_not_replaced(store: &impl Subject) {
     assert_eq!(store.replace(first.digest(), &second, &sample::registered()).await, CONFLICT);
 }
 
+pub async fn a_released_row_is_replaced_by_one_that_says_so(store: &impl Subject) {
+    let first = registered(store).await;
+    store.mark_released(&first.id, first.digest(), sample::at(1)).await.expect("a release");
+    let second = Workload { released_at: Some(sample::at(1)), ..sample::registered_anew(&first) };
+    assert_eq!(store.replace(first.digest(), &second, &sample::registered()).await, Ok(()));
+    assert_eq!(row(store, &first).await, Some(second));
+}
+
 pub async fn a_failed_replacement_changes_nothing(store: &impl Subject) {
     let first = registered(store).await;
     let (second, audit) = (sample::registered_anew(&first), sample::registered());

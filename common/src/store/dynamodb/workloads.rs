@@ -86,17 +86,18 @@ impl<T: WorkloadsTable + AuditTable> WorkloadStore for DynamoStore<T> {
         workload: &Workload,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        let put = Put::builder()
+        let mut condition = "#digest = :replaced AND attribute_not_exists(#revoked)".to_owned();
+        let mut put = Put::builder()
             .table_name(self.tables.workloads())
             .set_item(Some(workload.to_item()?))
-            .condition_expression(
-                "#digest = :replaced AND attribute_not_exists(#revoked) AND attribute_not_exists(#released)",
-            )
             .expression_attribute_names("#digest", DIGEST)
             .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_names("#released", RELEASED_AT)
-            .expression_attribute_values(":replaced", digest(replaced))
-            .build();
+            .expression_attribute_values(":replaced", digest(replaced));
+        if workload.released_at.is_none() {
+            condition += " AND attribute_not_exists(#released)";
+            put = put.expression_attribute_names("#released", RELEASED_AT);
+        }
+        let put = put.condition_expression(condition).build();
         let transaction =
             Transaction::new().put(put)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await

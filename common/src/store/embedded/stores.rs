@@ -41,7 +41,8 @@ impl WorkloadStore for EmbeddedStore {
         self.write(move |transaction| {
             let mut rows = Rows::open(transaction)?;
             let row = existing(&rows, &workload.id)?;
-            if row.digest() != replaced || row.revoked_at.is_some() || row.released_at.is_some() {
+            let released = row.released_at.is_some() && workload.released_at.is_none();
+            if row.digest() != replaced || row.revoked_at.is_some() || released {
                 return Err(StoreError::Conflict);
             }
             rows.put(workload.id.as_str().as_bytes(), &workload)?;

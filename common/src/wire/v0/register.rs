@@ -71,6 +71,7 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
     Ok(RegisterRequest {
         workload_id: WorkloadId::new(body.workload_id)?,
         dialect: Dialect::V0,
+        owner: None,
         reference_values: ReferenceValues { measurements: vec![measurement(&body.launch_measurement)?] },
         policy: policy_of(TeeConfig::read(&body.tee_config)?),
         secrets: BTreeMap::from([(PASSPHRASE.to_owned(), passphrase(body.passphrase)?)]),

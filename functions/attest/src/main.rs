@@ -1,0 +1,39 @@
+//! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET /kbs/v0/key/{workload_id}`.
+use std::{process::ExitCode, sync::Arc};
+
+use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
+use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
+use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap, snp::anchors::TrustAnchors};
+use keybroker_lambda::{run, simulated};
+
+const OTHERS: &[&str] = if cfg!(feature = "simulated-hardware") { &[simulated::TRUST_ANCHORS] } else { &[] };
+
+fn main() -> ExitCode {
+    run(OTHERS, |config: AttestConfig, aws| {
+        let anchors = TrustAnchors::amd();
+        #[cfg(feature = "simulated-hardware")]
+        let anchors = simulated::trusted_beside(anchors)?;
+        let tables = AllTables {
+            workloads: config.workloads_table,
+            challenges: config.challenges_table,
+            sessions: config.sessions_table,
+            endorsements: config.endorsements_table,
+            audit: config.audit_table,
+        };
+        let store = DynamoStore::new(aws.dynamodb(), tables);
+        let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
+        let clock = Arc::new(SystemClock);
+        let endorsements =
+            EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
+        Ok(Attest {
+            sessions: store.clone(),
+            workloads: store.clone(),
+            audit: store,
+            endorsements: Arc::new(endorsements),
+            accepted_csp_ids: config.accepted_csp_ids,
+            unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
+            clock,
+            ttl: config.session_ttl,
+        })
+    })
+}

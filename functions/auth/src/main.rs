@@ -1,0 +1,22 @@
+//! The function that hands out challenges: `POST /kbs/v0/auth`. It can write challenges and nothing else.
+
+use std::{process::ExitCode, sync::Arc};
+
+use keybroker_common::{
+    broker::Auth,
+    clock::SystemClock,
+    config::AuthConfig,
+    store::dynamodb::{AuthTables, DynamoStore},
+};
+use keybroker_lambda::{run, simulated};
+
+fn main() -> ExitCode {
+    run(&[simulated::TRUST_ANCHORS], |config: AuthConfig, aws| {
+        let tables = AuthTables { challenges: config.challenges_table };
+        Ok(Auth {
+            challenges: Arc::new(DynamoStore::new(aws.dynamodb(), tables)),
+            clock: Arc::new(SystemClock),
+            ttl: config.session_ttl,
+        })
+    })
+}

@@ -1,0 +1,27 @@
+//! The function that registers workloads: `POST /kbs/v0/register_workload`. It can wrap secrets and never unwrap them.
+
+use std::{process::ExitCode, sync::Arc};
+
+use keybroker_common::{
+    broker::Register,
+    clock::SystemClock,
+    config::RegisterConfig,
+    secret::kms::KmsWrap,
+    store::dynamodb::{DynamoStore, RegisterTables},
+};
+use keybroker_lambda::{run, simulated};
+
+fn main() -> ExitCode {
+    run(&[simulated::TRUST_ANCHORS], |config: RegisterConfig, aws| {
+        let tables = RegisterTables { workloads: config.workloads_table, audit: config.audit_table };
+        let store = DynamoStore::new(aws.dynamodb(), tables);
+        let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
+        Ok(Register {
+            workloads: store.clone(),
+            audit: store,
+            wrap: Arc::new(KmsWrap::new(aws.kms(), config.kms_key)),
+            admission: config.admission,
+            clock: Arc::new(SystemClock),
+        })
+    })
+}

@@ -1,0 +1,64 @@
+//! What the three functions share. Each is a `main` of a few lines over this: settings, AWS clients, one service of
+//! `keybroker-common` behind API Gateway.
+//!
+//! Not lambda_http, but the runtime below it: its adapter turns payloads into requests with `unwrap` and `expect` on the
+//! Host and X-Forwarded-Proto headers, the query and the body. These functions end the process where they panic, so
+//! whoever can send such a header could end an instance with every request. See [`payload`].
+
+pub mod aws;
+pub mod payload;
+pub mod simulated;
+mod telemetry;
+
+use std::{env, process::ExitCode};
+
+use axum::Router;
+use keybroker_common::{
+    config::{self, Configuration},
+    http::{Serve, router},
+};
+use lambda_runtime::{LambdaEvent, service_fn};
+use tokio::runtime::Builder;
+
+use crate::{
+    aws::Aws,
+    payload::{Event, Reply},
+};
+
+/// Why a function does not start.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs a function: reads its settings, has `wire` make its service of them, and serves until the instance is taken down.
+///
+/// `others` are names of settings that are known though `C` has no place for them.
+pub fn run<C: Configuration, S: Serve>(
+    others: &[&str],
+    wire: impl FnOnce(C, &Aws) -> Result<S, Error>,
+) -> ExitCode {
+    telemetry::start();
+    match start(others, wire) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            tracing::error!(%cause, "the function does not start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start<C: Configuration, S: Serve>(
+    others: &[&str],
+    wire: impl FnOnce(C, &Aws) -> Result<S, Error>,
+) -> Result<(), Error> {
+    let config = config::read(env::vars_os(), others)?;
+    let router = router(wire(config, &Aws::from_environment()?)?);
+    // An instance answers one request at a time: there is nothing for a second thread to do.
+    Builder::new_current_thread().enable_all().build()?.block_on(serve(router))
+}
+
+async fn serve(router: Router) -> Result<(), Error> {
+    let answer = |event: LambdaEvent<Event>| {
+        let router = router.clone();
+        async { Ok::<Reply, Error>(payload::answer(router, event.payload).await) }
+    };
+    lambda_runtime::run(service_fn(answer)).await
+}

@@ -1,0 +1,349 @@
+//! Raw payloads, as API Gateway sends them and as it gets them back, through the broker's own router.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keybroker_common::{
+    audit::{AuditRecord, Decision, Operation},
+    broker::{Admission, Attest, Auth, Register},
+    clock::SystemClock,
+    endorsements::{EndorsementSource, Settings},
+    http::router,
+    secret::local::LocalKey,
+    snp::anchors::TrustAnchors,
+    store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
+    workload::{Registration, WorkloadId},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+
+const TTL: std::time::Duration = std::time::Duration::from_secs(300);
+const HOST: &str = "abcdefghij.execute-api.us-east-1.amazonaws.com";
+const BUILDER: &str = "arn:aws:iam::123456789012:user/builder";
+
+struct World {
+    store: Arc<EmbeddedStore>,
+    router: Router,
+    _directory: TempDir,
+}
+
+fn world(admission: Admission) -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock);
+    let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), clock.clone()).unwrap());
+    let key = Arc::new(LocalKey::create(&directory.path().join("key")).unwrap());
+    let endorsements =
+        EndorsementSource::new(TrustAnchors::default(), store.clone(), clock.clone(), &Settings::default());
+    let register = Register {
+        workloads: store.clone(),
+        audit: store.clone(),
+        wrap: key.clone(),
+        admission,
+        clock: clock.clone(),
+    };
+    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
+    let attest = Attest {
+        sessions: store.clone(),
+        workloads: store.clone(),
+        audit: store.clone(),
+        endorsements: Arc::new(endorsements),
+        accepted_csp_ids: Vec::new(),
+        unwrap: key,
+        clock,
+        ttl: TTL,
+    };
+    let router = router((register, (auth, attest)));
+    World { store, router, _directory: directory }
+}
+
+impl World {
+    /// The reply to an event, as the JSON that API Gateway gets.
+    async fn reply(&self, event: Value) -> Value {
+        let event: Event = serde_json::from_value(event).unwrap();
+        serde_json::to_value(answer(self.router.clone(), event).await).unwrap()
+    }
+
+    async fn registered(&self, id: &str) {
+        let reply = self.reply(post("/kbs/v0/register_workload", &registration(id))).await;
+        assert_eq!(reply["statusCode"], 200, "{reply}");
+    }
+
+    /// A session of a guest that has attested as `id`.
+    async fn attested(&self, id: &str) -> String {
+        let id = WorkloadId::new(id).unwrap();
+        let mut challenge = sample::challenge();
+        challenge.workload_id = id.clone();
+        self.store.put_challenge(&challenge).await.unwrap();
+        let audit = AuditRecord::new(Timestamp::now(), Operation::Attest, Decision::Attested);
+        let mut session = sample::session(&challenge, &audit);
+        session.registration = self.store.workload(&id).await.unwrap().unwrap().digest();
+        self.store.attest(&session, &audit).await.unwrap();
+        session.session_id.expose()
+    }
+
+    async fn owner(&self, id: &str) -> Option<String> {
+        let row = self.store.workload(&WorkloadId::new(id).unwrap()).await.unwrap().unwrap();
+        Registration::from_bytes(&row.registration).unwrap().owner
+    }
+}
+
+/// An event as API Gateway sends it by its default host and stage.
+fn event(method: &str, route: &str, path: &str) -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": format!("{method} {route}"),
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": HOST, "x-forwarded-proto": "https"},
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "abcdefghij",
+            "domainName": HOST,
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": ""},
+            "requestId": "id=",
+            "routeKey": format!("{method} {route}"),
+            "stage": "$default",
+            "time": "24/Nov/2026:10:00:00 +0000",
+            "timeEpoch": 1_795_514_400_000_u64,
+        },
+        "isBase64Encoded": false,
+    })
+}
+
+fn post(path: &str, body: &str) -> Value {
+    let mut event = event("POST", path, path);
+    event["body"] = body.into();
+    event
+}
+
+fn key(path: &str, cookies: &[&str]) -> Value {
+    let mut event = event("GET", "/kbs/v0/key/{workload_id}", path);
+    event["cookies"] = cookies.into();
+    event
+}
+
+fn registration(id: &str) -> String {
+    let tee_config = r#"{"flags":{"bits":15},"minfw":{"major":0,"minor":0}}"#;
+    json!({"workload_id": id, "launch_measurement": "4d".repeat(48), "passphrase": "p", "tee_config": tee_config})
+        .to_string()
+}
+
+const AUTH: &str = r#"{"extra-params":"{\"workload_id\":\"w\"}","tee":"snp","version":"0.0.0"}"#;
+
+#[tokio::test]
+async fn a_challenges_cookie_is_among_the_cookies_and_no_header() {
+    let reply = world(Admission::Open).reply(post("/kbs/v0/auth", AUTH)).await;
+    assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)));
+    let [cookie] = reply["cookies"].as_array().unwrap().as_slice() else { panic!("{reply}") };
+    assert!(cookie.as_str().unwrap().starts_with("session_id="), "{cookie}");
+    assert!(reply["headers"].get("set-cookie").is_none());
+    assert!(reply["body"].as_str().unwrap().starts_with(r#"{"nonce":""#), "{reply}");
+    assert_eq!(reply["headers"]["content-type"], "application/json");
+    assert_eq!(reply["headers"]["content-length"], reply["body"].as_str().unwrap().len().to_string());
+}
+
+#[tokio::test]
+async fn a_keys_nul_survives_as_text() {
+    let world = world(Admission::Open);
+    world.registered("w").await;
+    let cookie = format!("session_id={}", world.attested("w").await);
+    // libkrun's guest sends its cookie twice.
+    let reply = world.reply(key("/kbs/v0/key/w", &[&cookie, &cookie])).await;
+    assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)), "{reply}");
+    let body = reply["body"].as_str().unwrap();
+    assert_eq!(body.len(), 1 + 512 + 2);
+    assert!(body.ends_with("\"\0"));
+    assert!(serde_json::to_string(&reply).unwrap().contains(r#"\"\u0000""#));
+}
+
+#[tokio::test]
+async fn a_client_with_a_user_agent_gets_no_nul() {
+    let world = world(Admission::Open);
+    world.registered("w").await;
+    let mut event = key("/kbs/v0/key/w", &[&format!("session_id={}", world.attested("w").await)]);
+    event["headers"]["user-agent"] = "curl/8".into();
+    assert!(world.reply(event).await["body"].as_str().unwrap().ends_with('"'));
+}
+
+#[tokio::test]
+async fn cookies_may_come_as_a_header_too() {
+    let world = world(Admission::Open);
+    world.registered("w").await;
+    let mut event = key("/kbs/v0/key/w", &[]);
+    event["headers"]["cookie"] = format!("session_id={}", world.attested("w").await).into();
+    assert_eq!(world.reply(event).await["statusCode"], 200);
+}
+
+#[tokio::test]
+async fn two_sessions_in_the_cookies_are_refused() {
+    let cookies =
+        ["session_id=00112233445566778899aabbccddeeff", "session_id=ffeeddccbbaa99887766554433221100"];
+    let reply = world(Admission::Open).reply(key("/kbs/v0/key/w", &cookies)).await;
+    assert_eq!(reply["statusCode"], 400);
+}
+
+#[tokio::test]
+async fn an_empty_success_has_an_empty_body_and_says_so() {
+    let empty =
+        || async { Response::builder().header(header::CONTENT_LENGTH, 0).body(Body::empty()).unwrap() };
+    let router = Router::new().fallback(empty);
+    let event: Event = serde_json::from_value(post("/kbs/v0/attest", "{}")).unwrap();
+    let reply = serde_json::to_value(answer(router, event).await).unwrap();
+    let expected = json!({
+        "statusCode": 200, "headers": {"content-length": "0"}, "cookies": [], "body": "", "isBase64Encoded": false,
+    });
+    assert_eq!(reply, expected);
+}
+
+#[tokio::test]
+async fn refusals_are_short_and_never_empty() {
+    let world = world(Admission::Open);
+    let events = [
+        (401, key("/kbs/v0/key/w", &[])),
+        (401, key("/kbs/v0/key/w", &["session_id=00112233445566778899aabbccddeeff"])),
+        (400, post("/kbs/v0/auth", "{")),
+        (404, event("GET", "/elsewhere", "/elsewhere")),
+        (405, event("GET", "/kbs/v0/auth", "/kbs/v0/auth")),
+    ];
+    for (status, event) in events {
+        let reply = world.reply(event).await;
+        assert_eq!(reply["statusCode"], status, "{reply}");
+        assert!((3..=199).contains(&reply["body"].as_str().unwrap().len()), "{reply}");
+        assert_eq!(reply["isBase64Encoded"], false);
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_come_as_base64() {
+    let world = world(Admission::Open);
+    let mut event = post("/kbs/v0/register_workload", &BASE64.encode(registration("w").as_bytes()));
+    event["isBase64Encoded"] = true.into();
+    assert_eq!(world.reply(event).await["statusCode"], 200);
+    assert_eq!(world.owner("w").await, None);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_base64_or_no_utf_8_is_a_bad_request() {
+    let world = world(Admission::Open);
+    for body in ["!", &BASE64.encode(b"{\"tee\":\"\xff\"}")] {
+        let mut event = post("/kbs/v0/auth", body);
+        event["isBase64Encoded"] = true.into();
+        assert_eq!(world.reply(event).await["statusCode"], 400, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_a_body_is_a_bad_request() {
+    let reply = world(Admission::Open).reply(event("POST", "/kbs/v0/auth", "/kbs/v0/auth")).await;
+    assert_eq!(reply["statusCode"], 400);
+}
+
+#[tokio::test]
+async fn what_stands_before_the_route_is_stripped() {
+    let world = world(Admission::Open);
+    world.registered("w").await;
+    let session = format!("session_id={}", world.attested("w").await);
+    // A named stage; a custom domain's base path; both.
+    for before in ["", "/prod", "/broker/v1", "/prod/broker"] {
+        let mut event = key(&format!("{before}/kbs/v0/key/w"), &[&session]);
+        event["requestContext"]["stage"] = "prod".into();
+        assert_eq!(world.reply(event).await["statusCode"], 200, "{before}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_matched_route_the_stage_is_stripped() {
+    let world = world(Admission::Open);
+    for (stage, path, status) in [
+        ("$default", "/kbs/v0/auth", 200),
+        ("prod", "/prod/kbs/v0/auth", 200),
+        ("prod", "/kbs/v0/auth", 200),
+        ("prod", "/production/kbs/v0/auth", 404),
+    ] {
+        let mut event = post("/kbs/v0/auth", AUTH);
+        event["requestContext"]["routeKey"] = "$default".into();
+        event["requestContext"]["stage"] = stage.into();
+        event["rawPath"] = path.into();
+        assert_eq!(world.reply(event).await["statusCode"], status, "{stage} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_arrives_decoded_or_encoded() {
+    let world = world(Admission::Open);
+    world.registered("w{ü}").await;
+    let session = format!("session_id={}", world.attested("w{ü}").await);
+    for path in ["/kbs/v0/key/w{ü}", "/kbs/v0/key/w%7B%C3%BC%7D"] {
+        assert_eq!(world.reply(key(path, &[&session])).await["statusCode"], 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn no_event_ends_the_function() {
+    let world = world(Admission::Open);
+    for path in ["", "no slash", "//", "/kbs/v0/key/\u{0}", "/kbs/v0/key/?#", "/kbs/v0/key/%", "/%zz"] {
+        let reply = world.reply(key(path, &[])).await;
+        assert!(reply["statusCode"].as_u64().unwrap() >= 400, "{path:?}: {reply}");
+    }
+    let mut odd = post("/kbs/v0/auth", AUTH);
+    odd["headers"]["host"] = "[".into();
+    odd["headers"]["x-forwarded-proto"] = "a b".into();
+    odd["headers"]["a b"] = "x".into();
+    odd["headers"]["line"] = "a\r\nb".into();
+    odd["rawQueryString"] = "\u{0} {".into();
+    assert_eq!(world.reply(odd).await["statusCode"], 200);
+    let mut method = post("/kbs/v0/auth", AUTH);
+    method["requestContext"]["http"]["method"] = "A B".into();
+    assert_eq!(world.reply(method).await["statusCode"], 404);
+}
+
+#[test]
+fn an_event_of_another_format_is_none() {
+    let first = json!({"version": "1.0", "path": "/kbs/v0/auth", "httpMethod": "POST", "requestContext": {}});
+    assert!(serde_json::from_value::<Event>(first).is_err());
+}
+
+fn signed(id: &str, arn: &str) -> Value {
+    let mut event = post("/kbs/v0/register_workload", &registration(id));
+    event["requestContext"]["authorizer"] = json!({"iam": {
+        "accessKey": "AKIAEXAMPLE", "accountId": "123456789012", "callerId": "AIDAEXAMPLE",
+        "cognitoIdentity": null, "principalOrgId": "o-example", "userArn": arn, "userId": "AIDAEXAMPLE",
+    }});
+    event
+}
+
+#[tokio::test]
+async fn whom_iam_authenticated_owns_the_registration() {
+    let world = world(Admission::Authenticated);
+    assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
+    assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
+    assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
+    let other = signed("w", "arn:aws:iam::123456789012:user/mallory");
+    assert_eq!(world.reply(other).await["statusCode"], 409);
+}
+
+#[tokio::test]
+async fn sessions_of_one_role_are_one_owner() {
+    let world = world(Admission::Authenticated);
+    let session = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/ci/{name}");
+    assert_eq!(world.reply(signed("w", &session("run-1"))).await["statusCode"], 200);
+    assert_eq!(world.reply(signed("w", &session("run-2"))).await["statusCode"], 200);
+    assert_eq!(world.owner("w").await.as_deref(), Some("arn:aws:sts::123456789012:assumed-role/ci"));
+}
+
+#[tokio::test]
+async fn nobody_registers_without_iam_where_iam_is_asked_for() {
+    let world = world(Admission::Authenticated);
+    let mut claimed = post("/kbs/v0/register_workload", &registration("w"));
+    claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
+    claimed["headers"]["userarn"] = BUILDER.into();
+    for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {
+        let mut event = claimed.clone();
+        event["requestContext"]["authorizer"] = authorizer;
+        assert_eq!(world.reply(event).await["statusCode"], 403);
+    }
+    assert_eq!(world.reply(claimed).await["statusCode"], 403);
+    assert_eq!(world.reply(signed("w", "")).await["statusCode"], 403);
+}

@@ -1,0 +1,256 @@
+//! The log: one JSON object per line on stdout, which CloudWatch keeps. Decisions and measurements are among them, in the
+//! embedded metric format, of which CloudWatch makes metrics.
+//!
+//! | metric | dimension | counts |
+//! |---|---|---|
+//! | `Registered` | | registrations, new or replaced |
+//! | `Attested` | | guests that attested |
+//! | `Released` | | secrets released |
+//! | `Refused` | `Cause`: the check that failed | refusals |
+//! | `Unavailable` | `Cause`: what was out of reach | 503s |
+//! | `KeyUnavailable` | | 503s because KMS or its key was out of reach |
+//! | `KdsHit`, `KdsMiss` | | chips whose certificate was at hand, or was asked for |
+//! | `KdsThrottled` | | 429s of AMD's KDS |
+//! | `Latency` | `Stage` | milliseconds |
+//!
+//! A metric with a dimension is also kept without it.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+use keybroker_common::{
+    audit::{AuditRecord, Decision},
+    broker::AUDIT_TARGET,
+    metrics,
+};
+use serde::Serialize;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, LevelFilter, Targets, filter_fn},
+    fmt::MakeWriter,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
+
+/// Starts the log, for the whole process. Its level is the one that Lambda's own setting names; INFO without it.
+pub(crate) fn start() {
+    let level = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let level = LevelFilter::from_level(level.unwrap_or(Level::INFO));
+    let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
+    let ours =
+        filter_fn(|metadata| metadata.target() != AUDIT_TARGET && metadata.target() != metrics::TARGET);
+    let measured =
+        Targets::new().with_target(AUDIT_TARGET, Level::INFO).with_target(metrics::TARGET, Level::DEBUG);
+    let registry = tracing_subscriber::registry().with(Metrics(io::stdout).with_filter(measured));
+    // Fails only where logging was started before, and then there is a log already.
+    let _ = registry.with(log.with_filter(level.and(ours))).try_init();
+}
+
+/// Prints decisions and measurements, whatever the log's level.
+struct Metrics<W>(W);
+
+impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for Metrics<W> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let now = Timestamp::now();
+        let line = match event.metadata().target() {
+            AUDIT_TARGET => fields.decision(),
+            _ => fields.measurement(now),
+        };
+        if let Some(line) = line {
+            // The record is in its table; that nobody reads along must not keep the broker from its work.
+            let _ = self.0.make_writer().write_all(format!("{line}\n").as_bytes());
+        }
+    }
+}
+
+/// The fields of an event that count here.
+#[derive(Default)]
+struct Fields {
+    record: Option<String>,
+    metric: Option<String>,
+    stage: Option<String>,
+    value: f64,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let slot = match field.name() {
+            "record" => &mut self.record,
+            "metric" => &mut self.metric,
+            "stage" => &mut self.stage,
+            _ => return,
+        };
+        *slot = Some(value.to_owned());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "value" {
+            self.value = value;
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+impl Fields {
+    fn decision(&self) -> Option<String> {
+        let record: AuditRecord = serde_json::from_str(self.record.as_deref()?).ok()?;
+        let check = record.failed.as_ref().map(|failed| failed.check.as_str());
+        let (metrics, cause): (&[&str], _) = match record.decision {
+            Decision::Registered | Decision::Replaced => (&["Registered"], None),
+            Decision::Attested => (&["Attested"], None),
+            Decision::Released => (&["Released"], None),
+            Decision::Refused => (&["Refused"], check),
+            Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
+            Decision::Unavailable => (&["Unavailable"], check),
+            Decision::Revoked => (&[], None),
+        };
+        let dimension = cause.map(|cause| ("Cause", cause));
+        line(record.time, Count, metrics, 1.0, dimension, Some(&record))
+    }
+
+    fn measurement(&self, now: Timestamp) -> Option<String> {
+        let metric = self.metric.as_deref()?;
+        match self.stage.as_deref() {
+            Some(stage) => line(now, Milliseconds, &[metric], self.value, Some(("Stage", stage)), None),
+            None => line(now, Count, &[metric], self.value, None, None),
+        }
+    }
+}
+
+/// The check under which the broker records that the wrapping key was out of reach.
+const KEY_CHECK: &str = "wrapping-key";
+
+#[derive(Debug, Clone, Copy, Serialize)]
+enum Unit {
+    Count,
+    Milliseconds,
+}
+use Unit::{Count, Milliseconds};
+
+/// A line in the embedded metric format.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "_aws")]
+    aws: Metadata<'a>,
+    #[serde(flatten)]
+    values: BTreeMap<&'a str, f64>,
+    #[serde(flatten)]
+    dimension: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a AuditRecord>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata<'a> {
+    timestamp: i64,
+    cloud_watch_metrics: [Directive<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive<'a> {
+    namespace: &'static str,
+    dimensions: Vec<Vec<&'a str>>,
+    metrics: Vec<Definition<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition<'a> {
+    name: &'a str,
+    unit: Unit,
+}
+
+/// What CloudWatch shows the metrics under.
+const NAMESPACE: &str = "keybroker";
+
+fn line(
+    time: Timestamp,
+    unit: Unit,
+    metrics: &[&str],
+    value: f64,
+    dimension: Option<(&str, &str)>,
+    record: Option<&AuditRecord>,
+) -> Option<String> {
+    let mut dimensions = vec![vec![]];
+    dimensions.extend(dimension.map(|(name, _)| vec![name]));
+    let metric = Directive {
+        namespace: NAMESPACE,
+        dimensions,
+        metrics: metrics.iter().map(|name| Definition { name, unit }).collect(),
+    };
+    let line = Line {
+        aws: Metadata { timestamp: time.as_millisecond(), cloud_watch_metrics: [metric] },
+        values: metrics.iter().map(|name| (*name, value)).collect(),
+        dimension: dimension.into_iter().collect(),
+        record,
+    };
+    serde_json::to_string(&line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use keybroker_common::audit::{FailedCheck, Operation};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn decision(decision: Decision, check: Option<&str>) -> Value {
+        let mut record = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, decision);
+        record.failed =
+            check.map(|check| FailedCheck { check: check.to_owned(), cause: "because".to_owned() });
+        let record = serde_json::to_string(&record).unwrap();
+        let fields = Fields { record: Some(record), ..Fields::default() };
+        serde_json::from_str(&fields.decision().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_decision_is_counted_in_the_line_of_its_record() {
+        let line = decision(Decision::Attested, None);
+        let directive = json!({
+            "Namespace": "keybroker", "Dimensions": [[]], "Metrics": [{"Name": "Attested", "Unit": "Count"}],
+        });
+        assert_eq!(line["_aws"], json!({"Timestamp": 0, "CloudWatchMetrics": [directive]}));
+        assert_eq!((&line["Attested"], &line["record"]["decision"]), (&json!(1.0), &json!("attested")));
+    }
+
+    #[test]
+    fn a_refusal_is_counted_by_its_cause_and_in_all() {
+        let line = decision(Decision::Refused, Some("guest-policy-debug"));
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([[], ["Cause"]]));
+        assert_eq!((&line["Refused"], &line["Cause"]), (&json!(1.0), &json!("guest-policy-debug")));
+    }
+
+    #[test]
+    fn a_key_that_is_out_of_reach_is_counted_apart() {
+        let line = decision(Decision::Unavailable, Some(KEY_CHECK));
+        assert_eq!((&line["Unavailable"], &line["KeyUnavailable"]), (&json!(1.0), &json!(1.0)));
+        assert!(decision(Decision::Unavailable, Some("store")).get("KeyUnavailable").is_none());
+    }
+
+    #[test]
+    fn a_latency_is_in_milliseconds_by_stage() {
+        let fields = Fields {
+            metric: Some("Latency".to_owned()),
+            stage: Some("verify".to_owned()),
+            value: 1.5,
+            ..Fields::default()
+        };
+        let line: Value = serde_json::from_str(&fields.measurement(Timestamp::UNIX_EPOCH).unwrap()).unwrap();
+        let definition = json!([{"Name": "Latency", "Unit": "Milliseconds"}]);
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"], definition);
+        assert_eq!((&line["Latency"], &line["Stage"]), (&json!(1.5), &json!("verify")));
+    }
+}
