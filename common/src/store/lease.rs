@@ -1,10 +1,5 @@
 //! Leases: of many processes that lack the same endorsement, one asks AMD for it.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
-
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -37,30 +32,5 @@ impl Lease {
     /// Whether this lease, which was given before, keeps `other` from being given.
     pub fn blocks(&self, other: &Self) -> bool {
         self.holder != other.holder && self.until > other.from && self.until <= other.latest()
-    }
-}
-
-/// The leases of a store that has one process.
-#[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<String, Lease>>);
-
-impl Leases {
-    /// See [`EndorsementStore::lease`](super::EndorsementStore::lease).
-    pub(crate) fn take(&self, key: &str, lease: Lease) -> Option<Lease> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(blocking) = held.get(key).filter(|held| held.blocks(&lease)) {
-            return Some(*blocking);
-        }
-        held.retain(|_, held| held.until > lease.from);
-        held.insert(key.to_owned(), lease);
-        None
-    }
-
-    /// See [`EndorsementStore::end_lease`](super::EndorsementStore::end_lease).
-    pub(crate) fn end(&self, key: &str, holder: Uuid) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.get(key).is_some_and(|held| held.holder == holder) {
-            held.remove(key);
-        }
     }
 }

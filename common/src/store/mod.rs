@@ -25,8 +25,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use lease::Lease;
-#[cfg(feature = "embedded")]
-pub(crate) use lease::Leases;
 
 use crate::{
     audit::AuditRecord,

@@ -7,6 +7,7 @@
 mod errors;
 mod expiry;
 mod file;
+mod leases;
 mod meta;
 mod rows;
 mod stores;
@@ -17,7 +18,8 @@ use redb::{Database, ReadableDatabase as _, WriteTransaction};
 
 pub use errors::OpenError;
 
-use super::{Leases, StoreError};
+use self::leases::Leases;
+use super::StoreError;
 use crate::{
     audit::{AuditId, AuditRecord},
     clock::Clock,
@@ -28,7 +30,6 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     /// Tells what has expired and can be swept; no condition depends on it.
     clock: Arc<dyn Clock>,
-    /// Of this process, which is the only one that has the file open.
     leases: Leases,
 }
 
