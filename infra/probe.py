@@ -1,0 +1,93 @@
+"""Runs inside the account as a function of its own, under the role of one of ours: tries what that role may do.
+
+Nothing that it tries leaves a trace: every write has a condition that cannot hold, and what is encrypted is thrown away.
+Answers one line per attempt: the verdict, then what was tried.
+"""
+
+import base64
+import uuid
+
+import boto3
+from botocore.exceptions import ClientError
+
+KEYS = {
+    "workloads": "workload_id",
+    "challenges": "session_id",
+    "sessions": "session_id",
+    "endorsements": "name",
+    "audit": "id",
+}
+# In no table: so every write's condition fails.
+ROW = f"smoke-{uuid.uuid4()}"
+CONTEXT = {"purpose": "keybroker/v1", "registration": "smoke", "secret": "smoke", "workload_id": "smoke"}
+DENIED = ("AccessDenied", "AccessDeniedException")
+# The service got as far as looking at what it was asked to do.
+REACHED = ("ConditionalCheckFailedException",)
+
+
+def attempt(call, **arguments):
+    """The verdict on one call, and its answer if it has one."""
+    try:
+        return "allowed", call(**arguments)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        return ("denied" if code in DENIED else "allowed" if code in REACHED else code), {}
+
+
+def tables(prefix):
+    dynamodb = boto3.client("dynamodb")
+    for table, key in KEYS.items():
+        row = {key: {"S": ROW}}
+        at = {"TableName": f"{prefix}-{table}"}
+        # "name" is a reserved word.
+        never = {
+            "ConditionExpression": "attribute_exists(#key)",
+            "ExpressionAttributeNames": {"#key": key},
+        }
+        match = {
+            "KeyConditionExpression": "#key = :key",
+            "ExpressionAttributeNames": {"#key": key},
+            "ExpressionAttributeValues": {":key": {"S": ROW}},
+        }
+        for name, call, arguments in [
+            ("GetItem", dynamodb.get_item, {"Key": row}),
+            ("PutItem", dynamodb.put_item, {"Item": row, **never}),
+            ("UpdateItem", dynamodb.update_item, {"Key": row, **never}),
+            ("DeleteItem", dynamodb.delete_item, {"Key": row, **never}),
+            ("Query", dynamodb.query, match),
+            ("Scan", dynamodb.scan, {"Limit": 1}),
+        ]:
+            verdict, _ = attempt(call, **at, **arguments)
+            yield f"{verdict} dynamodb:{name} {table}"
+
+
+def key(prefix, ciphertext):
+    kms = boto3.client("kms")
+    by = {"KeyId": f"alias/{prefix}"}
+
+    verdict, answer = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=CONTEXT)
+    yield f"{verdict} kms:Encrypt key"
+    ciphertext = answer.get("CiphertextBlob") or base64.b64decode(ciphertext)
+    yield f"ciphertext {base64.b64encode(ciphertext).decode()}"
+    verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=CONTEXT)
+    yield f"{verdict} kms:Decrypt key"
+    verdict, _ = attempt(kms.generate_data_key, **by, KeySpec="AES_256", EncryptionContext=CONTEXT)
+    yield f"{verdict} kms:GenerateDataKey key"
+
+    for name, context in [
+        ("no context", {}),
+        ("another purpose", {**CONTEXT, "purpose": "other"}),
+        ("a name missing", {name: value for name, value in CONTEXT.items() if name != "registration"}),
+        ("a name too many", {**CONTEXT, "other": "smoke"}),
+    ]:
+        verdict, _ = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=context)
+        yield f"{verdict} kms:Encrypt with {name}"
+        verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=context)
+        yield f"{verdict} kms:Decrypt with {name}"
+    altered = {**CONTEXT, "registration": "altered"}
+    verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=altered)
+    yield f"{verdict} kms:Decrypt under an altered registration"
+
+
+def handler(event, _):
+    return [*tables(event["prefix"]), *key(event["prefix"], event["ciphertext"])]
