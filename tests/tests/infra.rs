@@ -54,7 +54,7 @@ fn the_routes_are_those_of_the_code() {
             assert!(deployed.insert((key, package)));
         }
     }
-    let code = ROUTES.iter().filter_map(|route| {
+    let code = ROUTES.into_iter().filter_map(|route| {
         package(route.function).map(|package| (format!("{} {}", route.method, route.path), package))
     });
     assert_eq!(deployed, code.collect());
@@ -64,7 +64,7 @@ fn the_routes_are_those_of_the_code() {
 fn every_route_has_a_throttle() {
     let template = read("template.yaml");
     let settings = template["Resources"]["Api"]["Properties"]["RouteSettings"].as_object().unwrap();
-    let routes = ROUTES.iter().filter(|route| package(route.function).is_some());
+    let routes = ROUTES.into_iter().filter(|route| package(route.function).is_some());
     let routes: BTreeSet<_> = routes.map(|route| format!("{} {}", route.method, route.path)).collect();
     assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
     for throttle in settings.values() {

@@ -6,10 +6,10 @@ use axum::{Router, body::Body};
 use http::{Request, StatusCode, header};
 use jiff::Timestamp;
 use keybroker_common::{
-    broker::{Attest, Auth, Evidence, Register},
+    broker::{Admission, Attest, Auth, Evidence, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
-    http::{Services, router},
+    http::router,
     secret::local::LocalKey,
     session::{Challenge, SessionId},
     snp::anchors::TrustAnchors,
@@ -57,17 +57,16 @@ impl World {
         let crl = StoredEndorsement { bytes, fetched_at: Timestamp::now(), edition: 0 };
         store.put_endorsement("Milan/vcek/crl", &crl).await.expect("the store works");
 
-        let services = services(store, anchors);
+        let (register, auth, attest) = services(store, anchors);
         let build = Buildah::new(NOWHERE, "bench", &[0x4D; 48], "open sesame");
         let request = v0::register_request(build.body().as_bytes()).expect("buildah's own body");
-        let register = services.register.clone().expect("every service");
         register.register(request).await.expect("nothing is registered yet");
 
         let chip = Chip::new(Product::Milan, 1);
         let mut world = Self {
-            router: router(&services),
-            auth: services.auth.expect("every service"),
-            attest: services.attest.expect("every service"),
+            router: router((register, (auth.clone(), attest.clone()))),
+            auth,
+            attest,
             guest: PoliteGuest::new(NOWHERE, "bench", Machine::new(&amd, &chip)).expect("a URL"),
             id: WorkloadId::new("bench").expect("an id"),
         };
@@ -128,29 +127,29 @@ pub(crate) fn evidence(body: &str) -> Evidence {
     v0::evidence(body.as_bytes()).expect("the guest's own body")
 }
 
-fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> Services {
+fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, Attest) {
     let clock = Arc::new(SystemClock);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let key = Arc::new(LocalKey::create(&directory.path().join("key")).expect("a key"));
     let settings = Settings { kds_url: NOWHERE.to_owned(), known_chips_only: true };
     let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &settings);
-    Services {
-        register: Some(Register {
-            workloads: store.clone(),
-            audit: store.clone(),
-            wrap: key.clone(),
-            clock: clock.clone(),
-        }),
-        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL }),
-        attest: Some(Attest {
-            sessions: store.clone(),
-            workloads: store.clone(),
-            audit: store,
-            endorsements: Arc::new(endorsements),
-            accepted_csp_ids: Vec::new(),
-            unwrap: key,
-            clock,
-            ttl: TTL,
-        }),
-    }
+    let register = Register {
+        workloads: store.clone(),
+        audit: store.clone(),
+        wrap: key.clone(),
+        admission: Admission::Open,
+        clock: clock.clone(),
+    };
+    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
+    let attest = Attest {
+        sessions: store.clone(),
+        workloads: store.clone(),
+        audit: store,
+        endorsements: Arc::new(endorsements),
+        accepted_csp_ids: Vec::new(),
+        unwrap: key,
+        clock,
+        ttl: TTL,
+    };
+    (register, auth, attest)
 }
