@@ -12,12 +12,8 @@ import boto3
 from botocore.config import Config
 
 HERE = pathlib.Path(__file__).resolve().parent
-TEMPLATES = (HERE.parent / "infra" / "storage.yaml", HERE / "storage.minimal.yaml")
+TEMPLATE = HERE.parent / "infra" / "storage.yaml"
 TABLES = ("workloads", "challenges", "sessions", "endorsements", "audit")
-
-
-def template():
-    return next(path for path in TEMPLATES if path.exists())
 
 
 def client(service):
@@ -31,7 +27,7 @@ def provision(prefix):
     stack = f"{prefix}-storage"
     cloudformation.create_stack(
         StackName=stack,
-        TemplateBody=template().read_text(encoding="utf-8"),
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
         Parameters=[{"ParameterKey": "Prefix", "ParameterValue": prefix}],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
@@ -59,7 +55,7 @@ def main():
         for table in TABLES:
             print(f"export KEYBROKER_{table.upper()}_TABLE={prefix}-{table}")
         print(f"export KEYBROKER_KMS_KEY=alias/{prefix}")
-    print(f"localstack: provisioned by {template().name}", file=sys.stderr)
+    print(f"localstack: provisioned by {TEMPLATE.name}", file=sys.stderr)
 
 
 if __name__ == "__main__":
