@@ -153,6 +153,7 @@ mod tests {
             Invalid::ReportHex,
             Invalid::KeyAlgorithm,
             Invalid::KeyBase64,
+            Invalid::KeyExponent,
             Invalid::CertificateCount,
             Invalid::CertificateLength,
             Invalid::Cookies,

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Principal, guest_url, reply, request};
+use super::{Principal, guest_url, reply, request, unhurried::to_the_end};
 use crate::{
     broker::{Attest, Auth, Register, RegisterRequest},
     problem::Problem,
@@ -26,8 +26,12 @@ pub(super) async fn register(State(broker): State<Register>, request: Request) -
     let registration = v0::register_request(&request::json(request).await?)?;
     let registration = RegisterRequest { owner, ..registration };
     let workload_id = registration.workload_id.clone();
-    let registered = broker.register(registration).await?;
-    log_registration(&headers, &workload_id, registered.replaced);
+    let registered = to_the_end(async move {
+        let registered = broker.register(registration).await?;
+        log_registration(&headers, &workload_id, registered.replaced);
+        Ok(registered)
+    })
+    .await?;
     Ok(reply::json(StatusCode::OK, v0::registered(&registered)))
 }
 
@@ -57,7 +61,7 @@ pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer
 pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> Answer {
     let session_id = request::session(request.headers())?;
     let evidence = v0::evidence(&request::json(request).await?)?;
-    broker.attest(&session_id, evidence).await?;
+    to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
     Ok(reply::empty())
 }
 
@@ -69,7 +73,8 @@ pub(super) async fn key(
     let Path(workload_id) = path.map_err(|_| Invalid::Path)?;
     let workload_id = WorkloadId::new(workload_id).map_err(Invalid::WorkloadId)?;
     let session_id = request::session(&headers)?;
-    let released = broker.release(&session_id, &workload_id, v0::PASSPHRASE).await?;
+    let released =
+        to_the_end(async move { broker.release(&session_id, &workload_id, v0::PASSPHRASE).await }).await?;
     let nul_terminated = !headers.contains_key(header::USER_AGENT);
     Ok(reply::json(StatusCode::OK, v0::released(released.ciphertext(), nul_terminated)))
 }

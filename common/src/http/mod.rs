@@ -9,6 +9,7 @@ pub(crate) mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
+mod unhurried;
 
 use axum::{
     Router,

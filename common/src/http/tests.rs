@@ -2,6 +2,7 @@
 
 mod bodies;
 mod doubles;
+mod gone;
 mod logs;
 mod rejected;
 mod served;

@@ -59,6 +59,9 @@ pub enum Invalid {
     /// The guest's key is not fit to encrypt to.
     #[error("tee-pubkey: {0}")]
     Key(#[from] GuestKeyError),
+    /// Another exponent than every client's, or another spelling of it.
+    #[error("tee-pubkey: the public exponent is not 65537 (k-exp \"AQAB\")")]
+    KeyExponent,
     /// More certificates than a chain has.
     #[error("cert_chain: more than 8 entries")]
     CertificateCount,

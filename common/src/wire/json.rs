@@ -1,19 +1,55 @@
 //! Strict JSON: a struct of its own for every object, and errors that repeat nothing of what was sent.
 
-use serde::Deserialize;
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, value::MapAccessDeserializer},
+};
 use serde_json::error::Category;
 
 use super::{Fault, FieldName, Invalid, Part};
 
-/// Reads `text` as one JSON value of type `T` and nothing behind it.
+/// Reads `text` as one JSON object and nothing behind it.
 pub(super) fn read<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Result<T, Invalid> {
-    let value = serde_json::from_slice(text).map_err(|error| Invalid::Json { part, fault: fault(&error) })?;
-    // serde reads a struct from an array as well, by position.
-    let opening = if part == Part::CertChain { b'[' } else { b'{' };
-    if text.trim_ascii_start().first() == Some(&opening) {
-        Ok(value)
-    } else {
-        Err(Invalid::Json { part, fault: Fault::Type })
+    whole(part, text).map(|Object(value)| value)
+}
+
+/// Reads `text` as one JSON array of objects and nothing behind it.
+pub(super) fn read_all<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Result<Vec<T>, Invalid> {
+    let objects: Vec<Object<T>> = whole(part, text)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
+
+/// Reads a field whose value is an object.
+pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+fn whole<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Result<T, Invalid> {
+    serde_json::from_slice(text).map_err(|error| Invalid::Json { part, fault: fault(&error) })
+}
+
+/// A struct, from an object alone: serde reads one from an array as well, by position.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Visitor(PhantomData))
     }
 }
 
@@ -68,6 +104,28 @@ mod tests {
         assert_eq!(fault_of(br#"{"x":"1","y":2}"#), Fault::Type);
         assert_eq!(fault_of(b"null"), Fault::Type);
         assert_eq!(fault_of(b"[1,2]"), Fault::Type);
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        #[serde(deserialize_with = "object")]
+        end: Point,
+    }
+
+    #[test]
+    fn an_object_within_is_no_array_either() {
+        assert_eq!(read(Part::Body, br#"{"end":{"x":1,"y":2}}"#), Ok(Line { end: Point { x: 1, y: 2 } }));
+        let refused = Err(Invalid::Json { part: Part::Body, fault: Fault::Type });
+        assert_eq!(read::<Line>(Part::Body, br#"{"end":[1,2]}"#), refused);
+        assert_eq!(read_all(Part::Body, br#"[{"x":1,"y":2}]"#), Ok(vec![Point { x: 1, y: 2 }]));
+        for text in ["[[1,2]]", r#"{"x":1,"y":2}"#] {
+            let read = read_all::<Point>(Part::Body, text.as_bytes());
+            assert_eq!(read, Err(Invalid::Json { part: Part::Body, fault: Fault::Type }), "{text}");
+        }
+        let duplicate = Fault::DuplicateField(FieldName::new("x"));
+        let read = read::<Line>(Part::Body, br#"{"end":{"x":1,"y":2,"x":1}}"#);
+        assert_eq!(read, Err(Invalid::Json { part: Part::Body, fault: duplicate }));
     }
 
     #[test]

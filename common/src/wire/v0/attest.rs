@@ -15,10 +15,13 @@ use crate::{
     workload::Dialect,
 };
 
+/// The one exponent that is served, as it is sent: 65537. See [`report_data`].
+const EXPONENT: &str = "AQAB";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    #[serde(rename = "tee-pubkey")]
+    #[serde(rename = "tee-pubkey", deserialize_with = "json::object")]
     tee_pubkey: TeePubkey,
     #[serde(rename = "tee-evidence")]
     tee_evidence: String,
@@ -65,6 +68,9 @@ fn guest_key(sent: TeePubkey) -> Result<(GuestKey, KeyTexts), Invalid> {
     }
     let number = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Invalid::KeyBase64);
     let key = GuestKey::rsa(&number(&sent.modulus)?, &number(&sent.exponent)?)?;
+    if sent.exponent != EXPONENT {
+        return Err(Invalid::KeyExponent);
+    }
     Ok((key, KeyTexts { modulus: sent.modulus, exponent: sent.exponent }))
 }
 
@@ -80,14 +86,15 @@ fn product_hint(generation: &str) -> Option<Product> {
 }
 
 fn certificate_chain(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
-    let entries: Vec<Entry> = json::read(Part::CertChain, text.as_bytes())?;
+    let entries: Vec<Entry> = json::read_all(Part::CertChain, text.as_bytes())?;
     certificates::usable(entries)
 }
 
 /// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they were sent.
 ///
-/// Nothing separates the texts. The nonce is the broker's own and of fixed length; to move the border between modulus and
-/// exponent changes the key, and a guest may choose its key as it likes.
+/// Nothing separates the texts, so whoever passes a guest's report on could move the border between modulus and exponent,
+/// and so present a key that the guest never had and that may be easy to factor. The nonce has a fixed length, and there
+/// is one exponent in one spelling: the border is where it is.
 pub fn report_data(nonce: &str, modulus: &str, exponent: &str) -> [u8; 64] {
     Sha512::new().chain_update(nonce).chain_update(modulus).chain_update(exponent).finalize().into()
 }
@@ -192,6 +199,13 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_an_array_is_refused() {
+        let modulus = modulus();
+        let sent = format!(r#"{{"tee-pubkey":["RSA","{modulus}","AQAB"],"tee-evidence":"{{}}"}}"#);
+        assert_eq!(refusal(sent.as_bytes()), Invalid::Json { part: Part::Body, fault: Fault::Type });
+    }
+
+    #[test]
     fn a_key_of_another_kind_is_refused() {
         for alg in ["EC", "rsa", "RSA-OAEP", ""] {
             assert_eq!(
@@ -227,6 +241,25 @@ mod tests {
         assert_eq!(refused(&[0xc3; 256], &[1]), Invalid::Key(GuestKeyError::Exponent));
         assert_eq!(refused(&[0xc3; 256], &[4]), Invalid::Key(GuestKeyError::Exponent));
         assert_eq!(refused(&[0xc3; 256], &[]), Invalid::Key(GuestKeyError::Exponent));
+    }
+
+    #[test]
+    fn the_border_between_modulus_and_exponent_cannot_be_moved() {
+        // 3072 bits have no padding. The last three bytes would make an exponent that is odd and short enough.
+        let modulus = BASE64.encode(&[[0xc3; 381].as_slice(), &[0, 1, 1]].concat());
+        let texts = modulus.clone() + "AQAB";
+        assert!(evidence(&body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
+        let (modulus, exponent) = texts.split_at(modulus.len() - 4);
+        let [n, e] = [modulus, exponent].map(|text| BASE64.decode(text.as_bytes()).unwrap());
+        assert!(GuestKey::rsa(&n, &e).is_ok());
+        assert_eq!(refusal(&body_with("RSA", modulus, exponent, EVIDENCE)), Invalid::KeyExponent);
+    }
+
+    #[test]
+    fn any_other_exponent_or_spelling_is_refused() {
+        for exponent in ["Aw==", "AAEAAQ==", "AAAAAQAB"] {
+            assert_eq!(refusal(&body_with("RSA", &modulus(), exponent, EVIDENCE)), Invalid::KeyExponent);
+        }
     }
 
     #[test]

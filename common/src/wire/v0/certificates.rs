@@ -78,7 +78,7 @@ mod tests {
     };
 
     fn read(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
-        usable(json::read(Part::CertChain, text.as_bytes())?)
+        usable(json::read_all(Part::CertChain, text.as_bytes())?)
     }
 
     fn entry(kind: &str, length: usize) -> String {

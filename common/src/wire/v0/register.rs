@@ -36,7 +36,9 @@ struct Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TeeConfig {
+    #[serde(deserialize_with = "json::object")]
     flags: Flags,
+    #[serde(deserialize_with = "json::object")]
     minfw: MinimumFirmware,
 }
 
@@ -281,6 +283,11 @@ mod tests {
             refused(r#"{"flags":{"bits":15},"minfw":{"major":0,"minor":0},"x":0}"#),
             fault(part, Fault::UnknownField(FieldName::new("x")))
         );
+        for array in
+            [r#"{"flags":[15],"minfw":{"major":0,"minor":0}}"#, r#"{"flags":{"bits":15},"minfw":[0,0]}"#]
+        {
+            assert_eq!(refused(array), fault(part, Fault::Type), "{array}");
+        }
         let whole = body("web", MEASUREMENT, "p", "{}");
         assert_eq!(refusal(&whole), fault(part, Fault::MissingField(FieldName::new("flags"))));
     }

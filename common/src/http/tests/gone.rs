@@ -1,0 +1,53 @@
+//! Clients that do not wait for their answer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::{
+    audit::AuditRecord,
+    store::{AuditStore, StoreError},
+};
+
+/// Takes five seconds for each record, and counts them.
+#[derive(Debug, Default)]
+struct Slow(AtomicUsize);
+
+#[async_trait]
+impl AuditStore for Slow {
+    async fn append(&self, _: &AuditRecord) -> Result<(), StoreError> {
+        sleep(Duration::from_secs(5)).await;
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// How many records are written of a request whose client goes away after a second.
+async fn recorded(request: Request<Body>) -> usize {
+    let slow = Arc::new(Slow::default());
+    let (mut register, (auth, mut attest)) = doubles::services();
+    register.audit = slow.clone();
+    attest.audit = slow.clone();
+    let router = router((register, (auth, attest)));
+    let asked = timeout(Duration::from_secs(1), router.oneshot(request)).await;
+    assert!(asked.is_err(), "the client was answered before it went away");
+    assert_eq!(slow.0.load(Ordering::Relaxed), 0);
+    sleep(Duration::from_secs(10)).await;
+    slow.0.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_is_recorded_although_nobody_waits() {
+    let attest = attest_body(&[0xc3; 256], &[1, 0, 1], "00");
+    assert_eq!(recorded(post(REGISTER, registration("taken", "p"))).await, 1);
+    assert_eq!(recorded(with_session(post(ATTEST, attest))).await, 1);
+    assert_eq!(recorded(with_session(bare(Method::GET, "/kbs/v0/key/open"))).await, 1);
+}
