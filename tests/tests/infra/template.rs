@@ -38,7 +38,10 @@ fn json(yaml: &Yaml<'_>) -> Value {
 }
 
 /// The resources of `template` that are of this type, by their logical names.
-pub(crate) fn resources<'a>(template: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+pub(crate) fn resources<'a>(
+    template: &'a Value,
+    kind: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let all = template["Resources"].as_object().unwrap().iter();
     all.filter(move |(_, resource)| resource["Type"] == kind)
         .map(|(name, resource)| (name.as_str(), resource))
