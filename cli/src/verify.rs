@@ -38,8 +38,10 @@ use crate::exit::Exit;
 #[command(after_long_help = "\
 Examples:
   keybroker verify --report report.bin --endorsement vcek.der
-  keybroker verify --report report.bin --endorsement vlek.der --endorsement asvk.der --accept-csp-id CN=cc-us-east-2.amazonaws.com
-  keybroker verify --report report.bin --endorsement vcek.der --crl crl.der --measurement $MEASUREMENT --json
+  keybroker verify --report report.bin --endorsement vlek.der \\
+      --endorsement asvk.der --accept-csp-id CN=cc-us-east-2.amazonaws.com
+  keybroker verify --report report.bin --endorsement vcek.der \\
+      --crl crl.der --measurement $MEASUREMENT --json
 
 Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done, 2 wrong usage.")]
 pub(crate) struct VerifyArgs {

@@ -262,9 +262,7 @@ pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<AppraisalError>)> {
 /// The first check that an unverified report already fails. It can refuse early; that it finds nothing means nothing.
 pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> {
     for (check, rule) in RULES {
-        if let Outcome::Failed(error) = rule(inputs) {
-            return Err((check, error));
-        }
+        rule(inputs).not_failed().map_err(|error| (check, error))?;
     }
     Ok(())
 }
@@ -289,11 +287,7 @@ pub fn appraise(
         policy,
     };
     for (check, rule) in RULES {
-        match rule(&inputs) {
-            Outcome::Passed => {}
-            Outcome::Failed(error) => return Err((check, error)),
-            Outcome::NotChecked => return Err((check, AppraisalError::NotChecked(check))),
-        }
+        rule(&inputs).required(AppraisalError::NotChecked(check)).map_err(|error| (check, error))?;
     }
     Ok(AttestationResult { _private: () })
 }

@@ -270,8 +270,10 @@ fn only_registered_measurements_are_admitted() {
     }
 }
 
+type Alter = fn(&mut ReportFields);
+
 /// What no registration permits, with the reason.
-fn floor() -> Vec<(Check, fn(&mut ReportFields), Error)> {
+fn floor() -> Vec<(Check, Alter, Error)> {
     vec![
         (Check::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
         (Check::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),

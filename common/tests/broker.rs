@@ -1,6 +1,5 @@
 //! The broker's protocol on the embedded store: who gets the secret, who does not, and what the record says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![cfg(feature = "embedded")]
 
 mod harness;
 
@@ -12,7 +11,6 @@ mod challenges;
 mod early;
 #[path = "broker/evidence.rs"]
 mod evidence;
-#[cfg(feature = "contract")]
 #[path = "broker/faults.rs"]
 mod faults;
 #[path = "broker/registration.rs"]

@@ -1,6 +1,5 @@
 //! Where endorsements come from, put to the test against a KDS that misbehaves on demand and a table that lies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![cfg(feature = "embedded")]
 
 mod harness;
 

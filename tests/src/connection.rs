@@ -78,7 +78,7 @@ impl Connection {
             }
             // What had not been read by the server when it closed.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
-            Err(error) => Err(error).expect("neither an answer nor an end"),
+            Err(error) => panic!("neither an answer nor an end: {error}"),
         }
     }
 

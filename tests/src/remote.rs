@@ -9,10 +9,17 @@
 //! The simulated AMD is made anew by every suite, keys and all: that is why the deployment is told, and does not tell.
 #![allow(clippy::expect_used, reason = "a fixture that cannot be made has nothing better to do")]
 
-use std::{env, fs, process::Command, thread, time::Duration, time::Instant};
+use std::{
+    env,
+    io::Write,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use keybroker_simulator::pki::CSP_ID;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use crate::DEADLINE;
 
@@ -24,14 +31,12 @@ pub fn url() -> Option<String> {
 /// Has the deployment use this KDS and trust these roots.
 pub(crate) fn set_up(kds_url: &str, anchors: &str) {
     let Ok(command) = env::var("KEYBROKER_TEST_SETUP") else { return };
-    // It lasts as long as the machine keeps temporary files: the deployment may read it whenever it starts anew.
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
-    std::io::Write::write_all(&mut file, anchors.as_bytes()).expect("a file");
-    let (_, path) = file.keep().expect("a file");
+    // Kept: the deployment may read it whenever one of its parts starts anew.
+    let (mut file, path) = NamedTempFile::new().and_then(|file| Ok(file.keep()?)).expect("a file");
+    file.write_all(anchors.as_bytes()).expect("a file");
     let mut command = shell(&command);
-    command.env("KDS_URL", kds_url).env("TRUST_ANCHORS", &path).env("CSP_ID", CSP_ID);
+    command.env("KDS_URL", kds_url).env("TRUST_ANCHORS", path).env("CSP_ID", CSP_ID);
     assert!(command.status().expect("a shell").success(), "KEYBROKER_TEST_SETUP failed");
-    debug_assert!(fs::exists(&path).unwrap_or_default());
 }
 
 /// The audit record with this id. `None` if the deployment shows none to anybody.

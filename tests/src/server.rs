@@ -135,10 +135,18 @@ pub struct Server {
 
 impl Server {
     /// Starts `command` and waits until it listens.
-    pub fn start(mut command: Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, out_thread) = Lines::gather(child.stdout.take().unwrap());
+    pub fn start(command: Command) -> Self {
+        Self::start_into(command, Stdio::piped())
+    }
+
+    /// The same, with its standard output elsewhere.
+    pub fn start_into(mut command: Command, out: impl Into<Stdio>) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
+        let out: Box<dyn Read + Send> = match child.stdout.take() {
+            Some(out) => Box::new(out),
+            None => Box::new(std::io::empty()),
+        };
+        let (out, out_thread) = Lines::gather(out);
         let (log, log_thread) = Lines::gather(child.stderr.take().unwrap());
         let mut server = Self { url: String::new(), child, out, log, threads: vec![out_thread, log_thread] };
         let url = server.log.find(|line| {

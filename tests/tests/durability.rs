@@ -19,6 +19,7 @@ use keybroker_simulator::{
 use keybroker_tests::{
     passphrase,
     program::Ended,
+    secrets::{contains, key_of, spellings},
     server::Home,
     unique,
     world::{World, anchors, kds},
@@ -134,19 +135,6 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// A secret as text, hex and base64 write it.
-fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
-    let hex = data_encoding::HEXLOWER.encode(secret);
-    let base64 = data_encoding::BASE64_NOPAD.encode(secret);
-    // The last character of base64 depends on what follows.
-    let base64 = base64[..base64.len() - 1].to_owned();
-    vec![secret.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), base64.into_bytes()]
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
-}
-
 #[tokio::test]
 async fn neither_passphrase_nor_key_is_in_the_data_directory() {
     let world = World::serve(&[]);
@@ -160,7 +148,7 @@ async fn neither_passphrase_nor_key_is_in_the_data_directory() {
     server.kill();
 
     let line = fs::read_to_string(home.key_file()).unwrap();
-    let key = data_encoding::HEXLOWER.decode(line.trim_end().rsplit(':').next().unwrap().as_bytes()).unwrap();
+    let key = key_of(&line).unwrap();
     assert_eq!(key.len(), 32);
     let stored = files(&home.data_dir());
     assert!(stored.iter().any(|(_, bytes)| contains(bytes, id.as_bytes())), "the search finds what is there");

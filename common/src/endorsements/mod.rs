@@ -4,6 +4,7 @@
 //! chain is handed out says nothing about its validity or revocation now: [`crate::snp::verify`] looks at both.
 
 mod flights;
+mod issuers;
 mod patience;
 mod revocation;
 
@@ -20,10 +21,10 @@ use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
     snp::{
-        anchors::{TrustAnchors, pem_certificates},
+        anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
         chain::{Chain, Intermediate},
-        kds::{Kds, KdsError, VcekId, chain_path},
+        kds::{Kds, KdsError, VcekId},
         product::Product,
         report::Report,
         vek::Vek,
@@ -290,59 +291,6 @@ impl EndorsementSource {
         error.map_or(Ok(None), |defect| Err(defect.into()))
     }
 
-    /// The ASKs or ASVKs that may have issued `vek` and can be had without asking AMD.
-    async fn issuers(&self, vek: &Vek, sent: &[Vec<u8>]) -> Result<Vec<Arc<Intermediate>>, EndorsementError> {
-        let (product, kind) = (vek.product, vek.kind());
-        let mut issuers = match kind {
-            EndorsementKind::Vcek => self.anchors.asks(product),
-            EndorsementKind::Vlek => Vec::new(),
-        };
-        issuers.extend(self.intermediate(product, kind).await?);
-        let arks = self.anchors.arks(product);
-        issuers.extend(sent.iter().filter_map(|der| Intermediate::verify(der, &arks).ok()).map(Arc::new));
-        Ok(issuers)
-    }
-
-    /// The ASK or ASVK fetched earlier, by this process or another.
-    async fn intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-    ) -> Result<Option<Arc<Intermediate>>, EndorsementError> {
-        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
-        if known.is_some() || kind == EndorsementKind::Vcek && !self.anchors.asks(product).is_empty() {
-            return Ok(known);
-        }
-        self.stored_intermediate(product, kind).await
-    }
-
-    async fn stored_intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-    ) -> Result<Option<Arc<Intermediate>>, EndorsementError> {
-        let Some(row) = self.row(&chain_key(product, kind)).await? else { return Ok(None) };
-        Ok(self.adopt_intermediate(product, kind, &row.bytes))
-    }
-
-    /// Takes the ASK or ASVK out of a chain in PEM, if an anchor issued it.
-    fn adopt_intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-        pem: &[u8],
-    ) -> Option<Arc<Intermediate>> {
-        let arks = self.anchors.arks(product);
-        let found = pem_certificates(pem)
-            .ok()?
-            .iter()
-            .filter_map(|der| Intermediate::verify(der, &arks).ok())
-            .find(|one| one.product() == product && one.kind() == kind)?;
-        let found = Arc::new(found);
-        lock(&self.intermediates).insert((product, kind), Arc::clone(&found));
-        Some(found)
-    }
-
     /// Asks AMD for the certificate that `id` names.
     async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
         if self.known_chips_only {
@@ -399,34 +347,4 @@ impl EndorsementSource {
         self.fetch_intermediate(vek.product, vek.kind()).await?;
         self.sent(request).await?.ok_or(EndorsementError::NoVlek)
     }
-
-    /// Asks AMD for the ASK or ASVK of a product.
-    async fn fetch_intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-    ) -> Result<Arc<Intermediate>, EndorsementError> {
-        let key = chain_key(product, kind);
-        let _flight = self.flights.board(&key).await?;
-        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        self.patience.check(product, self.clock.now())?;
-        let pem = self
-            .kds
-            .fetch(&chain_path(product, kind), Kds::BUDGET)
-            .await
-            .map_err(|error| self.patience.note_failure(product, &error, self.clock.now()))?;
-        let Some(intermediate) = self.adopt_intermediate(product, kind, &pem) else {
-            let cause = "AMD's KDS sent no chain that leads to a trust anchor".to_owned();
-            return Err(self.patience.note_unusable(product, cause, self.clock.now()));
-        };
-        self.put(&key, &pem, 0).await;
-        Ok(intermediate)
-    }
-}
-
-fn chain_key(product: Product, kind: EndorsementKind) -> String {
-    format!("{product}/{}/chain", kind.name())
 }

@@ -280,3 +280,31 @@ pub(super) fn common_name<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
     let first = names.next()?.as_str().ok()?;
     names.next().is_none().then_some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of that many common names `A`, each in a set of its own.
+    fn name(count: usize) -> Vec<u8> {
+        let attribute = [0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0C, 1, b'A'];
+        let length = u8::try_from(count * attribute.len()).unwrap();
+        [vec![0x30, length], attribute.repeat(count)].concat()
+    }
+
+    #[test]
+    fn a_name_has_one_common_name() {
+        for (count, expected) in [(0, None), (1, Some("A")), (2, None)] {
+            let der = name(count);
+            let (_, name) = X509Name::from_der(&der).unwrap();
+            assert_eq!(common_name(&name), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn leading_zeros_of_a_serial_number_count_for_nothing() {
+        assert_eq!(serial(&[0, 0, 1, 0]), [1, 0]);
+        assert_eq!(serial(&[1, 0]), [1, 0]);
+        assert!(serial(&[0]).is_empty());
+    }
+}

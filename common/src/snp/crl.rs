@@ -154,3 +154,40 @@ impl fmt::Debug for Crl {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keybroker_simulator::{
+        Product,
+        pki::{Amd, CrlOptions},
+    };
+
+    use super::*;
+
+    fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).unwrap();
+        let header = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+        [header, content].concat()
+    }
+
+    /// A list of one entry with a reason code, not really signed: what is looked at before the signature counts here.
+    fn list(critical: &[u8]) -> Vec<u8> {
+        let usual = Amd::new(Product::Milan, Timestamp::UNIX_EPOCH).crl(&CrlOptions::default());
+        let algorithm = der::algorithms(&usual).unwrap().outer;
+        let time = element(0x17, &[b"261101120000Z"]);
+        let reason = element(0x30, &[&[6, 3, 0x55, 0x1D, 0x15], critical, &[4, 3, 0x0A, 1, 1]]);
+        let entry = element(0x30, &[&[2, 1, 5], &time, &element(0x30, &[&reason])]);
+        let entries = element(0x30, &[&entry]);
+        let signed = element(0x30, &[&[2, 1, 1], algorithm, &[0x30, 0], &time, &time, &entries]);
+        element(0x30, &[&signed, algorithm, &[3, 2, 0, 0]])
+    }
+
+    /// It might say that the entry is about another issuer's certificate, or lift what it seems to say.
+    #[test]
+    fn a_critical_extension_of_an_entry_is_refused() {
+        assert_eq!(Crl::verify(&list(&[1, 1, 0xFF]), &[]).unwrap_err(), CrlError::UnknownCriticalExtension);
+        assert_eq!(Crl::verify(&list(&[]), &[]).unwrap_err(), CrlError::Issuer);
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Whatever comes back is bytes from the network. Nothing here verifies them.
 
+mod rest;
+
 use std::{
     fmt::{self, Write as _},
     sync::OnceLock,
@@ -13,6 +15,7 @@ use data_encoding::HEXLOWER;
 use reqwest::{Certificate, Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
 use tokio::{sync::Semaphore, time::Instant};
 
+use self::rest::{Rests, UnderWay};
 use super::{
     certificate::EndorsementKind,
     product::{Product, TcbVersion},
@@ -133,6 +136,7 @@ pub struct Kds {
     base: String,
     client: OnceLock<Client>,
     permits: Semaphore,
+    rests: Rests,
 }
 
 impl Kds {
@@ -143,6 +147,8 @@ impl Kds {
     /// One attempt may take this long, so that one that hangs leaves room for another.
     const ATTEMPT: Duration = Duration::from_secs(4);
     const ATTEMPTS: usize = 3;
+    /// The pause before the second attempt, at least.
+    const PAUSE: Duration = Duration::from_millis(200);
     /// Requests under way at once.
     const CONCURRENCY: usize = 4;
     /// Larger than any certificate, chain or CRL of AMD's.
@@ -151,17 +157,23 @@ impl Kds {
     /// A client of the service at `base` (scheme and host, without a slash behind).
     pub fn new(base: impl Into<String>) -> Self {
         let base = base.into().trim_end_matches('/').to_owned();
-        Self { base, client: OnceLock::new(), permits: Semaphore::new(Self::CONCURRENCY) }
+        Self {
+            base,
+            client: OnceLock::new(),
+            permits: Semaphore::new(Self::CONCURRENCY),
+            rests: Rests::default(),
+        }
     }
 
     /// Asks for `path`, up to three times within `budget` in all. A Retry-After is honoured where it fits.
     pub async fn fetch(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
         let retries = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(200))
+            .with_min_delay(Self::PAUSE)
             .with_max_times(Self::ATTEMPTS - 1)
             .with_jitter();
-        (|| self.attempt(path, deadline))
+        let under_way = self.rests.enter(path);
+        (|| self.attempt(path, deadline, &under_way))
             .retry(retries)
             .sleep(tokio::time::sleep)
             .when(KdsError::is_passing)
@@ -177,14 +189,20 @@ impl Kds {
             .await
     }
 
-    async fn attempt(&self, path: &str, deadline: Instant) -> Result<Vec<u8>, KdsError> {
+    async fn attempt(
+        &self,
+        path: &str,
+        deadline: Instant,
+        under_way: &UnderWay<'_>,
+    ) -> Result<Vec<u8>, KdsError> {
         let permit = tokio::time::timeout_at(deadline, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(KdsError::Busy) };
+        // Another may have been turned away while this one waited.
+        under_way.check()?;
         let deadline = deadline.min(Instant::now() + Self::ATTEMPT);
-        match tokio::time::timeout_at(deadline, self.get(path)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(KdsError::Silent("time ran out".to_owned())),
-        }
+        let answer = tokio::time::timeout_at(deadline, self.get(path)).await;
+        let answer = answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())));
+        answer.inspect_err(|error| under_way.note(error))
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, KdsError> {

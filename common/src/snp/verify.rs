@@ -37,6 +37,25 @@ impl<E> From<Result<(), E>> for Outcome<E> {
     }
 }
 
+impl<E> Outcome<E> {
+    /// On the way to a release: nothing but [`Outcome::Passed`] will do.
+    pub(crate) fn required(self, not_checked: E) -> Result<(), E> {
+        match self {
+            Self::Passed => Ok(()),
+            Self::Failed(error) => Err(error),
+            Self::NotChecked => Err(not_checked),
+        }
+    }
+
+    /// For an early refusal, which accepts nothing: a check that was not made is left for later.
+    pub(crate) fn not_failed(self) -> Result<(), E> {
+        match self {
+            Self::Passed | Self::NotChecked => Ok(()),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
 /// The checks of verification, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
@@ -219,9 +238,7 @@ pub fn refuse_early(
         now,
     };
     for (check, rule) in RULES {
-        if let Outcome::Failed(error) = rule(&inputs) {
-            return Err((check, error));
-        }
+        rule(&inputs).not_failed().map_err(|error| (check, error))?;
     }
     Ok(())
 }
@@ -278,11 +295,7 @@ pub fn verify(
         now,
     };
     for (check, rule) in RULES {
-        match rule(&inputs) {
-            Outcome::Passed => {}
-            Outcome::Failed(error) => return Err((check, error)),
-            Outcome::NotChecked => return Err((check, VerifyError::NotChecked(check))),
-        }
+        rule(&inputs).required(VerifyError::NotChecked(check)).map_err(|error| (check, error))?;
     }
     Ok(VerifiedReport { report: report.clone(), product: endorsements.chain.vek().product })
 }

@@ -11,7 +11,7 @@ use keybroker_simulator::kds::{Behaviour, Kind};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    clock::seconds,
+    clock::{BEGIN, seconds},
     guest::{KEY, OTHER_KEY, evidence, evidence_with},
     world::{PASSPHRASE, TTL, World},
 };
@@ -130,7 +130,7 @@ async fn a_challenge_expires_to_the_second() {
     let broker = world.broker();
     broker.registered("a").await;
     let (early, late) = (broker.challenge("a").await, broker.challenge("a").await);
-    assert_eq!(early.expires_at, crate::harness::clock::BEGIN + TTL);
+    assert_eq!(early.expires_at, BEGIN + TTL);
     world.hardware.clock.set(early.expires_at - seconds(1));
     let evidence = |challenge| evidence(&world.hardware.chip, &KEY, challenge);
     broker.attest.attest(&early.session_id, evidence(&early)).await.unwrap();
@@ -160,4 +160,26 @@ async fn a_challenge_can_expire_while_kds_is_asked() {
     assert!(matches!(error, Error::NoSession { .. }));
     world.assert_recorded(&error, "session", "the challenge was answered meanwhile, or expired");
     assert_eq!(world.store.session(&challenge.session_id).await.unwrap(), None);
+}
+
+/// Record and session count from the end of the attestation, however long AMD took.
+#[tokio::test]
+async fn a_session_begins_when_the_guest_has_attested() {
+    let world = World::new().await;
+    let broker = Arc::new(world.broker());
+    broker.registered("a").await;
+    let challenge = broker.challenge("a").await;
+    world.hardware.kds.hold();
+    let guest = {
+        let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+        let (broker, session_id) = (Arc::clone(&broker), challenge.session_id.clone());
+        tokio::spawn(async move { broker.attest.attest(&session_id, evidence).await })
+    };
+    world.hardware.kds.arrived(Kind::Vcek, 1).await;
+    world.hardware.clock.advance(seconds(9));
+    world.hardware.kds.release();
+    let id = guest.await.unwrap().unwrap();
+    let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
+    assert_eq!(world.store.audit_record(id).unwrap().unwrap().time, BEGIN + seconds(9));
+    assert_eq!(session.expires_at, BEGIN + seconds(9) + TTL);
 }

@@ -7,7 +7,7 @@ use keybroker_common::snp::{
         EndorsementKind::{Vcek, Vlek},
         Role,
     },
-    chain::Chain,
+    chain::{Chain, Intermediate},
     product::Product::{self, Milan, Turin},
     vek::Vek,
     verify::{Check, VerifyError},
@@ -92,6 +92,8 @@ fn wrong_pss_parameters() {
     let pss =
         |mgf_hash, salt_len, trailer| Algorithm::Pss { hash: Hash::Sha384, mgf_hash, salt_len, trailer };
     for algorithm in [
+        Algorithm::Pss { hash: Hash::Sha256, mgf_hash: Hash::Sha384, salt_len: 48, trailer: None },
+        Algorithm::Pss { hash: Hash::Sha512, mgf_hash: Hash::Sha384, salt_len: 48, trailer: None },
         pss(Hash::Sha256, 48, None),
         pss(Hash::Sha384, 32, None),
         pss(Hash::Sha384, 0, None),
@@ -104,6 +106,41 @@ fn wrong_pss_parameters() {
             "{algorithm:?}"
         );
     }
+}
+
+/// Object identifiers by which the algorithms of certificate and key are named, with one of no such meaning.
+#[test]
+fn wrong_object_identifiers() {
+    let vcek = Attempt::vcek(Milan);
+    let vek = |der: &[u8]| Vek::parse(der).map(|_| ());
+    let ask = |der: &[u8]| Intermediate::verify(der, &vcek.anchors().unwrap()).map(|_| ());
+    let (certificate, issuer) = (vcek.simulated_vek().certificate, vcek.issuer_der());
+    for (name, oid, other, defect) in [
+        ("id-mgf1", MGF1, 9, Defect::Algorithm),
+        ("id-ecPublicKey", EC_PUBLIC_KEY, 2, Defect::PublicKey),
+        ("secp384r1", SECP384R1, 0x23, Defect::PublicKey),
+    ] {
+        assert_eq!(vek(&renamed(&certificate, oid, other)), Err(Role::Vek.has(defect)), "{name}");
+    }
+    for (name, oid, other, defect) in
+        [("id-mgf1", MGF1, 9, Defect::Algorithm), ("rsaEncryption", RSA_ENCRYPTION, 10, Defect::PublicKey)]
+    {
+        assert_eq!(ask(&renamed(&issuer, oid, other)), Err(Role::Ask.has(defect)), "{name}");
+    }
+}
+
+const MGF1: &[u8] = &[6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 8];
+const RSA_ENCRYPTION: &[u8] = &[6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1];
+const EC_PUBLIC_KEY: &[u8] = &[6, 7, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1];
+const SECP384R1: &[u8] = &[6, 5, 0x2B, 0x81, 4, 0, 0x22];
+
+/// `der` with the last byte of an object identifier replaced, wherever it stands.
+fn renamed(der: &[u8], oid: &[u8], last: u8) -> Vec<u8> {
+    let mut der = der.to_vec();
+    let places: Vec<usize> = (0..der.len()).filter(|at| der[*at..].starts_with(oid)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| der[at + oid.len() - 1] = last);
+    der
 }
 
 /// Either may be AMD's: they must be the same, to the byte.

@@ -9,7 +9,7 @@
 //! | [`authority`] | of ARK, ASK and ASVK |
 //! | [`revocation`] | of the CRL |
 //! | [`missing`] | inputs that are not there |
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../support/mod.rs"]
 mod support;

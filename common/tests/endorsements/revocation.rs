@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     endorsements::{EndorsementError, EndorsementSource},
     snp::{crl::Crl, verify::Endorsements},
-    store::StoredEndorsement,
+    store::{StoreError, StoredEndorsement},
 };
 use keybroker_simulator::{
     Product,
@@ -65,7 +65,7 @@ async fn a_renewal_that_hangs_costs_one_guest_a_second() {
     hardware.clock.advance(days(1));
     let begun = Instant::now();
     again(&hardware, &source).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(4));
     hardware.clock.advance(minutes(10) - seconds(1));
     again(&hardware, &source).await.unwrap();
     assert_eq!(hardware.kds.count(Kind::Crl), 2);
@@ -143,6 +143,31 @@ async fn a_newer_list_replaces_the_one_held() {
     assert_eq!(hardware.cache.row(KEY).unwrap().bytes, newer);
 }
 
+/// One that AMD dated ahead, or that this clock is behind, costs nobody the list that counts.
+#[tokio::test]
+async fn a_list_from_the_future_does_not_replace_the_one_held() {
+    let (hardware, source) = started().await;
+    let held = hardware.cache.row(KEY).unwrap().bytes;
+    hardware.kds.serve_crl(Product::Milan, list_of(&hardware, -3));
+    hardware.clock.advance(days(1));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl.der(), held);
+    hardware.clock.advance(days(2));
+    assert_ne!(again(&hardware, &source).await.unwrap().crl.der(), held, "now it counts");
+}
+
+/// Written by a process that did not see the newer row, and was served an older list.
+#[tokio::test]
+async fn an_older_list_never_replaces_the_row_of_a_newer() {
+    let (hardware, _) = started().await;
+    let newer = hardware.cache.row(KEY).unwrap();
+    let unreadable = StoreError::Corrupt { table: "endorsements", cause: "by the test".to_owned() };
+    hardware.cache.fail_reading(Some(unreadable));
+    let older = list_of(&hardware, 2);
+    hardware.kds.serve_crl(Product::Milan, older.clone());
+    assert_eq!(again(&hardware, &hardware.source()).await.unwrap().crl.der(), older);
+    assert_eq!(hardware.cache.row(KEY), Some(newer));
+}
+
 /// Seven days past nextUpdate, to the second; and the grace is handed on, so that verification agrees.
 #[tokio::test]
 async fn a_list_outlives_its_time_while_kds_is_down() {
@@ -195,8 +220,9 @@ async fn a_time_of_fetching_in_the_future_is_not_believed() {
     let source = hardware.source();
     for _ in 0..3 {
         again(&hardware, &source).await.unwrap();
+        assert_eq!(hardware.kds.count(Kind::Crl), 2);
+        hardware.clock.advance(minutes(10));
     }
-    assert_eq!(hardware.kds.count(Kind::Crl), 2);
     assert_eq!(hardware.cache.row(KEY).unwrap().fetched_at, BEGIN);
     hardware.clock.advance(days(1));
     again(&hardware, &source).await.unwrap();

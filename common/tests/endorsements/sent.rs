@@ -53,6 +53,21 @@ async fn kds_is_asked_where_the_certificates_do_not_fit() {
     }
 }
 
+/// A certificate that was verified for one chip does not stand in for another's.
+#[tokio::test]
+async fn a_certificate_known_from_a_neighbour_does_not_fit() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    let sent = [hardware.vcek(), hardware.amd.ask().to_vec()];
+    endorse_with(&source, &hardware.report(), None, &sent).await.unwrap();
+    let neighbour = Chip::new(Product::Milan, 2);
+    hardware.kds.add(&neighbour);
+    let report = crate::harness::hardware::report(&neighbour);
+    let endorsements = endorse_with(&source, &report, None, &sent).await.unwrap();
+    assert_ne!(endorsements.chain.vek().der(), hardware.vcek());
+    assert_eq!(hardware.kds.count(Kind::Vcek), 1);
+}
+
 /// A whole chain of the guest's own make leads nowhere, and is not kept.
 #[tokio::test]
 async fn a_self_made_chain_gains_nothing() {
@@ -124,7 +139,8 @@ async fn without_an_asvk_a_vlek_has_to_wait() {
     let hardware = Hardware::new().await;
     let vlek = hardware.amd.vlek(CSP_ID, hardware.chip.tcb);
     hardware.down();
-    let outcome =
-        endorse_with(&hardware.source(), &vlek_report(&hardware, &vlek), None, &[vlek.certificate]).await;
-    assert_eq!(retry_after(outcome), 5);
+    let (source, report, sent) = (hardware.source(), vlek_report(&hardware, &vlek), [vlek.certificate]);
+    assert_eq!(retry_after(endorse_with(&source, &report, None, &sent).await), 5);
+    assert_eq!(retry_after(endorse_with(&source, &report, None, &sent).await), 6);
+    assert_eq!(hardware.kds.count(Kind::Chain), 3, "the attempts of the first guest");
 }

@@ -1,0 +1,156 @@
+//! A broker with everything at hand, and a guest on a chip that it knows.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use http::{Request, StatusCode, header};
+use jiff::Timestamp;
+use keybroker_common::{
+    broker::{Attest, Auth, Evidence, Register},
+    clock::SystemClock,
+    endorsements::{EndorsementSource, Settings},
+    http::{Services, router},
+    secret::local::LocalKey,
+    session::{Challenge, SessionId},
+    snp::anchors::TrustAnchors,
+    store::{AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoredEndorsement, WorkloadStore},
+    wire::v0,
+    workload::{Dialect, WorkloadId},
+};
+use keybroker_simulator::{
+    Product,
+    build::Buildah,
+    guest::{Machine, PoliteGuest},
+    pki::{Amd, Chip, CrlOptions},
+};
+use tower::ServiceExt;
+
+/// All five stores in one.
+pub(crate) trait Stores:
+    WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
+{
+}
+
+impl<S> Stores for S where
+    S: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
+{
+}
+
+const TTL: Duration = Duration::from_secs(300);
+/// Nothing listens there: whoever asks AMD fails.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+pub(crate) struct World {
+    auth: Auth,
+    attest: Attest,
+    router: Router,
+    guest: PoliteGuest,
+    id: WorkloadId,
+}
+
+impl World {
+    pub(crate) async fn new(store: Arc<impl Stores>) -> Self {
+        let amd = Amd::new(Product::Milan, Timestamp::now());
+        let mut anchors = TrustAnchors::default();
+        anchors.add_pem(amd.ark_pem().as_bytes()).expect("the ARK is sound");
+        let bytes = amd.crl(&CrlOptions::default());
+        let crl = StoredEndorsement { bytes, fetched_at: Timestamp::now(), edition: 0 };
+        store.put_endorsement("Milan/vcek/crl", &crl).await.expect("the store works");
+
+        let services = services(store, anchors);
+        let build = Buildah::new(NOWHERE, "bench", &[0x4D; 48], "open sesame");
+        let request = v0::register_request(build.body().as_bytes()).expect("buildah's own body");
+        let register = services.register.clone().expect("every service");
+        register.register(request).await.expect("nothing is registered yet");
+
+        let chip = Chip::new(Product::Milan, 1);
+        let mut world = Self {
+            router: router(&services),
+            auth: services.auth.expect("every service"),
+            attest: services.attest.expect("every service"),
+            guest: PoliteGuest::new(NOWHERE, "bench", Machine::new(&amd, &chip)).expect("a URL"),
+            id: WorkloadId::new("bench").expect("an id"),
+        };
+        // The first guest brings its certificates along; from then on the chip is known.
+        let vcek = world.guest.state.machine.vek.certificate.clone();
+        let ask = amd.ask().to_vec();
+        world.guest.state.machine.certificates = vec![("VCEK".to_owned(), vcek), ("ASK".to_owned(), ask)];
+        let (id, evidence) = world.answered().await;
+        world.attest(&id, evidence).await;
+        world.guest.state.machine.certificates.clear();
+        world
+    }
+
+    /// A challenge, as the guest gets one.
+    pub(crate) async fn challenge(&self) -> Challenge {
+        self.auth.challenge(Dialect::V0, self.id.clone()).await.expect("the store works")
+    }
+
+    /// The guest's answer to `challenge`, as it is sent.
+    pub(crate) fn answer(&mut self, challenge: &Challenge) -> String {
+        self.guest.state.nonce = Some(challenge.nonce.expose());
+        self.guest.state.attest_body().expect("there is a challenge")
+    }
+
+    /// A new challenge's session, and the evidence for it.
+    pub(crate) async fn answered(&mut self) -> (SessionId, Evidence) {
+        let challenge = self.challenge().await;
+        let body = self.answer(&challenge);
+        (challenge.session_id.clone(), evidence(&body))
+    }
+
+    /// A new challenge's answer as a request.
+    pub(crate) async fn request(&mut self) -> Request<Body> {
+        let challenge = self.challenge().await;
+        Request::post("/kbs/v0/attest")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::COOKIE, format!("session_id={}", challenge.session_id.expose()))
+            .body(self.answer(&challenge).into())
+            .expect("a request")
+    }
+
+    pub(crate) async fn attest(&self, id: &SessionId, evidence: Evidence) {
+        self.attest.attest(id, evidence).await.expect("sound evidence");
+    }
+
+    pub(crate) async fn release(&self, id: &SessionId) {
+        self.attest.release(id, &self.id, v0::PASSPHRASE).await.expect("the guest has attested");
+    }
+
+    pub(crate) async fn serve(&self, request: Request<Body>) {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}
+
+/// What the guest sends, read.
+pub(crate) fn evidence(body: &str) -> Evidence {
+    v0::evidence(body.as_bytes()).expect("the guest's own body")
+}
+
+fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> Services {
+    let clock = Arc::new(SystemClock);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let key = Arc::new(LocalKey::create(&directory.path().join("key")).expect("a key"));
+    let settings = Settings { kds_url: NOWHERE.to_owned(), known_chips_only: true };
+    let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &settings);
+    Services {
+        register: Some(Register {
+            workloads: store.clone(),
+            audit: store.clone(),
+            wrap: key.clone(),
+            clock: clock.clone(),
+        }),
+        auth: Some(Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL }),
+        attest: Some(Attest {
+            sessions: store.clone(),
+            workloads: store.clone(),
+            audit: store,
+            endorsements: Arc::new(endorsements),
+            accepted_csp_ids: Vec::new(),
+            unwrap: key,
+            clock,
+            ttl: TTL,
+        }),
+    }
+}

@@ -1,0 +1,105 @@
+//! Many guests at once: AMD is asked as little as can be, and nobody is turned away for good.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keybroker_simulator::{
+    Product,
+    guest::{Error, KrunGuest, PoliteGuest},
+    kds::{Behaviour, Kind},
+};
+use keybroker_tests::{DEADLINE, unique, world::World};
+use tokio::{sync::Barrier, task::JoinSet};
+
+#[tokio::test]
+async fn fifty_guests_of_one_new_chip_ask_amd_once() {
+    const GUESTS: usize = 50;
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let barrier = Arc::new(Barrier::new(GUESTS));
+    let mut crowd = JoinSet::new();
+    for _ in 0..GUESTS {
+        let mut guest: KrunGuest = world.krun(&id, world.milan());
+        let barrier = Arc::clone(&barrier);
+        crowd.spawn(async move {
+            guest.auth().await?;
+            barrier.wait().await;
+            guest.attest().await?;
+            guest.key().await
+        });
+    }
+    let booted = crowd.join_all().await;
+    assert_eq!(booted, vec![Ok(passphrase.into_bytes()); GUESTS]);
+    assert_eq!(world.kds.count(Kind::Vcek), 1, "{:?}", world.kds.requests());
+    assert!(world.kds.count(Kind::Chain) <= 1, "{:?}", world.kds.requests());
+    assert!(world.kds.count(Kind::Crl) <= 1, "{:?}", world.kds.requests());
+    let (server, _home, _kds) = world.into_parts();
+    let released = server.terminate().out.matches(r#""decision":"released""#).count();
+    assert_eq!(released, GUESTS);
+}
+
+/// The status of the answer to the evidence that this guest sends.
+async fn attest(guest: &PoliteGuest) -> u16 {
+    match guest.attest().await {
+        Ok(response) => response.status,
+        Err(Error::Refused(said)) => said.status,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
+    const GUESTS: u8 = 20;
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    world.kds.otherwise(Behaviour::Status(429, Some(2)));
+    let mut guests = Vec::new();
+    for seed in 1..=GUESTS {
+        let mut guest = world.polite(&id, world.machine(Product::Milan, seed));
+        guest.auth().await.unwrap();
+        guests.push(guest);
+    }
+    let mut crowd = JoinSet::new();
+    for guest in guests {
+        crowd.spawn(async move { (attest(&guest).await, guest) });
+    }
+    let (statuses, mut guests): (Vec<_>, Vec<_>) = crowd.join_all().await.into_iter().unzip();
+    assert_eq!(statuses, vec![503; usize::from(GUESTS)]);
+
+    assert!(world.kds.requests().len() <= 12, "{}", world.kds.requests().len());
+    assert!(world.kds.peak() <= 4);
+
+    // Whoever comes now is told when to come back, and AMD is left alone.
+    let asked = world.kds.requests().len();
+    let cookie = format!("Cookie: session_id={}", guests[0].state.session_id.as_ref().unwrap());
+    let evidence = guests[0].state.attest_body().unwrap();
+    let response = world.ask("POST", "/kbs/v0/attest", &[&cookie], Some(&evidence));
+    assert_eq!(response.status, 503, "{}", response.text());
+    let retry_after: u64 = response.header("retry-after")[0].parse().unwrap();
+    assert!((1..=10).contains(&retry_after), "{retry_after}");
+    assert!((3..=199).contains(&response.body.len()));
+    assert_eq!(world.kds.requests().len(), asked);
+
+    // The very challenges are answered once AMD answers.
+    world.kds.recover();
+    let until = Instant::now() + DEADLINE;
+    for guest in &mut guests {
+        while attest(guest).await != 200 {
+            assert!(Instant::now() < until, "the broker does not recover");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(guest.key().await, Ok(passphrase.clone().into_bytes()));
+    }
+}

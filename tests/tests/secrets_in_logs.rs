@@ -1,0 +1,135 @@
+//! What is written must hold no secret, however much is logged; and what a build needs to be told is logged.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::fs;
+
+use keybroker_simulator::{Product, guest::GuestKey};
+use keybroker_tests::{
+    passphrase,
+    secrets::{contains, key_of, spellings},
+    unique,
+    world::World,
+};
+
+/// A story with all that goes well and much that does not. Gives every secret in it, with what it is.
+async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
+    let mut secrets: Vec<(&'static str, Vec<u8>)> = Vec::new();
+    let id = unique("w");
+    secrets.push(("replaced passphrase", world.register(&id).await.into()));
+    let passphrase_ = world.register(&id).await;
+    secrets.push(("passphrase", passphrase_.clone().into()));
+
+    let mut guest = world.krun(&id, world.milan());
+    assert_eq!(guest.boot().await, Ok(passphrase_.into_bytes()));
+    let mut debug = world.krun(&id, world.milan());
+    debug.state.machine.fields.policy |= 1 << 19;
+    debug.boot().await.unwrap_err();
+    let mut hosts = world.krun(&id, world.machine(Product::Genoa, 1));
+    hosts.auth().await.unwrap();
+    let report = hosts.state.report().unwrap();
+    hosts.state.key = GuestKey::generate();
+    let evidence = hosts.state.attest_body_with(&report);
+    hosts.attest_with(&evidence).await.unwrap_err();
+    let mut nobody = world.krun(&unique("w"), world.milan());
+    nobody.boot().await.unwrap_err();
+    for guest in [&guest, &debug, &hosts, &nobody] {
+        secrets.push(("nonce", guest.state.nonce.clone().unwrap().into()));
+        secrets.push(("session", guest.state.session_id.clone().unwrap().into()));
+        let modulus = guest.state.key.modulus();
+        secrets.push(("modulus", data_encoding::BASE64.decode(modulus.as_bytes()).unwrap()));
+    }
+
+    // Passphrases that are refused, in bodies that are understood and in bodies that are not.
+    for spoil in [
+        |body: String| body,
+        |body: String| body + "!",
+        |body: String| body.replace("passphrase", "password"),
+    ] {
+        let refused = passphrase();
+        let body = spoil(world.build(&id, &refused).body());
+        assert!(world.ask("POST", "/kbs/v0/register_workload", &[], Some(&body)).status >= 400);
+        secrets.push(("refused passphrase", refused.into()));
+    }
+    // Secrets in a place where a client by mistake may put them.
+    let misplaced = passphrase();
+    world.ask(
+        "GET",
+        &format!("/kbs/v0/key/{id}?passphrase={misplaced}"),
+        &[&format!("X-Secret: {misplaced}")],
+        None,
+    );
+    world.ask("POST", "/kbs/v0/auth", &[&format!("Authorization: Bearer {misplaced}")], Some("{"));
+    secrets.push(("misplaced secret", misplaced.into()));
+    secrets
+}
+
+async fn nothing_secret_is_written(format: &str) {
+    let world = World::serve(&["--log", "trace", "--log-format", format]);
+    let secrets = story(&world).await;
+    let key = key_of(&fs::read_to_string(world.home().key_file()).unwrap()).unwrap();
+    let (server, _home, _kds) = world.into_parts();
+    let ended = server.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(
+        ended.log.contains("TRACE") && ended.log.contains("workload registered"),
+        "little is logged: {}",
+        ended.log
+    );
+    assert!(ended.out.contains(r#""decision":"released""#) && ended.out.contains(r#""decision":"refused""#));
+
+    for (what, secret) in secrets.into_iter().chain([("wrapping key", key)]) {
+        for spelling in spellings(&secret) {
+            for (place, written) in [("log", &ended.log), ("audit", &ended.out)] {
+                let text = String::from_utf8_lossy(&spelling);
+                let found = written.lines().find(|line| contains(line.as_bytes(), &spelling));
+                assert_eq!(found, None, "a {what} is in the {place}: {text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_in_a_log_for_people() {
+    nothing_secret_is_written("text").await;
+}
+
+#[tokio::test]
+async fn nothing_secret_is_in_a_log_for_machines() {
+    nothing_secret_is_written("json").await;
+}
+
+#[tokio::test]
+async fn a_key_url_that_overflows_libkruns_buffer_is_a_warning() {
+    let world = World::serve(&[]);
+    let room = 99 - world.url.len() - "/kbs/v0/key/".len();
+    let (fits, overflows) = ("f".repeat(room), "o".repeat(room + 1));
+    let passphrase = world.register(&fits).await;
+    assert_eq!(world.krun(&fits, world.milan()).boot().await, Ok(passphrase.into_bytes()));
+    let credentials = "c".repeat(room - "user:token@".len() + 1);
+    let mut build = world.build(&credentials, "open sesame");
+    build.url = world.url.replace("http://", "http://user:token@");
+    assert_eq!(build.register().await.unwrap().status, 200);
+    world.register(&overflows).await;
+
+    let (server, _home, _kds) = world.into_parts();
+    let log = server.terminate().log;
+    let warnings: Vec<_> =
+        log.lines().filter(|line| line.contains("WARN") && line.contains("too long")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    for (warning, id) in warnings.iter().zip([&credentials, &overflows]) {
+        assert!(warning.contains(id.as_str()) && warning.contains("1 characters too long"), "{warning}");
+    }
+    for id in [&fits, &credentials, &overflows] {
+        assert!(
+            log.lines().any(|line| line.contains("workload registered") && line.contains(id.as_str())),
+            "{log}"
+        );
+    }
+}
