@@ -18,8 +18,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connections at a time. More wait in the listener's queue.
-const CONNECTIONS: usize = 1024;
+/// Connections at a time. More wait in the listener's queue. Half of the usual limit of open files: the store and AMD's
+/// service need some, too.
+const CONNECTIONS: usize = 512;
 /// How long the head of a request may take to arrive; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header fields of a request. Clients send less than ten.

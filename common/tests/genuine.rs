@@ -114,7 +114,7 @@ fn a_genuine_vlek_is_accepted_in_its_time_and_refused_for_its_vmpl_alone() {
 #[test]
 fn a_genuine_vcek_that_was_altered_is_refused() {
     let Some(directory) = vectors_directory() else {
-        return eprintln!("SKIPPED altered VCEKs: no directory of genuine evidence (set KEYBROKER_VECTORS)");
+        return support::genuine::skip("altered VCEKs");
     };
     for (name, refusal) in [
         ("NEG-trustee-vcek-invalid-legacy", Role::Vek.has(Defect::Signature)),

@@ -132,7 +132,14 @@ fn each_function_is_its_own_package_role_and_log() {
 #[test]
 fn each_role_may_do_what_its_function_calls_and_nothing_else() {
     let template = read("template.yaml");
+    // Nothing else hands out permissions, but the builders' policy.
     assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
+    let kinds = template["Resources"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|resource| resource["Type"].as_str().unwrap());
+    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 1);
     let trust = json!({"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"});
     for (name, function) in FUNCTIONS {
         let role = &template["Resources"][format!("{name}Role")]["Properties"];

@@ -230,7 +230,9 @@ fn replaceable(
     if held.released_at.is_some() {
         return Err(ReplacementRefused::Released);
     }
-    if record.time >= held.first_registered_at + Register::BUILD_WINDOW {
+    // A time so late that the window has no end is nothing that this broker wrote: no window.
+    let end = held.first_registered_at.checked_add(Register::BUILD_WINDOW);
+    if end.map_or(true, |end| record.time >= end) {
         return Err(ReplacementRefused::WindowOver);
     }
     if stored.same_requirements(registration) { Ok(()) } else { Err(ReplacementRefused::OtherRequirements) }
