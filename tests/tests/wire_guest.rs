@@ -19,7 +19,7 @@ use keybroker_simulator::{
 };
 use keybroker_tests::{
     connection::assert_short_refusal,
-    unique,
+    remote, unique,
     world::{World, amd},
 };
 
@@ -187,6 +187,9 @@ async fn cookies_of_two_sessions_are_refused() {
     let joined = format!("Cookie: {cookie}; {other}");
     for headers in [&[two[0].as_str(), two[1].as_str()][..], &[&joined], &[two[1].as_str(), two[0].as_str()]]
     {
+        if headers.len() > 1 && remote::decides("two Cookie fields") {
+            continue;
+        }
         let response = world.ask("GET", &path, headers, None);
         assert_short_refusal(&response);
         assert_eq!(response.status, 400, "{headers:?}");

@@ -9,7 +9,7 @@
 )]
 
 use keybroker_simulator::build::{Buildah, tee_config};
-use keybroker_tests::{passphrase, unique, world::World};
+use keybroker_tests::{passphrase, remote, unique, world::World};
 use serde_json::Value;
 
 #[tokio::test]
@@ -47,6 +47,9 @@ async fn ids_of_64_hex_digits_are_buildahs_own() {
 async fn ids_may_hold_what_a_url_carries_unescaped() {
     let world = World::start();
     for id in ["a.b_c~d", "a:b@c+d", "a=b&c;d", "a(b)!*,$'", "z\u{fc}rich"] {
+        if !id.is_ascii() && remote::decides("a path that is not ASCII") {
+            continue;
+        }
         let id = unique(id);
         let passphrase = world.register(&id).await;
         assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()), "{id}");
