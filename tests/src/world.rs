@@ -84,6 +84,11 @@ impl World {
         }
     }
 
+    /// The same, but `keybroker serve` where a listener that is not the deployment's own decides about `what`.
+    pub fn listening(what: &str) -> Self {
+        if remote::decides(what) { Self::serve(&ACCEPT_CSP) } else { Self::start() }
+    }
+
     /// A broker with these arguments and a KDS of its own: what a deployment that is there already cannot be.
     pub fn with(arguments: &[&str], what: &str) -> Option<Self> {
         if remote::url().is_some() {

@@ -90,7 +90,7 @@ async fn registrations_that_are_none() {
 
 #[tokio::test]
 async fn bytes_that_are_no_utf_8() {
-    let world = World::start();
+    let world = World::listening("a body that is no UTF-8");
     let request = world.request("POST", REGISTER, &[], Some(&registration().to_string()));
     let mut bytes = request.into_bytes();
     let at = bytes.windows(4).rposition(|window| window == b"open").unwrap();
@@ -118,7 +118,7 @@ async fn bodies_of_more_than_64_kib() {
 
 #[tokio::test]
 async fn media_types_that_are_not_json() {
-    let world = World::start();
+    let world = World::listening("two Content-Type fields");
     let body = registration().to_string();
     let whole = world.request("POST", REGISTER, &[], Some(&body));
     let line = "Content-Type: application/json\r\n";
@@ -282,7 +282,7 @@ async fn reports_of_another_length() {
 
 #[tokio::test]
 async fn paths_that_lead_nowhere() {
-    let world = World::start();
+    let world = World::listening("a path of no route");
     let cookie = format!("Cookie: session_id={}", "0".repeat(32));
     let long = format!("/kbs/v0/key/{}", "w".repeat(257));
     let very_long = format!("/{}", "a/".repeat(4000));
@@ -328,7 +328,7 @@ async fn paths_that_lead_nowhere() {
 
 #[tokio::test]
 async fn methods_that_a_path_does_not_take() {
-    let world = World::start();
+    let world = World::listening("a method of no route");
     let rows =
         [(REGISTER, "POST"), (AUTH, "POST"), (ATTEST, "POST"), ("/kbs/v0/key/w", "GET"), ("/healthz", "GET")];
     for (path, right) in rows {
