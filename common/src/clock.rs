@@ -1,4 +1,5 @@
-//! Time as an argument: nothing in this crate reads the system's clock but [`SystemClock`].
+//! Time as an argument: no decision in this crate reads the system's clock but through [`SystemClock`]. The ids of audit
+//! records are drawn with the system's time, so that they sort by it; nothing is decided by them.
 
 use std::fmt::Debug;
 
