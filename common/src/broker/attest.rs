@@ -12,7 +12,7 @@ use crate::{
     appraisal::{self, AttestationResult},
     audit::{AuditId, AuditRecord, Decision, EvidenceSummary, Operation},
     clock::Clock,
-    endorsements::{EndorsementSource, Request},
+    endorsements::{AtHand, EndorsementSource, Request},
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Session, SessionId},
     snp::{
@@ -111,7 +111,7 @@ impl Attest {
         let challenge = self.check_challenge(record, challenge?, evidence.dialect)?;
         let request = request.map_err(|error| *error)?;
         let at_hand = at_hand?;
-        let product = at_hand.as_ref().map(|chain| chain.vek().product).or(by_cpuid(request.report));
+        let product = at_hand.as_ref().map(AtHand::product).or(by_cpuid(request.report));
         record.evidence = Some(EvidenceSummary::of(request.report, product, false));
 
         let (workload, registration) = self.registration(record, &challenge).await?;

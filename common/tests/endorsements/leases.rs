@@ -174,3 +174,18 @@ async fn anothers_failure_is_waited_for() {
     assert_eq!(waiting.await.unwrap(), Ok(Crl::GRACE));
     assert_eq!(shared.hardware.kds.count(Kind::Crl), asked);
 }
+
+/// A chip that has to wait for its turn keeps no other process from asking.
+#[tokio::test]
+async fn who_does_not_ask_keeps_no_lease() {
+    let shared = Shared::new().await;
+    let process = shared.process();
+    let chips: Vec<_> = (2..11).map(|seed| Chip::new(shared.hardware.chip.product(), seed)).collect();
+    for chip in &chips[..8] {
+        assert_eq!(endorse(&process, &report(chip)).await.unwrap_err(), EndorsementError::UnknownChip);
+    }
+    shared.hardware.kds.add(&chips[8]);
+    retry_after(endorse(&process, &report(&chips[8])).await);
+    endorse(&shared.process(), &report(&chips[8])).await.unwrap();
+    assert_eq!(shared.hardware.kds.count(Kind::Vcek), 9);
+}
