@@ -132,6 +132,32 @@ impl Registration {
     }
 }
 
+/// A workload's registration as it was read, with the digest of the very bytes that say so. Only [`Workload::read`] makes one,
+/// so that what is appraised, what is recorded and what a session names cannot be three things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    id: WorkloadId,
+    digest: RegistrationDigest,
+    registration: Registration,
+}
+
+impl Registered {
+    /// The workload that is registered.
+    pub fn id(&self) -> &WorkloadId {
+        &self.id
+    }
+
+    /// Digest of the registration's bytes.
+    pub fn digest(&self) -> RegistrationDigest {
+        self.digest
+    }
+
+    /// What the bytes say.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+}
+
 /// A stored registration that this release cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the registration is not one that this release reads")]
@@ -184,5 +210,11 @@ impl Workload {
     /// Digest of the registration as stored.
     pub fn digest(&self) -> RegistrationDigest {
         RegistrationDigest::of(&self.registration)
+    }
+
+    /// The registration, read from its bytes.
+    pub fn read(&self) -> Result<Registered, RegistrationError> {
+        let registration = Registration::from_bytes(&self.registration)?;
+        Ok(Registered { id: self.id.clone(), digest: self.digest(), registration })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
     clock::Clock,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
-    store::{AuditStore, StoreError, WorkloadStore},
+    store::{AuditStore, RegistrationStore, StoreError},
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -53,7 +53,7 @@ pub struct Registered {
 #[derive(Debug, Clone)]
 pub struct Register {
     /// Where registrations are kept.
-    pub workloads: Arc<dyn WorkloadStore>,
+    pub workloads: Arc<dyn RegistrationStore>,
     /// Where refusals are recorded.
     pub audit: Arc<dyn AuditStore>,
     /// Wraps the secrets.

@@ -76,7 +76,7 @@ async fn of_many_answers_at_once_one_wins() {
     assert_eq!((won.len(), lost.len()), (1, 7));
     assert!(lost.iter().all(|one| matches!(one, Err(Error::NoSession { .. }))), "{lost:?}");
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
-    assert_eq!(session.attestation, won[0].clone().unwrap());
+    assert_eq!(session.attestation(), won[0].clone().unwrap());
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_session_begins_when_the_guest_has_attested() {
     let id = guest.await.unwrap().unwrap();
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
     assert_eq!(world.store.audit_record(id).unwrap().unwrap().time, BEGIN + seconds(9));
-    assert_eq!(session.expires_at, BEGIN + seconds(9) + TTL);
+    assert_eq!(session.expires_at(), BEGIN + seconds(9) + TTL);
 }
 
 /// Certificates are kept for a guest with an open challenge, and for nobody else.
