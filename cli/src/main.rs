@@ -46,7 +46,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
-        Command::Verify(args) => Ok(verify::run(&args)?),
+        Command::Verify(args) => verify::run(&args),
     }
 }
 
