@@ -24,7 +24,7 @@ use uuid::Uuid;
 use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
-    metrics,
+    metrics::{self, Count, Stage},
     snp::{
         anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
@@ -199,12 +199,12 @@ impl EndorsementSource {
         let all = async {
             let chain = match at_hand {
                 Some(chain) => {
-                    metrics::count("KdsHit");
+                    metrics::count(Count::KdsHit);
                     chain
                 }
                 None => {
-                    metrics::count("KdsMiss");
-                    metrics::timed("kds", self.fetch(request)).await?
+                    metrics::count(Count::KdsMiss);
+                    metrics::timed(Stage::Kds, self.fetch(request)).await?
                 }
             };
             let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
