@@ -1,6 +1,9 @@
 //! What is measured, and when.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    thread::{self, ThreadId},
+};
 
 use keybroker_common::{
     broker::Error,
@@ -16,6 +19,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer, Registry,
+    filter::{LevelFilter, Targets},
     layer::{Context, SubscriberExt},
 };
 
@@ -27,16 +31,19 @@ use crate::harness::{
 /// A metric, its stage if it has one, and its value.
 type Measurement = (String, Option<String>, f64);
 
-/// Gathers the measurements of this thread.
-#[derive(Debug, Clone, Default)]
-struct Gathered(Arc<Mutex<Vec<Measurement>>>);
+/// Gathers the measurements of one thread, of which there is one for each test.
+#[derive(Debug, Clone)]
+struct Gathered {
+    thread: ThreadId,
+    measurements: Arc<Mutex<Vec<Measurement>>>,
+}
 
 impl<S: Subscriber> Layer<S> for Gathered {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == TARGET {
+        if thread::current().id() == self.thread {
             let mut measurement = Visited::default();
             event.record(&mut measurement);
-            self.0.lock().unwrap().push(measurement.0);
+            self.measurements.lock().unwrap().push(measurement.0);
         }
     }
 }
@@ -64,9 +71,19 @@ impl Visit for Visited {
 }
 
 impl Gathered {
+    /// Of the thread that calls this. For the whole process: while a subscriber is one thread's alone, tracing may ask
+    /// another, which has none, whether anybody cares, and remember the answer.
+    fn here() -> Self {
+        let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
+        let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);
+        let subscriber = Registry::default().with(gathered.clone().with_filter(measured));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        gathered
+    }
+
     /// What was measured since the last time, in order.
     fn taken(&self) -> Vec<String> {
-        let taken = std::mem::take(&mut *self.0.lock().unwrap());
+        let taken = std::mem::take(&mut *self.measurements.lock().unwrap());
         let name = |(metric, stage, value): Measurement| match stage {
             Some(stage) => {
                 assert_eq!(metric, LATENCY);
@@ -90,8 +107,7 @@ async fn attest(broker: &Broker, chip: &Chip) -> Result<(), Error> {
 
 #[tokio::test]
 async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
-    let gathered = Gathered::default();
-    let _guard = tracing::subscriber::set_default(Registry::default().with(gathered.clone()));
+    let gathered = Gathered::here();
     let world = World::new().await;
     let (broker, hardware) = (world.broker(), &world.hardware);
     let mut seen = Vec::new();
