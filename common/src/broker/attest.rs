@@ -13,6 +13,7 @@ use crate::{
     audit::{AuditId, AuditRecord, Decision, EvidenceSummary, Operation},
     clock::Clock,
     endorsements::{AtHand, EndorsementSource, Request},
+    metrics::{self, Stage},
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Session, SessionId},
     snp::{
@@ -122,7 +123,10 @@ impl Attest {
 
         let endorsements = self.endorsements.obtain(&request, at_hand).await?;
         let now = self.clock.now();
-        let verified = verify(request.report, &endorsements, &report_data, &self.accepted_csp_ids, now)?;
+        let verified = metrics::timed(Stage::Verify, async {
+            verify(request.report, &endorsements, &report_data, &self.accepted_csp_ids, now)
+        });
+        let verified = verified.await?;
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
         Ok((appraisal::appraise(&verified, &registered)?, released))
     }
@@ -188,7 +192,7 @@ impl Attest {
         }
         let expires_at = record.time + self.ttl;
         let session = Session::open(session_id.clone(), &result, evidence.guest_key, record.id, expires_at);
-        match self.sessions.attest(&session, record).await {
+        match metrics::timed(Stage::Transaction, self.sessions.attest(&session, record)).await {
             Err(StoreError::Conflict) => {
                 Err(Failure::NoSession(failed("session", "the challenge was answered meanwhile, or expired")))
             }

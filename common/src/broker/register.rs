@@ -9,6 +9,7 @@ use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
     clock::Clock,
+    metrics::{self, Stage},
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, RegistrationStore, StoreError},
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
@@ -107,7 +108,7 @@ impl Register {
             revoked_at: None,
             released_at: None,
         };
-        match self.workloads.create(&workload, &record).await {
+        match metrics::timed(Stage::Transaction, self.workloads.create(&workload, &record)).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: false })
@@ -127,7 +128,8 @@ impl Register {
         for (name, secret) in secrets {
             let context =
                 EncryptionContext { workload_id: workload_id.clone(), secret: name.clone(), registration };
-            wrapped.insert(name.clone(), self.wrap.wrap_secret(&context, secret).await?);
+            let one = metrics::timed(Stage::Wrap, self.wrap.wrap_secret(&context, secret)).await?;
+            wrapped.insert(name.clone(), one);
         }
         Ok(wrapped)
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     audit::{AuditId, AuditRecord, Decision, Operation},
+    metrics::{self, Stage},
     secret::{EncryptionContext, Secret},
     session::{Session, SessionId},
     workload::{Workload, WorkloadId},
@@ -62,8 +63,10 @@ impl Attest {
             secret: secret.to_owned(),
             registration: session.registration(),
         };
-        let (unwrapped, recorded) =
-            tokio::join!(self.unwrap.unwrap_secret(&context, wrapped), self.audit.append(record));
+        let (unwrapped, recorded) = tokio::join!(
+            metrics::timed(Stage::Unwrap, self.unwrap.unwrap_secret(&context, wrapped)),
+            self.audit.append(record)
+        );
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {

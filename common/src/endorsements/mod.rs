@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::{flights::Flights, newcomers::Newcomers, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
-    metrics,
+    metrics::{self, Count, Stage},
     snp::{
         anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
@@ -221,20 +221,24 @@ impl EndorsementSource {
         at_hand: Option<AtHand>,
     ) -> Result<Endorsements, EndorsementError> {
         let all = async {
+            let sent = at_hand.as_ref().is_some_and(|at_hand| at_hand.sent);
             let chain = match at_hand {
-                Some(AtHand { chain, sent }) => {
-                    metrics::count("KdsHit");
-                    if sent {
-                        self.keep(&request.candidates(), &chain).await;
-                    }
+                Some(AtHand { chain, .. }) => {
+                    metrics::count(Count::KdsHit);
                     chain
                 }
                 None => {
-                    metrics::count("KdsMiss");
-                    metrics::timed("kds", self.fetch(request)).await?
+                    metrics::count(Count::KdsMiss);
+                    metrics::timed(Stage::Kds, self.fetch(request)).await?
                 }
             };
-            let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
+            let keeping = async {
+                if sent {
+                    self.keep(&request.candidates(), &chain).await;
+                }
+            };
+            let (list, ()) = tokio::join!(self.crl(chain.vek().product, chain.vek().kind()), keeping);
+            let (crl, crl_grace) = list?;
             Ok(Endorsements { chain, crl, crl_grace })
         };
         tokio::time::timeout(BUDGET, all).await.unwrap_or_else(|_| {

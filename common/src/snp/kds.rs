@@ -25,7 +25,7 @@ use super::{
     report::Report,
     vek::{Identity, Vek},
 };
-use crate::metrics;
+use crate::metrics::{self, Count};
 
 /// What names one VCEK: a chip and the TCB that it reports. Its certificate never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -207,7 +207,7 @@ impl Kds {
             StatusCode::NOT_FOUND => Err(KdsError::NotFound),
             status => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
-                    metrics::count("KdsThrottled");
+                    metrics::count(Count::KdsThrottled);
                 }
                 let retry_after = response.headers().get(RETRY_AFTER);
                 let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
