@@ -3,7 +3,10 @@
 use std::{
     fmt,
     num::NonZeroU32,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,6 +22,9 @@ const STEPS: NonZeroU32 = match NonZeroU32::new(16) {
     Some(steps) => steps,
     None => NonZeroU32::MIN,
 };
+
+/// What is said of a thread that is gone before it answered.
+const ENDED: &str = "the evaluation ended without an answer";
 
 /// What a query gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +81,10 @@ impl Policy {
         if started.is_err() {
             return vec![Gave::Error("no thread".to_owned()); self.queries.len()];
         }
-        let next = |_| {
-            receiver.recv_timeout(ends.saturating_duration_since(Instant::now())).unwrap_or(Gave::TimedOut)
+        let next = |_| match receiver.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+            Ok(gave) => gave,
+            Err(RecvTimeoutError::Timeout) => Gave::TimedOut,
+            Err(RecvTimeoutError::Disconnected) => Gave::Error(ENDED.to_owned()),
         };
         self.queries.iter().map(next).collect()
     }
