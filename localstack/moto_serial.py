@@ -1,33 +1,116 @@
-"""moto's server, one request at a time.
+"""moto's server, one request at a time, with a record of the calls and faults on request.
 
 moto restores whole tables after a transaction that failed: a request that was served meanwhile would be undone with it.
 So the requests queue up. Connections do not: a client may keep several open.
+
+With --calls FILE each call of DynamoDB or KMS is a line of JSON there: `by`, the access key id that signed it; `operation`;
+and `parts`, each an operation and what it is on, which is a table, or a key as KMS answers that it is called. A transaction
+has several. No values are recorded.
+
+Faults are for tests: POST /faults takes a list of them in place of those that are left, and GET tells those.
+    {"by": "attest", "operation": "Decrypt", "fault": "refused", "status": 500, "type": "…", "times": 3}
+The next so many such calls are answered with this status and type of error: if the fault is "lost", after they were served,
+else they are not served.
 """
 
 import argparse
+import io
+import json
 import os
+import re
 import threading
 import time
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+SIGNER = re.compile(r"Credential=([^/,]+)/")
+SERVICES = ("DynamoDB_20120810", "TrentService")
 
-class OneAtATime:
+
+class Call:
+    """A call of DynamoDB or KMS, as far as it is recorded."""
+
+    def __init__(self, environ, body):
+        service, _, self.operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+        self.known = service in SERVICES
+        signer = SIGNER.search(environ.get("HTTP_AUTHORIZATION", ""))
+        self.by = signer.group(1) if signer else ""
+        self.request = json.loads(body) if self.known and body else {}
+
+    def parts(self, answer):
+        if self.operation in ("TransactWriteItems", "TransactGetItems"):
+            parts = [(kind, part[kind]["TableName"]) for part in self.request["TransactItems"] for kind in part]
+        elif "RequestItems" in self.request:
+            parts = [(self.operation, table) for table in self.request["RequestItems"]]
+        elif "TableName" in self.request:
+            parts = [(self.operation, self.request["TableName"])]
+        else:
+            parts = [(self.operation, answer.get("KeyId") or self.request.get("KeyId", ""))]
+        return [{"operation": operation, "on": on} for operation, on in parts]
+
+    def line(self, answer):
+        return json.dumps({"by": self.by, "operation": self.operation, "parts": self.parts(answer)}) + "\n"
+
+
+class Front:
     """Passes a request on when the one before it has been answered in full."""
 
-    def __init__(self, application):
+    def __init__(self, application, calls):
         self.application = application
+        self.calls = calls
+        self.faults = []
         self.lock = threading.Lock()
 
     def __call__(self, environ, start_response):
         with self.lock:
-            answer = self.application(environ, start_response)
-            try:
-                return [b"".join(answer)]
-            finally:
-                if hasattr(answer, "close"):
-                    answer.close()
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            if environ["PATH_INFO"] == "/faults":
+                return self.tell(environ, body, start_response)
+            environ["wsgi.input"] = io.BytesIO(body)
+            call = Call(environ, body)
+            fault = self.fault(call)
+            if fault is None:
+                answer = self.served(environ, start_response)
+            elif fault["fault"] == "lost":
+                self.served(environ, lambda *_: None)
+            if fault is not None:
+                answer = json.dumps({"__type": fault["type"]}).encode()
+                start_response(f"{fault['status']} Fault", headers(answer))
+            self.record(call, answer)
+            return [answer]
+
+    def tell(self, environ, body, start_response):
+        if environ["REQUEST_METHOD"] == "POST":
+            self.faults = json.loads(body)
+        answer = json.dumps(self.faults).encode()
+        start_response("200 OK", headers(answer))
+        return [answer]
+
+    def fault(self, call):
+        for fault in self.faults:
+            if call.known and (fault["by"], fault["operation"]) == (call.by, call.operation):
+                fault["times"] -= 1
+                self.faults = [fault for fault in self.faults if fault["times"] > 0]
+                return fault
+        return None
+
+    def served(self, environ, start_response):
+        answer = self.application(environ, start_response)
+        try:
+            return b"".join(answer)
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
+
+    def record(self, call, answer):
+        if self.calls and call.known:
+            self.calls.write(call.line(json.loads(answer or b"{}")))
+            self.calls.flush()
+
+
+def headers(answer):
+    return [("content-type", "application/x-amz-json-1.0"), ("content-length", str(len(answer)))]
 
 
 class Handler(WSGIRequestHandler):
@@ -50,15 +133,17 @@ def end_with(pid):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--address-file", required=True, help="gets host:port when the server listens")
+    parser.add_argument("--calls", metavar="FILE", help="record the calls there, after what it holds")
     parser.add_argument("--end-with", type=int, metavar="PID", help="end when the process with this pid does")
     arguments = parser.parse_args()
     if arguments.end_with:
         threading.Thread(target=end_with, args=(arguments.end_with,), daemon=True).start()
 
-    application = OneAtATime(DomainDispatcherApplication(create_backend_app))
+    calls = open(arguments.calls, "a", encoding="utf-8") if arguments.calls else None
+    application = Front(DomainDispatcherApplication(create_backend_app), calls)
     server = make_server("127.0.0.1", arguments.port, application, threaded=True, request_handler=Handler)
     partial = arguments.address_file + ".part"
     with open(partial, "w", encoding="utf-8") as file:

@@ -1,6 +1,12 @@
 //! Puts the broker together from what the command line names.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::anyhow;
 use keybroker_common::{
@@ -66,9 +72,11 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
 /// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.
 pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let anchors = trust_anchors(args)?;
+    let (data_dir, key_file) = (args.data_dir()?, args.key_file()?);
+    check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(open_store(&args.data_dir()?, Arc::clone(&clock))?);
-    let key = Arc::new(open_key(&args.key_file()?, &store)?);
+    let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
+    let key = Arc::new(open_key(&key_file, &store)?);
     let endorsements =
         Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
     let ttl = Duration::from_secs(args.session_ttl.into());
@@ -93,9 +101,41 @@ fn trust_anchors(args: &ServeArgs) -> Result<TrustAnchors, Failure> {
     Ok(anchors)
 }
 
+/// Whoever copies or backs up the store must not take the key along.
+fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
+    if real(key_file).starts_with(real(data_dir)) {
+        let error = anyhow!("the key {} is in the data directory", key_file.display());
+        return Err(Failure::new(Exit::Configuration, error)
+            .hint("give --key-file a place elsewhere: whoever has store and key has the secrets"));
+    }
+    Ok(())
+}
+
+/// `path` with its links followed, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let resolved = path.ancestors().find_map(|base| {
+        let rest = path.strip_prefix(base).ok()?;
+        Some(base.canonicalize().ok()?.components().chain(rest.components()).collect())
+    });
+    resolved.unwrap_or(path)
+}
+
+/// The store's file is made its owner's alone whatever it was. Its directory may be the operator's own choice.
 fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
-    EmbeddedStore::open(data_dir, clock)
-        .map_err(|error| store_failure(error).context(format!("opening the store in {}", data_dir.display())))
+    let store = EmbeddedStore::open(data_dir, clock).map_err(|error| {
+        store_failure(error).context(format!("opening the store in {}", data_dir.display()))
+    })?;
+    if let Ok(mode) = fs::metadata(data_dir).map(|metadata| metadata.permissions().mode())
+        && mode & 0o022 != 0
+    {
+        tracing::warn!(
+            path = %data_dir.display(),
+            mode = format_args!("{:04o}", mode & 0o7777),
+            "OTHERS MAY WRITE TO THE DATA DIRECTORY: they can put another store there; make it 0700"
+        );
+    }
+    Ok(store)
 }
 
 fn store_failure(error: OpenError) -> Failure {

@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Ok = 0,
     /// Something failed that has no code of its own.
     Failure = 1,
+    /// The command line asks for what cannot be.
+    Usage = 2,
     /// Verification came to an end, and the answer is no.
     Denied = 3,
     /// A service that is needed could not be reached.
@@ -21,7 +23,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// What every `--help` says of them. 2 is clap's.
+    /// What every `--help` says of them. 2 is what clap ends with, too.
     pub(crate) const TABLE: &'static str = "\
 Exit codes:
   0  ok

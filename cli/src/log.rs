@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context as _;
+
 use keybroker_common::broker::AUDIT_TARGET;
 use tracing::{
     Event, Level, Subscriber,
@@ -14,6 +16,8 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
+
+use crate::output::{Flush, Lines};
 
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
@@ -46,20 +50,30 @@ enum Format {
     Json,
 }
 
-/// Starts logging, for the whole process. Only a server prints audit records; other commands have results of their own
-/// on stdout, and by default log warnings alone.
-pub(crate) fn start(args: &Args, serving: bool) {
+/// Starts logging, for the whole process; what this gives is to be dropped at its end. Only a server prints audit records;
+/// other commands have results of their own on stdout, and by default log warnings alone.
+pub(crate) fn start(args: &Args, serving: bool) -> anyhow::Result<impl Sized> {
     let level = if serving { Level::INFO } else { Level::WARN };
     let default = || Targets::new().with_default(level);
     let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(default);
-    let registry = tracing_subscriber::registry().with(serving.then_some(Audit(io::stdout)));
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let audit = serving.then(|| lines(io::stdout(), "stdout")).transpose()?.unzip();
+    let (lines, flush) = lines(io::stderr(), "stderr")?;
+    let registry = tracing_subscriber::registry().with(audit.0.map(Audit));
+    let log = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(io::stderr().is_terminal());
     let filter = filter.and(filter_fn(|metadata| metadata.target() != AUDIT_TARGET));
     // Fails only where logging was started before, and then there is a log already.
     let _ = match args.log_format {
         Format::Text => registry.with(log.with_filter(filter)).try_init(),
         Format::Json => registry.with(log.json().with_filter(filter)).try_init(),
     };
+    // Dropped in this order: lost audit records are told of in the log.
+    Ok((audit.1, flush))
+}
+
+fn lines(out: impl Write + Send + 'static, name: &'static str) -> anyhow::Result<(Lines, Flush)> {
+    let tell =
+        move |lines| tracing::warn!(lines, "lines were lost: {name} was not read, or not to be written");
+    Lines::to(out, name, tell).context("starting to log")
 }
 
 /// Other programs' filters may stand in RUST_LOG: one that is not understood is no reason not to start.
@@ -83,8 +97,8 @@ struct Record<W>(W);
 impl<W: Write> Visit for Record<W> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "record" {
-            // The record is in the store; that nobody reads along must not keep the broker from its work.
-            let _ = self.0.write_all(format!("{value}\n").as_bytes()).and_then(|()| self.0.flush());
+            // The record is in the store: this is a copy for whoever reads along.
+            let _ = self.0.write_all(format!("{value}\n").as_bytes());
         }
     }
 

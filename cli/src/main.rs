@@ -5,6 +5,7 @@ mod demo;
 mod environment;
 mod exit;
 mod log;
+mod output;
 mod serve;
 mod server;
 mod verify;
@@ -41,11 +42,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
-    log::start(&cli.log, matches!(cli.command, Command::Serve(_)));
+    let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
-        Command::Verify(args) => Ok(verify::run(&args)?),
+        Command::Verify(args) => verify::run(&args),
     }
 }
 

@@ -31,7 +31,8 @@ Examples:
 
 /// Serve registration, challenges, attestation and release over HTTP, from a store on this machine.
 ///
-/// Audit records go to stdout, one JSON line each; the log goes to stderr. SIGTERM and SIGINT end it once the requests
+/// Audit records go to stdout, one JSON line each; the log goes to stderr. Whoever reads them cannot hold the broker up: lines
+/// that nobody takes are lost, and their number logged; the records are in the store. SIGTERM and SIGINT end it once the requests
 /// under way are answered, within 10 seconds; a second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]

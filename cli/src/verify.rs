@@ -8,7 +8,7 @@ use std::{
 };
 
 use anstyle::AnsiColor;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +29,7 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 
 /// Verify one attestation report offline, against AMD's roots
 ///
@@ -48,7 +48,7 @@ pub(crate) struct VerifyArgs {
     /// The report: 1184 bytes, or their hex
     #[arg(long, value_name = "FILE")]
     report: PathBuf,
-    /// A certificate in DER or PEM: the VCEK or VLEK, and for a VLEK the ASVK; any order
+    /// A certificate in DER or PEM: one VCEK or VLEK, and for a VLEK the ASVK; any order
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
     /// The CRL of the product's ARK, DER
@@ -77,22 +77,24 @@ fn hex<const N: usize>(text: &str) -> Result<Hex<N>, String> {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     let inputs = Inputs::read(args)?;
     let verdict = inputs.examine();
     if args.json {
-        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&verdict)?)?;
+        let verdict = serde_json::to_string_pretty(&verdict).context("printing the verdict")?;
+        writeln!(io::stdout(), "{verdict}").context("printing the verdict")?;
     } else {
-        print_table(&verdict)?;
+        print_table(&verdict).context("printing the verdict")?;
     }
     if verdict.failed > 0 {
         return Ok(Exit::Denied);
     }
-    anyhow::ensure!(
-        inputs.vek.is_some(),
-        "no certificate of the signing key was given, so the signature was not checked\n\
-         hint: give the chip's VCEK or the provider's VLEK with --endorsement"
-    );
+    if inputs.vek.is_none() {
+        let error = anyhow!("no certificate of the signing key was given, so the signature was not checked");
+        return Err(
+            Failure::from(error).hint("give the chip's VCEK or the provider's VLEK with --endorsement")
+        );
+    }
     Ok(Exit::Ok)
 }
 
@@ -109,15 +111,25 @@ struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn read(args: &'a VerifyArgs) -> anyhow::Result<Self> {
+    fn read(args: &'a VerifyArgs) -> Result<Self, Failure> {
         let anchors = TrustAnchors::amd();
         let report = Report::parse(&read_report(&args.report)?);
         let mut vek = None;
         let mut intermediates = Product::ALL.map(|product| anchors.asks(product)).concat();
         let mut certificates = Ok(());
         for path in &args.endorsements {
-            for der in read_certificates(path)? {
+            let found = match certificates_in(read(path)?) {
+                Ok(found) => found,
+                Err(error) => {
+                    certificates = Err(format!("{}: {error}", path.display()));
+                    continue;
+                }
+            };
+            for der in found {
                 match Endorsement::parse(&der, &anchors) {
+                    Ok(Endorsement::Vek) if vek.as_ref().is_some_and(|other| *other != der) => {
+                        return Err(several_veks());
+                    }
                     Ok(Endorsement::Vek) => vek = Some(der),
                     Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
                     // The pinned ARKs are the ones that count.
@@ -253,12 +265,14 @@ fn read_report(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(HEXLOWER_PERMISSIVE.decode(&digits).unwrap_or(bytes))
 }
 
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
-    let bytes = read(path)?;
-    if bytes.starts_with(b"-----BEGIN") {
-        return pem_certificates(&bytes).with_context(|| format!("{}", path.display()));
-    }
-    Ok(vec![bytes])
+fn certificates_in(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, CertificateError> {
+    if bytes.starts_with(b"-----BEGIN") { pem_certificates(&bytes) } else { Ok(vec![bytes]) }
+}
+
+/// A verdict by one of them would not say which.
+fn several_veks() -> Failure {
+    Failure::new(Exit::Usage, anyhow!("more than one VCEK or VLEK was given"))
+        .hint("a report has one signer: give its certificate alone, and those above it")
 }
 
 /// What one check came to.

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -200,6 +201,50 @@ fn a_store_with_anothers_key_is_5() {
     let (code, text) = refused(command.arg("--key-file").arg(other.path().join(".config/keybroker/key")));
     assert_eq!(code, Some(5), "{text}");
     assert!(text.contains("the store belongs to the wrapping key"), "{text}");
+}
+
+#[test]
+fn a_key_in_the_data_directory_is_5_and_nothing_is_made() {
+    let home = TempDir::new().unwrap();
+    let (data, link) = (home.path().join("data"), home.path().join("link"));
+    std::os::unix::fs::symlink(home.path(), &link).unwrap();
+    for key in ["data/key", "data/deeper/key", "link/data/key", "other/../data/key"] {
+        fs::create_dir_all(home.path().join("other")).unwrap();
+        let mut command = serve(home.path());
+        command.arg("--data-dir").arg(&data).arg("--key-file").arg(home.path().join(key));
+        let (code, text) = refused(&mut command);
+        assert_eq!(code, Some(5), "{key}: {text}");
+        assert!(
+            text.contains("is in the data directory") && text.contains("hint: give --key-file"),
+            "{text}"
+        );
+        assert!(!data.exists());
+    }
+    // Beside it, by a name that begins like it.
+    let mut command = serve(home.path());
+    command.arg("--data-dir").arg(&data).arg("--key-file").arg(home.path().join("data-key"));
+    assert_eq!(start(command).end("TERM").0, Some(0));
+}
+
+#[test]
+fn a_store_that_others_could_read_is_closed_to_them() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for (directory, warned) in [(0o755, false), (0o777, true)] {
+        let home = TempDir::new().unwrap();
+        let data = home.path().join(".local/share/keybroker");
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("keybroker.redb"), "").unwrap();
+        fs::set_permissions(data.join("keybroker.redb"), Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(directory)).unwrap();
+        let mut child = serve(home.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let log: Vec<_> = lines.take_while(|line| !line.contains("listening on")).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(mode(&data.join("keybroker.redb")), 0o600);
+        let loud = |line: &String| line.contains("WARN") && line.contains("OTHERS MAY WRITE TO THE DATA");
+        assert_eq!(log.iter().any(loud), warned, "{log:?}");
+    }
 }
 
 #[test]

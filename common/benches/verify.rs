@@ -6,9 +6,10 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::{hint::black_box, sync::Arc};
+use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use criterion::Criterion;
+use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues, appraise},
     secret::{Secret, seal::GuestKey},
@@ -20,10 +21,12 @@ use keybroker_common::{
         vek::Vek,
         verify::{Endorsements, ReportData, verify},
     },
+    workload::{Dialect, Registration, Workload, WorkloadId},
 };
 use keybroker_simulator::pki::{RsaKey, pem};
 use sev::certs::snp::{Certificate, Chain as SevChain, Verifiable, ca};
 use support::{Attempt, peer::sev_report};
+use uuid::Uuid;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -100,11 +103,27 @@ fn rules(criterion: &mut Criterion, case: &Case) {
         bencher.iter(|| sev_report(black_box(&case.report)).unwrap());
     });
     let verified = case.attempt.verify().unwrap();
-    let reference_values =
-        ReferenceValues { measurements: vec![Measurement(*verified.report().measurement())] };
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::from_u128(1),
+        dialect: Dialect::V0,
+        owner: None,
+        reference_values: ReferenceValues {
+            measurements: vec![Measurement(*verified.report().measurement())],
+        },
+        policy: AppraisalPolicy::default(),
+    };
+    let workload = Workload {
+        id: WorkloadId::new("web").unwrap(),
+        registration: registration.to_bytes().unwrap(),
+        secrets: BTreeMap::new(),
+        first_registered_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+        released_at: None,
+    };
+    let registered = workload.read().unwrap();
     group.bench_function("keybroker-appraise", |bencher| {
-        bencher
-            .iter(|| appraise(black_box(&verified), &reference_values, &AppraisalPolicy::default()).unwrap());
+        bencher.iter(|| appraise(black_box(&verified), &registered).unwrap());
     });
     group.finish();
 }

@@ -13,6 +13,7 @@ use crate::{
         report::Report,
         verify::{Outcome, VerifiedReport},
     },
+    workload::{Registered, RegistrationDigest, WorkloadId},
 };
 
 /// A launch measurement: 48 bytes, 96 hex digits in JSON.
@@ -267,29 +268,43 @@ pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> 
     Ok(())
 }
 
-/// That a verified report satisfies a registration. Only [`appraise`] makes one.
-#[derive(Debug, Clone)]
+/// That a verified report satisfies the registration of a workload, and which. Only [`appraise`] makes one, and only from one
+/// comes a session ([`Session::open`](crate::session::Session::open)).
+#[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct AttestationResult {
-    _private: (),
+    workload_id: WorkloadId,
+    registration: RegistrationDigest,
+}
+
+impl AttestationResult {
+    /// The workload that the guest is.
+    pub fn workload_id(&self) -> &WorkloadId {
+        &self.workload_id
+    }
+
+    /// The registration that the report satisfies.
+    pub fn registration(&self) -> RegistrationDigest {
+        self.registration
+    }
 }
 
 /// Makes every check, in order, and stops at the first that does not hold.
 pub fn appraise(
     verified: &VerifiedReport,
-    reference_values: &ReferenceValues,
-    policy: &AppraisalPolicy,
+    registered: &Registered,
 ) -> Result<AttestationResult, (Check, AppraisalError)> {
+    let registration = registered.registration();
     let inputs = Inputs {
         report: verified.report(),
         product: Some(verified.product()),
-        reference_values: Some(reference_values),
-        policy,
+        reference_values: Some(&registration.reference_values),
+        policy: &registration.policy,
     };
     for (check, rule) in RULES {
         rule(&inputs).required(AppraisalError::NotChecked(check)).map_err(|error| (check, error))?;
     }
-    Ok(AttestationResult { _private: () })
+    Ok(AttestationResult { workload_id: registered.id().clone(), registration: registered.digest() })
 }
 
 fn require(holds: bool, error: impl FnOnce() -> AppraisalError) -> Outcome<AppraisalError> {

@@ -6,16 +6,75 @@ use std::time::Instant;
 /// a count.
 pub const TARGET: &str = "keybroker::metrics";
 
-/// Counts one `metric`.
-pub(crate) fn count(metric: &'static str) {
-    tracing::debug!(target: TARGET, metric, value = 1.0);
+/// The metric of all times, whose events have a stage.
+pub const LATENCY: &str = "Latency";
+
+/// What is counted, beside the decisions that are on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// A chip's certificate was at hand.
+    KdsHit,
+    /// A chip's certificate was not at hand.
+    KdsMiss,
+    /// AMD's KDS answered with 429.
+    KdsThrottled,
+}
+
+impl Count {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled];
+
+    /// The metric's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KdsHit => "KdsHit",
+            Self::KdsMiss => "KdsMiss",
+            Self::KdsThrottled => "KdsThrottled",
+        }
+    }
+}
+
+/// A part of the work whose time is measured, done or failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Getting a certificate that was not at hand.
+    Kds,
+    /// The cryptography over a report.
+    Verify,
+    /// Writing a registration, or opening a session.
+    Transaction,
+    /// Encrypting a secret with the wrapping key.
+    Wrap,
+    /// Decrypting one.
+    Unwrap,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Kds, Self::Verify, Self::Transaction, Self::Wrap, Self::Unwrap];
+
+    /// The stage's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kds => "kds",
+            Self::Verify => "verify",
+            Self::Transaction => "transaction",
+            Self::Wrap => "wrap",
+            Self::Unwrap => "unwrap",
+        }
+    }
+}
+
+/// Counts one.
+pub(crate) fn count(count: Count) {
+    tracing::debug!(target: TARGET, metric = count.name(), value = 1.0);
 }
 
 /// Does `work` and measures how long it takes.
-pub(crate) async fn timed<T>(stage: &'static str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn timed<T>(stage: Stage, work: impl Future<Output = T>) -> T {
     let begin = Instant::now();
     let done = work.await;
     let value = begin.elapsed().as_secs_f64() * 1e3;
-    tracing::debug!(target: TARGET, metric = "Latency", stage, value);
+    tracing::debug!(target: TARGET, metric = LATENCY, stage = stage.name(), value);
     done
 }

@@ -139,7 +139,12 @@ mod tests {
             GuestKeyError::EvenModulus,
             GuestKeyError::Exponent,
         ];
-        let ids = [WorkloadIdError::Empty, WorkloadIdError::TooLong, WorkloadIdError::Unprintable];
+        let ids = [
+            WorkloadIdError::Empty,
+            WorkloadIdError::TooLong,
+            WorkloadIdError::Invisible,
+            WorkloadIdError::Unprintable,
+        ];
         let others = [
             Invalid::Path,
             Invalid::MeasurementEmpty,

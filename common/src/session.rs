@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
+    appraisal::AttestationResult,
     audit::AuditId,
     secret::seal::GuestKey,
     workload::{Dialect, RegistrationDigest, WorkloadId},
@@ -93,20 +94,61 @@ pub struct Challenge {
     pub expires_at: Timestamp,
 }
 
-/// A guest that has attested. Only a store holds one.
+/// A guest that has attested. Made by [`Session::open`] or read from a store, and never altered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct Session {
+    session_id: SessionId,
+    workload_id: WorkloadId,
+    registration: RegistrationDigest,
+    guest_key: GuestKey,
+    attestation: AuditId,
+    expires_at: Timestamp,
+}
+
+impl Session {
+    /// The session of a guest that was appraised, with what `result` says of it: there is none for another workload or
+    /// registration.
+    ///
+    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `attestation` the audit record,
+    /// and `expires_at` the first instant at which the session no longer counts. That they are is not established here.
+    pub fn open(
+        session_id: SessionId,
+        result: &AttestationResult,
+        guest_key: GuestKey,
+        attestation: AuditId,
+        expires_at: Timestamp,
+    ) -> Self {
+        let (workload_id, registration) = (result.workload_id().clone(), result.registration());
+        Self { session_id, workload_id, registration, guest_key, attestation, expires_at }
+    }
+
     /// The row's key: the challenge's.
-    pub session_id: SessionId,
+    pub fn session_id(&self) -> &SessionId {
+        &self.session_id
+    }
+
     /// What the guest attested as; it gets no other workload's secrets.
-    pub workload_id: WorkloadId,
+    pub fn workload_id(&self) -> &WorkloadId {
+        &self.workload_id
+    }
+
     /// The registration that it was appraised against; no other's secrets either.
-    pub registration: RegistrationDigest,
+    pub fn registration(&self) -> RegistrationDigest {
+        self.registration
+    }
+
     /// The key that the evidence was bound to; every release is sealed to it.
-    pub guest_key: GuestKey,
+    pub fn guest_key(&self) -> &GuestKey {
+        &self.guest_key
+    }
+
     /// The audit record of the attestation.
-    pub attestation: AuditId,
+    pub fn attestation(&self) -> AuditId {
+        self.attestation
+    }
+
     /// First instant at which it no longer counts.
-    pub expires_at: Timestamp,
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
 }

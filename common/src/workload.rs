@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use icu_properties::{CodePointMapData, props::GeneralCategory};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,7 +17,8 @@ use crate::{
 ///
 /// 1 to 256 bytes of UTF-8 without control characters, and without the characters that a guest which prints
 /// the id into its URL unescaped could not send back: slash and backslash, `?`, `#`, `%`, quotes and backticks, angle
-/// brackets, white space, and the path segments `.` and `..`.
+/// brackets, white space, and the path segments `.` and `..`. Nor those of Unicode's category Cf, such as zero-width joiners and
+/// changes of direction: two ids that are not the same must not look alike to an operator for want of a visible character.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkloadId(String);
@@ -30,6 +32,9 @@ pub enum WorkloadIdError {
     /// More than [`WorkloadId::MAX_LEN`] bytes.
     #[error("the workload id is longer than 256 bytes")]
     TooLong,
+    /// A character that is not shown, or changes how others are.
+    #[error("the workload id holds a character that is not shown")]
+    Invisible,
     /// A control character or one that does not survive in a guest's URL.
     #[error("the workload id holds a character that a guest's URL cannot carry")]
     Unprintable,
@@ -51,6 +56,10 @@ impl WorkloadId {
         let unsendable = |c: char| c.is_control() || c.is_whitespace() || "/?#%\\\"<>`".contains(c);
         if text == "." || text == ".." || text.chars().any(unsendable) {
             return Err(WorkloadIdError::Unprintable);
+        }
+        let category = CodePointMapData::<GeneralCategory>::new();
+        if text.chars().any(|c| category.get(c) == GeneralCategory::Format) {
+            return Err(WorkloadIdError::Invisible);
         }
         Ok(Self(text))
     }
@@ -132,6 +141,32 @@ impl Registration {
     }
 }
 
+/// A workload's registration as it was read, with the digest of the very bytes that say so. Only [`Workload::read`] makes one,
+/// so that what is appraised, what is recorded and what a session names cannot be three things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    id: WorkloadId,
+    digest: RegistrationDigest,
+    registration: Registration,
+}
+
+impl Registered {
+    /// The workload that is registered.
+    pub fn id(&self) -> &WorkloadId {
+        &self.id
+    }
+
+    /// Digest of the registration's bytes.
+    pub fn digest(&self) -> RegistrationDigest {
+        self.digest
+    }
+
+    /// What the bytes say.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+}
+
 /// A stored registration that this release cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the registration is not one that this release reads")]
@@ -184,5 +219,11 @@ impl Workload {
     /// Digest of the registration as stored.
     pub fn digest(&self) -> RegistrationDigest {
         RegistrationDigest::of(&self.registration)
+    }
+
+    /// The registration, read from its bytes.
+    pub fn read(&self) -> Result<Registered, RegistrationError> {
+        let registration = Registration::from_bytes(&self.registration)?;
+        Ok(Registered { id: self.id.clone(), digest: self.digest(), registration })
     }
 }

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{
-        Abi, AppraisalError as Error, AppraisalPolicy as Policy, Check, Inputs, Measurement, ReferenceValues,
-        appraise, examine, refuse_early,
+        Abi, AppraisalError as Error, AppraisalPolicy as Policy, AttestationResult, Check, Inputs,
+        Measurement, ReferenceValues, appraise, examine, refuse_early,
     },
     encoding::Hex,
     snp::{
@@ -16,9 +19,11 @@ use keybroker_common::{
         },
         verify::{Outcome, VerifiedReport},
     },
+    workload::{Dialect, Registration, Workload, WorkloadId},
 };
 use keybroker_simulator::report::ReportFields;
 use support::Attempt;
+use uuid::Uuid;
 
 /// The registered measurement, and that of the guest of [`guest`].
 const MEASUREMENT: [u8; 48] = [0x4D; 48];
@@ -67,8 +72,44 @@ fn registered() -> ReferenceValues {
     ReferenceValues { measurements: vec![Measurement([1; 48]), Measurement(MEASUREMENT)] }
 }
 
+/// A workload's row that demands this.
+fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::from_u128(1),
+        dialect: Dialect::V0,
+        owner: None,
+        reference_values,
+        policy: policy.clone(),
+    };
+    Workload {
+        id: WorkloadId::new("web").unwrap(),
+        registration: registration.to_bytes().unwrap(),
+        secrets: BTreeMap::new(),
+        first_registered_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+        released_at: None,
+    }
+}
+
+fn appraised(
+    guest: &VerifiedReport,
+    reference_values: ReferenceValues,
+    policy: &Policy,
+) -> Result<AttestationResult, (Check, Error)> {
+    appraise(guest, &workload(reference_values, policy).read().unwrap())
+}
+
+/// The registration that was appraised is the one that the result names, whatever else is registered.
+#[test]
+fn the_result_names_what_was_appraised() {
+    let workload = workload(registered(), &strict());
+    let result = appraise(&guest(|_| ()), &workload.read().unwrap()).unwrap();
+    assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
+}
+
 fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (Check, Error)> {
-    appraise(guest, &registered(), policy).map(|_| ())
+    appraised(guest, registered(), policy).map(|_| ())
 }
 
 fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
@@ -257,7 +298,7 @@ fn versions_are_ordered_by_major_first() {
 fn only_registered_measurements_are_admitted() {
     let good = guest(|_| ());
     let admitted = |measurements: Vec<Measurement>| {
-        appraise(&good, &ReferenceValues { measurements }, &Policy::default()).map(|_| ())
+        appraised(&good, ReferenceValues { measurements }, &Policy::default()).map(|_| ())
     };
     let denied = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
     assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));

@@ -13,6 +13,8 @@ mod early;
 mod evidence;
 #[path = "broker/faults.rs"]
 mod faults;
+#[path = "broker/metrics.rs"]
+mod metrics;
 #[path = "broker/registration.rs"]
 mod registration;
 #[path = "broker/release.rs"]

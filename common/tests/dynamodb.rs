@@ -4,6 +4,8 @@
 
 mod harness;
 
+#[path = "dynamodb/budget.rs"]
+mod budget;
 #[path = "dynamodb/cold_starts.rs"]
 mod cold_starts;
 #[path = "dynamodb/contract.rs"]

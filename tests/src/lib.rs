@@ -11,6 +11,7 @@
 //! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
 //! | [`calls`] | what each function calls on AWS, and what it may so do there |
+//! | [`metrics`] | what the functions measure |
 //!
 //! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A suite, or a part
 //! of one, that cannot prints a line that begins with `skipped: `.
@@ -18,6 +19,7 @@
 pub mod calls;
 pub mod connection;
 pub mod genuine;
+pub mod metrics;
 pub mod program;
 pub mod remote;
 pub mod secrets;

@@ -160,7 +160,8 @@ fn what_is_malformed_is_denied_and_what_is_missing_is_a_failure() {
     let half = write("half.der", &fs::read(vcek).unwrap()[..700]);
     let gone = text(&directory.path().join("gone")).to_owned();
     let crl = write("foreign.crl", &amd(Product::Milan).crl(&CrlOptions::default()));
-    let rows: [(&[&str], i32, &str); 12] = [
+    let pem = write("half.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
+    let rows: [(&[&str], i32, &str); 14] = [
         (&["--report", &gone, "--endorsement", vcek], 1, "gone"),
         (&["--report", report, "--endorsement", &gone], 1, "gone"),
         (&["--report", report, "--endorsement", vcek, "--crl", &gone], 1, "gone"),
@@ -170,6 +171,8 @@ fn what_is_malformed_is_denied_and_what_is_missing_is_a_failure() {
         (&["--report", &short, "--endorsement", vcek], 3, "report"),
         (&["--report", report, "--endorsement", &junk], 3, "certificates"),
         (&["--report", report, "--endorsement", &half], 3, "certificates"),
+        (&["--report", report, "--endorsement", &pem], 3, "certificates"),
+        (&["--report", report, "--endorsement", vcek, "--endorsement", &pem], 3, "certificates"),
         (&["--report", report, "--endorsement", vcek, "--endorsement", &empty], 3, "certificates"),
         (&["--report", report, "--endorsement", vcek, "--crl", &crl], 3, "revocation"),
         (&["--report", report, "--endorsement", vcek, "--crl", &junk], 3, "revocation"),
@@ -180,6 +183,23 @@ fn what_is_malformed_is_denied_and_what_is_missing_is_a_failure() {
         assert!(ended.out.contains(word) || ended.log.contains(word), "{arguments:?}: {ended:?}");
         assert!(!ended.log.contains("panicked"), "{ended:?}");
     }
+}
+
+/// The last one, or whichever fits, would leave open what was verified.
+#[test]
+fn several_certificates_of_signing_keys_are_2() {
+    let (report, vcek) = genuine::sev_sample();
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("other.der");
+    fs::write(&other, amd(Product::Milan).vcek(&Chip::new(Product::Milan, 1)).certificate).unwrap();
+    let (report, vcek, other) = (text(&report), text(&vcek), text(&other));
+    for [first, second] in [[vcek, other], [other, vcek]] {
+        let ended = verify(&["--report", report, "--endorsement", first, "--endorsement", second]);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.log.contains("more than one VCEK or VLEK"), "{ended:?}");
+    }
+    let twice = ["--report", report, "--endorsement", vcek, "--endorsement", vcek];
+    assert_eq!(verify(&twice).code, verify(&twice[..4]).code);
 }
 
 #[test]

@@ -92,14 +92,13 @@ async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
     assert!((3..=199).contains(&response.body.len()));
     assert_eq!(world.kds.requests().len(), asked);
 
-    // The very challenges are answered once AMD answers.
+    // The very challenge is answered once AMD answers, and it is this new chip's turn.
     world.kds.recover();
     let until = Instant::now() + DEADLINE;
-    for guest in &mut guests {
-        while attest(guest).await != 200 {
-            assert!(Instant::now() < until, "the broker does not recover");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        assert_eq!(guest.key().await, Ok(passphrase.clone().into_bytes()));
+    let guest = &mut guests[0];
+    while attest(guest).await != 200 {
+        assert!(Instant::now() < until, "the broker does not recover");
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
 }

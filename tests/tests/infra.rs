@@ -11,14 +11,18 @@
 #[path = "infra/template.rs"]
 mod template;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use keybroker_common::{
+    config::VARIABLES,
     http::{Function, ROUTES},
     secret::EncryptionContext,
     workload::{RegistrationDigest, WorkloadId},
 };
-use keybroker_tests::calls::calls;
+use keybroker_tests::{calls::calls, metrics::METRICS, program::workspace};
 use serde_json::{Value, json};
 
 use template::{one_or_many, read, resources};
@@ -129,6 +133,30 @@ fn each_function_is_its_own_package_role_and_log() {
     }
 }
 
+/// Of the settings that have a default too: an operator can set each by a parameter, and what the parameter defaults to is
+/// what the code does.
+#[test]
+fn each_function_is_told_its_settings_and_no_other() {
+    let template = read("template.yaml");
+    for (name, package) in FUNCTIONS {
+        let given = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
+        let given = given.as_object().unwrap();
+        let read_by = |function: &Function| self::package(*function) == Some(package);
+        let read = VARIABLES.iter().filter(|variable| variable.read_by.iter().any(read_by));
+        let read: BTreeMap<_, _> = read.map(|variable| (variable.name, variable.default)).collect();
+        let names: BTreeSet<_> = given.keys().map(String::as_str).collect();
+        assert_eq!(names, read.keys().copied().collect(), "{name}");
+        for (variable, default) in read {
+            let Some(default) = default else { continue };
+            let parameter = &given[variable]["Ref"];
+            let parameter = &template["Parameters"][parameter.as_str().unwrap()]["Default"];
+            let deployed = parameter.as_str().map_or_else(|| parameter.to_string(), str::to_owned);
+            // An empty value is no value.
+            assert!(deployed.is_empty() || deployed == default, "{variable}: {deployed}, and not {default}");
+        }
+    }
+}
+
 #[test]
 fn each_role_may_do_what_its_function_calls_and_nothing_else() {
     let template = read("template.yaml");
@@ -233,6 +261,22 @@ fn alarms_watch_what_operators_are_told_to_expect() {
         ("keybroker", "Refused"),
     ];
     assert_eq!(watched, BTreeSet::from(expected));
+}
+
+/// Every metric that an alarm or the manual names is one that `tests/tests/seen.rs` looks for in the functions' log.
+#[test]
+fn every_metric_that_is_named_is_one_of_the_functions() {
+    let template = read("template.yaml");
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
+    let watched = alarms.filter(|alarm| alarm["Namespace"] == "keybroker");
+    let watched = watched.map(|alarm| alarm["MetricName"].as_str().unwrap().to_owned());
+    let manual = fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    let told = manual.split("metric `").skip(1).map(|rest| rest.split('`').next().unwrap().to_owned());
+    let named: BTreeSet<_> = watched.chain(told).collect();
+    assert!(named.len() > 3, "{named:?}");
+    for name in named {
+        assert!(METRICS.contains(&name.as_str()), "{name}");
+    }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use keybroker_common::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
-        WorkloadStore,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
     },
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
@@ -40,7 +40,10 @@ impl WorkloadStore for Memory {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         Ok(self.tables().workloads.get(id).cloned())
     }
+}
 
+#[async_trait]
+impl RegistrationStore for Memory {
     async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
         self.tables().workloads.insert(workload.id.clone(), workload.clone());
         Ok(())
@@ -49,7 +52,10 @@ impl WorkloadStore for Memory {
     async fn replace(&self, _: RegistrationDigest, _: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
+}
 
+#[async_trait]
+impl ReleaseStore for Memory {
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -60,7 +66,10 @@ impl WorkloadStore for Memory {
         tables.workloads.get_mut(id).ok_or(StoreError::Conflict)?.released_at.get_or_insert(at);
         Ok(())
     }
+}
 
+#[async_trait]
+impl RevocationStore for Memory {
     async fn revoke(&self, _: &WorkloadId, _: &AuditRecord) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
@@ -82,8 +91,8 @@ impl SessionStore for Memory {
 
     async fn attest(&self, session: &Session, _: &AuditRecord) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        tables.challenges.remove(&session.session_id).ok_or(StoreError::Conflict)?;
-        tables.sessions.insert(session.session_id.clone(), session.clone());
+        tables.challenges.remove(session.session_id()).ok_or(StoreError::Conflict)?;
+        tables.sessions.insert(session.session_id().clone(), session.clone());
         Ok(())
     }
 

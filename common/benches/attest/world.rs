@@ -13,7 +13,10 @@ use keybroker_common::{
     secret::local::LocalKey,
     session::{Challenge, SessionId},
     snp::anchors::TrustAnchors,
-    store::{AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoredEndorsement, WorkloadStore},
+    store::{
+        AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
+        StoredEndorsement,
+    },
     wire::v0,
     workload::{Dialect, WorkloadId},
 };
@@ -27,12 +30,18 @@ use tower::ServiceExt;
 
 /// All five stores in one.
 pub(crate) trait Stores:
-    WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
+    RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
 {
 }
 
 impl<S> Stores for S where
-    S: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
+    S: RegistrationStore
+        + ReleaseStore
+        + ChallengeStore
+        + SessionStore
+        + EndorsementStore
+        + AuditStore
+        + 'static
 {
 }
 

@@ -12,7 +12,8 @@ use crate::{
     appraisal::{self, AttestationResult},
     audit::{AuditId, AuditRecord, Decision, EvidenceSummary, Operation},
     clock::Clock,
-    endorsements::{EndorsementSource, Request},
+    endorsements::{AtHand, EndorsementSource, Request},
+    metrics::{self, Stage},
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Session, SessionId},
     snp::{
@@ -20,9 +21,9 @@ use crate::{
         report::Report,
         verify::{self, ReportData, verify},
     },
-    store::{AuditStore, SessionStore, StoreError, WorkloadStore},
+    store::{AuditStore, ReleaseStore, SessionStore, StoreError},
     wire,
-    workload::{Dialect, Registration, Workload},
+    workload::{Dialect, Registered, Registration},
 };
 
 /// The guest's key as texts, exactly as sent: the report is bound to these characters.
@@ -57,7 +58,7 @@ pub struct Attest {
     /// Challenges and sessions.
     pub sessions: Arc<dyn SessionStore>,
     /// Registrations.
-    pub workloads: Arc<dyn WorkloadStore>,
+    pub workloads: Arc<dyn ReleaseStore>,
     /// Where decisions are recorded before they take effect.
     pub audit: Arc<dyn AuditStore>,
     /// AMD's certificates.
@@ -77,7 +78,7 @@ impl Attest {
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
         let outcome = match self.appraise(&mut record, session_id, &evidence).await {
-            Ok((result, workload)) => self.open(&mut record, session_id, evidence, &result, &workload).await,
+            Ok(appraised) => self.open(&mut record, session_id, evidence, appraised).await,
             Err(failure) => Err(failure),
         };
         match outcome {
@@ -89,13 +90,14 @@ impl Attest {
         }
     }
 
-    /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification, appraisal.
+    /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification, appraisal. The
+    /// result, and whether a guest attested as the workload before.
     async fn appraise(
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<(AttestationResult, Workload), Failure> {
+    ) -> Result<(AttestationResult, bool), Failure> {
         let report = Report::parse(&evidence.report);
         let request = report.as_ref().map(|report| Request {
             report,
@@ -111,20 +113,22 @@ impl Attest {
         let challenge = self.check_challenge(record, challenge?, evidence.dialect)?;
         let request = request.map_err(|error| *error)?;
         let at_hand = at_hand?;
-        let product = at_hand.as_ref().map(|chain| chain.vek().product).or(by_cpuid(request.report));
+        let product = at_hand.as_ref().map(AtHand::product).or(by_cpuid(request.report));
         record.evidence = Some(EvidenceSummary::of(request.report, product, false));
 
-        let (workload, registration) = self.registration(record, &challenge).await?;
+        let (registered, released) = self.registration(record, &challenge).await?;
         let Challenge { dialect, nonce, .. } = &challenge;
         let report_data = ReportData(wire::report_data(*dialect, nonce, &evidence.key_texts));
-        refuse_early(request.report, product, &registration, &report_data, record.time)?;
+        refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
 
         let endorsements = self.endorsements.obtain(&request, at_hand).await?;
         let now = self.clock.now();
-        let verified = verify(request.report, &endorsements, &report_data, &self.accepted_csp_ids, now)?;
+        let verified = metrics::timed(Stage::Verify, async {
+            verify(request.report, &endorsements, &report_data, &self.accepted_csp_ids, now)
+        });
+        let verified = verified.await?;
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
-        let result = appraisal::appraise(&verified, &registration.reference_values, &registration.policy)?;
-        Ok((result, workload))
+        Ok((appraisal::appraise(&verified, &registered)?, released))
     }
 
     fn check_challenge(
@@ -151,7 +155,7 @@ impl Attest {
         &self,
         record: &mut AuditRecord,
         challenge: &Challenge,
-    ) -> Result<(Workload, Registration), Failure> {
+    ) -> Result<(Registered, bool), Failure> {
         let Some(workload) = self.workloads.workload(&challenge.workload_id).await? else {
             return Err(refused("workload", "no workload is registered under this id"));
         };
@@ -159,12 +163,11 @@ impl Attest {
         if workload.revoked_at.is_some() {
             return Err(refused("workload", "the workload is revoked"));
         }
-        let registration =
-            Registration::from_bytes(&workload.registration).map_err(|error| refused("workload", error))?;
-        if registration.dialect != challenge.dialect {
+        let registered = workload.read().map_err(|error| refused("workload", error))?;
+        if registered.registration().dialect != challenge.dialect {
             return Err(refused("workload", "the workload is registered for another dialect"));
         }
-        Ok((workload, registration))
+        Ok((registered, workload.released_at.is_some()))
     }
 
     /// Ends the build window, then spends the challenge and writes session and record in one transaction.
@@ -175,27 +178,21 @@ impl Attest {
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: Evidence,
-        _result: &AttestationResult,
-        workload: &Workload,
+        (result, released): (AttestationResult, bool),
     ) -> Result<(), Failure> {
         record.time = self.clock.now();
-        if workload.released_at.is_none() {
-            match self.workloads.mark_released(&workload.id, workload.digest(), record.time).await {
+        if !released {
+            let (id, registration) = (result.workload_id(), result.registration());
+            match self.workloads.mark_released(id, registration, record.time).await {
                 Err(StoreError::Conflict) => {
                     return Err(refused("workload", "the registration was replaced meanwhile"));
                 }
                 other => other?,
             }
         }
-        let session = Session {
-            session_id: session_id.clone(),
-            workload_id: workload.id.clone(),
-            registration: workload.digest(),
-            guest_key: evidence.guest_key,
-            attestation: record.id,
-            expires_at: record.time + self.ttl,
-        };
-        match self.sessions.attest(&session, record).await {
+        let expires_at = record.time + self.ttl;
+        let session = Session::open(session_id.clone(), &result, evidence.guest_key, record.id, expires_at);
+        match metrics::timed(Stage::Transaction, self.sessions.attest(&session, record)).await {
             Err(StoreError::Conflict) => {
                 Err(Failure::NoSession(failed("session", "the challenge was answered meanwhile, or expired")))
             }

@@ -57,6 +57,9 @@ impl From<EndorsementError> for Failure {
             EndorsementError::Unavailable { retry_after, cause } => {
                 Self::Unavailable { retry_after, failed: failed("endorsements", cause) }
             }
+            EndorsementError::TooManyNewChips { retry_after } => {
+                Self::Unavailable { retry_after, failed: failed("new-chips", error) }
+            }
             refusal => refused("endorsements", refusal),
         }
     }

@@ -9,8 +9,9 @@ use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
     clock::Clock,
+    metrics::{self, Stage},
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
-    store::{AuditStore, StoreError, WorkloadStore},
+    store::{AuditStore, RegistrationStore, StoreError},
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -53,7 +54,7 @@ pub struct Registered {
 #[derive(Debug, Clone)]
 pub struct Register {
     /// Where registrations are kept.
-    pub workloads: Arc<dyn WorkloadStore>,
+    pub workloads: Arc<dyn RegistrationStore>,
     /// Where refusals are recorded.
     pub audit: Arc<dyn AuditStore>,
     /// Wraps the secrets.
@@ -107,7 +108,7 @@ impl Register {
             revoked_at: None,
             released_at: None,
         };
-        match self.workloads.create(&workload, &record).await {
+        match metrics::timed(Stage::Transaction, self.workloads.create(&workload, &record)).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: false })
@@ -127,7 +128,8 @@ impl Register {
         for (name, secret) in secrets {
             let context =
                 EncryptionContext { workload_id: workload_id.clone(), secret: name.clone(), registration };
-            wrapped.insert(name.clone(), self.wrap.wrap_secret(&context, secret).await?);
+            let one = metrics::timed(Stage::Wrap, self.wrap.wrap_secret(&context, secret)).await?;
+            wrapped.insert(name.clone(), one);
         }
         Ok(wrapped)
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     audit::{AuditId, AuditRecord, Decision, Operation},
+    metrics::{self, Stage},
     secret::{EncryptionContext, Secret},
     session::{Session, SessionId},
     workload::{Workload, WorkloadId},
@@ -60,14 +61,16 @@ impl Attest {
         let context = EncryptionContext {
             workload_id: workload.id.clone(),
             secret: secret.to_owned(),
-            registration: session.registration,
+            registration: session.registration(),
         };
-        let (unwrapped, recorded) =
-            tokio::join!(self.unwrap.unwrap_secret(&context, wrapped), self.audit.append(record));
+        let (unwrapped, recorded) = tokio::join!(
+            metrics::timed(Stage::Unwrap, self.unwrap.unwrap_secret(&context, wrapped)),
+            self.audit.append(record)
+        );
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {
-            session.guest_key.seal_pkcs1(&secret).map_err(|error| refused("guest-key", error))
+            session.guest_key().seal_pkcs1(&secret).map_err(|error| refused("guest-key", error))
         });
         if sealed.is_err() {
             // The release is on record: that it failed is a decision of its own.
@@ -86,13 +89,13 @@ fn check_session(
     let Some(session) = session else {
         return Err(Failure::NoSession(failed("session", "no guest has attested under this session")));
     };
-    record.attestation = Some(session.attestation);
-    record.registration = Some(session.registration);
-    if record.time >= session.expires_at {
+    record.attestation = Some(session.attestation());
+    record.registration = Some(session.registration());
+    if record.time >= session.expires_at() {
         return Err(Failure::NoSession(failed("session", "the session has expired")));
     }
-    if session.workload_id != *workload_id {
-        let cause = format!("the guest attested as {}", session.workload_id);
+    if session.workload_id() != workload_id {
+        let cause = format!("the guest attested as {}", session.workload_id());
         return Err(refused("session-workload", cause));
     }
     Ok(session)
@@ -106,7 +109,7 @@ fn check_workload(workload: Option<Workload>, session: &Session) -> Result<Workl
     if workload.revoked_at.is_some() {
         return Err(refused("workload", "the workload is revoked"));
     }
-    if workload.digest() != session.registration {
+    if workload.digest() != session.registration() {
         return Err(refused("workload", "the registration was replaced or altered since the guest attested"));
     }
     Ok(workload)

@@ -53,6 +53,10 @@ impl EndorsementSource {
         if let Turn::Found(chain) = self.turn(&key, WAIT, || self.seen(id)).await? {
             return Ok(self.remember(id, chain));
         }
+        if let Err(error) = self.newcomers.admit(self.clock.now()) {
+            self.end_turn(&key).await;
+            return Err(error);
+        }
         let der = match self.kds.fetch(&id.path(), Kds::BUDGET).await {
             Ok(der) => der,
             Err(KdsError::NotFound) => {

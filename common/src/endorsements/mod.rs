@@ -6,6 +6,7 @@
 mod fetch;
 mod flights;
 mod issuers;
+mod newcomers;
 mod patience;
 mod revocation;
 mod turns;
@@ -21,10 +22,10 @@ use cached::{Cached, LruCache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::{flights::Flights, patience::Patience, revocation::RevocationLists};
+use self::{flights::Flights, newcomers::Newcomers, patience::Patience, revocation::RevocationLists};
 use crate::{
     clock::Clock,
-    metrics,
+    metrics::{self, Count, Stage},
     snp::{
         anchors::TrustAnchors,
         certificate::{CertificateError, EndorsementKind},
@@ -63,6 +64,12 @@ pub enum EndorsementError {
     /// The operator wants no new chips.
     #[error("the chip is not known, and new ones are not asked for")]
     NewChip,
+    /// Other new chips were first.
+    #[error("more new chips came at once than AMD's KDS is asked for")]
+    TooManyNewChips {
+        /// After how many seconds to try again.
+        retry_after: u64,
+    },
     /// Not now.
     #[error("{cause}")]
     Unavailable {
@@ -102,6 +109,21 @@ impl Request<'_> {
     }
 }
 
+/// A chain that was found without asking AMD.
+#[derive(Debug)]
+pub struct AtHand {
+    chain: Arc<Chain>,
+    /// Whether the guest sent it: nobody else has it yet.
+    sent: bool,
+}
+
+impl AtHand {
+    /// The product of its chip.
+    pub fn product(&self) -> Product {
+        self.chain.vek().product
+    }
+}
+
 /// What an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -131,6 +153,7 @@ pub struct EndorsementSource {
     intermediates: Mutex<HashMap<(Product, EndorsementKind), Arc<Intermediate>>>,
     revocation: RevocationLists,
     patience: Patience,
+    newcomers: Newcomers,
     flights: Flights,
 }
 
@@ -165,49 +188,57 @@ impl EndorsementSource {
             intermediates: Mutex::default(),
             revocation: RevocationLists::default(),
             patience: Patience::default(),
+            newcomers: Newcomers::default(),
             flights: Flights::default(),
         }
     }
 
-    /// The chain that can be had without asking AMD.
-    pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
+    /// The chain that can be had without asking AMD. Reads, and writes nothing: whoever asks may have no open challenge.
+    pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<AtHand>, EndorsementError> {
         let candidates = request.candidates();
         for id in &candidates {
             if let Some(chain) = self.cached(id) {
-                return Ok(Some(chain));
+                return Ok(Some(AtHand { chain, sent: false }));
             }
         }
         if let Ok(Some(chain)) = self.sent(request).await {
-            self.keep(&candidates, &chain).await;
-            return Ok(Some(chain));
+            return Ok(Some(AtHand { chain, sent: true }));
         }
         for id in &candidates {
             let Some(row) = self.row(&id.to_string()).await? else { continue };
             if let Some(chain) = self.stored(id, &row).await? {
-                return Ok(Some(self.remember(id, chain)));
+                return Ok(Some(AtHand { chain: self.remember(id, chain), sent: false }));
             }
         }
         Ok(None)
     }
 
-    /// The chain, from AMD if it is not `at_hand`, and the revocation list of its ARK.
+    /// The chain, from AMD if it is not `at_hand`, and the revocation list of its ARK. Keeps what is new: to be called only
+    /// for a guest whose challenge is open, and whose report was not refused early.
     pub async fn obtain(
         &self,
         request: &Request<'_>,
-        at_hand: Option<Arc<Chain>>,
+        at_hand: Option<AtHand>,
     ) -> Result<Endorsements, EndorsementError> {
         let all = async {
+            let sent = at_hand.as_ref().is_some_and(|at_hand| at_hand.sent);
             let chain = match at_hand {
-                Some(chain) => {
-                    metrics::count("KdsHit");
+                Some(AtHand { chain, .. }) => {
+                    metrics::count(Count::KdsHit);
                     chain
                 }
                 None => {
-                    metrics::count("KdsMiss");
-                    metrics::timed("kds", self.fetch(request)).await?
+                    metrics::count(Count::KdsMiss);
+                    metrics::timed(Stage::Kds, self.fetch(request)).await?
                 }
             };
-            let (crl, crl_grace) = self.crl(chain.vek().product, chain.vek().kind()).await?;
+            let keeping = async {
+                if sent {
+                    self.keep(&request.candidates(), &chain).await;
+                }
+            };
+            let (list, ()) = tokio::join!(self.crl(chain.vek().product, chain.vek().kind()), keeping);
+            let (crl, crl_grace) = list?;
             Ok(Endorsements { chain, crl, crl_grace })
         };
         tokio::time::timeout(BUDGET, all).await.unwrap_or_else(|_| {

@@ -2,8 +2,9 @@
 
 use std::{io, thread::Builder};
 
-/// Both recurse: [`super::restrict`] bounds how deep, and a test measures that the deepest fits.
-const STACK: usize = if cfg!(debug_assertions) { 256 << 20 } else { 64 << 20 };
+/// Both recurse: [`super::text`] and [`super::restrict`] bound how deep. The deepest that they accept takes less than a
+/// sixteenth of this, and the C library keeps a stack of this size for the next thread.
+const STACK: usize = if cfg!(debug_assertions) { 256 << 20 } else { 16 << 20 };
 
 /// Starts `work`. Pages of the stack that it does not touch cost nothing.
 pub(super) fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

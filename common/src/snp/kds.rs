@@ -13,16 +13,19 @@ use std::{
 use backon::{ExponentialBuilder, Retryable};
 use data_encoding::HEXLOWER;
 use reqwest::{Certificate, Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
-use self::rest::{Rests, UnderWay};
+use self::rest::Rests;
 use super::{
     certificate::EndorsementKind,
     product::{Product, TcbVersion},
     report::Report,
     vek::{Identity, Vek},
 };
-use crate::metrics;
+use crate::metrics::{self, Count};
 
 /// What names one VCEK: a chip and the TCB that it reports. Its certificate never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -121,8 +124,8 @@ pub enum KdsError {
 }
 
 impl KdsError {
-    /// Whether another attempt may do better.
-    fn is_passing(&self) -> bool {
+    /// Whether KDS, or the way to it, failed: another attempt may do better. All else is an answer.
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Status { status, .. } => *status == 429 || *status >= 500,
             Self::Silent(_) => true,
@@ -150,7 +153,7 @@ impl Kds {
     const ATTEMPTS: usize = 3;
     /// The pause before the second attempt, at least.
     const PAUSE: Duration = Duration::from_millis(200);
-    /// Requests under way at once.
+    /// Requests for certificates under way at once.
     const CONCURRENCY: usize = 4;
     /// Larger than any certificate, chain or CRL of AMD's.
     const MAX_BODY: usize = 64 * 1024;
@@ -166,44 +169,33 @@ impl Kds {
         }
     }
 
-    /// Asks for `path`, up to three times within `budget` in all. A Retry-After is honoured where it fits.
+    /// Asks for the certificate or chain at `path`, up to three times within `budget` in all. A Retry-After is honoured where
+    /// it fits.
     pub async fn fetch(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
-        let retries = ExponentialBuilder::new()
-            .with_min_delay(Self::PAUSE)
-            .with_max_times(Self::ATTEMPTS - 1)
-            .with_jitter();
         let under_way = self.rests.enter(path);
-        (|| self.attempt(path, deadline, &under_way))
-            .retry(retries)
-            .sleep(tokio::time::sleep)
-            .when(KdsError::is_passing)
-            .adjust(|error, delay| {
-                let delay = match error {
-                    KdsError::Status { retry_after: Some(seconds), .. } => {
-                        delay.map(|delay| delay.max(Duration::from_secs(*seconds)))
-                    }
-                    _ => delay,
-                };
-                delay.filter(|delay| *delay < deadline.saturating_duration_since(Instant::now()))
-            })
-            .await
+        let permitted = || async {
+            let permit = timeout_at(deadline, self.permits.acquire()).await;
+            let Ok(Ok(_permit)) = permit else { return Err(KdsError::Busy) };
+            // Another may have been turned away while this one waited.
+            under_way.check()?;
+            self.attempt(path, deadline).await.inspect_err(|error| under_way.note(error))
+        };
+        retried(permitted, deadline).await
     }
 
-    async fn attempt(
-        &self,
-        path: &str,
-        deadline: Instant,
-        under_way: &UnderWay<'_>,
-    ) -> Result<Vec<u8>, KdsError> {
-        let permit = tokio::time::timeout_at(deadline, self.permits.acquire()).await;
-        let Ok(Ok(_permit)) = permit else { return Err(KdsError::Busy) };
-        // Another may have been turned away while this one waited.
-        under_way.check()?;
+    /// The same for the CRL at `path`. It takes no permit and minds no rest: what guests' chips are asked for must not keep a
+    /// list from being renewed. The caller asks for one list once at a time, so that there is never more than one request
+    /// per product and kind under way beside those of [`Kds::fetch`].
+    pub async fn fetch_crl(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
+        let deadline = Instant::now() + budget;
+        retried(|| self.attempt(path, deadline), deadline).await
+    }
+
+    async fn attempt(&self, path: &str, deadline: Instant) -> Result<Vec<u8>, KdsError> {
         let deadline = deadline.min(Instant::now() + Self::ATTEMPT);
-        let answer = tokio::time::timeout_at(deadline, self.get(path)).await;
-        let answer = answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())));
-        answer.inspect_err(|error| under_way.note(error))
+        let answer = timeout_at(deadline, self.get(path)).await;
+        answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())))
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, KdsError> {
@@ -215,7 +207,7 @@ impl Kds {
             StatusCode::NOT_FOUND => Err(KdsError::NotFound),
             status => {
                 if status == StatusCode::TOO_MANY_REQUESTS {
-                    metrics::count("KdsThrottled");
+                    metrics::count(Count::KdsThrottled);
                 }
                 let retry_after = response.headers().get(RETRY_AFTER);
                 let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -236,6 +228,29 @@ impl Kds {
             .build()?;
         Ok(self.client.get_or_init(|| client))
     }
+}
+
+/// Makes an attempt, and others after it while the error is a passing one and there is time.
+async fn retried<F>(attempt: impl FnMut() -> F, deadline: Instant) -> Result<Vec<u8>, KdsError>
+where
+    F: Future<Output = Result<Vec<u8>, KdsError>>,
+{
+    let retries =
+        ExponentialBuilder::new().with_min_delay(Kds::PAUSE).with_max_times(Kds::ATTEMPTS - 1).with_jitter();
+    attempt
+        .retry(retries)
+        .sleep(tokio::time::sleep)
+        .when(KdsError::is_passing)
+        .adjust(|error, delay| {
+            let delay = match error {
+                KdsError::Status { retry_after: Some(seconds), .. } => {
+                    delay.map(|delay| delay.max(Duration::from_secs(*seconds)))
+                }
+                _ => delay,
+            };
+            delay.filter(|delay| *delay < deadline.saturating_duration_since(Instant::now()))
+        })
+        .await
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, KdsError> {

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
-    WorkloadStore,
+    AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore, RevocationStore,
+    SessionStore, StoreError, StoredEndorsement, WorkloadStore,
 };
 use crate::{
     audit::AuditRecord,
@@ -22,13 +22,13 @@ use crate::{
 pub enum Method {
     /// [`WorkloadStore::workload`].
     Workload,
-    /// [`WorkloadStore::create`].
+    /// [`RegistrationStore::create`].
     Create,
-    /// [`WorkloadStore::replace`].
+    /// [`RegistrationStore::replace`].
     Replace,
-    /// [`WorkloadStore::mark_released`].
+    /// [`ReleaseStore::mark_released`].
     MarkReleased,
-    /// [`WorkloadStore::revoke`].
+    /// [`RevocationStore::revoke`].
     Revoke,
     /// [`ChallengeStore::put_challenge`].
     PutChallenge,
@@ -136,7 +136,10 @@ impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.run(Method::Workload, self.inner.workload(id)).await
     }
+}
 
+#[async_trait]
+impl<S: RegistrationStore> RegistrationStore for FaultyStore<S> {
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
         self.run(Method::Create, self.inner.create(workload, audit)).await
     }
@@ -149,7 +152,10 @@ impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
     ) -> Result<(), StoreError> {
         self.run(Method::Replace, self.inner.replace(replaced, workload, audit)).await
     }
+}
 
+#[async_trait]
+impl<S: ReleaseStore> ReleaseStore for FaultyStore<S> {
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -158,7 +164,10 @@ impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
     ) -> Result<(), StoreError> {
         self.run(Method::MarkReleased, self.inner.mark_released(id, registration, at)).await
     }
+}
 
+#[async_trait]
+impl<S: RevocationStore> RevocationStore for FaultyStore<S> {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
         self.run(Method::Revoke, self.inner.revoke(id, audit)).await
     }

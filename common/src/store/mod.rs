@@ -52,12 +52,16 @@ pub enum StoreError {
     },
 }
 
-/// Registrations.
+/// Registrations, to read.
 #[async_trait]
 pub trait WorkloadStore: Debug + Send + Sync {
     /// The row of `id`.
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError>;
+}
 
+/// Registrations as `register` sees them.
+#[async_trait]
+pub trait RegistrationStore: WorkloadStore {
     /// Writes a new row and `audit`, together. [`StoreError::Conflict`] if the id has a row, revoked or not.
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
 
@@ -70,7 +74,11 @@ pub trait WorkloadStore: Debug + Send + Sync {
         workload: &Workload,
         audit: &AuditRecord,
     ) -> Result<(), StoreError>;
+}
 
+/// Registrations as `attest` sees them: it can note that one was released under, and write none.
+#[async_trait]
+pub trait ReleaseStore: WorkloadStore {
     /// Notes that a guest attested under `registration`: sets `released_at` to `at` if it is absent, revoked or not.
     /// [`StoreError::Conflict`] if there is no row, or it holds another registration.
     async fn mark_released(
@@ -79,7 +87,11 @@ pub trait WorkloadStore: Debug + Send + Sync {
         registration: RegistrationDigest,
         at: Timestamp,
     ) -> Result<(), StoreError>;
+}
 
+/// Registrations as an operator sees them.
+#[async_trait]
+pub trait RevocationStore: WorkloadStore {
     /// Revokes `id` as of `audit.time` and writes `audit`, together; a row already revoked keeps its time.
     /// [`StoreError::Conflict`] if there is no row.
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;

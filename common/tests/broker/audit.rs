@@ -37,7 +37,7 @@ async fn the_story_of_a_release() {
     assert_eq!((register.id, register.evidence, register.secret), (registered.id, None, None));
 
     assert_eq!((attest.operation, attest.decision), (Operation::Attest, Decision::Attested));
-    assert_eq!((attest.id, session.attestation), (attestation, attestation));
+    assert_eq!((attest.id, session.attestation()), (attestation, attestation));
     let summary = EvidenceSummary {
         verified: true,
         report_version: 3,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use keybroker_common::{
-    broker::Error,
+    broker::{Error, Evidence},
     session::{Challenge, SessionId},
-    store::SessionStore,
+    store::{EndorsementStore, SessionStore},
 };
 use keybroker_simulator::kds::{Behaviour, Kind};
 use tokio::task::JoinSet;
@@ -76,7 +76,7 @@ async fn of_many_answers_at_once_one_wins() {
     assert_eq!((won.len(), lost.len()), (1, 7));
     assert!(lost.iter().all(|one| matches!(one, Err(Error::NoSession { .. }))), "{lost:?}");
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
-    assert_eq!(session.attestation, won[0].clone().unwrap());
+    assert_eq!(session.attestation(), won[0].clone().unwrap());
 }
 
 #[tokio::test]
@@ -181,5 +181,32 @@ async fn a_session_begins_when_the_guest_has_attested() {
     let id = guest.await.unwrap().unwrap();
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
     assert_eq!(world.store.audit_record(id).unwrap().unwrap().time, BEGIN + seconds(9));
-    assert_eq!(session.expires_at, BEGIN + seconds(9) + TTL);
+    assert_eq!(session.expires_at(), BEGIN + seconds(9) + TTL);
+}
+
+/// Certificates are kept for a guest with an open challenge, and for nobody else.
+#[tokio::test]
+async fn without_an_open_challenge_nothing_that_was_sent_is_kept() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    let (spent, expired, open) =
+        (broker.challenge("a").await, broker.challenge("a").await, broker.challenge("a").await);
+    let sent = |challenge| Evidence {
+        certificates: vec![world.hardware.vcek(), world.hardware.amd.ask().to_vec()],
+        ..evidence(&world.hardware.chip, &KEY, challenge)
+    };
+    let kept = async || world.store.endorsement(&world.hardware.vcek_key()).await.unwrap();
+    let mut elsewhere = sent(&spent);
+    elsewhere.report[0x50] ^= 1;
+    for (challenge, evidence) in [(&spent, elsewhere), (&spent, sent(&spent))] {
+        broker.refused(challenge, evidence).await;
+        assert_eq!(kept().await, None);
+    }
+    world.hardware.clock.set(expired.expires_at);
+    broker.refused(&expired, sent(&expired)).await;
+    assert_eq!(kept().await, None);
+    world.hardware.clock.set(BEGIN);
+    broker.attest.attest(&open.session_id, sent(&open)).await.unwrap();
+    assert_eq!(kept().await.unwrap().bytes, world.hardware.vcek());
 }

@@ -95,6 +95,25 @@ async fn an_unknown_chip() {
     .await;
 }
 
+/// Whoever registered a workload can make up chips for it. The guest of a new chip that comes behind them may come again
+/// with the same challenge.
+#[tokio::test]
+async fn a_new_chip_behind_too_many_others() {
+    let (world, broker) = started().await;
+    for seed in 2..10 {
+        let challenge = broker.challenge("a").await;
+        let made_up = evidence(&Chip::new(Product::Milan, seed), &KEY, &challenge);
+        assert!(matches!(broker.refused(&challenge, made_up).await, Error::Refused { .. }));
+    }
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    let error = broker.refused(&challenge, evidence.clone()).await;
+    assert!(matches!(error, Error::Unavailable { retry_after: 11, .. }), "{error:?}");
+    world.assert_recorded(&error, "new-chips", "more new chips came at once than AMD's KDS is asked for");
+    world.hardware.clock.advance(seconds(10));
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+}
+
 /// A version 2 report does not name its product, so a TCB floor can only be looked at once the certificate is there.
 #[tokio::test]
 async fn a_floor_that_only_the_certificate_can_tell() {

@@ -165,7 +165,7 @@ async fn check<S: Home>(store: &Faulty<S>, run: &Run, at: &str) {
     for session in &run.attested {
         let session = store.inner().session(session).await.unwrap().expect("a session");
         let log = audit(store).await;
-        let record = log.iter().find(|record| record.id == session.attestation);
+        let record = log.iter().find(|record| record.id == session.attestation());
         assert_eq!(record.expect("a record").decision, Decision::Attested, "{at}");
         let row = store.inner().workload(&workload_id("a")).await.unwrap().unwrap();
         assert!(row.released_at.is_some(), "{at}: the build window is over");

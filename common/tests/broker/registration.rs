@@ -8,7 +8,7 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::{Admission, Error, RegisterRequest},
     clock::Clock as _,
-    store::WorkloadStore,
+    store::{RevocationStore, WorkloadStore},
     workload::Registration,
 };
 use tokio::task::JoinSet;

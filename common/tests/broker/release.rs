@@ -12,7 +12,7 @@ use keybroker_common::{
     clock::Clock as _,
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     session::SessionId,
-    store::WorkloadStore,
+    store::{RevocationStore, WorkloadStore},
 };
 
 use crate::harness::{

@@ -6,7 +6,7 @@ use keybroker_common::{
     broker::Error,
     clock::Clock as _,
     session::SessionId,
-    store::WorkloadStore,
+    store::{RevocationStore, WorkloadStore},
 };
 use redb::WriteTransaction;
 use serde_json::{Value, json};

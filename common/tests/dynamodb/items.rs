@@ -5,7 +5,8 @@ use jiff::SignedDuration;
 use keybroker_common::{
     session::Challenge,
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, WorkloadStore,
+        AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, SessionStore, StoreError,
+        WorkloadStore,
         contract::sample,
         dynamodb::{AuthTables, DynamoStore},
     },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keybroker_common::{
     endorsements::{EndorsementError, EndorsementSource},
+    snp::crl::Crl,
     store::{EndorsementStore, Lease, StoredEndorsement, embedded::EmbeddedStore},
 };
 use keybroker_simulator::{
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::harness::{
-    clock::{days, minutes, seconds},
+    clock::{BEGIN, days, minutes, seconds},
     hardware::{Hardware, endorse, report, retry_after, row},
 };
 
@@ -142,4 +143,49 @@ async fn a_renewal_by_another_process_costs_a_second_at_most() {
         assert_eq!(begun.elapsed().as_secs(), 1, "after {wait}");
     }
     assert_eq!(shared.hardware.kds.count(Kind::Crl), asked);
+}
+
+/// Past nextUpdate a lease of another's says nothing about AMD: the process waits, and has no list that counts.
+#[tokio::test(start_paused = true)]
+async fn anothers_lease_gives_an_expired_list_no_grace() {
+    let shared = Shared::new().await;
+    let (process, report) = (shared.process(), shared.hardware.report());
+    tokio::time::resume();
+    endorse(&process, &report).await.unwrap();
+    tokio::time::pause();
+    shared.hardware.clock.advance(days(181));
+    assert_eq!(shared.lease(CRL).await, None);
+    assert_eq!(retry_after(endorse(&process, &report).await), 5);
+}
+
+/// Until that other process has found that AMD does not answer.
+#[tokio::test]
+async fn anothers_failure_is_waited_for() {
+    let shared = Shared::new().await;
+    let (process, report) = (shared.process(), shared.hardware.report());
+    endorse(&process, &report).await.unwrap();
+    shared.hardware.clock.advance(days(181));
+    assert_eq!(shared.lease(CRL).await, None);
+    let asked = shared.hardware.kds.count(Kind::Crl);
+    let waiting = tokio::spawn(async move { endorse(&process, &report).await.map(|found| found.crl_grace) });
+    tokio::task::yield_now().await;
+    let silence = StoredEndorsement { fetched_at: BEGIN + days(181), ..row(vec![]) };
+    shared.store.put_endorsement("Milan/vcek/crl/silence", &silence).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Ok(Crl::GRACE));
+    assert_eq!(shared.hardware.kds.count(Kind::Crl), asked);
+}
+
+/// A chip that has to wait for its turn keeps no other process from asking.
+#[tokio::test]
+async fn who_does_not_ask_keeps_no_lease() {
+    let shared = Shared::new().await;
+    let process = shared.process();
+    let chips: Vec<_> = (2..11).map(|seed| Chip::new(shared.hardware.chip.product(), seed)).collect();
+    for chip in &chips[..8] {
+        assert_eq!(endorse(&process, &report(chip)).await.unwrap_err(), EndorsementError::UnknownChip);
+    }
+    shared.hardware.kds.add(&chips[8]);
+    retry_after(endorse(&process, &report(&chips[8])).await);
+    endorse(&shared.process(), &report(&chips[8])).await.unwrap();
+    assert_eq!(shared.hardware.kds.count(Kind::Vcek), 9);
 }

@@ -95,3 +95,33 @@ async fn new_chips_are_not_asked_for_where_the_operator_wants_none() {
     let asked = hardware.kds.count(Kind::Vcek);
     assert!(endorse(&closed, &report).await.is_ok() && hardware.kds.count(Kind::Vcek) == asked);
 }
+
+/// Made-up chips, one after the other: after some of them AMD is asked for one in ten seconds.
+#[tokio::test]
+async fn a_flood_of_new_chips_is_let_through_as_fast_as_kds_answers() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    endorse(&source, &hardware.report()).await.unwrap();
+    hardware.clock.advance(minutes(2));
+    let stranger = |seed| report(&Chip::new(Product::Milan, seed));
+    for seed in 2..10 {
+        assert_eq!(endorse(&source, &stranger(seed)).await.unwrap_err(), EndorsementError::UnknownChip);
+    }
+    let asked = hardware.kds.count(Kind::Vcek);
+    let genuine = Chip::new(Product::Milan, 99);
+    hardware.kds.add(&genuine);
+    for guest in [stranger(10), report(&genuine)] {
+        let outcome = endorse(&source, &guest).await;
+        assert_eq!(outcome.unwrap_err(), EndorsementError::TooManyNewChips { retry_after: 11 });
+    }
+    assert_eq!(hardware.kds.count(Kind::Vcek), asked);
+    // Nothing of that is felt by a chip that was seen, here or elsewhere, nor by another process.
+    endorse(&source, &hardware.report()).await.unwrap();
+    endorse(&hardware.source(), &report(&genuine)).await.unwrap();
+    endorse(&source, &report(&genuine)).await.unwrap();
+    // What AMD does not know costs nothing when it is presented again.
+    assert_eq!(endorse(&source, &stranger(2)).await.unwrap_err(), EndorsementError::UnknownChip);
+    hardware.clock.advance(seconds(10));
+    assert_eq!(endorse(&source, &stranger(10)).await.unwrap_err(), EndorsementError::UnknownChip);
+    assert_eq!(retry_after(endorse(&source, &stranger(11)).await), 11);
+}

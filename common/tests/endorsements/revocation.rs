@@ -1,22 +1,26 @@
 //! Revocation lists: renewed once a day, never rolled back, and never done without.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    endorsements::{EndorsementError, EndorsementSource},
+    endorsements::{EndorsementError, EndorsementSource, Settings},
     snp::{crl::Crl, verify::Endorsements},
     store::{StoreError, StoredEndorsement},
 };
 use keybroker_simulator::{
     Product,
     kds::{Behaviour, Kind},
-    pki::{Amd, CrlOptions, RsaKey},
+    pki::{Amd, Chip, CrlOptions, RsaKey},
 };
+use tokio::task::JoinSet;
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
-    hardware::{Hardware, endorse, retry_after},
+    hardware::{Hardware, endorse, report, retry_after},
 };
 
 const KEY: &str = "Milan/vcek/crl";
@@ -174,6 +178,8 @@ async fn a_list_outlives_its_time_while_kds_is_down() {
     let (hardware, source) = started().await;
     hardware.down();
     hardware.clock.set(BEGIN + days(180));
+    assert_eq!(again(&hardware, &source).await.unwrap().crl_grace, SignedDuration::ZERO);
+    hardware.clock.advance(seconds(5));
     assert_eq!(again(&hardware, &source).await.unwrap().crl_grace, Crl::GRACE);
     for process in [source, hardware.source()] {
         hardware.clock.set(BEGIN + days(187));
@@ -183,17 +189,101 @@ async fn a_list_outlives_its_time_while_kds_is_down() {
     }
 }
 
-/// Also where KDS is left alone because something else failed a moment ago.
+/// What can be told from the request for the list itself, and nothing else, is a reason for the grace.
 #[tokio::test]
-async fn a_list_outlives_its_time_while_kds_rests() {
-    let (hardware, _) = started().await;
+async fn only_a_kds_that_does_not_answer_gives_a_list_more_time() {
+    for (behaviour, silent) in [
+        (Behaviour::Reset, true),
+        (Behaviour::Status(429, None), true),
+        (Behaviour::Status(503, None), true),
+        (Behaviour::Status(404, None), false),
+        (Behaviour::Status(403, None), false),
+    ] {
+        let (hardware, source) = started().await;
+        hardware.clock.set(BEGIN + days(181));
+        hardware.kds.otherwise(behaviour.clone());
+        let outcome = again(&hardware, &source).await;
+        assert_eq!(outcome.is_ok(), silent, "{behaviour:?}: {outcome:?}");
+    }
+    let (hardware, source) = started().await;
     hardware.clock.set(BEGIN + days(181));
-    let source = hardware.source();
+    hardware.kds.serve_crl(Product::Milan, b"garbage".to_vec());
+    assert_eq!(retry_after(again(&hardware, &source).await), 5);
+}
+
+/// A failure while the list needed no grace, which may have had too little time, says nothing about later.
+#[tokio::test]
+async fn a_failure_before_next_update_gives_no_grace_after_it() {
+    let (hardware, source) = started().await;
+    hardware.down();
+    hardware.clock.set(BEGIN + days(180));
+    again(&hardware, &source).await.unwrap();
+    hardware.kds.recover();
+    hardware.clock.advance(seconds(5));
+    assert_eq!(retry_after(again(&hardware, &source).await), 5);
+}
+
+/// That KDS leaves chips unanswered, or wants no more of them, is nothing against a list.
+#[tokio::test]
+async fn a_list_is_renewed_while_kds_rests() {
+    let (hardware, source) = started().await;
+    hardware.clock.set(BEGIN + days(181));
+    let newer = hardware.crl(&CrlOptions { next_update: Some(BEGIN + days(365)), ..CrlOptions::default() });
+    hardware.kds.serve_crl(Product::Milan, newer.clone());
     hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
-    let stranger = keybroker_simulator::pki::Chip::new(Product::Milan, 2);
-    assert_eq!(retry_after(endorse(&source, &crate::harness::hardware::report(&stranger)).await), 60);
-    assert_eq!(again(&hardware, &source).await.unwrap().crl_grace, Crl::GRACE);
-    assert_eq!(hardware.kds.count(Kind::Crl), 1);
+    assert_eq!(retry_after(endorse(&source, &report(&Chip::new(Product::Milan, 2))).await), 60);
+    let renewed = again(&hardware, &source).await.unwrap();
+    assert_eq!((renewed.crl.der(), renewed.crl_grace), (newer.as_slice(), SignedDuration::ZERO));
+}
+
+/// As many requests for chips as are allowed hang: the one for the list goes beside them.
+#[tokio::test]
+async fn a_list_is_renewed_while_chips_keep_kds_busy() {
+    let (hardware, source) = started().await;
+    hardware.clock.set(BEGIN + days(181));
+    let newer = hardware.crl(&CrlOptions { next_update: Some(BEGIN + days(365)), ..CrlOptions::default() });
+    hardware.kds.serve_crl(Product::Milan, newer.clone());
+    hardware.kds.script(Kind::Vcek, vec![Behaviour::Hang; 8]);
+    let source = Arc::new(source);
+    let mut strangers = JoinSet::new();
+    for seed in 2..10 {
+        let (source, report) = (Arc::clone(&source), report(&Chip::new(Product::Milan, seed)));
+        strangers.spawn(async move { endorse(&source, &report).await.map(|_| ()) });
+    }
+    hardware.kds.arrived(Kind::Vcek, 1 + 4).await;
+    let renewed = again(&hardware, &source).await.unwrap();
+    assert_eq!((renewed.crl.der(), renewed.crl_grace), (newer.as_slice(), SignedDuration::ZERO));
+    assert_eq!(hardware.kds.count(Kind::Vcek), 1 + 4, "the list did not wait for chips");
+}
+
+#[tokio::test]
+async fn lists_are_renewed_where_no_new_chips_are_asked_for() {
+    let (hardware, _) = started().await;
+    let settings = Settings { known_chips_only: true, ..hardware.settings() };
+    let closed = hardware.source_with(hardware.cache.clone(), &settings);
+    hardware.clock.advance(days(1));
+    again(&hardware, &closed).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 2);
+}
+
+/// One process is told for all of them that KDS does not answer; and whoever writes the table cannot say it for longer than
+/// it would be believed, nor where it is not asked.
+#[tokio::test]
+async fn that_kds_does_not_answer_is_told_from_process_to_process() {
+    let (hardware, source) = started().await;
+    hardware.down();
+    hardware.clock.set(BEGIN + days(181));
+    again(&hardware, &source).await.unwrap();
+    let asked = hardware.kds.count(Kind::Crl);
+    hardware.clock.advance(minutes(10) - seconds(1));
+    assert_eq!(again(&hardware, &hardware.source()).await.unwrap().crl_grace, Crl::GRACE);
+    assert_eq!(hardware.kds.count(Kind::Crl), asked);
+    // No longer, and not from the future.
+    hardware.kds.recover();
+    hardware.clock.advance(seconds(1));
+    assert_eq!(retry_after(again(&hardware, &hardware.source()).await), 5);
+    hardware.cache.plant("Milan/vcek/crl/silence", row(vec![], BEGIN + days(200)));
+    assert_eq!(retry_after(again(&hardware, &hardware.source()).await), 5);
 }
 
 /// A KDS that can be reached and has nothing newer is no excuse, nor a reason to ask it for every guest.

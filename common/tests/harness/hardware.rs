@@ -154,7 +154,10 @@ pub(crate) async fn endorse_with(
 /// After how many seconds to try again, of an error that says that.
 pub(crate) fn retry_after(outcome: Result<Endorsements, EndorsementError>) -> u64 {
     match outcome {
-        Err(EndorsementError::Unavailable { retry_after, .. }) => retry_after,
+        Err(
+            EndorsementError::Unavailable { retry_after, .. }
+            | EndorsementError::TooManyNewChips { retry_after },
+        ) => retry_after,
         other => panic!("{other:?}"),
     }
 }

@@ -10,4 +10,6 @@ pub(crate) mod guest;
 pub(crate) mod hardware;
 #[cfg(feature = "aws")]
 pub(crate) mod moto;
+#[cfg(feature = "aws")]
+pub(crate) mod rounds;
 pub(crate) mod world;

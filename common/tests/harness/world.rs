@@ -10,7 +10,8 @@ use keybroker_common::{
     secret::{Secret, Unwrap, Wrap, local::LocalKey},
     session::{Challenge, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, SessionStore, WorkloadStore, embedded::EmbeddedStore,
+        AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
+        embedded::EmbeddedStore,
     },
     workload::{Dialect, WorkloadId},
 };
@@ -49,10 +50,13 @@ pub(crate) struct Broker {
 
 /// All that a broker keeps things in.
 pub(crate) trait Stores:
-    WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore
+    RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore
 {
 }
-impl<S: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore> Stores for S {}
+impl<S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore>
+    Stores for S
+{
+}
 
 impl World {
     pub(crate) async fn new() -> Self {

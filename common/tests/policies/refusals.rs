@@ -220,6 +220,8 @@ fn what_would_nest_too_deeply_is_refused() {
     }
     assert_eq!(fault("-".repeat(4000)), TextFault::Minuses);
     assert_eq!(forbidden("", &format!("{}1 > 1", "1+".repeat(100))), Forbidden::Depth);
+    let sum = format!("package policy\nx := {}1", "1+\n".repeat(5400));
+    assert_eq!(forbidden(&sum, "true"), Forbidden::Depth);
     let chain: String = (1..300).map(|i| format!("r{i} if r{}\n", i - 1)).collect();
     assert_eq!(forbidden(&format!("package policy\nr0 := true\n{chain}"), "true"), Forbidden::Depth);
     let chain: String = (1..300).map(|i| format!("f{i}(x) := f{}(x)\n", i - 1)).collect();

@@ -11,7 +11,7 @@
 //! | `KeyUnavailable` | | 503s because KMS or its key was out of reach |
 //! | `KdsHit`, `KdsMiss` | | chips whose certificate was at hand, or was asked for |
 //! | `KdsThrottled` | | 429s of AMD's KDS |
-//! | `Latency` | `Stage` | milliseconds |
+//! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
 //! A metric with a dimension is also kept without it.
 
@@ -238,6 +238,18 @@ mod tests {
         let line = decision(Decision::Unavailable, Some(KEY_CHECK));
         assert_eq!((&line["Unavailable"], &line["KeyUnavailable"]), (&json!(1.0), &json!(1.0)));
         assert!(decision(Decision::Unavailable, Some("store")).get("KeyUnavailable").is_none());
+    }
+
+    #[test]
+    fn what_the_broker_counts_is_a_metric_of_that_name() {
+        for name in metrics::Count::ALL.map(metrics::Count::name) {
+            let fields = Fields { metric: Some(name.to_owned()), value: 1.0, ..Fields::default() };
+            let line: Value =
+                serde_json::from_str(&fields.measurement(Timestamp::UNIX_EPOCH).unwrap()).unwrap();
+            let definition = json!([{"Name": name, "Unit": "Count"}]);
+            assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"], definition);
+            assert_eq!((&line[name], line.get("Stage")), (&json!(1.0), None));
+        }
     }
 
     #[test]

@@ -7,16 +7,16 @@ use jiff::Timestamp;
 
 use super::SESSION;
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::{AuditRecord, Decision, Operation},
     broker::{Admission, Attest, Auth, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
-    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret, seal::GuestKey},
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     session::{Challenge, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
-        WorkloadStore,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore, contract::sample,
     },
     wire::v0::PASSPHRASE,
     workload::{RegistrationDigest, Workload, WorkloadId},
@@ -79,7 +79,10 @@ impl WorkloadStore for Empty {
             _ => None,
         })
     }
+}
 
+#[async_trait]
+impl RegistrationStore for Empty {
     async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
         match workload.id.as_str() {
             "taken" => Err(StoreError::Conflict),
@@ -91,7 +94,10 @@ impl WorkloadStore for Empty {
     async fn replace(&self, _: RegistrationDigest, _: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
+}
 
+#[async_trait]
+impl ReleaseStore for Empty {
     async fn mark_released(
         &self,
         _: &WorkloadId,
@@ -100,7 +106,10 @@ impl WorkloadStore for Empty {
     ) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
+}
 
+#[async_trait]
+impl RevocationStore for Empty {
     async fn revoke(&self, _: &WorkloadId, _: &AuditRecord) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
@@ -128,14 +137,10 @@ impl SessionStore for Empty {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        Ok((id.expose() == SESSION).then(|| Session {
-            session_id: id.clone(),
-            workload_id: open().id,
-            registration: open().digest(),
-            guest_key: GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap(),
-            attestation: AuditId::new(),
-            expires_at: Timestamp::MAX,
-        }))
+        let challenge = Challenge { session_id: id.clone(), ..sample::challenge() };
+        let challenge = Challenge { workload_id: open().id, ..challenge };
+        let audit = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, Decision::Attested);
+        Ok((id.expose() == SESSION).then(|| sample::session_under(open().digest(), &challenge, &audit)))
     }
 }
 

@@ -19,12 +19,23 @@ use std::{future::poll_fn, task::Poll};
 use async_trait::async_trait;
 
 pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, workloads::*};
-use super::{AuditStore, ChallengeStore, EndorsementStore, SessionStore, StoreError, WorkloadStore};
+use super::{
+    AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, RevocationStore,
+    SessionStore, StoreError,
+};
 use crate::audit::{AuditId, AuditRecord};
 
 /// What the suite runs on: all the stores, and a view of the audit log that no function of the broker has.
 #[async_trait]
-pub trait Subject: WorkloadStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore {
+pub trait Subject:
+    RegistrationStore
+    + ReleaseStore
+    + RevocationStore
+    + ChallengeStore
+    + SessionStore
+    + EndorsementStore
+    + AuditStore
+{
     /// The audit record with this id.
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 }

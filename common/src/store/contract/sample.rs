@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
@@ -63,16 +64,40 @@ pub fn challenge() -> Challenge {
 
 /// A session that answers `challenge`, recorded by `audit`; no two have the same key.
 pub fn session(challenge: &Challenge, audit: &AuditRecord) -> Session {
-    let unique = Uuid::new_v4();
-    let modulus = [[0xff; 240].as_slice(), unique.as_bytes()].concat();
-    Session {
-        session_id: challenge.session_id.clone(),
-        workload_id: challenge.workload_id.clone(),
-        registration: RegistrationDigest::of(unique.as_bytes()),
-        guest_key: GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
-        attestation: audit.id,
-        expires_at: expiry(),
-    }
+    session_until(challenge, audit, expiry())
+}
+
+/// The same that counts until `expires_at`.
+pub fn session_until(challenge: &Challenge, audit: &AuditRecord, expires_at: Timestamp) -> Session {
+    stored(RegistrationDigest::of(Uuid::new_v4().as_bytes()), challenge, audit, expires_at)
+}
+
+/// The same of a guest that was appraised against `registration`.
+pub fn session_under(
+    registration: RegistrationDigest,
+    challenge: &Challenge,
+    audit: &AuditRecord,
+) -> Session {
+    stored(registration, challenge, audit, expiry())
+}
+
+/// No guest was appraised, so there is no other way to a session than a row that says so.
+fn stored(
+    registration: RegistrationDigest,
+    challenge: &Challenge,
+    audit: &AuditRecord,
+    expires_at: Timestamp,
+) -> Session {
+    let modulus = [[0xff; 240].as_slice(), Uuid::new_v4().as_bytes()].concat();
+    let row = json!({
+        "session_id": challenge.session_id,
+        "workload_id": challenge.workload_id,
+        "registration": registration,
+        "guest_key": GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
+        "attestation": audit.id,
+        "expires_at": expires_at,
+    });
+    serde_json::from_value(row).expect("a session")
 }
 
 fn odd(mut number: Vec<u8>) -> Vec<u8> {

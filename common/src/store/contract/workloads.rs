@@ -1,4 +1,4 @@
-//! What [`WorkloadStore`](crate::store::WorkloadStore) promises.
+//! What [`WorkloadStore`](crate::store::WorkloadStore) and the roles above it promise.
 
 use super::{CONFLICT, Subject, assert_not_recorded, assert_recorded, sample};
 use crate::workload::Workload;

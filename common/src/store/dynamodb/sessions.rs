@@ -24,13 +24,13 @@ impl Item for Session {
     const KEY: &'static str = KEY;
 
     fn key(&self) -> String {
-        self.session_id.expose()
+        self.session_id().expose()
     }
 
     fn encode(&self, item: &mut Map) -> Result<(), StoreError> {
         item.insert(SESSION.to_owned(), Self::json(self)?);
-        item.insert(EXPIRES_AT.to_owned(), instant(self.expires_at));
-        item.insert(EXPIRES.to_owned(), ttl(self.expires_at));
+        item.insert(EXPIRES_AT.to_owned(), instant(self.expires_at()));
+        item.insert(EXPIRES.to_owned(), ttl(self.expires_at()));
         Ok(())
     }
 
@@ -49,7 +49,7 @@ impl<T: ChallengesTable + SessionsTable + AuditTable> SessionStore for DynamoSto
         // Holds of no item that is absent.
         let delete = Delete::builder()
             .table_name(self.tables.challenges())
-            .key(KEY, text(session.session_id.expose()))
+            .key(KEY, text(session.session_id().expose()))
             .condition_expression("#expires_at > :now")
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":now", instant(audit.time))

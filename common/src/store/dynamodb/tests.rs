@@ -28,7 +28,10 @@ use aws_smithy_mocks::{
 };
 
 use super::*;
-use crate::store::{AuditStore, ChallengeStore, SessionStore, StoreError, WorkloadStore, contract::sample};
+use crate::store::{
+    AuditStore, ChallengeStore, RegistrationStore, ReleaseStore, SessionStore, StoreError, WorkloadStore,
+    contract::sample,
+};
 
 const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
 

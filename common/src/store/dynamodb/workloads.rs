@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     audit::AuditRecord,
-    store::{StoreError, WorkloadStore},
+    store::{RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -68,11 +68,14 @@ fn digest(digest: RegistrationDigest) -> aws_sdk_dynamodb::types::AttributeValue
 }
 
 #[async_trait]
-impl<T: WorkloadsTable + AuditTable> WorkloadStore for DynamoStore<T> {
+impl<T: WorkloadsTable> WorkloadStore for DynamoStore<T> {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.get(self.tables.workloads(), id.as_str()).await
     }
+}
 
+#[async_trait]
+impl<T: WorkloadsTable + AuditTable> RegistrationStore for DynamoStore<T> {
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
         let transaction = Transaction::new()
             .put_new(self.tables.workloads(), workload)?
@@ -102,7 +105,10 @@ impl<T: WorkloadsTable + AuditTable> WorkloadStore for DynamoStore<T> {
             Transaction::new().put(put)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await
     }
+}
 
+#[async_trait]
+impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
     /// Repeating it changes nothing, so an answer that was lost needs no recognition.
     async fn mark_released(
         &self,
@@ -133,7 +139,10 @@ impl<T: WorkloadsTable + AuditTable> WorkloadStore for DynamoStore<T> {
             Err(error) => Err(unavailable(error)),
         }
     }
+}
 
+#[async_trait]
+impl<T: WorkloadsTable + AuditTable> RevocationStore for DynamoStore<T> {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
         let update = Update::builder()
             .table_name(self.tables.workloads())

@@ -38,7 +38,7 @@ impl Expires for Session {
     const INDEX: TableDefinition<'static, Entry, ()> = TableDefinition::new("sessions_by_expiry");
 
     fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        Self::expires_at(self)
     }
 }
 

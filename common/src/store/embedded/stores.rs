@@ -10,8 +10,8 @@ use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, SessionStore, StoreError, StoredEndorsement,
-        WorkloadStore,
+        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
     },
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
@@ -21,7 +21,10 @@ impl WorkloadStore for EmbeddedStore {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.read(id.as_str().as_bytes())
     }
+}
 
+#[async_trait]
+impl RegistrationStore for EmbeddedStore {
     async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
         let (workload, audit) = (workload.clone(), audit.clone());
         self.write(move |transaction| {
@@ -50,7 +53,10 @@ impl WorkloadStore for EmbeddedStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl ReleaseStore for EmbeddedStore {
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -73,7 +79,10 @@ impl WorkloadStore for EmbeddedStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl RevocationStore for EmbeddedStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
         let (id, audit) = (id.clone(), audit.clone());
         self.write(move |transaction| {
@@ -109,7 +118,7 @@ impl SessionStore for EmbeddedStore {
     async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError> {
         let (session, audit, now) = (session.clone(), audit.clone(), self.clock.now());
         self.write(move |transaction| {
-            let key = session.session_id.expose();
+            let key = session.session_id().expose();
             let mut challenges = ExpiringRows::<Challenge>::open_swept(transaction, now)?;
             let challenge = challenges.take(key.as_bytes())?.ok_or(StoreError::Conflict)?;
             if challenge.expires_at <= audit.time {

@@ -16,8 +16,8 @@ use crate::{
     secret::{EncryptionContext, Secret, Wrap as _, local::LocalKey},
     session::{Challenge, Session},
     store::{
-        AuditStore as _, ChallengeStore as _, EndorsementStore as _, SessionStore as _, StoredEndorsement,
-        WorkloadStore as _,
+        AuditStore as _, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
+        ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, WorkloadStore as _,
         contract::{Subject, sample},
         faulty::{FaultyStore, Method, When, injected},
     },
@@ -136,7 +136,7 @@ async fn everything_is_there_after_reopening() {
     assert_eq!(store.workload(&workload.id).await, Ok(Some(workload)));
     assert_eq!(store.challenge(&open.session_id).await, Ok(Some(open)));
     assert_eq!(store.challenge(&answered.session_id).await, Ok(None));
-    assert_eq!(store.session(&session.session_id).await, Ok(Some(session)));
+    assert_eq!(store.session(session.session_id()).await, Ok(Some(session)));
     assert_eq!(store.endorsement(&key).await, Ok(Some(endorsement)));
     assert_eq!(store.audit_record(attested.id), Ok(Some(attested)));
     assert_eq!(store.bound_key(), Ok(Some("local:1".to_owned())));
@@ -274,7 +274,7 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
         assert_corrupt("challenges", store.challenge(&challenge.session_id).await);
         assert_corrupt("challenges", store.attest(&session, &sample::attested(1)).await);
         assert_corrupt("challenges", store.refuse(&challenge.session_id, &sample::refused()).await);
-        assert_corrupt("sessions", store.session(&session.session_id).await);
+        assert_corrupt("sessions", store.session(session.session_id()).await);
         assert_corrupt("endorsements", store.endorsement("broken").await);
         assert_corrupt("audit", store.audit_record(audit.id));
         assert_corrupt("audit", store.audit_records().unwrap().collect::<Result<Vec<_>, _>>());
@@ -319,7 +319,7 @@ async fn what_has_expired_is_swept_and_nothing_else() {
     }
     for (challenge, expires_at) in [(&answered_early, sample::at(100)), (&answered_late, sample::at(101))] {
         let audit = sample::attested(1);
-        let session = Session { expires_at, ..sample::session(challenge, &audit) };
+        let session = sample::session_until(challenge, &audit, expires_at);
         store.attest(&session, &audit).await.unwrap();
     }
     let workload = sample::workload();

@@ -231,6 +231,16 @@ mod tests {
         assert_eq!(refused(&"w".repeat(257)), Invalid::WorkloadId(WorkloadIdError::TooLong));
         assert_eq!(refused("a/b"), Invalid::WorkloadId(WorkloadIdError::Unprintable));
         assert_eq!(refused("a\u{7}b"), Invalid::WorkloadId(WorkloadIdError::Unprintable));
+        // Zero-width space and joiner, right-to-left override, isolate, soft hyphen, byte order mark, a tag.
+        for c in "\u{200b}\u{200d}\u{202e}\u{2066}\u{ad}\u{feff}\u{e0061}".chars() {
+            let id = format!("a{c}b");
+            assert_eq!(
+                refused(&id),
+                Invalid::WorkloadId(WorkloadIdError::Invisible),
+                "{}",
+                c.escape_unicode()
+            );
+        }
     }
 
     fn config(bits: u32, major: u32) -> String {

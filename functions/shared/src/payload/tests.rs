@@ -77,10 +77,10 @@ impl World {
         challenge.workload_id = id.clone();
         self.store.put_challenge(&challenge).await.unwrap();
         let audit = AuditRecord::new(Timestamp::now(), Operation::Attest, Decision::Attested);
-        let mut session = sample::session(&challenge, &audit);
-        session.registration = self.store.workload(&id).await.unwrap().unwrap().digest();
+        let registration = self.store.workload(&id).await.unwrap().unwrap().digest();
+        let session = sample::session_under(registration, &challenge, &audit);
         self.store.attest(&session, &audit).await.unwrap();
-        session.session_id.expose()
+        session.session_id().expose()
     }
 
     async fn owner(&self, id: &str) -> Option<String> {

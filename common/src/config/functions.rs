@@ -1,0 +1,128 @@
+//! What each function is told.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{
+    reading::{Reader, admission, base_url, days, known_chips_only, list, text, ttl},
+    table::{
+        ACCEPT_CSP_IDS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, ENDORSEMENTS_TABLE, KDS,
+        KDS_URL, KMS_KEY, REGISTRATION, SESSION_TTL, SESSIONS_TABLE, WORKLOADS_TABLE,
+    },
+};
+use crate::{broker::Admission, endorsements::Settings, http::Function};
+
+/// The settings of one function.
+pub trait Configuration: Sized {
+    /// Whose settings they are.
+    const FUNCTION: Function;
+
+    /// Reads them. `None` if any fault was noted on the way.
+    fn read(reader: &mut Reader) -> Option<Self>;
+}
+
+/// What `register` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterConfig {
+    /// Table of registrations.
+    pub workloads_table: String,
+    /// Table of audit records.
+    pub audit_table: String,
+    /// How long audit records are kept; `None`: for good.
+    pub audit_kept_for: Option<SignedDuration>,
+    /// The key that wraps secrets.
+    pub kms_key: String,
+    /// Who may register.
+    pub admission: Admission,
+}
+
+impl Configuration for RegisterConfig {
+    const FUNCTION: Function = Function::Register;
+
+    fn read(reader: &mut Reader) -> Option<Self> {
+        // All of them are read before the first that is missing ends it, so that all faults are noted.
+        let workloads_table = reader.value(WORKLOADS_TABLE, text);
+        let audit_table = reader.value(AUDIT_TABLE, text);
+        let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
+        let kms_key = reader.value(KMS_KEY, text);
+        let admission = reader.value(REGISTRATION, admission);
+        Some(Self {
+            workloads_table: workloads_table?,
+            audit_table: audit_table?,
+            audit_kept_for: audit_kept_for?,
+            kms_key: kms_key?,
+            admission: admission?,
+        })
+    }
+}
+
+/// What `auth` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Table of challenges.
+    pub challenges_table: String,
+    /// How long a challenge may be answered.
+    pub session_ttl: Duration,
+}
+
+impl Configuration for AuthConfig {
+    const FUNCTION: Function = Function::Auth;
+
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let challenges_table = reader.value(CHALLENGES_TABLE, text);
+        let session_ttl = reader.value(SESSION_TTL, ttl);
+        Some(Self { challenges_table: challenges_table?, session_ttl: session_ttl? })
+    }
+}
+
+/// What `attest` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestConfig {
+    /// Table of registrations.
+    pub workloads_table: String,
+    /// Table of challenges.
+    pub challenges_table: String,
+    /// Table of sessions.
+    pub sessions_table: String,
+    /// Table of AMD's certificates.
+    pub endorsements_table: String,
+    /// Table of audit records.
+    pub audit_table: String,
+    /// How long audit records are kept; `None`: for good.
+    pub audit_kept_for: Option<SignedDuration>,
+    /// How long a session may fetch its secrets.
+    pub session_ttl: Duration,
+    /// Cloud providers whose VLEKs are accepted.
+    pub accepted_csp_ids: Vec<String>,
+    /// Where AMD's certificates come from.
+    pub endorsements: Settings,
+}
+
+impl Configuration for AttestConfig {
+    const FUNCTION: Function = Function::Attest;
+
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let workloads_table = reader.value(WORKLOADS_TABLE, text);
+        let challenges_table = reader.value(CHALLENGES_TABLE, text);
+        let sessions_table = reader.value(SESSIONS_TABLE, text);
+        let endorsements_table = reader.value(ENDORSEMENTS_TABLE, text);
+        let audit_table = reader.value(AUDIT_TABLE, text);
+        let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
+        let session_ttl = reader.value(SESSION_TTL, ttl);
+        let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
+        let kds_url = reader.value(KDS_URL, base_url);
+        let known_chips_only = reader.value(KDS, known_chips_only);
+        Some(Self {
+            workloads_table: workloads_table?,
+            challenges_table: challenges_table?,
+            sessions_table: sessions_table?,
+            endorsements_table: endorsements_table?,
+            audit_table: audit_table?,
+            audit_kept_for: audit_kept_for?,
+            session_ttl: session_ttl?,
+            accepted_csp_ids: accepted_csp_ids?,
+            endorsements: Settings { kds_url: kds_url?, known_chips_only: known_chips_only? },
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! The functions' settings: one table of variables, and one structure per function, read from the environment once.
+//!
+//! A setting that is missing or makes no sense is named, all of them at once, and stops the function. So is a variable with
+//! our prefix that no function reads, for it may be one that somebody counts on, mistyped. A variable of another function is
+//! ignored: deployments may give one environment to all three. An empty value is no value.
+
+mod functions;
+mod reading;
+mod table;
+
+pub use self::{
+    functions::{AttestConfig, AuthConfig, Configuration, RegisterConfig},
+    reading::{ConfigError, Fault, Reader, base_url, read},
+    table::{VARIABLES, Variable, nearest},
+};
+
+/// What the names of all settings begin with.
+pub const PREFIX: &str = "KEYBROKER_";
+
+#[cfg(test)]
+mod tests;

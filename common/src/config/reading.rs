@@ -1,0 +1,154 @@
+//! Reading the environment by the table.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, str::FromStr, time::Duration};
+
+use jiff::SignedDuration;
+
+use super::{
+    Configuration, PREFIX,
+    table::{VARIABLES, Variable, known, nearest},
+};
+use crate::broker::Admission;
+
+/// Reads a function's settings from `environment`. `others` are names with our prefix that this table does not know and that
+/// are no mistake.
+pub fn read<C: Configuration>(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    others: &[&str],
+) -> Result<C, ConfigError> {
+    let mut reader = Reader::default();
+    for (name, value) in environment {
+        let Ok(name) = name.into_string() else { continue };
+        if !name.starts_with(PREFIX) || others.contains(&name.as_str()) {
+            continue;
+        }
+        match VARIABLES.iter().find(|variable| variable.name == name) {
+            None => reader.faults.push(Fault::Unknown { nearest: nearest(&name, known()), name }),
+            Some(variable) if !variable.read_by.contains(&C::FUNCTION) => {}
+            Some(variable) => match value.into_string() {
+                Ok(value) => drop(reader.values.insert(variable.name, value)),
+                Err(_) => reader.faults.push(Fault::Invalid { name: variable.name, cause: "is no UTF-8" }),
+            },
+        }
+    }
+    match C::read(&mut reader) {
+        Some(configuration) if reader.faults.is_empty() => Ok(configuration),
+        _ => Err(ConfigError(reader.faults)),
+    }
+}
+
+/// The values that are there, and what is wrong with them.
+#[derive(Debug, Default)]
+pub struct Reader {
+    pub(super) values: BTreeMap<&'static str, String>,
+    faults: Vec<Fault>,
+}
+
+impl Reader {
+    pub(super) fn value<T>(
+        &mut self,
+        variable: Variable,
+        parse: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let Variable { name, meaning, default, .. } = variable;
+        let given = self.values.remove(name).filter(|value| !value.is_empty());
+        let Some(value) = given.as_deref().or(default) else {
+            self.faults.push(Fault::Missing { name, meaning });
+            return None;
+        };
+        parse(value).map_err(|cause| self.faults.push(Fault::Invalid { name, cause })).ok()
+    }
+}
+
+/// What keeps a function from starting: everything that is wrong with its settings. Names no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Fault>);
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            write!(f, "{}{fault}", if index == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A variable without a default is not set.
+    #[error("{name} is not set ({meaning})")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+        /// What it sets.
+        meaning: &'static str,
+    },
+    /// A variable has a value that makes no sense.
+    #[error("{name} {cause}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with its value.
+        cause: &'static str,
+    },
+    /// A variable has our prefix, and nobody reads it.
+    #[error("{name} is not known{}", nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default())]
+    Unknown {
+        /// The variable.
+        name: String,
+        /// The known one that is most like it.
+        nearest: Option<&'static str>,
+    },
+}
+
+pub(super) fn text(value: &str) -> Result<String, &'static str> {
+    Ok(value.to_owned())
+}
+
+pub(super) fn list(value: &str) -> Result<Vec<String>, &'static str> {
+    Ok(value.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+}
+
+fn number(value: &str, least: u32, most: u32) -> Option<u32> {
+    u32::from_str(value).ok().filter(|number| (least..=most).contains(number))
+}
+
+pub(super) fn ttl(value: &str) -> Result<Duration, &'static str> {
+    let seconds = number(value, 1, 86_400).ok_or("must be a number from 1 to 86400")?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+pub(super) fn days(value: &str) -> Result<Option<SignedDuration>, &'static str> {
+    let days = number(value, 0, 36_500).ok_or("must be a number from 0 to 36500")?;
+    Ok(Some(days).filter(|days| *days > 0).map(|days| SignedDuration::from_hours(24 * i64::from(days))))
+}
+
+pub(super) fn admission(value: &str) -> Result<Admission, &'static str> {
+    match value {
+        "iam" => Ok(Admission::Authenticated),
+        "open" => Ok(Admission::Open),
+        _ => Err("must be iam or open"),
+    }
+}
+
+pub(super) fn known_chips_only(value: &str) -> Result<bool, &'static str> {
+    match value {
+        "any-chip" => Ok(false),
+        "known-chips-only" => Ok(true),
+        _ => Err("must be any-chip or known-chips-only"),
+    }
+}
+
+/// Reads a service's base URL, without a slash at its end.
+pub fn base_url(text: &str) -> Result<String, &'static str> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("must begin with http:// or https:// and hold neither ? nor #"),
+    }
+}

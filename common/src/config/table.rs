@@ -1,0 +1,125 @@
+//! The table of variables.
+
+use super::PREFIX;
+use crate::{http::Function, snp::kds::Kds};
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// The functions that read it.
+    pub read_by: &'static [Function],
+    /// What it sets.
+    pub meaning: &'static str,
+    /// What holds without it. `None`: the function does not start without it.
+    pub default: Option<&'static str>,
+}
+
+/// Every setting of every function.
+pub const VARIABLES: [Variable; 12] = [
+    WORKLOADS_TABLE,
+    CHALLENGES_TABLE,
+    SESSIONS_TABLE,
+    ENDORSEMENTS_TABLE,
+    AUDIT_TABLE,
+    KMS_KEY,
+    REGISTRATION,
+    SESSION_TTL,
+    ACCEPT_CSP_IDS,
+    KDS_URL,
+    KDS,
+    AUDIT_RETENTION_DAYS,
+];
+
+pub(super) const WORKLOADS_TABLE: Variable = Variable {
+    name: "KEYBROKER_WORKLOADS_TABLE",
+    read_by: &[Function::Register, Function::Attest],
+    meaning: "DynamoDB table of registrations",
+    default: None,
+};
+pub(super) const CHALLENGES_TABLE: Variable = Variable {
+    name: "KEYBROKER_CHALLENGES_TABLE",
+    read_by: &[Function::Auth, Function::Attest],
+    meaning: "DynamoDB table of open challenges",
+    default: None,
+};
+pub(super) const SESSIONS_TABLE: Variable = Variable {
+    name: "KEYBROKER_SESSIONS_TABLE",
+    read_by: &[Function::Attest],
+    meaning: "DynamoDB table of attested sessions",
+    default: None,
+};
+pub(super) const ENDORSEMENTS_TABLE: Variable = Variable {
+    name: "KEYBROKER_ENDORSEMENTS_TABLE",
+    read_by: &[Function::Attest],
+    meaning: "DynamoDB table of AMD's certificates",
+    default: None,
+};
+pub(super) const AUDIT_TABLE: Variable = Variable {
+    name: "KEYBROKER_AUDIT_TABLE",
+    read_by: &[Function::Register, Function::Attest],
+    meaning: "DynamoDB table of audit records",
+    default: None,
+};
+pub(super) const KMS_KEY: Variable = Variable {
+    name: "KEYBROKER_KMS_KEY",
+    read_by: &[Function::Register],
+    meaning: "KMS key that wraps secrets: ARN, id or alias. What is wrapped names its own",
+    default: None,
+};
+pub(super) const REGISTRATION: Variable = Variable {
+    name: "KEYBROKER_REGISTRATION",
+    read_by: &[Function::Register],
+    meaning: "who may register: iam (principals that API Gateway has authenticated), or open (anybody)",
+    default: None,
+};
+pub(super) const SESSION_TTL: Variable = Variable {
+    name: "KEYBROKER_SESSION_TTL",
+    read_by: &[Function::Auth, Function::Attest],
+    meaning: "seconds for which a challenge may be answered, and then a session may fetch its secrets: 1 to 86400",
+    default: Some("300"),
+};
+pub(super) const ACCEPT_CSP_IDS: Variable = Variable {
+    name: "KEYBROKER_ACCEPT_CSP_IDS",
+    read_by: &[Function::Attest],
+    meaning: "cloud providers whose VLEKs are accepted, by CSP id, `;` between them",
+    default: Some(""),
+};
+pub(super) const KDS_URL: Variable = Variable {
+    name: "KEYBROKER_KDS_URL",
+    read_by: &[Function::Attest],
+    meaning: "AMD's Key Distribution Service, or one that answers like it",
+    default: Some(Kds::AMD),
+};
+pub(super) const KDS: Variable = Variable {
+    name: "KEYBROKER_KDS",
+    read_by: &[Function::Attest],
+    meaning: "for which chips the KDS is asked: any-chip, or known-chips-only",
+    default: Some("any-chip"),
+};
+pub(super) const AUDIT_RETENTION_DAYS: Variable = Variable {
+    name: "KEYBROKER_AUDIT_RETENTION_DAYS",
+    read_by: &[Function::Register, Function::Attest],
+    meaning: "days after which audit records may be deleted; 0 keeps them for good",
+    default: Some("0"),
+};
+
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().map(|variable| variable.name)
+}
+
+/// How alike two names must be, from 0 to 1, for one to be suggested in the other's place.
+const ALIKE: f64 = 0.8;
+
+/// Which of the `known` names is so like `name` that it may have been meant.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // The common prefix would make any two alike.
+    let own = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let name = own(name);
+    known
+        .map(|other| (strsim::jaro_winkler(&name, &own(other)), other))
+        .filter(|(similarity, _)| *similarity >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, other)| other)
+}

@@ -1,0 +1,151 @@
+use std::{ffi::OsString, time::Duration};
+
+use jiff::SignedDuration;
+
+use super::{table::known, *};
+use crate::{broker::Admission, endorsements::Settings, http::Function};
+
+const REGISTER: [(&str, &str); 4] = [
+    ("KEYBROKER_WORKLOADS_TABLE", "w"),
+    ("KEYBROKER_AUDIT_TABLE", "a"),
+    ("KEYBROKER_KMS_KEY", "alias/k"),
+    ("KEYBROKER_REGISTRATION", "iam"),
+];
+const ATTEST: [(&str, &str); 5] = [
+    ("KEYBROKER_WORKLOADS_TABLE", "w"),
+    ("KEYBROKER_CHALLENGES_TABLE", "c"),
+    ("KEYBROKER_SESSIONS_TABLE", "s"),
+    ("KEYBROKER_ENDORSEMENTS_TABLE", "e"),
+    ("KEYBROKER_AUDIT_TABLE", "a"),
+];
+
+fn os(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn with<C: Configuration>(base: &[(&str, &str)], more: &[(&str, &str)]) -> Result<C, String> {
+    read(os(&[base, more].concat()), &[]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn each_function_reads_what_the_table_says() {
+    fn names<C: Configuration>() -> Vec<&'static str> {
+        let mut reader = Reader::default();
+        for Variable { name, .. } in VARIABLES {
+            reader.values.insert(name, "x".to_owned());
+        }
+        C::read(&mut reader);
+        let unread = reader.values;
+        known().filter(|name| !unread.contains_key(name)).collect()
+    }
+    let table = |function| {
+        let mine = VARIABLES.iter().filter(move |variable| variable.read_by.contains(&function));
+        mine.map(|variable| variable.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names::<RegisterConfig>(), table(Function::Register));
+    assert_eq!(names::<AuthConfig>(), table(Function::Auth));
+    assert_eq!(names::<AttestConfig>(), table(Function::Attest));
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_said() {
+    let config: AttestConfig = with(&ATTEST, &[("KEYBROKER_KDS_URL", "")]).unwrap();
+    assert_eq!(config.session_ttl, Duration::from_secs(300));
+    assert_eq!(config.accepted_csp_ids, Vec::<String>::new());
+    assert_eq!(config.endorsements, Settings::default());
+    assert_eq!(config.audit_kept_for, None);
+}
+
+#[test]
+fn what_is_said_counts() {
+    let more = [
+        ("KEYBROKER_SESSION_TTL", "60"),
+        ("KEYBROKER_ACCEPT_CSP_IDS", "CN=a; CN=b;"),
+        ("KEYBROKER_KDS_URL", "http://127.0.0.1:1/"),
+        ("KEYBROKER_KDS", "known-chips-only"),
+        ("KEYBROKER_AUDIT_RETENTION_DAYS", "400"),
+    ];
+    let config: AttestConfig = with(&ATTEST, &more).unwrap();
+    assert_eq!(config.session_ttl, Duration::from_secs(60));
+    assert_eq!(config.accepted_csp_ids, ["CN=a", "CN=b"]);
+    assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
+    assert!(config.endorsements.known_chips_only);
+    assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
+}
+
+#[test]
+fn all_that_is_missing_is_named_at_once() {
+    let error = read::<RegisterConfig>(os(&[("PATH", "/bin")]), &[]).unwrap_err();
+    let missing = error.0.iter().map(|fault| match fault {
+        Fault::Missing { name, .. } => *name,
+        other => panic!("{other}"),
+    });
+    let mut missing: Vec<_> = missing.collect();
+    missing.sort_unstable();
+    let mut required = REGISTER.map(|(name, _)| name);
+    required.sort_unstable();
+    assert_eq!(missing, required);
+}
+
+#[test]
+fn registration_has_no_default() {
+    let error = with::<RegisterConfig>(&REGISTER[..3], &[]).unwrap_err();
+    assert!(error.starts_with("KEYBROKER_REGISTRATION is not set (who may register: iam"), "{error}");
+    let open: RegisterConfig = with(&REGISTER[..3], &[("KEYBROKER_REGISTRATION", "open")]).unwrap();
+    assert_eq!(open.admission, Admission::Open);
+}
+
+#[test]
+fn nonsense_is_named_and_never_quoted() {
+    let rows = [
+        ("KEYBROKER_SESSION_TTL", "0", "must be a number from 1 to 86400"),
+        ("KEYBROKER_SESSION_TTL", "soon", "must be a number from 1 to 86400"),
+        ("KEYBROKER_KDS", "ask", "must be any-chip or known-chips-only"),
+        ("KEYBROKER_KDS_URL", "ftp://x", "must begin with http:// or https:// and hold neither ? nor #"),
+        ("KEYBROKER_AUDIT_RETENTION_DAYS", "-1", "must be a number from 0 to 36500"),
+    ];
+    for (name, value, cause) in rows {
+        assert_eq!(with::<AttestConfig>(&ATTEST, &[(name, value)]).unwrap_err(), format!("{name} {cause}"));
+    }
+}
+
+#[test]
+fn a_mistyped_name_stops_the_function_and_the_right_one_is_suggested() {
+    let error = with::<AttestConfig>(&ATTEST, &[("KEYBROKER_SESION_TTL", "1")]).unwrap_err();
+    assert_eq!(error, "KEYBROKER_SESION_TTL is not known: did you mean KEYBROKER_SESSION_TTL?");
+    let error = with::<AttestConfig>(&ATTEST, &[("KEYBROKER_QQQ", "1")]).unwrap_err();
+    assert_eq!(error, "KEYBROKER_QQQ is not known");
+}
+
+#[test]
+fn another_functions_setting_is_ignored_whatever_it_says() {
+    let config: AuthConfig =
+        with(&[("KEYBROKER_CHALLENGES_TABLE", "c")], &[("KEYBROKER_REGISTRATION", "?")]).unwrap();
+    assert_eq!(config.challenges_table, "c");
+}
+
+#[test]
+fn names_that_the_caller_vouches_for_are_ignored() {
+    let environment = os(&[("KEYBROKER_CHALLENGES_TABLE", "c"), ("KEYBROKER_ELSEWHERE", "x")]);
+    assert!(read::<AuthConfig>(environment.clone(), &[]).is_err());
+    assert!(read::<AuthConfig>(environment, &["KEYBROKER_ELSEWHERE"]).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStringExt;
+    let mut environment = os(&[("KEYBROKER_CHALLENGES_TABLE", "c")]);
+    environment.push(("KEYBROKER_SESSION_TTL".into(), OsString::from_vec(vec![0xff])));
+    let error = read::<AuthConfig>(environment, &[]).unwrap_err();
+    assert_eq!(error.to_string(), "KEYBROKER_SESSION_TTL is no UTF-8");
+}
+
+#[test]
+fn a_base_url_has_a_scheme_and_no_query() {
+    assert_eq!(base_url("https://kds.example/"), Ok("https://kds.example".to_owned()));
+    assert_eq!(base_url("http://127.0.0.1:8090"), Ok("http://127.0.0.1:8090".to_owned()));
+    for text in ["", "kds.example", "ftp://kds.example", "https://", "https://kds.example/?x"] {
+        assert!(base_url(text).is_err(), "{text}");
+    }
+}

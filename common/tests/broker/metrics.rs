@@ -1,0 +1,140 @@
+//! What is measured, and when.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread::{self, ThreadId},
+};
+
+use keybroker_common::{
+    broker::Error,
+    metrics::{Count, LATENCY, Stage, TARGET},
+};
+use keybroker_simulator::{
+    kds::{Behaviour, Kind},
+    pki::Chip,
+};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    layer::{Context, SubscriberExt},
+};
+
+use crate::harness::{
+    guest::{KEY, evidence},
+    world::{Broker, PASSPHRASE, World},
+};
+
+/// A metric, its stage if it has one, and its value.
+type Measurement = (String, Option<String>, f64);
+
+/// Gathers the measurements of one thread, of which there is one for each test.
+#[derive(Debug, Clone)]
+struct Gathered {
+    thread: ThreadId,
+    measurements: Arc<Mutex<Vec<Measurement>>>,
+}
+
+impl<S: Subscriber> Layer<S> for Gathered {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if thread::current().id() == self.thread {
+            let mut measurement = Visited::default();
+            event.record(&mut measurement);
+            self.measurements.lock().unwrap().push(measurement.0);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Visited(Measurement);
+
+impl Visit for Visited {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "metric" => self.0.0 = value.to_owned(),
+            "stage" => self.0.1 = Some(value.to_owned()),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        assert_eq!(field.name(), "value");
+        self.0.2 = value;
+    }
+
+    fn record_debug(&mut self, field: &Field, _: &dyn std::fmt::Debug) {
+        panic!("{field}");
+    }
+}
+
+impl Gathered {
+    /// Of the thread that calls this. For the whole process: while a subscriber is one thread's alone, tracing may ask
+    /// another, which has none, whether anybody cares, and remember the answer.
+    fn here() -> Self {
+        let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
+        let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);
+        let subscriber = Registry::default().with(gathered.clone().with_filter(measured));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        gathered
+    }
+
+    /// What was measured since the last time, in order.
+    fn taken(&self) -> Vec<String> {
+        let taken = std::mem::take(&mut *self.measurements.lock().unwrap());
+        let name = |(metric, stage, value): Measurement| match stage {
+            Some(stage) => {
+                assert_eq!(metric, LATENCY);
+                // Milliseconds: of nothing here does it take minutes.
+                assert!((0.0..60_000.0).contains(&value), "{stage}: {value}");
+                stage
+            }
+            None => {
+                assert!((value - 1.0).abs() < f64::EPSILON, "{metric}: {value}");
+                metric
+            }
+        };
+        taken.into_iter().map(name).collect()
+    }
+}
+
+async fn attest(broker: &Broker, chip: &Chip) -> Result<(), Error> {
+    let challenge = broker.challenge("w").await;
+    broker.attest.attest(&challenge.session_id, evidence(chip, &KEY, &challenge)).await.map(drop)
+}
+
+#[tokio::test]
+async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
+    let gathered = Gathered::here();
+    let world = World::new().await;
+    let (broker, hardware) = (world.broker(), &world.hardware);
+    let mut seen = Vec::new();
+    let mut expect = |expected: &[&str]| {
+        assert_eq!(gathered.taken(), expected);
+        seen.extend(expected.iter().map(ToString::to_string));
+    };
+
+    broker.registered("w").await;
+    expect(&["wrap", "transaction"]);
+    broker.challenge("w").await;
+    expect(&[]);
+    attest(&broker, &hardware.chip).await.unwrap();
+    expect(&["KdsMiss", "kds", "verify", "transaction"]);
+    let session = broker.attested(hardware, "w").await;
+    expect(&["KdsHit", "verify", "transaction"]);
+    assert_eq!(broker.fetch(&session, "w", &KEY).await, Ok(PASSPHRASE.to_owned()));
+    expect(&["unwrap"]);
+
+    let other = Chip::new(hardware.chip.product(), 2);
+    hardware.kds.add(&other);
+    hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
+    assert!(matches!(attest(&broker, &other).await, Err(Error::Unavailable { .. })));
+    expect(&["KdsMiss", "KdsThrottled", "kds"]);
+
+    let all = Count::ALL.map(Count::name).into_iter().chain(Stage::ALL.map(Stage::name));
+    for name in all {
+        assert!(seen.iter().any(|seen| seen == name), "{name} is never measured");
+    }
+}

@@ -1,0 +1,153 @@
+//! Calls of AWS in rounds: those that wait at the same time are one.
+//!
+//! A call is held until the work that made it waits for nothing but answers. Then all that are held are a round: they are
+//! sent, and their answers are handed over together. So how many round trips some work needs does not depend on how fast
+//! anybody answers. Every poll of the work is made here, and it must wait for nothing else.
+
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
+    },
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+    runtime_components::RuntimeComponents,
+};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::moto;
+
+/// Calls that wait at the same time, each as its operation and the tables that it is on.
+pub(crate) type Round = BTreeSet<String>;
+
+/// The connection of clients whose calls are counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted {
+    inner: SharedHttpClient,
+    /// `None`: nobody counts, and calls pass.
+    held: Arc<Mutex<Option<Vec<Held>>>>,
+}
+
+impl Counted {
+    pub(crate) fn new() -> Self {
+        let inner = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+        Self { inner, held: Arc::default() }
+    }
+
+    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let config = moto::dynamodb().config().to_builder().http_client(self.clone());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
+        let config = moto::kms().config().to_builder().http_client(self.clone());
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    /// What comes of `work`, and the rounds that it took.
+    pub(crate) async fn rounds<T>(&self, work: impl Future<Output = T>) -> (T, Vec<Round>) {
+        let (mut work, mut rounds) = (pin!(work), Vec::new());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        self.held.lock().unwrap().replace(Vec::new());
+        loop {
+            woken.0.store(false, Ordering::SeqCst);
+            if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                assert!(self.held.lock().unwrap().take().unwrap().is_empty(), "a call that nobody waits for");
+                return (done, rounds);
+            }
+            if woken.0.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let held = self.held.lock().unwrap().replace(Vec::new()).unwrap();
+            assert!(!held.is_empty(), "after {rounds:?} the work waits for something that is no call");
+            rounds.push(held.iter().map(|held| name(&held.request)).collect());
+            let mut answers = Vec::new();
+            for Held { request, connector, answer } in held {
+                let mut response = connector.call(request).await;
+                if let Ok(response) = &mut response {
+                    // Whole, or there would be more to wait for.
+                    let body = response.take_body().collect().await.unwrap().to_bytes();
+                    *response.body_mut() = body.into();
+                }
+                answers.push((answer, response));
+            }
+            for (answer, response) in answers {
+                drop(answer.send(response));
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A call that is not sent yet.
+#[derive(Debug)]
+struct Held {
+    request: HttpRequest,
+    connector: SharedHttpConnector,
+    answer: oneshot::Sender<Result<HttpResponse, ConnectorError>>,
+}
+
+#[derive(Debug)]
+struct Connector {
+    inner: SharedHttpConnector,
+    held: Arc<Mutex<Option<Vec<Held>>>>,
+}
+
+impl HttpClient for Counted {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(Connector { inner, held: Arc::clone(&self.held) })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let mut held = self.held.lock().unwrap();
+        let Some(held) = held.as_mut() else { return self.inner.call(request) };
+        let (answer, answered) = oneshot::channel();
+        held.push(Held { request, connector: self.inner.clone(), answer });
+        HttpConnectorFuture::new(async { answered.await.expect("an answer") })
+    }
+}
+
+fn name(request: &HttpRequest) -> String {
+    let target = request.headers().get("x-amz-target").unwrap();
+    let (_, operation) = target.split_once('.').unwrap();
+    let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+    // A transaction's parts are objects of one field each, the kind of the part.
+    let parts = body["TransactItems"].as_array().into_iter().flatten();
+    let parts = parts.flat_map(|part| part.as_object().unwrap().values());
+    let tables = parts.chain([&body]).filter_map(|part| part["TableName"].as_str());
+    let tables = tables.map(|table| table.rsplit('-').next().unwrap());
+    [operation].into_iter().chain(tables).collect::<Vec<_>>().join(" ")
+}

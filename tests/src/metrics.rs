@@ -1,0 +1,15 @@
+//! The metrics of the functions, in CloudWatch's namespace `keybroker`.
+
+/// Every metric, as the functions' log names it.
+pub const METRICS: [&str; 10] = [
+    "Registered",
+    "Attested",
+    "Released",
+    "Refused",
+    "Unavailable",
+    "KeyUnavailable",
+    "KdsHit",
+    "KdsMiss",
+    "KdsThrottled",
+    "Latency",
+];

@@ -1,0 +1,101 @@
+//! Many guests for a while: nobody is answered with a 5xx, and no registration is lost.
+//!
+//! `KEYBROKER_TEST_LOAD_SECONDS` is for how long new ones come; by default 3 seconds. How fast it goes is printed, and
+//! nothing is asserted of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{
+    env,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keybroker_simulator::{Product, build::Buildah, guest::PoliteGuest};
+use keybroker_tests::{passphrase, unique, world::World};
+use tokio::task::JoinSet;
+
+/// Guests at a time.
+const GUESTS: u8 = 64;
+const STEPS: [&str; 4] = ["register", "auth", "attest", "key"];
+
+/// How long each step of one guest took.
+type Times = [Duration; 4];
+
+/// More than anybody should need on a machine that is busy: API Gateway waits for 30 seconds, and here requests queue.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One workload's life: it is registered, and a guest fetches its passphrase. Panics at any other outcome.
+async fn cycle(world: &World, guest: &mut PoliteGuest) -> Times {
+    let (id, passphrase) = (unique("w"), passphrase());
+    guest.state.workload_id.clone_from(&id);
+    let build = Buildah { deadline: PATIENCE, ..world.build(&id, &passphrase) };
+    let mut times = Times::default();
+    let mut begin = Instant::now();
+    let mut lap = |step: usize| times[step] = std::mem::replace(&mut begin, Instant::now()).elapsed();
+    let response = build.register().await.expect("a response to the registration");
+    assert!(Buildah::accepts(&response), "register: {} {}", response.status, response.text());
+    lap(0);
+    guest.auth().await.unwrap_or_else(|error| panic!("auth: {error}"));
+    lap(1);
+    guest.attest().await.unwrap_or_else(|error| panic!("attest: {error}"));
+    lap(2);
+    let got = guest.key().await.unwrap_or_else(|error| panic!("key: {error}"));
+    lap(3);
+    assert_eq!(got, passphrase.into_bytes(), "{id}");
+    times
+}
+
+fn seconds() -> u64 {
+    env::var("KEYBROKER_TEST_LOAD_SECONDS").map_or(3, |seconds| seconds.parse().expect("a number of seconds"))
+}
+
+fn report(mut cycles: Vec<Times>, took: Duration) {
+    let requests = cycles.len() * STEPS.len();
+    let rate = requests as f64 / took.as_secs_f64();
+    println!(
+        "{GUESTS} guests at a time for {:.1} s: {} cycles, {rate:.0} requests/s",
+        took.as_secs_f64(),
+        cycles.len()
+    );
+    for (index, step) in STEPS.into_iter().enumerate() {
+        cycles.sort_unstable_by_key(|times| times[index]);
+        let at = |percent: usize| cycles[(cycles.len() - 1) * percent / 100][index].as_secs_f64() * 1e3;
+        println!("{step:9} p50 {:7.1} ms   p99 {:7.1} ms   most {:7.1} ms", at(50), at(99), at(100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_guests_at_a_time_all_get_what_they_came_for() {
+    let world = Arc::new(World::start());
+    // Making keys takes its time, which is not the broker's.
+    let mut guests = JoinSet::new();
+    for number in 0..GUESTS {
+        let world = Arc::clone(&world);
+        guests.spawn_blocking(move || world.polite("", world.machine(Product::Milan, number % 32)));
+    }
+    let guests = guests.join_all().await;
+    let begin = Instant::now();
+    let until = begin + Duration::from_secs(seconds());
+    let mut crowd = JoinSet::new();
+    for mut guest in guests {
+        guest.state.deadline = PATIENCE;
+        let world = Arc::clone(&world);
+        crowd.spawn(async move {
+            let mut cycles = Vec::new();
+            while cycles.is_empty() || Instant::now() < until {
+                cycles.push(cycle(&world, &mut guest).await);
+            }
+            cycles
+        });
+    }
+    let cycles = crowd.join_all().await.concat();
+    assert!(cycles.len() >= usize::from(GUESTS));
+    report(cycles, begin.elapsed());
+}

@@ -1,0 +1,137 @@
+//! What the suites before this one had the functions do, by the record of the local AWS and the functions' log: each called
+//! exactly what `infra/calls.txt` says, to which the test of the templates holds the roles, and they measured what they should.
+//!
+//! | variable | is |
+//! |---|---|
+//! | `KEYBROKER_TEST_CALLS` | the record of calls, as `localstack/moto_serial.py` writes it |
+//! | `KEYBROKER_TEST_LOG` | the functions' log |
+//!
+//! `tests/functions` runs the suites, and then this.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+};
+
+use keybroker_common::metrics::{Count, LATENCY, Stage};
+use keybroker_tests::{calls::calls, metrics::METRICS, skip};
+use serde_json::Value;
+
+/// What made the tables and the key.
+const PROVISIONING: &str = "test";
+
+fn lines(variable: &str) -> Vec<String> {
+    let path =
+        env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: tests/functions sets it"));
+    let text = fs::read(&path).unwrap();
+    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+}
+
+/// A row as `infra/calls.txt` has it: function, operation, IAM action, on what.
+type Row = (String, String, String, String);
+
+/// The IAM action of an operation, or of a transaction's part.
+fn action(operation: &str) -> String {
+    match operation {
+        "Encrypt" | "Decrypt" | "GenerateDataKey" | "DescribeKey" => format!("kms:{operation}"),
+        "Get" | "Put" | "Update" | "Delete" => format!("dynamodb:{operation}Item"),
+        "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
+        other => format!("dynamodb:{other}"),
+    }
+}
+
+/// `key` or a table without its prefix.
+fn on(name: &str) -> String {
+    match name.strip_prefix("keybroker-") {
+        Some(table) => table.to_owned(),
+        None if name == "alias/keybroker" => "key".to_owned(),
+        None => name.to_owned(),
+    }
+}
+
+/// How often each row was seen.
+fn seen() -> BTreeMap<Row, usize> {
+    let mut seen: BTreeMap<Row, usize> = BTreeMap::new();
+    let record: Vec<Value> =
+        lines("KEYBROKER_TEST_CALLS").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for call in record.iter().filter(|call| call["by"] != PROVISIONING) {
+        for part in call["parts"].as_array().unwrap() {
+            let (operation, name) = (text(&part["operation"]), text(&part["on"]));
+            let row = (text(&call["by"]), text(&call["operation"]), action(&operation), on(&name));
+            *seen.entry(row).or_default() += 1;
+        }
+    }
+    // KMS answers with the ARN of the key that the alias leads to. There is one key.
+    let arns: BTreeSet<_> =
+        seen.keys().map(|row| &row.3).filter(|name| name.starts_with("arn:aws:kms:")).cloned().collect();
+    assert_eq!(arns.len(), 1, "{arns:?}");
+    let mut merged = BTreeMap::new();
+    for ((by, operation, action, on), count) in seen {
+        let on = if arns.contains(&on) { "key".to_owned() } else { on };
+        *merged.entry((by, operation, action, on)).or_default() += count;
+    }
+    merged
+}
+
+#[test]
+#[ignore = "of what other suites did: tests/functions runs it after them"]
+fn each_function_called_what_its_role_allows_and_all_of_it() {
+    let seen = seen();
+    for ((function, operation, action, on), count) in &seen {
+        println!("{function:9} {operation:19} {action:20} {on:13} {count:>6}");
+    }
+    let expected = calls().map(|call| {
+        let [function, operation, action, on] =
+            [call.function, call.operation, call.action, call.on].map(str::to_owned);
+        (function, operation, action, on)
+    });
+    assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), expected.collect());
+}
+
+/// The metrics of a line in the embedded metric format, each with its stage if it has one.
+fn measured(line: &str) -> Vec<(String, Option<String>)> {
+    // The log holds other things too.
+    let line: Value =
+        line.find('{').and_then(|at| serde_json::from_str(&line[at..]).ok()).unwrap_or_default();
+    let directives = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
+    let directives = directives.inspect(|directive| assert_eq!(directive["Namespace"], "keybroker"));
+    let metrics = directives.flat_map(|directive| directive["Metrics"].as_array().unwrap());
+    let stage = line["Stage"].as_str().map(str::to_owned);
+    metrics
+        .map(|metric| {
+            let name = metric["Name"].as_str().unwrap();
+            assert!(line[name].is_f64(), "{line}");
+            (name.to_owned(), stage.clone())
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "of what other suites did: tests/functions runs it after them"]
+fn the_functions_measured_all_that_operators_are_told_of() {
+    let mut seen: BTreeMap<_, usize> = BTreeMap::new();
+    for measured in lines("KEYBROKER_TEST_LOG").iter().flat_map(|line| measured(line)) {
+        *seen.entry(measured).or_default() += 1;
+    }
+    for ((metric, stage), count) in &seen {
+        println!("{metric:15} {:12} {count:>6}", stage.as_deref().unwrap_or_default());
+    }
+    let counted = METRICS.into_iter().filter(|metric| *metric != LATENCY).map(|name| (name, None));
+    let timed = Stage::ALL.map(|stage| (LATENCY, Some(stage.name())));
+    let mut expected: BTreeSet<_> = counted.chain(timed).collect();
+    let throttled = Count::KdsThrottled.name();
+    if !seen.contains_key(&(throttled.to_owned(), None)) && expected.remove(&(throttled, None)) {
+        skip(&format!("{throttled} in the functions' log: the AMD of these suites never says 429"));
+    }
+    let seen = seen.keys().map(|(metric, stage)| (metric.as_str(), stage.as_deref()));
+    assert_eq!(seen.collect::<BTreeSet<_>>(), expected);
+}
