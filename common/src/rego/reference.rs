@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(read(&nested(MAX_NESTING)), Err(ReferenceError::Nesting));
         assert_eq!(read(&nested(5000)), Err(ReferenceError::Nesting));
         assert_eq!(read(&" ".repeat(MAX_REFERENCE_VALUES + 1)), Err(ReferenceError::TooLong));
-        assert_eq!(read(r#"{"a":1,"a":1}"#), Err(ReferenceError::Duplicate { line: 1, column: 12 }));
+        assert_eq!(read(r#"{"a":1,"a":1}"#), Err(ReferenceError::Duplicate { line: 1, column: 13 }));
         assert!(matches!(read(r#"{"b":[{"a":1,"a":2}]}"#), Err(ReferenceError::Duplicate { .. })));
         assert!(matches!(read("{\"a\":1,\"\\u0061\":2}"), Err(ReferenceError::Duplicate { .. })));
         for text in ["[]", "1", "null", "\"a\""] {
