@@ -118,11 +118,17 @@ mod offset {
     pub(super) const HOST_DATA: usize = 0x0C0;
     pub(super) const ID_KEY_DIGEST: usize = 0x0E0;
     pub(super) const AUTHOR_KEY_DIGEST: usize = 0x110;
+    pub(super) const REPORT_ID: usize = 0x140;
+    pub(super) const REPORT_ID_MA: usize = 0x160;
     pub(super) const REPORTED_TCB: usize = 0x180;
     pub(super) const CPUID: usize = 0x188;
     pub(super) const CHIP_ID: usize = 0x1A0;
     pub(super) const COMMITTED_TCB: usize = 0x1E0;
+    pub(super) const CURRENT_VERSION: usize = 0x1E8;
+    pub(super) const COMMITTED_VERSION: usize = 0x1EC;
     pub(super) const LAUNCH_TCB: usize = 0x1F0;
+    pub(super) const LAUNCH_MIT_VECTOR: usize = 0x1F8;
+    pub(super) const CURRENT_MIT_VECTOR: usize = 0x200;
     pub(super) const SIGNATURE_R: usize = 0x2A0;
     pub(super) const SIGNATURE_S: usize = 0x2E8;
     pub(super) const SIGNATURE_END: usize = 0x330;
@@ -279,6 +285,16 @@ impl Report {
         self.slice::<{ offset::AUTHOR_KEY_DIGEST }, 48>()
     }
 
+    /// REPORT_ID: the guest's.
+    pub fn report_id(&self) -> &[u8; 32] {
+        self.slice::<{ offset::REPORT_ID }, 32>()
+    }
+
+    /// REPORT_ID_MA: the migration agent's, all ones without one.
+    pub fn report_id_ma(&self) -> &[u8; 32] {
+        self.slice::<{ offset::REPORT_ID_MA }, 32>()
+    }
+
     /// CHIP_ID: zero where the host masks it.
     pub fn chip_id(&self) -> &[u8; 64] {
         self.slice::<{ offset::CHIP_ID }, 64>()
@@ -288,6 +304,36 @@ impl Report {
     pub fn cpuid(&self) -> Option<(u8, u8)> {
         let [family, model] = self.field::<{ offset::CPUID }, 2>();
         (self.version() >= 3).then_some((family, model))
+    }
+
+    /// CPUID stepping of the CPU. `None` in version 2, which does not say.
+    pub fn cpuid_step(&self) -> Option<u8> {
+        let [step] = self.field::<{ offset::CPUID + 2 }, 1>();
+        (self.version() >= 3).then_some(step)
+    }
+
+    /// CURRENT_MAJOR, CURRENT_MINOR and CURRENT_BUILD of the SNP firmware.
+    pub fn current_version(&self) -> (u8, u8, u8) {
+        let [build, minor, major] = self.field::<{ offset::CURRENT_VERSION }, 3>();
+        (major, minor, build)
+    }
+
+    /// COMMITTED_MAJOR, COMMITTED_MINOR and COMMITTED_BUILD of the SNP firmware.
+    pub fn committed_version(&self) -> (u8, u8, u8) {
+        let [build, minor, major] = self.field::<{ offset::COMMITTED_VERSION }, 3>();
+        (major, minor, build)
+    }
+
+    /// LAUNCH_MIT_VECTOR: the mitigations that the firmware had verified at launch. `None` before version 5.
+    pub fn launch_mit_vector(&self) -> Option<u64> {
+        let vector = u64::from_le_bytes(self.field::<{ offset::LAUNCH_MIT_VECTOR }, 8>());
+        (self.version() >= 5).then_some(vector)
+    }
+
+    /// CURRENT_MIT_VECTOR: those that it has verified now. `None` before version 5.
+    pub fn current_mit_vector(&self) -> Option<u64> {
+        let vector = u64::from_le_bytes(self.field::<{ offset::CURRENT_MIT_VECTOR }, 8>());
+        (self.version() >= 5).then_some(vector)
     }
 
     /// REPORTED_TCB in `product`'s layout: the version that the signing key was derived for.

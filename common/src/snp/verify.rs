@@ -263,6 +263,7 @@ pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
 pub struct VerifiedReport {
     report: Report,
     product: Product,
+    csp_id: Option<String>,
 }
 
 impl VerifiedReport {
@@ -274,6 +275,11 @@ impl VerifiedReport {
     /// The product of the chip that signed it.
     pub fn product(&self) -> Product {
         self.product
+    }
+
+    /// The cloud provider whose VLEK signed it, by its certificate's CSP_ID. `None` for a VCEK.
+    pub fn csp_id(&self) -> Option<&str> {
+        self.csp_id.as_deref()
     }
 }
 
@@ -297,7 +303,12 @@ pub fn verify(
     for (check, rule) in RULES {
         rule(&inputs).required(VerifyError::NotChecked(check)).map_err(|error| (check, error))?;
     }
-    Ok(VerifiedReport { report: report.clone(), product: endorsements.chain.vek().product })
+    let vek = endorsements.chain.vek();
+    let csp_id = match &vek.identity {
+        Identity::Provider(csp_id) => Some(csp_id.clone()),
+        Identity::Chip(_) => None,
+    };
+    Ok(VerifiedReport { report: report.clone(), product: vek.product, csp_id })
 }
 
 /// The report answers this challenge, for this key: all 64 bytes, in constant time.

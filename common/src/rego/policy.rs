@@ -1,0 +1,291 @@
+//! Compiling a policy: the checks of a registration, and what evaluation starts from.
+
+use std::{fmt, num::NonZeroU32};
+
+use regorus::{
+    Engine, PolicyLengthConfig,
+    unstable::{Parser, Source},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    MAX_MODULE, MAX_QUERIES, MAX_QUERY,
+    claims::Claims,
+    evaluate::{Denied, Gave},
+    reference::{self, ReferenceError},
+    restrict::{self, Checked, Forbidden},
+    text::{self, Position, TextFault},
+    thread,
+};
+
+/// Longest message of a syntax error, in characters.
+const MAX_MESSAGE: usize = 200;
+
+/// A policy as it was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyText {
+    /// A module, Rego v1, of a package of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub module: Option<String>,
+    /// Each must give `true`. One at least.
+    pub queries: Vec<String>,
+    /// A JSON object: the root of `data`. Kept as text, so that what is stored is what was checked.
+    pub reference_values: String,
+}
+
+impl PolicyText {
+    /// SHA-256 of all that it consists of, each part with its length before it.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut part = |text: &str| {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        };
+        part(self.module.as_deref().unwrap_or_default());
+        part(&self.reference_values);
+        self.queries.iter().for_each(|query| part(query));
+        digest.finalize().into()
+    }
+}
+
+/// A part of a policy that is written in Rego.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The module.
+    Module,
+    /// A query, from 0.
+    Query(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Module => f.write_str("the policy"),
+            Self::Query(index) => write!(f, "query {index}"),
+        }
+    }
+}
+
+/// Why a policy is refused at its registration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// No query: nothing would be required.
+    #[error("no query")]
+    NoQuery,
+    /// More than [`MAX_QUERIES`].
+    #[error("more than {MAX_QUERIES} queries")]
+    TooManyQueries,
+    /// The reference values.
+    #[error(transparent)]
+    ReferenceValues(#[from] ReferenceError),
+    /// A text that is kept from the parser.
+    #[error("{part}, line {}, column {}: {fault}", .at.line, .at.column)]
+    Text {
+        /// Where.
+        part: Part,
+        /// Where in it.
+        at: Position,
+        /// Why.
+        fault: TextFault,
+    },
+    /// No Rego.
+    #[error("{part}{}: {message}", .at.map_or(String::new(), |at| format!(", line {}, column {}", at.line, at.column)))]
+    Syntax {
+        /// Where.
+        part: Part,
+        /// Where in it, as far as the parser says.
+        at: Option<Position>,
+        /// The parser's words, one line of printable ASCII.
+        message: String,
+    },
+    /// Rego that policies may not use.
+    #[error("{part}, line {}, column {}: {what} is not allowed", .at.line, .at.column)]
+    Forbidden {
+        /// Where.
+        part: Part,
+        /// Where in it.
+        at: Position,
+        /// What.
+        what: Forbidden,
+    },
+    /// The module's package would hide reference values, or be hidden by them.
+    #[error("the reference values have {0:?}, with which the policy's package begins")]
+    Shadows(String),
+    /// Tried with sample claims, a query failed, took too long or gave no boolean.
+    #[error("tried with a sample, {0}")]
+    Trial(Denied),
+    /// No thread could be started.
+    #[error("no thread to compile the policy with")]
+    NoThread,
+}
+
+/// A policy that was checked and is ready to be evaluated, any number of times.
+#[derive(Clone)]
+pub struct Policy {
+    pub(super) engine: Engine,
+    pub(super) queries: Vec<String>,
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("queries", &self.queries).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    /// Checks a policy and compiles it. Takes milliseconds, and a thread of its own meanwhile.
+    pub fn compile(text: &PolicyText) -> Result<Self, PolicyError> {
+        let text = text.clone();
+        thread::run(move || Self::compile_here(&text)).map_err(|_| PolicyError::NoThread)?
+    }
+
+    /// The same on this thread, which must be one of [`thread`]'s.
+    pub(super) fn compile_here(text: &PolicyText) -> Result<Self, PolicyError> {
+        compile(text)
+    }
+
+    /// Evaluates every query with sample claims. That they are false or undefined there is no fault; that they fail, take
+    /// too long or give no boolean is.
+    pub fn trial(&self, sample: &Claims) -> Result<(), PolicyError> {
+        for (query, gave) in self.results(sample, super::evaluate::DEADLINE).into_iter().enumerate() {
+            match gave {
+                Gave::True | Gave::False | Gave::Undefined => {}
+                Gave::NotBoolean | Gave::Error(_) | Gave::TimedOut => {
+                    return Err(PolicyError::Trial(Denied { query, gave }));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
+    match text.queries.len() {
+        0 => return Err(PolicyError::NoQuery),
+        1..=MAX_QUERIES => {}
+        _ => return Err(PolicyError::TooManyQueries),
+    }
+    let checks = text.queries.iter().enumerate().map(|(index, query)| (Part::Query(index), query, MAX_QUERY));
+    let module = text.module.iter().map(|module| (Part::Module, module, MAX_MODULE));
+    for (part, text, max_len) in module.chain(checks) {
+        text::check(text, max_len).map_err(|(at, fault)| PolicyError::Text { part, at, fault })?;
+    }
+    let data = reference::read(&text.reference_values)?;
+    let mut engine = engine();
+    let checked = match &text.module {
+        Some(module) => add_module(&mut engine, module.clone(), &data)?,
+        None => Checked::default(),
+    };
+    for (index, query) in text.queries.iter().enumerate() {
+        check_query(Part::Query(index), query, &checked)?;
+    }
+    engine.add_data(data).map_err(|error| syntax(Part::Module, &error))?;
+    // The first evaluation schedules the module's statements: it is then done once for all.
+    engine.eval_query("true".to_owned(), false).map_err(|error| syntax(Part::Module, &error))?;
+    Ok(Policy { engine, queries: text.queries.clone() })
+}
+
+/// An engine whose lines may be as long as a query.
+fn engine() -> Engine {
+    let mut engine = Engine::new();
+    let defaults = PolicyLengthConfig::default();
+    let max_col = u32::try_from(MAX_QUERY).ok().and_then(|max| max.checked_add(1)?.try_into().ok());
+    engine.set_policy_length_config(PolicyLengthConfig {
+        max_col: max_col.unwrap_or(defaults.max_col),
+        ..defaults
+    });
+    engine
+}
+
+fn add_module(engine: &mut Engine, module: String, data: &regorus::Value) -> Result<Checked, PolicyError> {
+    let part = Part::Module;
+    engine.add_policy("policy".to_owned(), module).map_err(|error| syntax(part, &error))?;
+    let forbidden = |(at, what)| PolicyError::Forbidden { part, at, what };
+    let mut checked = Checked::default();
+    for module in engine.get_modules().iter() {
+        checked = restrict::module(module).map_err(forbidden)?;
+        let package = restrict::package(module).map_err(forbidden)?;
+        let Some(root) = package.first() else { continue };
+        let fields = data.as_object().map_err(|error| syntax(part, &error))?;
+        if fields.contains_key(&root.as_str().into()) {
+            return Err(PolicyError::Shadows(root.clone()));
+        }
+    }
+    Ok(checked)
+}
+
+fn check_query(part: Part, query_text: &str, checked: &Checked) -> Result<(), PolicyError> {
+    let source = Source::from_contents("query".to_owned(), query_text.to_owned());
+    let source = source.map_err(|error| syntax(part, &error))?;
+    let mut parser = Parser::new(&source).map_err(|error| syntax(part, &error))?;
+    parser.set_max_col(NonZeroU32::MAX);
+    parser.enable_rego_v1().map_err(|error| syntax(part, &error))?;
+    let query = parser.parse_user_query();
+    let query =
+        query.map_err(|error| within_rule(part, query_text).unwrap_or_else(|| syntax(part, &error)))?;
+    restrict::query(&query, checked).map_err(|(at, what)| PolicyError::Forbidden { part, at, what })
+}
+
+/// What is wrong with a query, from its parsing as the body of a rule: of a query alone the parser says little.
+fn within_rule(part: Part, query: &str) -> Option<PolicyError> {
+    let error = engine()
+        .add_policy("query".to_owned(), format!("package query\nquery if {{\n{query}\n}}\n"))
+        .err()?;
+    match syntax(part, &error) {
+        PolicyError::Syntax { at: Some(Position { line, column }), message, .. } => {
+            let at = Some(Position { line: line.checked_sub(2)?, column });
+            Some(PolicyError::Syntax { part, at, message })
+        }
+        _ => None,
+    }
+}
+
+/// The parser's errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and `error: ` with what is wrong.
+fn syntax(part: Part, error: &dyn fmt::Display) -> PolicyError {
+    let text = error.to_string();
+    PolicyError::Syntax { part, at: position(&text), message: message(&text) }
+}
+
+fn position(text: &str) -> Option<Position> {
+    let (_, place) = text.split_once("--> ")?;
+    let mut numbers = place.lines().next()?.split(':').skip(1).map(|number| number.trim().parse().ok());
+    Some(Position { line: numbers.next()??, column: numbers.next()?? })
+}
+
+/// What an error of the parser or interpreter says, without the source that it quotes.
+pub(super) fn message(text: &str) -> String {
+    let (_, said) = text.split_once("\nerror: ").unwrap_or(("", text));
+    let line = said.trim().lines().next().unwrap_or_default();
+    line.chars().filter(|c| (' '..='~').contains(c)).take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_parser_has_a_place_and_a_message() {
+        let text = "\n--> policy:3:7\n  |\n3 | allow if {\n  |       ^\nerror: expected `}`\nmore";
+        assert_eq!(position(text), Some(Position { line: 3, column: 7 }));
+        assert_eq!(message(text), "expected `}`");
+        assert_eq!(position("no place"), None);
+        assert_eq!(message("no\u{1b}[31m place"), "no[31m place");
+        assert_eq!(message(&"x".repeat(1000)).len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other_in_the_digest() {
+        let text = |queries: &[&str]| PolicyText {
+            module: None,
+            queries: queries.iter().map(|&query| query.to_owned()).collect(),
+            reference_values: "{}".to_owned(),
+        };
+        assert_ne!(text(&["ab", "c"]).digest(), text(&["a", "bc"]).digest());
+        assert_ne!(text(&["a", ""]).digest(), text(&["a"]).digest());
+        let module = PolicyText { module: Some("a".to_owned()), ..text(&["a"]) };
+        assert_ne!(module.digest(), text(&["a"]).digest());
+    }
+}

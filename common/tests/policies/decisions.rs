@@ -1,0 +1,119 @@
+//! What a query must give, and what each kind of refusal is called.
+
+use keybroker_common::rego::{Denied, Evaluator, Gave, NotEvaluated};
+
+use super::{compile, evaluate, sample, text};
+
+const REFERENCE: &str = r#"{"measurement":"@","bootloader":["1","2","3","4","5"],"abi":{"major":"0"}}"#;
+
+/// The reference values with the sample's own measurement.
+fn reference() -> String {
+    REFERENCE.replace('@', &sample().measurement)
+}
+
+#[test]
+fn queries_beside_reference_values_run_as_they_are() {
+    let queries = [
+        "input.measurement == data.measurement",
+        "input.policy_debug_allowed == \"false\"",
+        "input.policy_migrate_ma == \"false\"",
+        "input.policy_abi_major == data.abi.major",
+        "input.reported_tcb_bootloader == data.bootloader[_]",
+        "to_number(input.reported_tcb_snp) >= 1",
+    ];
+    assert_eq!(evaluate("", &queries, &reference()), Ok(()));
+}
+
+#[test]
+fn one_query_that_is_not_true_refuses() {
+    for (query, gave) in [
+        ("input.measurement == \"00\"", Gave::False),
+        ("false", Gave::False),
+        ("input.measurement == data.absent", Gave::Undefined),
+        ("input.absent", Gave::Undefined),
+        ("input.policy_abi_major == data.bootloader[7]", Gave::Undefined),
+        ("data.bootloader[_] == \"9\"", Gave::Undefined),
+        ("level := data.bootloader[_]; level == \"9\"", Gave::Undefined),
+        ("true; false", Gave::Undefined),
+        ("input.measurement", Gave::NotBoolean),
+        ("1", Gave::NotBoolean),
+        ("null", Gave::NotBoolean),
+        ("\"true\"", Gave::NotBoolean),
+        ("[true]", Gave::NotBoolean),
+        ("true; 1", Gave::NotBoolean),
+    ] {
+        let all = ["true", query, "true"];
+        assert_eq!(evaluate("", &all, &reference()), Err(Denied { query: 1, gave }), "{query}");
+    }
+}
+
+#[test]
+fn a_query_that_fails_refuses() {
+    for query in ["startswith(1, \"a\")", "1 / 0 == 1", "to_number(input.measurement) == 1"] {
+        let policy = compile("", &["true", query], "{}").unwrap();
+        let Err(Denied { query: 1, gave: Gave::Error(message) }) =
+            policy.evaluate(&sample(), super::DEADLINE)
+        else {
+            panic!("{query}");
+        };
+        assert!(!message.is_empty() && message.len() <= 200, "{message}");
+    }
+}
+
+#[test]
+fn a_rule_must_give_true_as_well() {
+    for (module, expected) in [
+        ("package policy\nallow := true", Ok(())),
+        ("package policy\nimport rego.v1\nallow if input.snp.vmpl == 0", Ok(())),
+        ("package policy\nallow := false", Err(Gave::False)),
+        ("package policy\ndefault allow := false\nallow if input.snp.vmpl == 3", Err(Gave::False)),
+        ("package policy\nallow if input.snp.vmpl == 3", Err(Gave::Undefined)),
+        ("package policy\nallow := 1", Err(Gave::NotBoolean)),
+        ("package policy\nallow contains \"yes\"", Err(Gave::NotBoolean)),
+        ("package policy\nother := true", Err(Gave::Undefined)),
+    ] {
+        let expected = expected.map_err(|gave| Denied { query: 0, gave });
+        assert_eq!(evaluate(module, &["data.policy.allow"], "{}"), expected, "{module}");
+    }
+}
+
+#[test]
+fn each_solution_must_be_true() {
+    let reference = r#"{"all":[true,true],"some":[true,1]}"#;
+    assert_eq!(evaluate("", &["data.all[_]"], reference), Ok(()));
+    let refused = Err(Denied { query: 0, gave: Gave::NotBoolean });
+    assert_eq!(evaluate("", &["data.some[_]"], reference), refused);
+}
+
+#[tokio::test]
+async fn the_evaluator_decides_the_same_and_again() {
+    let evaluator = Evaluator::default();
+    let sample = sample();
+    let module = "package policy\nallow if input.snp.vmpl == data.vmpl";
+    for (reference, expected) in [
+        (r#"{"vmpl":0}"#, Ok(())),
+        (r#"{"vmpl":1}"#, Err(NotEvaluated::Denied(Denied { query: 0, gave: Gave::Undefined }))),
+        (r#"{"vmpl":0}"#, Ok(())),
+    ] {
+        let text = text(module, &["data.policy.allow"], reference);
+        assert_eq!(evaluator.admit(&text, &sample).await, Ok(()));
+        for _ in 0..3 {
+            assert_eq!(evaluator.evaluate(&text, &sample).await, expected);
+        }
+    }
+    let broken = text("package policy\nallow if {", &["data.policy.allow"], "{}");
+    assert!(matches!(evaluator.evaluate(&broken, &sample).await, Err(NotEvaluated::Policy(_))));
+    assert!(matches!(evaluator.admit(&broken, &sample).await, Err(NotEvaluated::Policy(_))));
+}
+
+#[tokio::test]
+async fn a_policy_that_fails_with_the_sample_is_not_admitted() {
+    let evaluator = Evaluator::default();
+    for query in ["input.measurement", "startswith(1, \"a\")"] {
+        let admitted = evaluator.admit(&text("", &[query], "{}"), &sample()).await;
+        assert!(matches!(admitted, Err(NotEvaluated::Policy(_))), "{query}: {admitted:?}");
+    }
+    for query in ["false", "input.absent", "true"] {
+        assert_eq!(evaluator.admit(&text("", &[query], "{}"), &sample()).await, Ok(()), "{query}");
+    }
+}
