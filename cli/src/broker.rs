@@ -10,10 +10,12 @@ use std::{
 
 use anyhow::anyhow;
 use keybroker_common::{
+    appraisal::Fleet,
     broker::{Admission, Attest, Auth, Register},
     clock::{Clock, SystemClock},
     endorsements::{EndorsementSource, Settings},
     http::Serve,
+    rego::Evaluator,
     secret::local::{KeyFileError, LocalKey},
     snp::anchors::TrustAnchors,
     store::embedded::{EmbeddedStore, OpenError},
@@ -37,8 +39,8 @@ pub(crate) struct Parts {
     pub(crate) anchors: TrustAnchors,
     /// Where AMD's certificates come from.
     pub(crate) endorsements: Settings,
-    /// Cloud providers whose VLEKs are accepted.
-    pub(crate) accepted_csp_ids: Vec<String>,
+    /// What is demanded of every guest.
+    pub(crate) fleet: Arc<Fleet>,
     /// How long a challenge may be answered, and then a session may fetch its secrets.
     pub(crate) ttl: Duration,
 }
@@ -50,6 +52,7 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
+        policies: Arc::new(Evaluator::new(1)),
         admission: Admission::Open,
         clock: Arc::clone(clock),
     };
@@ -61,7 +64,8 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
         workloads: store.clone(),
         audit: store.clone(),
         endorsements: Arc::new(endorsements),
-        accepted_csp_ids: parts.accepted_csp_ids.clone(),
+        policies: Arc::default(),
+        fleet: Arc::clone(&parts.fleet),
         unwrap: key.clone(),
         clock: Arc::clone(clock),
         ttl: *ttl,
@@ -72,6 +76,7 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
 /// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.
 pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let anchors = trust_anchors(args)?;
+    let fleet = Arc::new(args.fleet.read()?);
     let (data_dir, key_file) = (args.data_dir()?, args.key_file()?);
     check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -80,7 +85,7 @@ pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let endorsements =
         Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
     let ttl = Duration::from_secs(args.session_ttl.into());
-    Ok(Parts { store, key, clock, anchors, endorsements, accepted_csp_ids: args.accept_csp_id.clone(), ttl })
+    Ok(Parts { store, key, clock, anchors, endorsements, fleet, ttl })
 }
 
 fn trust_anchors(args: &ServeArgs) -> Result<TrustAnchors, Failure> {

@@ -4,6 +4,7 @@ mod broker;
 mod demo;
 mod environment;
 mod exit;
+mod fleet;
 mod log;
 mod output;
 mod serve;

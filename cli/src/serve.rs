@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     broker,
     exit::{Exit, Failure},
+    fleet::FleetArgs,
     server::{self, Ended},
 };
 
@@ -75,10 +76,8 @@ pub(crate) struct ServeArgs {
         value_name = "SECONDS"
     )]
     pub(crate) session_ttl: u32,
-    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id; none without it. May be given
-    /// several times (in the variable: separated by `;`).
-    #[arg(long, env = "KEYBROKER_ACCEPT_CSP_IDS", value_delimiter = ';', value_name = "ID")]
-    pub(crate) accept_csp_id: Vec<String>,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// For which chips AMD's KDS is asked for a certificate.

@@ -1,5 +1,8 @@
 //! `keybroker verify`: one report and its certificates, offline, every check in a table.
 
+mod policy;
+mod verdict;
+
 use std::{
     fs,
     io::{self, Write as _},
@@ -7,13 +10,12 @@ use std::{
     sync::Arc,
 };
 
-use anstyle::AnsiColor;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    appraisal::{self, AppraisalPolicy, Measurement, ReferenceValues},
+    appraisal::{self, AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     audit::EvidenceSummary,
     encoding::Hex,
     snp::{
@@ -27,9 +29,15 @@ use keybroker_common::{
         verify::{self, Outcome, ReportData},
     },
 };
-use serde::Serialize;
 
-use crate::exit::{Exit, Failure};
+use self::{
+    policy::{PolicyArgs, Tried},
+    verdict::Verdict,
+};
+use crate::{
+    exit::{Exit, Failure},
+    fleet::FleetArgs,
+};
 
 /// Verify one attestation report offline, against AMD's roots
 ///
@@ -42,8 +50,16 @@ Examples:
       --endorsement asvk.der --accept-csp-id CN=cc-us-east-2.amazonaws.com
   keybroker verify --report report.bin --endorsement vcek.der \\
       --crl crl.der --measurement $MEASUREMENT --json
+  keybroker verify --report report.bin --endorsement vcek.der \\
+      --policy policy.rego --reference reference.json
+  keybroker verify --report report.bin --endorsement vcek.der \\
+      --query 'input.snp.reported_tcb.snp >= 8' --query 'input.snp.vmpl == 0'
 
-Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done, 2 wrong usage.")]
+A policy alone grants nothing: the broker asks it only once every check before it holds. A query that does not give true is a \
+check that failed.
+
+Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done (a file cannot be read, a policy does not \
+compile, no certificate was given), 2 wrong usage.")]
 pub(crate) struct VerifyArgs {
     /// The report: 1184 bytes, or their hex
     #[arg(long, value_name = "FILE")]
@@ -57,9 +73,6 @@ pub(crate) struct VerifyArgs {
     /// The time to verify at [default: now]
     #[arg(long, value_name = "RFC3339")]
     at: Option<Timestamp>,
-    /// A cloud provider whose VLEK is accepted
-    #[arg(long = "accept-csp-id", value_name = "ID")]
-    accepted_csp_ids: Vec<String>,
     /// An expected launch measurement, 96 hex digits
     #[arg(long = "measurement", value_name = "HEX", value_parser = hex::<48>)]
     measurements: Vec<Hex<48>>,
@@ -69,6 +82,10 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON document in place of the table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 fn hex<const N: usize>(text: &str) -> Result<Hex<N>, String> {
@@ -84,7 +101,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         let verdict = serde_json::to_string_pretty(&verdict).context("printing the verdict")?;
         writeln!(io::stdout(), "{verdict}").context("printing the verdict")?;
     } else {
-        print_table(&verdict).context("printing the verdict")?;
+        verdict.print_table().context("printing the verdict")?;
     }
     if verdict.failed > 0 {
         return Ok(Exit::Denied);
@@ -101,6 +118,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
 /// Everything read from files, parsed as far as it goes.
 struct Inputs<'a> {
     args: &'a VerifyArgs,
+    fleet: Fleet,
     now: Timestamp,
     report: Result<Report, ParseError>,
     vek: Option<Vek>,
@@ -108,6 +126,7 @@ struct Inputs<'a> {
     crl: Option<Result<Crl, CrlError>>,
     /// What is wrong with the certificates themselves.
     certificates: Result<(), String>,
+    policy: Option<Tried>,
 }
 
 impl<'a> Inputs<'a> {
@@ -144,12 +163,14 @@ impl<'a> Inputs<'a> {
         let crl = args.crl.as_ref().map(|path| read(path)).transpose()?;
         Ok(Self {
             args,
+            fleet: args.fleet.read()?,
             now: args.at.unwrap_or_else(Timestamp::now),
             report,
             vek: vek.as_ref().and_then(parse),
             chain,
             crl: crl.map(|der| Crl::verify(&der, &arks)),
             certificates,
+            policy: args.policy.read()?,
         })
     }
 
@@ -180,8 +201,10 @@ impl<'a> Inputs<'a> {
         for (check, outcome) in self.appraise(report, product) {
             verdict.add(check.name(), outcome);
         }
-        let signed =
-            verdict.checks.iter().any(|row| row.check == "signature" && row.result == Answer::Passed);
+        if let Some(policy) = &self.policy {
+            verdict.add_policy(&policy.queries, policy.results(report, self.vek.as_ref()));
+        }
+        let signed = verdict.has_passed("signature");
         verdict.evidence = Some(EvidenceSummary::of(report, product, signed && verdict.failed == 0));
         verdict
     }
@@ -191,7 +214,7 @@ impl<'a> Inputs<'a> {
         report: &'b Report,
         report_data: Option<&'b ReportData>,
     ) -> verify::Inputs<'b> {
-        let csp_ids = self.args.accepted_csp_ids.as_slice();
+        let csp_ids = self.fleet.accepted_csp_ids.as_slice();
         verify::Inputs {
             report,
             report_data,
@@ -218,6 +241,7 @@ impl<'a> Inputs<'a> {
         let inputs = appraisal::Inputs {
             report,
             product,
+            fleet: &self.fleet,
             reference_values: reference_values.as_ref(),
             policy: &policy,
         };
@@ -273,67 +297,4 @@ fn certificates_in(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, CertificateError> {
 fn several_veks() -> Failure {
     Failure::new(Exit::Usage, anyhow!("more than one VCEK or VLEK was given"))
         .hint("a report has one signer: give its certificate alone, and those above it")
-}
-
-/// What one check came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    Passed,
-    Failed,
-    NotChecked,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    check: &'static str,
-    result: Answer,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
-}
-
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Verdict {
-    /// Version of this form.
-    schema: u8,
-    passed: usize,
-    failed: usize,
-    not_checked: usize,
-    checks: Vec<Row>,
-    evidence: Option<EvidenceSummary>,
-}
-
-impl Default for Verdict {
-    fn default() -> Self {
-        Self { schema: 1, passed: 0, failed: 0, not_checked: 0, checks: Vec::new(), evidence: None }
-    }
-}
-
-impl Verdict {
-    fn add(&mut self, check: &'static str, outcome: Outcome<impl ToString>) {
-        let (count, result, cause) = match outcome {
-            Outcome::Passed => (&mut self.passed, Answer::Passed, None),
-            Outcome::Failed(error) => (&mut self.failed, Answer::Failed, Some(error.to_string())),
-            Outcome::NotChecked => (&mut self.not_checked, Answer::NotChecked, None),
-        };
-        *count += 1;
-        self.checks.push(Row { check, result, cause });
-    }
-}
-
-fn print_table(verdict: &Verdict) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    for Row { check, result, cause } in &verdict.checks {
-        let (color, text, default) = match result {
-            Answer::Passed => (AnsiColor::Green, "passed", ""),
-            Answer::Failed => (AnsiColor::Red, "failed", ""),
-            Answer::NotChecked => (AnsiColor::Yellow, "not checked", "no input for it"),
-        };
-        let style = color.on_default();
-        let cause = cause.as_deref().unwrap_or(default);
-        writeln!(out, "{check:<24} {style}{text:<12}{style:#} {cause}")?;
-    }
-    let Verdict { passed, failed, not_checked, .. } = verdict;
-    writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 use criterion::Criterion;
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues, appraise},
+    appraisal::{AppraisalPolicy, Fleet, Measurement, ReferenceValues, appraise},
     secret::{Secret, seal::GuestKey},
     snp::{
         anchors::pem_certificates,
@@ -103,6 +103,7 @@ fn rules(criterion: &mut Criterion, case: &Case) {
         bencher.iter(|| sev_report(black_box(&case.report)).unwrap());
     });
     let verified = case.attempt.verify().unwrap();
+    let fleet = Fleet::default();
     let registration = Registration {
         format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
@@ -112,6 +113,7 @@ fn rules(criterion: &mut Criterion, case: &Case) {
             measurements: vec![Measurement(*verified.report().measurement())],
         },
         policy: AppraisalPolicy::default(),
+        rego: None,
     };
     let workload = Workload {
         id: WorkloadId::new("web").unwrap(),
@@ -123,7 +125,7 @@ fn rules(criterion: &mut Criterion, case: &Case) {
     };
     let registered = workload.read().unwrap();
     group.bench_function("keybroker-appraise", |bencher| {
-        bencher.iter(|| appraise(black_box(&verified), &registered).unwrap());
+        bencher.iter(|| appraise(black_box(&verified), &fleet, &registered).unwrap());
     });
     group.finish();
 }

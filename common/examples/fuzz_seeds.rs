@@ -15,6 +15,7 @@ use keybroker_simulator::{
     guest::{Machine, PoliteGuest},
     pki::{Amd, CSP_ID, Ca, Chip, CrlOptions},
     report::ReportFields,
+    rvp::RvpCli,
 };
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
@@ -66,7 +67,14 @@ fn bodies(amd: &Amd, chip: &Chip) -> Result<Seeds, Box<dyn Error>> {
     let mut build = Buildah::new(URL, "web", &[0x4D; 48], "open <sesame>");
     let usual = build.body();
     build.tee_config = tee_config(14);
-    let mut seeds = vec![("register", usual.into_bytes()), ("register", build.body().into_bytes())];
+    let rvp = RvpCli::new(URL, &[0x4D; 48], "open sesame");
+    let policy = "data.p.allow\ninput.measurement == data.measurement\n\npackage p\nallow if { some x in data.a; x == 1 }\n";
+    let mut seeds = vec![
+        ("register", usual.into_bytes()),
+        ("register", build.body().into_bytes()),
+        ("reference_values", rvp.body().into_bytes()),
+        ("policy", policy.as_bytes().to_vec()),
+    ];
     let mut with_certificates = Machine::new(amd, chip);
     with_certificates.certificates = vec![
         ("VCEK".to_owned(), with_certificates.vek.certificate.clone()),
@@ -102,6 +110,7 @@ fn registrations() -> Result<Seeds, Box<dyn Error>> {
             owner,
             reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
             policy,
+            rego: None,
         };
         seeds.push(("registration", registration.to_bytes()?));
     }

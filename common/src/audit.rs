@@ -67,8 +67,10 @@ pub enum Operation {
     Register,
     /// Presenting evidence.
     Attest,
-    /// Fetching a secret.
+    /// Fetching the passphrase of a workload.
     Key,
+    /// Fetching a resource of a workload registered by reference values.
+    Resource,
     /// An operator's act.
     Operate,
 }

@@ -13,7 +13,6 @@ pub mod endorsements;
 pub mod http;
 pub mod metrics;
 pub mod problem;
-#[cfg(feature = "rego")]
 pub mod rego;
 pub mod secret;
 pub mod session;

@@ -33,13 +33,16 @@ pub enum Problem {
     /// The connection failed while the body was read: nobody may be there to read this.
     #[error("the body did not arrive whole")]
     Truncated,
-    /// The body is longer than any request's.
-    #[error("the body is longer than 64 KiB")]
-    TooLarge,
+    /// The body is longer than any such request's: more than so many bytes.
+    #[error("the body is longer than {} KiB", .0 / 1024)]
+    TooLarge(usize),
     /// The body is declared to be something else than JSON.
     #[error("the body must be application/json")]
     MediaType,
 }
+
+/// Longest text, in characters.
+const TEXT_MAX_LEN: usize = 120;
 
 impl Problem {
     /// The status that goes with it.
@@ -49,11 +52,13 @@ impl Problem {
             Self::Broker(broker::Error::Refused { .. }) => StatusCode::FORBIDDEN,
             Self::Broker(broker::Error::Registered { .. }) => StatusCode::CONFLICT,
             Self::Broker(broker::Error::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Invalid(_) | Self::Truncated => StatusCode::BAD_REQUEST,
+            Self::Broker(broker::Error::Policy(_)) | Self::Invalid(_) | Self::Truncated => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -73,8 +78,14 @@ impl Problem {
 
     /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes.
     pub fn body(&self) -> Vec<u8> {
-        // Quotes are all that the texts hold of what JSON escapes; a test looks at every one of them.
-        let error = self.to_string().replace('"', "\\\"");
+        let error = match self {
+            // The parser's words, and a length of its own: what JSON would escape is replaced, the end left out.
+            Self::Broker(broker::Error::Policy(error)) => {
+                error.to_string().replace('"', "'").replace('\\', "/").chars().take(TEXT_MAX_LEN).collect()
+            }
+            // Quotes are all that the other texts hold of what JSON escapes; a test looks at every one of them.
+            other => other.to_string().replace('"', "\\\""),
+        };
         match self.id() {
             Some(id) => format!(r#"{{"error":"{error}","id":"{id}"}}"#),
             None => format!(r#"{{"error":"{error}"}}"#),
@@ -109,16 +120,25 @@ mod tests {
 
     use super::*;
     use crate::{
+        http::{BODY_LIMIT, REFERENCE_VALUES_LIMIT},
+        rego::{self, PolicyError},
         secret::seal::GuestKeyError,
-        wire::{Fault, FieldName, Part},
+        wire::{Fault, FieldName, Part, rvp::RegistrationFault},
         workload::WorkloadIdError,
     };
 
     fn faults() -> Vec<Invalid> {
         let name = FieldName::new(&"n".repeat(FieldName::MAX_LEN));
-        let parts =
-            [Part::Body, Part::TeeConfig, Part::ExtraParams, Part::TeeEvidence, Part::CertChain].into_iter();
+        let parts = [
+            Part::Body,
+            Part::TeeConfig,
+            Part::ExtraParams,
+            Part::TeeEvidence,
+            Part::CertChain,
+            Part::ReferenceValues,
+        ];
         parts
+            .into_iter()
             .flat_map(|part| {
                 [
                     Fault::Syntax,
@@ -162,8 +182,27 @@ mod tests {
             Invalid::CertificateCount,
             Invalid::CertificateLength,
             Invalid::Cookies,
+            Invalid::ResourceName,
+        ];
+        let field = "reference_values.measurement";
+        let registrations = [
+            RegistrationFault::Unbound,
+            RegistrationFault::Measurement(field),
+            RegistrationFault::Disjoint,
+            RegistrationFault::Hex("author_key_digest", 96),
+            RegistrationFault::Zeros(field),
+            RegistrationFault::HostData,
+            RegistrationFault::Nothing("ciphertext_hiding"),
+            RegistrationFault::Unsigned("minimum_guest_svn"),
+            RegistrationFault::NoFloor("minimum_committed_tcb"),
+            RegistrationFault::Fmc("minimum_committed_tcb"),
+            RegistrationFault::Ignored("reference_values"),
+            RegistrationFault::ResourceCount,
+            RegistrationFault::ResourceName,
+            RegistrationFault::ResourceLength,
         ];
         let mut all = faults();
+        all.extend(registrations.map(Invalid::Registration));
         all.extend(keys.map(Invalid::Key));
         all.extend(ids.map(Invalid::WorkloadId));
         all.extend(others);
@@ -185,7 +224,7 @@ mod tests {
             Problem::MethodNotAllowed(Method::POST),
             Problem::Timeout,
             Problem::Truncated,
-            Problem::TooLarge,
+            Problem::TooLarge(REFERENCE_VALUES_LIMIT),
             Problem::MediaType,
         ];
         let mut all: Vec<_> = broker.map(Problem::Broker).into();
@@ -202,6 +241,18 @@ mod tests {
             let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
             assert_eq!(object["error"], problem.to_string());
             assert_eq!(object.get("id").cloned(), problem.id().map(|id| id.to_string()));
+        }
+    }
+
+    /// The parser quotes what it was given.
+    #[test]
+    fn whatever_a_policy_makes_the_parser_say_is_a_short_body_of_json() {
+        for message in ["x".repeat(500), "\"\\\"".repeat(100), "\\u0000".repeat(30)] {
+            let error = PolicyError::Syntax { part: rego::policy::Part::Query(15), at: None, message };
+            let body = Problem::Broker(broker::Error::Policy(error)).body();
+            assert!((3..=199).contains(&body.len()), "{} bytes", body.len());
+            let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
+            assert!(object["error"].starts_with("query 15: "), "{object:?}");
         }
     }
 
@@ -222,11 +273,12 @@ mod tests {
             (Problem::Broker(broker::Error::Registered { id }), 409),
             (Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 5 }), 503),
             (Problem::Invalid(Invalid::Tee), 400),
+            (Problem::Broker(broker::Error::Policy(PolicyError::NoQuery)), 400),
             (Problem::Truncated, 400),
             (Problem::NotFound, 404),
             (Problem::MethodNotAllowed(Method::GET), 405),
             (Problem::Timeout, 408),
-            (Problem::TooLarge, 413),
+            (Problem::TooLarge(BODY_LIMIT), 413),
             (Problem::MediaType, 415),
         ];
         for (problem, status) in rows {

@@ -79,6 +79,31 @@ impl fmt::Debug for Nonce {
     }
 }
 
+/// Whom a guest claims to be when it asks for a challenge. Nothing is looked up by it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "dialect")]
+pub enum Claim {
+    /// The workload that it names, in libkrun's dialect.
+    #[serde(rename = "v0")]
+    Named {
+        /// The workload.
+        workload_id: WorkloadId,
+    },
+    /// Whatever workload its report's HOST_DATA will select, in keybroker's dialect.
+    #[serde(rename = "rvp")]
+    HostData,
+}
+
+impl Claim {
+    /// How such a guest was asked, and must answer.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Named { .. } => Dialect::V0,
+            Self::HostData => Dialect::Rvp,
+        }
+    }
+}
+
 /// An unanswered challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
@@ -86,10 +111,9 @@ pub struct Challenge {
     pub session_id: SessionId,
     /// What the report must be bound to.
     pub nonce: Nonce,
-    /// How the guest was asked, and must answer.
-    pub dialect: Dialect,
-    /// Whom the guest claims to be. Nothing was looked up yet.
-    pub workload_id: WorkloadId,
+    /// Whom the guest claims to be.
+    #[serde(flatten)]
+    pub claim: Claim,
     /// First instant at which it no longer counts.
     pub expires_at: Timestamp,
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
+    rego::PolicyText,
     secret::WrappedSecret,
 };
 
@@ -94,8 +95,42 @@ impl fmt::Display for WorkloadId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
-    /// buildah's registration and libkrun's guest.
+    /// buildah's registration and libkrun's guest, which names its workload.
     V0,
+    /// keybroker's registration by reference values, and its guest, which names its workload by HOST_DATA.
+    Rvp,
+}
+
+/// The HOST_DATA with which a guest of a registration by reference values is launched: a UUID, then 16 zeros.
+///
+/// The host chooses it: it selects a registration and satisfies none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostData(Uuid);
+
+impl HostData {
+    /// A new one: 122 random bits.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// Reads a report's. `None` if a byte behind the UUID is set: no registration has it.
+    pub fn from_report(host_data: &[u8; 32]) -> Option<Self> {
+        let (id, zeros) = host_data.split_first_chunk::<16>()?;
+        zeros.iter().all(|byte| *byte == 0).then(|| Self(Uuid::from_bytes(*id)))
+    }
+
+    /// As the guest is launched with it.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let (id, _) = bytes.split_at_mut(16);
+        id.copy_from_slice(self.0.as_bytes());
+        bytes
+    }
+
+    /// The id of the workload that it selects: the UUID as text, in lower case with hyphens.
+    pub fn workload_id(self) -> WorkloadId {
+        WorkloadId(self.0.hyphenated().to_string())
+    }
 }
 
 /// All that decides about a release, as one value: stored, hashed and bound to the secrets as one byte string.
@@ -114,6 +149,9 @@ pub struct Registration {
     pub reference_values: ReferenceValues,
     /// What else the evidence must satisfy.
     pub policy: AppraisalPolicy,
+    /// What the evidence must satisfy in Rego, beside all that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rego: Option<PolicyText>,
 }
 
 impl Registration {
@@ -138,6 +176,7 @@ impl Registration {
             && self.owner == other.owner
             && self.reference_values == other.reference_values
             && self.policy == other.policy
+            && self.rego == other.rego
     }
 }
 

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{
-        Abi, AppraisalError as Error, AppraisalPolicy as Policy, AttestationResult, Check, Inputs,
-        Measurement, ReferenceValues, appraise, examine, refuse_early,
+        Abi, AppraisalError as Error, AppraisalPolicy as Policy,
+        Authority::{Operator, Registration as TheRegistration},
+        Check, Fleet, Inputs, Measurement, ReferenceValues, TcbFloors, appraise, examine, refuse_early,
     },
     encoding::Hex,
+    rego::Evaluator,
     snp::{
         product::{
-            Product::{Milan, Turin},
+            Product::{self, Genoa, Milan, Turin},
             TcbVersion,
         },
         verify::{Outcome, VerifiedReport},
@@ -56,9 +58,9 @@ fn strict() -> Policy {
         require_single_socket: true,
         require_ciphertext_hiding: true,
         minimum_abi: Some(Abi { major: 1, minor: 0x37 }),
-        minimum_tcb: Some(TCB),
-        minimum_committed_tcb: Some(TCB),
-        minimum_launch_tcb: Some(TCB),
+        minimum_tcb: floors(TCB),
+        minimum_committed_tcb: floors(TCB),
+        minimum_launch_tcb: floors(TCB),
         host_data: Some(Hex([0xD0; 32])),
         id_key_digest: Some(Hex([0x1D; 48])),
         author_key_digest: Some(Hex([0xA0; 48])),
@@ -66,6 +68,11 @@ fn strict() -> Policy {
         image_id: Some(Hex([0x1A; 16])),
         minimum_guest_svn: Some(7),
     }
+}
+
+/// A floor for Turin alone.
+fn floors(turin: TcbVersion) -> Option<TcbFloors> {
+    Some(TcbFloors { turin: Some(turin), ..TcbFloors::default() })
 }
 
 fn registered() -> ReferenceValues {
@@ -81,6 +88,7 @@ fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
         owner: None,
         reference_values,
         policy: policy.clone(),
+        rego: None,
     };
     Workload {
         id: WorkloadId::new("web").unwrap(),
@@ -96,20 +104,31 @@ fn appraised(
     guest: &VerifiedReport,
     reference_values: ReferenceValues,
     policy: &Policy,
-) -> Result<AttestationResult, (Check, Error)> {
-    appraise(guest, &workload(reference_values, policy).read().unwrap())
+) -> Result<(), (Check, Error)> {
+    appraised_in(&Fleet::default(), guest, reference_values, policy)
+}
+
+fn appraised_in(
+    fleet: &Fleet,
+    guest: &VerifiedReport,
+    reference_values: ReferenceValues,
+    policy: &Policy,
+) -> Result<(), (Check, Error)> {
+    appraise(guest, fleet, &workload(reference_values, policy).read().unwrap()).map(|_| ())
 }
 
 /// The registration that was appraised is the one that the result names, whatever else is registered.
-#[test]
-fn the_result_names_what_was_appraised() {
+#[tokio::test]
+async fn the_result_names_what_was_appraised() {
     let workload = workload(registered(), &strict());
-    let result = appraise(&guest(|_| ()), &workload.read().unwrap()).unwrap();
+    let (guest, registered) = (guest(|_| ()), workload.read().unwrap());
+    let appraised = appraise(&guest, &Fleet::default(), &registered).unwrap();
+    let result = appraised.consent(&Evaluator::default()).await.unwrap();
     assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
 }
 
 fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (Check, Error)> {
-    appraised(guest, registered(), policy).map(|_| ())
+    appraised(guest, registered(), policy)
 }
 
 fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
@@ -132,7 +151,7 @@ fn rows() -> Vec<Row> {
     let none = Policy::default;
     let all = strict();
     let below = |tcb| TcbVersion { microcode: 80, ..tcb };
-    let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), required: TCB };
+    let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), by: TheRegistration, required: TCB };
     let row = |check, required, missed: fn(&mut ReportFields), error| Row { check, required, missed, error };
     vec![
         row(
@@ -161,13 +180,13 @@ fn rows() -> Vec<Row> {
         ),
         row(
             Check::MinimumCommittedTcb,
-            Policy { minimum_committed_tcb: Some(TCB), ..none() },
+            Policy { minimum_committed_tcb: floors(TCB), ..none() },
             |guest| guest.committed_tcb.microcode -= 1,
             tcb("committed"),
         ),
         row(
             Check::MinimumLaunchTcb,
-            Policy { minimum_launch_tcb: Some(TCB), ..none() },
+            Policy { minimum_launch_tcb: floors(TCB), ..none() },
             |guest| guest.launch_tcb.microcode -= 1,
             tcb("launch"),
         ),
@@ -240,12 +259,12 @@ fn the_reported_tcb_counts_in_every_component() {
         TcbVersion { snp: 5, microcode: 0, ..TCB },
         TcbVersion { microcode: 82, ..TCB },
     ] {
-        let error = Error::Tcb { which: "reported", found: Some(TCB), required: floor };
-        let policy = Policy { minimum_tcb: Some(floor), ..Policy::default() };
+        let error = Error::Tcb { which: "reported", found: Some(TCB), by: TheRegistration, required: floor };
+        let policy = Policy { minimum_tcb: floors(floor), ..Policy::default() };
         assert_eq!(verdict(&good, &policy), Err((Check::MinimumTcb, error)));
     }
     let without_fmc = TcbVersion { fmc: None, ..TCB };
-    assert_eq!(verdict(&good, &Policy { minimum_tcb: Some(without_fmc), ..Policy::default() }), Ok(()));
+    assert_eq!(verdict(&good, &Policy { minimum_tcb: floors(without_fmc), ..Policy::default() }), Ok(()));
 }
 
 /// A requirement that the product has no claim for is missed, not passed over.
@@ -254,8 +273,9 @@ fn an_fmc_floor_denies_a_product_without_one() {
     let milan = Attempt::vcek(Milan).fields(|fields| fields.measurement = MEASUREMENT).verify().unwrap();
     let found = milan.report().reported_tcb(Milan).unwrap();
     let required = TcbVersion { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
-    let error = Error::Tcb { which: "reported", found: Some(found), required };
-    let policy = Policy { minimum_tcb: Some(required), ..Policy::default() };
+    let error = Error::Tcb { which: "reported", found: Some(found), by: TheRegistration, required };
+    let floors = TcbFloors { milan: Some(required), ..TcbFloors::default() };
+    let policy = Policy { minimum_tcb: Some(floors), ..Policy::default() };
     assert_eq!(verdict(&milan, &policy), Err((Check::MinimumTcb, error)));
 }
 
@@ -268,19 +288,88 @@ fn a_tcb_of_unknown_form_satisfies_no_floor() {
             0x1E0,
             "committed",
             Check::MinimumCommittedTcb,
-            Policy { minimum_committed_tcb: Some(zero), ..Policy::default() },
+            Policy { minimum_committed_tcb: floors(zero), ..Policy::default() },
         ),
         (
             0x1F0,
             "launch",
             Check::MinimumLaunchTcb,
-            Policy { minimum_launch_tcb: Some(zero), ..Policy::default() },
+            Policy { minimum_launch_tcb: floors(zero), ..Policy::default() },
         ),
     ] {
         let attempt = Attempt { signed_bytes: vec![(offset + 5, 1)], ..Attempt::vcek(Turin) };
-        let error = Error::Tcb { which, found: None, required: zero };
+        let error = Error::Tcb { which, found: None, by: TheRegistration, required: zero };
         assert_eq!(verdict(&attempt.verify().unwrap(), &policy), Err((check, error)));
     }
+}
+
+/// Levels of different products cannot be compared: a floor for one says nothing of another.
+#[test]
+fn a_product_without_a_floor_is_denied_where_floors_are_required() {
+    let good = guest(|_| ());
+    let floors = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
+    for (which, check, policy) in [
+        ("reported", Check::MinimumTcb, Policy { minimum_tcb: Some(floors), ..Policy::default() }),
+        (
+            "committed",
+            Check::MinimumCommittedTcb,
+            Policy { minimum_committed_tcb: Some(floors), ..Policy::default() },
+        ),
+        ("launch", Check::MinimumLaunchTcb, Policy { minimum_launch_tcb: Some(floors), ..Policy::default() }),
+    ] {
+        let error = Error::NoTcbFloor { which, product: Turin };
+        assert_eq!(verdict(&good, &policy), Err((check, error)));
+    }
+}
+
+#[test]
+fn the_stricter_of_operator_and_registration_wins() {
+    let good = guest(|_| ());
+    let above = TcbVersion { snp: 5, ..TCB };
+    let below = TcbVersion { snp: 3, ..TCB };
+    let verdict = |operator: TcbVersion, registration: TcbVersion| {
+        let minimum_tcb = TcbFloors { turin: Some(operator), ..TcbFloors::default() };
+        let fleet = Fleet { minimum_tcb, ..Fleet::default() };
+        let policy = Policy { minimum_tcb: floors(registration), ..Policy::default() };
+        appraised_in(&fleet, &good, registered(), &policy)
+    };
+    let missed = |by| Error::Tcb { which: "reported", found: Some(TCB), by, required: above };
+    assert_eq!(verdict(TCB, TCB), Ok(()));
+    assert_eq!(verdict(below, below), Ok(()));
+    assert_eq!(verdict(above, below), Err((Check::FleetTcb, missed(Operator))));
+    assert_eq!(verdict(below, above), Err((Check::MinimumTcb, missed(TheRegistration))));
+}
+
+#[test]
+fn the_operator_chooses_the_products() {
+    let good = guest(|_| ());
+    let verdict = |products: &[Product]| {
+        let fleet = Fleet { products: products.to_vec(), ..Fleet::default() };
+        appraised_in(&fleet, &good, registered(), &Policy::default())
+    };
+    assert_eq!(verdict(&[Turin]), Ok(()));
+    assert_eq!(verdict(&[Milan, Genoa]), Err((Check::FleetProduct, Error::FleetProduct(Turin))));
+    assert_eq!(verdict(&[]), Err((Check::FleetProduct, Error::FleetProduct(Turin))));
+    // A floor for another product is none for this one.
+    let minimum_tcb = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
+    let fleet = Fleet { minimum_tcb, ..Fleet::default() };
+    assert_eq!(appraised_in(&fleet, &good, registered(), &Policy::default()), Ok(()));
+}
+
+/// The firmware starts no guest whose launch digest is not the one that the ID key has signed.
+#[test]
+fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
+    let admitted = |guest: &VerifiedReport, digest: [u8; 48], measurements: Vec<Measurement>| {
+        let policy = Policy { id_key_digest: Some(Hex(digest)), ..Policy::default() };
+        appraised(guest, ReferenceValues { measurements }, &policy)
+    };
+    let unknown = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
+    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], Vec::new()), Ok(()));
+    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], vec![Measurement([1; 48])]), unknown);
+    let unsigned = guest(|guest| guest.id_key_digest = [0; 48]);
+    assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown);
+    let error = field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]);
+    assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((Check::IdKey, error)));
 }
 
 #[test]
@@ -298,7 +387,7 @@ fn versions_are_ordered_by_major_first() {
 fn only_registered_measurements_are_admitted() {
     let good = guest(|_| ());
     let admitted = |measurements: Vec<Measurement>| {
-        appraised(&good, ReferenceValues { measurements }, &Policy::default()).map(|_| ())
+        appraised(&good, ReferenceValues { measurements }, &Policy::default())
     };
     let denied = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
     assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));
@@ -336,6 +425,7 @@ fn no_registration_lowers_the_floor() {
         let inputs = Inputs {
             report: bad.report(),
             product: None,
+            fleet: &Fleet::default(),
             reference_values: None,
             policy: &Policy::default(),
         };
@@ -355,22 +445,39 @@ fn every_known_policy_bit_is_admitted_by_default() {
 #[test]
 fn a_missing_input_is_not_passed_over() {
     let good = guest(|_| ());
-    let policy = strict();
-    let inputs = Inputs { report: good.report(), product: None, reference_values: None, policy: &policy };
+    let (policy, fleet) = (strict(), Fleet::default());
+    let inputs = Inputs {
+        report: good.report(),
+        product: None,
+        fleet: &fleet,
+        reference_values: None,
+        policy: &policy,
+    };
     assert_eq!(refuse_early(&inputs), Ok(()));
     let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
-    let floors = [Check::MinimumTcb, Check::MinimumCommittedTcb, Check::MinimumLaunchTcb];
-    let expected =
-        std::iter::once(Check::Measurement).chain(floors).map(|check| (check, Outcome::NotChecked));
-    assert_eq!(missing.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let expected = [
+        Check::FleetProduct,
+        Check::FleetTcb,
+        Check::Measurement,
+        Check::MinimumTcb,
+        Check::MinimumCommittedTcb,
+        Check::MinimumLaunchTcb,
+    ];
+    assert_eq!(missing.collect::<Vec<_>>(), expected.map(|check| (check, Outcome::NotChecked)));
 }
 
 #[test]
 fn names_tell_the_checks_apart() {
     let good = guest(|_| ());
-    let policy = Policy::default();
-    let inputs = Inputs { report: good.report(), product: None, reference_values: None, policy: &policy };
+    let (policy, fleet) = (Policy::default(), Fleet::default());
+    let inputs = Inputs {
+        report: good.report(),
+        product: None,
+        fleet: &fleet,
+        reference_values: None,
+        policy: &policy,
+    };
     let names: std::collections::HashSet<_> =
         examine(&inputs).iter().map(|(check, _)| check.name()).collect();
-    assert_eq!(names.len(), 18);
+    assert_eq!(names.len(), 20);
 }

@@ -5,6 +5,8 @@ mod harness;
 
 #[path = "broker/audit.rs"]
 mod audit;
+#[path = "broker/by_reference_values.rs"]
+mod by_reference_values;
 #[path = "broker/challenges.rs"]
 mod challenges;
 #[path = "broker/early.rs"]

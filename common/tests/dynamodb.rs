@@ -6,6 +6,8 @@ mod harness;
 
 #[path = "dynamodb/budget.rs"]
 mod budget;
+#[path = "dynamodb/by_reference_values.rs"]
+mod by_reference_values;
 #[path = "dynamodb/cold_starts.rs"]
 mod cold_starts;
 #[path = "dynamodb/contract.rs"]

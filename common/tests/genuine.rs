@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{self, AppraisalPolicy, Measurement, ReferenceValues},
+    appraisal::{self, AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     snp::{
         anchors::{TrustAnchors, pem_certificates},
         certificate::{Defect, Role},
@@ -69,6 +69,7 @@ fn appraisal_failures(genuine: &Genuine) -> Vec<(appraisal::Check, Outcome<appra
     remarks(appraisal::examine(&appraisal::Inputs {
         report: &report,
         product: Some(genuine.product),
+        fleet: &Fleet::default(),
         reference_values: Some(&reference_values),
         policy: &AppraisalPolicy::default(),
     }))

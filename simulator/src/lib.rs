@@ -5,8 +5,9 @@
 //! | [`pki`] | AMD's certificates (ARK, ASK, ASVK, VCEK, VLEK) and CRL, sound or with any defect asked for |
 //! | [`report`] | the secure processor that signs attestation reports |
 //! | [`kds`] | AMD's Key Distribution Service, with failures on demand |
-//! | [`guest`] | confidential guests: libkrun's C client to the byte, and a well-behaved one |
+//! | [`guest`] | confidential guests: libkrun's C client to the byte, keybroker's, and a well-behaved one |
 //! | [`build`] | `buildah`, which registers a workload |
+//! | [`rvp`] | keybroker's `rvp_cli`, which registers reference values |
 //! | [`http`] | the raw HTTP/1.1 exchange that guests and builds speak |
 //!
 //! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
@@ -18,6 +19,7 @@ pub mod http;
 pub mod kds;
 pub mod pki;
 pub mod report;
+pub mod rvp;
 
 mod der;
 #[cfg(test)]

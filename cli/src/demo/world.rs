@@ -77,7 +77,7 @@ impl World {
             clock,
             anchors,
             endorsements: Settings { kds_url: kds.url(), known_chips_only: false },
-            accepted_csp_ids: Vec::new(),
+            fleet: Arc::default(),
             ttl: std::time::Duration::from_secs(300),
         });
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;

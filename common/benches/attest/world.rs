@@ -11,13 +11,13 @@ use keybroker_common::{
     endorsements::{EndorsementSource, Settings},
     http::router,
     secret::local::LocalKey,
-    session::{Challenge, SessionId},
+    session::{Challenge, Claim, SessionId},
     snp::anchors::TrustAnchors,
     store::{
         AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
         StoredEndorsement,
     },
-    wire::v0,
+    wire::{handshake, v0},
     workload::{Dialect, WorkloadId},
 };
 use keybroker_simulator::{
@@ -91,7 +91,7 @@ impl World {
 
     /// A challenge, as the guest gets one.
     pub(crate) async fn challenge(&self) -> Challenge {
-        self.auth.challenge(Dialect::V0, self.id.clone()).await.expect("the store works")
+        self.auth.challenge(Claim::Named { workload_id: self.id.clone() }).await.expect("the store works")
     }
 
     /// The guest's answer to `challenge`, as it is sent.
@@ -122,7 +122,7 @@ impl World {
     }
 
     pub(crate) async fn release(&self, id: &SessionId) {
-        self.attest.release(id, &self.id, v0::PASSPHRASE).await.expect("the guest has attested");
+        self.attest.passphrase(id, &self.id).await.expect("the guest has attested");
     }
 
     pub(crate) async fn serve(&self, request: Request<Body>) {
@@ -133,7 +133,7 @@ impl World {
 
 /// What the guest sends, read.
 pub(crate) fn evidence(body: &str) -> Evidence {
-    v0::evidence(body.as_bytes()).expect("the guest's own body")
+    handshake::evidence(Dialect::V0, body.as_bytes()).expect("the guest's own body")
 }
 
 fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, Attest) {
@@ -146,6 +146,7 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
+        policies: Arc::default(),
         admission: Admission::Open,
         clock: clock.clone(),
     };
@@ -155,7 +156,8 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
         workloads: store.clone(),
         audit: store,
         endorsements: Arc::new(endorsements),
-        accepted_csp_ids: Vec::new(),
+        policies: Arc::default(),
+        fleet: Arc::default(),
         unwrap: key,
         clock,
         ttl: TTL,

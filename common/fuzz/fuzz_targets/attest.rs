@@ -2,6 +2,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let evidence = keybroker_common::wire::v0::evidence(bytes);
+    let evidence =
+        keybroker_common::wire::handshake::evidence(keybroker_common::workload::Dialect::V0, bytes);
     let _ = evidence.map(|evidence| keybroker_common::snp::report::Report::parse(&evidence.report));
 });

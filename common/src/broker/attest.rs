@@ -9,13 +9,14 @@ use super::{
     failure::{Failure, failed, refused},
 };
 use crate::{
-    appraisal::{self, AttestationResult},
+    appraisal::{self, AttestationResult, Fleet},
     audit::{AuditId, AuditRecord, Decision, EvidenceSummary, Operation},
     clock::Clock,
     endorsements::{AtHand, EndorsementSource, Request},
     metrics::{self, Stage},
+    rego::Evaluator,
     secret::{Unwrap, seal::GuestKey},
-    session::{Challenge, Session, SessionId},
+    session::{Challenge, Claim, Session, SessionId},
     snp::{
         product::Product,
         report::Report,
@@ -23,7 +24,7 @@ use crate::{
     },
     store::{AuditStore, ReleaseStore, SessionStore, StoreError},
     wire,
-    workload::{Dialect, Registered, Registration},
+    workload::{Dialect, HostData, Registered, Registration, WorkloadId},
 };
 
 /// The guest's key as texts, exactly as sent: the report is bound to these characters.
@@ -63,8 +64,10 @@ pub struct Attest {
     pub audit: Arc<dyn AuditStore>,
     /// AMD's certificates.
     pub endorsements: Arc<EndorsementSource>,
-    /// Cloud providers whose VLEKs are accepted, as their CSP ids (`CN=…`).
-    pub accepted_csp_ids: Vec<String>,
+    /// Evaluates what registrations demand in Rego.
+    pub policies: Arc<Evaluator>,
+    /// What the operator demands of every guest.
+    pub fleet: Arc<Fleet>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
     /// The time.
@@ -116,19 +119,22 @@ impl Attest {
         let product = at_hand.as_ref().map(AtHand::product).or(by_cpuid(request.report));
         record.evidence = Some(EvidenceSummary::of(request.report, product, false));
 
-        let (registered, released) = self.registration(record, &challenge).await?;
-        let Challenge { dialect, nonce, .. } = &challenge;
-        let report_data = ReportData(wire::report_data(*dialect, nonce, &evidence.key_texts));
-        refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
+        let workload_id = selected(&challenge.claim, request.report)?;
+        record.workload_id = Some(workload_id.clone());
+        let (registered, released) = self.registration(record, &workload_id, evidence.dialect).await?;
+        let texts = &evidence.key_texts;
+        let report_data = ReportData(wire::report_data(evidence.dialect, &challenge.nonce, texts));
+        self.refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
 
         let endorsements = self.endorsements.obtain(&request, at_hand).await?;
         let now = self.clock.now();
         let verified = metrics::timed(Stage::Verify, async {
-            verify(request.report, &endorsements, &report_data, &self.accepted_csp_ids, now)
+            verify(request.report, &endorsements, &report_data, &self.fleet.accepted_csp_ids, now)
         });
         let verified = verified.await?;
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
-        Ok((appraisal::appraise(&verified, &registered)?, released))
+        let appraised = appraisal::appraise(&verified, &self.fleet, &registered)?;
+        Ok((appraised.consent(&self.policies).await?, released))
     }
 
     fn check_challenge(
@@ -141,11 +147,13 @@ impl Attest {
             let cause = "there is no open challenge under this session: it was never given, or is spent";
             return Err(Failure::NoSession(failed("session", cause)));
         };
-        record.workload_id = Some(challenge.workload_id.clone());
+        if let Claim::Named { workload_id } = &challenge.claim {
+            record.workload_id = Some(workload_id.clone());
+        }
         if record.time >= challenge.expires_at {
             return Err(Failure::NoSession(failed("session", "the challenge has expired")));
         }
-        if challenge.dialect != dialect {
+        if challenge.claim.dialect() != dialect {
             return Err(refused("session", "the challenge was given in another dialect"));
         }
         Ok(challenge)
@@ -154,9 +162,10 @@ impl Attest {
     async fn registration(
         &self,
         record: &mut AuditRecord,
-        challenge: &Challenge,
+        workload_id: &WorkloadId,
+        dialect: Dialect,
     ) -> Result<(Registered, bool), Failure> {
-        let Some(workload) = self.workloads.workload(&challenge.workload_id).await? else {
+        let Some(workload) = self.workloads.workload(workload_id).await? else {
             return Err(refused("workload", "no workload is registered under this id"));
         };
         record.registration = Some(workload.digest());
@@ -164,10 +173,30 @@ impl Attest {
             return Err(refused("workload", "the workload is revoked"));
         }
         let registered = workload.read().map_err(|error| refused("workload", error))?;
-        if registered.registration().dialect != challenge.dialect {
+        if registered.registration().dialect != dialect {
             return Err(refused("workload", "the workload is registered for another dialect"));
         }
         Ok((registered, workload.released_at.is_some()))
+    }
+
+    /// Junk must not spend AMD's patience: what could never be accepted is refused before AMD is asked. Accepts nothing.
+    fn refuse_early(
+        &self,
+        report: &Report,
+        product: Option<Product>,
+        registration: &Registration,
+        report_data: &ReportData,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        verify::refuse_early(report, report_data, now)?;
+        appraisal::refuse_early(&appraisal::Inputs {
+            report,
+            product,
+            fleet: &self.fleet,
+            reference_values: Some(&registration.reference_values),
+            policy: &registration.policy,
+        })?;
+        Ok(())
     }
 
     /// Ends the build window, then spends the challenge and writes session and record in one transaction.
@@ -201,19 +230,14 @@ impl Attest {
     }
 }
 
-/// Junk must not spend AMD's patience: what could never be accepted is refused before AMD is asked. Accepts nothing.
-fn refuse_early(
-    report: &Report,
-    product: Option<Product>,
-    registration: &Registration,
-    report_data: &ReportData,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    verify::refuse_early(report, report_data, now)?;
-    let Registration { reference_values, policy, .. } = registration;
-    let reference_values = Some(reference_values);
-    appraisal::refuse_early(&appraisal::Inputs { report, product, reference_values, policy })?;
-    Ok(())
+/// The workload that the guest claims to be: HOST_DATA selects it, and satisfies nothing.
+fn selected(claim: &Claim, report: &Report) -> Result<WorkloadId, Failure> {
+    match claim {
+        Claim::Named { workload_id } => Ok(workload_id.clone()),
+        Claim::HostData => HostData::from_report(report.host_data())
+            .map(HostData::workload_id)
+            .ok_or_else(|| refused("host-data", "HOST_DATA is not one that a registration was given")),
+    }
 }
 
 fn by_cpuid(report: &Report) -> Option<Product> {

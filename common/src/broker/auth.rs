@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::Error;
 use crate::{
     clock::Clock,
-    session::{Challenge, Nonce, SessionId},
+    session::{Challenge, Claim, Nonce, SessionId},
     store::ChallengeStore,
-    workload::{Dialect, WorkloadId},
 };
 
 /// Gives every guest a challenge, whether or not its workload exists: the answer tells nobody what is registered.
@@ -22,13 +21,12 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// A fresh challenge for a guest that claims to be `workload_id`.
-    pub async fn challenge(&self, dialect: Dialect, workload_id: WorkloadId) -> Result<Challenge, Error> {
+    /// A fresh challenge for a guest that makes this claim.
+    pub async fn challenge(&self, claim: Claim) -> Result<Challenge, Error> {
         let challenge = Challenge {
             session_id: SessionId::random()?,
             nonce: Nonce::random()?,
-            dialect,
-            workload_id,
+            claim,
             expires_at: self.clock.now() + self.ttl,
         };
         self.challenges.put_challenge(&challenge).await?;

@@ -5,6 +5,7 @@ use crate::{
     appraisal::{self, AppraisalError},
     audit::{AuditRecord, Decision, FailedCheck},
     endorsements::EndorsementError,
+    rego::NotEvaluated,
     secret::KeyError,
     session::SessionId,
     snp::{
@@ -48,6 +49,17 @@ impl From<(verify::Check, VerifyError)> for Failure {
 impl From<(appraisal::Check, AppraisalError)> for Failure {
     fn from((check, error): (appraisal::Check, AppraisalError)) -> Self {
         refused(check.name(), error)
+    }
+}
+
+impl From<NotEvaluated> for Failure {
+    fn from(error: NotEvaluated) -> Self {
+        match error {
+            NotEvaluated::Busy => {
+                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("policy", error) }
+            }
+            refusal => refused("policy", refusal),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub use release::Released;
 
 use crate::{
     audit::{AuditId, AuditRecord},
+    rego::PolicyError,
     session::RandomnessError,
     store::StoreError,
 };
@@ -43,6 +44,9 @@ pub enum Error {
         /// The audit record.
         id: AuditId,
     },
+    /// What the registration demands in Rego is none that this broker evaluates. Nothing was decided yet.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The decision needs something that is out of reach; the same request may succeed later.
     #[error("unavailable")]
     Unavailable {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::{Error, RETRY_AFTER, announce, failure::failed};
@@ -10,6 +11,7 @@ use crate::{
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
     clock::Clock,
     metrics::{self, Stage},
+    rego::{Claims, Evaluator, NotEvaluated, PolicyText},
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, RegistrationStore, StoreError},
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
@@ -28,6 +30,8 @@ pub struct RegisterRequest {
     pub reference_values: ReferenceValues,
     /// What else the evidence must satisfy.
     pub policy: AppraisalPolicy,
+    /// What the evidence must satisfy in Rego, beside all that.
+    pub rego: Option<PolicyText>,
     /// What a guest that satisfies them gets, by name.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -59,6 +63,8 @@ pub struct Register {
     pub audit: Arc<dyn AuditStore>,
     /// Wraps the secrets.
     pub wrap: Arc<dyn Wrap>,
+    /// Tries what is demanded in Rego.
+    pub policies: Arc<Evaluator>,
     /// Who may register.
     pub admission: Admission,
     /// The time.
@@ -83,6 +89,13 @@ impl Register {
             }
         };
         record.principal.clone_from(&owner);
+        if let Some(policy) = &request.rego {
+            match self.policies.admit(policy, &Claims::sample()).await {
+                Ok(()) => {}
+                Err(NotEvaluated::Policy(error)) => return Err(Error::Policy(error)),
+                Err(cause) => return Err(self.unavailable(record, failed("policy", cause)).await),
+            }
+        }
         let registration = Registration {
             format: Registration::FORMAT,
             serial: Uuid::new_v4(),
@@ -90,6 +103,7 @@ impl Register {
             owner,
             reference_values: request.reference_values,
             policy: request.policy,
+            rego: request.rego,
         };
         let Ok(bytes) = registration.to_bytes() else {
             return Err(self.unavailable(record, failed("registration", "it has no JSON form")).await);
@@ -118,20 +132,20 @@ impl Register {
         }
     }
 
+    /// All at once: one round trip, however many there are.
     async fn wrap_all(
         &self,
         workload_id: &WorkloadId,
         registration: RegistrationDigest,
         secrets: &BTreeMap<String, Secret>,
     ) -> Result<BTreeMap<String, WrappedSecret>, KeyError> {
-        let mut wrapped = BTreeMap::new();
-        for (name, secret) in secrets {
+        let wraps = secrets.iter().map(|(name, secret)| async move {
             let context =
                 EncryptionContext { workload_id: workload_id.clone(), secret: name.clone(), registration };
-            let one = metrics::timed(Stage::Wrap, self.wrap.wrap_secret(&context, secret)).await?;
-            wrapped.insert(name.clone(), one);
-        }
-        Ok(wrapped)
+            let wrapped = metrics::timed(Stage::Wrap, self.wrap.wrap_secret(&context, secret)).await?;
+            Ok((name.clone(), wrapped))
+        });
+        Ok(try_join_all(wraps).await?.into_iter().collect())
     }
 
     /// The id is taken. Its owner may replace it; so may, within the build window, a registration that changes nothing but
@@ -202,6 +216,8 @@ impl Register {
 enum ReplacementRefused {
     #[error("the workload is revoked")]
     Revoked,
+    #[error("the id is that of a registration by reference values, or would become one")]
+    ByReferenceValues,
     #[error("a guest has attested as this workload: its registration is final")]
     Released,
     #[error("the build window of 30 minutes from the first registration is over")]
@@ -214,7 +230,8 @@ enum ReplacementRefused {
     Raced,
 }
 
-/// A revoked workload stays as it is. The owner of any other may replace it at any time: guests that attested under the
+/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client chose. The owner
+/// of any other may replace it at any time: guests that attested under the
 /// earlier registration get nothing more. For all others: same requirements, in the build window, before the first
 /// attestation.
 fn replaceable(
@@ -226,6 +243,9 @@ fn replaceable(
         return Err(ReplacementRefused::Revoked);
     }
     let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
+    if [stored.dialect, registration.dialect].contains(&Dialect::Rvp) {
+        return Err(ReplacementRefused::ByReferenceValues);
+    }
     if registration.owner.is_some() && registration.owner == stored.owner {
         return Ok(());
     }

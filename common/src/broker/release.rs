@@ -7,54 +7,100 @@ use super::{
 use crate::{
     audit::{AuditId, AuditRecord, Decision, Operation},
     metrics::{self, Stage},
-    secret::{EncryptionContext, Secret},
+    secret::{
+        EncryptionContext, Secret,
+        seal::{GuestKey, SealError, Sealed},
+    },
     session::{Session, SessionId},
-    workload::{Workload, WorkloadId},
+    wire::v0::PASSPHRASE,
+    workload::{Dialect, Workload, WorkloadId},
 };
 
-/// A secret sealed to the key of a guest that attested. Only [`Attest::release`] makes one.
+/// A secret sealed to the key of a guest that attested. Only [`Attest`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Released {
-    ciphertext: Vec<u8>,
+pub struct Released<S> {
+    sealed: S,
     /// The audit record.
     pub id: AuditId,
 }
 
-impl Released {
-    /// RSAES-PKCS1-v1_5 ciphertext of the secret, as long as the modulus of the guest's key.
-    pub fn ciphertext(&self) -> &[u8] {
-        &self.ciphertext
+impl<S> Released<S> {
+    /// The secret as it is sealed.
+    pub fn sealed(&self) -> &S {
+        &self.sealed
     }
 }
 
+/// What a guest asks for.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    /// The passphrase of the workload that it names, in libkrun's dialect.
+    Passphrase(&'a WorkloadId),
+    /// A resource of the workload that it attested as, in keybroker's dialect.
+    Resource(&'a str),
+}
+
+impl Wanted<'_> {
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Passphrase(_) => Dialect::V0,
+            Self::Resource(_) => Dialect::Rvp,
+        }
+    }
+
+    fn secret(&self) -> &str {
+        match self {
+            Self::Passphrase(_) => PASSPHRASE,
+            Self::Resource(name) => name,
+        }
+    }
+}
+
+/// How a secret is sealed to a guest's key.
+type Seal<S> = fn(&GuestKey, &Secret) -> Result<S, SealError>;
+
 impl Attest {
-    /// The secret named `secret` of `workload_id`, sealed to the key that attested under `session_id`.
-    pub async fn release(
+    /// The passphrase of `workload_id`, by RSAES-PKCS1-v1_5 to the key that attested under `session_id`.
+    pub async fn passphrase(
         &self,
         session_id: &SessionId,
         workload_id: &WorkloadId,
-        secret: &str,
-    ) -> Result<Released, Error> {
+    ) -> Result<Released<Vec<u8>>, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Key, Decision::Released);
         record.workload_id = Some(workload_id.clone());
-        record.secret = Some(secret.to_owned());
-        match self.unseal(&mut record, session_id, workload_id, secret).await {
-            Ok(ciphertext) => Ok(Released { ciphertext, id: record.id }),
+        self.release(record, session_id, Wanted::Passphrase(workload_id), GuestKey::seal_pkcs1).await
+    }
+
+    /// The resource `name` of the workload that the guest under `session_id` attested as, sealed to its key.
+    pub async fn resource(&self, session_id: &SessionId, name: &str) -> Result<Released<Sealed>, Error> {
+        let record = AuditRecord::new(self.clock.now(), Operation::Resource, Decision::Released);
+        self.release(record, session_id, Wanted::Resource(name), GuestKey::seal).await
+    }
+
+    async fn release<S>(
+        &self,
+        mut record: AuditRecord,
+        session_id: &SessionId,
+        wanted: Wanted<'_>,
+        seal: Seal<S>,
+    ) -> Result<Released<S>, Error> {
+        record.secret = Some(wanted.secret().to_owned());
+        match self.unseal(&mut record, session_id, wanted, seal).await {
+            Ok(sealed) => Ok(Released { sealed, id: record.id }),
             Err(failure) => Err(self.fail(record, None, failure).await),
         }
     }
 
-    async fn unseal(
+    async fn unseal<S>(
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
-        workload_id: &WorkloadId,
-        secret: &str,
-    ) -> Result<Vec<u8>, Failure> {
-        let (session, workload) =
-            tokio::join!(self.sessions.session(session_id), self.workloads.workload(workload_id));
-        let session = check_session(record, session?, workload_id)?;
-        let workload = check_workload(workload?, &session)?;
+        wanted: Wanted<'_>,
+        seal: Seal<S>,
+    ) -> Result<S, Failure> {
+        let (session, workload) = self.session_and_workload(record, session_id, wanted).await?;
+        let workload = check_workload(workload, &session, wanted.dialect())?;
+        let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
             return Err(refused("secret", "the workload has no secret of this name"));
         };
@@ -70,7 +116,7 @@ impl Attest {
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {
-            session.guest_key().seal_pkcs1(&secret).map_err(|error| refused("guest-key", error))
+            seal(session.guest_key(), &secret).map_err(|error| refused("guest-key", error))
         });
         if sealed.is_err() {
             // The release is on record: that it failed is a decision of its own.
@@ -78,14 +124,37 @@ impl Attest {
         }
         sealed
     }
+
+    /// The session, checked, and the row of the workload that it attested as: at once where the guest names it.
+    async fn session_and_workload(
+        &self,
+        record: &mut AuditRecord,
+        session_id: &SessionId,
+        wanted: Wanted<'_>,
+    ) -> Result<(Session, Option<Workload>), Failure> {
+        match wanted {
+            Wanted::Passphrase(workload_id) => {
+                let (session, workload) =
+                    tokio::join!(self.sessions.session(session_id), self.workloads.workload(workload_id));
+                let session = check_session(record, session?)?;
+                if session.workload_id() != workload_id {
+                    let cause = format!("the guest attested as {}", session.workload_id());
+                    return Err(refused("session-workload", cause));
+                }
+                Ok((session, workload?))
+            }
+            Wanted::Resource(_) => {
+                let session = check_session(record, self.sessions.session(session_id).await?)?;
+                record.workload_id = Some(session.workload_id().clone());
+                let workload = self.workloads.workload(session.workload_id()).await?;
+                Ok((session, workload))
+            }
+        }
+    }
 }
 
-/// A session that is there, has not expired, and attested as this very workload.
-fn check_session(
-    record: &mut AuditRecord,
-    session: Option<Session>,
-    workload_id: &WorkloadId,
-) -> Result<Session, Failure> {
+/// A session that is there and has not expired.
+fn check_session(record: &mut AuditRecord, session: Option<Session>) -> Result<Session, Failure> {
     let Some(session) = session else {
         return Err(Failure::NoSession(failed("session", "no guest has attested under this session")));
     };
@@ -94,15 +163,15 @@ fn check_session(
     if record.time >= session.expires_at() {
         return Err(Failure::NoSession(failed("session", "the session has expired")));
     }
-    if session.workload_id() != workload_id {
-        let cause = format!("the guest attested as {}", session.workload_id());
-        return Err(refused("session-workload", cause));
-    }
     Ok(session)
 }
 
-/// The registration that the guest was appraised against still stands, unrevoked.
-fn check_workload(workload: Option<Workload>, session: &Session) -> Result<Workload, Failure> {
+/// The registration that the guest was appraised against still stands, unrevoked, and is one of `dialect`.
+fn check_workload(
+    workload: Option<Workload>,
+    session: &Session,
+    dialect: Dialect,
+) -> Result<Workload, Failure> {
     let Some(workload) = workload else {
         return Err(refused("workload", "the workload is no longer registered"));
     };
@@ -111,6 +180,10 @@ fn check_workload(workload: Option<Workload>, session: &Session) -> Result<Workl
     }
     if workload.digest() != session.registration() {
         return Err(refused("workload", "the registration was replaced or altered since the guest attested"));
+    }
+    let registered = workload.read().map_err(|error| refused("workload", error))?;
+    if registered.registration().dialect != dialect {
+        return Err(refused("workload", "the workload is registered for another dialect"));
     }
     Ok(workload)
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    reading::{Reader, admission, base_url, days, known_chips_only, list, text, ttl},
+    reading::{Reader, admission, base_url, days, known_chips_only, list, products, tcb_floors, text, ttl},
     table::{
-        ACCEPT_CSP_IDS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, ENDORSEMENTS_TABLE, KDS,
-        KDS_URL, KMS_KEY, REGISTRATION, SESSION_TTL, SESSIONS_TABLE, WORKLOADS_TABLE,
+        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE,
+        ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, REGISTRATION, SESSION_TTL, SESSIONS_TABLE,
+        WORKLOADS_TABLE,
     },
 };
-use crate::{broker::Admission, endorsements::Settings, http::Function};
+use crate::{appraisal::Fleet, broker::Admission, endorsements::Settings, http::Function};
 
 /// The settings of one function.
 pub trait Configuration: Sized {
@@ -93,8 +94,8 @@ pub struct AttestConfig {
     pub audit_kept_for: Option<SignedDuration>,
     /// How long a session may fetch its secrets.
     pub session_ttl: Duration,
-    /// Cloud providers whose VLEKs are accepted.
-    pub accepted_csp_ids: Vec<String>,
+    /// What is demanded of every guest.
+    pub fleet: Fleet,
     /// Where AMD's certificates come from.
     pub endorsements: Settings,
 }
@@ -110,7 +111,7 @@ impl Configuration for AttestConfig {
         let audit_table = reader.value(AUDIT_TABLE, text);
         let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
         let session_ttl = reader.value(SESSION_TTL, ttl);
-        let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
+        let fleet = fleet(reader);
         let kds_url = reader.value(KDS_URL, base_url);
         let known_chips_only = reader.value(KDS, known_chips_only);
         Some(Self {
@@ -121,8 +122,15 @@ impl Configuration for AttestConfig {
             audit_table: audit_table?,
             audit_kept_for: audit_kept_for?,
             session_ttl: session_ttl?,
-            accepted_csp_ids: accepted_csp_ids?,
+            fleet: fleet?,
             endorsements: Settings { kds_url: kds_url?, known_chips_only: known_chips_only? },
         })
     }
+}
+
+fn fleet(reader: &mut Reader) -> Option<Fleet> {
+    let products = reader.value(ACCEPT_PRODUCTS, products);
+    let minimum_tcb = reader.value(MINIMUM_TCB, tcb_floors);
+    let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
+    Some(Fleet { products: products?, minimum_tcb: minimum_tcb?, accepted_csp_ids: accepted_csp_ids? })
 }

@@ -8,7 +8,11 @@ use super::{
     Configuration, PREFIX,
     table::{VARIABLES, Variable, known, nearest},
 };
-use crate::broker::Admission;
+use crate::{
+    appraisal::{FloorError, TcbFloors},
+    broker::Admission,
+    snp::product::Product,
+};
 
 /// Reads a function's settings from `environment`. `others` are names with our prefix that this table does not know and that
 /// are no mistake.
@@ -110,6 +114,19 @@ pub(super) fn text(value: &str) -> Result<String, &'static str> {
 
 pub(super) fn list(value: &str) -> Result<Vec<String>, &'static str> {
     Ok(value.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+}
+
+pub(super) fn products(value: &str) -> Result<Vec<Product>, &'static str> {
+    let products: Option<Vec<_>> = list(value)?.iter().map(|name| Product::parse(name)).collect();
+    products
+        .filter(|products| !products.is_empty())
+        .ok_or("must name milan, genoa or turin, `;` between them")
+}
+
+pub(super) fn tcb_floors(value: &str) -> Result<TcbFloors, &'static str> {
+    let mut floors = TcbFloors::default();
+    list(value)?.iter().try_for_each(|floor| floors.add(floor)).map_err(FloorError::text)?;
+    Ok(floors)
 }
 
 fn number(value: &str, least: u32, most: u32) -> Option<u32> {

@@ -17,7 +17,7 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 12] = [
+pub const VARIABLES: [Variable; 14] = [
     WORKLOADS_TABLE,
     CHALLENGES_TABLE,
     SESSIONS_TABLE,
@@ -27,6 +27,8 @@ pub const VARIABLES: [Variable; 12] = [
     REGISTRATION,
     SESSION_TTL,
     ACCEPT_CSP_IDS,
+    ACCEPT_PRODUCTS,
+    MINIMUM_TCB,
     KDS_URL,
     KDS,
     AUDIT_RETENTION_DAYS,
@@ -84,6 +86,18 @@ pub(super) const ACCEPT_CSP_IDS: Variable = Variable {
     name: "KEYBROKER_ACCEPT_CSP_IDS",
     read_by: &[Function::Attest],
     meaning: "cloud providers whose VLEKs are accepted, by CSP id, `;` between them",
+    default: Some(""),
+};
+pub(super) const ACCEPT_PRODUCTS: Variable = Variable {
+    name: "KEYBROKER_ACCEPT_PRODUCTS",
+    read_by: &[Function::Attest],
+    meaning: "products whose guests are admitted, `;` between them",
+    default: Some("milan;genoa;turin"),
+};
+pub(super) const MINIMUM_TCB: Variable = Variable {
+    name: "KEYBROKER_MINIMUM_TCB",
+    read_by: &[Function::Attest],
+    meaning: "least reported TCB by product: milan:bl=4,tee=0,snp=22,ucode=213 (turin: and fmc=1), `;` between them",
     default: Some(""),
 };
 pub(super) const KDS_URL: Variable = Variable {

@@ -3,7 +3,13 @@ use std::{ffi::OsString, time::Duration};
 use jiff::SignedDuration;
 
 use super::{table::known, *};
-use crate::{broker::Admission, endorsements::Settings, http::Function};
+use crate::{
+    appraisal::Fleet,
+    broker::Admission,
+    endorsements::Settings,
+    http::Function,
+    snp::product::{Product, TcbVersion},
+};
 
 const REGISTER: [(&str, &str); 4] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),
@@ -51,7 +57,7 @@ fn each_function_reads_what_the_table_says() {
 fn defaults_hold_where_nothing_is_said() {
     let config: AttestConfig = with(&ATTEST, &[("KEYBROKER_KDS_URL", "")]).unwrap();
     assert_eq!(config.session_ttl, Duration::from_secs(300));
-    assert_eq!(config.accepted_csp_ids, Vec::<String>::new());
+    assert_eq!(config.fleet, Fleet::default());
     assert_eq!(config.endorsements, Settings::default());
     assert_eq!(config.audit_kept_for, None);
 }
@@ -61,13 +67,19 @@ fn what_is_said_counts() {
     let more = [
         ("KEYBROKER_SESSION_TTL", "60"),
         ("KEYBROKER_ACCEPT_CSP_IDS", "CN=a; CN=b;"),
+        ("KEYBROKER_ACCEPT_PRODUCTS", "Milan; turin"),
+        ("KEYBROKER_MINIMUM_TCB", "milan:bl=4,tee=0,snp=22,ucode=213;turin:fmc=1,bl=1,tee=1,snp=4,ucode=81"),
         ("KEYBROKER_KDS_URL", "http://127.0.0.1:1/"),
         ("KEYBROKER_KDS", "known-chips-only"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "400"),
     ];
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
     assert_eq!(config.session_ttl, Duration::from_secs(60));
-    assert_eq!(config.accepted_csp_ids, ["CN=a", "CN=b"]);
+    assert_eq!(config.fleet.accepted_csp_ids, ["CN=a", "CN=b"]);
+    assert_eq!(config.fleet.products, [Product::Milan, Product::Turin]);
+    let milan = TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };
+    assert_eq!(config.fleet.minimum_tcb.milan, Some(milan));
+    assert_eq!(config.fleet.minimum_tcb.turin.and_then(|tcb| tcb.fmc), Some(1));
     assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
     assert!(config.endorsements.known_chips_only);
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));

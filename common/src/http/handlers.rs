@@ -6,12 +6,12 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Principal, guest_url, reply, request, unhurried::to_the_end};
+use super::{Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request, unhurried::to_the_end};
 use crate::{
     broker::{Attest, Auth, Register, RegisterRequest},
     problem::Problem,
-    wire::{Invalid, v0},
-    workload::{Dialect, WorkloadId},
+    wire::{Invalid, handshake, rvp, v0},
+    workload::{Dialect, HostData, WorkloadId},
 };
 
 type Answer = Result<Response, Problem>;
@@ -22,7 +22,7 @@ pub(super) async fn health() -> Response {
 
 pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {
     let headers = request.headers().clone();
-    let owner = request.extensions().get::<Principal>().map(|Principal(name)| name.clone());
+    let owner = owner(&request);
     let registration = v0::register_request(&request::json(request).await?)?;
     let registration = RegisterRequest { owner, ..registration };
     let workload_id = registration.workload_id.clone();
@@ -33,6 +33,19 @@ pub(super) async fn register(State(broker): State<Register>, request: Request) -
     })
     .await?;
     Ok(reply::json(StatusCode::OK, v0::registered(&registered)))
+}
+
+pub(super) async fn register_reference_values(State(broker): State<Register>, request: Request) -> Answer {
+    let owner = owner(&request);
+    let host_data = HostData::random();
+    let body = request::json_within(REFERENCE_VALUES_LIMIT, request).await?;
+    let registration = RegisterRequest { owner, ..rvp::register_request(&body, host_data)? };
+    to_the_end(async move { broker.register(registration).await }).await?;
+    Ok(reply::json(StatusCode::OK, rvp::registered(host_data)))
+}
+
+fn owner(request: &Request) -> Option<String> {
+    request.extensions().get::<Principal>().map(|Principal(name)| name.clone())
 }
 
 fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: bool) {
@@ -48,10 +61,10 @@ fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: boo
 }
 
 pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer {
-    let workload_id = v0::auth_request(&request::json(request).await?)?;
-    let challenge = broker.challenge(Dialect::V0, workload_id).await?;
-    let mut response = reply::json(StatusCode::OK, v0::challenge(&challenge));
-    if let Ok(mut cookie) = HeaderValue::from_str(&v0::set_cookie(&challenge, broker.ttl)) {
+    let claim = handshake::auth_request(&request::json(request).await?)?;
+    let challenge = broker.challenge(claim).await?;
+    let mut response = reply::json(StatusCode::OK, handshake::challenge(&challenge));
+    if let Ok(mut cookie) = HeaderValue::from_str(&handshake::set_cookie(&challenge, broker.ttl)) {
         cookie.set_sensitive(true);
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
@@ -59,8 +72,8 @@ pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer
 }
 
 pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> Answer {
-    let session_id = request::session(request.headers())?;
-    let evidence = v0::evidence(&request::json(request).await?)?;
+    let (dialect, session_id) = request::session(request.headers())?;
+    let evidence = handshake::evidence(dialect, &request::json(request).await?)?;
     to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
     Ok(reply::empty())
 }
@@ -72,9 +85,20 @@ pub(super) async fn key(
 ) -> Answer {
     let Path(workload_id) = path.map_err(|_| Invalid::Path)?;
     let workload_id = WorkloadId::new(workload_id).map_err(Invalid::WorkloadId)?;
-    let session_id = request::session(&headers)?;
-    let released =
-        to_the_end(async move { broker.release(&session_id, &workload_id, v0::PASSPHRASE).await }).await?;
+    let session_id = request::session_of(Dialect::V0, &headers)?;
+    let released = to_the_end(async move { broker.passphrase(&session_id, &workload_id).await }).await?;
     let nul_terminated = !headers.contains_key(header::USER_AGENT);
-    Ok(reply::json(StatusCode::OK, v0::released(released.ciphertext(), nul_terminated)))
+    Ok(reply::json(StatusCode::OK, v0::released(released.sealed(), nul_terminated)))
+}
+
+pub(super) async fn resource(
+    State(broker): State<Attest>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Answer {
+    let Path(name) = path.map_err(|_| Invalid::Path)?;
+    let name = rvp::resource_name(&name)?.to_owned();
+    let session_id = request::session_of(Dialect::Rvp, &headers)?;
+    let released = to_the_end(async move { broker.resource(&session_id, &name).await }).await?;
+    Ok(reply::json(StatusCode::OK, rvp::released(released.sealed())))
 }

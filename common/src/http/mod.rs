@@ -20,7 +20,7 @@ use axum::{
 };
 use http::Method;
 
-pub use request::{BODY_LIMIT, BODY_TIMEOUT};
+pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT};
 
 use crate::{
     broker::{Attest, Auth, Register},
@@ -61,10 +61,12 @@ const REGISTER: Route = Route::new(Method::POST, "/kbs/v0/register_workload", Fu
 const AUTH: Route = Route::new(Method::POST, "/kbs/v0/auth", Function::Auth);
 const ATTEST: Route = Route::new(Method::POST, "/kbs/v0/attest", Function::Attest);
 const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
+const REFERENCE_VALUES: Route = Route::new(Method::POST, "/rvp/register", Function::Register);
+const RESOURCE: Route = Route::new(Method::GET, "/kbs/v0/resource/{name}", Function::Attest);
 const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 
 /// Every route there is.
-pub const ROUTES: [Route; 5] = [REGISTER, AUTH, ATTEST, KEY, HEALTH];
+pub const ROUTES: [Route; 7] = [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, HEALTH];
 
 /// What serves some of the routes.
 ///
@@ -77,7 +79,8 @@ pub trait Serve {
 
 impl Serve for Register {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
-        vec![(REGISTER, any(handlers::register).with_state(self))]
+        let by_reference_values = any(handlers::register_reference_values).with_state(self.clone());
+        vec![(REGISTER, any(handlers::register).with_state(self)), (REFERENCE_VALUES, by_reference_values)]
     }
 }
 
@@ -90,7 +93,8 @@ impl Serve for Auth {
 impl Serve for Attest {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
         let key = any(handlers::key).with_state(self.clone());
-        vec![(ATTEST, any(handlers::attest).with_state(self)), (KEY, key)]
+        let resource = any(handlers::resource).with_state(self.clone());
+        vec![(ATTEST, any(handlers::attest).with_state(self)), (KEY, key), (RESOURCE, resource)]
     }
 }
 

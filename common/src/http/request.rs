@@ -10,42 +10,49 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
 
-use crate::{
-    problem::Problem,
-    session::SessionId,
-    wire::{cookie, v0},
-};
+use crate::{problem::Problem, session::SessionId, wire::cookie, workload::Dialect};
 
 /// Longest body, in bytes. An attestation with a full certificate chain has about 20 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// Longest body of a registration by reference values, in bytes: 16 resources of 4,000 bytes, a module, reference values
+/// and queries, and room for what JSON escapes.
+pub const REFERENCE_VALUES_LIMIT: usize = 192 * 1024;
+
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The JSON body of `request`.
+/// The JSON body of `request`, of at most [`BODY_LIMIT`].
+pub(super) async fn json(request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    json_within(BODY_LIMIT, request).await
+}
+
+/// The JSON body of `request`, of at most `limit` bytes.
 ///
 /// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the connection
 /// itself has read ahead is out of reach.
-pub(super) async fn json(request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) async fn json_within(limit: usize, request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body())).await.map_err(|_| Problem::Timeout)?
+    tokio::time::timeout(BODY_TIMEOUT, collect(limit, request.into_body()))
+        .await
+        .map_err(|_| Problem::Timeout)?
 }
 
-async fn collect(mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+async fn collect(limit: usize, mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
     // A declared length that is too long is refused before a byte of it is read.
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if declared > BODY_LIMIT {
-        return Err(Problem::TooLarge);
+    if declared > limit {
+        return Err(Problem::TooLarge(limit));
     }
     // All the room at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_LIMIT));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::Truncated)?;
         let Some(data) = frame.data_ref() else { continue };
-        if data.len() > BODY_LIMIT - bytes.len() {
-            return Err(Problem::TooLarge);
+        if data.len() > limit - bytes.len() {
+            return Err(Problem::TooLarge(limit));
         }
         bytes.extend_from_slice(data);
     }
@@ -60,7 +67,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// The session that `headers` name.
-pub(super) fn session(headers: &HeaderMap) -> Result<SessionId, Problem> {
-    cookie::session_id(headers, v0::SESSION_COOKIE)?.ok_or(Problem::NoCookie)
+/// The session that `headers` name, and the dialect in which they do.
+pub(super) fn session(headers: &HeaderMap) -> Result<(Dialect, SessionId), Problem> {
+    cookie::session(headers)?.ok_or(Problem::NoCookie)
+}
+
+/// The session that `headers` name in `dialect`. One of another dialect is none.
+pub(super) fn session_of(dialect: Dialect, headers: &HeaderMap) -> Result<SessionId, Problem> {
+    match session(headers)? {
+        (found, id) if found == dialect => Ok(id),
+        _ => Err(Problem::NoCookie),
+    }
 }

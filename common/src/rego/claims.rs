@@ -223,6 +223,11 @@ enum KeyName {
 }
 
 impl Claims {
+    /// Claims of no report, to try a policy with: every number is zero and every permission refused.
+    pub fn sample() -> Self {
+        Self::unverified(&Report::blank(), Product::Milan, None)
+    }
+
     /// The claims of a verified report.
     pub fn of(verified: &VerifiedReport) -> Self {
         Self::unverified(verified.report(), verified.product(), verified.csp_id())

@@ -10,6 +10,7 @@ use std::{
 };
 
 use cached::{Cached, LruCache};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
@@ -28,6 +29,8 @@ const KEPT: usize = 32;
 const THREADS: usize = 4;
 /// How long a place among the threads is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long on the wall an evaluation may take that does not get the processor.
+const STARVED: Duration = Duration::from_millis(1200);
 /// What compiling may take, beside evaluating.
 const COMPILING: Duration = Duration::from_millis(500);
 
@@ -54,17 +57,24 @@ pub struct Evaluator {
 }
 
 impl Default for Evaluator {
+    /// On four threads.
     fn default() -> Self {
-        Self {
-            compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),
-            threads: Arc::new(Semaphore::new(THREADS)),
-        }
+        Self::new(THREADS)
     }
 }
 
 type Compiled = Arc<Mutex<LruCache<[u8; 32], Shared>>>;
 
 impl Evaluator {
+    /// On so many threads. Registrations and guests do not share one: whoever registers one policy after the other must not
+    /// keep guests waiting, or have their policies forgotten.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),
+            threads: Arc::new(Semaphore::new(threads)),
+        }
+    }
+
     /// What a registration must pass: it compiles, and a trial with `sample` does not fail.
     pub async fn admit(&self, text: &PolicyText, sample: &Claims) -> Result<(), NotEvaluated> {
         let results = self.results(text, sample, DEADLINE).await?;
@@ -88,7 +98,7 @@ impl Evaluator {
     ) -> Result<Vec<Gave>, NotEvaluated> {
         let digest = text.digest();
         let known = kept(&self.compiled, &digest);
-        let limit = if known.is_some() { deadline } else { deadline + COMPILING };
+        let limit = if known.is_some() { STARVED } else { STARVED + COMPILING };
         let place = timeout(PATIENCE, Arc::clone(&self.threads).acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(NotEvaluated::Busy)?;
         let (sender, receiver) = oneshot::channel();
@@ -119,9 +129,27 @@ fn work(
         Some(policy) => policy,
         None => keep(compiled, digest, Policy::compile_here(text)?),
     };
-    let mut results = Vec::with_capacity(policy.queries.len());
-    policy.each(input(claims), Instant::now() + deadline, |gave| results.push(gave));
-    Ok(results)
+    Ok(fairly(&policy, claims, deadline))
+}
+
+/// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an instance of little
+/// memory is most of the time, the policy is given more of it, until it had its deadline in processor time.
+fn fairly(policy: &Policy, claims: &Claims, deadline: Duration) -> Vec<Gave> {
+    let (began, mut limit, input) = (processor_time(), deadline, input(claims));
+    loop {
+        let mut results = Vec::with_capacity(policy.queries.len());
+        policy.each(input.clone(), Instant::now() + limit, |gave| results.push(gave));
+        let starved = results.contains(&Gave::TimedOut) && processor_time().saturating_sub(began) < deadline;
+        limit *= 4;
+        if !starved || limit > STARVED {
+            return results;
+        }
+    }
+}
+
+/// What this thread has had.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 // A panic between taking and giving back can leave neither the map nor an entry half written.

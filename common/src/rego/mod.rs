@@ -23,7 +23,7 @@ mod thread;
 pub use claims::Claims;
 pub use evaluate::{Denied, Gave};
 pub use evaluator::{Evaluator, NotEvaluated};
-pub use policy::{Policy, PolicyError, PolicyText};
+pub use policy::{Policy, PolicyError, PolicyText, allow_query};
 
 /// Longest module, in bytes.
 pub const MAX_MODULE: usize = 16 << 10;

@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU32};
 
 use regorus::{
-    Engine, PolicyLengthConfig,
+    Engine, PolicyLengthConfig, Value,
     unstable::{Parser, Source},
 };
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{
     MAX_MODULE, MAX_QUERIES, MAX_QUERY,
     claims::Claims,
-    evaluate::{Denied, Gave},
+    evaluate::{Denied, Gave, input},
     reference::{self, ReferenceError},
     restrict::{self, Checked, Forbidden},
     text::{self, Position, TextFault},
@@ -43,6 +43,8 @@ impl PolicyText {
             digest.update((text.len() as u64).to_be_bytes());
             digest.update(text);
         };
+        // No module is another policy than an empty one.
+        part(if self.module.is_some() { "module" } else { "" });
         part(self.module.as_deref().unwrap_or_default());
         part(&self.reference_values);
         self.queries.iter().for_each(|query| part(query));
@@ -102,7 +104,7 @@ pub enum PolicyError {
         message: String,
     },
     /// Rego that policies may not use.
-    #[error("{part}, line {}, column {}: {what} is not allowed", .at.line, .at.column)]
+    #[error("{part}, line {}, column {}: not allowed: {what}", .at.line, .at.column)]
     Forbidden {
         /// Where.
         part: Part,
@@ -162,6 +164,21 @@ impl Policy {
     }
 }
 
+/// The query for a module's rule `allow`, by its full name: what is asked of a policy that comes without queries. The rule
+/// need not be there; it is undefined then.
+pub fn allow_query(module: &str) -> Result<String, PolicyError> {
+    let module = module.to_owned();
+    thread::run(move || {
+        check_text(Part::Module, &module, MAX_MODULE)?;
+        let mut engine = engine();
+        parse_module(&mut engine, module)?;
+        let module = engine.get_modules().iter().next().cloned().ok_or(PolicyError::NoQuery)?;
+        let package = restrict::package(&module).map_err(forbidden(Part::Module))?;
+        Ok(format!("data.{}.allow", package.join(".")))
+    })
+    .map_err(|_| PolicyError::NoThread)?
+}
+
 fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
     match text.queries.len() {
         0 => return Err(PolicyError::NoQuery),
@@ -171,13 +188,14 @@ fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
     let checks = text.queries.iter().enumerate().map(|(index, query)| (Part::Query(index), query, MAX_QUERY));
     let module = text.module.iter().map(|module| (Part::Module, module, MAX_MODULE));
     for (part, text, max_len) in module.chain(checks) {
-        text::check(text, max_len).map_err(|(at, fault)| PolicyError::Text { part, at, fault })?;
+        check_text(part, text, max_len)?;
     }
     let data = reference::read(&text.reference_values)?;
     let mut engine = engine();
+    let given = Checked::new(data.clone(), claims());
     let checked = match &text.module {
-        Some(module) => add_module(&mut engine, module.clone(), &data)?,
-        None => Checked::default(),
+        Some(module) => add_module(&mut engine, module.clone(), &data, given)?,
+        None => given,
     };
     for (index, query) in text.queries.iter().enumerate() {
         check_query(Part::Query(index), query, &checked)?;
@@ -186,6 +204,10 @@ fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
     // The first evaluation schedules the module's statements: it is then done once for all.
     engine.eval_query("true".to_owned(), false).map_err(|error| syntax(Part::Module, &error))?;
     Ok(Policy { engine, queries: text.queries.clone() })
+}
+
+fn check_text(part: Part, text: &str, max_len: usize) -> Result<(), PolicyError> {
+    text::check(text, max_len).map_err(|(at, fault)| PolicyError::Text { part, at, fault })
 }
 
 /// An engine whose lines may be as long as a query.
@@ -200,14 +222,31 @@ fn engine() -> Engine {
     engine
 }
 
-fn add_module(engine: &mut Engine, module: String, data: &regorus::Value) -> Result<Checked, PolicyError> {
+/// Claims as every report has them: for their names.
+fn claims() -> Value {
+    input(&Claims::sample()).unwrap_or_else(|_| Value::new_object())
+}
+
+fn parse_module(engine: &mut Engine, module: String) -> Result<(), PolicyError> {
+    let parsed = engine.add_policy("policy".to_owned(), module);
+    parsed.map(|_| ()).map_err(|error| syntax(Part::Module, &error))
+}
+
+fn forbidden(part: Part) -> impl Fn((Position, Forbidden)) -> PolicyError {
+    move |(at, what)| PolicyError::Forbidden { part, at, what }
+}
+
+fn add_module(
+    engine: &mut Engine,
+    module: String,
+    data: &Value,
+    mut checked: Checked,
+) -> Result<Checked, PolicyError> {
     let part = Part::Module;
-    engine.add_policy("policy".to_owned(), module).map_err(|error| syntax(part, &error))?;
-    let forbidden = |(at, what)| PolicyError::Forbidden { part, at, what };
-    let mut checked = Checked::default();
+    parse_module(engine, module)?;
     for module in engine.get_modules().iter() {
-        checked = restrict::module(module).map_err(forbidden)?;
-        let package = restrict::package(module).map_err(forbidden)?;
+        checked = restrict::module(module, checked).map_err(forbidden(part))?;
+        let package = restrict::package(module).map_err(forbidden(part))?;
         let Some(root) = package.first() else { continue };
         let fields = data.as_object().map_err(|error| syntax(part, &error))?;
         if fields.contains_key(&root.as_str().into()) {
@@ -226,7 +265,7 @@ fn check_query(part: Part, query_text: &str, checked: &Checked) -> Result<(), Po
     let query = parser.parse_user_query();
     let query =
         query.map_err(|error| within_rule(part, query_text).unwrap_or_else(|| syntax(part, &error)))?;
-    restrict::query(&query, checked).map_err(|(at, what)| PolicyError::Forbidden { part, at, what })
+    restrict::query(&query, checked).map_err(forbidden(part))
 }
 
 /// What is wrong with a query, from its parsing as the body of a rule: of a query alone the parser says little.
@@ -243,21 +282,33 @@ fn within_rule(part: Part, query: &str) -> Option<PolicyError> {
     }
 }
 
-/// The parser's errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and `error: ` with what is wrong.
+/// The parser's errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and `error: ` with what is wrong. A few are
+/// `FILE:LINE:COLUMN error: ` and what is wrong.
 fn syntax(part: Part, error: &dyn fmt::Display) -> PolicyError {
     let text = error.to_string();
     PolicyError::Syntax { part, at: position(&text), message: message(&text) }
 }
 
 fn position(text: &str) -> Option<Position> {
-    let (_, place) = text.split_once("--> ")?;
-    let mut numbers = place.lines().next()?.split(':').skip(1).map(|number| number.trim().parse().ok());
+    match text.split_once("--> ") {
+        Some((_, place)) => read_position(place.lines().next()?),
+        None => read_position(text.split_once(" error: ")?.0),
+    }
+}
+
+/// `FILE:LINE:COLUMN`.
+fn read_position(place: &str) -> Option<Position> {
+    let mut numbers = place.split(':').skip(1).map(|number| number.trim().parse().ok());
     Some(Position { line: numbers.next()??, column: numbers.next()?? })
 }
 
 /// What an error of the parser or interpreter says, without the source that it quotes.
 pub(super) fn message(text: &str) -> String {
-    let (_, said) = text.split_once("\nerror: ").unwrap_or(("", text));
+    let said = match (text.split_once("\nerror: "), text.split_once(" error: ")) {
+        (Some((_, said)), _) => said,
+        (None, Some((place, said))) if read_position(place).is_some() => said,
+        _ => text,
+    };
     let line = said.trim().lines().next().unwrap_or_default();
     line.chars().filter(|c| (' '..='~').contains(c)).take(MAX_MESSAGE).collect()
 }
@@ -271,9 +322,28 @@ mod tests {
         let text = "\n--> policy:3:7\n  |\n3 | allow if {\n  |       ^\nerror: expected `}`\nmore";
         assert_eq!(position(text), Some(Position { line: 3, column: 7 }));
         assert_eq!(message(text), "expected `}`");
+        let text = "policy:3:23 error: encountered `c` while expecting `in`";
+        assert_eq!(position(text), Some(Position { line: 3, column: 23 }));
+        assert_eq!(message(text), "encountered `c` while expecting `in`");
+        assert_eq!(message("an error: of a kind"), "an error: of a kind");
         assert_eq!(position("no place"), None);
         assert_eq!(message("no\u{1b}[31m place"), "no[31m place");
         assert_eq!(message(&"x".repeat(1000)).len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn allow_is_asked_for_by_its_full_name() {
+        assert_eq!(allow_query("package a.b\n\nallow := true\n"), Ok("data.a.b.allow".to_owned()));
+        assert_eq!(allow_query("package policy"), Ok("data.policy.allow".to_owned()));
+        for (module, place) in [
+            ("allow := true", "line 1"),
+            ("package a\nallow if {", "line 2"),
+            ("package a\n\u{e9}", "line 2"),
+        ] {
+            let error = allow_query(module).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the policy, {place}, column ")), "{error}");
+        }
+        assert!(matches!(allow_query("package a[\"b\"]"), Err(PolicyError::Forbidden { .. })));
     }
 
     #[test]

@@ -3,17 +3,25 @@
 //! The interpreter looks at the clock between steps, but no step can be interrupted: what one step may cost is decided
 //! here, before anything is evaluated, on the syntax tree. A policy is refused
 //!
-//! - if it calls what is neither its own function nor on the list of builtins, or calls by anything but a plain name;
+//! - if it calls what is neither its own function nor on the list of builtins, or calls by anything but a plain name. Its own
+//!   are those whose whole name stands at the head, and in a query they go by their full name (`data.policy.f`): where the
+//!   interpreter finds no function under a name it looks for a builtin of that name, whether that is on our list or not;
 //! - for `with`, imports other than `rego.v1` and `future.keywords`, and targets: they rename what is called;
 //! - if it refers to its own package other than by the full name of a rule (`data.policy[x]`, `data`);
 //! - if a rule needs itself, or rules and expressions need each other too deeply for a stack;
+//! - if it orders a claim at the root of `input`, which is a string: by `<` a number is less than any string;
+//! - if a name that is not there stands under `not`, which would always hold;
 //! - if values could grow out of proportion: each array, set, object or comprehension built of variables multiplies,
 //!   and what rules build of each other multiplies again. Comparing two such values is one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{
-    ArithOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span, WithModifier,
+use regorus::{
+    Value,
+    unstable::{
+        ArithOp, BoolOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span,
+        WithModifier,
+    },
 };
 
 use super::{builtins, text::Position};
@@ -58,6 +66,18 @@ pub enum Forbidden {
     /// A rule without a plain name at its head, or with that of a builtin.
     #[error("a rule whose name is not plain, or a builtin's")]
     RuleName,
+    /// A function whose name is a path: under parts of it the interpreter finds builtins.
+    #[error("a function whose name is not one plain name")]
+    FunctionName,
+    /// A variable with the name of what is given.
+    #[error("a variable named input or data")]
+    Shadow,
+    /// `<`, `<=`, `>` or `>=` with a claim that is a string.
+    #[error("the order of {0}, a string: compare what is in input.snp")]
+    Ordered(String),
+    /// `not` before a name that nothing has.
+    #[error("{0} under not, where nothing has this name")]
+    Absent(String),
     /// `some … in` at the top of a query, where the interpreter mixes up the solutions.
     #[error("some .. in at the top of a query: write it in a rule, or with [_]")]
     SomeIn,
@@ -102,8 +122,10 @@ pub(super) fn package(module: &Module) -> Result<Vec<String>, Refusal> {
 }
 
 /// What is known of a checked module, for its queries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Checked {
+    data: Value,
+    claims: Value,
     package: Vec<String>,
     rules: BTreeMap<String, Cost>,
     functions: BTreeSet<String>,
@@ -118,8 +140,16 @@ struct Cost {
     size: u32,
 }
 
-/// Checks a module.
-pub(super) fn module(module: &Module) -> Result<Checked, Refusal> {
+impl Checked {
+    /// No module, beside these reference values and claims like these.
+    pub(super) fn new(data: Value, claims: Value) -> Self {
+        let (rules, functions) = (BTreeMap::new(), BTreeSet::new());
+        Self { data, claims, package: Vec::new(), rules, functions }
+    }
+}
+
+/// Checks a module beside what `given` has.
+pub(super) fn module(module: &Module, given: Checked) -> Result<Checked, Refusal> {
     if module.target.is_some() {
         return Err((at(&module.package.span), Forbidden::Target));
     }
@@ -130,15 +160,17 @@ pub(super) fn module(module: &Module) -> Result<Checked, Refusal> {
             return Err((at(&import.span), Forbidden::Import));
         }
     }
-    let mut checked = Checked { package: package(module)?, ..Checked::default() };
+    let mut checked = Checked { package: package(module)?, ..given };
     for rule in &module.policy {
         let name = rule_name(rule)?;
         if builtins::is_reserved(&name) || matches!(name.as_str(), "data" | "input") {
             return Err((at(rule.span()), Forbidden::RuleName));
         }
-        if matches!(rule.as_ref(), Rule::Spec { head: RuleHead::Func { .. }, .. })
-            || matches!(rule.as_ref(), Rule::Default { args, .. } if !args.is_empty())
-        {
+        if let Some((refr, args)) = function(rule) {
+            if !matches!(refr.as_ref(), Expr::Var { .. }) {
+                return Err((at(refr.span()), Forbidden::FunctionName));
+            }
+            args.iter().try_for_each(not_shadowing)?;
             checked.functions.insert(name.clone());
         }
         checked.rules.insert(name, Cost::default());
@@ -166,11 +198,32 @@ pub(super) fn query(query: &Query, checked: &Checked) -> Result<(), Refusal> {
             return Err((at(span), Forbidden::SomeIn));
         }
     }
-    let mut survey = Survey::new(checked);
+    let mut survey = Survey { in_query: true, ..Survey::new(checked) };
     survey.query(query)?;
     let needs = survey.needs(at(&query.span));
     let costs = needs.rules.iter().filter_map(|rule| checked.rules.get(rule));
     needs.with(costs.copied()).map(|_| ())
+}
+
+/// The name and the parameters of a function.
+fn function(rule: &Rule) -> Option<(&Ref<Expr>, &[Ref<Expr>])> {
+    match rule {
+        Rule::Spec { head: RuleHead::Func { refr, args, .. }, .. } => Some((refr, args)),
+        Rule::Default { refr, args, .. } if !args.is_empty() => Some((refr, args)),
+        _ => None,
+    }
+}
+
+/// That a parameter or variable does not take the name of what every rule is given.
+fn not_shadowing(expr: &Ref<Expr>) -> Walk {
+    match expr.as_ref() {
+        Expr::Var { span, .. } if is_given(span) => Err((at(span), Forbidden::Shadow)),
+        _ => Ok(()),
+    }
+}
+
+fn is_given(span: &Span) -> bool {
+    matches!(span.text(), "input" | "data")
 }
 
 fn rule_name(rule: &Rule) -> Result<String, Refusal> {
@@ -247,6 +300,8 @@ struct Survey<'a> {
     known: &'a Checked,
     rules: BTreeSet<String>,
     function: bool,
+    in_query: bool,
+    under_not: bool,
     level: u32,
     depth: u32,
     least: u32,
@@ -257,7 +312,17 @@ type Walk = Result<(), Refusal>;
 
 impl<'a> Survey<'a> {
     fn new(known: &'a Checked) -> Self {
-        Self { known, rules: BTreeSet::new(), function: false, level: 0, depth: 0, least: 0, growth: 0 }
+        Self {
+            known,
+            rules: BTreeSet::new(),
+            function: false,
+            in_query: false,
+            under_not: false,
+            level: 0,
+            depth: 0,
+            least: 0,
+            growth: 0,
+        }
     }
 
     fn needs(self, at: Position) -> Needs {
@@ -331,13 +396,23 @@ impl<'a> Survey<'a> {
                 return Err((at(span), Forbidden::With));
             }
             match &stmt.literal {
-                Literal::SomeVars { .. } => {}
+                Literal::SomeVars { vars, .. } => {
+                    if let Some(span) = vars.iter().find(|span| is_given(span)) {
+                        return Err((at(span), Forbidden::Shadow));
+                    }
+                }
                 Literal::SomeIn { key, value, collection, .. } => {
+                    key.iter().chain([value]).try_for_each(not_shadowing)?;
                     self.maybe(key.as_ref())?;
                     self.expr(value)?;
                     self.expr(collection)?;
                 }
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr)?,
+                Literal::Expr { expr, .. } => self.expr(expr)?,
+                Literal::NotExpr { expr, .. } => {
+                    let outer = std::mem::replace(&mut self.under_not, true);
+                    self.expr(expr)?;
+                    self.under_not = outer;
+                }
                 Literal::Every { domain, query, .. } => {
                     self.expr(domain)?;
                     self.deeper(&stmt.span, |survey| survey.query(query))?;
@@ -399,10 +474,17 @@ impl<'a> Survey<'a> {
             }
             Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. }
-            | Expr::AssignExpr { lhs, rhs, .. } => self.all([lhs, rhs]),
+            Expr::BoolExpr { op, lhs, rhs, .. } => {
+                if !matches!(op, BoolOp::Eq | BoolOp::Ne) {
+                    [lhs, rhs].into_iter().try_for_each(not_a_text)?;
+                }
+                self.all([lhs, rhs])
+            }
+            Expr::AssignExpr { lhs, rhs, .. } => {
+                not_shadowing(lhs)?;
+                self.all([lhs, rhs])
+            }
+            Expr::BinExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => self.all([lhs, rhs]),
             Expr::Membership { key, value, collection, .. } => {
                 self.maybe(key.as_ref())?;
                 self.all([value, collection])
@@ -440,7 +522,7 @@ impl<'a> Survey<'a> {
     fn call(&mut self, span: &Span, fcn: &Ref<Expr>, params: &[Ref<Expr>]) -> Walk {
         let path = plain_path(fcn).ok_or((at(span), Forbidden::IndirectCall))?;
         let own = match path.as_slice() {
-            [name] => Some(name),
+            [name] if !self.in_query => Some(name),
             [data, package @ .., name] if data == "data" && *package == self.known.package => Some(name),
             _ => None,
         };
@@ -470,6 +552,9 @@ impl<'a> Survey<'a> {
             }
         }
         let Expr::Var { span, .. } = root.as_ref() else { return self.expr(root) };
+        if self.under_not {
+            self.there(span, &steps)?;
+        }
         if span.text() != "data" {
             if self.known.rules.contains_key(span.text()) {
                 self.rules.insert(span.text().to_owned());
@@ -483,6 +568,23 @@ impl<'a> Survey<'a> {
             self.rules.extend(rule);
             Ok(())
         })
+    }
+
+    /// That `not` does not stand before a name that neither the claims nor the reference values have.
+    fn there(&self, root: &Span, steps: &[Step<'_>]) -> Walk {
+        let own = |steps: &[Step<'_>]| matches!(self.own_rule(steps), Some(Some(_)));
+        let mut value = match root.text() {
+            "input" => &self.known.claims,
+            "data" if self.known.package.is_empty() || !own(steps) => &self.known.data,
+            _ => return Ok(()),
+        };
+        let mut path = root.text().to_owned();
+        for step in steps {
+            let (Step::Name(name), Value::Object(fields)) = (step, value) else { return Ok(()) };
+            path = format!("{path}.{name}");
+            value = fields.get(&name.as_str().into()).ok_or((at(root), Forbidden::Absent(path.clone())))?;
+        }
+        Ok(())
     }
 
     /// The rule that a path from `data` names, if it leads into the module's package. `None` if that cannot be told.
@@ -549,6 +651,16 @@ fn plain_path(mut expr: &Ref<Expr>) -> Option<Vec<String>> {
             }
             _ => return None,
         }
+    }
+}
+
+/// Claims at the root of `input` are strings, but for `input.snp`.
+fn not_a_text(expr: &Ref<Expr>) -> Walk {
+    match plain_path(expr).as_deref() {
+        Some([input, claim]) if input == "input" && claim != "snp" => {
+            Err((at(expr.span()), Forbidden::Ordered(format!("input.{claim}"))))
+        }
+        _ => Ok(()),
     }
 }
 

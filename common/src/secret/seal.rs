@@ -1,9 +1,22 @@
 //! Sealing a secret to a guest's key.
 
+mod jwe;
+
 use aws_lc_rs::rsa::{Pkcs1PublicEncryptingKey, PublicEncryptingKey, PublicKeyComponents};
 use serde::{Deserialize, Serialize};
 
+pub use jwe::Jwe;
+
 use super::Secret;
+
+/// A secret of any length, sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// By RSAES-PKCS1-v1_5, where the key is long enough for the secret.
+    Pkcs1(Vec<u8>),
+    /// By a key of its own, which is encrypted to the guest's.
+    Jwe(Jwe),
+}
 
 /// A guest's public RSA key, of 2048 to 4096 bits.
 ///
@@ -81,13 +94,25 @@ impl GuestKey {
         if secret.expose().len() > self.max_secret_len() {
             return Err(SealError::TooLong);
         }
-        let components = PublicKeyComponents { n: self.modulus.as_slice(), e: self.exponent.as_slice() };
-        let key: PublicEncryptingKey = components.try_into().map_err(|_| SealError::Key)?;
-        let key = Pkcs1PublicEncryptingKey::new(key).map_err(|_| SealError::Key)?;
+        let key = Pkcs1PublicEncryptingKey::new(self.encrypting()?).map_err(|_| SealError::Key)?;
         let mut sealed = vec![0; key.ciphertext_size()];
         let len = key.encrypt(secret.expose(), &mut sealed).map_err(|_| SealError::Key)?.len();
         sealed.truncate(len);
         Ok(sealed)
+    }
+
+    /// Encrypts `secret` as [`Self::seal_pkcs1`] does where that can be, and by [`Jwe`] where it is too long.
+    pub fn seal(&self, secret: &Secret) -> Result<Sealed, SealError> {
+        if secret.expose().len() <= self.max_secret_len() {
+            self.seal_pkcs1(secret).map(Sealed::Pkcs1)
+        } else {
+            Jwe::seal(self.encrypting()?, secret).map(Sealed::Jwe)
+        }
+    }
+
+    fn encrypting(&self) -> Result<PublicEncryptingKey, SealError> {
+        let components = PublicKeyComponents { n: self.modulus.as_slice(), e: self.exponent.as_slice() };
+        components.try_into().map_err(|_| SealError::Key)
     }
 }
 
@@ -186,6 +211,14 @@ mod tests {
             let too_long = Secret::new(vec![b's'; longest + 1]);
             assert_eq!(guest.seal_pkcs1(&too_long), Err(SealError::TooLong));
         }
+    }
+
+    #[test]
+    fn what_pkcs1_cannot_hold_is_a_jwe() {
+        let (_, guest) = generated(KeySize::Rsa2048);
+        let sealed = |len| guest.seal(&Secret::new(vec![b's'; len])).unwrap();
+        assert!(matches!(sealed(245), Sealed::Pkcs1(ciphertext) if ciphertext.len() == 256));
+        assert!(matches!(sealed(246), Sealed::Jwe(_)));
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Product {
         Self::ALL.into_iter().find(|product| product.name() == line)
     }
 
+    /// The product that people mean by `name`, in any case: `milan`, `genoa`, `turin`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|product| product.name().eq_ignore_ascii_case(name))
+    }
+
     /// The name in KDS URLs and in the common names of AMD's certificates.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,6 +72,7 @@ impl fmt::Display for Product {
 ///
 /// It has no order of its own: [`TcbVersion::at_least`] compares component by component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TcbVersion {
     /// Firmware management controller: Turin only.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -163,6 +163,15 @@ impl Report {
         Ok(report)
     }
 
+    /// A report that says nothing, of version 2: no chip signed it, and none would.
+    pub fn blank() -> Self {
+        let mut bytes = Box::new([0; Self::SIZE]);
+        for (offset, value) in [(offset::VERSION, 2), (offset::SIGNATURE_ALGO, 1)] {
+            bytes.iter_mut().skip(offset).take(1).for_each(|byte| *byte = value);
+        }
+        Self { bytes }
+    }
+
     /// `LEN` bytes at `AT`. That the range lies within the report is checked when this is compiled.
     fn slice<const AT: usize, const LEN: usize>(&self) -> &[u8; LEN] {
         const { assert!(AT + LEN <= Self::SIZE) };

@@ -1,25 +1,42 @@
-//! The cookie that names a guest's session.
+//! The cookie that names a guest's session, and by its own name the dialect that the guest speaks.
 
 use http::{HeaderMap, header};
 
 use super::Invalid;
-use crate::session::SessionId;
+use crate::{session::SessionId, workload::Dialect};
 
-/// The session that the Cookie fields name; `None` if none does, or none in the form that sessions have.
+/// The name of `dialect`'s cookie.
+pub fn name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V0 => "session_id",
+        Dialect::Rvp => "kbs-session-id",
+    }
+}
+
+/// The session that the Cookie fields name, and in which dialect; `None` if none does, or none in the form that sessions
+/// have.
 ///
-/// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same value any number of
+/// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same cookie any number of
 /// times is one session. Fields that a proxy joined like any other are separated by commas, which no session id holds.
-pub fn session_id(headers: &HeaderMap, name: &str) -> Result<Option<SessionId>, Invalid> {
-    let mut values = headers
+pub fn session(headers: &HeaderMap) -> Result<Option<(Dialect, SessionId)>, Invalid> {
+    let mut cookies = headers
         .get_all(header::COOKIE)
         .iter()
         .flat_map(|field| field.as_bytes().split(|byte| matches!(byte, b';' | b',')))
-        .filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.any(|other| other != first) {
+        .filter_map(|pair| dialect_and_value(pair.trim_ascii()));
+    let Some(first) = cookies.next() else { return Ok(None) };
+    if cookies.any(|other| other != first) {
         return Err(Invalid::Cookies);
     }
-    Ok(std::str::from_utf8(first).ok().and_then(SessionId::parse))
+    let (dialect, value) = first;
+    Ok(std::str::from_utf8(value).ok().and_then(SessionId::parse).map(|id| (dialect, id)))
+}
+
+fn dialect_and_value(pair: &[u8]) -> Option<(Dialect, &[u8])> {
+    [Dialect::V0, Dialect::Rvp].into_iter().find_map(|dialect| {
+        let value = pair.strip_prefix(name(dialect).as_bytes())?.strip_prefix(b"=")?;
+        Some((dialect, value))
+    })
 }
 
 #[cfg(test)]
@@ -31,12 +48,19 @@ mod tests {
     const A: &str = "00112233445566778899aabbccddeeff";
     const B: &str = "ffeeddccbbaa99887766554433221100";
 
-    fn parse(fields: &[&[u8]]) -> Result<Option<String>, Invalid> {
+    fn read(fields: &[&[u8]]) -> Result<Option<(Dialect, String)>, Invalid> {
         let mut headers = HeaderMap::new();
         for field in fields {
             headers.append(header::COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        Ok(session_id(&headers, "session_id")?.map(|id| id.expose()))
+        Ok(session(&headers)?.map(|(dialect, id)| (dialect, id.expose())))
+    }
+
+    fn parse(fields: &[&[u8]]) -> Result<Option<String>, Invalid> {
+        Ok(read(fields)?.map(|(dialect, id)| {
+            assert_eq!(dialect, Dialect::V0);
+            id
+        }))
     }
 
     fn one(field: &str) -> Result<Option<String>, Invalid> {
@@ -59,6 +83,15 @@ mod tests {
         let (a, b) = (format!("session_id={A}"), format!("session_id={B}"));
         assert_eq!(parse(&[a.as_bytes(), b.as_bytes()]), Err(Invalid::Cookies));
         assert_eq!(one(&format!("session_id={A}; session_id=")), Err(Invalid::Cookies));
+    }
+
+    #[test]
+    fn the_cookies_name_tells_the_dialect() {
+        let rvp = format!("kbs-session-id={A}");
+        assert_eq!(read(&[rvp.as_bytes()]), Ok(Some((Dialect::Rvp, A.to_owned()))));
+        assert_eq!(read(&[rvp.as_bytes(), rvp.as_bytes()]), Ok(Some((Dialect::Rvp, A.to_owned()))));
+        // Even of the same session: which dialect is meant cannot be known.
+        assert_eq!(one(&format!("{rvp}; session_id={A}")), Err(Invalid::Cookies));
     }
 
     #[test]

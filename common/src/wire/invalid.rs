@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::rvp::RegistrationFault;
 use crate::{secret::seal::GuestKeyError, workload::WorkloadIdError};
 
 /// Why a request was not understood. The texts go to the client: short, fixed, and without the request's contents
@@ -47,6 +48,12 @@ pub enum Invalid {
     /// Another version of the protocol.
     #[error("this broker serves version \"0.0.0\" alone")]
     Version,
+    /// A registration by reference values that cannot be held to.
+    #[error(transparent)]
+    Registration(#[from] RegistrationFault),
+    /// No resource has such a name.
+    #[error("the path names no resource")]
+    ResourceName,
     /// The report is not hex.
     #[error("tee-evidence: report is not hex")]
     ReportHex,
@@ -87,6 +94,8 @@ pub enum Part {
     TeeEvidence,
     /// The text in `cert_chain`.
     CertChain,
+    /// The object in `reference_values`.
+    ReferenceValues,
 }
 
 impl fmt::Display for Part {
@@ -97,6 +106,7 @@ impl fmt::Display for Part {
             Self::ExtraParams => "extra-params",
             Self::TeeEvidence => "tee-evidence",
             Self::CertChain => "cert_chain",
+            Self::ReferenceValues => "reference_values",
         })
     }
 }

@@ -9,6 +9,7 @@ use serde::{
 use serde_json::error::Category;
 
 use super::{Fault, FieldName, Invalid, Part};
+use crate::secret::Secret;
 
 /// Reads `text` as one JSON object and nothing behind it.
 pub(super) fn read<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Result<T, Invalid> {
@@ -24,6 +25,58 @@ pub(super) fn read_all<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Re
 /// Reads a field whose value is an object.
 pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+/// Reads a field that is there, and whose value is an object.
+pub(super) fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    object(deserializer).map(Some)
+}
+
+/// Reads a field that is there: `null` is a value of the wrong type, and not a way to leave it out.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Reads `text` as one JSON object of which `T` wants only part; what of that part has another form is `otherwise`.
+pub(super) fn read_known<'a, T: Deserialize<'a>>(
+    part: Part,
+    text: &'a [u8],
+    otherwise: impl Into<Invalid>,
+) -> Result<T, Invalid> {
+    match read(part, text) {
+        Err(Invalid::Json {
+            fault: Fault::Type | Fault::UnknownField(_) | Fault::MissingField(_), ..
+        }) => Err(otherwise.into()),
+        other => other,
+    }
+}
+
+/// A string that is taken straight into a [`Secret`], without a `String` in between that nobody would zero. One with escapes
+/// passes through the parser's own buffer.
+pub(super) struct SecretText(pub(super) Secret);
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = SecretText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretText, E> {
+                Ok(SecretText(Secret::new(text.as_bytes().to_vec())))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
 }
 
 fn whole<'a, T: Deserialize<'a>>(part: Part, text: &'a [u8]) -> Result<T, Invalid> {

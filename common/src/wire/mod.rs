@@ -4,8 +4,10 @@
 //! last one's victory; an unknown key is an error too, since it may be a requirement that this release does not know.
 
 pub mod cookie;
+pub mod handshake;
 mod invalid;
 mod json;
+pub mod rvp;
 pub mod v0;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};
@@ -15,7 +17,7 @@ use crate::{broker::KeyTexts, session::Nonce, workload::Dialect};
 /// What the report of a guest must carry as REPORT_DATA, to be bound to the challenge and to the guest's key.
 pub fn report_data(dialect: Dialect, nonce: &Nonce, key: &KeyTexts) -> [u8; 64] {
     match dialect {
-        Dialect::V0 => v0::report_data(&nonce.expose(), &key.modulus, &key.exponent),
+        Dialect::V0 | Dialect::Rvp => handshake::report_data(&nonce.expose(), &key.modulus, &key.exponent),
     }
 }
 
@@ -27,6 +29,8 @@ mod tests {
     fn the_nonce_is_hashed_as_the_text_that_was_sent() {
         let nonce = Nonce::random().unwrap();
         let key = KeyTexts { modulus: "m".to_owned(), exponent: "e".to_owned() };
-        assert_eq!(report_data(Dialect::V0, &nonce, &key), v0::report_data(&nonce.expose(), "m", "e"));
+        for dialect in [Dialect::V0, Dialect::Rvp] {
+            assert_eq!(report_data(dialect, &nonce, &key), handshake::report_data(&nonce.expose(), "m", "e"));
+        }
     }
 }

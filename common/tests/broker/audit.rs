@@ -22,7 +22,7 @@ async fn the_story_of_a_release() {
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     let attestation = broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
-    let released = broker.attest.release(&challenge.session_id, &workload_id("a"), SECRET).await.unwrap();
+    let released = broker.attest.passphrase(&challenge.session_id, &workload_id("a")).await.unwrap();
     let digest = world.store.workload(&workload_id("a")).await.unwrap().unwrap().digest();
 
     let records: [_; 3] = world.audit().try_into().unwrap();

@@ -1,7 +1,7 @@
 //! What only verification and appraisal can tell, after AMD was asked.
 
 use keybroker_common::{
-    appraisal::AppraisalPolicy,
+    appraisal::{AppraisalPolicy, TcbFloors},
     audit::{AuditRecord, Decision},
     broker::{Error, Evidence, RegisterRequest},
     snp::product::TcbVersion,
@@ -121,7 +121,10 @@ async fn a_floor_that_only_the_certificate_can_tell() {
     let broker = world.broker();
     let Tcb { boot_loader, tee, snp, microcode, .. } = world.hardware.chip.tcb;
     let floor = TcbVersion { fmc: None, boot_loader, tee, snp: snp + 1, microcode };
-    let policy = AppraisalPolicy { minimum_tcb: Some(floor), ..AppraisalPolicy::default() };
+    let policy = AppraisalPolicy {
+        minimum_tcb: Some(TcbFloors { milan: Some(floor), ..TcbFloors::default() }),
+        ..AppraisalPolicy::default()
+    };
     broker.register.register(RegisterRequest { policy, ..request("a", PASSPHRASE) }).await.unwrap();
     let record = refused(&world, &broker, "minimum-tcb", |world, challenge| {
         evidence_with(&world.hardware.chip, &KEY, challenge, |fields| fields.version = 2)

@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use keybroker_common::audit::AuditId;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
-    broker::Error,
-    session::{Challenge, SessionId},
+    broker::{Error, RegisterRequest},
+    rego::PolicyText,
+    session::{Challenge, Claim, SessionId},
     store::{
         embedded::EmbeddedStore,
         faulty::{FaultyStore, Method, When},
     },
-    workload::Registration,
+    workload::{HostData, Registration, WorkloadId},
 };
 use keybroker_simulator::report::ReportFields;
 
@@ -21,6 +22,7 @@ use keybroker_simulator::report::ReportFields;
 use crate::harness::moto;
 use crate::harness::{
     guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
+    rvp,
     world::{Broker, PASSPHRASE, Stores, World, request, workload_id},
 };
 
@@ -116,7 +118,7 @@ impl Run {
         world: &World,
         challenge: &Challenge,
         key: &KeyPair,
-        alter: fn(&mut ReportFields),
+        alter: impl FnOnce(&mut ReportFields),
     ) {
         let evidence = evidence_with(&world.hardware.chip, key, challenge, alter);
         let outcome = broker.attest.attest(&challenge.session_id, evidence).await;
@@ -125,9 +127,8 @@ impl Run {
         }
     }
 
-    async fn challenge(&mut self, broker: &Broker) -> Option<Challenge> {
-        let dialect = keybroker_common::workload::Dialect::V0;
-        self.note(broker.auth.challenge(dialect, workload_id("a")).await)
+    async fn challenge(&mut self, broker: &Broker, claim: Claim) -> Option<Challenge> {
+        self.note(broker.auth.challenge(claim).await)
     }
 
     async fn release(&mut self, broker: &Broker, session: &SessionId) {
@@ -139,15 +140,16 @@ impl Run {
 
     async fn play(broker: &Broker, world: &World) -> Self {
         let mut run = Self::default();
+        let named = || Claim::Named { workload_id: workload_id("a") };
         for _ in 0..2 {
             let registered = broker.register.register(request("a", PASSPHRASE)).await;
             run.registered += usize::from(run.note(registered).is_some());
         }
-        if let Some(challenge) = run.challenge(broker).await {
+        if let Some(challenge) = run.challenge(broker, named()).await {
             run.attest(broker, world, &challenge, &OTHER_KEY, |fields| fields.vmpl = 1).await;
             run.release(broker, &challenge.session_id).await;
         }
-        if let Some(challenge) = run.challenge(broker).await {
+        if let Some(challenge) = run.challenge(broker, named()).await {
             // Tries until it is told no, and then once more with another key.
             run.attest(broker, world, &challenge, &KEY, |_| {}).await;
             run.attest(broker, world, &challenge, &KEY, |_| {}).await;
@@ -157,24 +159,64 @@ impl Run {
         }
         run
     }
+
+    /// The same by reference values, with two resources and a policy, and nothing that could be posted twice.
+    async fn play_by_reference_values(broker: &Broker, world: &World, host_data: HostData) -> Self {
+        let mut run = Self::default();
+        let rego = PolicyText {
+            module: None,
+            queries: vec!["input.snp.vmpl == 0".to_owned()],
+            reference_values: "{}".to_owned(),
+        };
+        let resources = rvp::by_reference_values(host_data, &[("a", "1"), ("b", "2")]);
+        let request = RegisterRequest { rego: Some(rego), ..resources };
+        let registered = broker.register.register(request).await;
+        run.registered += usize::from(run.note(registered).is_some());
+        if let Some(challenge) = run.challenge(broker, Claim::HostData).await {
+            let launched = |fields: &mut ReportFields| fields.host_data = host_data.to_bytes();
+            let unlike = |fields: &mut ReportFields| {
+                launched(fields);
+                fields.vmpl = 1;
+            };
+            run.attest(broker, world, &challenge, &OTHER_KEY, unlike).await;
+            run.release_resources(broker, &challenge.session_id).await;
+        }
+        if let Some(challenge) = run.challenge(broker, Claim::HostData).await {
+            for key in [&KEY, &KEY, &OTHER_KEY] {
+                let launched = |fields: &mut ReportFields| fields.host_data = host_data.to_bytes();
+                run.attest(broker, world, &challenge, key, launched).await;
+            }
+            run.release_resources(broker, &challenge.session_id).await;
+        }
+        run
+    }
+
+    async fn release_resources(&mut self, broker: &Broker, session: &SessionId) {
+        for (name, expected) in [("a", "1"), ("b", "2")] {
+            if let Some(resource) = self.note(rvp::resource(broker, session, name).await) {
+                assert_eq!(resource, expected);
+                self.released += 1;
+            }
+        }
+    }
 }
 
 /// What must hold whatever failed.
-async fn check<S: Home>(store: &Faulty<S>, run: &Run, at: &str) {
+async fn check<S: Home>(store: &Faulty<S>, run: &Run, id: &WorkloadId, at: &str) {
     assert!(run.attested.len() <= 1, "{at}: one nonce, one key");
     for session in &run.attested {
         let session = store.inner().session(session).await.unwrap().expect("a session");
         let log = audit(store).await;
         let record = log.iter().find(|record| record.id == session.attestation());
         assert_eq!(record.expect("a record").decision, Decision::Attested, "{at}");
-        let row = store.inner().workload(&workload_id("a")).await.unwrap().unwrap();
+        let row = store.inner().workload(id).await.unwrap().unwrap();
         assert!(row.released_at.is_some(), "{at}: the build window is over");
     }
     assert!(on_record(store, Decision::Attested).await <= 1, "{at}");
     assert!(run.released <= on_record(store, Decision::Released).await, "{at}: no release off the record");
     let written = on_record(store, Decision::Registered).await + on_record(store, Decision::Replaced).await;
     assert!(run.registered <= written, "{at}: no registration off the record");
-    if let Some(row) = store.inner().workload(&workload_id("a")).await.unwrap() {
+    if let Some(row) = store.inner().workload(id).await.unwrap() {
         Registration::from_bytes(&row.registration).unwrap();
         let recorded = audit(store).await.iter().any(|record| {
             matches!(record.decision, Decision::Registered | Decision::Replaced)
@@ -192,7 +234,7 @@ async fn any_single_fault_leaves_nothing_half_done<S: Home>() {
     let (world, sound) = world::<S>().await;
     let run = Run::play(&world.broker_over(sound.clone()), &world).await;
     assert_eq!((run.registered, run.attested.len(), run.released), (2, 1, 2));
-    check(&sound, &run, "no fault").await;
+    check(&sound, &run, &workload_id("a"), "no fault").await;
 
     for method in METHODS {
         assert!(sound.calls(method) > 0, "{method:?} is part of the protocol");
@@ -201,7 +243,29 @@ async fn any_single_fault_leaves_nothing_half_done<S: Home>() {
                 let (world, store) = self::world::<S>().await;
                 store.fail(method, nth, when);
                 let run = Run::play(&world.broker_over(store.clone()), &world).await;
-                check(&store, &run, &format!("{method:?} {nth} {when:?}")).await;
+                check(&store, &run, &workload_id("a"), &format!("{method:?} {nth} {when:?}")).await;
+            }
+        }
+    }
+}
+
+async fn any_single_fault_leaves_no_resource_half_done<S: Home>() {
+    let (world, sound) = world::<S>().await;
+    let host_data = HostData::random();
+    let run = Run::play_by_reference_values(&world.broker_over(sound.clone()), &world, host_data).await;
+    assert_eq!((run.registered, run.attested.len(), run.released), (1, 1, 2));
+    check(&sound, &run, &host_data.workload_id(), "no fault").await;
+
+    for method in METHODS {
+        for nth in 1..=sound.calls(method) {
+            for when in [When::Before, When::After] {
+                let (world, store) = self::world::<S>().await;
+                store.fail(method, nth, when);
+                let host_data = HostData::random();
+                let broker = world.broker_over(store.clone());
+                let run = Run::play_by_reference_values(&broker, &world, host_data).await;
+                let at = format!("{method:?} {nth} {when:?}");
+                check(&store, &run, &host_data.workload_id(), &at).await;
             }
         }
     }
@@ -314,6 +378,7 @@ macro_rules! over {
     ($store:ty) => {
         over! { $store =>
             any_single_fault_leaves_nothing_half_done
+            any_single_fault_leaves_no_resource_half_done
             without_its_record_nothing_is_registered
             without_its_record_nobody_attests
             an_attestation_whose_answer_was_lost_is_on_record_once

@@ -1,14 +1,17 @@
 //! Who gets a secret from a session, and who does not.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    broker::Error,
+    broker::{Error, RegisterRequest},
     clock::Clock as _,
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     session::SessionId,
@@ -80,8 +83,12 @@ async fn a_session_gets_no_other_workloads_secret() {
 
 #[tokio::test]
 async fn a_secret_that_is_not_there() {
-    let (world, broker, session) = attested().await;
-    let error = broker.attest.release(&session, &workload_id("a"), "other").await.unwrap_err();
+    let world = World::new().await;
+    let broker = world.broker();
+    let secrets = BTreeMap::from([("other".to_owned(), Secret::new(b"s".to_vec()))]);
+    broker.register.register(RegisterRequest { secrets, ..request("a", PASSPHRASE) }).await.unwrap();
+    let session = broker.attested(&world.hardware, "a").await;
+    let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }));
     world.assert_recorded(&error, "secret", "the workload has no secret of this name");
 }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use keybroker_common::{
+    broker::RegisterRequest,
+    rego::PolicyText,
     secret::kms::{KmsUnwrap, KmsWrap},
     store::{WorkloadStore as _, dynamodb::DynamoStore},
+    workload::HostData,
 };
 use keybroker_simulator::pki::Chip;
 
@@ -12,6 +15,7 @@ use crate::harness::{
     guest::{KEY, evidence},
     moto,
     rounds::{Counted, Round},
+    rvp,
     world::{Broker, PASSPHRASE, World, workload_id},
 };
 
@@ -139,4 +143,59 @@ async fn a_release_waits_twice() {
     let (fetched, taken) = aws.counted.rounds(instance.fetch(&session, "warm", &KEY)).await;
     assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
     assert_eq!(taken, rounds([&["GetItem sessions", "GetItem workloads"], &["Decrypt", "PutItem audit"]]));
+}
+
+/// Registers three resources and a policy by reference values.
+fn by_reference_values(host_data: HostData) -> RegisterRequest {
+    let queries = vec!["input.measurement == data.measurement".to_owned()];
+    let reference_values = format!(r#"{{"measurement":"{}"}}"#, "4d".repeat(48));
+    let policy = PolicyText { module: None, queries, reference_values };
+    let resources = [("a", PASSPHRASE), ("b", "two"), ("c", "three")];
+    RegisterRequest { rego: Some(policy), ..rvp::by_reference_values(host_data, &resources) }
+}
+
+#[tokio::test]
+async fn registering_many_resources_waits_twice() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    instance.registered("first").await;
+    let registration = by_reference_values(HostData::random());
+    let (registered, taken) = aws.counted.rounds(instance.register.register(registration)).await;
+    registered.unwrap();
+    let expected = rounds([&["Encrypt", "Encrypt", "Encrypt"], &["TransactWriteItems workloads audit"]]);
+    assert_eq!(taken, expected);
+}
+
+/// Whatever is demanded in Rego.
+#[tokio::test]
+async fn attesting_by_reference_values_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    let host_data = HostData::random();
+    instance.register.register(by_reference_values(host_data)).await.unwrap();
+    rvp::attested(&aws.world, &instance, host_data).await;
+    let challenge = rvp::challenge(&instance).await;
+    let attest = rvp::attest(&aws.world, &instance, &challenge, host_data.to_bytes());
+    let (attested, taken) = aws.counted.rounds(attest).await;
+    attested.unwrap();
+    let expected = rounds([
+        &["GetItem challenges"],
+        &["GetItem workloads"],
+        &["TransactWriteItems challenges sessions audit"],
+    ]);
+    assert_eq!(taken, expected);
+}
+
+/// Once more than a passphrase: only the session says of which workload the resource is.
+#[tokio::test]
+async fn a_resource_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    let host_data = HostData::random();
+    instance.register.register(by_reference_values(host_data)).await.unwrap();
+    let session = rvp::attested(&aws.world, &instance, host_data).await;
+    let (fetched, taken) = aws.counted.rounds(rvp::resource(&instance, &session, "a")).await;
+    assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
+    let expected = rounds([&["GetItem sessions"], &["GetItem workloads"], &["Decrypt", "PutItem audit"]]);
+    assert_eq!(taken, expected);
 }

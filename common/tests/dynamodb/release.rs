@@ -19,14 +19,14 @@ use crate::harness::{
     world::{Broker, PASSPHRASE, World, workload_id},
 };
 
-struct Aws {
-    world: World,
-    store: Arc<Store>,
-    broker: Broker,
+pub(crate) struct Aws {
+    pub(crate) world: World,
+    pub(crate) store: Arc<Store>,
+    pub(crate) broker: Broker,
 }
 
 impl Aws {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (world, store) = (World::new().await, Arc::new(moto::store().await));
         let (_, alias) = moto::key().await;
         let broker = world
@@ -42,7 +42,7 @@ impl Aws {
         self.broker.fetch(&session, id, &KEY).await
     }
 
-    async fn set(&self, id: &str, name: &str, value: AttributeValue) {
+    pub(crate) async fn set(&self, id: &str, name: &str, value: AttributeValue) {
         moto::set(&self.store.tables().workloads, "workload_id", id, name, value).await;
     }
 }

@@ -11,7 +11,6 @@ use keybroker_common::{
     broker::{Evidence, KeyTexts},
     secret::seal::GuestKey,
     session::Challenge,
-    workload::Dialect,
 };
 use keybroker_simulator::{
     pki::{Chip, VekKey},
@@ -82,7 +81,7 @@ pub(crate) fn evidence_signed(
     let mut fields = ReportFields { report_data: hash.finalize().into(), ..ReportFields::new(chip) };
     alter(&mut fields);
     Evidence {
-        dialect: Dialect::V0,
+        dialect: challenge.claim.dialect(),
         report: fields.sign(signer).to_vec(),
         claimed_product: None,
         certificates: Vec::new(),

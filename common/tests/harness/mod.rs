@@ -12,4 +12,5 @@ pub(crate) mod hardware;
 pub(crate) mod moto;
 #[cfg(feature = "aws")]
 pub(crate) mod rounds;
+pub(crate) mod rvp;
 pub(crate) mod world;

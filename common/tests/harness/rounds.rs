@@ -2,10 +2,10 @@
 //!
 //! A call is held until the work that made it waits for nothing but answers. Then all that are held are a round: they are
 //! sent, and their answers are handed over together. So how many round trips some work needs does not depend on how fast
-//! anybody answers. Every poll of the work is made here, and it must wait for nothing else.
+//! anybody answers. Every poll of the work is made here. While it waits for something that is no call, as for a thread, it
+//! must wait for no call beside it: then that is waited for.
 
 use std::{
-    collections::BTreeSet,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -29,12 +29,12 @@ use aws_smithy_runtime_api::client::{
 };
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::moto;
 
-/// Calls that wait at the same time, each as its operation and the tables that it is on.
-pub(crate) type Round = BTreeSet<String>;
+/// Calls that wait at the same time, each as its operation and the tables that it is on, in order of these names.
+pub(crate) type Round = Vec<String>;
 
 /// The connection of clients whose calls are counted.
 #[derive(Debug, Clone)]
@@ -67,18 +67,20 @@ impl Counted {
         let waker = Waker::from(Arc::clone(&woken));
         self.held.lock().unwrap().replace(Vec::new());
         loop {
-            woken.0.store(false, Ordering::SeqCst);
+            woken.clear();
             if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
                 assert!(self.held.lock().unwrap().take().unwrap().is_empty(), "a call that nobody waits for");
                 return (done, rounds);
             }
-            if woken.0.load(Ordering::SeqCst) {
-                tokio::task::yield_now().await;
+            let no_call = self.held.lock().unwrap().as_ref().unwrap().is_empty();
+            if no_call || woken.is_woken() {
+                woken.wait().await;
                 continue;
             }
             let held = self.held.lock().unwrap().replace(Vec::new()).unwrap();
-            assert!(!held.is_empty(), "after {rounds:?} the work waits for something that is no call");
-            rounds.push(held.iter().map(|held| name(&held.request)).collect());
+            let mut round: Round = held.iter().map(|held| name(&held.request)).collect();
+            round.sort();
+            rounds.push(round);
             let mut answers = Vec::new();
             for Held { request, connector, answer } in held {
                 let mut response = connector.call(request).await;
@@ -96,12 +98,35 @@ impl Counted {
     }
 }
 
+/// Whether the work has asked to be polled again.
 #[derive(Debug, Default)]
-struct Woken(AtomicBool);
+struct Woken {
+    woken: AtomicBool,
+    notify: Notify,
+}
+
+impl Woken {
+    fn clear(&self) {
+        self.woken.store(false, Ordering::SeqCst);
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
+
+    /// Until it has. Lets the runtime see to its timers and connections first.
+    async fn wait(&self) {
+        tokio::task::yield_now().await;
+        while !self.is_woken() {
+            self.notify.notified().await;
+        }
+    }
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+        self.woken.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
+    appraisal::{AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, FailedCheck, Operation},
     broker::{Admission, Attest, Auth, Error, Evidence, Register, RegisterRequest, Registered},
     clock::Clock,
     secret::{Secret, Unwrap, Wrap, local::LocalKey},
-    session::{Challenge, SessionId},
+    session::{Challenge, Claim, SessionId},
     store::{
         AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
         embedded::EmbeddedStore,
@@ -86,6 +86,7 @@ impl World {
                 workloads: store.clone(),
                 audit: store.clone(),
                 wrap: self.key.clone(),
+                policies: Arc::default(),
                 admission: Admission::Open,
                 clock: clock.clone(),
             },
@@ -95,7 +96,8 @@ impl World {
                 workloads: store.clone(),
                 audit: store,
                 endorsements: Arc::new(endorsements),
-                accepted_csp_ids: vec![CSP_ID.to_owned()],
+                policies: Arc::default(),
+                fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
                 unwrap: self.key.clone(),
                 clock,
                 ttl: TTL,
@@ -175,6 +177,7 @@ pub(crate) fn request(id: &str, passphrase: &str) -> RegisterRequest {
         owner: None,
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy::default(),
+        rego: None,
         secrets: BTreeMap::from([(SECRET.to_owned(), Secret::new(passphrase.as_bytes().to_vec()))]),
     }
 }
@@ -185,7 +188,7 @@ impl Broker {
     }
 
     pub(crate) async fn challenge(&self, id: &str) -> Challenge {
-        self.auth.challenge(Dialect::V0, workload_id(id)).await.unwrap()
+        self.auth.challenge(Claim::Named { workload_id: workload_id(id) }).await.unwrap()
     }
 
     /// A session of a guest that attested as `id`.
@@ -203,8 +206,8 @@ impl Broker {
 
     /// The passphrase, if it is released to `session` and `key` opens it.
     pub(crate) async fn fetch(&self, session: &SessionId, id: &str, key: &KeyPair) -> Result<String, Error> {
-        let released = self.attest.release(session, &workload_id(id), SECRET).await?;
-        let clear = key.open(released.ciphertext()).unwrap_or_default();
+        let released = self.attest.passphrase(session, &workload_id(id)).await?;
+        let clear = key.open(released.sealed()).unwrap_or_default();
         Ok(String::from_utf8(clear).unwrap_or_default())
     }
 

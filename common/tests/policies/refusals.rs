@@ -245,3 +245,76 @@ fn what_would_grow_out_of_proportion_is_refused() {
     let doubled: String = (1..60).map(|i| format!("x{i} := [x{}, x{}]\n", i - 1, i - 1)).collect();
     assert_eq!(forbidden(&format!("package policy\nx0 := [1]\n{doubled}"), "true"), Forbidden::Growth);
 }
+
+/// Where the interpreter finds no function under a name it calls the builtin of that name, allowed or not.
+#[test]
+fn no_name_of_the_policys_own_leads_to_a_builtin() {
+    let call = r#"allow if count(replace("aaa", "a", "b")) > 0"#;
+    for head in ["replace.f(x) := x", "replace[\"f\"] := 1", "replace := 1", "replace(a, b, c) := a"] {
+        let module = format!("package policy\n{head}\n{call}\n");
+        let what = compile(&module, &["data.policy.allow"], "{}").map(|_| ()).unwrap_err();
+        assert!(matches!(what, PolicyError::Forbidden { what: Forbidden::RuleName, .. }), "{head}: {what}");
+    }
+    let dotted = "package policy\nf.g(x) := x\nallow if f.g(1) == 1";
+    assert_eq!(forbidden(dotted, "data.policy.allow"), Forbidden::FunctionName);
+    let dotted = "package policy\ndefault f.g(x) := 1\nallow if true";
+    assert_eq!(forbidden(dotted, "data.policy.allow"), Forbidden::FunctionName);
+    // A query is in no package.
+    let own = "package policy\nshort(x) := \"short\"";
+    let bare = forbidden(own, "count(short(1)) == 5");
+    assert_eq!(bare, Forbidden::Function("short".to_owned()));
+    assert!(compile(own, &["count(data.policy.short(1)) == 5"], "{}").is_ok());
+    for builtin in ["sprintf", "print", "trace", "concat", "indexof_n", "numbers", "array"] {
+        let module = format!("package policy\n{builtin}(x) := x");
+        assert_eq!(forbidden(&module, "true"), Forbidden::RuleName, "{builtin}");
+    }
+}
+
+#[test]
+fn what_is_given_keeps_its_name() {
+    for module in [
+        "package policy\nf(input) := to_number(input.a)",
+        "package policy\nf(data) := 1",
+        "package policy\nallow if { some input; input == 1 }",
+        "package policy\nallow if { some data in [1]; data == 1 }",
+        "package policy\nallow if { input := {\"a\": 1}; input.a == 1 }",
+    ] {
+        let refused = compile(module, &["true"], "{}");
+        assert!(refused.is_err(), "{module}");
+    }
+    assert_eq!(forbidden("package policy\nf(input) := 1", "true"), Forbidden::Shadow);
+}
+
+/// By order a number is less than any string, and "9" more than "22".
+#[test]
+fn claims_that_are_strings_have_no_order() {
+    for query in ["input.reported_tcb_snp >= 22", "\"22\" < input.reported_tcb_snp"] {
+        assert_eq!(forbidden("", query), Forbidden::Ordered("input.reported_tcb_snp".to_owned()), "{query}");
+    }
+    for query in ["input.snp.reported_tcb.snp >= 22", "to_number(input.reported_tcb_snp) >= 22"] {
+        assert!(compile("", &[query], "{}").is_ok(), "{query}");
+    }
+}
+
+/// A misspelt name is undefined, and `not` makes true of it.
+#[test]
+fn under_not_every_name_must_be_there() {
+    let reference = r#"{"retired":["a"],"ref":{"list":[1]}}"#;
+    for (query, absent) in [
+        ("not input.snp.policy.debug_alowed", "input.snp.policy.debug_alowed"),
+        ("not input.snq.policy", "input.snq"),
+        ("not \"a\" in data.retird", "data.retird"),
+        ("not data.ref.lst == [1]", "data.ref.lst"),
+    ] {
+        let Err(PolicyError::Forbidden { what, .. }) = compile("", &[query], reference) else {
+            panic!("{query}")
+        };
+        assert_eq!(what, Forbidden::Absent(absent.to_owned()), "{query}");
+    }
+    let module =
+        "package policy\nallow if not denied\ndenied if input.snp.vmpl > 0\nother if not data.policy.denied";
+    for query in ["not input.snp.policy.debug_allowed", "not \"b\" in data.retired", "not data.policy.denied"]
+    {
+        assert!(compile(module, &[query], reference).is_ok(), "{query}");
+    }
+}

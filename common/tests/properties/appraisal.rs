@@ -1,7 +1,10 @@
 //! Appraisal, over reports and registrations at random.
 
 use keybroker_common::{
-    appraisal::{Abi, AppraisalPolicy as Policy, Check, Inputs, Measurement, ReferenceValues, examine},
+    appraisal::{
+        Abi, AppraisalPolicy as Policy, Check, Fleet, Inputs, Measurement, ReferenceValues, TcbFloors,
+        examine,
+    },
     encoding::Hex,
     snp::{
         product::{Product::Turin, TcbVersion},
@@ -37,6 +40,11 @@ const CLAIMS: [(usize, usize, Check); 10] = [
     (0x1F0, 4, Check::MinimumLaunchTcb),
 ];
 
+/// A floor for Turin alone.
+fn floors(turin: TcbVersion) -> Option<TcbFloors> {
+    Some(TcbFloors { turin: Some(turin), ..TcbFloors::default() })
+}
+
 proptest! {
     /// A report that satisfies a random registration exactly stops to do so with any one byte of a claim lowered.
     #[test]
@@ -49,9 +57,9 @@ proptest! {
         let digest: [u8; 48] = std::array::from_fn(|index| keys[index % 32]);
         let policy = Policy {
             minimum_abi: Some(Abi { major: abi.0, minor: abi.1 }),
-            minimum_tcb: Some(reported),
-            minimum_committed_tcb: Some(committed),
-            minimum_launch_tcb: Some(launch),
+            minimum_tcb: floors(reported),
+            minimum_committed_tcb: floors(committed),
+            minimum_launch_tcb: floors(launch),
             host_data: Some(Hex(host)),
             id_key_digest: Some(Hex(digest)),
             author_key_digest: Some(Hex(digest)),
@@ -76,6 +84,7 @@ proptest! {
             let inputs = Inputs {
                 report: &report,
                 product: Some(Turin),
+                fleet: &Fleet::default(),
                 reference_values: Some(&reference_values),
                 policy: &policy,
             };
@@ -101,12 +110,13 @@ proptest! {
         vmpl in any::<u32>(),
     ) {
         let policy = Policy {
-            forbid_smt, require_single_socket, require_ciphertext_hiding, minimum_guest_svn, minimum_tcb,
+            forbid_smt, require_single_socket, require_ciphertext_hiding, minimum_guest_svn,
+            minimum_tcb: minimum_tcb.and_then(floors),
             ..Policy::default()
         };
         let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));
         let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
-        let inputs = Inputs { report: &report, product: None, reference_values: None, policy: &policy };
+        let inputs = Inputs { report: &report, product: None, fleet: &Fleet::default(), reference_values: None, policy: &policy };
         let outcomes = examine(&inputs);
         let passed = |check| outcomes.iter().any(|(one, outcome)| *one == check && *outcome == Outcome::Passed);
         prop_assert_eq!(passed(Check::Debug), bits & 1 << 19 == 0);

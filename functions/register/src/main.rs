@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             workloads: store.clone(),
             audit: store,
             wrap: Arc::new(KmsWrap::new(aws.kms(), config.kms_key)),
+            policies: Arc::default(),
             admission: config.admission,
             clock: Arc::new(SystemClock),
         })

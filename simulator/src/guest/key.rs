@@ -5,8 +5,12 @@
 use std::fmt;
 
 use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     encoding::{AsDer, Pkcs8V1Der},
-    rsa::{KeyPair, KeySize, Pkcs1PrivateDecryptingKey, PrivateDecryptingKey},
+    rsa::{
+        KeyPair, KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, Pkcs1PrivateDecryptingKey,
+        PrivateDecryptingKey,
+    },
     signature::KeyPair as _,
 };
 use data_encoding::BASE64;
@@ -22,6 +26,7 @@ const BEFORE_EXPONENT: [u8; 2] = [0x02, 0x03];
 /// An RSA-2048 key that lives as long as the guest.
 pub struct GuestKey {
     private: Pkcs1PrivateDecryptingKey,
+    oaep: OaepPrivateDecryptingKey,
     modulus: Vec<u8>,
     exponent: Vec<u8>,
 }
@@ -36,6 +41,7 @@ impl GuestKey {
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().expect("the key in PKCS #8");
         let private = PrivateDecryptingKey::from_pkcs8(pkcs8.as_ref()).expect("the same key");
         Self {
+            oaep: OaepPrivateDecryptingKey::new(private.clone()).expect("a decryption key"),
             private: Pkcs1PrivateDecryptingKey::new(private).expect("a decryption key"),
             modulus: modulus.to_vec(),
             exponent: exponent.to_vec(),
@@ -57,6 +63,30 @@ impl GuestKey {
         let mut plaintext = vec![0; self.private.min_output_size()];
         let plaintext = self.private.decrypt(ciphertext, &mut plaintext).map_err(|_| Error::Decrypt)?;
         Ok(plaintext.to_vec())
+    }
+}
+
+impl GuestKey {
+    /// A JWE (RFC 7516) with RSA-OAEP-256 and A256GCM: its protected header as sent, the encrypted key, the IV, and the
+    /// ciphertext with the tag behind it.
+    pub fn decrypt_jwe(
+        &self,
+        protected: &str,
+        key: &[u8],
+        iv: &[u8],
+        mut sealed: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut content_key = vec![0; self.oaep.min_output_size()];
+        let content_key = self
+            .oaep
+            .decrypt(&OAEP_SHA256_MGF1SHA256, key, &mut content_key, None)
+            .map_err(|_| Error::Decrypt)?;
+        let content_key = UnboundKey::new(&AES_256_GCM, content_key).map_err(|_| Error::Decrypt)?;
+        let nonce = Nonce::try_assume_unique_for_key(iv).map_err(|_| Error::Decrypt)?;
+        let clear = LessSafeKey::new(content_key)
+            .open_in_place(nonce, Aad::from(protected.as_bytes()), &mut sealed)
+            .map_err(|_| Error::Decrypt)?;
+        Ok(clear.to_vec())
     }
 }
 

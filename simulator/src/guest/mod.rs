@@ -5,6 +5,7 @@
 //! open in [`State`], so that a test can take one guest's cookie to another, send evidence twice or alter it.
 
 mod key;
+mod keybroker;
 mod krun;
 mod polite;
 mod state;
@@ -15,6 +16,7 @@ mod tests;
 use std::io;
 
 pub use key::GuestKey;
+pub use keybroker::KeybrokerGuest;
 pub use krun::KrunGuest;
 pub use polite::{PoliteGuest, USER_AGENT};
 pub use state::{Machine, State};

@@ -4,22 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::SESSION;
 use crate::{
+    appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditRecord, Decision, Operation},
     broker::{Admission, Attest, Auth, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
-    session::{Challenge, Session, SessionId},
+    session::{Challenge, Claim, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
         AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore, contract::sample,
     },
     wire::v0::PASSPHRASE,
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
 };
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
@@ -36,6 +38,7 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: store.clone(),
+        policies: Arc::default(),
         admission: Admission::Open,
         clock: clock.clone(),
     };
@@ -47,7 +50,8 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
         workloads: store.clone(),
         audit: store.clone(),
         endorsements: Arc::new(endorsements),
-        accepted_csp_ids: Vec::new(),
+        policies: Arc::default(),
+        fleet: Arc::default(),
         unwrap: store,
         clock,
         ttl: TTL,
@@ -56,9 +60,18 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
 }
 
 fn open() -> Workload {
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::nil(),
+        dialect: Dialect::V0,
+        owner: None,
+        reference_values: ReferenceValues { measurements: Vec::new() },
+        policy: AppraisalPolicy::default(),
+        rego: None,
+    };
     Workload {
         id: WorkloadId::new("open").unwrap(),
-        registration: b"registration".to_vec(),
+        registration: registration.to_bytes().unwrap(),
         secrets: [(PASSPHRASE.to_owned(), wrapped())].into(),
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: None,
@@ -138,9 +151,9 @@ impl SessionStore for Empty {
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         let challenge = Challenge { session_id: id.clone(), ..sample::challenge() };
-        let challenge = Challenge { workload_id: open().id, ..challenge };
+        let challenge = Challenge { claim: Claim::Named { workload_id: open().id }, ..challenge };
         let audit = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, Decision::Attested);
-        Ok((id.expose() == SESSION).then(|| sample::session_under(open().digest(), &challenge, &audit)))
+        Ok((id.expose() == SESSION).then(|| sample::session_as(&open(), &challenge, &audit)))
     }
 }
 

@@ -1,13 +1,17 @@
 //! What [`ChallengeStore`](crate::store::ChallengeStore) promises.
 
 use super::{CONFLICT, Subject, sample};
-use crate::session::Challenge;
+use crate::session::{Challenge, Claim};
 
 pub async fn a_challenge_is_read_back(store: &impl Subject) {
-    let challenge = sample::challenge();
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(None));
-    assert_eq!(store.put_challenge(&challenge).await, Ok(()));
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(Some(challenge)));
+    let named = sample::challenge();
+    // One that names no workload has none.
+    let unnamed = Challenge { claim: Claim::HostData, ..sample::challenge() };
+    for challenge in [named, unnamed] {
+        assert_eq!(store.challenge(&challenge.session_id).await, Ok(None));
+        assert_eq!(store.put_challenge(&challenge).await, Ok(()));
+        assert_eq!(store.challenge(&challenge.session_id).await, Ok(Some(challenge)));
+    }
 }
 
 pub async fn a_session_id_has_one_challenge(store: &impl Subject) {

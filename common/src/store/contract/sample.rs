@@ -9,9 +9,9 @@ use uuid::Uuid;
 use crate::{
     audit::{AuditRecord, Decision, Operation},
     secret::{WrappedSecret, seal::GuestKey},
-    session::{Challenge, Nonce, Session, SessionId},
+    session::{Challenge, Claim, Nonce, Session, SessionId},
     store::{Lease, StoredEndorsement},
-    workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
 /// When the suite takes place, in seconds since 1970: the year 2100.
@@ -56,8 +56,7 @@ pub fn challenge() -> Challenge {
     Challenge {
         session_id: SessionId::random().expect("randomness"),
         nonce: Nonce::random().expect("randomness"),
-        dialect: Dialect::V0,
-        workload_id: workload().id,
+        claim: Claim::Named { workload_id: workload().id },
         expires_at: expiry(),
     }
 }
@@ -69,20 +68,22 @@ pub fn session(challenge: &Challenge, audit: &AuditRecord) -> Session {
 
 /// The same that counts until `expires_at`.
 pub fn session_until(challenge: &Challenge, audit: &AuditRecord, expires_at: Timestamp) -> Session {
-    stored(RegistrationDigest::of(Uuid::new_v4().as_bytes()), challenge, audit, expires_at)
+    let workload_id = match &challenge.claim {
+        Claim::Named { workload_id } => workload_id.clone(),
+        Claim::HostData => workload().id,
+    };
+    let registration = RegistrationDigest::of(Uuid::new_v4().as_bytes());
+    stored(&workload_id, registration, challenge, audit, expires_at)
 }
 
-/// The same of a guest that was appraised against `registration`.
-pub fn session_under(
-    registration: RegistrationDigest,
-    challenge: &Challenge,
-    audit: &AuditRecord,
-) -> Session {
-    stored(registration, challenge, audit, expiry())
+/// The same of a guest that was appraised as `workload`.
+pub fn session_as(workload: &Workload, challenge: &Challenge, audit: &AuditRecord) -> Session {
+    stored(&workload.id, workload.digest(), challenge, audit, expiry())
 }
 
 /// No guest was appraised, so there is no other way to a session than a row that says so.
 fn stored(
+    workload_id: &WorkloadId,
     registration: RegistrationDigest,
     challenge: &Challenge,
     audit: &AuditRecord,
@@ -91,7 +92,7 @@ fn stored(
     let modulus = [[0xff; 240].as_slice(), Uuid::new_v4().as_bytes()].concat();
     let row = json!({
         "session_id": challenge.session_id,
-        "workload_id": challenge.workload_id,
+        "workload_id": workload_id,
         "registration": registration,
         "guest_key": GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
         "attestation": audit.id,

@@ -1,12 +1,15 @@
 //! `POST /kbs/v0/register_workload`, as buildah sends it.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::{
-    super::{Invalid, Part, json},
+    super::{
+        Invalid, Part,
+        json::{self, SecretText},
+    },
     PASSPHRASE,
 };
 use crate::{
@@ -27,8 +30,7 @@ const SEV_MEASUREMENT_DIGITS: usize = 64;
 struct Body {
     workload_id: String,
     launch_measurement: String,
-    #[serde(deserialize_with = "secret")]
-    passphrase: Secret,
+    passphrase: SecretText,
     tee_config: String,
 }
 
@@ -76,7 +78,8 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
         owner: None,
         reference_values: ReferenceValues { measurements: vec![measurement(&body.launch_measurement)?] },
         policy: policy_of(TeeConfig::read(&body.tee_config)?),
-        secrets: BTreeMap::from([(PASSPHRASE.to_owned(), passphrase(body.passphrase)?)]),
+        rego: None,
+        secrets: BTreeMap::from([(PASSPHRASE.to_owned(), passphrase(body.passphrase.0)?)]),
     })
 }
 
@@ -112,25 +115,6 @@ fn passphrase(secret: Secret) -> Result<Secret, Invalid> {
         return Err(Invalid::PassphraseNul);
     }
     Ok(secret)
-}
-
-/// Takes a string straight into a [`Secret`], without a `String` in between that nobody would zero.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    struct Visitor;
-
-    impl de::Visitor<'_> for Visitor {
-        type Value = Secret;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-            Ok(Secret::new(text.as_bytes().to_vec()))
-        }
-    }
-
-    deserializer.deserialize_str(Visitor)
 }
 
 /// The answer to a registration. buildah reads the status alone; it is for whoever tries with curl.

@@ -10,9 +10,10 @@ use keybroker_common::{
     endorsements::{EndorsementSource, Settings},
     http::router,
     secret::local::LocalKey,
+    session::Claim,
     snp::anchors::TrustAnchors,
     store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
-    workload::{Registration, WorkloadId},
+    workload::{HostData, Registration, WorkloadId},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -40,6 +41,7 @@ fn world(admission: Admission) -> World {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
+        policies: Arc::default(),
         admission,
         clock: clock.clone(),
     };
@@ -49,7 +51,8 @@ fn world(admission: Admission) -> World {
         workloads: store.clone(),
         audit: store.clone(),
         endorsements: Arc::new(endorsements),
-        accepted_csp_ids: Vec::new(),
+        policies: Arc::default(),
+        fleet: Arc::default(),
         unwrap: key,
         clock,
         ttl: TTL,
@@ -73,12 +76,16 @@ impl World {
     /// A session of a guest that has attested as `id`.
     async fn attested(&self, id: &str) -> String {
         let id = WorkloadId::new(id).unwrap();
+        self.attested_by(Claim::Named { workload_id: id.clone() }, &id).await
+    }
+
+    async fn attested_by(&self, claim: Claim, id: &WorkloadId) -> String {
         let mut challenge = sample::challenge();
-        challenge.workload_id = id.clone();
+        challenge.claim = claim;
         self.store.put_challenge(&challenge).await.unwrap();
         let audit = AuditRecord::new(Timestamp::now(), Operation::Attest, Decision::Attested);
-        let registration = self.store.workload(&id).await.unwrap().unwrap().digest();
-        let session = sample::session_under(registration, &challenge, &audit);
+        let workload = self.store.workload(id).await.unwrap().unwrap();
+        let session = sample::session_as(&workload, &challenge, &audit);
         self.store.attest(&session, &audit).await.unwrap();
         session.session_id().expose()
     }
@@ -128,6 +135,30 @@ fn registration(id: &str) -> String {
     let tee_config = r#"{"flags":{"bits":15},"minfw":{"major":0,"minor":0}}"#;
     json!({"workload_id": id, "launch_measurement": "4d".repeat(48), "passphrase": "p", "tee_config": tee_config})
         .to_string()
+}
+
+/// A body as rvp_cli sends it.
+fn reference_values(resources: Value) -> String {
+    json!({
+        "query": ["data.measurement == input.measurement"],
+        "reference_values": {"measurement": "4d".repeat(48)},
+        "resources": resources,
+    })
+    .to_string()
+}
+
+/// The workload id of the registration that `reply` answers.
+fn selected(reply: &Value) -> WorkloadId {
+    assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)), "{reply}");
+    let body: String = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+    let host_data = BASE64.decode(body.as_bytes()).unwrap().try_into().unwrap();
+    HostData::from_report(&host_data).unwrap().workload_id()
+}
+
+fn resource(path: &str, cookies: &[&str]) -> Value {
+    let mut event = event("GET", "/kbs/v0/resource/{name}", path);
+    event["cookies"] = cookies.into();
+    event
 }
 
 const AUTH: &str = r#"{"extra-params":"{\"workload_id\":\"w\"}","tee":"snp","version":"0.0.0"}"#;
@@ -306,7 +337,10 @@ fn an_event_of_another_format_is_none() {
 }
 
 fn signed(id: &str, arn: &str) -> Value {
-    let mut event = post("/kbs/v0/register_workload", &registration(id));
+    signed_by(arn, post("/kbs/v0/register_workload", &registration(id)))
+}
+
+fn signed_by(arn: &str, mut event: Value) -> Value {
     event["requestContext"]["authorizer"] = json!({"iam": {
         "accessKey": "AKIAEXAMPLE", "accountId": "123456789012", "callerId": "AIDAEXAMPLE",
         "cognitoIdentity": null, "principalOrgId": "o-example", "userArn": arn, "userId": "AIDAEXAMPLE",
@@ -346,4 +380,95 @@ async fn nobody_registers_without_iam_where_iam_is_asked_for() {
     }
     assert_eq!(world.reply(claimed).await["statusCode"], 403);
     assert_eq!(world.reply(signed("w", "")).await["statusCode"], 403);
+}
+
+#[tokio::test]
+async fn a_resource_is_answered_with_text_and_no_nul() {
+    let world = world(Admission::Open);
+    let body = reference_values(json!({"disk": "secret", "certificate": "c".repeat(4000)}));
+    let id = selected(&world.reply(post("/rvp/register", &body)).await);
+    let cookie = format!("kbs-session-id={}", world.attested_by(Claim::HostData, &id).await);
+    for (name, encrypted_key) in [("disk", 0), ("certificate", 342)] {
+        let reply = world.reply(resource(&format!("/kbs/v0/resource/{name}"), &[&cookie])).await;
+        assert_eq!(
+            (&reply["statusCode"], &reply["isBase64Encoded"]),
+            (&json!(200), &json!(false)),
+            "{reply}"
+        );
+        assert_eq!(reply["headers"]["content-type"], "application/json");
+        let body: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["encrypted_key"].as_str().unwrap().len(), encrypted_key, "{name}");
+        assert!(!body["ciphertext"].as_str().unwrap().is_empty());
+    }
+    // The other dialect's cookie is none here, nor is this one there.
+    let other = cookie.replace("kbs-session-id", "session_id");
+    for event in [resource("/kbs/v0/resource/disk", &[&other]), key("/kbs/v0/key/disk", &[&cookie])] {
+        assert_eq!(world.reply(event).await["statusCode"], 401);
+    }
+    let event = resource("/kbs/v0/resource/disk", &[]);
+    assert_eq!(world.reply(event).await["statusCode"], 401);
+}
+
+#[tokio::test]
+async fn reference_values_may_come_as_base64() {
+    let world = world(Admission::Open);
+    let body = reference_values(json!({"disk": "secret"}));
+    let mut event = post("/rvp/register", &BASE64.encode(body.as_bytes()));
+    event["isBase64Encoded"] = true.into();
+    let id = selected(&world.reply(event).await);
+    assert_eq!(world.owner(id.as_str()).await, None);
+}
+
+/// Longer than what the other routes take. Each quote is two characters of JSON.
+#[tokio::test]
+async fn a_long_registration_by_reference_values_arrives() {
+    let world = world(Admission::Open);
+    let resources = |length| {
+        let names = (0..16).map(|index| format!("r{index}"));
+        names.map(|name| (name, json!("\"".repeat(length)))).collect::<Value>()
+    };
+    let longest = reference_values(resources(4000));
+    assert!(longest.len() > keybroker_common::http::BODY_LIMIT);
+    selected(&world.reply(post("/rvp/register", &longest)).await);
+    let beyond = post("/rvp/register", &reference_values(resources(6_200)));
+    assert_eq!(world.reply(beyond).await["statusCode"], 413);
+}
+
+#[tokio::test]
+async fn what_stands_before_the_routes_of_reference_values_is_stripped() {
+    let world = world(Admission::Open);
+    for before in ["", "/prod", "/broker/v1", "/prod/broker"] {
+        let mut event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
+        event["rawPath"] = format!("{before}/rvp/register").into();
+        event["requestContext"]["stage"] = "prod".into();
+        let id = selected(&world.reply(event).await);
+        let cookie = format!("kbs-session-id={}", world.attested_by(Claim::HostData, &id).await);
+        let mut event = resource(&format!("{before}/kbs/v0/resource/disk"), &[&cookie]);
+        event["requestContext"]["stage"] = "prod".into();
+        assert_eq!(world.reply(event).await["statusCode"], 200, "{before}");
+    }
+}
+
+#[tokio::test]
+async fn whom_iam_authenticated_owns_what_reference_values_register() {
+    let world = world(Admission::Authenticated);
+    let event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
+    let id = selected(&world.reply(signed_by(BUILDER, event.clone())).await);
+    assert_eq!(world.owner(id.as_str()).await.as_deref(), Some(BUILDER));
+    // A registration of one's own is never that of another: the same body twice are two.
+    assert_ne!(selected(&world.reply(signed_by(BUILDER, event)).await), id);
+}
+
+#[tokio::test]
+async fn nobody_registers_reference_values_without_iam_where_iam_is_asked_for() {
+    let world = world(Admission::Authenticated);
+    let mut claimed = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
+    claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
+    for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {
+        let mut event = claimed.clone();
+        event["requestContext"]["authorizer"] = authorizer;
+        assert_eq!(world.reply(event).await["statusCode"], 403);
+    }
+    assert_eq!(world.reply(claimed.clone()).await["statusCode"], 403);
+    assert_eq!(world.reply(signed_by("", claimed)).await["statusCode"], 403);
 }

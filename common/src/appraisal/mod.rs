@@ -1,13 +1,21 @@
 //! Appraisal: is this the workload that was registered, launched as its owner demands?
 //!
 //! [`appraise`] establishes that a verified report equals the reference values and satisfies the policy of a registration,
-//! and the floor that no registration can lower: no DEBUG, no migration agent, VMPL 0. It does not establish that the
-//! disk behind the guest is the registered one: the passphrase does that.
+//! and the floor that no registration can lower: no DEBUG, no migration agent, VMPL 0, and what the operator demands of
+//! every guest. It does not establish that the disk behind the guest is the registered one: the passphrase does that.
+
+mod fleet;
+mod rules;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use fleet::{Fleet, FloorError};
+
 use crate::{
     encoding::Hex,
+    rego::{Claims, Evaluator, NotEvaluated},
     snp::{
         product::{Product, TcbVersion},
         report::Report,
@@ -25,8 +33,44 @@ pub struct Measurement(#[serde(with = "crate::encoding::hex_array")] pub [u8; 48
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceValues {
-    /// The launch measurements of the workload: the report's must be one of them. None at all admits nobody.
+    /// The launch measurements of the workload: the report's must be one of them. None at all admits nobody, unless the
+    /// policy requires an ID key, which then vouches for the measurement in the ID block that it signed.
     pub measurements: Vec<Measurement>,
+}
+
+/// Floors of a TCB version, by product: levels of different products cannot be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TcbFloors {
+    /// Milan's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milan: Option<TcbVersion>,
+    /// Genoa's, Bergamo's and Siena's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genoa: Option<TcbVersion>,
+    /// Turin's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turin: Option<TcbVersion>,
+}
+
+impl TcbFloors {
+    /// The floor of `product`.
+    pub fn of(&self, product: Product) -> Option<TcbVersion> {
+        match product {
+            Product::Milan => self.milan,
+            Product::Genoa => self.genoa,
+            Product::Turin => self.turin,
+        }
+    }
+
+    /// The place of `product`'s floor.
+    pub fn of_mut(&mut self, product: Product) -> &mut Option<TcbVersion> {
+        match product {
+            Product::Milan => &mut self.milan,
+            Product::Genoa => &mut self.genoa,
+            Product::Turin => &mut self.turin,
+        }
+    }
 }
 
 /// An ABI version of the SEV-SNP firmware, as in the guest policy.
@@ -51,12 +95,12 @@ pub struct AppraisalPolicy {
     pub require_ciphertext_hiding: bool,
     /// The guest policy must demand at least this ABI version.
     pub minimum_abi: Option<Abi>,
-    /// The reported TCB must be at least this in every component.
-    pub minimum_tcb: Option<TcbVersion>,
-    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this.
-    pub minimum_committed_tcb: Option<TcbVersion>,
-    /// The TCB at the guest's launch must have been at least this.
-    pub minimum_launch_tcb: Option<TcbVersion>,
+    /// The reported TCB must be at least this in every component. A product that is not named is not admitted.
+    pub minimum_tcb: Option<TcbFloors>,
+    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this, likewise.
+    pub minimum_committed_tcb: Option<TcbFloors>,
+    /// The TCB at the guest's launch must have been at least this, likewise.
+    pub minimum_launch_tcb: Option<TcbFloors>,
     /// HOST_DATA must equal this. The host chooses it: alone it proves nothing.
     pub host_data: Option<Hex<32>>,
     /// The ID block must have been signed with the key of this digest.
@@ -82,6 +126,10 @@ pub enum Check {
     PolicyForm,
     /// The report was asked for at VMPL 0.
     Vmpl,
+    /// The operator accepts the product.
+    FleetProduct,
+    /// The operator's floor of the reported TCB holds.
+    FleetTcb,
     /// The launch measurement is registered.
     Measurement,
     /// Simultaneous multithreading is forbidden where it must be.
@@ -115,11 +163,12 @@ pub enum Check {
 impl Check {
     /// Every check, in the order in which they are made.
     pub fn all() -> impl Iterator<Item = Self> {
-        RULES.iter().map(|(check, _)| *check)
+        rules::RULES.iter().map(|(check, _)| *check)
     }
 
     /// The floor that no registration lowers.
-    pub const FLOOR: [Self; 4] = [Self::Debug, Self::MigrateMa, Self::PolicyForm, Self::Vmpl];
+    pub const FLOOR: [Self; 6] =
+        [Self::Debug, Self::MigrateMa, Self::PolicyForm, Self::Vmpl, Self::FleetProduct, Self::FleetTcb];
 
     /// The check's stable name.
     pub fn name(self) -> &'static str {
@@ -128,6 +177,8 @@ impl Check {
             Self::MigrateMa => "guest-policy-migrate-ma",
             Self::PolicyForm => "guest-policy-form",
             Self::Vmpl => "vmpl",
+            Self::FleetProduct => "fleet-product",
+            Self::FleetTcb => "fleet-minimum-tcb",
             Self::Measurement => "measurement",
             Self::Smt => "guest-policy-smt",
             Self::SingleSocket => "guest-policy-single-socket",
@@ -162,6 +213,9 @@ pub enum AppraisalError {
     /// Another VMPL than 0.
     #[error("the report was asked for at VMPL {0}, expected 0")]
     Vmpl(u32),
+    /// A product that the operator does not accept.
+    #[error("the chip is a {0}, which the operator does not accept")]
+    FleetProduct(Product),
     /// A measurement that is not registered.
     #[error("the launch measurement {0} is not the registered one")]
     Measurement(Hex<48>),
@@ -183,14 +237,24 @@ pub enum AppraisalError {
         required: Abi,
     },
     /// A TCB floor is missed.
-    #[error("the {which} TCB ({}) is below the required ({required})", .found.map_or("unreadable".to_owned(), |tcb| tcb.to_string()))]
+    #[error("the {which} TCB ({}) is below what {by} requires ({required})", .found.map_or("unreadable".to_owned(), |tcb| tcb.to_string()))]
     Tcb {
         /// `reported`, `committed` or `launch`.
         which: &'static str,
         /// In the report; `None` if it sets reserved bits.
         found: Option<TcbVersion>,
-        /// In the registration.
+        /// Who sets the floor.
+        by: Authority,
+        /// The floor.
         required: TcbVersion,
+    },
+    /// The registration sets floors of a TCB, and none for this product.
+    #[error("the registration requires a {which} TCB, and says none for {product}")]
+    NoTcbFloor {
+        /// `reported`, `committed` or `launch`.
+        which: &'static str,
+        /// The chip's product.
+        product: Product,
     },
     /// A field does not equal what is required.
     #[error("{field} is {found}, required is {required}")]
@@ -218,58 +282,73 @@ pub enum AppraisalError {
     NotChecked(Check),
 }
 
+/// Who sets a floor. The stricter wins, since both must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// The operator, for every guest.
+    Operator,
+    /// The registration, for its own.
+    Registration,
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "the operator",
+            Self::Registration => "the registration",
+        })
+    }
+}
+
 /// What the checks look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// The report.
     pub report: &'a Report,
-    /// Its product, where it is known: TCB floors are not checked without it.
+    /// Its product, where it is known: what depends on it is not checked without it.
     pub product: Option<Product>,
+    /// What the operator demands of every guest.
+    pub fleet: &'a Fleet,
     /// What it must equal.
     pub reference_values: Option<&'a ReferenceValues>,
     /// What else it must satisfy.
     pub policy: &'a AppraisalPolicy,
 }
 
-type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;
-
-/// Every check with its rule: the one list.
-const RULES: [(Check, Rule); 18] = [
-    (Check::Debug, debug),
-    (Check::MigrateMa, migrate_ma),
-    (Check::PolicyForm, policy_form),
-    (Check::Vmpl, vmpl),
-    (Check::Measurement, measurement),
-    (Check::Smt, smt),
-    (Check::SingleSocket, single_socket),
-    (Check::CiphertextHiding, ciphertext_hiding),
-    (Check::Abi, abi),
-    (Check::MinimumTcb, minimum_tcb),
-    (Check::MinimumCommittedTcb, minimum_committed_tcb),
-    (Check::MinimumLaunchTcb, minimum_launch_tcb),
-    (Check::HostData, host_data),
-    (Check::IdKey, id_key),
-    (Check::AuthorKey, author_key),
-    (Check::FamilyId, family_id),
-    (Check::ImageId, image_id),
-    (Check::GuestSvn, guest_svn),
-];
-
 /// Every check with what it came to, for people to read. Nothing can be built on it.
 pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<AppraisalError>)> {
-    RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
+    rules::RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
 }
 
 /// The first check that an unverified report already fails. It can refuse early; that it finds nothing means nothing.
 pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> {
-    for (check, rule) in RULES {
+    for (check, rule) in rules::RULES {
         rule(inputs).not_failed().map_err(|error| (check, error))?;
     }
     Ok(())
 }
 
-/// That a verified report satisfies the registration of a workload, and which. Only [`appraise`] makes one, and only from one
-/// comes a session ([`Session::open`](crate::session::Session::open)).
+/// That a verified report satisfies all that is not Rego in the registration of a workload. Only [`appraise`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Appraised<'a> {
+    verified: &'a VerifiedReport,
+    registered: &'a Registered,
+}
+
+impl Appraised<'_> {
+    /// What the registration demands in Rego, if it does: every query must be defined and true for the report's claims.
+    pub async fn consent(self, policies: &Evaluator) -> Result<AttestationResult, NotEvaluated> {
+        if let Some(policy) = &self.registered.registration().rego {
+            policies.evaluate(policy, &Claims::of(self.verified)).await?;
+        }
+        let registered = self.registered;
+        Ok(AttestationResult { workload_id: registered.id().clone(), registration: registered.digest() })
+    }
+}
+
+/// That a verified report satisfies the registration of a workload, and which. Only [`Appraised::consent`] makes one, and
+/// only from one comes a session ([`Session::open`](crate::session::Session::open)).
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct AttestationResult {
@@ -289,147 +368,22 @@ impl AttestationResult {
     }
 }
 
-/// Makes every check, in order, and stops at the first that does not hold.
-pub fn appraise(
-    verified: &VerifiedReport,
-    registered: &Registered,
-) -> Result<AttestationResult, (Check, AppraisalError)> {
+/// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and none lifts one.
+pub fn appraise<'a>(
+    verified: &'a VerifiedReport,
+    fleet: &Fleet,
+    registered: &'a Registered,
+) -> Result<Appraised<'a>, (Check, AppraisalError)> {
     let registration = registered.registration();
     let inputs = Inputs {
         report: verified.report(),
         product: Some(verified.product()),
+        fleet,
         reference_values: Some(&registration.reference_values),
         policy: &registration.policy,
     };
-    for (check, rule) in RULES {
+    for (check, rule) in rules::RULES {
         rule(&inputs).required(AppraisalError::NotChecked(check)).map_err(|error| (check, error))?;
     }
-    Ok(AttestationResult { workload_id: registered.id().clone(), registration: registered.digest() })
-}
-
-fn require(holds: bool, error: impl FnOnce() -> AppraisalError) -> Outcome<AppraisalError> {
-    if holds { Outcome::Passed } else { Outcome::Failed(error()) }
-}
-
-/// The host could read the memory of a guest launched with DEBUG; the measurement would be the same.
-fn debug(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    require(!policy.debug_allowed(), || AppraisalError::Debug(policy.bits()))
-}
-
-/// A migration agent is a VM of the host's choice that gets the guest's state.
-fn migrate_ma(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    require(!policy.migrate_ma_allowed(), || AppraisalError::MigrateMa(policy.bits()))
-}
-
-/// A bit of unknown meaning might permit what DEBUG permits.
-fn policy_form(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    require(policy.reserved_one() && !policy.unknown_bits(), || AppraisalError::PolicyForm(policy.bits()))
-}
-
-/// Less privileged levels can be run by software that the measurement does not hold to anything.
-fn vmpl(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let vmpl = inputs.report.vmpl();
-    require(vmpl == 0, || AppraisalError::Vmpl(vmpl))
-}
-
-fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let Some(ReferenceValues { measurements }) = inputs.reference_values else { return Outcome::NotChecked };
-    let found = inputs.report.measurement();
-    let registered = measurements.iter().any(|Measurement(registered)| registered == found);
-    require(registered, || AppraisalError::Measurement(Hex(*found)))
-}
-
-fn smt(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    require(!(inputs.policy.forbid_smt && policy.smt_allowed()), || AppraisalError::Smt(policy.bits()))
-}
-
-fn single_socket(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    let holds = !inputs.policy.require_single_socket || policy.single_socket();
-    require(holds, || AppraisalError::SingleSocket(policy.bits()))
-}
-
-fn ciphertext_hiding(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    let holds = !inputs.policy.require_ciphertext_hiding || policy.ciphertext_hiding();
-    require(holds, || AppraisalError::CiphertextHiding(policy.bits()))
-}
-
-fn abi(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let Some(required) = inputs.policy.minimum_abi else { return Outcome::Passed };
-    let (major, minor) = inputs.report.policy().abi();
-    let found = Abi { major, minor };
-    require(found >= required, || AppraisalError::Abi { found, required })
-}
-
-fn floor(
-    inputs: &Inputs<'_>,
-    required: Option<TcbVersion>,
-    which: &'static str,
-    read: fn(&Report, Product) -> Option<TcbVersion>,
-) -> Outcome<AppraisalError> {
-    let Some(required) = required else { return Outcome::Passed };
-    let Some(product) = inputs.product else { return Outcome::NotChecked };
-    let found = read(inputs.report, product);
-    let holds = found.is_some_and(|found| found.at_least(&required));
-    require(holds, || AppraisalError::Tcb { which, found, required })
-}
-
-fn minimum_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_tcb, "reported", Report::reported_tcb)
-}
-
-fn minimum_committed_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_committed_tcb, "committed", Report::committed_tcb)
-}
-
-fn minimum_launch_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_launch_tcb, "launch", Report::launch_tcb)
-}
-
-fn equal<const N: usize>(
-    field: &'static str,
-    found: &[u8; N],
-    required: Option<Hex<N>>,
-) -> Outcome<AppraisalError> {
-    let Some(required) = required else { return Outcome::Passed };
-    require(*found == required.0, || AppraisalError::Field {
-        field,
-        found: Hex(*found).to_string(),
-        required: required.to_string(),
-    })
-}
-
-fn host_data(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    equal("HOST_DATA", inputs.report.host_data(), inputs.policy.host_data)
-}
-
-fn id_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    equal("ID_KEY_DIGEST", inputs.report.id_key_digest(), inputs.policy.id_key_digest)
-}
-
-/// The digest counts only where the report says that an author key took part.
-fn author_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    if inputs.policy.author_key_digest.is_some() && !inputs.report.author_key_en() {
-        return Outcome::Failed(AppraisalError::NoAuthorKey);
-    }
-    equal("AUTHOR_KEY_DIGEST", inputs.report.author_key_digest(), inputs.policy.author_key_digest)
-}
-
-fn family_id(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    equal("FAMILY_ID", inputs.report.family_id(), inputs.policy.family_id)
-}
-
-fn image_id(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    equal("IMAGE_ID", inputs.report.image_id(), inputs.policy.image_id)
-}
-
-fn guest_svn(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let Some(required) = inputs.policy.minimum_guest_svn else { return Outcome::Passed };
-    let found = inputs.report.guest_svn();
-    require(found >= required, || AppraisalError::GuestSvn { found, required })
+    Ok(Appraised { verified, registered })
 }

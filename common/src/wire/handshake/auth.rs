@@ -1,14 +1,14 @@
-//! `POST /kbs/v0/auth`, as libkrun's guest sends it.
+//! `POST /kbs/v0/auth`: a guest says whom it claims to be, and is given a challenge.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{
-    super::{Invalid, Part, json},
-    SESSION_COOKIE,
+use super::super::{Invalid, Part, cookie, json};
+use crate::{
+    session::{Challenge, Claim},
+    workload::WorkloadId,
 };
-use crate::{session::Challenge, workload::WorkloadId};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,17 +25,27 @@ struct ExtraParams {
     workload_id: String,
 }
 
-/// Reads whom a guest claims to be.
-pub fn auth_request(body: &[u8]) -> Result<WorkloadId, Invalid> {
+/// Longest version that is read, in bytes.
+const VERSION_MAX_LEN: usize = 32;
+
+/// Reads whom a guest claims to be: with a workload id in `extra-params` it is libkrun's and names its registration, with
+/// nothing in them it is keybroker's, and its report's HOST_DATA will.
+///
+/// keybroker's clients differ in the version that they name, and nothing depends on it.
+pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
     let body: Body = json::read(Part::Body, body)?;
-    if body.version != "0.0.0" {
-        return Err(Invalid::Version);
-    }
     if body.tee != "snp" {
         return Err(Invalid::Tee);
     }
+    if body.extra_params.is_empty() {
+        let version = (1..=VERSION_MAX_LEN).contains(&body.version.len());
+        return if version { Ok(Claim::HostData) } else { Err(Invalid::Version) };
+    }
+    if body.version != "0.0.0" {
+        return Err(Invalid::Version);
+    }
     let extra: ExtraParams = json::read(Part::ExtraParams, body.extra_params.as_bytes())?;
-    Ok(WorkloadId::new(extra.workload_id)?)
+    Ok(Claim::Named { workload_id: WorkloadId::new(extra.workload_id)? })
 }
 
 /// The answer's body. The guest takes the first key that begins with `nonce`, and knows no escapes: base64 needs none.
@@ -46,8 +56,8 @@ pub fn challenge(challenge: &Challenge) -> Vec<u8> {
 /// The answer's Set-Cookie. Without `Secure`, which would keep the cookie from guests that come over plain http: it is
 /// worth nothing without the guest's key.
 pub fn set_cookie(challenge: &Challenge, ttl: Duration) -> String {
-    let id = challenge.session_id.expose();
-    format!("{SESSION_COOKIE}={id}; Path=/; HttpOnly; Max-Age={}", ttl.as_secs())
+    let (name, id) = (cookie::name(challenge.claim.dialect()), challenge.session_id.expose());
+    format!("{name}={id}; Path=/; HttpOnly; Max-Age={}", ttl.as_secs())
 }
 
 #[cfg(test)]
@@ -60,7 +70,7 @@ mod tests {
     };
     use crate::{
         session::{Nonce, SessionId},
-        workload::{Dialect, WorkloadIdError},
+        workload::WorkloadIdError,
     };
 
     fn body(extra_params: &str, tee: &str, version: &str) -> Vec<u8> {
@@ -76,18 +86,35 @@ mod tests {
         Invalid::Json { part: Part::ExtraParams, fault }
     }
 
+    fn named(workload_id: &str) -> Claim {
+        Claim::Named { workload_id: WorkloadId::new(workload_id).unwrap() }
+    }
+
     #[test]
     fn what_libkrun_sends_is_read() {
         let sent = br#"{"extra-params":"{\"workload_id\":\"web\"}","tee":"snp","version":"0.0.0"}"#;
-        assert_eq!(auth_request(sent).unwrap().as_str(), "web");
+        assert_eq!(auth_request(sent), Ok(named("web")));
         let reordered = br#"{"version":"0.0.0","tee":"snp","extra-params":"{\"workload_id\":\"web\"}"}"#;
-        assert_eq!(auth_request(reordered).unwrap().as_str(), "web");
+        assert_eq!(auth_request(reordered), Ok(named("web")));
+    }
+
+    #[test]
+    fn what_keybrokers_guest_sends_is_read() {
+        for version in ["0.0.0", "0.1.0"] {
+            let sent = format!(r#"{{"version":"{version}","tee":"snp","extra-params":""}}"#);
+            assert_eq!(auth_request(sent.as_bytes()), Ok(Claim::HostData));
+        }
+        for version in ["", &"0".repeat(33)] {
+            assert_eq!(auth_request(&body("", "snp", version)), Err(Invalid::Version), "{version}");
+        }
     }
 
     #[test]
     fn another_tee_is_refused() {
-        for tee in ["sev", "tdx", "SNP", "", "sample"] {
-            assert_eq!(auth_request(&body("{}", tee, "0.0.0")), Err(Invalid::Tee), "{tee}");
+        for (tee, extra_params) in
+            ["sev", "tdx", "SNP", "", "sample"].into_iter().flat_map(|tee| [(tee, "{}"), (tee, "")])
+        {
+            assert_eq!(auth_request(&body(extra_params, tee, "0.0.0")), Err(Invalid::Tee), "{tee}");
         }
     }
 
@@ -100,7 +127,7 @@ mod tests {
 
     #[test]
     fn extra_params_of_another_form_are_refused() {
-        assert_eq!(refusal(""), extra_params(Fault::Syntax));
+        assert_eq!(refusal(" "), extra_params(Fault::Syntax));
         assert_eq!(refusal("{}"), extra_params(Fault::MissingField(FieldName::new("workload_id"))));
         assert_eq!(
             refusal(r#"{"workload_id":"a","workload_id":"b"}"#),
@@ -121,20 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_nonce_first_and_the_cookie_is_not_secure() {
-        let held = Challenge {
-            session_id: SessionId::parse(&"0f".repeat(16)).unwrap(),
-            nonce: Nonce::random().unwrap(),
-            dialect: Dialect::V0,
-            workload_id: WorkloadId::new("web").unwrap(),
-            expires_at: Timestamp::UNIX_EPOCH,
-        };
-        let text = String::from_utf8(challenge(&held)).unwrap();
-        assert_eq!(text, format!(r#"{{"nonce":"{}","extra-params":""}}"#, held.nonce.expose()));
-        assert_eq!(held.nonce.expose().len(), 44);
-        assert_eq!(
-            set_cookie(&held, Duration::from_secs(300)),
-            "session_id=0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f; Path=/; HttpOnly; Max-Age=300"
-        );
+    fn the_answer_has_the_nonce_first_and_the_dialects_cookie_is_not_secure() {
+        for (claim, cookie) in [(named("web"), "session_id"), (Claim::HostData, "kbs-session-id")] {
+            let held = Challenge {
+                session_id: SessionId::parse(&"0f".repeat(16)).unwrap(),
+                nonce: Nonce::random().unwrap(),
+                claim,
+                expires_at: Timestamp::UNIX_EPOCH,
+            };
+            let text = String::from_utf8(challenge(&held)).unwrap();
+            assert_eq!(text, format!(r#"{{"nonce":"{}","extra-params":""}}"#, held.nonce.expose()));
+            assert_eq!(held.nonce.expose().len(), 44);
+            assert_eq!(
+                set_cookie(&held, Duration::from_secs(300)),
+                format!("{cookie}=0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f; Path=/; HttpOnly; Max-Age=300")
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /kbs/v0/attest`, as libkrun's guest sends it.
+//! `POST /kbs/v0/attest`: the evidence, and the key that it is bound to.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
@@ -30,10 +30,12 @@ struct Body {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TeePubkey {
+    #[serde(default)]
+    kty: Option<String>,
     alg: String,
-    #[serde(rename = "k-mod")]
+    #[serde(rename = "k-mod", alias = "n")]
     modulus: String,
-    #[serde(rename = "k-exp")]
+    #[serde(rename = "k-exp", alias = "e")]
     exponent: String,
 }
 
@@ -47,13 +49,14 @@ struct TeeEvidence {
     cert_chain: Option<String>,
 }
 
-/// Reads what a guest presents. The report's own form is not looked at: `Report::parse` judges that.
-pub fn evidence(body: &[u8]) -> Result<Evidence, Invalid> {
+/// Reads what a guest of `dialect` presents: the two differ in nothing here but the names of the key's fields, and either
+/// may use the other's. The report's own form is not looked at: `Report::parse` judges that.
+pub fn evidence(dialect: Dialect, body: &[u8]) -> Result<Evidence, Invalid> {
     let body: Body = json::read(Part::Body, body)?;
     let sent: TeeEvidence = json::read(Part::TeeEvidence, body.tee_evidence.as_bytes())?;
     let (guest_key, key_texts) = guest_key(body.tee_pubkey)?;
     Ok(Evidence {
-        dialect: Dialect::V0,
+        dialect,
         report: HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?,
         claimed_product: sent.generation.as_deref().and_then(product_hint),
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
@@ -63,7 +66,7 @@ pub fn evidence(body: &[u8]) -> Result<Evidence, Invalid> {
 }
 
 fn guest_key(sent: TeePubkey) -> Result<(GuestKey, KeyTexts), Invalid> {
-    if sent.alg != "RSA" {
+    if sent.alg != "RSA" || sent.kty.is_some_and(|kty| kty != "RSA") {
         return Err(Invalid::KeyAlgorithm);
     }
     let number = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Invalid::KeyBase64);
@@ -126,7 +129,7 @@ mod tests {
     }
 
     fn refusal(body: &[u8]) -> Invalid {
-        evidence(body).unwrap_err()
+        evidence(Dialect::V0, body).unwrap_err()
     }
 
     fn evidence_fault(fault: Fault) -> Invalid {
@@ -135,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_libkrun_sends_is_read() {
-        let read = evidence(&body(EVIDENCE)).unwrap();
+        let read = evidence(Dialect::V0, &body(EVIDENCE)).unwrap();
         assert_eq!(read.dialect, Dialect::V0);
         assert_eq!(read.report, [0x00, 0xab, 0xcd]);
         assert_eq!(read.claimed_product, Some(Product::Milan));
@@ -152,13 +155,15 @@ mod tests {
         let sent = format!(
             r#"{{"tee-evidence":{evidence_text},"tee-pubkey":{{"k-exp":"AQAB","k-mod":"{modulus}","alg":"RSA"}}}}"#
         );
-        assert_eq!(evidence(sent.as_bytes()).unwrap().claimed_product, Some(Product::Turin));
+        assert_eq!(evidence(Dialect::V0, sent.as_bytes()).unwrap().claimed_product, Some(Product::Turin));
     }
 
     #[test]
     fn the_generation_is_a_hint() {
         let hint = |generation: &str| {
-            evidence(&body(&format!(r#"{{"gen":"{generation}","report":""}}"#))).unwrap().claimed_product
+            evidence(Dialect::V0, &body(&format!(r#"{{"gen":"{generation}","report":""}}"#)))
+                .unwrap()
+                .claimed_product
         };
         assert_eq!(hint("milan"), Some(Product::Milan));
         assert_eq!(hint("GENOA"), Some(Product::Genoa));
@@ -166,7 +171,7 @@ mod tests {
         assert_eq!(hint("siena"), Some(Product::Genoa));
         assert_eq!(hint("Turin"), Some(Product::Turin));
         assert_eq!(hint("rome"), None);
-        assert_eq!(evidence(&body(r#"{"report":""}"#)).unwrap().claimed_product, None);
+        assert_eq!(evidence(Dialect::V0, &body(r#"{"report":""}"#)).unwrap().claimed_product, None);
     }
 
     #[test]
@@ -203,6 +208,32 @@ mod tests {
         let modulus = modulus();
         let sent = format!(r#"{{"tee-pubkey":["RSA","{modulus}","AQAB"],"tee-evidence":"{{}}"}}"#);
         assert_eq!(refusal(sent.as_bytes()), Invalid::Json { part: Part::Body, fault: Fault::Type });
+    }
+
+    /// A key with these fields, and evidence.
+    fn with_key(key: &str) -> Vec<u8> {
+        let evidence = serde_json::to_string(EVIDENCE).unwrap();
+        format!(r#"{{"tee-pubkey":{{{key}}},"tee-evidence":{evidence}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn the_keys_numbers_have_two_pairs_of_names() {
+        let n = modulus();
+        for key in [
+            format!(r#""kty":"RSA","alg":"RSA","n":"{n}","e":"AQAB""#),
+            format!(r#""kty":"RSA","alg":"RSA","k-mod":"{n}","k-exp":"AQAB""#),
+            format!(r#""alg":"RSA","n":"{n}","e":"AQAB""#),
+        ] {
+            let read = evidence(Dialect::Rvp, &with_key(&key)).unwrap();
+            assert_eq!(read.dialect, Dialect::Rvp);
+            assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
+            assert_eq!(read.key_texts, KeyTexts { modulus: modulus(), exponent: "AQAB".to_owned() });
+        }
+        let both = format!(r#""alg":"RSA","n":"{n}","k-mod":"{n}","e":"AQAB""#);
+        let fault = Fault::DuplicateField(FieldName::new("k-mod"));
+        assert_eq!(refusal(&with_key(&both)), Invalid::Json { part: Part::Body, fault });
+        let other = format!(r#""kty":"EC","alg":"RSA","n":"{n}","e":"AQAB""#);
+        assert_eq!(refusal(&with_key(&other)), Invalid::KeyAlgorithm);
     }
 
     #[test]
@@ -248,7 +279,7 @@ mod tests {
         // 3072 bits have no padding. The last three bytes would make an exponent that is odd and short enough.
         let modulus = BASE64.encode(&[[0xc3; 381].as_slice(), &[0, 1, 1]].concat());
         let texts = modulus.clone() + "AQAB";
-        assert!(evidence(&body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
+        assert!(evidence(Dialect::V0, &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
         let (modulus, exponent) = texts.split_at(modulus.len() - 4);
         let [n, e] = [modulus, exponent].map(|text| BASE64.decode(text.as_bytes()).unwrap());
         assert!(GuestKey::rsa(&n, &e).is_ok());

@@ -1,0 +1,99 @@
+//! A Rego policy, tried on the report's claims.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use keybroker_common::{
+    rego::{Claims, Gave, Policy, PolicyError, PolicyText, allow_query, evaluate::DEADLINE, policy::Part},
+    snp::{
+        product::Product,
+        report::Report,
+        vek::{Identity, Vek},
+    },
+};
+
+use crate::exit::{Exit, Failure};
+
+/// The parts of a policy.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "A policy to try", group = clap::ArgGroup::new("asked").multiple(true))]
+pub(super) struct PolicyArgs {
+    /// A module in Rego, which is evaluated with the report's claims as `input`
+    #[arg(long, value_name = "FILE", group = "asked")]
+    policy: Option<PathBuf>,
+    /// The reference values, a JSON object: the root of `data` [default: an empty one]
+    #[arg(long, value_name = "FILE", requires = "asked")]
+    reference: Option<PathBuf>,
+    /// A query that must give true [default: allow of the policy's package]
+    #[arg(long = "query", value_name = "REGO", group = "asked")]
+    queries: Vec<String>,
+}
+
+/// A policy that compiles, with its queries as they were written.
+pub(super) struct Tried {
+    policy: Policy,
+    pub(super) queries: Vec<String>,
+}
+
+impl PolicyArgs {
+    /// Reads and compiles the policy. `None` if there is none.
+    pub(super) fn read(&self) -> Result<Option<Tried>, Failure> {
+        let module = self.policy.as_ref().map(read).transpose()?;
+        let queries = match &module {
+            Some(module) if self.queries.is_empty() => {
+                vec![allow_query(module).map_err(|error| self.refused(error))?]
+            }
+            _ => self.queries.clone(),
+        };
+        if queries.is_empty() {
+            return Ok(None);
+        }
+        let reference_values = self.reference.as_ref().map_or(Ok("{}".to_owned()), read)?;
+        let text = PolicyText { module, queries, reference_values };
+        let policy = Policy::compile(&text).map_err(|error| self.refused(error))?;
+        Ok(Some(Tried { policy, queries: text.queries }))
+    }
+
+    /// What does not compile was written in a file or on the command line.
+    fn refused(&self, error: PolicyError) -> Failure {
+        let part = match error {
+            PolicyError::Text { part, .. }
+            | PolicyError::Syntax { part, .. }
+            | PolicyError::Forbidden { part, .. } => Some(part),
+            _ => None,
+        };
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let (exit, place) = match (&error, part) {
+            (_, Some(Part::Query(index))) => {
+                (Exit::Usage, self.queries.get(index).map(|query| format!("--query {query:?}")))
+            }
+            (PolicyError::TooManyQueries, _) => (Exit::Usage, None),
+            (PolicyError::ReferenceValues(_), _) => (Exit::Failure, file(&self.reference)),
+            _ => (Exit::Failure, file(&self.policy)),
+        };
+        let failure = Failure::new(exit, error);
+        match place {
+            Some(place) => failure.context(place),
+            None => failure,
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, Failure> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8", path.display()).into())
+}
+
+impl Tried {
+    /// What each query gives, as the broker would have it. `None` if nothing says which product the report is of, on
+    /// which the layout of its TCB depends.
+    pub(super) fn results(&self, report: &Report, vek: Option<&Vek>) -> Option<Vec<Gave>> {
+        let by_cpuid = || report.cpuid().and_then(|(family, model)| Product::from_cpuid(family, model));
+        let product = vek.map(|vek| vek.product).or_else(by_cpuid)?;
+        let csp_id = vek.and_then(|vek| match &vek.identity {
+            Identity::Provider(csp_id) => Some(csp_id.as_str()),
+            Identity::Chip(_) => None,
+        });
+        Some(self.policy.results(&Claims::unverified(report, product, csp_id), DEADLINE))
+    }
+}

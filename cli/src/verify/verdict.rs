@@ -1,0 +1,143 @@
+//! What the checks came to, as a table and as JSON.
+
+use std::io::{self, Write as _};
+
+use anstyle::AnsiColor;
+use keybroker_common::{audit::EvidenceSummary, rego::Gave, snp::verify::Outcome};
+use serde::Serialize;
+
+/// The check that every query of a policy is a row of.
+const POLICY: &str = "policy";
+
+/// What one check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Passed,
+    Failed,
+    NotChecked,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    check: &'static str,
+    result: Answer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(flatten)]
+    query: Option<Query>,
+}
+
+/// A query of a policy.
+#[derive(Debug, Serialize)]
+struct Query {
+    query: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gave: Option<&'static str>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    /// Version of this form.
+    schema: u8,
+    passed: usize,
+    pub(super) failed: usize,
+    not_checked: usize,
+    checks: Vec<Row>,
+    pub(super) evidence: Option<EvidenceSummary>,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self { schema: 1, passed: 0, failed: 0, not_checked: 0, checks: Vec::new(), evidence: None }
+    }
+}
+
+impl Verdict {
+    /// Adds a check.
+    pub(super) fn add(&mut self, check: &'static str, outcome: Outcome<impl ToString>) {
+        let (result, cause) = match outcome {
+            Outcome::Passed => (Answer::Passed, None),
+            Outcome::Failed(error) => (Answer::Failed, Some(error.to_string())),
+            Outcome::NotChecked => (Answer::NotChecked, None),
+        };
+        self.push(Row { check, result, cause, query: None });
+    }
+
+    /// Adds a row for each query of a policy, with what it gave: nothing where the report's product is not known.
+    pub(super) fn add_policy(&mut self, queries: &[String], results: Option<Vec<Gave>>) {
+        let results = results.map(|results| results.into_iter().map(Some).collect());
+        let results: Vec<_> = results.unwrap_or_else(|| vec![None; queries.len()]);
+        for (query, gave) in queries.iter().zip(results) {
+            let (result, cause) = match &gave {
+                Some(Gave::True) => (Answer::Passed, None),
+                Some(gave) => (Answer::Failed, Some(gave.to_string())),
+                None => {
+                    (Answer::NotChecked, Some("the product is not known without its certificate".to_owned()))
+                }
+            };
+            let query = Query { query: query.clone(), gave: gave.as_ref().map(name) };
+            self.push(Row { check: POLICY, result, cause, query: Some(query) });
+        }
+    }
+
+    fn push(&mut self, row: Row) {
+        let count = match row.result {
+            Answer::Passed => &mut self.passed,
+            Answer::Failed => &mut self.failed,
+            Answer::NotChecked => &mut self.not_checked,
+        };
+        *count += 1;
+        self.checks.push(row);
+    }
+
+    /// Whether the check was made and holds.
+    pub(super) fn has_passed(&self, check: &str) -> bool {
+        self.checks.iter().any(|row| row.check == check && row.result == Answer::Passed)
+    }
+
+    /// Prints it for people.
+    pub(super) fn print_table(&self) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        for row in &self.checks {
+            let (color, text, default) = match row.result {
+                Answer::Passed => (AnsiColor::Green, "passed", ""),
+                Answer::Failed => (AnsiColor::Red, "failed", ""),
+                Answer::NotChecked => (AnsiColor::Yellow, "not checked", "no input for it"),
+            };
+            let (check, style) = (row.check, color.on_default());
+            let cause = row.cause.as_deref().unwrap_or(default);
+            let said = row.query.as_ref().map_or_else(|| cause.to_owned(), |query| query.line(cause));
+            writeln!(out, "{check:<24} {style}{text:<12}{style:#} {said}")?;
+        }
+        if self.checks.iter().any(|row| row.check == POLICY) {
+            writeln!(
+                out,
+                "A policy alone grants nothing: the broker asks it only once every check before it holds."
+            )?;
+        }
+        let Self { passed, failed, not_checked, .. } = self;
+        writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")
+    }
+}
+
+impl Query {
+    /// On one line, with what came of it.
+    fn line(&self, cause: &str) -> String {
+        let query = self.query.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{query}: {}", if cause.is_empty() { "true" } else { cause })
+    }
+}
+
+/// What scripts read of what a query gave.
+fn name(gave: &Gave) -> &'static str {
+    match gave {
+        Gave::True => "true",
+        Gave::False => "false",
+        Gave::Undefined => "undefined",
+        Gave::NotBoolean => "not_boolean",
+        Gave::Error(_) => "error",
+        Gave::TimedOut => "timed_out",
+    }
+}

@@ -1,0 +1,8 @@
+//! The body of a registration by reference values.
+#![no_main]
+
+use keybroker_common::{wire::rvp, workload::HostData};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = rvp::register_request(bytes, HostData::random());
+});

@@ -1,0 +1,193 @@
+//! What each check demands, and why.
+
+use super::{Abi, AppraisalError, Authority, Check, Inputs, Measurement, ReferenceValues, TcbFloors};
+use crate::{
+    encoding::Hex,
+    snp::{
+        product::{Product, TcbVersion},
+        report::Report,
+        verify::Outcome,
+    },
+};
+
+pub(super) type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;
+
+/// Every check with its rule: the one list.
+pub(super) const RULES: [(Check, Rule); 20] = [
+    (Check::Debug, debug),
+    (Check::MigrateMa, migrate_ma),
+    (Check::PolicyForm, policy_form),
+    (Check::Vmpl, vmpl),
+    (Check::FleetProduct, fleet_product),
+    (Check::FleetTcb, fleet_tcb),
+    (Check::Measurement, measurement),
+    (Check::Smt, smt),
+    (Check::SingleSocket, single_socket),
+    (Check::CiphertextHiding, ciphertext_hiding),
+    (Check::Abi, abi),
+    (Check::MinimumTcb, minimum_tcb),
+    (Check::MinimumCommittedTcb, minimum_committed_tcb),
+    (Check::MinimumLaunchTcb, minimum_launch_tcb),
+    (Check::HostData, host_data),
+    (Check::IdKey, id_key),
+    (Check::AuthorKey, author_key),
+    (Check::FamilyId, family_id),
+    (Check::ImageId, image_id),
+    (Check::GuestSvn, guest_svn),
+];
+
+fn require(holds: bool, error: impl FnOnce() -> AppraisalError) -> Outcome<AppraisalError> {
+    if holds { Outcome::Passed } else { Outcome::Failed(error()) }
+}
+
+/// The host could read the memory of a guest launched with DEBUG; the measurement would be the same.
+fn debug(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    require(!policy.debug_allowed(), || AppraisalError::Debug(policy.bits()))
+}
+
+/// A migration agent is a VM of the host's choice that gets the guest's state.
+fn migrate_ma(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    require(!policy.migrate_ma_allowed(), || AppraisalError::MigrateMa(policy.bits()))
+}
+
+/// A bit of unknown meaning might permit what DEBUG permits.
+fn policy_form(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    require(policy.reserved_one() && !policy.unknown_bits(), || AppraisalError::PolicyForm(policy.bits()))
+}
+
+/// Less privileged levels can be run by software that the measurement does not hold to anything.
+fn vmpl(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let vmpl = inputs.report.vmpl();
+    require(vmpl == 0, || AppraisalError::Vmpl(vmpl))
+}
+
+fn fleet_product(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(product) = inputs.product else { return Outcome::NotChecked };
+    require(inputs.fleet.products.contains(&product), || AppraisalError::FleetProduct(product))
+}
+
+fn fleet_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(product) = inputs.product else { return Outcome::NotChecked };
+    let Some(required) = inputs.fleet.minimum_tcb.of(product) else { return Outcome::Passed };
+    at_least(inputs.report.reported_tcb(product), "reported", Authority::Operator, required)
+}
+
+/// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the ID block
+/// that the key has signed. [`id_key`] holds the guest to that key.
+fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(ReferenceValues { measurements }) = inputs.reference_values else { return Outcome::NotChecked };
+    // A guest without an ID block reports zeros: no key vouches for it.
+    let id_key = inputs.policy.id_key_digest.is_some_and(|digest| digest.0 != [0; 48]);
+    if measurements.is_empty() && id_key {
+        return Outcome::Passed;
+    }
+    let found = inputs.report.measurement();
+    let registered = measurements.iter().any(|Measurement(registered)| registered == found);
+    require(registered, || AppraisalError::Measurement(Hex(*found)))
+}
+
+fn smt(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    require(!(inputs.policy.forbid_smt && policy.smt_allowed()), || AppraisalError::Smt(policy.bits()))
+}
+
+fn single_socket(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    let holds = !inputs.policy.require_single_socket || policy.single_socket();
+    require(holds, || AppraisalError::SingleSocket(policy.bits()))
+}
+
+fn ciphertext_hiding(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let policy = inputs.report.policy();
+    let holds = !inputs.policy.require_ciphertext_hiding || policy.ciphertext_hiding();
+    require(holds, || AppraisalError::CiphertextHiding(policy.bits()))
+}
+
+fn abi(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(required) = inputs.policy.minimum_abi else { return Outcome::Passed };
+    let (major, minor) = inputs.report.policy().abi();
+    let found = Abi { major, minor };
+    require(found >= required, || AppraisalError::Abi { found, required })
+}
+
+fn at_least(
+    found: Option<TcbVersion>,
+    which: &'static str,
+    by: Authority,
+    required: TcbVersion,
+) -> Outcome<AppraisalError> {
+    let holds = found.is_some_and(|found| found.at_least(&required));
+    require(holds, || AppraisalError::Tcb { which, found, by, required })
+}
+
+fn floor(
+    inputs: &Inputs<'_>,
+    floors: Option<TcbFloors>,
+    which: &'static str,
+    read: fn(&Report, Product) -> Option<TcbVersion>,
+) -> Outcome<AppraisalError> {
+    let Some(floors) = floors else { return Outcome::Passed };
+    let Some(product) = inputs.product else { return Outcome::NotChecked };
+    match floors.of(product) {
+        Some(required) => at_least(read(inputs.report, product), which, Authority::Registration, required),
+        None => Outcome::Failed(AppraisalError::NoTcbFloor { which, product }),
+    }
+}
+
+fn minimum_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    floor(inputs, inputs.policy.minimum_tcb, "reported", Report::reported_tcb)
+}
+
+fn minimum_committed_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    floor(inputs, inputs.policy.minimum_committed_tcb, "committed", Report::committed_tcb)
+}
+
+fn minimum_launch_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    floor(inputs, inputs.policy.minimum_launch_tcb, "launch", Report::launch_tcb)
+}
+
+fn equal<const N: usize>(
+    field: &'static str,
+    found: &[u8; N],
+    required: Option<Hex<N>>,
+) -> Outcome<AppraisalError> {
+    let Some(required) = required else { return Outcome::Passed };
+    require(*found == required.0, || AppraisalError::Field {
+        field,
+        found: Hex(*found).to_string(),
+        required: required.to_string(),
+    })
+}
+
+fn host_data(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    equal("HOST_DATA", inputs.report.host_data(), inputs.policy.host_data)
+}
+
+fn id_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    equal("ID_KEY_DIGEST", inputs.report.id_key_digest(), inputs.policy.id_key_digest)
+}
+
+/// The digest counts only where the report says that an author key took part.
+fn author_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    if inputs.policy.author_key_digest.is_some() && !inputs.report.author_key_en() {
+        return Outcome::Failed(AppraisalError::NoAuthorKey);
+    }
+    equal("AUTHOR_KEY_DIGEST", inputs.report.author_key_digest(), inputs.policy.author_key_digest)
+}
+
+fn family_id(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    equal("FAMILY_ID", inputs.report.family_id(), inputs.policy.family_id)
+}
+
+fn image_id(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    equal("IMAGE_ID", inputs.report.image_id(), inputs.policy.image_id)
+}
+
+fn guest_svn(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(required) = inputs.policy.minimum_guest_svn else { return Outcome::Passed };
+    let found = inputs.report.guest_svn();
+    require(found >= required, || AppraisalError::GuestSvn { found, required })
+}

@@ -1,0 +1,56 @@
+//! Why a registration by reference values is not one that can be held to.
+
+use super::resources::{MAX_RESOURCES, MAX_SECRET_LEN};
+
+/// Why a registration is refused, by the field that is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistrationFault {
+    /// Neither a launch measurement nor an ID key.
+    #[error("no measurement and no id_key_digest: any genuine SNP guest would be admitted")]
+    Unbound,
+    /// Not launch measurements.
+    #[error("{0} is not one or more measurements of 96 hex digits")]
+    Measurement(&'static str),
+    /// Reference values that have no names.
+    #[error("reference_values is not an object")]
+    ReferenceValues,
+    /// Two sets of measurements that no guest is in.
+    #[error("measurements and reference_values.measurement have nothing in common")]
+    Disjoint,
+    /// Not hex of the right length.
+    #[error("require.{0} is not {1} hex digits")]
+    Hex(&'static str, usize),
+    /// A digest of zeros, which says that there is none.
+    #[error("{0} is all zeros, as of every guest that has none")]
+    Zeros(&'static str),
+    /// HOST_DATA is not the client's to choose.
+    #[error(
+        "require.host_data: the broker chooses HOST_DATA, which selects a registration and proves nothing"
+    )]
+    HostData,
+    /// A requirement that every guest satisfies.
+    #[error("require.{0} would require nothing")]
+    Nothing(&'static str),
+    /// A field of an ID block that anybody may have written.
+    #[error("require.{0} proves nothing without id_key_digest or author_key_digest")]
+    Unsigned(&'static str),
+    /// Floors for no product at all.
+    #[error("{0} names no product")]
+    NoFloor(&'static str),
+    /// `fmc` missing for Turin, or there for another product.
+    #[error("{0}: fmc is a component of turin's TCB, and of no other's")]
+    Fmc(&'static str),
+    /// A field that decides nothing without a query.
+    #[error("{0} would be ignored without a query")]
+    Ignored(&'static str),
+    /// Too many resources.
+    #[error("more than {MAX_RESOURCES} resources")]
+    ResourceCount,
+    /// A name that does not fit into a path as it stands.
+    #[error("a resource's name is not 1 to 64 of A-Z a-z 0-9 . _ -")]
+    ResourceName,
+    /// An empty secret, or one that is too long to wrap.
+    #[error("a resource has not 1 to {MAX_SECRET_LEN} bytes")]
+    ResourceLength,
+}

@@ -1,0 +1,16 @@
+//! keybroker: registration by reference values, and resources as its guest fetches them.
+//!
+//! The registration answers with the HOST_DATA to launch the guest with. The guest asks for a challenge without naming a
+//! workload, and its report's HOST_DATA selects the registration that it is appraised against.
+
+mod fault;
+mod register;
+mod requirements;
+mod resource;
+mod resources;
+#[cfg(test)]
+mod tests;
+
+pub use fault::RegistrationFault;
+pub use register::{register_request, registered};
+pub use resource::{released, resource_name};

@@ -1,0 +1,158 @@
+//! `POST /rvp/register`, as keybroker's `rvp_cli` sends it, and with what that client does not know.
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    super::{Invalid, Part, json},
+    RegistrationFault as Fault,
+    requirements::{self, Floors, Require},
+    resources::Resources,
+};
+use crate::{
+    appraisal::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
+    broker::RegisterRequest,
+    rego::PolicyText,
+    workload::{Dialect, HostData},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(default)]
+    query: Vec<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    reference_values: Option<Box<RawValue>>,
+    resources: Resources,
+    #[serde(default, deserialize_with = "json::present")]
+    policy: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    measurements: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "json::optional_object")]
+    minimum_tcb: Option<TcbFloors>,
+    #[serde(default, deserialize_with = "json::optional_object")]
+    minimum_committed_tcb: Option<TcbFloors>,
+    #[serde(default, deserialize_with = "json::optional_object")]
+    minimum_launch_tcb: Option<TcbFloors>,
+    #[serde(default, deserialize_with = "json::optional_object")]
+    require: Option<Require>,
+}
+
+/// The reference values that are enforced natively. The others are for the queries.
+#[derive(Default, Deserialize)]
+struct Native {
+    #[serde(default, deserialize_with = "json::present")]
+    measurement: Option<OneOrMore>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+/// Reads a registration whose guests will be launched with `host_data`.
+pub fn register_request(body: &[u8], host_data: HostData) -> Result<RegisterRequest, Invalid> {
+    let body: Body = json::read(Part::Body, body)?;
+    let floors = Floors {
+        reported: body.minimum_tcb,
+        committed: body.minimum_committed_tcb,
+        launch: body.minimum_launch_tcb,
+    };
+    let policy = requirements::policy(&body.require.unwrap_or_default(), &floors, host_data)?;
+    let reference_values = body.reference_values.as_deref().map(RawValue::get);
+    if reference_values.is_some_and(|text| !text.trim_start().starts_with('{')) {
+        return Err(Fault::ReferenceValues.into());
+    }
+    Ok(RegisterRequest {
+        workload_id: host_data.workload_id(),
+        dialect: Dialect::Rvp,
+        owner: None,
+        reference_values: admitted(body.measurements.as_deref(), reference_values, &policy)?,
+        policy,
+        rego: rego(body.query, body.policy, reference_values)?,
+        secrets: body.resources.checked()?,
+    })
+}
+
+/// The launch measurements that a guest may have: those that are in every set that is given.
+fn admitted(
+    measurements: Option<&[String]>,
+    reference_values: Option<&str>,
+    policy: &AppraisalPolicy,
+) -> Result<ReferenceValues, Invalid> {
+    let field = "reference_values.measurement";
+    let native: Native = match reference_values {
+        Some(text) => json::read_known(Part::ReferenceValues, text.as_bytes(), Fault::Measurement(field))?,
+        None => Native::default(),
+    };
+    let sent = measurements.map(|sent| parsed("measurements", sent)).transpose()?;
+    let native = match &native.measurement {
+        Some(OneOrMore::One(measurement)) => Some(parsed(field, std::slice::from_ref(measurement))?),
+        Some(OneOrMore::More(measurements)) => Some(parsed(field, measurements)?),
+        None => None,
+    };
+    let measurements = match (sent, native) {
+        (Some(mut sent), Some(native)) => {
+            sent.retain(|measurement| native.contains(measurement));
+            if sent.is_empty() {
+                return Err(Fault::Disjoint.into());
+            }
+            sent
+        }
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) if policy.id_key_digest.is_some() => Vec::new(),
+        (None, None) => return Err(Fault::Unbound.into()),
+    };
+    Ok(ReferenceValues { measurements })
+}
+
+fn parsed(field: &'static str, sent: &[String]) -> Result<Vec<Measurement>, Fault> {
+    let fault = Fault::Measurement(field);
+    if sent.is_empty() {
+        return Err(fault);
+    }
+    let decode = |hex: &String| HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok();
+    let mut measurements = Vec::with_capacity(sent.len());
+    for hex in sent {
+        let measurement: [u8; 48] = decode(hex).ok_or(fault)?;
+        if measurement == [0; 48] {
+            return Err(Fault::Zeros(field));
+        }
+        measurements.push(Measurement(measurement));
+    }
+    Ok(measurements)
+}
+
+/// The Rego of a registration, not yet looked at. What decides nothing without a query is refused without one.
+fn rego(
+    queries: Vec<String>,
+    module: Option<String>,
+    reference_values: Option<&str>,
+) -> Result<Option<PolicyText>, Invalid> {
+    if !queries.is_empty() {
+        let reference_values = reference_values.unwrap_or("{}").to_owned();
+        return Ok(Some(PolicyText { module, queries, reference_values }));
+    }
+    if module.is_some() {
+        return Err(Fault::Ignored("policy").into());
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NativeAlone {
+        #[serde(rename = "measurement")]
+        _measurement: OneOrMore,
+    }
+    if let Some(text) = reference_values {
+        let ignored = Fault::Ignored("reference_values");
+        let _: NativeAlone = json::read_known(Part::ReferenceValues, text.as_bytes(), ignored)?;
+    }
+    Ok(None)
+}
+
+/// The answer: HOST_DATA in standard base64, as a JSON string. `rvp_cli` cuts a character off either end of the body.
+pub fn registered(host_data: HostData) -> Vec<u8> {
+    format!("\"{}\"", BASE64.encode(&host_data.to_bytes())).into_bytes()
+}

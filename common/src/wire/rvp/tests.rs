@@ -1,0 +1,321 @@
+//! Registrations by reference values as sent: one row for each field that is there, absent, malformed or would be ignored.
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+
+use super::{
+    super::{Fault, FieldName, Invalid, Part},
+    RegistrationFault, register_request, registered, released, resource_name,
+};
+use crate::{
+    appraisal::{Measurement, TcbFloors},
+    broker::RegisterRequest,
+    encoding::Hex,
+    secret::seal::{Jwe, Sealed},
+    snp::product::TcbVersion,
+    workload::{Dialect, HostData},
+};
+
+/// The seed's own files, as its `rvp_cli` puts them into a body: a measurement, the query for it and a passphrase.
+fn seed() -> Value {
+    json!({
+        "query": ["data.measurement == input.measurement"],
+        "reference_values": {"measurement": "4d".repeat(48)},
+        "resources": {"passphrase": "mysecretpassphrase"},
+    })
+}
+
+/// A body that requires an ID key and nothing else.
+fn keyed() -> Value {
+    json!({"resources": {}, "require": {"id_key_digest": "1d".repeat(48)}})
+}
+
+fn with(mut body: Value, changes: &[(&str, Value)]) -> Value {
+    for (pointer, value) in changes {
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        body.pointer_mut(parent).unwrap()[field] = value.clone();
+    }
+    body
+}
+
+fn read(body: &Value) -> Result<RegisterRequest, Invalid> {
+    register_request(body.to_string().as_bytes(), HostData::random())
+}
+
+fn fault(body: &Value) -> RegistrationFault {
+    match read(body) {
+        Err(Invalid::Registration(fault)) => fault,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+fn field(name: &str, fault: fn(FieldName) -> Fault) -> Invalid {
+    Invalid::Json { part: Part::Body, fault: fault(FieldName::new(name)) }
+}
+
+#[test]
+fn what_rvp_cli_sends_is_read() {
+    let sent = format!(
+        r#"{{"query":["data.measurement == input.measurement"],"reference_values":{{"measurement":"{}"}},"resources":{{"passphrase":"mysecretpassphrase"}}}}"#,
+        "4d".repeat(48)
+    );
+    let host_data = HostData::random();
+    let request = register_request(sent.as_bytes(), host_data).unwrap();
+    assert_eq!(request.dialect, Dialect::Rvp);
+    assert_eq!(request.workload_id, host_data.workload_id());
+    assert_eq!(request.reference_values.measurements, [Measurement([0x4D; 48])]);
+    assert_eq!(request.policy.host_data, Some(Hex(host_data.to_bytes())));
+    assert_eq!(request.secrets["passphrase"].expose(), b"mysecretpassphrase");
+    let rego = request.rego.unwrap();
+    assert_eq!(rego.queries, ["data.measurement == input.measurement"]);
+    assert_eq!(rego.module, None);
+    // As it was sent, to the byte.
+    assert_eq!(rego.reference_values, format!(r#"{{"measurement":"{}"}}"#, "4d".repeat(48)));
+}
+
+#[test]
+fn the_answer_is_host_data_in_base64_between_quotes() {
+    let host_data = HostData::random();
+    let answer = String::from_utf8(registered(host_data)).unwrap();
+    let decoded = BASE64.decode(&answer.as_bytes()[1..answer.len() - 1]).unwrap();
+    assert_eq!(decoded, host_data.to_bytes());
+    assert_eq!(decoded[16..], [0; 16]);
+    assert_eq!(HostData::from_report(&host_data.to_bytes()), Some(host_data));
+    assert_eq!(serde_json::from_str::<String>(&answer).unwrap().len(), 44);
+}
+
+#[test]
+fn a_registration_names_a_measurement_or_an_id_key() {
+    assert_eq!(fault(&json!({"resources": {}})), RegistrationFault::Unbound);
+    let query_alone = json!({"query": ["true"], "resources": {}});
+    assert_eq!(fault(&query_alone), RegistrationFault::Unbound);
+    let author = json!({"resources": {}, "require": {"author_key_digest": "a0".repeat(48)}});
+    assert_eq!(fault(&author), RegistrationFault::Unbound);
+    assert_eq!(read(&keyed()).unwrap().reference_values.measurements, []);
+    let measured = json!({"resources": {}, "measurements": ["4D".repeat(48)]});
+    assert_eq!(read(&measured).unwrap().reference_values.measurements, [Measurement([0x4D; 48])]);
+}
+
+#[test]
+fn measurements_have_one_form() {
+    let field = "reference_values.measurement";
+    for bad in [json!(""), json!([]), json!("4d"), json!(["4d"]), json!(7), json!({}), json!("x".repeat(96))]
+    {
+        let body = with(seed(), &[("/reference_values/measurement", bad.clone())]);
+        assert_eq!(fault(&body), RegistrationFault::Measurement(field), "{bad}");
+    }
+    for bad in [json!([]), json!(["4d".repeat(48)]), json!(7), json!("4d")] {
+        let body = with(seed(), &[("/reference_values", bad)]);
+        assert_eq!(fault(&body), RegistrationFault::ReferenceValues);
+    }
+    let several = json!(["4d".repeat(48), "4e".repeat(48)]);
+    let body = with(seed(), &[("/reference_values/measurement", several.clone())]);
+    assert_eq!(read(&body).unwrap().reference_values.measurements.len(), 2);
+    for bad in [json!([]), json!(["4d"]), json!([""])] {
+        let body = json!({"resources": {}, "measurements": bad});
+        assert_eq!(fault(&body), RegistrationFault::Measurement("measurements"));
+    }
+    let zeros = json!({"resources": {}, "measurements": ["00".repeat(48)]});
+    assert_eq!(fault(&zeros), RegistrationFault::Zeros("measurements"));
+    let zeros = with(seed(), &[("/reference_values/measurement", json!("00".repeat(48)))]);
+    assert_eq!(fault(&zeros), RegistrationFault::Zeros(field));
+}
+
+#[test]
+fn of_two_sets_of_measurements_both_hold() {
+    let of = |digits: &str| json!(digits.repeat(48));
+    let body = |sent: Value| with(seed(), &[("/measurements", sent)]);
+    let request = read(&body(json!([of("4e"), of("4d")]))).unwrap();
+    assert_eq!(request.reference_values.measurements, [Measurement([0x4D; 48])]);
+    assert_eq!(fault(&body(json!([of("4e")]))), RegistrationFault::Disjoint);
+}
+
+/// One row per requirement: satisfied by the form, malformed, or one that would require nothing.
+#[test]
+fn every_requirement_has_its_form() {
+    let required = |name: &str, value: Value| with(keyed(), &[(&format!("/require/{name}"), value)]);
+    let policy = |name: &str, value: Value| read(&required(name, value)).unwrap().policy;
+    let refused = |name: &str, value: Value| fault(&required(name, value));
+
+    assert_eq!(policy("id_key_digest", json!("AB".repeat(48))).id_key_digest, Some(Hex([0xAB; 48])));
+    assert_eq!(policy("author_key_digest", json!("ab".repeat(48))).author_key_digest, Some(Hex([0xAB; 48])));
+    assert_eq!(policy("family_id", json!("ab".repeat(16))).family_id, Some(Hex([0xAB; 16])));
+    assert_eq!(policy("image_id", json!("ab".repeat(16))).image_id, Some(Hex([0xAB; 16])));
+    assert_eq!(policy("minimum_guest_svn", json!(7)).minimum_guest_svn, Some(7));
+    assert!(policy("single_socket", json!(true)).require_single_socket);
+    assert!(policy("smt", json!(false)).forbid_smt);
+    assert!(policy("ciphertext_hiding", json!(true)).require_ciphertext_hiding);
+
+    for (name, digits) in
+        [("id_key_digest", 96), ("author_key_digest", 96), ("family_id", 32), ("image_id", 32)]
+    {
+        for bad in ["", "ab", &"x".repeat(digits), &"ab".repeat(digits)] {
+            assert_eq!(refused(name, json!(bad)), RegistrationFault::Hex(name, digits), "{bad}");
+        }
+    }
+    for name in ["id_key_digest", "author_key_digest"] {
+        assert_eq!(refused(name, json!("00".repeat(48))), RegistrationFault::Zeros(name));
+    }
+    for (name, nothing) in [
+        ("minimum_guest_svn", json!(0)),
+        ("single_socket", json!(false)),
+        ("smt", json!(true)),
+        ("ciphertext_hiding", json!(false)),
+    ] {
+        assert_eq!(refused(name, nothing), RegistrationFault::Nothing(name));
+    }
+    assert_eq!(refused("host_data", json!("d0".repeat(32))), RegistrationFault::HostData);
+    for (name, wrong) in [("smt", json!("false")), ("minimum_guest_svn", json!(-1)), ("family_id", json!([]))]
+    {
+        let refused = read(&required(name, wrong)).unwrap_err();
+        assert_eq!(refused, Invalid::Json { part: Part::Body, fault: Fault::Type }, "{name}");
+    }
+}
+
+#[test]
+fn what_an_id_block_says_counts_under_a_required_key_alone() {
+    let measured =
+        |require: Value| json!({"resources": {}, "measurements": ["4d".repeat(48)], "require": require});
+    for (name, value) in [
+        ("family_id", json!("fa".repeat(16))),
+        ("image_id", json!("1a".repeat(16))),
+        ("minimum_guest_svn", json!(7)),
+    ] {
+        assert_eq!(fault(&measured(json!({ name: value }))), RegistrationFault::Unsigned(name));
+        let signed = json!({ name: value, "author_key_digest": "a0".repeat(48) });
+        assert!(read(&measured(signed)).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn floors_name_their_products() {
+    let milan = json!({"boot_loader": 4, "tee": 0, "snp": 22, "microcode": 213});
+    let turin = json!({"fmc": 1, "boot_loader": 1, "tee": 1, "snp": 4, "microcode": 81});
+    let tcb = TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };
+    for name in ["minimum_tcb", "minimum_committed_tcb", "minimum_launch_tcb"] {
+        let body = |floors: Value| with(keyed(), &[(&format!("/{name}"), floors)]);
+        let policy = read(&body(json!({"milan": milan}))).unwrap().policy;
+        let floors = [policy.minimum_tcb, policy.minimum_committed_tcb, policy.minimum_launch_tcb];
+        let set: Vec<_> = floors.into_iter().flatten().collect();
+        assert_eq!(set, [TcbFloors { milan: Some(tcb), ..TcbFloors::default() }], "{name}");
+        assert!(read(&body(json!({"genoa": milan, "turin": turin}))).is_ok());
+        assert_eq!(fault(&body(json!({}))), RegistrationFault::NoFloor(name));
+        assert_eq!(fault(&body(json!({"turin": milan}))), RegistrationFault::Fmc(name));
+        assert_eq!(fault(&body(json!({"milan": turin}))), RegistrationFault::Fmc(name));
+        let unknown = read(&body(json!({"rome": milan}))).unwrap_err();
+        assert_eq!(unknown, field("rome", Fault::UnknownField));
+        let missing = read(&body(json!({"milan": {"boot_loader": 4}}))).unwrap_err();
+        assert_eq!(missing, field("tee", Fault::MissingField));
+        let array = read(&body(json!([milan, milan, turin]))).unwrap_err();
+        assert_eq!(array, Invalid::Json { part: Part::Body, fault: Fault::Type });
+    }
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let module = with(keyed(), &[("/policy", json!("package p"))]);
+    assert_eq!(fault(&module), RegistrationFault::Ignored("policy"));
+    let mut values = seed();
+    values.as_object_mut().unwrap().remove("query");
+    assert!(read(&values).is_ok(), "the measurement is enforced all the same");
+    let more = with(values, &[("/reference_values/svn", json!(7))]);
+    assert_eq!(fault(&more), RegistrationFault::Ignored("reference_values"));
+    let empty = with(keyed(), &[("/reference_values", json!({}))]);
+    assert_eq!(fault(&empty), RegistrationFault::Ignored("reference_values"));
+    for name in ["Query", "workload_id", "measurement"] {
+        let unknown = with(seed(), &[(&format!("/{name}"), json!(1))]);
+        assert_eq!(read(&unknown).unwrap_err(), field(name, Fault::UnknownField));
+    }
+    let unknown = with(keyed(), &[("/require/debug", json!(true))]);
+    assert_eq!(read(&unknown).unwrap_err(), field("debug", Fault::UnknownField));
+    let mut missing = seed();
+    missing.as_object_mut().unwrap().remove("resources");
+    assert_eq!(read(&missing).unwrap_err(), field("resources", Fault::MissingField));
+}
+
+/// As from a template whose variable was not set: nothing is not what was meant.
+#[test]
+fn null_is_no_way_to_leave_a_requirement_out() {
+    for at in [
+        "/query",
+        "/reference_values",
+        "/policy",
+        "/measurements",
+        "/minimum_tcb",
+        "/minimum_committed_tcb",
+        "/minimum_launch_tcb",
+        "/require",
+        "/require/id_key_digest",
+        "/require/author_key_digest",
+        "/require/family_id",
+        "/require/image_id",
+        "/require/minimum_guest_svn",
+        "/require/single_socket",
+        "/require/smt",
+        "/require/ciphertext_hiding",
+    ] {
+        let refused = read(&with(keyed(), &[(at, Value::Null)])).unwrap_err();
+        let expected = match at {
+            "/reference_values" => RegistrationFault::ReferenceValues.into(),
+            _ => Invalid::Json { part: Part::Body, fault: Fault::Type },
+        };
+        assert_eq!(refused, expected, "{at}");
+    }
+    let measurement = with(seed(), &[("/reference_values/measurement", Value::Null)]);
+    assert_eq!(fault(&measurement), RegistrationFault::Measurement("reference_values.measurement"));
+}
+
+#[test]
+fn duplicate_names_are_refused() {
+    let measurement = "4d".repeat(48);
+    let body = |inner: &str| format!(r#"{{"measurements":["{measurement}"],{inner}}}"#);
+    let refusal = |inner: &str| register_request(body(inner).as_bytes(), HostData::random()).unwrap_err();
+    let duplicate =
+        |part, name: &str| Invalid::Json { part, fault: Fault::DuplicateField(FieldName::new(name)) };
+    assert_eq!(refusal(r#""resources":{"a":"1","a":"2"}"#), duplicate(Part::Body, "a"));
+    assert_eq!(refusal(r#""resources":{},"resources":{}"#), duplicate(Part::Body, "resources"));
+    assert_eq!(
+        refusal(r#""resources":{},"require":{"smt":false,"smt":false}"#),
+        duplicate(Part::Body, "smt")
+    );
+    let values = format!(r#"{{"measurement":"{measurement}","measurement":"{measurement}"}}"#);
+    let inner = format!(r#""resources":{{}},"query":["true"],"reference_values":{values}"#);
+    assert_eq!(refusal(&inner), duplicate(Part::ReferenceValues, "measurement"));
+}
+
+#[test]
+fn resources_are_bounded() {
+    let body = |resources: Value| with(keyed(), &[("/resources", resources)]);
+    let many = |count: usize| (0..count).map(|index| (format!("r{index}"), json!("s"))).collect::<Value>();
+    assert_eq!(read(&body(many(16))).unwrap().secrets.len(), 16);
+    assert_eq!(fault(&body(many(17))), RegistrationFault::ResourceCount);
+    assert_eq!(fault(&body(many(1000))), RegistrationFault::ResourceCount);
+    assert!(read(&body(json!({"A-z.0_9": "s".repeat(4000)}))).is_ok());
+    for length in [0, 4001] {
+        assert_eq!(fault(&body(json!({"a": "s".repeat(length)}))), RegistrationFault::ResourceLength);
+    }
+    for name in ["", "a/b", "a b", "é", ".", "..", &"n".repeat(65)] {
+        assert_eq!(fault(&body(json!({ name: "s" }))), RegistrationFault::ResourceName, "{name}");
+        assert_eq!(resource_name(name), Err(Invalid::ResourceName), "{name}");
+    }
+    for wrong in [json!([]), json!({"a": 1}), json!({"a": null})] {
+        let refused = read(&body(wrong)).unwrap_err();
+        assert_eq!(refused, Invalid::Json { part: Part::Body, fault: Fault::Type });
+    }
+}
+
+#[test]
+fn keybrokers_guest_reads_ciphertext_in_hex_alone() {
+    let short = released(&Sealed::Pkcs1(vec![0x00, 0xAB, 0xFF]));
+    assert_eq!(short, br#"{"protected":"","encrypted_key":"","iv":"","ciphertext":"00abff","tag":""}"#);
+    let member = str::to_owned;
+    let long = Sealed::Jwe(Jwe {
+        protected: member("p"),
+        encrypted_key: member("k"),
+        iv: member("i"),
+        ciphertext: member("c"),
+        tag: member("t"),
+    });
+    let expected = br#"{"protected":"p","encrypted_key":"k","iv":"i","ciphertext":"c","tag":"t"}"#;
+    assert_eq!(released(&long), expected);
+}

@@ -1,0 +1,303 @@
+//! What a registration by reference values may require, as a table: who is admitted and who is denied by each requirement where it
+//! is there, what its absence leaves open, and which forms of it are no requirement at all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keybroker_common::{
+    appraisal::{Fleet, appraise},
+    broker::RegisterRequest,
+    rego::{Claims, Evaluator, NotEvaluated, PolicyError},
+    snp::{product::Product::Turin, verify::VerifiedReport},
+    wire::{Invalid, rvp},
+    workload::{HostData, Registration, Workload},
+};
+use keybroker_simulator::report::ReportFields;
+use serde_json::{Value, json};
+use support::Attempt;
+use uuid::Uuid;
+
+/// One requirement.
+struct Row {
+    /// Where it stands in the body.
+    at: &'static str,
+    /// As the guest satisfies it.
+    satisfied: Value,
+    /// What makes the guest miss it, and the check that then fails; or another value that this guest misses.
+    missed: Missed,
+    /// Values that are refused at the registration, with a part of the reason.
+    malformed: Vec<(Value, &'static str)>,
+}
+
+enum Missed {
+    Guest(&'static str, fn(&mut ReportFields)),
+    Value(&'static str, Value),
+}
+
+fn hex(byte: u8, length: usize) -> Value {
+    format!("{byte:02x}").repeat(length).into()
+}
+
+/// The TCB of a simulated Turin, with one component raised.
+fn turin(snp: u8) -> Value {
+    json!({"turin": {"fmc": 1, "boot_loader": 1, "tee": 1, "snp": snp, "microcode": 81}})
+}
+
+fn floor(at: &'static str, missed: Missed) -> Row {
+    let without_fmc = json!({"turin": {"boot_loader": 1, "tee": 1, "snp": 4, "microcode": 81}});
+    let malformed = vec![
+        (json!({}), "names no product"),
+        (without_fmc, "fmc is a component of turin's"),
+        (json!({"turin": {"fmc": 1}}), "missing field boot_loader"),
+        (json!({"rome": {}}), "unknown field rome"),
+        (json!(4), "wrong type"),
+    ];
+    Row { at, satisfied: turin(4), missed, malformed }
+}
+
+fn key(at: &'static str, name: &'static str, missed: fn(&mut ReportFields), byte: u8) -> Row {
+    let malformed = vec![
+        (hex(0, 48), "all zeros"),
+        (hex(byte, 47), "is not 96 hex digits"),
+        (json!(""), "is not 96 hex digits"),
+        (json!(7), "wrong type"),
+    ];
+    Row { at, satisfied: hex(byte, 48), missed: Missed::Guest(name, missed), malformed }
+}
+
+fn rows() -> Vec<Row> {
+    use Missed::{Guest, Value as Other};
+    let id = |at, name, byte, missed| Row {
+        at,
+        satisfied: hex(byte, 16),
+        missed: Guest(name, missed),
+        malformed: vec![(hex(byte, 15), "is not 32 hex digits"), (json!("x"), "is not 32 hex digits")],
+    };
+    let flag = |at, satisfied: bool, name, missed| Row {
+        at,
+        satisfied: satisfied.into(),
+        missed: Guest(name, missed),
+        malformed: vec![((!satisfied).into(), "would require nothing"), (json!("yes"), "wrong type")],
+    };
+    vec![
+        Row {
+            at: "/measurements",
+            satisfied: json!([hex(0x11, 48), hex(0x4D, 48)]),
+            missed: Guest("measurement", |guest| guest.measurement[47] ^= 1),
+            malformed: vec![
+                (json!([]), "is not one or more measurements"),
+                (json!([hex(0x4D, 32)]), "is not one or more measurements"),
+                (json!([hex(0, 48)]), "all zeros"),
+                (json!([hex(0x22, 48)]), "nothing in common"),
+                (hex(0x4D, 48), "wrong type"),
+            ],
+        },
+        Row {
+            at: "/reference_values/measurement",
+            satisfied: hex(0x4D, 48),
+            missed: Guest("measurement", |guest| guest.measurement[0] ^= 1),
+            malformed: vec![
+                (json!([]), "is not one or more measurements"),
+                (json!("4d"), "is not one or more measurements"),
+                (json!(true), "is not one or more measurements"),
+                (hex(0, 48), "all zeros"),
+            ],
+        },
+        floor("/minimum_tcb", Other("minimum-tcb", turin(5))),
+        floor("/minimum_committed_tcb", Guest("minimum-committed-tcb", |guest| guest.committed_tcb.snp -= 1)),
+        floor("/minimum_launch_tcb", Guest("minimum-launch-tcb", |guest| guest.launch_tcb.snp -= 1)),
+        key("/require/id_key_digest", "id-key-digest", |guest| guest.id_key_digest = [0; 48], 0x1D),
+        key("/require/author_key_digest", "author-key-digest", |guest| guest.author_key_en = false, 0xA0),
+        id("/require/family_id", "family-id", 0xFA, |guest| guest.family_id = [0; 16]),
+        id("/require/image_id", "image-id", 0x1A, |guest| guest.image_id = [0; 16]),
+        Row {
+            at: "/require/minimum_guest_svn",
+            satisfied: json!(7),
+            missed: Guest("guest-svn", |guest| guest.guest_svn = 6),
+            malformed: vec![
+                (json!(0), "would require nothing"),
+                (json!(-1), "wrong type"),
+                (json!("7"), "wrong type"),
+            ],
+        },
+        flag("/require/single_socket", true, "guest-policy-single-socket", |guest| {
+            guest.policy &= !(1 << 20)
+        }),
+        flag("/require/smt", false, "guest-policy-smt", |guest| guest.policy |= 1 << 16),
+        flag("/require/ciphertext_hiding", true, "guest-policy-ciphertext-hiding", |guest| {
+            guest.policy &= !(1 << 24);
+        }),
+        Row {
+            at: "/query",
+            satisfied: json!(["input.snp.guest_svn == 7", "data.allow == input.snp.policy.single_socket"]),
+            missed: Other("policy", json!(["true", "input.snp.guest_svn == 8"])),
+            malformed: vec![
+                (json!(["input. == 7"]), "query 0, line 1, column "),
+                (json!(["http.send({})"]), "http.send"),
+                (json!(["7"]), "not a boolean"),
+                (json!("true"), "wrong type"),
+            ],
+        },
+    ]
+}
+
+/// A body that requires everything in the table at once, as the guest satisfies it.
+fn strict() -> Value {
+    let mut body = json!({"resources": {}, "reference_values": {"allow": true}, "require": {}});
+    for Row { at, satisfied, .. } in rows() {
+        put(&mut body, at, satisfied);
+    }
+    body
+}
+
+/// A body that requires `value` at `at`, and no more than every registration must.
+fn alone(at: &str, value: Value) -> Value {
+    let mut body = json!({"resources": {}, "measurements": [hex(0x4D, 48)], "require": {}});
+    // What an ID block says needs a key, and a query may look at reference values.
+    if matches!(at, "/require/family_id" | "/require/image_id" | "/require/minimum_guest_svn") {
+        body["require"]["id_key_digest"] = hex(0x1D, 48);
+    }
+    if matches!(at, "/query" | "/reference_values/measurement") {
+        body["reference_values"] = json!({"allow": true});
+        body["query"] = json!(["data.allow"]);
+    }
+    put(&mut body, at, value);
+    body
+}
+
+fn put(body: &mut Value, at: &str, value: Value) {
+    let (parent, field) = at.rsplit_once('/').unwrap();
+    body.pointer_mut(parent).unwrap()[field] = value;
+}
+
+/// A guest that satisfies [`strict`].
+fn guest(host_data: HostData, alter: fn(&mut ReportFields)) -> VerifiedReport {
+    let attempt = Attempt::vcek(Turin).fields(|fields| {
+        fields.measurement = [0x4D; 48];
+        fields.policy = 1 << 24 | 1 << 20 | 1 << 17;
+        fields.host_data = host_data.to_bytes();
+        fields.id_key_digest = [0x1D; 48];
+        fields.author_key_en = true;
+        fields.author_key_digest = [0xA0; 48];
+        fields.family_id = [0xFA; 16];
+        fields.image_id = [0x1A; 16];
+        fields.guest_svn = 7;
+        alter(fields);
+    });
+    attempt.verify().unwrap()
+}
+
+fn read(body: &Value, host_data: HostData) -> Result<RegisterRequest, Invalid> {
+    rvp::register_request(body.to_string().as_bytes(), host_data)
+}
+
+/// The check that denies this guest under this registration, if one does.
+async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static str> {
+    let host_data = HostData::random();
+    let request = read(body, host_data).unwrap_or_else(|error| panic!("{body}: {error}"));
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::from_u128(1),
+        dialect: request.dialect,
+        owner: None,
+        reference_values: request.reference_values,
+        policy: request.policy,
+        rego: request.rego,
+    };
+    let workload = Workload {
+        id: request.workload_id,
+        registration: registration.to_bytes().unwrap(),
+        secrets: BTreeMap::new(),
+        first_registered_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+        released_at: None,
+    };
+    let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
+    match appraise(&guest, &Fleet::default(), &registered) {
+        Err((check, _)) => Some(check.name()),
+        Ok(appraised) => match appraised.consent(&Evaluator::default()).await {
+            Ok(_) => None,
+            Err(NotEvaluated::Denied(_)) => Some("policy"),
+            Err(other) => panic!("{other}"),
+        },
+    }
+}
+
+/// Why a body is refused at its registration.
+async fn refusal(body: &Value) -> String {
+    match read(body, HostData::random()) {
+        Err(error) => error.to_string(),
+        Ok(request) => match Evaluator::default().admit(&request.rego.unwrap(), &Claims::sample()).await {
+            Err(NotEvaluated::Policy(error)) => {
+                assert_ne!(error, PolicyError::NoThread);
+                error.to_string()
+            }
+            other => panic!("{body}: {other:?}"),
+        },
+    }
+}
+
+fn unaltered(_: &mut ReportFields) {}
+
+#[tokio::test]
+async fn everything_at_once_admits_the_guest_that_satisfies_it() {
+    assert_eq!(denied(&strict(), unaltered).await, None);
+}
+
+#[tokio::test]
+async fn each_requirement_satisfied_missed_and_absent() {
+    for Row { at, satisfied, missed, .. } in rows() {
+        let required = alone(at, satisfied);
+        assert_eq!(denied(&required, unaltered).await, None, "{at}: satisfied");
+        let absent = json!({"resources": {}, "require": {"id_key_digest": hex(0x1D, 48)}});
+        match missed {
+            Missed::Guest(check, alter) => {
+                assert_eq!(denied(&required, alter).await, Some(check), "{at}: missed");
+                assert_eq!(denied(&strict(), alter).await, Some(check), "{at}: missed among all");
+                if check != "id-key-digest" {
+                    assert_eq!(denied(&absent, alter).await, None, "{at}: not required");
+                }
+            }
+            Missed::Value(check, value) => {
+                assert_eq!(denied(&alone(at, value.clone()), unaltered).await, Some(check), "{at}: missed");
+                let mut all = strict();
+                put(&mut all, at, value);
+                assert_eq!(denied(&all, unaltered).await, Some(check), "{at}: missed among all");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_requirement_malformed() {
+    for Row { at, malformed, .. } in rows() {
+        for (value, says) in malformed {
+            let mut body = strict();
+            put(&mut body, at, value.clone());
+            let refusal = refusal(&body).await;
+            assert!(refusal.contains(says), "{at}: {value}: {refusal}");
+        }
+    }
+}
+
+/// HOST_DATA selects. That it is the registration's own is looked at once more, and is not the client's to say.
+#[tokio::test]
+async fn host_data_is_the_brokers_to_choose() {
+    assert_eq!(denied(&strict(), |guest| guest.host_data[0] ^= 1).await, Some("host-data"));
+    let mut body = strict();
+    put(&mut body, "/require/host_data", hex(0xD0, 32));
+    assert!(refusal(&body).await.contains("require.host_data"));
+}
+
+/// No query is a query that refuses nothing, as long as something else is required.
+#[tokio::test]
+async fn an_empty_list_of_queries_leaves_the_other_requirements() {
+    let body = json!({"resources": {}, "query": [], "measurements": [hex(0x4D, 48)]});
+    assert_eq!(denied(&body, unaltered).await, None);
+    assert_eq!(denied(&body, |guest| guest.measurement[0] ^= 1).await, Some("measurement"));
+    let nothing = json!({"resources": {}, "query": []});
+    assert!(refusal(&nothing).await.contains("any genuine SNP guest"));
+}
