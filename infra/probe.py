@@ -84,9 +84,12 @@ def key(prefix, ciphertext):
         yield f"{verdict} kms:Encrypt with {name}"
         verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=context)
         yield f"{verdict} kms:Decrypt with {name}"
-    altered = {**CONTEXT, "registration": "altered"}
-    verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=altered)
-    yield f"{verdict} kms:Decrypt under an altered registration"
+    for name, context in [
+        ("an altered registration", {**CONTEXT, "registration": "altered"}),
+        ("the name of another resource", {**CONTEXT, "secret": "other"}),
+    ]:
+        verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=context)
+        yield f"{verdict} kms:Decrypt under {name}"
 
 
 def handler(event, _):
