@@ -149,7 +149,11 @@ async fn challenges_for_nobody() {
         (auth("", "0.0.0", &extra("w")), "snp"),
         (auth("snp", "0.4.0", &extra("w")), "0.0.0"),
         (auth("snp", "", &extra("w")), "0.0.0"),
-        (auth("snp", "0.0.0", ""), "extra-params: not JSON"),
+        // Without any extra-params it is keybroker's guest, which may name any version, but one.
+        (auth("snp", "", ""), "0.0.0"),
+        (auth("snp", &"1".repeat(33), ""), "0.0.0"),
+        (auth("tdx", "0.1.0", ""), "snp"),
+        (auth("snp", "0.0.0", " "), "extra-params: not JSON"),
         (auth("snp", "0.0.0", "{}"), "extra-params: missing field workload_id"),
         (auth("snp", "0.0.0", r#"{"workload_id":"w","workload_id":"v"}"#), "duplicate field workload_id"),
         (auth("snp", "0.0.0", r#"{"workload_id":"w","x":1}"#), "unknown field x"),

@@ -89,8 +89,9 @@ fn who_may_register_has_no_default_and_decides_the_routes_authorisation() {
     let api = &template["Resources"]["Api"]["Properties"];
     assert_eq!(api["Auth"], json!({"EnableIamAuthorizer": true}));
     let security = json!({"Fn::If": ["RegistrationByIam", [{"AWS_IAM": []}], {"Ref": "AWS::NoValue"}]});
-    let paths = json!({"/kbs/v0/register_workload": {"post": {"security": security}}});
-    assert_eq!(api["DefinitionBody"]["paths"], paths);
+    let registering = || ROUTES.into_iter().filter(|route| route.function == Function::Register);
+    let secured = registering().map(|route| (route.path.to_owned(), json!({"post": {"security": security}})));
+    assert_eq!(api["DefinitionBody"]["paths"], secured.collect::<Value>());
 
     let variables = &template["Resources"]["Register"]["Properties"]["Environment"]["Variables"];
     assert_eq!(variables["KEYBROKER_REGISTRATION"], json!({"Ref": "Registration"}));
@@ -98,10 +99,11 @@ fn who_may_register_has_no_default_and_decides_the_routes_authorisation() {
     let builders = &template["Resources"]["BuilderPolicy"];
     assert_eq!(builders["Condition"], "RegistrationByIam");
     let api = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}";
+    let routes = registering().map(|route| sub(&format!("{api}/$default/{}{}", route.method, route.path)));
     let statement = json!([{
         "Effect": "Allow",
         "Action": "execute-api:Invoke",
-        "Resource": sub(&format!("{api}/$default/POST/kbs/v0/register_workload")),
+        "Resource": routes.collect::<Value>(),
     }]);
     assert_eq!(builders["Properties"]["PolicyDocument"]["Statement"], statement);
 }

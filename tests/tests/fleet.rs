@@ -1,0 +1,155 @@
+//! What the operator demands of every guest: `--minimum-tcb` and `--accept-product`, of `serve` and of `verify`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use keybroker_simulator::{
+    Product,
+    guest::{KeybrokerGuest, Machine},
+    rvp::RvpCli,
+};
+use keybroker_tests::{
+    genuine,
+    program::{self, Ended},
+    unique,
+    world::{MEASUREMENT, World},
+};
+use serde_json::Value;
+
+/// What a simulated Milan reports.
+const MILAN: &str = "milan:bl=4,tee=0,snp=24,ucode=219";
+/// What a simulated Turin reports.
+const TURIN: &str = "turin:fmc=1,bl=1,tee=1,snp=4,ucode=81";
+
+#[tokio::test]
+async fn a_guest_below_the_operators_floor_is_refused_whatever_its_registration_says() {
+    let floors = ["--minimum-tcb", "milan:bl=4,tee=0,snp=24,ucode=220", "--minimum-tcb", TURIN];
+    let Some(world) = World::with(&floors, "a floor for every guest") else { return };
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let below = "the operator requires";
+    let record = world
+        .assert_refused(world.polite(&id, world.milan()).boot().await, (403, "fleet-minimum-tcb"))
+        .unwrap();
+    assert!(record["failed"]["cause"].as_str().unwrap().contains(below), "{record}");
+    // At its floor, and without one.
+    for product in [Product::Turin, Product::Genoa] {
+        let machine = world.machine(product, 1);
+        assert_eq!(world.polite(&id, machine).boot().await, Ok(passphrase.clone().into_bytes()), "{product}");
+    }
+    // No query lifts it.
+    let cli = RvpCli { query: vec!["true".to_owned()], ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
+    let host_data = RvpCli::host_data(&cli.register().await.unwrap()).unwrap();
+    let launched = |mut machine: Machine| {
+        machine.fields.host_data = host_data;
+        KeybrokerGuest::new(&world.url, machine).unwrap()
+    };
+    world.assert_refused(launched(world.milan()).boot("passphrase").await, (403, "fleet-minimum-tcb"));
+    assert_eq!(launched(world.machine(Product::Genoa, 1)).boot("passphrase").await, Ok(b"s".to_vec()));
+}
+
+#[tokio::test]
+async fn a_product_that_the_operator_does_not_accept_is_refused() {
+    let products = ["--accept-product", "genoa", "--accept-product", "Turin"];
+    let Some(world) = World::with(&products, "products that are not accepted") else { return };
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    world.assert_refused(world.polite(&id, world.milan()).boot().await, (403, "fleet-product"));
+    for product in [Product::Genoa, Product::Turin] {
+        let machine = world.machine(product, 1);
+        assert_eq!(world.polite(&id, machine).boot().await, Ok(passphrase.clone().into_bytes()), "{product}");
+    }
+}
+
+/// The exit code, and the checks that failed, for the genuine sample: a Milan.
+fn verify(arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let (report, vcek) = genuine::sev_sample();
+    let (report, vcek) = (report.to_str().unwrap(), vcek.to_str().unwrap());
+    let sample =
+        ["verify", "--report", report, "--endorsement", vcek, "--at", "2026-06-01T00:00:00Z", "--json"];
+    let ended = program::run(&[&sample, arguments].concat());
+    let verdict: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    let failed = verdict["checks"].as_array().unwrap().iter().filter(|check| check["result"] == "failed");
+    (ended.code, failed.map(|check| check["check"].as_str().unwrap().to_owned()).collect())
+}
+
+#[test]
+fn verify_holds_a_report_to_them() {
+    let fails = |check: &str| (Some(3), vec![check.to_owned()]);
+    assert_eq!(verify(&["--minimum-tcb", "milan:bl=0,tee=0,snp=0,ucode=0"]), (Some(0), vec![]));
+    for component in ["bl", "tee", "snp", "ucode"] {
+        let floor =
+            "milan:bl=0,tee=0,snp=0,ucode=0".replace(&format!("{component}=0"), &format!("{component}=255"));
+        assert_eq!(verify(&["--minimum-tcb", &floor]), fails("fleet-minimum-tcb"), "{floor}");
+    }
+    assert_eq!(verify(&["--minimum-tcb", "genoa:bl=255,tee=255,snp=255,ucode=255"]), (Some(0), vec![]));
+    assert_eq!(verify(&["--accept-product", "genoa"]), fails("fleet-product"));
+    assert_eq!(verify(&["--accept-product", "genoa", "--accept-product", "MILAN"]), (Some(0), vec![]));
+}
+
+#[test]
+fn the_variables_say_the_same() {
+    let (report, vcek) = genuine::sev_sample();
+    let with = |name: &str, value: &str| -> Ended {
+        let mut command = program::keybroker();
+        command.env(name, value).args(["verify", "--at", "2026-06-01T00:00:00Z", "--report"]);
+        command.arg(&report).arg("--endorsement").arg(&vcek).output().unwrap().into()
+    };
+    for (name, value, code) in [
+        ("KEYBROKER_MINIMUM_TCB", format!("{TURIN};milan:bl=0,tee=0,snp=0,ucode=0"), 0),
+        ("KEYBROKER_MINIMUM_TCB", format!("{TURIN};milan:bl=0,tee=0,snp=255,ucode=0"), 3),
+        ("KEYBROKER_MINIMUM_TCB", format!("{MILAN};{MILAN}"), 2),
+        ("KEYBROKER_MINIMUM_TCB", "milan".to_owned(), 2),
+        ("KEYBROKER_ACCEPT_PRODUCTS", "genoa;milan".to_owned(), 0),
+        ("KEYBROKER_ACCEPT_PRODUCTS", "genoa;turin".to_owned(), 3),
+        ("KEYBROKER_ACCEPT_PRODUCTS", "genoa;rome".to_owned(), 2),
+    ] {
+        let ended = with(name, &value);
+        assert_eq!(ended.code, Some(code), "{name}={value}: {ended:?}");
+    }
+}
+
+/// A floor that is understood otherwise than meant is no floor.
+#[test]
+fn demands_that_cannot_be_understood_are_2_and_nothing_is_served() {
+    let table: [(&[&str], &str); 11] = [
+        (&["--minimum-tcb", "milan"], "is not of the form"),
+        (&["--minimum-tcb", ""], "is not of the form"),
+        (&["--minimum-tcb", "rome:bl=4,tee=0,snp=24,ucode=219"], "names no product"),
+        (&["--minimum-tcb", "milan:bl=4,tee=0,snp=24"], "must name bl"),
+        (&["--minimum-tcb", "milan:bl=4,tee=0,snp=24,ucode=256"], "from 0 to 255"),
+        (&["--minimum-tcb", "milan:fmc=1,bl=4,tee=0,snp=24,ucode=219"], "must name bl"),
+        (&["--minimum-tcb", "turin:bl=4,tee=0,snp=24,ucode=219"], "for turin fmc too"),
+        (&["--minimum-tcb", MILAN, "--minimum-tcb", MILAN], "two floors for one product"),
+        (&["--accept-product", "rome"], "must be milan, genoa or turin"),
+        (&["--accept-product", ""], "--accept-product"),
+        (&["--accept-product"], "--accept-product"),
+    ];
+    let (report, vcek) = genuine::sev_sample();
+    let (report, vcek) = (report.to_str().unwrap(), vcek.to_str().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let key = directory.path().join("key");
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--key-file",
+        key.to_str().unwrap(),
+    ];
+    for (arguments, says) in table {
+        for command in [&serve[..], &["verify", "--report", report, "--endorsement", vcek]] {
+            let ended = program::run(&[command, arguments].concat());
+            assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+            assert!(ended.log.contains(says), "{says}: {ended:?}");
+        }
+    }
+    assert!(!data.exists() && !key.exists());
+}

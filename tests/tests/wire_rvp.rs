@@ -1,0 +1,296 @@
+//! keybroker's clients: `rvp_cli`, which registers reference values, and the guest that is launched with the answer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::collections::BTreeSet;
+
+use keybroker_simulator::{
+    Product,
+    guest::{Error, KeybrokerGuest, Machine, Said},
+    http::Response,
+    rvp::RvpCli,
+};
+use keybroker_tests::{
+    connection::assert_short_refusal,
+    passphrase, unique,
+    world::{MEASUREMENT, World},
+};
+use serde_json::{Value, json};
+
+fn registered(response: &Response) -> [u8; 32] {
+    assert_eq!(response.status, 200, "{}", response.text());
+    RvpCli::host_data(response).expect("what rvp_cli can read")
+}
+
+async fn register(world: &World, cli: &RvpCli) -> [u8; 32] {
+    assert_eq!(cli.url, world.url);
+    registered(&cli.register().await.unwrap())
+}
+
+/// Registers what rvp_cli itself would not send.
+async fn register_json(world: &World, body: &Value) -> Response {
+    RvpCli::new(&world.url, &MEASUREMENT, "").send(&body.to_string()).await.unwrap()
+}
+
+/// A guest that the host launched with `host_data`.
+fn guest(world: &World, host_data: [u8; 32], mut machine: Machine) -> KeybrokerGuest {
+    machine.fields.host_data = host_data;
+    KeybrokerGuest::new(&world.url, machine).unwrap()
+}
+
+#[tokio::test]
+async fn rvp_cli_registers_and_its_guest_gets_the_resource() {
+    let world = World::start();
+    let passphrase = passphrase();
+    let cli = RvpCli::new(&world.url, &MEASUREMENT, &passphrase);
+    let response = cli.register().await.unwrap();
+    assert_eq!(response.header("content-type"), ["application/json"]);
+    assert_eq!(response.header("content-length"), ["46"], "44 characters of base64 between two quotes");
+    let host_data = registered(&response);
+    assert_eq!(host_data[16..], [0; 16]);
+    for product in Product::ALL {
+        let mut guest = guest(&world, host_data, world.machine(product, 1));
+        assert_eq!(guest.boot("passphrase").await, Ok(passphrase.clone().into_bytes()), "{product}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_body_twice_is_two_registrations() {
+    let world = World::start();
+    let cli = RvpCli::new(&world.url, &MEASUREMENT, "s");
+    let ids = [register(&world, &cli).await, register(&world, &cli).await, register(&world, &cli).await];
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 3);
+}
+
+#[tokio::test]
+async fn the_guest_is_answered_in_its_own_dialect() {
+    let world = World::start();
+    let host_data = register(&world, &RvpCli::new(&world.url, &MEASUREMENT, "s")).await;
+    let mut guest = guest(&world, host_data, world.milan());
+    let challenge = guest.auth().await.unwrap();
+    let [cookie] = challenge.header("set-cookie")[..] else { panic!("one cookie") };
+    assert!(cookie.starts_with("kbs-session-id="), "{cookie}");
+    assert!(!cookie.contains("Secure"), "{cookie}");
+    let attested = guest.attest().await.unwrap();
+    assert_eq!((attested.status, attested.body.len()), (200, 0));
+    let session = format!("Cookie: kbs-session-id={}", guest.state.session_id.clone().unwrap());
+    let response = world.ask("GET", "/kbs/v0/resource/passphrase", &[&session], None);
+    let body: Value = serde_json::from_slice(&response.body).expect("JSON, with no NUL behind it");
+    assert_eq!(body["ciphertext"].as_str().unwrap().len(), 512, "RSA-2048 in hex");
+    for empty in ["protected", "encrypted_key", "iv", "tag"] {
+        assert_eq!(body[empty], "", "{empty}");
+    }
+    // The session is one of the other dialect's under neither name.
+    for (path, cookie) in [
+        ("/kbs/v0/resource/passphrase", session.replace("kbs-session-id", "session_id")),
+        ("/kbs/v0/key/passphrase", session.clone()),
+    ] {
+        let refused = world.ask("GET", path, &[&cookie], None);
+        assert_eq!(refused.status, 401, "{path}: {}", refused.text());
+        assert_short_refusal(&refused);
+    }
+}
+
+#[tokio::test]
+async fn resources_of_every_length_arrive() {
+    let world = World::start();
+    let lengths = [1, 245, 246, 4000];
+    let resources: Value =
+        lengths.into_iter().map(|length| (format!("r{length}"), json!("s".repeat(length)))).collect();
+    let host_data =
+        register(&world, &RvpCli { resources, ..RvpCli::new(&world.url, &MEASUREMENT, "") }).await;
+    let mut guest = guest(&world, host_data, world.milan());
+    guest.auth().await.unwrap();
+    guest.attest().await.unwrap();
+    for length in lengths {
+        assert_eq!(guest.resource(&format!("r{length}")).await, Ok(vec![b's'; length]));
+    }
+    world.assert_refused(guest.resource("other").await, (403, "secret"));
+}
+
+#[tokio::test]
+async fn sixteen_of_the_longest_resources_are_taken() {
+    let world = World::start();
+    let resources: Value = (0..16).map(|index| (format!("r{index}"), json!("\u{1}".repeat(4000)))).collect();
+    // Each byte is six characters of JSON: what is beyond the limit of the body is refused as that.
+    let cli = RvpCli { resources, ..RvpCli::new(&world.url, &MEASUREMENT, "") };
+    assert_eq!(cli.register().await.unwrap().status, 413);
+    let resources: Value = (0..16).map(|index| (format!("r{index}"), json!("s".repeat(4000)))).collect();
+    let host_data = register(&world, &RvpCli { resources, ..cli }).await;
+    let mut guest = guest(&world, host_data, world.milan());
+    assert_eq!(guest.boot("r15").await, Ok(vec![b's'; 4000]));
+}
+
+/// The seed evaluated queries and went on whatever came of them.
+#[tokio::test]
+async fn a_query_that_does_not_hold_refuses() {
+    let world = World::start();
+    for query in [
+        "data.expected == input.policy_smt_allowed",
+        "input.policy_debug_allowed == \"true\"",
+        "input.no_such_claim",
+        "data.no_such_value == input.measurement",
+        "input.snp.guest_svn > 7",
+    ] {
+        let query = ["data.measurement == input.measurement", query].map(str::to_owned).to_vec();
+        let reference_values = json!({"measurement": "4d".repeat(48), "expected": "neither"});
+        let cli = RvpCli { query, reference_values, ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
+        let host_data = register(&world, &cli).await;
+        world.assert_refused(
+            guest(&world, host_data, world.milan()).boot("passphrase").await,
+            (403, "policy"),
+        );
+    }
+}
+
+/// Tried at the registration: what gives no boolean, or fails, could never admit anybody.
+#[tokio::test]
+async fn a_query_that_never_holds_is_not_registered() {
+    let world = World::start();
+    for (query, says) in [
+        ("input.measurement", "query 0 gave not a boolean"),
+        ("data", "query 0 gave not a boolean"),
+        ("1 / 0 == 1", "query 0 gave an error"),
+    ] {
+        let cli = RvpCli { query: vec![query.to_owned()], ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
+        let response = cli.register().await.unwrap();
+        assert_eq!(response.status, 400, "{query}: {}", response.text());
+        assert_short_refusal(&response);
+        assert!(response.text().contains(says), "{query}: {}", response.text());
+    }
+}
+
+#[tokio::test]
+async fn the_registered_measurement_is_enforced_before_any_query() {
+    let world = World::start();
+    let cli = RvpCli { query: vec!["true".to_owned()], ..RvpCli::new(&world.url, &[0x66; 48], "s") };
+    let host_data = register(&world, &cli).await;
+    world.assert_refused(
+        guest(&world, host_data, world.milan()).boot("passphrase").await,
+        (403, "measurement"),
+    );
+}
+
+#[tokio::test]
+async fn no_policy_lifts_the_floor() {
+    let world = World::start();
+    let cli = RvpCli { query: vec!["true".to_owned()], ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
+    let host_data = register(&world, &cli).await;
+    let mut debug = world.milan();
+    debug.fields.policy |= 1 << 19;
+    world.assert_refused(
+        guest(&world, host_data, debug).boot("passphrase").await,
+        (403, "guest-policy-debug"),
+    );
+    let mut vmpl = world.milan();
+    vmpl.fields.vmpl = 1;
+    world.assert_refused(guest(&world, host_data, vmpl).boot("passphrase").await, (403, "vmpl"));
+}
+
+#[tokio::test]
+async fn what_a_modern_client_requires_is_held_to() {
+    let world = World::start();
+    let body = json!({
+        "resources": {"passphrase": "s"},
+        "measurements": ["4d".repeat(48), "4e".repeat(48)],
+        "require": {"id_key_digest": "1d".repeat(48), "minimum_guest_svn": 7, "smt": false},
+        "minimum_tcb": {"milan": {"boot_loader": 0, "tee": 0, "snp": 0, "microcode": 0}},
+    });
+    let host_data = registered(&register_json(&world, &body).await);
+    type Alter = fn(&mut Machine);
+    let launched = |alter: Alter| {
+        let mut machine = world.milan();
+        machine.fields.id_key_digest = [0x1D; 48];
+        machine.fields.guest_svn = 7;
+        machine.fields.policy &= !(1 << 16);
+        alter(&mut machine);
+        guest(&world, host_data, machine)
+    };
+    assert_eq!(launched(|_| ()).boot("passphrase").await, Ok(b"s".to_vec()));
+    let rows: [(&str, Alter); 3] = [
+        ("id-key-digest", |machine| machine.fields.id_key_digest = [0; 48]),
+        ("guest-svn", |machine| machine.fields.guest_svn = 6),
+        ("guest-policy-smt", |machine| machine.fields.policy |= 1 << 16),
+    ];
+    for (check, missed) in rows {
+        world.assert_refused(launched(missed).boot("passphrase").await, (403, check));
+    }
+    let mut genoa = world.machine(Product::Genoa, 1);
+    genoa.fields = keybroker_simulator::report::ReportFields {
+        id_key_digest: [0x1D; 48],
+        guest_svn: 7,
+        policy: genoa.fields.policy & !(1 << 16),
+        ..genoa.fields
+    };
+    world.assert_refused(guest(&world, host_data, genoa).boot("passphrase").await, (403, "minimum-tcb"));
+}
+
+#[tokio::test]
+async fn bad_registrations_are_told_what_is_wrong() {
+    let world = World::start();
+    let measured =
+        |more: &str| format!(r#"{{"resources":{{}},"measurements":["{}"]{more}}}"#, "4d".repeat(48));
+    let cli = RvpCli::new(&world.url, &MEASUREMENT, "");
+    for (body, status, says) in [
+        (r#"{"resources":{}}"#.to_owned(), 400, "any genuine SNP guest"),
+        (measured(r#","workload_id":"mine""#), 400, "unknown field workload_id"),
+        (measured(r#","policy":"package p""#), 400, "ignored without a query"),
+        (measured(r#","query":["1 + * 2"]"#), 400, "line 1, column "),
+        (measured(r#","query":["data.p.allow"],"policy":"package p\nallow if {""#), 400, "line 2, column "),
+        (measured(r#","query":["http.send({}).x"]"#), 400, "http.send"),
+        (measured(r#","query":["count(numbers.range(1, 30000000)) > 1"]"#), 400, "numbers.range"),
+        (
+            measured(&format!(r#","query":["data.p.allow"],"policy":"{}""#, "# ".repeat(10_000))),
+            400,
+            "longer",
+        ),
+        (format!(r#"{{"resources":{{"a":"{}"}}}}"#, "s".repeat(1 << 20)), 413, "192 KiB"),
+    ] {
+        let response = cli.send(&body).await.unwrap();
+        assert_eq!(response.status, status, "{}: {body:.100}", response.text());
+        assert_short_refusal(&response);
+        assert!(response.text().contains(says), "{says}: {}", response.text());
+    }
+}
+
+/// What a host can give a guest: HOST_DATA of another registration, or of none.
+#[tokio::test]
+async fn host_data_selects_and_proves_nothing() {
+    let world = World::start();
+    let other = RvpCli { query: Vec::new(), ..RvpCli::new(&world.url, &[0x66; 48], "other's") };
+    let other = register(&world, &other).await;
+    world.assert_refused(guest(&world, other, world.milan()).boot("passphrase").await, (403, "measurement"));
+    world.assert_refused(
+        guest(&world, [0xEE; 32], world.milan()).boot("passphrase").await,
+        (403, "host-data"),
+    );
+    world.assert_refused(guest(&world, [0; 32], world.milan()).boot("passphrase").await, (403, "workload"));
+    // A workload of buildah's is out of reach for this guest, and the other way round.
+    let id = uuid::Uuid::from_slice(&other[..16]).unwrap().to_string();
+    let build = world.build(&id, "taken").register().await.unwrap();
+    assert_eq!(build.status, 409, "{}", build.text());
+    world.assert_refused(world.polite(&id, world.milan()).boot().await, (403, "workload"));
+    world.boots_a_guest(&unique("w")).await;
+}
+
+#[tokio::test]
+async fn evidence_is_not_replayed() {
+    let world = World::start();
+    let host_data = register(&world, &RvpCli::new(&world.url, &MEASUREMENT, "s")).await;
+    let mut guest = guest(&world, host_data, world.milan());
+    guest.auth().await.unwrap();
+    let evidence = guest.attest_body().unwrap();
+    guest.attest_with(&evidence).await.unwrap();
+    let Err(Error::Refused(Said { status, .. })) = guest.attest_with(&evidence).await else {
+        panic!("refused")
+    };
+    assert_eq!(status, 401);
+    guest.auth().await.unwrap();
+    world.assert_refused(guest.attest_with(&evidence).await, (403, "challenge"));
+}
