@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    encoding::Hex,
     snp::{
         certificate::EndorsementKind,
         product::{Product, TcbVersion},
@@ -105,6 +106,12 @@ pub struct EvidenceSummary {
     pub policy: String,
     /// VMPL that asked for the report.
     pub vmpl: u32,
+    /// HOST_DATA, 64 hex digits, where it is not all zeros: what selects a registration by reference values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host_data: Option<Hex<32>>,
+    /// ID_KEY_DIGEST, 96 hex digits, where the guest has an ID block.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id_key_digest: Option<Hex<48>>,
 }
 
 impl EvidenceSummary {
@@ -120,8 +127,15 @@ impl EvidenceSummary {
             reported_tcb: product.and_then(|product| report.reported_tcb(product)),
             policy: format!("{:#x}", report.policy().bits()),
             vmpl: report.vmpl(),
+            host_data: present(report.host_data()),
+            id_key_digest: present(report.id_key_digest()),
         }
     }
+}
+
+/// A field of the report, unless it is all zeros.
+fn present<const N: usize>(field: &[u8; N]) -> Option<Hex<N>> {
+    field.iter().any(|byte| *byte != 0).then_some(Hex(*field))
 }
 
 /// One decision. Holds no secret, nonce, session id or key.

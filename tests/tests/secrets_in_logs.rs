@@ -10,13 +10,18 @@
 
 use std::fs;
 
-use keybroker_simulator::{Product, guest::GuestKey};
+use keybroker_simulator::{
+    Product,
+    guest::{GuestKey, KeybrokerGuest},
+    rvp::RvpCli,
+};
 use keybroker_tests::{
     passphrase,
     secrets::{contains, key_of, spellings},
     unique,
-    world::World,
+    world::{MEASUREMENT, World},
 };
+use serde_json::json;
 
 /// A story with all that goes well and much that does not. Gives every secret in it, with what it is.
 async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
@@ -57,6 +62,7 @@ async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
         assert!(world.ask("POST", "/kbs/v0/register_workload", &[], Some(&body)).status >= 400);
         secrets.push(("refused passphrase", refused.into()));
     }
+    by_reference_values(world, &mut secrets).await;
     // Secrets in a place where a client by mistake may put them.
     let misplaced = passphrase();
     world.ask(
@@ -68,6 +74,30 @@ async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
     world.ask("POST", "/kbs/v0/auth", &[&format!("Authorization: Bearer {misplaced}")], Some("{"));
     secrets.push(("misplaced secret", misplaced.into()));
     secrets
+}
+
+/// The same of keybroker's clients: resources that arrive, short and long, and some that are refused.
+async fn by_reference_values(world: &World, secrets: &mut Vec<(&'static str, Vec<u8>)>) {
+    let (short, long) = (passphrase(), passphrase().repeat(20));
+    let resources = json!({"short": short, "long": long});
+    let cli = RvpCli { resources, ..RvpCli::new(&world.url, &MEASUREMENT, "") };
+    let mut machine = world.milan();
+    machine.fields.host_data = RvpCli::host_data(&cli.register().await.unwrap()).unwrap();
+    let mut guest = KeybrokerGuest::new(&world.url, machine).unwrap();
+    assert_eq!(guest.boot("short").await, Ok(short.clone().into()));
+    assert_eq!(guest.resource("long").await, Ok(long.clone().into()));
+    guest.resource("other").await.unwrap_err();
+    secrets.extend([("resource", short.into()), ("long resource", long.into())]);
+    secrets.push(("nonce", guest.state.nonce.clone().unwrap().into()));
+    secrets.push(("session", guest.state.session_id.clone().unwrap().into()));
+    for query in ["input.", "1 / 0 == 1"] {
+        let refused = passphrase();
+        let query = vec![query.to_owned()];
+        let cli = RvpCli { query, ..RvpCli::new(&world.url, &MEASUREMENT, &refused) };
+        assert_eq!(cli.register().await.unwrap().status, 400);
+        assert_eq!(cli.send(&(cli.body() + "!")).await.unwrap().status, 400);
+        secrets.push(("refused resource", refused.into()));
+    }
 }
 
 async fn nothing_secret_is_written(format: &str) {

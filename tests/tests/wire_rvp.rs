@@ -294,3 +294,30 @@ async fn evidence_is_not_replayed() {
     guest.auth().await.unwrap();
     world.assert_refused(guest.attest_with(&evidence).await, (403, "challenge"));
 }
+
+/// A policy that would go on for ever: where its trial shows it, and where only a guest does.
+#[tokio::test]
+async fn a_policy_that_does_not_end_is_stopped_and_the_broker_goes_on() {
+    let world = World::start();
+    let body = |guard: &str| {
+        let policy = format!(
+            "package p\nallow if {{\n{guard}\nsome a in data.l; some b in data.l; some c in data.l\n\
+             some d in data.l; some e in data.l; some f in data.l\na + b + c + d + e + f < 0\n}}"
+        );
+        json!({
+            "resources": {"passphrase": "s"},
+            "measurements": ["4d".repeat(48)],
+            "reference_values": {"l": (0..64).collect::<Vec<_>>()},
+            "policy": policy,
+            "query": ["data.p.allow"],
+        })
+    };
+    let always = register_json(&world, &body("true")).await;
+    assert_eq!(always.status, 400, "{}", always.text());
+    assert!(always.text().contains("query 0 gave nothing in time"), "{}", always.text());
+    let host_data = registered(&register_json(&world, &body("input.snp.guest_svn == 7")).await);
+    let mut machine = world.milan();
+    machine.fields.guest_svn = 7;
+    world.assert_refused(guest(&world, host_data, machine).boot("passphrase").await, (403, "policy"));
+    world.boots_a_guest(&unique("w")).await;
+}

@@ -1,5 +1,5 @@
 //! The protocol, from top to bottom: [`register`](Register::register) → [`challenge`](Auth::challenge) →
-//! [`attest`](Attest::attest) → [`release`](Attest::release).
+//! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource).
 //!
 //! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them, [`Auth`] can write
 //! challenges alone, only [`Attest`] can unwrap, write sessions and release.

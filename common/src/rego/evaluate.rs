@@ -14,7 +14,7 @@ use regorus::{Engine, LimitError, QueryResults, Value, utils::limits::ExecutionT
 
 use super::{claims::Claims, policy::Policy, policy::message, thread};
 
-/// How long the queries of one policy may take together.
+/// How long the queries of one policy may take together: on the wall, and for the broker in processor time.
 pub const DEADLINE: Duration = Duration::from_millis(50);
 
 /// Steps of the interpreter between two looks at the clock.

@@ -48,6 +48,8 @@ async fn the_story_of_a_release() {
         reported_tcb: Some(TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 24, microcode: 219 }),
         policy: "0x30000".to_owned(),
         vmpl: 0,
+        host_data: None,
+        id_key_digest: None,
     };
     assert_eq!(attest.evidence, Some(summary));
 

@@ -13,6 +13,7 @@ use data_encoding::BASE64;
 use keybroker_common::{
     audit::{Decision, Operation},
     broker::{Error, RegisterRequest},
+    encoding::Hex,
     rego::PolicyText,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret, local::LocalKey, seal::Sealed},
     session::{Challenge, Claim},
@@ -37,6 +38,8 @@ async fn host_data_selects_the_registration_whose_resources_the_guest_gets() {
     assert_ne!(one, other, "the same measurement, twice");
 
     let session = attested(&world, &broker, one).await;
+    let attested_as = world.audit().pop().unwrap().evidence.unwrap();
+    assert_eq!((attested_as.host_data, attested_as.id_key_digest), (Some(Hex(one.to_bytes())), None));
     assert_eq!(resource(&broker, &session, "disk").await.unwrap(), "first");
     assert_eq!(resource(&broker, &session, "token").await.unwrap(), "second");
     let session = attested(&world, &broker, other).await;
