@@ -1,7 +1,9 @@
 //! Lines for whoever reads along, written by a thread: a reader that stalls must not stall the broker.
 //!
-//! A broker answers although nobody takes its lines: a few wait, the rest are lost, counted, and told of once the reader
-//! goes on. An audit record that is lost here is in the store all the same.
+//! Who prints a line waits until it is written, so that a record is out before the answer that it explains. Once that takes
+//! too long the reader has stalled, and nobody waits any more until it has caught up: a broker answers although nobody takes
+//! its lines. A few are kept, the rest are lost, counted, and told of once the reader goes on. An audit record that is lost
+//! here is in the store all the same.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +17,12 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait at most. Some megabytes.
 const WAITING: usize = 4096;
+/// How long a line may take before its reader counts as stalled.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How long they are waited for at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Takes whole lines, one per write, and never blocks.
+/// Takes whole lines, one per write, and never blocks for longer than [`PATIENCE`].
 #[derive(Debug, Clone)]
 pub(crate) struct Lines(Arc<Shared>);
 
@@ -38,8 +42,16 @@ struct Queue {
     waiting: VecDeque<Vec<u8>>,
     /// Whether a line was taken out that is not written yet.
     writing: bool,
+    /// Whether the reader let somebody wait for too long and has not caught up since.
+    stalled: bool,
     /// Lines that were lost since that was last told.
     lost: usize,
+}
+
+impl Queue {
+    fn unwritten(&mut self) -> bool {
+        self.writing || !self.waiting.is_empty()
+    }
 }
 
 impl Lines {
@@ -74,6 +86,7 @@ impl Lines {
             let lost = {
                 let mut queue = self.queue();
                 queue.writing = false;
+                queue.stalled &= queue.unwritten();
                 match written {
                     Ok(()) => std::mem::take(&mut queue.lost),
                     // A pipe that was closed, or a disk that is full.
@@ -100,6 +113,11 @@ impl Write for Lines {
         } else {
             queue.lost += 1;
         }
+        if !queue.stalled {
+            let waited = self.0.changed.wait_timeout_while(queue, PATIENCE, Queue::unwritten);
+            let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.stalled = waited.timed_out();
+        }
         Ok(line.len())
     }
 
@@ -119,8 +137,7 @@ impl<'w> MakeWriter<'w> for Lines {
 impl Drop for Flush {
     fn drop(&mut self) {
         let Self(lines) = self;
-        let unwritten = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
-        drop(lines.0.changed.wait_timeout_while(lines.queue(), FAREWELL, unwritten));
+        drop(lines.0.changed.wait_timeout_while(lines.queue(), FAREWELL, Queue::unwritten));
     }
 }
 
