@@ -14,27 +14,25 @@
 //! - if values could grow out of proportion: each array, set, object or comprehension built of variables multiplies,
 //!   and what rules build of each other multiplies again. Comparing two such values is one step.
 
+mod cost;
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::{
     Value,
     unstable::{
-        ArithOp, BoolOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span,
-        WithModifier,
+        BoolOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span, WithModifier,
     },
 };
+
+use cost::{Cost, Needs, cost};
+use names::{Step, claim, flat, not_a_text, plain_path, steps};
 
 use super::{builtins, text::Position};
 
 /// Deepest expression, in levels.
 const MAX_DEPTH: u32 = 48;
-/// Deepest chain of rules that need each other, in levels of expressions.
-const MAX_CHAIN: u32 = 256;
-
-/// Largest value, as power of two of the values within it.
-const MAX_SIZE: u32 = 29;
-/// Of what a registration and the claims bring: 16 KiB of text hold no more.
-const GIVEN: u32 = 13;
 /// Of a comprehension: what a loop can go through before the clock stops it.
 const LOOP: u32 = 15;
 
@@ -129,15 +127,6 @@ pub(super) struct Checked {
     package: Vec<String>,
     rules: BTreeMap<String, Cost>,
     functions: BTreeSet<String>,
-}
-
-/// What evaluating something can come to, with all that it needs.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cost {
-    /// Levels of expressions on the stack.
-    depth: u32,
-    /// Power of two of the largest value.
-    size: u32,
 }
 
 impl Checked {
@@ -241,58 +230,6 @@ fn rule_name(rule: &Rule) -> Result<String, Refusal> {
             other => return Err((at(other.span()), Forbidden::RuleName)),
         }
     }
-}
-
-/// What one rule or query needs, without what that in turn needs.
-struct Needs {
-    at: Position,
-    rules: BTreeSet<String>,
-    depth: u32,
-    /// Power of two of the largest value, whatever it is built of.
-    least: u32,
-    /// Power of two by which values grow here.
-    growth: u32,
-}
-
-impl Needs {
-    fn with(&self, needed: impl Iterator<Item = Cost>) -> Result<Cost, Refusal> {
-        let start = Cost { depth: 0, size: GIVEN };
-        let most = needed.fold(start, |a, b| Cost { depth: a.depth.max(b.depth), size: a.size.max(b.size) });
-        let cost = Cost { depth: most.depth + self.depth, size: most.size.max(self.least) + self.growth };
-        if cost.depth > MAX_CHAIN {
-            return Err((self.at, Forbidden::Depth));
-        }
-        if cost.size > MAX_SIZE {
-            return Err((self.at, Forbidden::Growth));
-        }
-        Ok(cost)
-    }
-}
-
-/// The cost of a rule with all that it needs. Its recursion ends where [`MAX_CHAIN`] does.
-fn cost(
-    name: &str,
-    needs: &BTreeMap<String, Needs>,
-    known: &mut BTreeMap<String, Cost>,
-    chain: &mut Vec<String>,
-) -> Result<Cost, Refusal> {
-    if let Some(cost) = known.get(name) {
-        return Ok(*cost);
-    }
-    let Some(own) = needs.get(name) else { return Ok(Cost::default()) };
-    if chain.iter().any(|above| above == name) {
-        return Err((own.at, Forbidden::Recursion(name.to_owned())));
-    }
-    chain.push(name.to_owned());
-    if chain.len() > MAX_CHAIN as usize {
-        return Err((own.at, Forbidden::Depth));
-    }
-    let below: Result<Vec<Cost>, Refusal> =
-        own.rules.iter().map(|rule| cost(rule, needs, known, chain)).collect();
-    chain.pop();
-    let cost = own.with(below?.into_iter())?;
-    known.insert(name.to_owned(), cost);
-    Ok(cost)
 }
 
 /// A walk through one rule or query.
@@ -601,97 +538,5 @@ impl<'a> Survey<'a> {
             Step::Name(rule) => Some(Some(rule.clone())),
             Step::Computed(_) => None,
         }
-    }
-}
-
-enum Step<'e> {
-    Name(String),
-    Computed(&'e Ref<Expr>),
-}
-
-/// A path's root and its steps, from the outermost.
-fn steps(mut expr: &Ref<Expr>) -> (&Ref<Expr>, Vec<Step<'_>>) {
-    let mut steps = Vec::new();
-    loop {
-        match expr.as_ref() {
-            Expr::RefDot { refr, field, .. } => {
-                steps.push(Step::Name(field.0.text().to_owned()));
-                expr = refr;
-            }
-            Expr::RefBrack { refr, index, .. } => {
-                steps.push(match index.as_ref() {
-                    Expr::String { value: regorus::Value::String(name), .. }
-                    | Expr::RawString { value: regorus::Value::String(name), .. } => {
-                        Step::Name(name.to_string())
-                    }
-                    _ => Step::Computed(index),
-                });
-                expr = refr;
-            }
-            _ => break,
-        }
-    }
-    steps.reverse();
-    (expr, steps)
-}
-
-/// `a.b.c` and nothing else: the interpreter passes over brackets in what it calls.
-fn plain_path(mut expr: &Ref<Expr>) -> Option<Vec<String>> {
-    let mut path = Vec::new();
-    loop {
-        match expr.as_ref() {
-            Expr::Var { span, .. } => {
-                path.push(span.text().to_owned());
-                path.reverse();
-                return Some(path);
-            }
-            Expr::RefDot { refr, field, .. } => {
-                path.push(field.0.text().to_owned());
-                expr = refr;
-            }
-            _ => return None,
-        }
-    }
-}
-
-/// Claims at the root of `input` are strings, but for `input.snp`.
-fn not_a_text(expr: &Ref<Expr>) -> Walk {
-    match plain_path(expr).as_deref() {
-        Some([input, claim]) if input == "input" && claim != "snp" => {
-            Err((at(expr.span()), Forbidden::Ordered(format!("input.{claim}"))))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A claim by its name: `input.a.b`.
-fn claim(expr: &Ref<Expr>) -> bool {
-    plain_path(expr).is_some_and(|path| path.len() > 1 && path.first().is_some_and(|root| root == "input"))
-}
-
-/// Whether an expression gives a number, boolean, string or null, or something that is written out in the policy.
-fn flat(expr: &Ref<Expr>) -> bool {
-    match expr.as_ref() {
-        Expr::String { .. }
-        | Expr::RawString { .. }
-        | Expr::Number { .. }
-        | Expr::Bool { .. }
-        | Expr::Null { .. }
-        | Expr::UnaryExpr { .. }
-        | Expr::BoolExpr { .. }
-        | Expr::AssignExpr { .. }
-        | Expr::Membership { .. } => true,
-        // Minus is the difference of sets, too.
-        Expr::ArithExpr { op, .. } => *op != ArithOp::Sub,
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().all(flat),
-        Expr::Object { fields, .. } => fields.iter().all(|(_, key, value)| flat(key) && flat(value)),
-        Expr::Call { fcn, .. } => plain_path(fcn).is_some_and(|path| builtins::is_flat(&path.join("."))),
-        Expr::Var { .. }
-        | Expr::RefDot { .. }
-        | Expr::RefBrack { .. }
-        | Expr::ArrayCompr { .. }
-        | Expr::SetCompr { .. }
-        | Expr::ObjectCompr { .. }
-        | Expr::BinExpr { .. } => false,
     }
 }
