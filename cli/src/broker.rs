@@ -53,7 +53,8 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
         audit: store.clone(),
         wrap: key.clone(),
         policies: Arc::new(Evaluator::new(1)),
-        admission: Admission::Open,
+        admission: Admission::OPEN,
+        patience: Arc::default(),
         clock: Arc::clone(clock),
     };
     let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };

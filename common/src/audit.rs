@@ -13,6 +13,7 @@ use crate::{
         product::{Product, TcbVersion},
         report::Report,
     },
+    token::TokenId,
     workload::{RegistrationDigest, WorkloadId},
 };
 
@@ -50,6 +51,10 @@ pub enum Decision {
     Replaced,
     /// A workload was revoked.
     Revoked,
+    /// A token was made that lets its holder register.
+    TokenCreated,
+    /// A token was revoked.
+    TokenRevoked,
     /// A guest attested.
     Attested,
     /// A secret was released to an attested guest.
@@ -164,6 +169,9 @@ pub struct AuditRecord {
     /// Which secret was asked for, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secret: Option<String>,
+    /// Which token an operator made or revoked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub token: Option<TokenId>,
     /// The attestation that a release rests on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attestation: Option<AuditId>,
@@ -185,6 +193,7 @@ impl AuditRecord {
             registration: None,
             evidence: None,
             secret: None,
+            token: None,
             attestation: None,
             failed: None,
         }

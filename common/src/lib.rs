@@ -6,6 +6,7 @@
 pub mod appraisal;
 pub mod audit;
 pub mod broker;
+mod bucket;
 pub mod clock;
 pub mod config;
 pub mod encoding;
@@ -18,5 +19,6 @@ pub mod secret;
 pub mod session;
 pub mod snp;
 pub mod store;
+pub mod token;
 pub mod wire;
 pub mod workload;

@@ -18,11 +18,13 @@ pub enum Count {
     KdsMiss,
     /// AMD's KDS answered with 429.
     KdsThrottled,
+    /// A registration was refused for what it brought along to say who asks, on record or not.
+    Unauthenticated,
 }
 
 impl Count {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled];
+    pub const ALL: [Self; 4] = [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled, Self::Unauthenticated];
 
     /// The metric's name.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Count {
             Self::KdsHit => "KdsHit",
             Self::KdsMiss => "KdsMiss",
             Self::KdsThrottled => "KdsThrottled",
+            Self::Unauthenticated => "Unauthenticated",
         }
     }
 }

@@ -48,7 +48,9 @@ impl Problem {
     /// The status that goes with it.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Broker(broker::Error::NoSession { .. }) | Self::NoCookie => StatusCode::UNAUTHORIZED,
+            Self::Broker(broker::Error::NoSession { .. } | broker::Error::Unauthenticated { .. })
+            | Self::NoCookie => StatusCode::UNAUTHORIZED,
+            Self::Broker(broker::Error::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Broker(broker::Error::Refused { .. }) => StatusCode::FORBIDDEN,
             Self::Broker(broker::Error::Registered { .. }) => StatusCode::CONFLICT,
             Self::Broker(broker::Error::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
@@ -69,6 +71,7 @@ impl Problem {
             Self::Broker(
                 broker::Error::NoSession { id }
                 | broker::Error::Refused { id }
+                | broker::Error::Unauthenticated { id }
                 | broker::Error::Registered { id },
             ) => Some(*id),
             Self::Broker(broker::Error::Unavailable { id, .. }) => *id,
@@ -100,13 +103,18 @@ impl IntoResponse for Problem {
         tracing::info!(status = self.status().as_u16(), cause = %self, "request refused");
         let mut response = reply::json(self.status(), self.body());
         match self {
-            Self::Broker(broker::Error::Unavailable { retry_after, .. }) => {
+            Self::Broker(
+                broker::Error::Unavailable { retry_after, .. } | broker::Error::TooMany { retry_after },
+            ) => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
             }
             Self::MethodNotAllowed(allowed) => {
                 if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
                     response.headers_mut().insert(header::ALLOW, allowed);
                 }
+            }
+            Self::Broker(broker::Error::Unauthenticated { .. }) => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
         }
@@ -215,6 +223,8 @@ mod tests {
             broker::Error::NoSession { id },
             broker::Error::Refused { id },
             broker::Error::Registered { id },
+            broker::Error::Unauthenticated { id },
+            broker::Error::TooMany { retry_after: 5 },
             broker::Error::Unavailable { id: Some(id), retry_after: 5 },
             broker::Error::Unavailable { id: None, retry_after: 5 },
         ];
@@ -271,6 +281,8 @@ mod tests {
             (Problem::NoCookie, 401),
             (Problem::Broker(broker::Error::Refused { id }), 403),
             (Problem::Broker(broker::Error::Registered { id }), 409),
+            (Problem::Broker(broker::Error::Unauthenticated { id }), 401),
+            (Problem::Broker(broker::Error::TooMany { retry_after: 1 }), 429),
             (Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 5 }), 503),
             (Problem::Invalid(Invalid::Tee), 400),
             (Problem::Broker(broker::Error::Policy(PolicyError::NoQuery)), 400),

@@ -20,7 +20,7 @@ use crate::{
 #[error("the system's source of randomness failed")]
 pub struct RandomnessError;
 
-fn random<const N: usize>() -> Result<[u8; N], RandomnessError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], RandomnessError> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| RandomnessError)?;
     Ok(bytes)

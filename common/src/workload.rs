@@ -173,7 +173,6 @@ impl Registration {
     /// Whether the two differ in nothing that a guest is held to: what a replacement without a credential must satisfy.
     pub fn same_requirements(&self, other: &Self) -> bool {
         self.dialect == other.dialect
-            && self.owner == other.owner
             && self.reference_values == other.reference_values
             && self.policy == other.policy
             && self.rego == other.rego
@@ -246,11 +245,12 @@ pub struct Workload {
     pub registration: Vec<u8>,
     /// Its wrapped secrets by name.
     pub secrets: BTreeMap<String, WrappedSecret>,
-    /// When the id was first registered: the build window starts here and no replacement moves it.
+    /// When the build that wrote this registration first did: the build window starts here, and nothing that the build itself
+    /// writes moves it.
     pub first_registered_at: Timestamp,
     /// Since when nothing is released for it.
     pub revoked_at: Option<Timestamp>,
-    /// When the first guest attested as this workload: from then on its secrets count as released.
+    /// When the first guest attested as what this build registered: from then on its secrets count as released.
     pub released_at: Option<Timestamp>,
 }
 

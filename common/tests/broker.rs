@@ -23,3 +23,5 @@ mod registration;
 mod release;
 #[path = "broker/tampering.rs"]
 mod tampering;
+#[path = "broker/tokens.rs"]
+mod tokens;

@@ -11,9 +11,10 @@ use keybroker_common::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
     },
+    token::{Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 use uuid::Uuid;
@@ -44,12 +45,28 @@ impl WorkloadStore for Memory {
 
 #[async_trait]
 impl RegistrationStore for Memory {
-    async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+    async fn token(&self, _: &TokenId) -> Result<Option<Token>, StoreError> {
+        Ok(None)
+    }
+
+    async fn create(
+        &self,
+        workload: &Workload,
+        _: &AuditRecord,
+        _: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
         self.tables().workloads.insert(workload.id.clone(), workload.clone());
         Ok(())
     }
 
-    async fn replace(&self, _: RegistrationDigest, _: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+    async fn replace(
+        &self,
+        _: RegistrationDigest,
+        _: Build,
+        _: &Workload,
+        _: &AuditRecord,
+        _: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
 }

@@ -147,7 +147,8 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
         audit: store.clone(),
         wrap: key.clone(),
         policies: Arc::default(),
-        admission: Admission::Open,
+        admission: Admission::OPEN,
+        patience: Arc::default(),
         clock: clock.clone(),
     };
     let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };

@@ -6,13 +6,15 @@
 
 mod attest;
 mod auth;
+mod authority;
 mod failure;
 mod register;
 mod release;
 
 pub use attest::{Attest, Evidence, KeyTexts};
 pub use auth::Auth;
-pub use register::{Admission, Register, RegisterRequest, Registered};
+pub use authority::{Admission, Credential, Patience};
+pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 
 use crate::{
@@ -37,6 +39,18 @@ pub enum Error {
     Refused {
         /// The audit record.
         id: AuditId,
+    },
+    /// Nothing that the request brings along lets it register.
+    #[error("not authenticated")]
+    Unauthenticated {
+        /// The audit record.
+        id: AuditId,
+    },
+    /// The same, for the last of too many.
+    #[error("too many such requests")]
+    TooMany {
+        /// After how many seconds to try again.
+        retry_after: u64,
     },
     /// The workload id is registered, and not to be replaced by this request.
     #[error("already registered")]

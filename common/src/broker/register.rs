@@ -3,17 +3,23 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Error, RETRY_AFTER, announce, failure::failed};
+use super::{
+    Admission, Credential, Error, Patience, RETRY_AFTER, announce,
+    authority::{Authority, Stranger},
+    failure::failed,
+};
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
     clock::Clock,
-    metrics::{self, Stage},
+    metrics::{self, Count, Stage},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
-    store::{AuditStore, RegistrationStore, StoreError},
+    store::{AuditStore, Build, RegistrationStore, StoreError},
+    token::{Dead, Token},
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -24,8 +30,8 @@ pub struct RegisterRequest {
     pub workload_id: WorkloadId,
     /// Whose conventions its guests follow.
     pub dialect: Dialect,
-    /// The authenticated principal who asks, where there is one.
-    pub owner: Option<String>,
+    /// What it brings along to say who asks.
+    pub credential: Credential,
     /// What the evidence must equal.
     pub reference_values: ReferenceValues,
     /// What else the evidence must satisfy.
@@ -34,15 +40,6 @@ pub struct RegisterRequest {
     pub rego: Option<PolicyText>,
     /// What a guest that satisfies them gets, by name.
     pub secrets: BTreeMap<String, Secret>,
-}
-
-/// Who may register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Whoever reaches the broker. Registrations have no owner, whatever the request says of one.
-    Open,
-    /// An authenticated principal, who then owns the registration and may replace it.
-    Authenticated,
 }
 
 /// A registration that was written.
@@ -67,6 +64,8 @@ pub struct Register {
     pub policies: Arc<Evaluator>,
     /// Who may register.
     pub admission: Admission,
+    /// For how many who may not there is a record.
+    pub patience: Arc<Patience>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -76,19 +75,21 @@ impl Register {
     /// and the image opens only with the second passphrase. No replacement extends it.
     pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
 
-    /// Writes a new registration, or puts it in the place of one of the same build or the same owner.
+    /// Whether the build window of a registration first written at `begin` has ended at `now`.
+    pub(crate) fn window_is_over(begin: Timestamp, now: Timestamp) -> bool {
+        // A time so late that the window has no end is nothing that this broker wrote: no window.
+        begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| now >= end)
+    }
+
+    /// Writes a new registration, or puts it in the place of one of the same build, or of one that who asks may replace.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Register, Decision::Registered);
         record.workload_id = Some(request.workload_id.clone());
-        let owner = match (self.admission, request.owner) {
-            (Admission::Open, _) => None,
-            (Admission::Authenticated, Some(owner)) => Some(owner),
-            (Admission::Authenticated, None) => {
-                let nobody = failed("principal", "nobody was authenticated");
-                return Err(self.refuse(record, nobody, |id| Error::Refused { id }).await);
-            }
+        let authority = match self.authority(&request.credential, &request.workload_id, &record).await? {
+            Ok(authority) => authority,
+            Err(stranger) => return Err(self.turn_away(record, &request.credential, stranger).await),
         };
-        record.principal.clone_from(&owner);
+        record.principal = authority.principal();
         if let Some(policy) = &request.rego {
             match self.policies.admit(policy, &Claims::sample()).await {
                 Ok(()) => {}
@@ -100,7 +101,7 @@ impl Register {
             format: Registration::FORMAT,
             serial: Uuid::new_v4(),
             dialect: request.dialect,
-            owner,
+            owner: authority.owner(),
             reference_values: request.reference_values,
             policy: request.policy,
             rego: request.rego,
@@ -122,12 +123,76 @@ impl Register {
             revoked_at: None,
             released_at: None,
         };
-        match metrics::timed(Stage::Transaction, self.workloads.create(&workload, &record)).await {
+        self.write(workload, &registration, authority, record).await
+    }
+
+    /// Who asks, if what they bring along lets them register `workload_id`.
+    async fn authority(
+        &self,
+        credential: &Credential,
+        workload_id: &WorkloadId,
+        record: &AuditRecord,
+    ) -> Result<Result<Authority, Stranger>, Error> {
+        Ok(match credential {
+            Credential::Operator(name) => Ok(Authority::Operator(name.clone())),
+            Credential::Principal(name) if self.admission.iam => Ok(Authority::Principal(name.clone())),
+            Credential::Token(id) if self.admission.token => match self.workloads.token(id).await? {
+                None => Err(Stranger::UnknownToken),
+                Some(token) => token
+                    .check(workload_id, record.time)
+                    .map(|()| Authority::Token(token))
+                    .map_err(Stranger::DeadToken),
+            },
+            _ if self.admission.open => Ok(Authority::Anybody),
+            _ => Err(Stranger::Nobody),
+        })
+    }
+
+    /// The same answer for whatever is wrong with a credential; and no record where there would be too many of them.
+    async fn turn_away(&self, mut record: AuditRecord, credential: &Credential, cause: Stranger) -> Error {
+        metrics::count(Count::Unauthenticated);
+        if let Err(retry_after) = self.patience.take(record.time) {
+            tracing::warn!(%cause, "turned away without a record: there are too many of them");
+            return Error::TooMany { retry_after };
+        }
+        if let (Credential::Token(id), Stranger::DeadToken(_)) = (credential, cause) {
+            record.principal = Some(id.principal());
+        }
+        record.registration = None;
+        self.refuse(record, failed(cause.check(), cause), |id| Error::Unauthenticated { id }).await
+    }
+
+    /// A token that has registered already can only replace; anyone else, if the id is free, need not look first.
+    async fn write(
+        &self,
+        workload: Workload,
+        registration: &Registration,
+        authority: Authority,
+        record: AuditRecord,
+    ) -> Result<Registered, Error> {
+        if authority.is_bound() {
+            return self.replace(workload, registration, authority, record).await;
+        }
+        let create = self.workloads.create(&workload, &record, authority.token());
+        match metrics::timed(Stage::Transaction, create).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: false })
             }
-            Err(StoreError::Conflict) => self.replace(workload, &registration, record).await,
+            Err(StoreError::Conflict) => {
+                // The id is taken, or the token was used meanwhile.
+                let authority = match authority {
+                    Authority::Token(Token { id, .. }) => {
+                        let credential = Credential::Token(id);
+                        match self.authority(&credential, &workload.id, &record).await? {
+                            Ok(authority) => authority,
+                            Err(stranger) => return Err(self.turn_away(record, &credential, stranger).await),
+                        }
+                    }
+                    other => other,
+                };
+                self.replace(workload, registration, authority, record).await
+            }
             Err(cause) => Err(cause.into()),
         }
     }
@@ -148,27 +213,38 @@ impl Register {
         Ok(try_join_all(wraps).await?.into_iter().collect())
     }
 
-    /// The id is taken. Its owner may replace it; so may, within the build window, a registration that changes nothing but
-    /// the secrets.
+    /// The id is taken. Who has the authority may begin a new build in its place; and within the build window, whoever
+    /// registered it may change the secrets.
     async fn replace(
         &self,
         mut workload: Workload,
         registration: &Registration,
+        authority: Authority,
         mut record: AuditRecord,
     ) -> Result<Registered, Error> {
         let Some(held) = self.workloads.workload(&workload.id).await? else {
+            if authority.is_bound() {
+                return Err(self.token_is_dead(record, &authority, Dead::Gone).await);
+            }
             // Deleted since: the client may simply try again.
             return Err(self
                 .unavailable(record, failed("replacement", "the row that was in the way is gone"))
                 .await);
         };
-        if let Err(refusal) = replaceable(&held, registration, &record) {
-            return Err(self.taken(record, refusal).await);
-        }
+        let build = match replaceable(&held, registration, &authority, &record) {
+            Ok(build) => build,
+            Err(refusal) => {
+                return Err(match refusal.kills_token().filter(|_| authority.is_bound()) {
+                    Some(dead) => self.token_is_dead(record, &authority, dead).await,
+                    None => self.taken(record, refusal).await,
+                });
+            }
+        };
         record.decision = Decision::Replaced;
-        workload.first_registered_at = held.first_registered_at;
-        workload.released_at = held.released_at;
-        match self.workloads.replace(held.digest(), &workload, &record).await {
+        if build == Build::Same {
+            workload.first_registered_at = held.first_registered_at;
+        }
+        match self.workloads.replace(held.digest(), build, &workload, &record, authority.token()).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: true })
@@ -176,6 +252,11 @@ impl Register {
             Err(StoreError::Conflict) => Err(self.taken(record, ReplacementRefused::Raced).await),
             Err(cause) => Err(cause.into()),
         }
+    }
+
+    async fn token_is_dead(&self, record: AuditRecord, authority: &Authority, dead: Dead) -> Error {
+        let credential = authority.token().map_or(Credential::None, |id| Credential::Token(*id));
+        self.turn_away(record, &credential, dead.into()).await
     }
 
     async fn taken(&self, record: AuditRecord, cause: ReplacementRefused) -> Error {
@@ -222,7 +303,9 @@ enum ReplacementRefused {
     Released,
     #[error("the build window of 30 minutes from the first registration is over")]
     WindowOver,
-    #[error("the registration asks for another measurement, policy or owner than the one that is there")]
+    #[error("the registration that is there is another owner's")]
+    OtherOwner,
+    #[error("the registration asks for another measurement or policy than the one that is there")]
     OtherRequirements,
     #[error("the stored registration is not one that this release reads")]
     Unreadable,
@@ -230,15 +313,31 @@ enum ReplacementRefused {
     Raced,
 }
 
-/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client chose. The owner
-/// of any other may replace it at any time: guests that attested under the
-/// earlier registration get nothing more. For all others: same requirements, in the build window, before the first
-/// attestation.
+impl ReplacementRefused {
+    /// What it means for a token that has registered before: those it may only replace its own with.
+    fn kills_token(self) -> Option<Dead> {
+        match self {
+            Self::Released => Some(Dead::Released),
+            Self::WindowOver => Some(Dead::WindowOver),
+            Self::OtherOwner => Some(Dead::Gone),
+            Self::Revoked
+            | Self::ByReferenceValues
+            | Self::OtherRequirements
+            | Self::Unreadable
+            | Self::Raced => None,
+        }
+    }
+}
+
+/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client chose. Of any other
+/// who has the authority may begin a new build at any time: guests that attested under the earlier registration get nothing
+/// more. For all others: same owner, same requirements, in the build window, before the first attestation.
 fn replaceable(
     held: &Workload,
     registration: &Registration,
+    authority: &Authority,
     record: &AuditRecord,
-) -> Result<(), ReplacementRefused> {
+) -> Result<Build, ReplacementRefused> {
     if held.revoked_at.is_some() {
         return Err(ReplacementRefused::Revoked);
     }
@@ -246,16 +345,21 @@ fn replaceable(
     if [stored.dialect, registration.dialect].contains(&Dialect::Rvp) {
         return Err(ReplacementRefused::ByReferenceValues);
     }
-    if registration.owner.is_some() && registration.owner == stored.owner {
-        return Ok(());
+    if authority.may_take_over(&held.id, stored.owner.as_deref()) {
+        return Ok(Build::New);
     }
     if held.released_at.is_some() {
         return Err(ReplacementRefused::Released);
     }
-    // A time so late that the window has no end is nothing that this broker wrote: no window.
-    let end = held.first_registered_at.checked_add(Register::BUILD_WINDOW);
-    if end.map_or(true, |end| record.time >= end) {
+    if Register::window_is_over(held.first_registered_at, record.time) {
         return Err(ReplacementRefused::WindowOver);
     }
-    if stored.same_requirements(registration) { Ok(()) } else { Err(ReplacementRefused::OtherRequirements) }
+    if stored.owner != registration.owner {
+        return Err(ReplacementRefused::OtherOwner);
+    }
+    if stored.same_requirements(registration) {
+        Ok(Build::Same)
+    } else {
+        Err(ReplacementRefused::OtherRequirements)
+    }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    reading::{Reader, admission, base_url, days, known_chips_only, list, products, tcb_floors, text, ttl},
+    reading::{Reader, base_url, days, known_chips_only, list, products, tcb_floors, text, ttl},
     table::{
         ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE,
         ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, REGISTRATION, SESSION_TTL, SESSIONS_TABLE,
-        WORKLOADS_TABLE,
+        TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
 use crate::{appraisal::Fleet, broker::Admission, endorsements::Settings, http::Function};
@@ -28,6 +28,8 @@ pub trait Configuration: Sized {
 pub struct RegisterConfig {
     /// Table of registrations.
     pub workloads_table: String,
+    /// Table of tokens.
+    pub tokens_table: String,
     /// Table of audit records.
     pub audit_table: String,
     /// How long audit records are kept; `None`: for good.
@@ -44,12 +46,14 @@ impl Configuration for RegisterConfig {
     fn read(reader: &mut Reader) -> Option<Self> {
         // All of them are read before the first that is missing ends it, so that all faults are noted.
         let workloads_table = reader.value(WORKLOADS_TABLE, text);
+        let tokens_table = reader.value(TOKENS_TABLE, text);
         let audit_table = reader.value(AUDIT_TABLE, text);
         let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
         let kms_key = reader.value(KMS_KEY, text);
-        let admission = reader.value(REGISTRATION, admission);
+        let admission = reader.value(REGISTRATION, Admission::parse);
         Some(Self {
             workloads_table: workloads_table?,
+            tokens_table: tokens_table?,
             audit_table: audit_table?,
             audit_kept_for: audit_kept_for?,
             kms_key: kms_key?,

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     appraisal::{FloorError, TcbFloors},
-    broker::Admission,
     snp::product::Product,
 };
 
@@ -141,14 +140,6 @@ pub(super) fn ttl(value: &str) -> Result<Duration, &'static str> {
 pub(super) fn days(value: &str) -> Result<Option<SignedDuration>, &'static str> {
     let days = number(value, 0, 36_500).ok_or("must be a number from 0 to 36500")?;
     Ok(Some(days).filter(|days| *days > 0).map(|days| SignedDuration::from_hours(24 * i64::from(days))))
-}
-
-pub(super) fn admission(value: &str) -> Result<Admission, &'static str> {
-    match value {
-        "iam" => Ok(Admission::Authenticated),
-        "open" => Ok(Admission::Open),
-        _ => Err("must be iam or open"),
-    }
 }
 
 pub(super) fn known_chips_only(value: &str) -> Result<bool, &'static str> {

@@ -17,8 +17,9 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 14] = [
+pub const VARIABLES: [Variable; 15] = [
     WORKLOADS_TABLE,
+    TOKENS_TABLE,
     CHALLENGES_TABLE,
     SESSIONS_TABLE,
     ENDORSEMENTS_TABLE,
@@ -38,6 +39,12 @@ pub(super) const WORKLOADS_TABLE: Variable = Variable {
     name: "KEYBROKER_WORKLOADS_TABLE",
     read_by: &[Function::Register, Function::Attest],
     meaning: "DynamoDB table of registrations",
+    default: None,
+};
+pub(super) const TOKENS_TABLE: Variable = Variable {
+    name: "KEYBROKER_TOKENS_TABLE",
+    read_by: &[Function::Register],
+    meaning: "DynamoDB table of the tokens that let builds register",
     default: None,
 };
 pub(super) const CHALLENGES_TABLE: Variable = Variable {
@@ -73,7 +80,7 @@ pub(super) const KMS_KEY: Variable = Variable {
 pub(super) const REGISTRATION: Variable = Variable {
     name: "KEYBROKER_REGISTRATION",
     read_by: &[Function::Register],
-    meaning: "who may register: iam (principals that API Gateway has authenticated), or open (anybody)",
+    meaning: "who may register: token (whoever holds one), iam (principals that API Gateway has authenticated), open (anybody), `;` between them",
     default: None,
 };
 pub(super) const SESSION_TTL: Variable = Variable {

@@ -11,8 +11,9 @@ use crate::{
     snp::product::{Product, TcbVersion},
 };
 
-const REGISTER: [(&str, &str); 4] = [
+const REGISTER: [(&str, &str); 5] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),
+    ("KEYBROKER_TOKENS_TABLE", "t"),
     ("KEYBROKER_AUDIT_TABLE", "a"),
     ("KEYBROKER_KMS_KEY", "alias/k"),
     ("KEYBROKER_REGISTRATION", "iam"),
@@ -101,10 +102,20 @@ fn all_that_is_missing_is_named_at_once() {
 
 #[test]
 fn registration_has_no_default() {
-    let error = with::<RegisterConfig>(&REGISTER[..3], &[]).unwrap_err();
-    assert!(error.starts_with("KEYBROKER_REGISTRATION is not set (who may register: iam"), "{error}");
-    let open: RegisterConfig = with(&REGISTER[..3], &[("KEYBROKER_REGISTRATION", "open")]).unwrap();
-    assert_eq!(open.admission, Admission::Open);
+    let error = with::<RegisterConfig>(&REGISTER[..4], &[]).unwrap_err();
+    assert!(error.starts_with("KEYBROKER_REGISTRATION is not set (who may register: token"), "{error}");
+    let open: RegisterConfig = with(&REGISTER[..4], &[("KEYBROKER_REGISTRATION", "open")]).unwrap();
+    assert_eq!(open.admission, Admission::OPEN);
+}
+
+#[test]
+fn who_may_register_is_any_set_of_three() {
+    let set = |names| with::<RegisterConfig>(&REGISTER[..4], &[("KEYBROKER_REGISTRATION", names)]);
+    let both = set("token; iam").unwrap().admission;
+    assert_eq!(both, Admission { token: true, iam: true, ..Admission::NONE });
+    for nonsense in ["token;", "tokens", "open,iam", ";", "none"] {
+        assert!(set(nonsense).is_err(), "{nonsense}");
+    }
 }
 
 #[test]

@@ -6,11 +6,11 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request, unhurried::to_the_end};
+use super::{Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request, unhurried::to_the_end};
 use crate::{
-    broker::{Attest, Auth, Register, RegisterRequest},
+    broker::{Attest, Auth, Credential, Register, RegisterRequest},
     problem::Problem,
-    wire::{Invalid, handshake, rvp, v0},
+    wire::{Invalid, authorization, handshake, rvp, v0},
     workload::{Dialect, HostData, WorkloadId},
 };
 
@@ -22,9 +22,9 @@ pub(super) async fn health() -> Response {
 
 pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {
     let headers = request.headers().clone();
-    let owner = owner(&request);
+    let credential = credential(&request);
     let registration = v0::register_request(&request::json(request).await?)?;
-    let registration = RegisterRequest { owner, ..registration };
+    let registration = RegisterRequest { credential, ..registration };
     let workload_id = registration.workload_id.clone();
     let registered = to_the_end(async move {
         let registered = broker.register(registration).await?;
@@ -36,16 +36,23 @@ pub(super) async fn register(State(broker): State<Register>, request: Request) -
 }
 
 pub(super) async fn register_reference_values(State(broker): State<Register>, request: Request) -> Answer {
-    let owner = owner(&request);
+    let credential = credential(&request);
     let host_data = HostData::random();
     let body = request::json_within(REFERENCE_VALUES_LIMIT, request).await?;
-    let registration = RegisterRequest { owner, ..rvp::register_request(&body, host_data)? };
+    let registration = RegisterRequest { credential, ..rvp::register_request(&body, host_data)? };
     to_the_end(async move { broker.register(registration).await }).await?;
     Ok(reply::json(StatusCode::OK, rvp::registered(host_data)))
 }
 
-fn owner(request: &Request) -> Option<String> {
-    request.extensions().get::<Principal>().map(|Principal(name)| name.clone())
+/// Who asks. Only the first two are known to be so, by whoever stands in front of the broker.
+fn credential(request: &Request) -> Credential {
+    if let Some(Operator(name)) = request.extensions().get() {
+        return Credential::Operator(name.clone());
+    }
+    if let Some(Principal(name)) = request.extensions().get() {
+        return Credential::Principal(name.clone());
+    }
+    authorization::token(request.headers()).map_or(Credential::None, |token| Credential::Token(token.id()))
 }
 
 fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: bool) {

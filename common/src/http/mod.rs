@@ -122,6 +122,10 @@ pub fn router(service: impl Serve) -> Router {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 
+/// The operator, by a name for the record: an extension of requests that come the operator's own way, and of no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator(pub String);
+
 /// Lets `method` alone through. axum would answer HEAD wherever it answers GET: to a key that means a release, audit
 /// record and all, for an answer that nobody reads.
 async fn only(State(method): State<Method>, request: Request, next: Next) -> Response {

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore, RevocationStore,
-    SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+    AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+    RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
 };
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
+    token::{Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub enum Method {
     /// [`WorkloadStore::workload`].
     Workload,
+    /// [`RegistrationStore::token`].
+    Token,
     /// [`RegistrationStore::create`].
     Create,
     /// [`RegistrationStore::replace`].
@@ -140,17 +143,28 @@ impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
 
 #[async_trait]
 impl<S: RegistrationStore> RegistrationStore for FaultyStore<S> {
-    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.run(Method::Create, self.inner.create(workload, audit)).await
+    async fn token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.run(Method::Token, self.inner.token(id)).await
+    }
+
+    async fn create(
+        &self,
+        workload: &Workload,
+        audit: &AuditRecord,
+        token: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
+        self.run(Method::Create, self.inner.create(workload, audit, token)).await
     }
 
     async fn replace(
         &self,
         replaced: RegistrationDigest,
+        build: Build,
         workload: &Workload,
         audit: &AuditRecord,
+        token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
-        self.run(Method::Replace, self.inner.replace(replaced, workload, audit)).await
+        self.run(Method::Replace, self.inner.replace(replaced, build, workload, audit, token)).await
     }
 }
 

@@ -29,6 +29,7 @@ pub use lease::Lease;
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
+    token::{Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -59,21 +60,60 @@ pub trait WorkloadStore: Debug + Send + Sync {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError>;
 }
 
+/// What a registration that takes another's place has to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// It is of the same build, which ended if a guest has attested since.
+    Same,
+    /// It begins a new one.
+    New,
+}
+
 /// Registrations as `register` sees them.
+///
+/// Both writes may use a token: then they also fail with [`StoreError::Conflict`] unless the token has a row that is neither
+/// revoked nor expired at `audit.time` (`expires_at` is the first such instant) and made for no other workload, and is bound
+/// as the write demands. The token is bound in the same transaction.
 #[async_trait]
 pub trait RegistrationStore: WorkloadStore {
-    /// Writes a new row and `audit`, together. [`StoreError::Conflict`] if the id has a row, revoked or not.
-    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
+    /// The row of a token.
+    async fn token(&self, id: &TokenId) -> Result<Option<Token>, StoreError>;
+
+    /// Writes a new row and `audit`, together, and binds `token`, which must be bound to nothing, to the row's id as of
+    /// `audit.time`. [`StoreError::Conflict`] if the id has a row, revoked or not.
+    async fn create(
+        &self,
+        workload: &Workload,
+        audit: &AuditRecord,
+        token: Option<&TokenId>,
+    ) -> Result<(), StoreError>;
 
     /// Puts `workload`, all of it, in the place of the row of its id, and writes `audit`, together.
     /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, it is not revoked,
-    /// and it is not released either, unless `workload` itself says that it is.
+    /// and, for [`Build::Same`], not released either. `token` must be bound to the id for [`Build::Same`], and to nothing
+    /// for [`Build::New`], which binds it.
     async fn replace(
         &self,
         replaced: RegistrationDigest,
+        build: Build,
         workload: &Workload,
         audit: &AuditRecord,
+        token: Option<&TokenId>,
     ) -> Result<(), StoreError>;
+}
+
+/// Tokens as an operator sees them.
+#[async_trait]
+pub trait TokenStore: Debug + Send + Sync {
+    /// Writes a new token and `audit`, together. [`StoreError::Conflict`] if the id has a row.
+    async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// Revokes the token as of `audit.time` and writes `audit`, together; one already revoked keeps its time.
+    /// [`StoreError::Conflict`] if there is no row.
+    async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// All tokens that are kept, in no order. A row that cannot be read fails it.
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
 }
 
 /// Registrations as `attest` sees them: it can note that one was released under, and write none.

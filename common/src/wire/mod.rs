@@ -3,6 +3,7 @@
 //! Reading is strict. Bodies are read into structs, never into a map, so that a duplicate key is an error and not the
 //! last one's victory; an unknown key is an error too, since it may be a requirement that this release does not know.
 
+pub mod authorization;
 pub mod cookie;
 pub mod handshake;
 mod invalid;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use keybroker_common::{
-    broker::Error,
+    broker::{Admission, Error},
     metrics::{Count, LATENCY, Stage, TARGET},
 };
 use keybroker_simulator::{
@@ -25,7 +25,7 @@ use tracing_subscriber::{
 
 use crate::harness::{
     guest::{KEY, evidence},
-    world::{Broker, PASSPHRASE, World},
+    world::{Broker, PASSPHRASE, World, request},
 };
 
 /// A metric, its stage if it has one, and its value.
@@ -132,6 +132,11 @@ async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
     hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
     assert!(matches!(attest(&broker, &other).await, Err(Error::Unavailable { .. })));
     expect(&["KdsMiss", "KdsThrottled", "kds"]);
+
+    let mut closed = world.broker();
+    closed.register.admission = Admission::NONE;
+    assert!(matches!(closed.register.register(request("x", "p")).await, Err(Error::Unauthenticated { .. })));
+    expect(&["Unauthenticated"]);
 
     let all = Count::ALL.map(Count::name).into_iter().chain(Stage::ALL.map(Stage::name));
     for name in all {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, Operation},
-    broker::{Admission, Error, RegisterRequest},
+    broker::{Admission, Credential, Error, RegisterRequest},
     clock::Clock as _,
     store::{RevocationStore, WorkloadStore},
     workload::Registration,
@@ -21,8 +21,8 @@ use crate::harness::{
 
 const WINDOW_OVER: &str = "the build window of 30 minutes from the first registration is over";
 const RELEASED: &str = "a guest has attested as this workload: its registration is final";
-const OTHER: &str =
-    "the registration asks for another measurement, policy or owner than the one that is there";
+const OTHER: &str = "the registration asks for another measurement or policy than the one that is there";
+const OTHER_OWNER: &str = "the registration that is there is another owner's";
 
 async fn assert_taken(world: &World, broker: &Broker, request: RegisterRequest, cause: &str) {
     let before = world.store.workload(&request.workload_id).await.unwrap();
@@ -197,19 +197,19 @@ async fn the_window_outlives_a_restart() {
 /// A broker that registers for authenticated principals alone.
 fn closed(world: &World) -> Broker {
     let mut broker = world.broker();
-    broker.register.admission = Admission::Authenticated;
+    broker.register.admission = Admission { iam: true, ..Admission::NONE };
     broker
 }
 
 fn owned(id: &str, passphrase: &str, owner: &str) -> RegisterRequest {
-    RegisterRequest { owner: Some(owner.to_owned()), ..request(id, passphrase) }
+    RegisterRequest { credential: Credential::Principal(owner.to_owned()), ..request(id, passphrase) }
 }
 
 #[tokio::test]
 async fn nobody_registers_where_principals_alone_may() {
     let world = World::new().await;
     let error = closed(&world).register.register(request("a", "p")).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error:?}");
     world.assert_recorded(&error, "principal", "nobody was authenticated");
     assert_eq!(world.store.workload(&workload_id("a")).await.unwrap(), None);
 }
@@ -233,8 +233,10 @@ async fn an_owner_replaces_at_any_time_and_changes_what_it_likes() {
     let reference_values = ReferenceValues { measurements: vec![Measurement([1; 48])] };
     let second = RegisterRequest { reference_values, ..owned("a", "second", "alice") };
     assert!(broker.register.register(second).await.unwrap().replaced);
-    // What attested as the earlier registration gets nothing of the later.
+    // What attested as the earlier registration gets nothing of the later, whose build begins here.
     assert!(broker.fetch(&session, "a", &KEY).await.is_err());
+    let row = world.store.workload(&workload_id("a")).await.unwrap().unwrap();
+    assert_eq!((row.first_registered_at, row.released_at), (BEGIN + minutes(31), None));
 }
 
 #[tokio::test]
@@ -242,10 +244,10 @@ async fn nobody_else_replaces_what_is_owned() {
     let world = World::new().await;
     let broker = closed(&world);
     broker.register.register(owned("a", "first", "alice")).await.unwrap();
-    assert_taken(&world, &broker, owned("a", "mine", "mallory"), OTHER).await;
-    assert_taken(&world, &world.broker(), request("a", "mine"), OTHER).await;
+    assert_taken(&world, &broker, owned("a", "mine", "mallory"), OTHER_OWNER).await;
+    assert_taken(&world, &world.broker(), request("a", "mine"), OTHER_OWNER).await;
     // Where anybody may register, a name that the request brings along counts for nothing.
-    assert_taken(&world, &world.broker(), owned("a", "mine", "alice"), OTHER).await;
+    assert_taken(&world, &world.broker(), owned("a", "mine", "alice"), OTHER_OWNER).await;
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn challenges_can_be_written_by_whoever_holds_their_table_alone() {
 /// A registered workload, one of whose attributes is set to `value`.
 async fn altered(store: &Store, name: &str, value: AttributeValue) -> StoreError {
     let workload = sample::workload();
-    store.create(&workload, &sample::registered()).await.unwrap();
+    store.create(&workload, &sample::registered(), None).await.unwrap();
     moto::set(&store.tables().workloads, "workload_id", workload.id.as_str(), name, value).await;
     store.workload(&workload.id).await.unwrap_err()
 }

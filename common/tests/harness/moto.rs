@@ -65,11 +65,12 @@ pub(crate) fn kms() -> aws_sdk_kms::Client {
     )
 }
 
-/// Five empty tables that nobody else has.
+/// Six empty tables that nobody else has.
 pub(crate) async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
     let tables = AllTables::with_prefix(&format!("test-{}", Uuid::new_v4()));
     for (name, key) in [
         (&tables.workloads, "workload_id"),
+        (&tables.tokens, "token"),
         (&tables.challenges, "session_id"),
         (&tables.sessions, "session_id"),
         (&tables.endorsements, "name"),
@@ -97,7 +98,7 @@ pub(crate) async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
 /// The stores that a test has to itself.
 pub(crate) type Store = DynamoStore<AllTables>;
 
-/// A store over five empty tables.
+/// A store over six empty tables.
 pub(crate) async fn store() -> Store {
     let client = dynamodb();
     let tables = tables(&client).await;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use keybroker_common::{
     appraisal::{AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, FailedCheck, Operation},
-    broker::{Admission, Attest, Auth, Error, Evidence, Register, RegisterRequest, Registered},
+    broker::{Admission, Attest, Auth, Credential, Error, Evidence, Register, RegisterRequest, Registered},
     clock::Clock,
     secret::{Secret, Unwrap, Wrap, local::LocalKey},
     session::{Challenge, Claim, SessionId},
@@ -87,7 +87,8 @@ impl World {
                 audit: store.clone(),
                 wrap: self.key.clone(),
                 policies: Arc::default(),
-                admission: Admission::Open,
+                admission: Admission::OPEN,
+                patience: Arc::default(),
                 clock: clock.clone(),
             },
             auth: Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL },
@@ -134,9 +135,10 @@ impl World {
     /// Asserts that `error` is on record, for this reason.
     pub(crate) fn assert_recorded(&self, error: &Error, check: &str, cause: &str) {
         let (id, decision) = match error {
-            Error::NoSession { id } | Error::Refused { id } | Error::Registered { id } => {
-                (*id, Decision::Refused)
-            }
+            Error::NoSession { id }
+            | Error::Refused { id }
+            | Error::Unauthenticated { id }
+            | Error::Registered { id } => (*id, Decision::Refused),
             Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),
             other => panic!("{other:?}"),
         };
@@ -174,7 +176,7 @@ pub(crate) fn request(id: &str, passphrase: &str) -> RegisterRequest {
     RegisterRequest {
         workload_id: workload_id(id),
         dialect: Dialect::V0,
-        owner: None,
+        credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy::default(),
         rego: None,

@@ -1,7 +1,7 @@
 //! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET /kbs/v0/key/{workload_id}`.
 use std::{process::ExitCode, sync::Arc};
 
-use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
+use keybroker_common::store::dynamodb::{AttestTables, DynamoStore};
 use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
 use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap, snp::anchors::TrustAnchors};
 use keybroker_lambda::{run, simulated};
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         let anchors = TrustAnchors::amd();
         #[cfg(feature = "simulated-hardware")]
         let anchors = simulated::trusted_beside(anchors)?;
-        let tables = AllTables {
+        let tables = AttestTables {
             workloads: config.workloads_table,
             challenges: config.challenges_table,
             sessions: config.sessions_table,

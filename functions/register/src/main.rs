@@ -13,7 +13,11 @@ use keybroker_lambda::{run, simulated};
 
 fn main() -> ExitCode {
     run(&[simulated::TRUST_ANCHORS], |config: RegisterConfig, aws| {
-        let tables = RegisterTables { workloads: config.workloads_table, audit: config.audit_table };
+        let tables = RegisterTables {
+            workloads: config.workloads_table,
+            tokens: config.tokens_table,
+            audit: config.audit_table,
+        };
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
         Ok(Register {
@@ -22,6 +26,7 @@ fn main() -> ExitCode {
             wrap: Arc::new(KmsWrap::new(aws.kms(), config.kms_key)),
             policies: Arc::default(),
             admission: config.admission,
+            patience: Arc::default(),
             clock: Arc::new(SystemClock),
         })
     })

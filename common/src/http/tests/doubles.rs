@@ -17,9 +17,10 @@ use crate::{
     session::{Challenge, Claim, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore, contract::sample,
     },
+    token::{Token, TokenId},
     wire::v0::PASSPHRASE,
     workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
 };
@@ -39,7 +40,8 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
         audit: store.clone(),
         wrap: store.clone(),
         policies: Arc::default(),
-        admission: Admission::Open,
+        admission: Admission::OPEN,
+        patience: Arc::default(),
         clock: clock.clone(),
     };
     let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
@@ -96,7 +98,16 @@ impl WorkloadStore for Empty {
 
 #[async_trait]
 impl RegistrationStore for Empty {
-    async fn create(&self, workload: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+    async fn token(&self, _: &TokenId) -> Result<Option<Token>, StoreError> {
+        Ok(None)
+    }
+
+    async fn create(
+        &self,
+        workload: &Workload,
+        _: &AuditRecord,
+        _: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
         match workload.id.as_str() {
             "taken" => Err(StoreError::Conflict),
             "down" => Err(StoreError::Unavailable("down".to_owned())),
@@ -104,7 +115,14 @@ impl RegistrationStore for Empty {
         }
     }
 
-    async fn replace(&self, _: RegistrationDigest, _: &Workload, _: &AuditRecord) -> Result<(), StoreError> {
+    async fn replace(
+        &self,
+        _: RegistrationDigest,
+        _: Build,
+        _: &Workload,
+        _: &AuditRecord,
+        _: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
 }

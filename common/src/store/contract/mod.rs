@@ -12,16 +12,17 @@ mod challenges;
 mod endorsements;
 pub mod sample;
 mod sessions;
+mod tokens;
 mod workloads;
 
 use std::{future::poll_fn, task::Poll};
 
 use async_trait::async_trait;
 
-pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, workloads::*};
+pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, tokens::*, workloads::*};
 use super::{
     AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, RevocationStore,
-    SessionStore, StoreError,
+    SessionStore, StoreError, TokenStore,
 };
 use crate::audit::{AuditId, AuditRecord};
 
@@ -31,6 +32,7 @@ pub trait Subject:
     RegistrationStore
     + ReleaseStore
     + RevocationStore
+    + TokenStore
     + ChallengeStore
     + SessionStore
     + EndorsementStore
@@ -81,7 +83,7 @@ macro_rules! store_contract {
             an_absent_row_is_not_replaced
             a_revoked_row_is_not_replaced
             a_released_row_is_not_replaced
-            a_released_row_is_replaced_by_one_that_says_so
+            a_released_row_gives_way_to_a_new_build
             a_failed_replacement_changes_nothing
             a_release_is_noted_once
             a_release_under_another_registration_is_not_noted
@@ -89,6 +91,15 @@ macro_rules! store_contract {
             a_revoked_row_can_still_be_marked_released
             the_first_revocation_counts
             an_absent_row_is_not_revoked
+            a_token_is_read_back
+            the_first_revocation_of_a_token_counts
+            an_absent_token_is_not_revoked
+            a_token_is_bound_by_its_first_use
+            a_token_begins_a_new_build_of_what_it_was_made_for
+            a_token_that_does_not_count_writes_nothing
+            an_unbound_token_is_of_no_build_yet
+            a_failed_registration_leaves_its_token_unused
+            of_many_uses_of_a_token_one_wins
             a_challenge_is_read_back
             a_session_id_has_one_challenge
             an_answered_challenge_becomes_a_session

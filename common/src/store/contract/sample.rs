@@ -11,6 +11,7 @@ use crate::{
     secret::{WrappedSecret, seal::GuestKey},
     session::{Challenge, Claim, Nonce, Session, SessionId},
     store::{Lease, StoredEndorsement},
+    token::{Token, TokenText},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -49,6 +50,24 @@ pub fn registered_anew(workload: &Workload) -> Workload {
         secrets: BTreeMap::from([("passphrase".to_owned(), secret)]),
         ..workload.clone()
     }
+}
+
+/// A token that nobody has used, with everything that one may have.
+pub fn token() -> Token {
+    Token {
+        id: TokenText::random().expect("randomness").id(),
+        created_at: at(0),
+        expires_at: at(3600),
+        note: Some("a build".to_owned()),
+        made_for: None,
+        bound: None,
+        revoked_at: None,
+    }
+}
+
+/// The record of a token that was made.
+pub fn token_made() -> AuditRecord {
+    audit(0, Operation::Operate, Decision::TokenCreated)
 }
 
 /// An unanswered challenge.

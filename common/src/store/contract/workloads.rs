@@ -1,23 +1,23 @@
 //! What [`WorkloadStore`](crate::store::WorkloadStore) and the roles above it promise.
 
 use super::{CONFLICT, Subject, assert_not_recorded, assert_recorded, sample};
-use crate::workload::Workload;
+use crate::{store::Build, workload::Workload};
 
 /// Registers a new workload.
-async fn registered(store: &impl Subject) -> Workload {
+pub(super) async fn registered(store: &impl Subject) -> Workload {
     let workload = sample::workload();
-    store.create(&workload, &sample::registered()).await.expect("a new workload");
+    store.create(&workload, &sample::registered(), None).await.expect("a new workload");
     workload
 }
 
-async fn row(store: &impl Subject, workload: &Workload) -> Option<Workload> {
+pub(super) async fn row(store: &impl Subject, workload: &Workload) -> Option<Workload> {
     store.workload(&workload.id).await.expect("a readable row")
 }
 
 pub async fn a_new_workload_is_read_back(store: &impl Subject) {
     let (workload, audit) = (sample::workload(), sample::registered());
     assert_eq!(row(store, &workload).await, None);
-    assert_eq!(store.create(&workload, &audit).await, Ok(()));
+    assert_eq!(store.create(&workload, &audit, None).await, Ok(()));
     assert_eq!(row(store, &workload).await, Some(workload));
     assert_recorded(store, &audit).await;
 }
@@ -25,24 +25,24 @@ pub async fn a_new_workload_is_read_back(store: &impl Subject) {
 pub async fn an_id_is_registered_once(store: &impl Subject) {
     let first = registered(store).await;
     let second = sample::registered_anew(&first);
-    assert_eq!(store.create(&second, &sample::registered()).await, CONFLICT);
+    assert_eq!(store.create(&second, &sample::registered(), None).await, CONFLICT);
     assert_eq!(row(store, &first).await, Some(first.clone()));
 
     store.revoke(&first.id, &sample::revoked(1)).await.expect("a revocation");
-    assert_eq!(store.create(&second, &sample::registered()).await, CONFLICT);
+    assert_eq!(store.create(&second, &sample::registered(), None).await, CONFLICT);
 }
 
 pub async fn a_failed_create_leaves_no_audit_record(store: &impl Subject) {
     let workload = registered(store).await;
     let audit = sample::registered();
-    assert_eq!(store.create(&workload, &audit).await, CONFLICT);
+    assert_eq!(store.create(&workload, &audit, None).await, CONFLICT);
     assert_not_recorded(store, &audit).await;
 }
 
 pub async fn a_taken_audit_id_undoes_a_create(store: &impl Subject) {
     let (workload, audit) = (sample::workload(), sample::registered());
     store.append(&audit).await.expect("a new record");
-    assert_eq!(store.create(&workload, &audit).await, CONFLICT);
+    assert_eq!(store.create(&workload, &audit, None).await, CONFLICT);
     assert_eq!(row(store, &workload).await, None);
 }
 
@@ -50,7 +50,7 @@ pub async fn a_replacement_takes_the_whole_row(store: &impl Subject) {
     let first = registered(store).await;
     let second = Workload { first_registered_at: sample::at(7), ..sample::registered_anew(&first) };
     let audit = sample::registered();
-    assert_eq!(store.replace(first.digest(), &second, &audit).await, Ok(()));
+    assert_eq!(store.replace(first.digest(), Build::Same, &second, &audit, None).await, Ok(()));
     assert_eq!(row(store, &first).await, Some(second));
     assert_recorded(store, &audit).await;
 }
@@ -58,14 +58,23 @@ pub async fn a_replacement_takes_the_whole_row(store: &impl Subject) {
 pub async fn a_replacement_names_the_registration_it_replaces(store: &impl Subject) {
     let first = registered(store).await;
     let (second, third) = (sample::registered_anew(&first), sample::registered_anew(&first));
-    store.replace(first.digest(), &second, &sample::registered()).await.expect("a replacement");
-    assert_eq!(store.replace(first.digest(), &third, &sample::registered()).await, CONFLICT);
+    store
+        .replace(first.digest(), Build::Same, &second, &sample::registered(), None)
+        .await
+        .expect("a replacement");
+    assert_eq!(
+        store.replace(first.digest(), Build::Same, &third, &sample::registered(), None).await,
+        CONFLICT
+    );
     assert_eq!(row(store, &first).await, Some(second));
 }
 
 pub async fn an_absent_row_is_not_replaced(store: &impl Subject) {
     let workload = sample::workload();
-    assert_eq!(store.replace(workload.digest(), &workload, &sample::registered()).await, CONFLICT);
+    assert_eq!(
+        store.replace(workload.digest(), Build::Same, &workload, &sample::registered(), None).await,
+        CONFLICT
+    );
     assert_eq!(row(store, &workload).await, None);
 }
 
@@ -73,32 +82,46 @@ pub async fn a_revoked_row_is_not_replaced(store: &impl Subject) {
     let first = registered(store).await;
     store.revoke(&first.id, &sample::revoked(1)).await.expect("a revocation");
     let second = sample::registered_anew(&first);
-    assert_eq!(store.replace(first.digest(), &second, &sample::registered()).await, CONFLICT);
+    assert_eq!(
+        store.replace(first.digest(), Build::Same, &second, &sample::registered(), None).await,
+        CONFLICT
+    );
 }
 
 pub async fn a_released_row_is_not_replaced(store: &impl Subject) {
     let first = registered(store).await;
     store.mark_released(&first.id, first.digest(), sample::at(1)).await.expect("a release");
     let second = sample::registered_anew(&first);
-    assert_eq!(store.replace(first.digest(), &second, &sample::registered()).await, CONFLICT);
+    assert_eq!(
+        store.replace(first.digest(), Build::Same, &second, &sample::registered(), None).await,
+        CONFLICT
+    );
 }
 
-pub async fn a_released_row_is_replaced_by_one_that_says_so(store: &impl Subject) {
+pub async fn a_released_row_gives_way_to_a_new_build(store: &impl Subject) {
     let first = registered(store).await;
     store.mark_released(&first.id, first.digest(), sample::at(1)).await.expect("a release");
-    let second = Workload { released_at: Some(sample::at(1)), ..sample::registered_anew(&first) };
-    assert_eq!(store.replace(first.digest(), &second, &sample::registered()).await, Ok(()));
-    assert_eq!(row(store, &first).await, Some(second));
+    let second = Workload { first_registered_at: sample::at(2), ..sample::registered_anew(&first) };
+    let audit = sample::registered();
+    assert_eq!(store.replace(first.digest(), Build::New, &second, &audit, None).await, Ok(()));
+    assert_eq!(row(store, &first).await, Some(second.clone()));
+    // But a revoked one does not.
+    store.revoke(&first.id, &sample::revoked(1)).await.expect("a revocation");
+    let third = sample::registered_anew(&first);
+    assert_eq!(
+        store.replace(second.digest(), Build::New, &third, &sample::registered(), None).await,
+        CONFLICT
+    );
 }
 
 pub async fn a_failed_replacement_changes_nothing(store: &impl Subject) {
     let first = registered(store).await;
     let (second, audit) = (sample::registered_anew(&first), sample::registered());
-    assert_eq!(store.replace(second.digest(), &second, &audit).await, CONFLICT);
+    assert_eq!(store.replace(second.digest(), Build::Same, &second, &audit, None).await, CONFLICT);
     assert_not_recorded(store, &audit).await;
     // Nor with the right digest, if the audit record cannot be written.
     store.append(&audit).await.expect("a new record");
-    assert_eq!(store.replace(first.digest(), &second, &audit).await, CONFLICT);
+    assert_eq!(store.replace(first.digest(), Build::Same, &second, &audit, None).await, CONFLICT);
     assert_eq!(row(store, &first).await, Some(first));
 }
 

@@ -114,6 +114,11 @@ impl<'a, I: Item> Attributes<'a, I> {
         self.required(name, |value| value.as_s().ok().map(String::as_str))
     }
 
+    /// Text, if the attribute is there.
+    pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, StoreError> {
+        if self.item.contains_key(name) { self.text(name).map(Some) } else { Ok(None) }
+    }
+
     /// Bytes.
     pub(super) fn bytes(&self, name: &'static str) -> Result<Vec<u8>, StoreError> {
         self.required(name, |value| value.as_b().ok().map(|blob| blob.as_ref().to_vec()))

@@ -1,4 +1,4 @@
-//! The stores on DynamoDB: five tables, of which each function holds only those that it uses.
+//! The stores on DynamoDB: six tables, of which each function holds only those that it uses.
 //!
 //! Every item carries `format`; one of a format that this release does not know is [`StoreError::Corrupt`], so that a
 //! later release may write another and still read today's. Points in time are numbers of nanoseconds since 1970, which
@@ -21,6 +21,7 @@ mod errors;
 mod item;
 mod sessions;
 mod tables;
+mod tokens;
 mod workloads;
 mod write;
 
@@ -29,12 +30,12 @@ use jiff::SignedDuration;
 
 use self::item::{Attributes, Item};
 pub use self::tables::{
-    AllTables, AuditTable, AuthTables, ChallengesTable, EndorsementsTable, RegisterTables, SessionsTable,
-    Tables, WorkloadsTable,
+    AllTables, AttestTables, AuditTable, AuthTables, ChallengesTable, EndorsementsTable, RegisterTables,
+    SessionsTable, Tables, TokensTable, WorkloadsTable,
 };
 use super::StoreError;
 
-/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`] or [`AllTables`].
+/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`], [`AttestTables`] or [`AllTables`].
 #[derive(Debug, Clone)]
 pub struct DynamoStore<T> {
     client: Client,

@@ -11,6 +11,12 @@ pub trait WorkloadsTable: Tables {
     fn workloads(&self) -> &str;
 }
 
+/// Names the table of tokens.
+pub trait TokensTable: Tables {
+    /// Its name; its key is `token`.
+    fn tokens(&self) -> &str;
+}
+
 /// Names the table of challenges.
 pub trait ChallengesTable: Tables {
     /// Its name; its key is `session_id`.
@@ -62,13 +68,25 @@ tables! {
 
 tables! {
     /// What `register` holds.
-    RegisterTables { WorkloadsTable: workloads, AuditTable: audit }
+    RegisterTables { WorkloadsTable: workloads, TokensTable: tokens, AuditTable: audit }
 }
 
 tables! {
     /// What `attest` holds.
+    AttestTables {
+        WorkloadsTable: workloads,
+        ChallengesTable: challenges,
+        SessionsTable: sessions,
+        EndorsementsTable: endorsements,
+        AuditTable: audit
+    }
+}
+
+tables! {
+    /// Every table: for tests and what sets a deployment up.
     AllTables {
         WorkloadsTable: workloads,
+        TokensTable: tokens,
         ChallengesTable: challenges,
         SessionsTable: sessions,
         EndorsementsTable: endorsements,
@@ -82,6 +100,7 @@ impl AllTables {
         let name = |table| format!("{prefix}-{table}");
         Self {
             workloads: name("workloads"),
+            tokens: name("tokens"),
             challenges: name("challenges"),
             sessions: name("sessions"),
             endorsements: name("endorsements"),

@@ -150,8 +150,8 @@ async fn each_attempt_at_a_transaction_has_the_same_token_and_each_transaction_a
         .output(|| TransactWriteItemsOutput::builder().build())
         .build();
     let store = store(&rule);
-    store.create(&sample::workload(), &sample::registered()).await.unwrap();
-    store.create(&sample::workload(), &sample::registered()).await.unwrap();
+    store.create(&sample::workload(), &sample::registered(), None).await.unwrap();
+    store.create(&sample::workload(), &sample::registered(), None).await.unwrap();
     let tokens: HashSet<_> = tokens.lock().unwrap().iter().cloned().collect();
     assert_eq!((tokens.len(), rule.num_calls()), (2, 3));
 }

@@ -15,12 +15,13 @@ use super::{
     DynamoStore,
     errors::unavailable,
     item::{Attributes, Item, Map, bytes, instant, text},
-    tables::{AuditTable, WorkloadsTable},
+    tables::{AuditTable, TokensTable, WorkloadsTable},
     write::Transaction,
 };
 use crate::{
     audit::AuditRecord,
-    store::{RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore},
+    store::{Build, RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore},
+    token::{Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -75,19 +76,30 @@ impl<T: WorkloadsTable> WorkloadStore for DynamoStore<T> {
 }
 
 #[async_trait]
-impl<T: WorkloadsTable + AuditTable> RegistrationStore for DynamoStore<T> {
-    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoStore<T> {
+    async fn token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.get(self.tables.tokens(), &id.to_string()).await
+    }
+
+    async fn create(
+        &self,
+        workload: &Workload,
+        audit: &AuditRecord,
+        token: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
         let transaction = Transaction::new()
             .put_new(self.tables.workloads(), workload)?
             .put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(transaction).await
+        self.commit(self.with_token(transaction, token, Build::New, &workload.id, audit)?).await
     }
 
     async fn replace(
         &self,
         replaced: RegistrationDigest,
+        build: Build,
         workload: &Workload,
         audit: &AuditRecord,
+        token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let mut condition = "#digest = :replaced AND attribute_not_exists(#revoked)".to_owned();
         let mut put = Put::builder()
@@ -96,14 +108,14 @@ impl<T: WorkloadsTable + AuditTable> RegistrationStore for DynamoStore<T> {
             .expression_attribute_names("#digest", DIGEST)
             .expression_attribute_names("#revoked", REVOKED_AT)
             .expression_attribute_values(":replaced", digest(replaced));
-        if workload.released_at.is_none() {
+        if build == Build::Same {
             condition += " AND attribute_not_exists(#released)";
             put = put.expression_attribute_names("#released", RELEASED_AT);
         }
         let put = put.condition_expression(condition).build();
         let transaction =
             Transaction::new().put(put)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(transaction).await
+        self.commit(self.with_token(transaction, token, build, &workload.id, audit)?).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     audit::AuditRecord,
     session::{Challenge, Session},
     store::{StoreError, StoredEndorsement},
+    token::Token,
     workload::Workload,
 };
 
@@ -30,6 +31,11 @@ pub(super) trait Row: Serialize + DeserializeOwned {
 /// Under the workload id.
 impl Row for Workload {
     const NAME: &'static str = "workloads";
+}
+
+/// Under the 16 bytes of the id.
+impl Row for Token {
+    const NAME: &'static str = "tokens";
 }
 
 /// Under the session id's text.
@@ -55,6 +61,7 @@ impl Row for AuditRecord {
 /// Makes every table, so that a read never lacks one.
 pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
     transaction.open_table(Workload::TABLE)?;
+    transaction.open_table(Token::TABLE)?;
     transaction.open_table(Challenge::TABLE)?;
     transaction.open_table(Challenge::INDEX)?;
     transaction.open_table(Session::TABLE)?;

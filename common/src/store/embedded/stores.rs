@@ -1,18 +1,23 @@
-//! The five contracts, each method one transaction.
+//! The contracts, each method one transaction.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use redb::WriteTransaction;
+use redb::{ReadableDatabase as _, WriteTransaction};
 use uuid::Uuid;
 
-use super::{Change, EmbeddedStore, expiry::ExpiringRows, rows::Rows};
+use super::{
+    Change, EmbeddedStore,
+    expiry::ExpiringRows,
+    rows::{self, Rows},
+};
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
-        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+        AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        RevocationStore, SessionStore, StoreError, StoredEndorsement, TokenStore, WorkloadStore,
     },
+    token::{Bound, Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
@@ -25,10 +30,20 @@ impl WorkloadStore for EmbeddedStore {
 
 #[async_trait]
 impl RegistrationStore for EmbeddedStore {
-    async fn create(&self, workload: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (workload, audit) = (workload.clone(), audit.clone());
+    async fn token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.read(id.as_bytes())
+    }
+
+    async fn create(
+        &self,
+        workload: &Workload,
+        audit: &AuditRecord,
+        token: Option<&TokenId>,
+    ) -> Result<(), StoreError> {
+        let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
         self.write(move |transaction| {
             Rows::open(transaction)?.create(workload.id.as_str().as_bytes(), &workload)?;
+            use_token(transaction, token, Build::New, &workload.id, &audit)?;
             record(transaction, &audit)
         })
         .await
@@ -37,21 +52,78 @@ impl RegistrationStore for EmbeddedStore {
     async fn replace(
         &self,
         replaced: RegistrationDigest,
+        build: Build,
         workload: &Workload,
         audit: &AuditRecord,
+        token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
-        let (workload, audit) = (workload.clone(), audit.clone());
+        let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
         self.write(move |transaction| {
             let mut rows = Rows::open(transaction)?;
             let row = existing(&rows, &workload.id)?;
-            let released = row.released_at.is_some() && workload.released_at.is_none();
-            if row.digest() != replaced || row.revoked_at.is_some() || released {
+            let ended = build == Build::Same && row.released_at.is_some();
+            if row.digest() != replaced || row.revoked_at.is_some() || ended {
                 return Err(StoreError::Conflict);
             }
             rows.put(workload.id.as_str().as_bytes(), &workload)?;
+            use_token(transaction, token, build, &workload.id, &audit)?;
             record(transaction, &audit)
         })
         .await
+    }
+}
+
+/// Binds the token, if there is one, to `workload`, or finds it bound to it already, as `build` demands.
+fn use_token(
+    transaction: &WriteTransaction,
+    token: Option<TokenId>,
+    build: Build,
+    workload: &WorkloadId,
+    audit: &AuditRecord,
+) -> Result<(), StoreError> {
+    let Some(id) = token else { return Ok(()) };
+    let mut rows = Rows::<Token>::open(transaction)?;
+    let mut token = rows.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
+    let others = |id: &WorkloadId| id != workload;
+    let dead = token.revoked_at.is_some() || token.expires_at <= audit.time;
+    if dead || token.made_for.as_ref().is_some_and(others) {
+        return Err(StoreError::Conflict);
+    }
+    match (build, &token.bound) {
+        (Build::New, None) => {
+            token.bound = Some(Bound { workload_id: workload.clone(), at: audit.time });
+            rows.put(id.as_bytes(), &token)
+        }
+        (Build::Same, Some(bound)) if bound.workload_id == *workload => Ok(()),
+        _ => Err(StoreError::Conflict),
+    }
+}
+
+#[async_trait]
+impl TokenStore for EmbeddedStore {
+    async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (token, audit) = (token.clone(), audit.clone());
+        self.write(move |transaction| {
+            Rows::open(transaction)?.create(token.id.as_bytes(), &token)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
+        let (id, audit) = (*id, audit.clone());
+        self.write(move |transaction| {
+            let mut rows = Rows::<Token>::open(transaction)?;
+            let mut row = rows.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
+            row.revoked_at = row.revoked_at.or(Some(audit.time));
+            rows.put(id.as_bytes(), &row)?;
+            record(transaction, &audit)
+        })
+        .await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        rows::all(&self.database.begin_read()?)?.collect()
     }
 }
 

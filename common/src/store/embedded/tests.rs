@@ -16,7 +16,7 @@ use crate::{
     secret::{EncryptionContext, Secret, Wrap as _, local::LocalKey},
     session::{Challenge, Session},
     store::{
-        AuditStore as _, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
+        AuditStore as _, Build, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
         ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, WorkloadStore as _,
         contract::{Subject, sample},
         faulty::{FaultyStore, Method, When, injected},
@@ -122,7 +122,7 @@ fn mode(path: &Path) -> u32 {
 async fn everything_is_there_after_reopening() {
     let store = Scratch::new();
     let (workload, registered) = (sample::workload(), sample::registered());
-    store.create(&workload, &registered).await.unwrap();
+    store.create(&workload, &registered, None).await.unwrap();
     let (open, answered, attested) = (sample::challenge(), sample::challenge(), sample::attested(1));
     store.put_challenge(&open).await.unwrap();
     store.put_challenge(&answered).await.unwrap();
@@ -220,7 +220,7 @@ fn another_format_is_refused() {
 async fn a_damaged_file_is_refused() {
     let store = Scratch::new();
     let workload = sample::workload();
-    store.create(&workload, &sample::registered()).await.unwrap();
+    store.create(&workload, &sample::registered(), None).await.unwrap();
     let Scratch { store, dir } = store;
     drop(store);
     let file = dir.path().join("data").join(file::NAME);
@@ -251,7 +251,7 @@ fn a_store_belongs_to_the_first_key() {
 async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
     let store = Scratch::new();
     let good = sample::workload();
-    store.create(&good, &sample::registered()).await.unwrap();
+    store.create(&good, &sample::registered(), None).await.unwrap();
     let challenge = sample::challenge();
     let session = sample::session(&challenge, &sample::attested(1));
     let audit = sample::refused();
@@ -267,10 +267,13 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
         let id = crate::workload::WorkloadId::new("broken").unwrap();
         let broken = Workload { id: id.clone(), ..sample::workload() };
         assert_corrupt("workloads", store.workload(&id).await);
-        assert_corrupt("workloads", store.replace(broken.digest(), &broken, &sample::registered()).await);
+        assert_corrupt(
+            "workloads",
+            store.replace(broken.digest(), Build::Same, &broken, &sample::registered(), None).await,
+        );
         assert_corrupt("workloads", store.mark_released(&id, broken.digest(), sample::at(1)).await);
         assert_corrupt("workloads", store.revoke(&id, &sample::revoked(1)).await);
-        assert_eq!(store.create(&broken, &sample::registered()).await, Err(StoreError::Conflict));
+        assert_eq!(store.create(&broken, &sample::registered(), None).await, Err(StoreError::Conflict));
         assert_corrupt("challenges", store.challenge(&challenge.session_id).await);
         assert_corrupt("challenges", store.attest(&session, &sample::attested(1)).await);
         assert_corrupt("challenges", store.refuse(&challenge.session_id, &sample::refused()).await);
@@ -323,7 +326,7 @@ async fn what_has_expired_is_swept_and_nothing_else() {
         store.attest(&session, &audit).await.unwrap();
     }
     let workload = sample::workload();
-    store.create(&workload, &sample::registered()).await.unwrap();
+    store.create(&workload, &sample::registered(), None).await.unwrap();
 
     // An instant before the first expiry nothing goes; at it, the two that expire.
     for (now, swept) in
@@ -401,7 +404,7 @@ async fn no_secret_stands_in_the_file() {
     let secret = Secret::new(passphrase.as_bytes().to_vec());
     let wrapped = key.wrap_secret(&context, &secret).await.unwrap();
     workload.secrets = [("passphrase".to_owned(), wrapped.clone())].into();
-    store.create(&workload, &sample::registered()).await.unwrap();
+    store.create(&workload, &sample::registered(), None).await.unwrap();
 
     let (key_file, file) =
         (fs::read(store.dir.path().join("wrapping.key")).unwrap(), fs::read(store.file()).unwrap());
@@ -438,18 +441,18 @@ async fn the_double_fails_before_and_after_persisting() {
     let (lost, landed) = (sample::workload(), sample::workload());
     store.fail(Method::Create, 1, When::Before);
     store.fail(Method::Create, 2, When::After);
-    assert_eq!(store.create(&lost, &sample::registered()).await, Err(injected()));
-    assert_eq!(store.create(&landed, &sample::registered()).await, Err(injected()));
-    assert_eq!(store.create(&lost, &sample::registered()).await, Ok(()));
-    assert_eq!(store.create(&landed, &sample::registered()).await, Err(StoreError::Conflict));
+    assert_eq!(store.create(&lost, &sample::registered(), None).await, Err(injected()));
+    assert_eq!(store.create(&landed, &sample::registered(), None).await, Err(injected()));
+    assert_eq!(store.create(&lost, &sample::registered(), None).await, Ok(()));
+    assert_eq!(store.create(&landed, &sample::registered(), None).await, Err(StoreError::Conflict));
     assert_eq!(store.inner().workload(&landed.id).await, Ok(Some(landed)));
     assert_eq!(store.log(), [Method::Create; 4]);
 
     // Counted from now on, and each method for itself.
     store.fail(Method::Append, 1, When::Before);
     store.fail(Method::Create, 2, When::Before);
-    assert_eq!(store.create(&sample::workload(), &sample::registered()).await, Ok(()));
-    assert_eq!(store.create(&sample::workload(), &sample::registered()).await, Err(injected()));
+    assert_eq!(store.create(&sample::workload(), &sample::registered(), None).await, Ok(()));
+    assert_eq!(store.create(&sample::workload(), &sample::registered(), None).await, Err(injected()));
     assert_eq!(store.append(&sample::refused()).await, Err(injected()));
     assert_eq!((store.calls(Method::Create), store.calls(Method::Append)), (6, 1));
 }

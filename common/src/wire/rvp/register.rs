@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     appraisal::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
-    broker::RegisterRequest,
+    broker::{Credential, RegisterRequest},
     rego::PolicyText,
     workload::{Dialect, HostData},
 };
@@ -69,7 +69,7 @@ pub fn register_request(body: &[u8], host_data: HostData) -> Result<RegisterRequ
     Ok(RegisterRequest {
         workload_id: host_data.workload_id(),
         dialect: Dialect::Rvp,
-        owner: None,
+        credential: Credential::None,
         reference_values: admitted(body.measurements.as_deref(), reference_values, &policy)?,
         policy,
         rego: rego(body.query, body.policy, reference_values)?,

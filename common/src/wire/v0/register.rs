@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     appraisal::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
-    broker::{RegisterRequest, Registered},
+    broker::{Credential, RegisterRequest, Registered},
     secret::Secret,
     workload::{Dialect, WorkloadId},
 };
@@ -75,7 +75,7 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
     Ok(RegisterRequest {
         workload_id: WorkloadId::new(body.workload_id)?,
         dialect: Dialect::V0,
-        owner: None,
+        credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![measurement(&body.launch_measurement)?] },
         policy: policy_of(TeeConfig::read(&body.tee_config)?),
         rego: None,

@@ -22,6 +22,7 @@ use super::*;
 
 const TTL: std::time::Duration = std::time::Duration::from_secs(300);
 const HOST: &str = "abcdefghij.execute-api.us-east-1.amazonaws.com";
+const IAM: Admission = Admission { iam: true, ..Admission::NONE };
 const BUILDER: &str = "arn:aws:iam::123456789012:user/builder";
 
 struct World {
@@ -43,6 +44,7 @@ fn world(admission: Admission) -> World {
         wrap: key.clone(),
         policies: Arc::default(),
         admission,
+        patience: Arc::default(),
         clock: clock.clone(),
     };
     let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
@@ -165,7 +167,7 @@ const AUTH: &str = r#"{"extra-params":"{\"workload_id\":\"w\"}","tee":"snp","ver
 
 #[tokio::test]
 async fn a_challenges_cookie_is_among_the_cookies_and_no_header() {
-    let reply = world(Admission::Open).reply(post("/kbs/v0/auth", AUTH)).await;
+    let reply = world(Admission::OPEN).reply(post("/kbs/v0/auth", AUTH)).await;
     assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)));
     let [cookie] = reply["cookies"].as_array().unwrap().as_slice() else { panic!("{reply}") };
     assert!(cookie.as_str().unwrap().starts_with("session_id="), "{cookie}");
@@ -177,7 +179,7 @@ async fn a_challenges_cookie_is_among_the_cookies_and_no_header() {
 
 #[tokio::test]
 async fn a_keys_nul_survives_as_text() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     world.registered("w").await;
     let cookie = format!("session_id={}", world.attested("w").await);
     // libkrun's guest sends its cookie twice.
@@ -191,7 +193,7 @@ async fn a_keys_nul_survives_as_text() {
 
 #[tokio::test]
 async fn a_client_with_a_user_agent_gets_no_nul() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     world.registered("w").await;
     let mut event = key("/kbs/v0/key/w", &[&format!("session_id={}", world.attested("w").await)]);
     event["headers"]["user-agent"] = "curl/8".into();
@@ -200,7 +202,7 @@ async fn a_client_with_a_user_agent_gets_no_nul() {
 
 #[tokio::test]
 async fn cookies_may_come_as_a_header_too() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     world.registered("w").await;
     let mut event = key("/kbs/v0/key/w", &[]);
     event["headers"]["cookie"] = format!("session_id={}", world.attested("w").await).into();
@@ -211,7 +213,7 @@ async fn cookies_may_come_as_a_header_too() {
 async fn two_sessions_in_the_cookies_are_refused() {
     let cookies =
         ["session_id=00112233445566778899aabbccddeeff", "session_id=ffeeddccbbaa99887766554433221100"];
-    let reply = world(Admission::Open).reply(key("/kbs/v0/key/w", &cookies)).await;
+    let reply = world(Admission::OPEN).reply(key("/kbs/v0/key/w", &cookies)).await;
     assert_eq!(reply["statusCode"], 400);
 }
 
@@ -230,7 +232,7 @@ async fn an_empty_success_has_an_empty_body_and_says_so() {
 
 #[tokio::test]
 async fn refusals_are_short_and_never_empty() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     let events = [
         (401, key("/kbs/v0/key/w", &[])),
         (401, key("/kbs/v0/key/w", &["session_id=00112233445566778899aabbccddeeff"])),
@@ -248,7 +250,7 @@ async fn refusals_are_short_and_never_empty() {
 
 #[tokio::test]
 async fn a_body_may_come_as_base64() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     let mut event = post("/kbs/v0/register_workload", &BASE64.encode(registration("w").as_bytes()));
     event["isBase64Encoded"] = true.into();
     assert_eq!(world.reply(event).await["statusCode"], 200);
@@ -257,7 +259,7 @@ async fn a_body_may_come_as_base64() {
 
 #[tokio::test]
 async fn a_body_that_is_no_base64_or_no_utf_8_is_a_bad_request() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     for body in ["!", &BASE64.encode(b"{\"tee\":\"\xff\"}")] {
         let mut event = post("/kbs/v0/auth", body);
         event["isBase64Encoded"] = true.into();
@@ -267,13 +269,13 @@ async fn a_body_that_is_no_base64_or_no_utf_8_is_a_bad_request() {
 
 #[tokio::test]
 async fn an_event_without_a_body_is_a_bad_request() {
-    let reply = world(Admission::Open).reply(event("POST", "/kbs/v0/auth", "/kbs/v0/auth")).await;
+    let reply = world(Admission::OPEN).reply(event("POST", "/kbs/v0/auth", "/kbs/v0/auth")).await;
     assert_eq!(reply["statusCode"], 400);
 }
 
 #[tokio::test]
 async fn what_stands_before_the_route_is_stripped() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     world.registered("w").await;
     let session = format!("session_id={}", world.attested("w").await);
     // A named stage; a custom domain's base path; both.
@@ -286,7 +288,7 @@ async fn what_stands_before_the_route_is_stripped() {
 
 #[tokio::test]
 async fn without_a_matched_route_the_stage_is_stripped() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     for (stage, path, status) in [
         ("$default", "/kbs/v0/auth", 200),
         ("prod", "/prod/kbs/v0/auth", 200),
@@ -303,7 +305,7 @@ async fn without_a_matched_route_the_stage_is_stripped() {
 
 #[tokio::test]
 async fn an_id_arrives_decoded_or_encoded() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     world.registered("w{ü}").await;
     let session = format!("session_id={}", world.attested("w{ü}").await);
     for path in ["/kbs/v0/key/w{ü}", "/kbs/v0/key/w%7B%C3%BC%7D"] {
@@ -313,7 +315,7 @@ async fn an_id_arrives_decoded_or_encoded() {
 
 #[tokio::test]
 async fn no_event_ends_the_function() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     for path in ["", "no slash", "//", "/kbs/v0/key/\u{0}", "/kbs/v0/key/?#", "/kbs/v0/key/%", "/%zz"] {
         let reply = world.reply(key(path, &[])).await;
         assert!(reply["statusCode"].as_u64().unwrap() >= 400, "{path:?}: {reply}");
@@ -350,7 +352,7 @@ fn signed_by(arn: &str, mut event: Value) -> Value {
 
 #[tokio::test]
 async fn whom_iam_authenticated_owns_the_registration() {
-    let world = world(Admission::Authenticated);
+    let world = world(IAM);
     assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
     assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
     assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
@@ -360,7 +362,7 @@ async fn whom_iam_authenticated_owns_the_registration() {
 
 #[tokio::test]
 async fn sessions_of_one_role_are_one_owner() {
-    let world = world(Admission::Authenticated);
+    let world = world(IAM);
     let session = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/ci/{name}");
     assert_eq!(world.reply(signed("w", &session("run-1"))).await["statusCode"], 200);
     assert_eq!(world.reply(signed("w", &session("run-2"))).await["statusCode"], 200);
@@ -369,7 +371,7 @@ async fn sessions_of_one_role_are_one_owner() {
 
 #[tokio::test]
 async fn nobody_registers_without_iam_where_iam_is_asked_for() {
-    let world = world(Admission::Authenticated);
+    let world = world(IAM);
     let mut claimed = post("/kbs/v0/register_workload", &registration("w"));
     claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
     claimed["headers"]["userarn"] = BUILDER.into();
@@ -384,7 +386,7 @@ async fn nobody_registers_without_iam_where_iam_is_asked_for() {
 
 #[tokio::test]
 async fn a_resource_is_answered_with_text_and_no_nul() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     let body = reference_values(json!({"disk": "secret", "certificate": "c".repeat(4000)}));
     let id = selected(&world.reply(post("/rvp/register", &body)).await);
     let cookie = format!("kbs-session-id={}", world.attested_by(Claim::HostData, &id).await);
@@ -411,7 +413,7 @@ async fn a_resource_is_answered_with_text_and_no_nul() {
 
 #[tokio::test]
 async fn reference_values_may_come_as_base64() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     let body = reference_values(json!({"disk": "secret"}));
     let mut event = post("/rvp/register", &BASE64.encode(body.as_bytes()));
     event["isBase64Encoded"] = true.into();
@@ -422,7 +424,7 @@ async fn reference_values_may_come_as_base64() {
 /// Longer than what the other routes take. Each quote is two characters of JSON.
 #[tokio::test]
 async fn a_long_registration_by_reference_values_arrives() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     let resources = |length| {
         let names = (0..16).map(|index| format!("r{index}"));
         names.map(|name| (name, json!("\"".repeat(length)))).collect::<Value>()
@@ -436,7 +438,7 @@ async fn a_long_registration_by_reference_values_arrives() {
 
 #[tokio::test]
 async fn what_stands_before_the_routes_of_reference_values_is_stripped() {
-    let world = world(Admission::Open);
+    let world = world(Admission::OPEN);
     for before in ["", "/prod", "/broker/v1", "/prod/broker"] {
         let mut event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
         event["rawPath"] = format!("{before}/rvp/register").into();
@@ -451,7 +453,7 @@ async fn what_stands_before_the_routes_of_reference_values_is_stripped() {
 
 #[tokio::test]
 async fn whom_iam_authenticated_owns_what_reference_values_register() {
-    let world = world(Admission::Authenticated);
+    let world = world(IAM);
     let event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
     let id = selected(&world.reply(signed_by(BUILDER, event.clone())).await);
     assert_eq!(world.owner(id.as_str()).await.as_deref(), Some(BUILDER));
@@ -461,7 +463,7 @@ async fn whom_iam_authenticated_owns_what_reference_values_register() {
 
 #[tokio::test]
 async fn nobody_registers_reference_values_without_iam_where_iam_is_asked_for() {
-    let world = world(Admission::Authenticated);
+    let world = world(IAM);
     let mut claimed = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
     claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
     for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {

@@ -1,0 +1,158 @@
+//! Who asks for a registration, and what that lets them do.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    bucket::Bucket,
+    token::{Dead, Token, TokenId},
+    workload::WorkloadId,
+};
+
+/// By what a request for registration may be let in: any of these that is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Whoever reaches the broker. Such registrations have no owner.
+    pub open: bool,
+    /// Whoever holds a token that an operator made.
+    pub token: bool,
+    /// A principal that somebody in front of the broker has authenticated.
+    pub iam: bool,
+}
+
+impl Admission {
+    /// Nobody.
+    pub const NONE: Self = Self { open: false, token: false, iam: false };
+    /// Anybody.
+    pub const OPEN: Self = Self { open: true, ..Self::NONE };
+
+    /// Reads names separated by `;`: `open`, `token`, `iam`, at least one of them.
+    pub fn parse(names: &str) -> Result<Self, &'static str> {
+        let mut admission = Self::NONE;
+        for name in names.split(';').map(str::trim) {
+            match name {
+                "open" => admission.open = true,
+                "token" => admission.token = true,
+                "iam" => admission.iam = true,
+                _ => return Err("must be open, token or iam, or several of them with `;` between"),
+            }
+        }
+        Ok(admission)
+    }
+}
+
+/// What a request brings along to say who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing, or nothing that the broker knows of.
+    None,
+    /// Somebody in front of the broker has authenticated this principal.
+    Principal(String),
+    /// A token, by what its text hashes to.
+    Token(TokenId),
+    /// It came the operator's way, which is no client's; the name is for the record.
+    Operator(String),
+}
+
+/// Who asks, found to be so.
+#[derive(Debug)]
+pub(super) enum Authority {
+    Anybody,
+    Principal(String),
+    /// Its row, as it was read: the write that uses it looks again.
+    Token(Token),
+    Operator(String),
+}
+
+impl Authority {
+    /// What the operator registers is the operator's, whoever of them it was.
+    const OPERATOR: &'static str = "operator";
+
+    /// Who owns what is registered.
+    pub(super) fn owner(&self) -> Option<String> {
+        match self {
+            Self::Anybody => None,
+            Self::Principal(name) => Some(name.clone()),
+            Self::Token(token) => Some(token.id.principal()),
+            Self::Operator(_) => Some(Self::OPERATOR.to_owned()),
+        }
+    }
+
+    /// Whom the record names.
+    pub(super) fn principal(&self) -> Option<String> {
+        match self {
+            Self::Operator(name) => Some(name.clone()),
+            other => other.owner(),
+        }
+    }
+
+    /// The token that the registration uses up.
+    pub(super) fn token(&self) -> Option<&TokenId> {
+        match self {
+            Self::Token(token) => Some(&token.id),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a token that has registered already.
+    pub(super) fn is_bound(&self) -> bool {
+        matches!(self, Self::Token(Token { bound: Some(_), .. }))
+    }
+
+    /// Whether it may put a registration of a new build in the place of one that `owner` holds, at any time and changing
+    /// what it likes.
+    ///
+    /// A token may if the operator made it for this very workload and it is not used yet: with its first use its own build
+    /// begins, and that of a token is held to its window like any.
+    pub(super) fn may_take_over(&self, id: &WorkloadId, owner: Option<&str>) -> bool {
+        match self {
+            Self::Anybody => false,
+            Self::Principal(name) => Some(name.as_str()) == owner,
+            Self::Token(token) => token.bound.is_none() && token.made_for.as_ref() == Some(id),
+            Self::Operator(_) => true,
+        }
+    }
+}
+
+/// Why nobody is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stranger {
+    #[error("nobody was authenticated")]
+    Nobody,
+    #[error("there is no such token")]
+    UnknownToken,
+    #[error(transparent)]
+    DeadToken(#[from] Dead),
+}
+
+impl Stranger {
+    /// The check that failed, as the record names it.
+    pub(super) fn check(self) -> &'static str {
+        match self {
+            Self::Nobody => "principal",
+            Self::UnknownToken | Self::DeadToken(_) => "token",
+        }
+    }
+}
+
+/// How many strangers one process turns away with a record of each. A token cannot be guessed, but every try writes to the
+/// audit log; whoever has a token that counts is let in however many tries there are.
+#[derive(Debug)]
+pub struct Patience(Bucket);
+
+impl Patience {
+    /// One more for each of these that passes,
+    const EVERY: SignedDuration = SignedDuration::from_secs(2);
+    /// and so many at once.
+    const BURST: i32 = 20;
+
+    /// Whether one more is put on record; if not, after how many seconds one is.
+    pub(super) fn take(&self, now: Timestamp) -> Result<(), u64> {
+        self.0.take(now)
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Bucket::new(Self::EVERY, Self::BURST))
+    }
+}
