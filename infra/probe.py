@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 KEYS = {
     "workloads": "workload_id",
+    "tokens": "token",
     "challenges": "session_id",
     "sessions": "session_id",
     "endorsements": "name",

@@ -13,7 +13,7 @@ from botocore.config import Config
 
 HERE = pathlib.Path(__file__).resolve().parent
 TEMPLATE = HERE.parent / "infra" / "storage.yaml"
-TABLES = ("workloads", "challenges", "sessions", "endorsements", "audit")
+TABLES = ("workloads", "tokens", "challenges", "sessions", "endorsements", "audit")
 
 
 def client(service):

@@ -1,7 +1,7 @@
 //! The metrics of the functions, in CloudWatch's namespace `keybroker`.
 
 /// Every metric, as the functions' log names it.
-pub const METRICS: [&str; 10] = [
+pub const METRICS: [&str; 11] = [
     "Registered",
     "Attested",
     "Released",
@@ -11,5 +11,6 @@ pub const METRICS: [&str; 10] = [
     "KdsHit",
     "KdsMiss",
     "KdsThrottled",
+    "Unauthenticated",
     "Latency",
 ];

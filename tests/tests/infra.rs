@@ -17,8 +17,9 @@ use std::{
 };
 
 use keybroker_common::{
+    broker::Admission,
     config::VARIABLES,
-    http::{Function, ROUTES},
+    http::{Function, ROUTES, SIGNED},
     secret::EncryptionContext,
     workload::{RegistrationDigest, WorkloadId},
 };
@@ -55,21 +56,29 @@ fn the_routes_are_those_of_the_code() {
             assert_eq!(route["ApiId"], json!({"Ref": "Api"}));
             assert_eq!(route["PayloadFormatVersion"], "2.0");
             let key = format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap());
+            // What is signed, and nothing else, is behind the authoriser.
+            let authorizer = route["Path"].as_str().unwrap().starts_with(SIGNED).then_some("AWS_IAM");
+            assert_eq!(route["Auth"]["Authorizer"].as_str(), authorizer, "{key}");
             assert!(deployed.insert((key, package)));
         }
     }
-    let code = ROUTES.into_iter().filter_map(|route| {
-        package(route.function).map(|package| (format!("{} {}", route.method, route.path), package))
-    });
-    assert_eq!(deployed, code.collect());
+    assert_eq!(deployed, deployed_routes().collect());
+}
+
+/// Every route that is deployed, as API Gateway names it, and the package that serves it.
+fn deployed_routes() -> impl Iterator<Item = (String, &'static str)> {
+    let plain = ROUTES.into_iter().map(|route| (route, ""));
+    let signed = ROUTES.into_iter().filter(|route| route.function == Function::Register);
+    plain.chain(signed.map(|route| (route, SIGNED))).filter_map(|(route, prefix)| {
+        package(route.function).map(|package| (format!("{} {prefix}{}", route.method, route.path), package))
+    })
 }
 
 #[test]
 fn every_route_has_a_throttle() {
     let template = read("template.yaml");
     let settings = template["Resources"]["Api"]["Properties"]["RouteSettings"].as_object().unwrap();
-    let routes = ROUTES.into_iter().filter(|route| package(route.function).is_some());
-    let routes: BTreeSet<_> = routes.map(|route| format!("{} {}", route.method, route.path)).collect();
+    let routes: BTreeSet<_> = deployed_routes().map(|(route, _)| route).collect();
     assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
     for throttle in settings.values() {
         assert!(throttle["ThrottlingRateLimit"].as_u64().unwrap() > 0);
@@ -78,20 +87,28 @@ fn every_route_has_a_throttle() {
 }
 
 #[test]
-fn who_may_register_has_no_default_and_decides_the_routes_authorisation() {
+fn who_may_register_has_no_default_and_is_any_set_of_the_modes() {
     let template = read("template.yaml");
     let parameter = &template["Parameters"]["Registration"];
-    assert_eq!(parameter["AllowedValues"], json!(["iam", "open"]));
     assert!(parameter.get("Default").is_none());
+    let allowed: Vec<_> =
+        parameter["AllowedValues"].as_array().unwrap().iter().map(|set| set.as_str().unwrap()).collect();
+    let sets: BTreeSet<_> = allowed
+        .iter()
+        .map(|set| Admission::parse(set).unwrap())
+        .map(|set| (set.open, set.token, set.iam))
+        .collect();
+    assert_eq!((allowed.len(), sets.len()), (7, 7), "each set, once");
 
-    let by_iam = json!({"Fn::Equals": [{"Ref": "Registration"}, "iam"]});
-    assert_eq!(template["Conditions"]["RegistrationByIam"], by_iam);
+    let by_iam: Vec<_> = allowed
+        .iter()
+        .filter(|set| Admission::parse(set).unwrap().iam)
+        .map(|set| json!({"Fn::Equals": [{"Ref": "Registration"}, set]}))
+        .collect();
+    assert_eq!(template["Conditions"]["RegistrationByIam"], json!({ "Fn::Or": by_iam }));
     let api = &template["Resources"]["Api"]["Properties"];
     assert_eq!(api["Auth"], json!({"EnableIamAuthorizer": true}));
-    let security = json!({"Fn::If": ["RegistrationByIam", [{"AWS_IAM": []}], {"Ref": "AWS::NoValue"}]});
-    let registering = || ROUTES.into_iter().filter(|route| route.function == Function::Register);
-    let secured = registering().map(|route| (route.path.to_owned(), json!({"post": {"security": security}})));
-    assert_eq!(api["DefinitionBody"]["paths"], secured.collect::<Value>());
+    assert!(api.get("DefinitionBody").is_none());
 
     let variables = &template["Resources"]["Register"]["Properties"]["Environment"]["Variables"];
     assert_eq!(variables["KEYBROKER_REGISTRATION"], json!({"Ref": "Registration"}));
@@ -99,7 +116,9 @@ fn who_may_register_has_no_default_and_decides_the_routes_authorisation() {
     let builders = &template["Resources"]["BuilderPolicy"];
     assert_eq!(builders["Condition"], "RegistrationByIam");
     let api = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}";
-    let routes = registering().map(|route| sub(&format!("{api}/$default/{}{}", route.method, route.path)));
+    let registering = ROUTES.into_iter().filter(|route| route.function == Function::Register);
+    let routes =
+        registering.map(|route| sub(&format!("{api}/$default/{}{SIGNED}{}", route.method, route.path)));
     let statement = json!([{
         "Effect": "Allow",
         "Action": "execute-api:Invoke",
@@ -259,6 +278,7 @@ fn alarms_watch_what_operators_are_told_to_expect() {
     let expected = [
         ("AWS/ApiGateway", "5xx"),
         ("keybroker", "KdsThrottled"),
+        ("keybroker", "Unauthenticated"),
         ("keybroker", "KeyUnavailable"),
         ("keybroker", "Refused"),
     ];
@@ -293,6 +313,7 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
     let storage = read("storage.yaml");
     let rows = [
         ("Workloads", "workload_id", false),
+        ("Tokens", "token", true),
         ("Challenges", "session_id", true),
         ("Sessions", "session_id", true),
         ("Endorsements", "name", false),

@@ -68,6 +68,10 @@ const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 /// Every route there is.
 pub const ROUTES: [Route; 7] = [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, HEALTH];
 
+/// What the paths of registration begin with where API Gateway asks for a signature: beside the plain ones, for a route there
+/// has one authoriser or none. To the broker both are the same route.
+pub const SIGNED: &str = "/iam";
+
 /// What serves some of the routes.
 ///
 /// Each service names its own handlers, and no table names all of them: so a function that is built over one service holds

@@ -12,7 +12,10 @@ use axum::{
 use data_encoding::BASE64;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
-use keybroker_common::{http::Principal, problem::Problem};
+use keybroker_common::{
+    http::{Principal, SIGNED},
+    problem::Problem,
+};
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
@@ -112,7 +115,8 @@ fn path<'a>(raw: &'a str, context: &RequestContext) -> &'a str {
     if let Some((_, template)) = route {
         let own = template.matches('/').count();
         let begin = raw.rmatch_indices('/').nth(own.saturating_sub(1)).map_or(0, |(index, _)| index);
-        return raw.get(begin..).unwrap_or(raw);
+        let path = raw.get(begin..).unwrap_or(raw);
+        return if template.starts_with(SIGNED) { path.strip_prefix(SIGNED).unwrap_or(path) } else { path };
     }
     let stage = context.stage.as_deref().filter(|stage| *stage != "$default");
     let below = |stage| raw.strip_prefix('/')?.strip_prefix(stage).filter(|rest| rest.starts_with('/'));

@@ -11,6 +11,7 @@
 //! | `KeyUnavailable` | | 503s because KMS or its key was out of reach |
 //! | `KdsHit`, `KdsMiss` | | chips whose certificate was at hand, or was asked for |
 //! | `KdsThrottled` | | 429s of AMD's KDS |
+//! | `Unauthenticated` | | registrations without a credential that counts, on record or not |
 //! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
 //! A metric with a dimension is also kept without it.
@@ -113,7 +114,7 @@ impl Fields {
             Decision::Refused => (&["Refused"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),
-            Decision::Revoked => (&[], None),
+            Decision::Revoked | Decision::TokenCreated | Decision::TokenRevoked => (&[], None),
         };
         let dimension = cause.map(|cause| ("Cause", cause));
         line(record.time, Count, metrics, 1.0, dimension, Some(&record))

@@ -360,6 +360,25 @@ async fn whom_iam_authenticated_owns_the_registration() {
     assert_eq!(world.reply(other).await["statusCode"], 409);
 }
 
+/// As API Gateway names what it has authorised.
+#[tokio::test]
+async fn a_signed_route_is_the_plain_one_behind_its_prefix() {
+    let world = world(IAM);
+    let routed = |raw: &str, key: &str| {
+        let mut event = signed("w", BUILDER);
+        event["rawPath"] = raw.into();
+        event["requestContext"]["routeKey"] = key.into();
+        event
+    };
+    let path = "/iam/kbs/v0/register_workload";
+    let key = format!("POST {path}");
+    assert_eq!(world.reply(routed(path, &key)).await["statusCode"], 200);
+    assert_eq!(world.reply(routed(&format!("/prod{path}"), &key)).await["statusCode"], 200);
+    assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
+    // What API Gateway did not match so is no such route.
+    assert_eq!(world.reply(routed(path, "$default")).await["statusCode"], 404);
+}
+
 #[tokio::test]
 async fn sessions_of_one_role_are_one_owner() {
     let world = world(IAM);
@@ -378,10 +397,10 @@ async fn nobody_registers_without_iam_where_iam_is_asked_for() {
     for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {
         let mut event = claimed.clone();
         event["requestContext"]["authorizer"] = authorizer;
-        assert_eq!(world.reply(event).await["statusCode"], 403);
+        assert_eq!(world.reply(event).await["statusCode"], 401);
     }
-    assert_eq!(world.reply(claimed).await["statusCode"], 403);
-    assert_eq!(world.reply(signed("w", "")).await["statusCode"], 403);
+    assert_eq!(world.reply(claimed).await["statusCode"], 401);
+    assert_eq!(world.reply(signed("w", "")).await["statusCode"], 401);
 }
 
 #[tokio::test]
@@ -469,8 +488,8 @@ async fn nobody_registers_reference_values_without_iam_where_iam_is_asked_for() 
     for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {
         let mut event = claimed.clone();
         event["requestContext"]["authorizer"] = authorizer;
-        assert_eq!(world.reply(event).await["statusCode"], 403);
+        assert_eq!(world.reply(event).await["statusCode"], 401);
     }
-    assert_eq!(world.reply(claimed.clone()).await["statusCode"], 403);
-    assert_eq!(world.reply(signed_by("", claimed)).await["statusCode"], 403);
+    assert_eq!(world.reply(claimed.clone()).await["statusCode"], 401);
+    assert_eq!(world.reply(signed_by("", claimed)).await["statusCode"], 401);
 }
