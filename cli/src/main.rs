@@ -6,6 +6,7 @@ mod environment;
 mod exit;
 mod fleet;
 mod log;
+mod operator;
 mod output;
 mod serve;
 mod server;
