@@ -1,5 +1,6 @@
 //! The key broker on one machine, and its tools.
 
+mod audit;
 mod broker;
 mod demo;
 mod environment;
@@ -10,7 +11,10 @@ mod operator;
 mod output;
 mod serve;
 mod server;
+mod table;
 mod verify;
+mod when;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -30,9 +34,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::AuditArgs),
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
+    Workload(workload::WorkloadArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,9 +52,11 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
+        Command::Audit(args) => audit::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Workload(args) => workload::run(&args),
     }
 }
 
