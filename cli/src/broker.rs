@@ -41,22 +41,29 @@ pub(crate) struct Parts {
     pub(crate) endorsements: Settings,
     /// What is demanded of every guest.
     pub(crate) fleet: Arc<Fleet>,
+    /// Who may register.
+    pub(crate) admission: Admission,
     /// How long a challenge may be answered, and then a session may fetch its secrets.
     pub(crate) ttl: Duration,
+}
+
+/// What registers, for whom `admission` lets in.
+pub(crate) fn register(parts: &Parts, admission: Admission) -> Register {
+    Register {
+        workloads: parts.store.clone(),
+        audit: parts.store.clone(),
+        wrap: parts.key.clone(),
+        policies: Arc::new(Evaluator::new(1)),
+        admission,
+        patience: Arc::default(),
+        clock: Arc::clone(&parts.clock),
+    }
 }
 
 /// The three services over the same parts.
 pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
     let Parts { store, key, clock, ttl, .. } = parts;
-    let register = Register {
-        workloads: store.clone(),
-        audit: store.clone(),
-        wrap: key.clone(),
-        policies: Arc::new(Evaluator::new(1)),
-        admission: Admission::OPEN,
-        patience: Arc::default(),
-        clock: Arc::clone(clock),
-    };
+    let register = register(parts, parts.admission);
     let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
     let endorsements =
         EndorsementSource::new(parts.anchors.clone(), store.clone(), Arc::clone(clock), &parts.endorsements);
@@ -86,7 +93,8 @@ pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let endorsements =
         Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
     let ttl = Duration::from_secs(args.session_ttl.into());
-    Ok(Parts { store, key, clock, anchors, endorsements, fleet, ttl })
+    let admission = args.registration;
+    Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })
 }
 
 fn trust_anchors(args: &ServeArgs) -> Result<TrustAnchors, Failure> {
@@ -144,7 +152,7 @@ fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, F
     Ok(store)
 }
 
-fn store_failure(error: OpenError) -> Failure {
+pub(crate) fn store_failure(error: OpenError) -> Failure {
     let exit = match error {
         OpenError::Locked => Exit::StoreLocked,
         OpenError::Foreign | OpenError::Format { .. } | OpenError::OtherKey { .. } => Exit::Configuration,

@@ -1,15 +1,20 @@
 //! The key broker on one machine, and its tools.
 
+mod audit;
 mod broker;
 mod demo;
 mod environment;
 mod exit;
 mod fleet;
 mod log;
+mod operator;
 mod output;
 mod serve;
 mod server;
+mod table;
 mod verify;
+mod when;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -29,9 +34,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::AuditArgs),
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
+    Workload(workload::WorkloadArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,9 +52,11 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
+        Command::Audit(args) => audit::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Workload(args) => workload::run(&args),
     }
 }
 

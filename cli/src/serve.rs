@@ -1,20 +1,26 @@
 //! `keybroker serve`: the whole broker in one process.
 
-use std::{env, io, net::SocketAddr, path::PathBuf};
+use std::{
+    env, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use keybroker_common::{config, http, snp::kds::Kds};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{oneshot, watch},
 };
 
 use crate::{
     broker,
     exit::{Exit, Failure},
     fleet::FleetArgs,
+    operator::socket::{self, Socket},
     server::{self, Ended},
 };
 
@@ -40,8 +46,8 @@ Examples:
 pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes any that is free.
     ///
-    /// Whoever reaches it can register workloads: leave it on the loopback, where guests reach it through libkrun's
-    /// TSI, or put it behind something that asks who is calling.
+    /// On the loopback guests reach it through libkrun's TSI. Anywhere else nothing on the wire is encrypted, and whoever
+    /// reaches it must not be able to register: see --registration.
     #[arg(long, env = "KEYBROKER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
     /// Where the store is.
@@ -67,6 +73,13 @@ pub(crate) struct ServeArgs {
     /// A guest that proves itself by one of them proves nothing about hardware.
     #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]
     pub(crate) trust_anchor: Vec<PathBuf>,
+    /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of `keybroker token
+    /// create`), or both, `;` between them.
+    #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
+    pub(crate) registration: Admission,
+    /// Start with open registration on an address that is not the loopback: ANYBODY who reaches it registers workloads.
+    #[arg(long)]
+    anyone_may_register: bool,
     /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
     #[arg(
         long,
@@ -91,11 +104,30 @@ pub(crate) enum KdsUse {
     KnownChipsOnly,
 }
 
+/// Nobody in front of this process authenticates principals.
+fn registration(modes: &str) -> Result<Admission, &'static str> {
+    match Admission::parse(modes) {
+        Ok(Admission { iam: false, .. }) => {}
+        _ => return Err("must be open, token, or both with `;` between them"),
+    }
+    Admission::parse(modes)
+}
+
 impl ServeArgs {
+    /// Registration by anybody is for the loopback, or for who says so.
+    fn check_registration(&self) -> Result<(), Failure> {
+        if !self.registration.open || self.listen.ip().is_loopback() || self.anyone_may_register {
+            return Ok(());
+        }
+        let error = anyhow!("whoever reaches {} could register workloads", self.listen);
+        Err(Failure::new(Exit::Usage, error).hint(
+            "let tokens decide, with --registration token and `keybroker token create`; or say --anyone-may-register",
+        ))
+    }
+
     /// The data directory, given or by default.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
-        self.data_dir.clone().map_or_else(default, Ok)
+        data_dir(self.data_dir.as_deref())
     }
 
     /// The wrapping key's file, given or by default.
@@ -103,6 +135,12 @@ impl ServeArgs {
         let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
         self.key_file.clone().map_or_else(default, Ok)
     }
+}
+
+/// The data directory, given or by default.
+pub(crate) fn data_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
+    given.map_or_else(default, |given| Ok(given.to_owned()))
 }
 
 /// A path by the XDG Base Directory Specification, which has relative values ignored.
@@ -119,28 +157,54 @@ fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Resul
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
-    let services = broker::services(&broker::open(args)?);
+    args.check_registration()?;
+    let parts = broker::open(args)?;
     let runtime = Runtime::new().context("starting")?;
     runtime.block_on(async {
         let (first, second) = signals().context("handling signals")?;
-        let listener = listen(args.listen).await?;
+        let socket = operators_socket(&args.data_dir()?)?;
+        let listener = listen(args.listen, args.registration).await?;
+        let (stop, stopping) = watch::channel(());
+        let stop = async {
+            first.await;
+            tracing::info!("stopping: requests under way have {} seconds", server::FAREWELL.as_secs());
+            drop(stop);
+        };
+        let guests = server::run(listener, http::router(broker::services(&parts)), stopped(stopping.clone()));
+        let register = http::router(broker::register(&parts, Admission::NONE));
+        let operators = socket::router(parts.store.clone(), register);
+        let operators = server::run(socket, operators, stopped(stopping));
         let ended = tokio::select! {
-            ended = server::run(listener, http::router(services), first) => ended,
-            () = second => Ended::CutOff,
+            (guests, operators, ()) = async { tokio::join!(guests, operators, stop) } => [guests, operators],
+            () = second => [Ended::CutOff; 2],
         };
         match ended {
-            Ended::Drained => Ok(Exit::Ok),
-            Ended::CutOff => Err(anyhow!("ended with requests unanswered").into()),
+            [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
+            _ => Err(anyhow!("ended with requests unanswered").into()),
         }
     })
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+/// Once the other end of the channel is gone.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    while stopping.changed().await.is_ok() {}
+}
+
+/// Where the operator's commands reach this broker, which has the store open.
+fn operators_socket(data_dir: &Path) -> Result<Socket, Failure> {
+    Socket::bind(data_dir).map_err(|error| {
+        Failure::new(Exit::Failure, error)
+            .context(format!("making the operator's socket in {}", data_dir.display()))
+            .hint("the data directory must be on a file system that has sockets")
+    })
+}
+
+async fn listen(address: SocketAddr, registration: Admission) -> Result<TcpListener, Failure> {
     if !address.ip().is_loopback() {
-        tracing::warn!(
-            %address,
-            "NOT ON THE LOOPBACK: whoever reaches this address can register workloads, and nothing on the wire is encrypted"
-        );
+        tracing::warn!(%address, "NOT ON THE LOOPBACK: nothing on the wire is encrypted");
+        if registration.open {
+            tracing::warn!(%address, "ANYBODY who reaches this address registers workloads");
+        }
     }
     let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
     // Port 0 was a wish: tell the port that it became.

@@ -55,6 +55,10 @@ pub enum Decision {
     TokenCreated,
     /// A token was revoked.
     TokenRevoked,
+    /// A workload's revocation was taken back.
+    Restored,
+    /// A workload's registration was deleted.
+    Deleted,
     /// A guest attested.
     Attested,
     /// A secret was released to an attested guest.

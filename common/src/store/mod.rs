@@ -16,8 +16,9 @@ pub mod embedded;
 #[cfg(any(test, feature = "contract"))]
 pub mod faulty;
 mod lease;
+mod operator;
 
-use std::fmt::Debug;
+use std::{borrow::Cow, fmt::Debug};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use lease::Lease;
+pub use operator::{AuditQuery, Cursor, OperatorStore, Page, Unreadable};
 
 use crate::{
     audit::AuditRecord,
@@ -34,7 +36,7 @@ use crate::{
 };
 
 /// Why a store did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The condition of a write did not hold; this call wrote nothing.
@@ -43,11 +45,14 @@ pub enum StoreError {
     /// The store cannot be used now; whether a write landed is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store was reached and does not let the caller do this, or there is no such table; this call wrote nothing.
+    #[error("the store refused: {0}")]
+    Refused(String),
     /// A row is not what this release writes or reads.
     #[error("a row of {table} cannot be read: {cause}")]
     Corrupt {
         /// The table it stands in.
-        table: &'static str,
+        table: Cow<'static, str>,
         /// What is wrong with it, without its contents.
         cause: String,
     },
@@ -112,8 +117,8 @@ pub trait TokenStore: Debug + Send + Sync {
     /// [`StoreError::Conflict`] if there is no row.
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// All tokens that are kept, in no order. A row that cannot be read fails it.
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
+    /// A page of the tokens that are kept, in an order of the store's own.
+    async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError>;
 }
 
 /// Registrations as `attest` sees them: it can note that one was released under, and write none.
@@ -197,7 +202,8 @@ pub trait EndorsementStore: Debug + Send + Sync {
     async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError>;
 }
 
-/// The audit log. Records are written once and never changed.
+/// The audit log. Records are written once and never changed. The time in a record's id is the record's own, give or take
+/// [`AuditQuery::SKEW`].
 #[async_trait]
 pub trait AuditStore: Debug + Send + Sync {
     /// Writes `record`. [`StoreError::Conflict`] if its id is taken.

@@ -114,7 +114,12 @@ impl Fields {
             Decision::Refused => (&["Refused"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),
-            Decision::Revoked | Decision::TokenCreated | Decision::TokenRevoked => (&[], None),
+            // An operator's, and by no function.
+            Decision::Revoked
+            | Decision::Restored
+            | Decision::Deleted
+            | Decision::TokenCreated
+            | Decision::TokenRevoked => (&[], None),
         };
         let dimension = cause.map(|cause| ("Cause", cause));
         line(record.time, Count, metrics, 1.0, dimension, Some(&record))

@@ -9,12 +9,13 @@ use super::{
     DynamoStore,
     errors::unavailable,
     item::{Attributes, EXPIRES, Item, Map, instant, text, ttl},
+    operator::{key_of, page},
     tables::{AuditTable, TokensTable},
     write::Transaction,
 };
 use crate::{
     audit::AuditRecord,
-    store::{Build, StoreError, TokenStore},
+    store::{Build, Cursor, Page, StoreError, TokenStore},
     token::{Bound, Token, TokenId},
     workload::WorkloadId,
 };
@@ -135,13 +136,13 @@ impl<T: TokensTable + AuditTable> TokenStore for DynamoStore<T> {
         self.commit(transaction).await
     }
 
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let scan = self.client.scan().table_name(self.tables.tokens()).consistent_read(true);
-        let mut items = scan.into_paginator().items().send();
-        let mut tokens = Vec::new();
-        while let Some(item) = items.next().await {
-            tokens.push(Token::decode(&Attributes::<Token>::read(&item.map_err(unavailable)?)?)?);
-        }
-        Ok(tokens)
+    async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError> {
+        let scan = self
+            .client
+            .scan()
+            .table_name(self.tables.tokens())
+            .set_exclusive_start_key(after.map(|Cursor(key)| key_of::<Token>(key)));
+        let answer = scan.consistent_read(true).send().await.map_err(unavailable)?;
+        page(answer.items.unwrap_or_default(), answer.last_evaluated_key)
     }
 }

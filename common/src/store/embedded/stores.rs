@@ -2,20 +2,21 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use redb::{ReadableDatabase as _, WriteTransaction};
+use redb::WriteTransaction;
 use uuid::Uuid;
 
 use super::{
     Change, EmbeddedStore,
     expiry::ExpiringRows,
-    rows::{self, Rows},
+    rows::{Rows, Span},
 };
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     store::{
-        AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
-        RevocationStore, SessionStore, StoreError, StoredEndorsement, TokenStore, WorkloadStore,
+        AuditStore, Build, ChallengeStore, Cursor, EndorsementStore, Lease, Page, RegistrationStore,
+        ReleaseStore, RevocationStore, SessionStore, StoreError, StoredEndorsement, TokenStore,
+        WorkloadStore,
     },
     token::{Bound, Token, TokenId},
     workload::{RegistrationDigest, Workload, WorkloadId},
@@ -122,8 +123,8 @@ impl TokenStore for EmbeddedStore {
         .await
     }
 
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        rows::all(&self.database.begin_read()?)?.collect()
+    async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError> {
+        self.page(Span::ALL, after, |_, token| Some(token))
     }
 }
 
@@ -260,12 +261,12 @@ impl AuditStore for EmbeddedStore {
 }
 
 /// The row of a workload that must have one.
-fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
+pub(super) fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
     rows.get(id.as_str().as_bytes())?.ok_or(StoreError::Conflict)
 }
 
 /// Adds the audit record to the transaction: the last step of each that has one.
-fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
+pub(super) fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
     Rows::open(transaction)?.create(audit.id.0.as_bytes(), audit)?;
     Ok(Change::Made)
 }
