@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Error, RETRY_AFTER, announce, failure::failed};
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
-    audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
+    audit::{AuditId, AuditRecord, Check, Decision, FailedCheck, Operation},
     clock::Clock,
     metrics::{self, Stage},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
@@ -84,7 +84,7 @@ impl Register {
             (Admission::Open, _) => None,
             (Admission::Authenticated, Some(owner)) => Some(owner),
             (Admission::Authenticated, None) => {
-                let nobody = failed("principal", "nobody was authenticated");
+                let nobody = failed(Check::Principal, "nobody was authenticated");
                 return Err(self.refuse(record, nobody, |id| Error::Refused { id }).await);
             }
         };
@@ -93,7 +93,7 @@ impl Register {
             match self.policies.admit(policy, &Claims::sample()).await {
                 Ok(()) => {}
                 Err(NotEvaluated::Policy(error)) => return Err(Error::Policy(error)),
-                Err(cause) => return Err(self.unavailable(record, failed("policy", cause)).await),
+                Err(cause) => return Err(self.unavailable(record, failed(Check::Policy, cause)).await),
             }
         }
         let registration = Registration {
@@ -106,13 +106,13 @@ impl Register {
             rego: request.rego,
         };
         let Ok(bytes) = registration.to_bytes() else {
-            return Err(self.unavailable(record, failed("registration", "it has no JSON form")).await);
+            return Err(self.unavailable(record, failed(Check::Registration, "it has no JSON form")).await);
         };
         let digest = RegistrationDigest::of(&bytes);
         record.registration = Some(digest);
         let secrets = match self.wrap_all(&request.workload_id, digest, &request.secrets).await {
             Ok(secrets) => secrets,
-            Err(cause) => return Err(self.unavailable(record, failed("wrapping-key", cause)).await),
+            Err(cause) => return Err(self.unavailable(record, failed(Check::WrappingKey, cause)).await),
         };
         let workload = Workload {
             id: request.workload_id,
@@ -159,7 +159,7 @@ impl Register {
         let Some(held) = self.workloads.workload(&workload.id).await? else {
             // Deleted since: the client may simply try again.
             return Err(self
-                .unavailable(record, failed("replacement", "the row that was in the way is gone"))
+                .unavailable(record, failed(Check::Replacement, "the row that was in the way is gone"))
                 .await);
         };
         if let Err(refusal) = replaceable(&held, registration, &record) {
@@ -179,7 +179,7 @@ impl Register {
     }
 
     async fn taken(&self, record: AuditRecord, cause: ReplacementRefused) -> Error {
-        self.refuse(record, failed("replacement", cause), |id| Error::Registered { id }).await
+        self.refuse(record, failed(Check::Replacement, cause), |id| Error::Registered { id }).await
     }
 
     async fn refuse(
