@@ -151,7 +151,8 @@ impl Attest {
             record.workload_id = Some(workload_id.clone());
         }
         if record.time >= challenge.expires_at {
-            return Err(Failure::NoSession(failed(Check::Session, "the challenge has expired")));
+            let cause = format!("the challenge expired at {}", challenge.expires_at);
+            return Err(Failure::NoSession(failed(Check::Session, cause)));
         }
         if challenge.claim.dialect() != dialect {
             return Err(refused(Check::Session, "the challenge was given in another dialect"));
@@ -169,8 +170,8 @@ impl Attest {
             return Err(refused(Check::Workload, "no workload is registered under this id"));
         };
         record.registration = Some(workload.digest());
-        if workload.revoked_at.is_some() {
-            return Err(refused(Check::Workload, "the workload is revoked"));
+        if let Some(revoked_at) = workload.revoked_at {
+            return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
         }
         let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
         if registered.registration().dialect != dialect {

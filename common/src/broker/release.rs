@@ -161,7 +161,8 @@ fn check_session(record: &mut AuditRecord, session: Option<Session>) -> Result<S
     record.attestation = Some(session.attestation());
     record.registration = Some(session.registration());
     if record.time >= session.expires_at() {
-        return Err(Failure::NoSession(failed(Check::Session, "the session has expired")));
+        let cause = format!("the session expired at {}", session.expires_at());
+        return Err(Failure::NoSession(failed(Check::Session, cause)));
     }
     Ok(session)
 }
@@ -175,8 +176,8 @@ fn check_workload(
     let Some(workload) = workload else {
         return Err(refused(Check::Workload, "the workload is no longer registered"));
     };
-    if workload.revoked_at.is_some() {
-        return Err(refused(Check::Workload, "the workload is revoked"));
+    if let Some(revoked_at) = workload.revoked_at {
+        return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
     }
     if workload.digest() != session.registration() {
         return Err(refused(
