@@ -1,5 +1,6 @@
 //! The key broker on one machine, and its tools.
 
+mod audit;
 mod broker;
 mod demo;
 mod environment;
