@@ -7,6 +7,7 @@ mod environment;
 mod exit;
 mod fleet;
 mod log;
+mod manual;
 mod output;
 mod serve;
 mod server;
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 
