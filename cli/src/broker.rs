@@ -143,7 +143,7 @@ fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, F
     Ok(store)
 }
 
-fn store_failure(error: OpenError) -> Failure {
+pub(crate) fn store_failure(error: OpenError) -> Failure {
     let exit = match error {
         OpenError::Locked => Exit::StoreLocked,
         OpenError::Foreign | OpenError::Format { .. } | OpenError::OtherKey { .. } => Exit::Configuration,

@@ -14,7 +14,6 @@ pub(crate) enum Exit {
     /// Verification came to an end, and the answer is no.
     Denied = 3,
     /// A service that is needed could not be reached.
-    #[expect(dead_code, reason = "for the commands that ask others")]
     Unreachable = 4,
     /// The configuration, or a file that it names, cannot be used.
     Configuration = 5,

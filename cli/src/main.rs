@@ -8,6 +8,7 @@ mod exit;
 mod fleet;
 mod log;
 mod manual;
+mod operator;
 mod output;
 mod serve;
 mod server;

@@ -1,20 +1,26 @@
 //! `keybroker serve`: the whole broker in one process.
 
-use std::{env, io, net::SocketAddr, path::PathBuf};
+use std::{
+    env, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use keybroker_common::{config, http, snp::kds::Kds};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{oneshot, watch},
 };
 
 use crate::{
     broker,
     exit::{Exit, Failure},
     fleet::FleetArgs,
+    operator::socket::{self, Socket},
     server::{self, Ended},
 };
 
@@ -94,8 +100,7 @@ pub(crate) enum KdsUse {
 impl ServeArgs {
     /// The data directory, given or by default.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
-        self.data_dir.clone().map_or_else(default, Ok)
+        data_dir(self.data_dir.as_deref())
     }
 
     /// The wrapping key's file, given or by default.
@@ -103,6 +108,12 @@ impl ServeArgs {
         let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
         self.key_file.clone().map_or_else(default, Ok)
     }
+}
+
+/// The data directory, given or by default.
+pub(crate) fn data_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
+    given.map_or_else(default, |given| Ok(given.to_owned()))
 }
 
 /// A path by the XDG Base Directory Specification, which has relative values ignored.
@@ -119,19 +130,43 @@ fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Resul
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
-    let services = broker::services(&broker::open(args)?);
+    let parts = broker::open(args)?;
     let runtime = Runtime::new().context("starting")?;
     runtime.block_on(async {
         let (first, second) = signals().context("handling signals")?;
+        let socket = operators_socket(&args.data_dir()?)?;
         let listener = listen(args.listen).await?;
+        let (stop, stopping) = watch::channel(());
+        let stop = async {
+            first.await;
+            tracing::info!("stopping: requests under way have {} seconds", server::FAREWELL.as_secs());
+            drop(stop);
+        };
+        let guests = server::run(listener, http::router(broker::services(&parts)), stopped(stopping.clone()));
+        let operators = socket::router(parts.store.clone(), Router::new());
+        let operators = server::run(socket, operators, stopped(stopping));
         let ended = tokio::select! {
-            ended = server::run(listener, http::router(services), first) => ended,
-            () = second => Ended::CutOff,
+            (guests, operators, ()) = async { tokio::join!(guests, operators, stop) } => [guests, operators],
+            () = second => [Ended::CutOff; 2],
         };
         match ended {
-            Ended::Drained => Ok(Exit::Ok),
-            Ended::CutOff => Err(anyhow!("ended with requests unanswered").into()),
+            [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
+            _ => Err(anyhow!("ended with requests unanswered").into()),
         }
+    })
+}
+
+/// Once the other end of the channel is gone.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    while stopping.changed().await.is_ok() {}
+}
+
+/// Where the operator's commands reach this broker, which has the store open.
+fn operators_socket(data_dir: &Path) -> Result<Socket, Failure> {
+    Socket::bind(data_dir).map_err(|error| {
+        Failure::new(Exit::Failure, error)
+            .context(format!("making the operator's socket in {}", data_dir.display()))
+            .hint("the data directory must be on a file system that has sockets")
     })
 }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP, within limits: how many connections, how long a head may take, how long a farewell.
+//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head may take, how long a farewell.
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
@@ -18,9 +18,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connections at a time. More wait in the listener's queue. Half of the usual limit of open files: the store and AMD's
-/// service need some, too.
-const CONNECTIONS: usize = 512;
 /// How long the head of a request may take to arrive; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header fields of a request. Clients send less than ten.
@@ -28,9 +25,41 @@ const MAX_HEADERS: usize = 64;
 /// Longest head, in bytes; the last read may go beyond it.
 const MAX_HEAD_LEN: usize = 32 * 1024;
 /// How long requests under way are waited for at the end.
-const FAREWELL: Duration = Duration::from_secs(10);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection: it is short of something, and asking at once changes nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// What takes connections.
+pub(crate) trait Listener {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Connections at a time. More wait in the listener's queue.
+    const CONNECTIONS: usize;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// What answers on this connection.
+    fn router_for(&self, stream: &Self::Stream, router: &Router) -> Router;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    /// Half of the usual limit of open files: the store and AMD's service need some, too.
+    const CONNECTIONS: usize = 512;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // Answers are one write each: to hold them back would only delay them.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn router_for(&self, _: &TcpStream, router: &Router) -> Router {
+        router.clone()
+    }
+}
 
 /// How serving came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +71,8 @@ pub(crate) enum Ended {
 }
 
 /// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10 seconds at most.
-pub(crate) async fn run(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> Ended {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
+    let connections = Arc::new(Semaphore::new(L::CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -51,7 +80,8 @@ pub(crate) async fn run(listener: TcpListener, router: Router, stop: impl Future
             () = &mut stop => break,
             accepted = accept(&listener, &connections) => accepted,
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
+        let router = listener.router_for(&stream, &router);
+        let connection = graceful.watch(connection(stream, router));
         tokio::spawn(async move {
             if let Err(cause) = connection.await {
                 tracing::debug!(%cause, "connection");
@@ -60,24 +90,19 @@ pub(crate) async fn run(listener: TcpListener, router: Router, stop: impl Future
         });
     }
     drop(listener);
-    tracing::info!("stopping: requests under way have {} seconds", FAREWELL.as_secs());
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
 }
 
 /// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
+async fn accept<L: Listener>(
+    listener: &L,
     connections: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (L::Stream, Option<OwnedSemaphorePermit>) {
     // No permit means a closed semaphore, and nobody closes it.
     let permit = Arc::clone(connections).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                // Answers are one write each: to hold them back would only delay them.
-                let _ = stream.set_nodelay(true);
-                return (stream, permit);
-            }
+            Ok(stream) => return (stream, permit),
             Err(cause) if of_the_client(&cause) => {}
             Err(cause) => {
                 tracing::error!(%cause, "no connection can be accepted");

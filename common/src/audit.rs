@@ -54,6 +54,10 @@ pub enum Decision {
     Replaced,
     /// A workload was revoked.
     Revoked,
+    /// A workload's revocation was taken back.
+    Restored,
+    /// A workload's registration was deleted.
+    Deleted,
     /// A guest attested.
     Attested,
     /// A secret was released to an attested guest.

@@ -312,6 +312,17 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
         if expires {
             properties["TimeToLiveSpecification"] = json!({"AttributeName": "expires", "Enabled": true});
         }
+        if name == "Audit" {
+            let indexed = [("workload_id", "S", "HASH"), ("time", "N", "RANGE")];
+            let of = |attribute, value| json!({"AttributeName": attribute, "AttributeType": value});
+            let attributes = indexed.map(|(attribute, value, _)| of(attribute, value));
+            properties["AttributeDefinitions"].as_array_mut().unwrap().extend(attributes);
+            let key =
+                indexed.map(|(attribute, _, kind)| json!({"AttributeName": attribute, "KeyType": kind}));
+            properties["GlobalSecondaryIndexes"] = json!([
+                {"IndexName": "workload", "KeySchema": key, "Projection": {"ProjectionType": "ALL"}},
+            ]);
+        }
         let table = json!({
             "Type": "AWS::DynamoDB::Table",
             "DeletionPolicy": "Retain",

@@ -76,7 +76,7 @@ impl From<RandomnessError> for Error {
 }
 
 /// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`].
-fn announce(record: &AuditRecord) {
+pub fn announce(record: &AuditRecord) {
     match serde_json::to_string(record) {
         Ok(line) => tracing::info!(target: AUDIT_TARGET, record = line.as_str()),
         Err(cause) => tracing::error!(id = %record.id, %cause, "audit record without a JSON form"),

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    AuditStore, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore, RevocationStore,
-    SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+    AuditQuery, AuditStore, ChallengeStore, Cursor, EndorsementStore, Lease, OperatorStore, Page,
+    RegistrationStore, ReleaseStore, RevocationStore, SessionStore, StoreError, StoredEndorsement,
+    WorkloadStore,
 };
 use crate::{
-    audit::AuditRecord,
+    audit::{AuditId, AuditRecord},
     session::{Challenge, Session, SessionId},
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
@@ -50,6 +51,20 @@ pub enum Method {
     EndLease,
     /// [`AuditStore::append`].
     Append,
+    /// [`OperatorStore::workloads`].
+    Workloads,
+    /// [`OperatorStore::restore`].
+    Restore,
+    /// [`OperatorStore::delete`].
+    Delete,
+    /// [`OperatorStore::endorsements`].
+    Endorsements,
+    /// [`OperatorStore::delete_endorsement`].
+    DeleteEndorsement,
+    /// [`OperatorStore::audit_record`].
+    AuditRecord,
+    /// [`OperatorStore::audit_records`].
+    AuditRecords,
 }
 
 /// When a call fails.
@@ -222,5 +237,43 @@ impl<S: EndorsementStore> EndorsementStore for FaultyStore<S> {
 impl<S: AuditStore> AuditStore for FaultyStore<S> {
     async fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.run(Method::Append, self.inner.append(record)).await
+    }
+}
+
+#[async_trait]
+impl<S: OperatorStore> OperatorStore for FaultyStore<S> {
+    async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
+        self.run(Method::Workloads, self.inner.workloads(after)).await
+    }
+
+    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Restore, self.inner.restore(id, audit)).await
+    }
+
+    async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Delete, self.inner.delete(seen, audit)).await
+    }
+
+    async fn endorsements(
+        &self,
+        after: Option<&Cursor>,
+    ) -> Result<Page<(String, StoredEndorsement)>, StoreError> {
+        self.run(Method::Endorsements, self.inner.endorsements(after)).await
+    }
+
+    async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
+        self.run(Method::DeleteEndorsement, self.inner.delete_endorsement(key)).await
+    }
+
+    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
+        self.run(Method::AuditRecord, self.inner.audit_record(id)).await
+    }
+
+    async fn audit_records(
+        &self,
+        query: &AuditQuery,
+        after: Option<&Cursor>,
+    ) -> Result<Page<AuditRecord>, StoreError> {
+        self.run(Method::AuditRecords, self.inner.audit_records(query, after)).await
     }
 }

@@ -1,10 +1,11 @@
 //! Leases: of many processes that lack the same endorsement, one asks AMD for it.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A claim to be alone in asking AMD for what a key of the endorsement cache names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Whose it is: drawn at random by each process, for all its leases.
     pub holder: Uuid,

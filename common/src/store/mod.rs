@@ -16,8 +16,9 @@ pub mod embedded;
 #[cfg(any(test, feature = "contract"))]
 pub mod faulty;
 mod lease;
+mod operator;
 
-use std::fmt::Debug;
+use std::{borrow::Cow, fmt::Debug};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use lease::Lease;
+pub use operator::{AuditQuery, Cursor, OperatorStore, Page, Unreadable};
 
 use crate::{
     audit::AuditRecord,
@@ -33,7 +35,7 @@ use crate::{
 };
 
 /// Why a store did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The condition of a write did not hold; this call wrote nothing.
@@ -42,11 +44,14 @@ pub enum StoreError {
     /// The store cannot be used now; whether a write landed is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store was reached and does not let the caller do this, or there is no such table; this call wrote nothing.
+    #[error("the store refused: {0}")]
+    Refused(String),
     /// A row is not what this release writes or reads.
     #[error("a row of {table} cannot be read: {cause}")]
     Corrupt {
         /// The table it stands in.
-        table: &'static str,
+        table: Cow<'static, str>,
         /// What is wrong with it, without its contents.
         cause: String,
     },
@@ -157,7 +162,8 @@ pub trait EndorsementStore: Debug + Send + Sync {
     async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError>;
 }
 
-/// The audit log. Records are written once and never changed.
+/// The audit log. Records are written once and never changed. The time in a record's id is the record's own, give or take
+/// [`AuditQuery::SKEW`].
 #[async_trait]
 pub trait AuditStore: Debug + Send + Sync {
     /// Writes `record`. [`StoreError::Conflict`] if its id is taken.

@@ -97,7 +97,7 @@ async fn an_item_that_this_release_does_not_read_is_corrupt() {
         ("first_registered_at", text("2026"), "first_registered_at is not what it should be"),
         ("revoked_at", AttributeValue::Null(true), "revoked_at is not what it should be"),
     ] {
-        let expected = StoreError::Corrupt { table: "workloads", cause: cause.to_owned() };
+        let expected = StoreError::Corrupt { table: "workloads".into(), cause: cause.to_owned() };
         assert_eq!(altered(&store, name, value).await, expected);
     }
 }

@@ -164,7 +164,7 @@ async fn a_list_from_the_future_does_not_replace_the_one_held() {
 async fn an_older_list_never_replaces_the_row_of_a_newer() {
     let (hardware, _) = started().await;
     let newer = hardware.cache.row(KEY).unwrap();
-    let unreadable = StoreError::Corrupt { table: "endorsements", cause: "by the test".to_owned() };
+    let unreadable = StoreError::Corrupt { table: "endorsements".into(), cause: "by the test".to_owned() };
     hardware.cache.fail_reading(Some(unreadable));
     let older = list_of(&hardware, 2);
     hardware.kds.serve_crl(Product::Milan, older.clone());

@@ -106,7 +106,7 @@ async fn a_table_that_cannot_be_read_is_waited_for() {
 #[tokio::test]
 async fn a_row_that_is_no_row_counts_as_none() {
     let hardware = Hardware::new().await;
-    let corrupt = StoreError::Corrupt { table: "endorsements", cause: "by the test".to_owned() };
+    let corrupt = StoreError::Corrupt { table: "endorsements".into(), cause: "by the test".to_owned() };
     hardware.cache.fail_reading(Some(corrupt));
     endorse(&hardware.source(), &hardware.report()).await.unwrap();
 }

@@ -8,8 +8,10 @@ use std::{
 
 use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region},
+    operation::create_table::builders::CreateTableFluentBuilder,
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType,
     },
 };
 use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
@@ -75,23 +77,39 @@ pub(crate) async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
         (&tables.endorsements, "name"),
         (&tables.audit, "id"),
     ] {
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(key)
-            .attribute_type(ScalarAttributeType::S)
-            .build()
-            .unwrap();
-        let schema = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash).build().unwrap();
-        client
+        let table = client
             .create_table()
             .table_name(name)
             .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(attribute)
-            .key_schema(schema)
-            .send()
-            .await
-            .unwrap();
+            .attribute_definitions(attribute(key, ScalarAttributeType::S))
+            .key_schema(schema(key, KeyType::Hash));
+        let table = if *name == tables.audit { indexed(table) } else { table };
+        table.send().await.unwrap();
     }
     tables
+}
+
+fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+}
+
+fn schema(name: &str, kind: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+}
+
+/// The table of audit records has an index, as `infra/storage.yaml` makes it.
+fn indexed(table: CreateTableFluentBuilder) -> CreateTableFluentBuilder {
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("workload")
+        .key_schema(schema("workload_id", KeyType::Hash))
+        .key_schema(schema("time", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::All).build())
+        .build()
+        .unwrap();
+    table
+        .attribute_definitions(attribute("workload_id", ScalarAttributeType::S))
+        .attribute_definitions(attribute("time", ScalarAttributeType::N))
+        .global_secondary_indexes(index)
 }
 
 /// The stores that a test has to itself.

@@ -113,7 +113,8 @@ impl Fields {
             Decision::Refused => (&["Refused"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),
-            Decision::Revoked => (&[], None),
+            // An operator's, and by no function.
+            Decision::Revoked | Decision::Restored | Decision::Deleted => (&[], None),
         };
         let dimension = cause.map(|cause| ("Cause", cause));
         line(record.time, Count, metrics, 1.0, dimension, Some(&record))

@@ -10,35 +10,21 @@
 mod audit;
 mod challenges;
 mod endorsements;
+mod operator;
 pub mod sample;
 mod sessions;
 mod workloads;
 
 use std::{future::poll_fn, task::Poll};
 
-use async_trait::async_trait;
+pub use self::{audit::*, challenges::*, endorsements::*, operator::*, sessions::*, workloads::*};
+use super::{ChallengeStore, OperatorStore, RegistrationStore, ReleaseStore, SessionStore, StoreError};
+use crate::audit::AuditRecord;
 
-pub use self::{audit::*, challenges::*, endorsements::*, sessions::*, workloads::*};
-use super::{
-    AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, RevocationStore,
-    SessionStore, StoreError,
-};
-use crate::audit::{AuditId, AuditRecord};
+/// What the suite runs on: all the stores, of every role.
+pub trait Subject: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore {}
 
-/// What the suite runs on: all the stores, and a view of the audit log that no function of the broker has.
-#[async_trait]
-pub trait Subject:
-    RegistrationStore
-    + ReleaseStore
-    + RevocationStore
-    + ChallengeStore
-    + SessionStore
-    + EndorsementStore
-    + AuditStore
-{
-    /// The audit record with this id.
-    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
-}
+impl<S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore> Subject for S {}
 
 /// `Conflict`, as most refusals end.
 const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
@@ -117,6 +103,22 @@ macro_rules! store_contract {
             of_many_leases_one_is_given
             an_audit_record_is_read_back
             an_audit_record_is_never_replaced
+            a_revocation_is_taken_back
+            a_row_that_is_not_revoked_is_restored_as_it_is
+            an_absent_row_is_not_restored
+            a_taken_audit_id_undoes_a_restoration
+            a_row_is_deleted_as_it_was_seen
+            a_row_that_changed_meanwhile_is_not_deleted
+            an_absent_row_is_not_deleted
+            a_taken_audit_id_undoes_a_deletion
+            of_many_deletions_one_wins
+            a_deleted_id_can_be_registered_anew
+            every_workload_is_listed_once
+            every_endorsement_is_listed_and_no_lease
+            an_endorsement_is_deleted_and_its_lease_stays
+            audit_records_are_listed_by_workload_oldest_first
+            audit_records_are_listed_by_time
+            a_listing_goes_on_from_page_to_page
         }
     };
     ($subject:expr => $($promise:ident)*) => {$(

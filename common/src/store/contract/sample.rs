@@ -1,13 +1,16 @@
 //! Values to fill a store with, each unlike any other.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::{
-    audit::{AuditRecord, Decision, Operation},
+    audit::{AuditId, AuditRecord, Decision, Operation},
     secret::{WrappedSecret, seal::GuestKey},
     session::{Challenge, Claim, Nonce, Session, SessionId},
     store::{Lease, StoredEndorsement},
@@ -108,9 +111,24 @@ fn odd(mut number: Vec<u8>) -> Vec<u8> {
     number
 }
 
-/// A record of a decision taken so many seconds into the suite.
+/// A record of a decision taken so many seconds into the suite, and with an id of that time: those of one time are in the
+/// order in which they were made.
 pub fn audit(seconds: i64, operation: Operation, decision: Decision) -> AuditRecord {
-    AuditRecord::new(at(seconds), operation, decision)
+    let time = at(seconds);
+    AuditRecord { id: id_at(time), ..AuditRecord::new(time, operation, decision) }
+}
+
+fn id_at(time: Timestamp) -> AuditId {
+    static MADE: AtomicU16 = AtomicU16::new(0);
+    let mut random = Uuid::new_v4().into_bytes();
+    // Behind the time come 12 bits that a counter may have.
+    for (byte, counted) in random.iter_mut().zip(MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes()) {
+        *byte = counted;
+    }
+    let mut rest = [0; 10];
+    rest.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
+    let milliseconds = u64::try_from(time.as_millisecond()).expect("a time after 1970");
+    AuditId(Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid())
 }
 
 /// The record of a registration.
@@ -131,6 +149,16 @@ pub fn refused() -> AuditRecord {
 /// The record of a revocation, so many seconds into the suite.
 pub fn revoked(seconds: i64) -> AuditRecord {
     audit(seconds, Operation::Operate, Decision::Revoked)
+}
+
+/// The record of a restoration, so many seconds into the suite.
+pub fn restored(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Operate, Decision::Restored)
+}
+
+/// The record of a deletion, so many seconds into the suite.
+pub fn deleted(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Operate, Decision::Deleted)
 }
 
 /// A key of the endorsement cache.

@@ -1,11 +1,12 @@
-//! Audit records as items: `record` is the record's JSON, `time` and `expires` stand beside it.
+//! Audit records as items: `record` is the record's JSON, `time`, `workload_id` and `expires` stand beside it. By the second
+//! and the first the index [`WORKLOAD_INDEX`] finds what was decided about a workload.
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
 use super::{
     DynamoStore,
-    item::{Attributes, EXPIRES, Item, Map, instant, ttl},
+    item::{Attributes, EXPIRES, Item, Map, instant, text, ttl},
     tables::AuditTable,
 };
 use crate::{
@@ -14,7 +15,10 @@ use crate::{
 };
 
 const RECORD: &str = "record";
-const TIME: &str = "time";
+pub(super) const TIME: &str = "time";
+pub(super) const WORKLOAD: &str = "workload_id";
+/// The index of the records that name a workload, by that and then by time.
+pub(super) const WORKLOAD_INDEX: &str = "workload";
 
 /// A record, and for how long it is kept: for good unless that says otherwise.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ impl Item for AuditItem {
     fn encode(&self, item: &mut Map) -> Result<(), StoreError> {
         item.insert(RECORD.to_owned(), Self::json(&self.record)?);
         item.insert(TIME.to_owned(), instant(self.record.time));
+        let workload = self.record.workload_id.as_ref();
+        item.extend(workload.map(|id| (WORKLOAD.to_owned(), text(id.as_str()))));
         let expires = self.kept_for.and_then(|time| self.record.time.checked_add(time).ok());
         item.extend(expires.map(|at| (EXPIRES.to_owned(), ttl(at))));
         Ok(())
@@ -41,6 +47,13 @@ impl Item for AuditItem {
 
     fn decode(item: &Attributes<'_, Self>) -> Result<Self, StoreError> {
         Ok(Self { record: item.json(RECORD)?, kept_for: None })
+    }
+}
+
+impl AuditItem {
+    /// The record.
+    pub(super) fn into_record(self) -> AuditRecord {
+        self.record
     }
 }
 
@@ -61,13 +74,5 @@ impl<T: AuditTable> DynamoStore<T> {
 impl<T: AuditTable> AuditStore for DynamoStore<T> {
     async fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.put_new(self.tables.audit(), &self.audit_item(record)).await
-    }
-}
-
-#[cfg(any(test, feature = "contract"))]
-#[async_trait]
-impl crate::store::contract::Subject for DynamoStore<super::AllTables> {
-    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        self.audit_record(id).await
     }
 }

@@ -23,14 +23,14 @@ const FETCHED_AT: &str = "fetched_at";
 const EDITION: &str = "edition";
 
 /// A row with its key.
-struct Named<'a>(&'a str, StoredEndorsement);
+pub(super) struct Named(pub(super) String, pub(super) StoredEndorsement);
 
-impl Item for Named<'_> {
+impl Item for Named {
     const TABLE: &'static str = "endorsements";
     const KEY: &'static str = KEY;
 
     fn key(&self) -> String {
-        self.0.to_owned()
+        self.0.clone()
     }
 
     fn encode(&self, item: &mut Map) -> Result<(), StoreError> {
@@ -47,7 +47,7 @@ impl Item for Named<'_> {
             fetched_at: item.instant(FETCHED_AT)?,
             edition: item.number(EDITION)?,
         };
-        Ok(Self("", row))
+        Ok(Self(item.text(KEY)?.to_owned(), row))
     }
 }
 
@@ -58,8 +58,11 @@ const UNTIL: &str = "until";
 /// A lease with its key.
 struct LeaseItem(String, Lease);
 
+/// What the keys of leases begin with, and no endorsement's does.
+pub(super) const LEASES: &str = "lease/";
+
 fn lease_key(key: &str) -> String {
-    format!("lease/{key}")
+    format!("{LEASES}{key}")
 }
 
 impl Item for LeaseItem {
@@ -96,7 +99,7 @@ const NOT_LATER: &str = "NOT (#format = :format AND attribute_type(#bytes, :bina
 #[async_trait]
 impl<T: EndorsementsTable> EndorsementStore for DynamoStore<T> {
     async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError> {
-        let named: Option<Named<'_>> = self.get(self.tables.endorsements(), key).await?;
+        let named: Option<Named> = self.get(self.tables.endorsements(), key).await?;
         Ok(named.map(|Named(_, row)| row))
     }
 
@@ -105,7 +108,7 @@ impl<T: EndorsementsTable> EndorsementStore for DynamoStore<T> {
             .client
             .put_item()
             .table_name(self.tables.endorsements())
-            .set_item(Some(Named(key, endorsement.clone()).to_item()?))
+            .set_item(Some(Named(key.to_owned(), endorsement.clone()).to_item()?))
             .condition_expression(NOT_LATER)
             .expression_attribute_names("#format", FORMAT_NAME)
             .expression_attribute_names("#edition", EDITION)

@@ -9,14 +9,34 @@ use crate::store::StoreError;
 /// What the reasons of a cancelled transaction call a condition that did not hold.
 pub(super) const CONDITION: &str = "ConditionalCheckFailed";
 
-/// An error that no condition is behind: throttling, a conflict with another transaction, a time limit, a refusal.
-/// Whether the write landed is unknown.
+/// What DynamoDB calls a request that it would refuse as often as it is made.
+const REFUSALS: [&str; 8] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "OptInRequired",
+    "ResourceNotFoundException",
+    "UnrecognizedClientException",
+];
+
+/// An error that no condition is behind: throttling, a conflict with another transaction, a time limit, which leave
+/// unknown whether the write landed; or a refusal.
 pub(super) fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: ProvideErrorMetadata,
     R: Debug,
 {
-    StoreError::Unavailable(cause(&error))
+    let service = error.as_service_error();
+    match service.and_then(|error| error.code()).filter(|code| REFUSALS.contains(code)) {
+        Some(code) => {
+            // DynamoDB's own words: who may not do what, or which table there is not.
+            let message = service.and_then(|error| error.message()).unwrap_or("no reason is given");
+            StoreError::Refused(format!("DynamoDB: {code}: {message}"))
+        }
+        None => StoreError::Unavailable(cause(&error)),
+    }
 }
 
 /// Says what happened without the request, which may hold secrets.

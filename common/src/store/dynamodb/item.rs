@@ -46,7 +46,7 @@ pub(super) trait Item: Sized {
 
     /// An item of this table cannot be read, or a value not be written.
     fn corrupt(cause: impl ToString) -> StoreError {
-        StoreError::Corrupt { table: Self::TABLE, cause: cause.to_string() }
+        StoreError::Corrupt { table: Self::TABLE.into(), cause: cause.to_string() }
     }
 
     /// The JSON form of `value`.

@@ -5,8 +5,9 @@
 //! conditions compare exactly; `expires` is the same in whole seconds, rounded up, for DynamoDB's TTL to clean up by.
 //! Nothing is decided by `expires`.
 //!
-//! There is no scan, and nothing is read to be written back: what must hold of a row is the condition of its write. Reads
-//! are strongly consistent, because the contracts promise that they see every acknowledged write.
+//! No function scans, and nothing is read to be written back: what must hold of a row is the condition of its write. Reads
+//! are strongly consistent, because the contracts promise that they see every acknowledged write; what an operator asks
+//! of the audit table's index is not ([`OperatorStore::audit_records`](super::OperatorStore::audit_records)).
 //!
 //! **Lost answers.** A put whose answer was lost is repeated by the SDK and then meets its own item. So every item that
 //! must be new carries `write`, drawn at random for each call: the condition's failure brings the item that is there,
@@ -19,6 +20,7 @@ mod challenges;
 mod endorsements;
 mod errors;
 mod item;
+mod operator;
 mod sessions;
 mod tables;
 mod workloads;
@@ -29,12 +31,13 @@ use jiff::SignedDuration;
 
 use self::item::{Attributes, Item};
 pub use self::tables::{
-    AllTables, AuditTable, AuthTables, ChallengesTable, EndorsementsTable, RegisterTables, SessionsTable,
-    Tables, WorkloadsTable,
+    AllTables, AuditTable, AuthTables, ChallengesTable, EndorsementsTable, OperatorTables, RegisterTables,
+    SessionsTable, Tables, WorkloadsTable,
 };
 use super::StoreError;
 
-/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`] or [`AllTables`].
+/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`], [`OperatorTables`] or
+/// [`AllTables`].
 #[derive(Debug, Clone)]
 pub struct DynamoStore<T> {
     client: Client,

@@ -31,7 +31,8 @@ pub trait EndorsementsTable: Tables {
 
 /// Names the table of audit records.
 pub trait AuditTable: Tables {
-    /// Its name; its key is `id`.
+    /// Its name; its key is `id`. Where an operator asks it has an index `workload`, of the attributes `workload_id` and then
+    /// `time`, with all of the items.
     fn audit(&self) -> &str;
 }
 
@@ -63,6 +64,19 @@ tables! {
 tables! {
     /// What `register` holds.
     RegisterTables { WorkloadsTable: workloads, AuditTable: audit }
+}
+
+tables! {
+    /// What an operator's commands hold: no challenge and no session.
+    OperatorTables { WorkloadsTable: workloads, EndorsementsTable: endorsements, AuditTable: audit }
+}
+
+impl OperatorTables {
+    /// The names that the template for deployment gives, as [`AllTables::with_prefix`] says.
+    pub fn with_prefix(prefix: &str) -> Self {
+        let AllTables { workloads, endorsements, audit, .. } = AllTables::with_prefix(prefix);
+        Self { workloads, endorsements, audit }
+    }
 }
 
 tables! {

@@ -24,13 +24,13 @@ use crate::{
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
-const KEY: &str = "workload_id";
+pub(super) const KEY: &str = "workload_id";
 const REGISTRATION: &str = "registration";
-const DIGEST: &str = "digest";
+pub(super) const DIGEST: &str = "digest";
 const SECRETS: &str = "secrets";
 const FIRST_REGISTERED_AT: &str = "first_registered_at";
-const REVOKED_AT: &str = "revoked_at";
-const RELEASED_AT: &str = "released_at";
+pub(super) const REVOKED_AT: &str = "revoked_at";
+pub(super) const RELEASED_AT: &str = "released_at";
 
 impl Item for Workload {
     const TABLE: &'static str = "workloads";

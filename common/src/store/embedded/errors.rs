@@ -11,6 +11,9 @@ pub enum OpenError {
     /// Another process, or this one, has the store open.
     #[error("the store is in use by another process")]
     Locked,
+    /// There is no store, and none was to be made.
+    #[error("there is no store")]
+    Missing,
     /// The file is there, but is no store of a key broker.
     #[error("the file is not a key broker's store")]
     Foreign,
@@ -62,7 +65,7 @@ impl From<redb::Error> for OpenError {
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
         match error {
-            redb::Error::Corrupted(cause) => Self::Corrupt { table: "the database", cause },
+            redb::Error::Corrupted(cause) => Self::Corrupt { table: "the database".into(), cause },
             other => Self::Unavailable(other.to_string()),
         }
     }

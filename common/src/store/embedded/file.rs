@@ -17,6 +17,11 @@ pub(super) const NAME: &str = "keybroker.redb";
 /// What redb may hold in memory, in bytes. Its default is 1 GiB, more than a broker's rows are worth.
 const CACHE_SIZE: usize = 64 << 20;
 
+/// Whether there is a file in `data_dir`.
+pub(super) fn exists(data_dir: &Path) -> io::Result<bool> {
+    data_dir.join(NAME).try_exists()
+}
+
 /// Opens the file in `data_dir`, and makes what is missing.
 pub(super) fn open(data_dir: &Path) -> Result<Database, OpenError> {
     let file = FileBackend::new(owners_file(data_dir)?)?;

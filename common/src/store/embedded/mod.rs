@@ -9,6 +9,7 @@ mod expiry;
 mod file;
 mod leases;
 mod meta;
+mod operator;
 mod rows;
 mod stores;
 
@@ -43,6 +44,15 @@ impl EmbeddedStore {
         let database = file::open(data_dir)?;
         meta::adopt(&database)?;
         Ok(Self { database: Arc::new(database), clock, leases: Leases::default() })
+    }
+
+    /// The same of a store that is there: makes nothing. [`OpenError::Missing`] if there is none.
+    pub fn open_existing(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        match file::exists(data_dir) {
+            Ok(true) => Self::open(data_dir, clock),
+            Ok(false) => Err(OpenError::Missing),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store that has one

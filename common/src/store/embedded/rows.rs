@@ -2,15 +2,18 @@
 //!
 //! A row is bytes to redb, so one that cannot be read is an error of that row alone.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Bound};
+
+use data_encoding::HEXLOWER;
 
 use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::{
     audit::AuditRecord,
     session::{Challenge, Session},
-    store::{StoreError, StoredEndorsement},
+    store::{Cursor, Page, StoreError, StoredEndorsement},
     workload::Workload,
 };
 
@@ -25,6 +28,11 @@ pub(super) trait Row: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// The table.
     const TABLE: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new(Self::NAME);
+
+    /// A key as text.
+    fn name(key: &[u8]) -> String {
+        String::from_utf8_lossy(key).into_owned()
+    }
 }
 
 /// Under the workload id.
@@ -50,6 +58,10 @@ impl Row for StoredEndorsement {
 /// Under the 16 bytes of the id, so in the order of time.
 impl Row for AuditRecord {
     const NAME: &'static str = "audit";
+
+    fn name(key: &[u8]) -> String {
+        Uuid::from_slice(key).map_or_else(|_| HEXLOWER.encode(key), |id| id.to_string())
+    }
 }
 
 /// Makes every table, so that a read never lacks one.
@@ -75,6 +87,59 @@ pub(super) fn all<R: Row>(
 ) -> Result<impl Iterator<Item = Result<R, StoreError>> + use<R>, StoreError> {
     let rows = transaction.open_table(R::TABLE)?.range::<Bytes>(..)?;
     Ok(rows.map(|row| decode(row?.1.value())))
+}
+
+/// The keys of a listing.
+#[derive(Debug)]
+pub(super) struct Span {
+    /// The first; without it all from the beginning.
+    pub(super) from: Option<Vec<u8>>,
+    /// The first beyond it; without it all to the end.
+    pub(super) to: Option<Vec<u8>>,
+}
+
+impl Span {
+    /// Every key.
+    pub(super) const ALL: Self = Self { from: None, to: None };
+}
+
+/// Rows that one page looks at, whether it keeps them or not.
+const PAGE_ROWS: usize = 1000;
+/// Bytes of the rows that one page looks at; the row that exceeds it is the last.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// A page of what `keep` makes of the rows in `span`, in the order of the keys.
+pub(super) fn page<R: Row, T>(
+    transaction: &ReadTransaction,
+    span: Span,
+    after: Option<&Cursor>,
+    keep: impl Fn(String, R) -> Option<T>,
+) -> Result<Page<T>, StoreError> {
+    let after = after.map(|Cursor(key)| HEXLOWER.decode(key.as_bytes())).transpose();
+    let after = after.map_err(|_| StoreError::Refused("a listing does not go on there".to_owned()))?;
+    let from = match (&after, &span.from) {
+        (Some(after), _) => Bound::Excluded(after.as_slice()),
+        (None, Some(from)) => Bound::Included(from.as_slice()),
+        (None, None) => Bound::Unbounded,
+    };
+    let to = span.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut page = Page::default();
+    let (mut rows, mut bytes) = (0, 0);
+    for entry in transaction.open_table(R::TABLE)?.range::<&[u8]>((from, to))? {
+        let (key, row) = entry?;
+        let (key, row) = (key.value(), row.value());
+        match decode(row) {
+            Ok(row) => page.rows.extend(keep(R::name(key), row)),
+            Err(error) => page.push(R::name(key), Err(error))?,
+        }
+        rows += 1;
+        bytes += row.len();
+        if rows == PAGE_ROWS || bytes > PAGE_BYTES {
+            page.next = Some(Cursor(HEXLOWER.encode(key)));
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// A table in a write transaction.
@@ -131,5 +196,5 @@ fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
 /// Says where the row broke and how, but not in serde's words: they quote what they found, and a row holds nonces.
 fn unreadable<R: Row>(error: &serde_json::Error) -> StoreError {
     let cause = format!("{:?} error at byte {}", error.classify(), error.column());
-    StoreError::Corrupt { table: R::NAME, cause }
+    StoreError::Corrupt { table: R::NAME.into(), cause }
 }

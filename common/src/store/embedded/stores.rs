@@ -188,12 +188,12 @@ impl AuditStore for EmbeddedStore {
 }
 
 /// The row of a workload that must have one.
-fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
+pub(super) fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
     rows.get(id.as_str().as_bytes())?.ok_or(StoreError::Conflict)
 }
 
 /// Adds the audit record to the transaction: the last step of each that has one.
-fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
+pub(super) fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
     Rows::open(transaction)?.create(audit.id.0.as_bytes(), audit)?;
     Ok(Change::Made)
 }

@@ -1,6 +1,5 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex, time::Duration};
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use redb::{ReadableTableMetadata as _, TableDefinition};
 use tempfile::TempDir;
@@ -18,18 +17,11 @@ use crate::{
     store::{
         AuditStore as _, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
         ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, WorkloadStore as _,
-        contract::{Subject, sample},
+        contract::sample,
         faulty::{FaultyStore, Method, When, injected},
     },
     workload::Workload,
 };
-
-#[async_trait]
-impl Subject for EmbeddedStore {
-    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        EmbeddedStore::audit_record(self, id)
-    }
-}
 
 mod contract {
     crate::store_contract!(*super::Scratch::new());

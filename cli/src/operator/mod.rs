@@ -1,0 +1,102 @@
+//! What the operator's commands stand on: the store that the broker uses, wherever it is, and in whose name they act.
+//!
+//! A command never knows which store it has: the file of a broker on this machine, the same through the process that has
+//! it open ([`socket`]), or the tables of a deployment on AWS.
+
+pub(crate) mod socket;
+mod store_args;
+
+use std::{fmt, sync::Arc};
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use keybroker_common::{
+    audit::{AuditRecord, Decision, Operation},
+    store::{Cursor, OperatorStore, Page, StoreError, Unreadable},
+    workload::Workload,
+};
+
+pub(crate) use self::store_args::StoreArgs;
+use crate::exit::{Exit, Failure};
+
+/// Where an operator's store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// The file, opened by this process.
+    File,
+    /// The file, through the process that has it open.
+    Socket,
+    /// Tables on AWS.
+    Aws,
+}
+
+/// A store, and who acts on it.
+#[derive(Debug, Clone)]
+pub(crate) struct OperatorHandle {
+    /// The store.
+    pub(crate) store: Arc<dyn OperatorStore>,
+    /// Who acts, as audit records name them: `uid/1000`, `aws-access-key/ASIA…`.
+    pub(crate) principal: String,
+    /// Where the store is.
+    pub(crate) backend: Backend,
+}
+
+impl OperatorHandle {
+    /// The record of an operator's act on `workload`, now.
+    pub(crate) fn record(&self, decision: Decision, workload: &Workload) -> AuditRecord {
+        AuditRecord {
+            workload_id: Some(workload.id.clone()),
+            principal: Some(self.principal.clone()),
+            registration: Some(workload.digest()),
+            ..AuditRecord::new(Timestamp::now(), Operation::Operate, decision)
+        }
+    }
+
+    /// What an error of the store means to whoever gave the command.
+    pub(crate) fn failure(&self, error: StoreError) -> Failure {
+        match (&error, self.backend) {
+            (StoreError::Unavailable(_), Backend::Socket) => Failure::new(Exit::Unreachable, error)
+                .hint("the broker may be ending: give the command again"),
+            (StoreError::Unavailable(_), Backend::Aws) => Failure::new(Exit::Unreachable, error)
+                .hint("is this the region of the deployment, and is the network up? AWS_ENDPOINT_URL leads elsewhere"),
+            (StoreError::Refused(_), Backend::Aws) => Failure::new(Exit::Failure, error)
+                .hint("check the credentials (aws sts get-caller-identity), the region and --prefix"),
+            _ => Failure::new(Exit::Failure, error),
+        }
+    }
+}
+
+/// Every row of a listing, page by page, and those that cannot be read.
+pub(crate) async fn all<T>(
+    page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreError>,
+) -> Result<(Vec<T>, Vec<Unreadable>), StoreError> {
+    let (mut rows, mut unreadable, mut next) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = page(next.as_ref()).await?;
+        rows.extend(page.rows);
+        unreadable.extend(page.unreadable);
+        next = page.next;
+        if next.is_none() {
+            return Ok((rows, unreadable));
+        }
+    }
+}
+
+/// Runs a command that waits for a store.
+pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
+    runtime.block_on(command)
+}
+
+/// Tells on stderr of rows that cannot be read. What a command ends with then.
+pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
+    for Unreadable { key, cause } in unreadable {
+        anstream::eprintln!("warning: {what} {key:?} cannot be read: {cause}");
+    }
+    if unreadable.is_empty() { Exit::Ok } else { Exit::Failure }
+}
+
+/// There is no row of this id.
+pub(crate) fn no_such(what: &str, id: impl fmt::Display) -> Failure {
+    Failure::new(Exit::Failure, anyhow!("there is no {what} {id}"))
+}

@@ -1,0 +1,168 @@
+//! The store of a running broker, asked.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use async_trait::async_trait;
+use axum::body::Body;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Method, Request as HttpRequest, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use keybroker_common::{
+    audit::{AuditId, AuditRecord},
+    store::{
+        AuditQuery, AuditStore, Cursor, EndorsementStore, Lease, OperatorStore, Page, RevocationStore,
+        StoreError, StoredEndorsement, WorkloadStore,
+    },
+    workload::{Workload, WorkloadId},
+};
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, time::timeout};
+use uuid::Uuid;
+
+use super::{ANSWER_LIMIT, NAME, OPERATE, Request, address};
+
+/// How long one request may take: longer than the store's slowest page.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The store of the broker that serves a data directory. Each call is a connection of its own.
+#[derive(Debug)]
+pub(crate) struct SocketStore {
+    data_dir: PathBuf,
+}
+
+impl SocketStore {
+    /// The store of the broker that serves `data_dir`, if there is one that answers this user.
+    pub(crate) async fn reach(data_dir: &Path) -> anyhow::Result<Self> {
+        let store = Self { data_dir: data_dir.to_owned() };
+        // What it is asked for does not matter: an answer does.
+        let probe = Request::AuditRecord { id: AuditId(Uuid::nil()) };
+        let _: Result<Option<AuditRecord>, StoreError> = store.send(&probe).await?;
+        Ok(store)
+    }
+
+    /// A connection to a broker's socket, for whatever is mounted there.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        let (path, _directory) = address(&self.data_dir, NAME)?;
+        UnixStream::connect(path).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, StoreError> {
+        match self.send(&request).await {
+            Ok(answer) => answer,
+            Err(error) => Err(StoreError::Unavailable(format!("{error:#}"))),
+        }
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: &Request) -> anyhow::Result<Result<T, StoreError>> {
+        let body = serde_json::to_vec(request).context("the request has no JSON form")?;
+        let request = HttpRequest::builder()
+            .method(Method::POST)
+            .uri(OPERATE)
+            .header(header::HOST, "operator")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))?;
+        let answer =
+            timeout(PATIENCE, self.exchange(request)).await.context("the broker does not answer")??;
+        serde_json::from_slice(&answer).context("the broker's answer is none that this release reads")
+    }
+
+    async fn exchange(&self, request: HttpRequest<Body>) -> anyhow::Result<Vec<u8>> {
+        let stream = self.connect().await.with_context(|| format!("{NAME} is not served"))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender.
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+        let body = body.map_err(|error| anyhow!(error)).context("the answer breaks off")?.to_bytes();
+        connection.abort();
+        match status {
+            StatusCode::OK => Ok(body.into()),
+            StatusCode::FORBIDDEN => Err(anyhow!("the broker belongs to another user")),
+            status => Err(anyhow!("the broker answers {status}")),
+        }
+    }
+}
+
+#[async_trait]
+impl WorkloadStore for SocketStore {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        self.ask(Request::Workload { id: id.clone() }).await
+    }
+}
+
+#[async_trait]
+impl RevocationStore for SocketStore {
+    async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.ask(Request::Revoke { id: id.clone(), audit: audit.clone() }).await
+    }
+}
+
+#[async_trait]
+impl EndorsementStore for SocketStore {
+    async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError> {
+        self.ask(Request::Endorsement { key: key.to_owned() }).await
+    }
+
+    async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
+        self.ask(Request::PutEndorsement { key: key.to_owned(), endorsement: endorsement.clone() }).await
+    }
+
+    async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError> {
+        self.ask(Request::Lease { key: key.to_owned(), lease: *lease }).await
+    }
+
+    async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError> {
+        self.ask(Request::EndLease { key: key.to_owned(), holder }).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for SocketStore {
+    async fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        self.ask(Request::Append { record: record.clone() }).await
+    }
+}
+
+#[async_trait]
+impl OperatorStore for SocketStore {
+    async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
+        self.ask(Request::Workloads { after: after.cloned() }).await
+    }
+
+    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.ask(Request::Restore { id: id.clone(), audit: audit.clone() }).await
+    }
+
+    async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.ask(Request::Delete { seen: seen.clone(), audit: audit.clone() }).await
+    }
+
+    async fn endorsements(
+        &self,
+        after: Option<&Cursor>,
+    ) -> Result<Page<(String, StoredEndorsement)>, StoreError> {
+        self.ask(Request::Endorsements { after: after.cloned() }).await
+    }
+
+    async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
+        self.ask(Request::DeleteEndorsement { key: key.to_owned() }).await
+    }
+
+    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
+        self.ask(Request::AuditRecord { id }).await
+    }
+
+    async fn audit_records(
+        &self,
+        query: &AuditQuery,
+        after: Option<&Cursor>,
+    ) -> Result<Page<AuditRecord>, StoreError> {
+        self.ask(Request::AuditRecords { query: query.clone(), after: after.cloned() }).await
+    }
+}

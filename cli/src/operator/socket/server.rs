@@ -1,0 +1,195 @@
+//! The socket of a running broker.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::{Request as HttpRequest, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use keybroker_common::{
+    audit::AuditRecord,
+    broker::announce,
+    store::{OperatorStore, StoreError},
+};
+use serde::Serialize;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+use super::{NAME, OPERATE, REQUEST_LIMIT, Request, address};
+use crate::server::Listener;
+
+/// Where the socket is made, before it is moved to where it belongs: a directory that nobody else can enter.
+const WORKSHOP: &str = "operator.new";
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who connected: a user of this machine, by the kernel's word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    uid: Option<u32>,
+}
+
+impl Peer {
+    /// As audit records name them.
+    pub(crate) fn principal(self) -> Option<String> {
+        self.uid.map(|uid| format!("uid/{uid}"))
+    }
+
+    /// Whether it is the user whom this process runs as. root could become that user, too.
+    fn may_operate(self) -> bool {
+        self.uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
+    }
+}
+
+/// The listening socket. Its file goes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Makes the socket in `data_dir`, whose store this process must have open: a socket that is there was left by one that
+    /// was killed, and is replaced. At no time can anybody but the owner connect.
+    pub(crate) fn bind(data_dir: &Path) -> io::Result<Self> {
+        let workshop = data_dir.join(WORKSHOP);
+        remove(fs::remove_dir_all(&workshop))?;
+        DirBuilder::new().mode(0o700).create(&workshop)?;
+        let (short, _directory) = address(&workshop, NAME)?;
+        let listener = UnixListener::bind(short)?;
+        let (made, path) = (workshop.join(NAME), data_dir.join(NAME));
+        fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+        fs::rename(made, &path)?;
+        fs::remove_dir(workshop)?;
+        Ok(Self { listener, path })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Err(cause) = remove(fs::remove_file(&self.path)) {
+            tracing::warn!(path = %self.path.display(), %cause, "the operator's socket stays behind");
+        }
+    }
+}
+
+/// Nothing to remove is as well.
+fn remove(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+impl Listener for Socket {
+    type Stream = UnixStream;
+    /// Commands of one user, each a connection at a time.
+    const CONNECTIONS: usize = 32;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+
+    fn router_for(&self, stream: &UnixStream, router: &Router) -> Router {
+        let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+        router.clone().layer(Extension(Peer { uid }))
+    }
+}
+
+/// The routes of the socket: the store's own, and `others`, none of which sees a request of another user. Handlers find
+/// out who asks by `Extension<Peer>`.
+pub(crate) fn router(store: Arc<dyn OperatorStore>, others: Router) -> Router {
+    Router::new()
+        .route(OPERATE, post(operate))
+        .with_state(store)
+        .merge(others)
+        .layer(middleware::from_fn(owner_only))
+}
+
+async fn owner_only(request: HttpRequest, next: Next) -> Response {
+    match request.extensions().get::<Peer>() {
+        Some(peer) if peer.may_operate() => next.run(request).await,
+        peer => {
+            tracing::warn!(uid = peer.and_then(|peer| peer.uid), "another user at the operator's socket");
+            StatusCode::FORBIDDEN.into_response()
+        }
+    }
+}
+
+async fn operate(
+    State(store): State<Arc<dyn OperatorStore>>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    let Ok(body) = timeout(PATIENCE, to_bytes(body, REQUEST_LIMIT)).await else {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    };
+    let Ok(body) = body else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let Ok(request) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST.into_response() };
+    // On a task of its own: what was begun is recorded and announced, whether or not anybody waits for it.
+    let answered = tokio::spawn(async move { answer(store.as_ref(), peer, request).await }).await;
+    answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn answer(store: &dyn OperatorStore, peer: Peer, request: Request) -> Response {
+    let by_peer = |audit| AuditRecord { principal: peer.principal(), ..audit };
+    match request {
+        Request::Workload { id } => json(&store.workload(&id).await),
+        Request::Workloads { after } => json(&store.workloads(after.as_ref()).await),
+        Request::Revoke { id, audit } => {
+            let audit = by_peer(audit);
+            recorded(store.revoke(&id, &audit).await, &audit)
+        }
+        Request::Restore { id, audit } => {
+            let audit = by_peer(audit);
+            recorded(store.restore(&id, &audit).await, &audit)
+        }
+        Request::Delete { seen, audit } => {
+            let audit = by_peer(audit);
+            recorded(store.delete(&seen, &audit).await, &audit)
+        }
+        Request::Append { record } => {
+            let record = by_peer(record);
+            recorded(store.append(&record).await, &record)
+        }
+        Request::Endorsement { key } => json(&store.endorsement(&key).await),
+        Request::Endorsements { after } => json(&store.endorsements(after.as_ref()).await),
+        Request::PutEndorsement { key, endorsement } => {
+            json(&store.put_endorsement(&key, &endorsement).await)
+        }
+        Request::DeleteEndorsement { key } => json(&store.delete_endorsement(&key).await),
+        Request::Lease { key, lease } => json(&store.lease(&key, &lease).await),
+        Request::EndLease { key, holder } => json(&store.end_lease(&key, holder).await),
+        Request::AuditRecord { id } => json(&store.audit_record(id).await),
+        Request::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
+    }
+}
+
+/// What came of a write with an audit record, which is announced as every other.
+fn recorded(written: Result<(), StoreError>, audit: &AuditRecord) -> Response {
+    if written.is_ok() {
+        announce(audit);
+    }
+    json(&written)
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    match serde_json::to_vec(answer) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,148 @@
+//! Which store an operator's command is about.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::anyhow;
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::ProvideCredentials as _;
+use keybroker_common::{
+    clock::SystemClock,
+    store::{
+        dynamodb::{DynamoStore, OperatorTables},
+        embedded::{EmbeddedStore, OpenError},
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Backend, OperatorHandle, socket::SocketStore};
+use crate::{
+    broker,
+    exit::{Exit, Failure},
+    serve,
+};
+
+/// Which store.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Store")]
+pub(crate) struct StoreArgs {
+    /// Where the store of a broker on this machine is, running or not.
+    ///
+    /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
+    #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The tables of a deployment on AWS, whatever the data directory is.
+    ///
+    /// Region and credentials are AWS's usual: its variables, profiles and roles.
+    #[arg(long)]
+    pub(crate) aws: bool,
+    /// What the names of the deployment's tables begin with.
+    #[arg(long, requires = "aws", default_value = "keybroker", value_name = "NAME")]
+    pub(crate) prefix: String,
+}
+
+/// How long a store is waited for that another process has open and serves to nobody: another command, or a broker that
+/// starts or ends.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Attempts at one call of AWS, the first included.
+const ATTEMPTS: u32 = 3;
+/// One attempt may take this long.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// A connection may take this long.
+const CONNECT: Duration = Duration::from_secs(3);
+
+impl StoreArgs {
+    /// The data directory, given or by default.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        serve::data_dir(self.data_dir.as_deref())
+    }
+
+    /// The store, which must be there: nothing is made.
+    pub(crate) async fn open(&self) -> Result<OperatorHandle, Failure> {
+        if self.aws { aws(&self.prefix).await } else { embedded(&self.data_dir()?).await }
+    }
+}
+
+/// Opens the file, or reaches whoever has it open.
+async fn embedded(data_dir: &Path) -> Result<OperatorHandle, Failure> {
+    let until = Instant::now() + PATIENCE;
+    let principal = format!("uid/{}", rustix::process::geteuid().as_raw());
+    loop {
+        match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
+            Ok(store) => {
+                return Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::File });
+            }
+            Err(OpenError::Locked) => {}
+            Err(error) => return Err(unusable(data_dir, error)),
+        }
+        let reached = SocketStore::reach(data_dir).await;
+        match reached {
+            Ok(store) => {
+                return Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket });
+            }
+            Err(_) if Instant::now() < until => sleep(AGAIN).await,
+            Err(cause) => {
+                return Err(Failure::new(Exit::StoreLocked, cause)
+                    .context(format!(
+                        "the store in {} is in use by another process, which does not answer",
+                        data_dir.display()
+                    ))
+                    .hint(
+                        "give the command as the user of the broker, or once the other process has ended",
+                    ));
+            }
+        }
+    }
+}
+
+fn unusable(data_dir: &Path, error: OpenError) -> Failure {
+    let missing = error == OpenError::Missing;
+    let failure = if missing {
+        Failure::new(Exit::Configuration, error).hint(
+            "give the broker's own --data-dir, or --aws for a deployment; `keybroker serve` makes a store",
+        )
+    } else {
+        broker::store_failure(error)
+    };
+    failure.context(format!("opening the store in {}", data_dir.display()))
+}
+
+async fn aws(prefix: &str) -> Result<OperatorHandle, Failure> {
+    let config = aws_config().await?;
+    let principal = format!("aws-access-key/{}", access_key(&config).await?);
+    let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), OperatorTables::with_prefix(prefix));
+    Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Aws })
+}
+
+/// AWS's usual configuration, with limits that suit someone who waits.
+pub(crate) async fn aws_config() -> Result<SdkConfig, Failure> {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT);
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts.build())
+        .load()
+        .await;
+    match config.region() {
+        Some(_) => Ok(config),
+        None => Err(Failure::new(Exit::Configuration, anyhow!("no AWS region is configured"))
+            .hint("set AWS_REGION, or a region in the profile that AWS_PROFILE names")),
+    }
+}
+
+/// The id of the access key that calls are signed with, by which AWS's own trail tells who that is.
+async fn access_key(config: &SdkConfig) -> Result<String, Failure> {
+    let none = |error: anyhow::Error| {
+        Failure::new(Exit::Configuration, error)
+            .context("there are no AWS credentials")
+            .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE after `aws sso login`")
+    };
+    let provider = config.credentials_provider().ok_or_else(|| none(anyhow!("none are configured")))?;
+    let credentials = provider.provide_credentials().await.map_err(|error| none(error.into()))?;
+    Ok(credentials.access_key_id().to_owned())
+}

@@ -1,0 +1,121 @@
+//! The stores as an operator sees them: all rows, and acts that no function of the broker can do.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{AuditStore, EndorsementStore, RevocationStore, StoreError, StoredEndorsement};
+use crate::{
+    audit::{AuditId, AuditRecord},
+    workload::{Workload, WorkloadId},
+};
+
+/// Where a listing goes on: what the page before gave. Only the store that gave it can read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub(super) String);
+
+/// A part of a listing. It may be empty and not the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Rows that were met and cannot be read: they stop no listing.
+    pub unreadable: Vec<Unreadable>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), unreadable: Vec::new(), next: None }
+    }
+}
+
+impl<T> Page<T> {
+    /// Adds a row, or that it cannot be read. Any other error is the listing's.
+    pub(super) fn push(&mut self, key: String, row: Result<T, StoreError>) -> Result<(), StoreError> {
+        match row {
+            Ok(row) => self.rows.push(row),
+            Err(cause @ StoreError::Corrupt { .. }) => {
+                self.unreadable.push(Unreadable { key, cause: cause.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// A row that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its key, as text.
+    pub key: String,
+    /// What is wrong with it, without its contents.
+    pub cause: String,
+}
+
+/// Which audit records are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditQuery {
+    /// Those of this workload alone.
+    pub workload: Option<WorkloadId>,
+    /// Those of this time and later.
+    pub since: Option<Timestamp>,
+    /// Those before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl AuditQuery {
+    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be from the record's own: a listing of a
+    /// span of time need not look at records whose ids are farther from it.
+    pub const SKEW: SignedDuration = SignedDuration::from_mins(1);
+
+    /// Whether `record` is asked for.
+    pub fn matches(&self, record: &AuditRecord) -> bool {
+        (self.workload.is_none() || self.workload == record.workload_id)
+            && self.since.is_none_or(|since| record.time >= since)
+            && self.until.is_none_or(|until| record.time < until)
+    }
+}
+
+/// Everything but sessions and secrets in the clear.
+///
+/// A listing gives every row that was there when it began and still is when its page is read, once; of rows that are
+/// written or deleted meanwhile it may give any. A page is of bounded size, some megabytes at most.
+#[async_trait]
+pub trait OperatorStore: RevocationStore + EndorsementStore + AuditStore {
+    /// A page of the registrations, in an order of the store's own.
+    async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
+
+    /// Takes a revocation back and writes `audit`, together; of a row that is not revoked only the record is new.
+    /// [`StoreError::Conflict`] if there is no row.
+    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// Deletes the row of `seen.id` and writes `audit`, together. [`StoreError::Conflict`] unless the row is the one that was
+    /// seen: the same digest, `revoked_at` and `released_at`.
+    async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
+
+    /// A page of the endorsement cache, with the rows' keys, in an order of the store's own. Leases are no rows of it.
+    async fn endorsements(
+        &self,
+        after: Option<&Cursor>,
+    ) -> Result<Page<(String, StoredEndorsement)>, StoreError>;
+
+    /// Deletes the endorsement under `key`, readable or not, if it is there. A lease on it stays.
+    async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError>;
+
+    /// The audit record with this id.
+    async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
+
+    /// A page of the audit log, oldest first. The pages of one listing are in that order, too, except on DynamoDB where no
+    /// workload is named: whoever puts several together sorts them by time.
+    ///
+    /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was recorded just
+    /// now may be missing, unlike anywhere else in these contracts.
+    async fn audit_records(
+        &self,
+        query: &AuditQuery,
+        after: Option<&Cursor>,
+    ) -> Result<Page<AuditRecord>, StoreError>;
+}
