@@ -2,7 +2,9 @@
 
 mod audit;
 mod broker;
+mod certificates;
 mod demo;
+mod endorser;
 mod environment;
 mod exit;
 mod fleet;
@@ -12,7 +14,9 @@ mod operator;
 mod output;
 mod serve;
 mod server;
+mod table;
 mod verify;
+mod when;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
@@ -50,6 +55,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
+        Command::Certificates(args) => certificates::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     broker,
+    endorser::{AnchorArgs, KdsArgs},
     exit::{Exit, Failure},
     fleet::FleetArgs,
     operator::socket::{self, Socket},
@@ -61,18 +62,13 @@ pub(crate) struct ServeArgs {
     /// $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
-    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
-    pub(crate) kds_url: String,
+    #[command(flatten)]
+    pub(crate) endorser: KdsArgs,
     /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
     pub(crate) kds: KdsUse,
-    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times (in the
-    /// variable: separated by `;`).
-    ///
-    /// A guest that proves itself by one of them proves nothing about hardware.
-    #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]
-    pub(crate) trust_anchor: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
     /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
     #[arg(
         long,

@@ -72,6 +72,14 @@ fn decided(record: &AuditRecord) -> String {
                 "{workload} was revoked{by}. From the next request on no guest attests as it or gets its secrets."
             )
         }
+        Decision::Restored => {
+            format!(
+                "The revocation of {workload} was taken back{by}. From now on guests can attest as it again."
+            )
+        }
+        Decision::Deleted => format!(
+            "{workload} was deleted{by}, its secrets included. Images that were built as it can no longer be opened."
+        ),
         Decision::Attested => {
             format!(
                 "A guest attested as {workload}: every check held. It may fetch the secrets of {workload}."
