@@ -91,7 +91,7 @@ pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
 }
 
 /// Whoever copies or backs up the store must not take the key along.
-fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
+pub(crate) fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
     if real(key_file).starts_with(real(data_dir)) {
         let error = anyhow!("the key {} is in the data directory", key_file.display());
         return Err(Failure::new(Exit::Configuration, error)

@@ -29,6 +29,11 @@ pub(crate) struct AnchorArgs {
 }
 
 impl AnchorArgs {
+    /// Whether roots were named.
+    pub(crate) fn any(&self) -> bool {
+        !self.trust_anchor.is_empty()
+    }
+
     /// AMD's roots, and those that were named.
     pub(crate) fn read(&self) -> Result<TrustAnchors, Failure> {
         let mut anchors = TrustAnchors::amd();

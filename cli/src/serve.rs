@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use keybroker_common::{config, http, snp::kds::Kds};
+use keybroker_common::http;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -101,9 +101,14 @@ impl ServeArgs {
 
     /// The wrapping key's file, given or by default.
     pub(crate) fn key_file(&self) -> Result<PathBuf, Failure> {
-        let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
-        self.key_file.clone().map_or_else(default, Ok)
+        key_file(self.key_file.as_deref())
     }
+}
+
+/// The wrapping key's file, given or by default.
+pub(crate) fn key_file(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
+    given.map_or_else(default, |given| Ok(given.to_owned()))
 }
 
 /// The data directory, given or by default.

@@ -127,7 +127,7 @@ fn cells(row: &Row, now: Timestamp) -> Vec<String> {
         Kind::Note => (none(), none()),
     };
     let (this, next, age) = match row.updates {
-        Some((this, next)) => (time(this), time(next), days(now, this)),
+        Some((this, next)) => (time(this), time(next), row::days(now, this)),
         None => (none(), none(), none()),
     };
     let state = match (&row.state, &row.cause) {
@@ -138,10 +138,4 @@ fn cells(row: &Row, now: Timestamp) -> Vec<String> {
     };
     let product = row.kind.product().map_or_else(none, |product| product.to_string());
     vec![row.kind.name().to_owned(), product, chip, tcb, time(row.fetched_at), this, next, age, state]
-}
-
-/// How long ago in days and hours.
-pub(super) fn days(now: Timestamp, then: Timestamp) -> String {
-    let hours = now.duration_since(then).as_hours();
-    format!("{}d {}h", hours / 24, hours % 24)
 }

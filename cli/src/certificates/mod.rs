@@ -8,7 +8,7 @@ mod import;
 mod list;
 mod prefetch;
 mod purge;
-mod row;
+pub(crate) mod row;
 
 use crate::{
     exit::{Exit, Failure},

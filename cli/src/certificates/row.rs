@@ -23,7 +23,7 @@ use crate::operator::{self, OperatorHandle};
 
 /// What a row is, by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A chip's certificate at one TCB.
     Certificate(VcekId),
     /// An ASK or ASVK.
@@ -53,7 +53,7 @@ impl Kind {
     }
 
     /// In a word.
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
             Self::Chain(..) => "chain",
@@ -63,7 +63,7 @@ impl Kind {
     }
 
     /// The product that it is of.
-    pub(super) fn product(&self) -> Option<Product> {
+    pub(crate) fn product(&self) -> Option<Product> {
         match self {
             Self::Certificate(id) => Some(id.product()),
             Self::Chain(product, _) | Self::RevocationList(product, _) => Some(*product),
@@ -75,7 +75,7 @@ impl Kind {
 /// What verifying a row came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(crate) enum State {
     /// The broker would use it.
     Ok,
     /// AMD knew no such certificate when it was asked.
@@ -86,20 +86,26 @@ pub(super) enum State {
     Note,
 }
 
+/// How long ago, in days and hours.
+pub(crate) fn days(now: Timestamp, then: Timestamp) -> String {
+    let hours = now.duration_since(then).as_hours();
+    format!("{}d {}h", hours / 24, hours % 24)
+}
+
 /// A row, verified.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) key: String,
-    pub(super) kind: Kind,
-    pub(super) fetched_at: Timestamp,
+pub(crate) struct Row {
+    pub(crate) key: String,
+    pub(crate) kind: Kind,
+    pub(crate) fetched_at: Timestamp,
     /// thisUpdate and nextUpdate of a revocation list that an anchor signed.
-    pub(super) updates: Option<(Timestamp, Timestamp)>,
-    pub(super) state: State,
-    pub(super) cause: Option<String>,
+    pub(crate) updates: Option<(Timestamp, Timestamp)>,
+    pub(crate) state: State,
+    pub(crate) cause: Option<String>,
 }
 
 /// Every row, verified as the broker would at `now`, in the order of the keys; and those that cannot be read.
-pub(super) async fn all(
+pub(crate) async fn all(
     operator: &OperatorHandle,
     anchors: &TrustAnchors,
     now: Timestamp,

@@ -16,7 +16,7 @@ use keybroker_common::{
     workload::Workload,
 };
 
-pub(crate) use self::store_args::StoreArgs;
+pub(crate) use self::store_args::{StoreArgs, aws_config};
 use crate::exit::{Exit, Failure};
 
 /// Where an operator's store is.

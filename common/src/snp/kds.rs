@@ -12,10 +12,15 @@ use std::{
 
 use backon::{ExponentialBuilder, Retryable};
 use data_encoding::HEXLOWER;
-use reqwest::{Certificate, Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::{
+    Certificate, Client, Response, StatusCode,
+    header::{DATE, RETRY_AFTER},
+    redirect::Policy,
+};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use self::rest::Rests;
@@ -235,6 +240,21 @@ impl Kds {
     pub async fn fetch_crl(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
         retried(|| self.attempt(path, deadline), deadline).await
+    }
+
+    /// Whether the service answers at all, and the time that it says it is: for an operator, once.
+    pub async fn probe(&self) -> Result<Option<Timestamp>, KdsError> {
+        let silent = |error: reqwest::Error| KdsError::Silent(error.without_url().to_string());
+        let url = format!("{}{}", self.base, chain_path(Product::Milan, EndorsementKind::Vcek));
+        let answer = async { self.client().map_err(silent)?.get(url).send().await.map_err(silent) };
+        let answer = timeout(Self::ATTEMPT, answer).await;
+        let response = answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())))?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        match response.status() {
+            StatusCode::OK => Ok(date),
+            status => Err(KdsError::Status { status: status.as_u16(), retry_after: None }),
+        }
     }
 
     async fn attempt(&self, path: &str, deadline: Instant) -> Result<Vec<u8>, KdsError> {
