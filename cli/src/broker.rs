@@ -83,40 +83,24 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
 
 /// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.
 pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
-    let anchors = trust_anchors(args)?;
+    let anchors = args.anchors.read()?;
     let fleet = Arc::new(args.fleet.read()?);
     let (data_dir, key_file) = (args.data_dir()?, args.key_file()?);
     check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
     let key = Arc::new(open_key(&key_file, &store)?);
-    let endorsements =
-        Settings { kds_url: args.kds_url.clone(), known_chips_only: args.kds == KdsUse::KnownChipsOnly };
+    let endorsements = Settings {
+        kds_url: args.endorser.kds_url.clone(),
+        known_chips_only: args.kds == KdsUse::KnownChipsOnly,
+    };
     let ttl = Duration::from_secs(args.session_ttl.into());
     let admission = args.registration;
     Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })
 }
 
-fn trust_anchors(args: &ServeArgs) -> Result<TrustAnchors, Failure> {
-    let mut anchors = TrustAnchors::amd();
-    for path in &args.trust_anchor {
-        let unusable = |error: anyhow::Error| {
-            Failure::new(Exit::Configuration, error)
-                .context(format!("reading the trust anchor {}", path.display()))
-        };
-        let pem = fs::read(path).map_err(|error| unusable(error.into()))?;
-        let added = anchors.add_pem(&pem).map_err(|error| unusable(error.into()))?;
-        tracing::warn!(
-            path = %path.display(),
-            roots = added,
-            "SIMULATED HARDWARE IS TRUSTED: whoever holds the key of such a root gets every secret"
-        );
-    }
-    Ok(anchors)
-}
-
 /// Whoever copies or backs up the store must not take the key along.
-fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
+pub(crate) fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
     if real(key_file).starts_with(real(data_dir)) {
         let error = anyhow!("the key {} is in the data directory", key_file.display());
         return Err(Failure::new(Exit::Configuration, error)

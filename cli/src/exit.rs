@@ -71,6 +71,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// What went wrong, and what may help: for those who tell it in a form of their own.
+    pub(crate) fn told(&self) -> (String, Option<&str>) {
+        (format!("{:#}", self.error), self.hint.as_deref())
+    }
+
     /// Tells the user, and gives the code to end with. Whoever closed the pipe that was written to need not be told.
     pub(crate) fn report(self) -> ExitCode {
         let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;

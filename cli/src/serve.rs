@@ -7,8 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use axum::Router;
-use keybroker_common::{config, http, snp::kds::Kds};
+use keybroker_common::{broker::Admission, http};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -18,6 +17,7 @@ use tokio::{
 
 use crate::{
     broker,
+    endorser::{AnchorArgs, KdsArgs},
     exit::{Exit, Failure},
     fleet::FleetArgs,
     operator::socket::{self, Socket},
@@ -33,6 +33,8 @@ Examples:
       keybroker serve --data-dir /srv/keybroker --key-file /etc/keybroker/key
   Behind a cloud provider's VLEKs:
       keybroker serve --accept-csp-id CN=cc-us-east-2.amazonaws.com
+  For build hosts elsewhere, which register with tokens:
+      keybroker serve --listen 192.0.2.7:8080 --registration token
   Audit records to a file, the log to the journal:
       keybroker serve >>audit.jsonl";
 
@@ -61,18 +63,13 @@ pub(crate) struct ServeArgs {
     /// $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
-    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
-    pub(crate) kds_url: String,
+    #[command(flatten)]
+    pub(crate) endorser: KdsArgs,
     /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
     pub(crate) kds: KdsUse,
-    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times (in the
-    /// variable: separated by `;`).
-    ///
-    /// A guest that proves itself by one of them proves nothing about hardware.
-    #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]
-    pub(crate) trust_anchor: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
     /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of `keybroker token
     /// create`), or both, `;` between them.
     #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
@@ -107,10 +104,9 @@ pub(crate) enum KdsUse {
 /// Nobody in front of this process authenticates principals.
 fn registration(modes: &str) -> Result<Admission, &'static str> {
     match Admission::parse(modes) {
-        Ok(Admission { iam: false, .. }) => {}
-        _ => return Err("must be open, token, or both with `;` between them"),
+        Ok(admission) if !admission.iam => Ok(admission),
+        _ => Err("must be open, token, or both with `;` between them"),
     }
-    Admission::parse(modes)
 }
 
 impl ServeArgs {
@@ -132,9 +128,14 @@ impl ServeArgs {
 
     /// The wrapping key's file, given or by default.
     pub(crate) fn key_file(&self) -> Result<PathBuf, Failure> {
-        let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
-        self.key_file.clone().map_or_else(default, Ok)
+        key_file(self.key_file.as_deref())
     }
+}
+
+/// The wrapping key's file, given or by default.
+pub(crate) fn key_file(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
+    given.map_or_else(default, |given| Ok(given.to_owned()))
 }
 
 /// The data directory, given or by default.

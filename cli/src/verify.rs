@@ -283,7 +283,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The report's bytes; hex, as tools print it, is decoded.
-fn read_report(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_report(path: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = read(path)?;
     let digits: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     Ok(HEXLOWER_PERMISSIVE.decode(&digits).unwrap_or(bytes))

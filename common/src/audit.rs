@@ -1,10 +1,14 @@
 //! The audit record: who got which secret, or did not, and why.
 
+mod check;
+
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use check::Check;
 
 use crate::{
     encoding::Hex,
@@ -88,7 +92,7 @@ pub enum Operation {
 /// The check that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
-    /// The check's stable name, e.g. `guest-policy-debug`.
+    /// The check's stable name ([`Check::name`]), e.g. `guest-policy-debug`. A text, since a later release may know others.
     pub check: String,
     /// What was expected and what was found, for the operator.
     pub cause: String,

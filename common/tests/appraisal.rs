@@ -212,7 +212,7 @@ fn rows() -> Vec<Row> {
             Check::AuthorKey,
             Policy { author_key_digest: all.author_key_digest, ..none() },
             |guest| guest.author_key_en = false,
-            Error::NoAuthorKey,
+            Error::NoAuthorKey { required: Hex([0xA0; 48]) },
         ),
         row(
             Check::FamilyId,
@@ -348,8 +348,10 @@ fn the_operator_chooses_the_products() {
         appraised_in(&fleet, &good, registered(), &Policy::default())
     };
     assert_eq!(verdict(&[Turin]), Ok(()));
-    assert_eq!(verdict(&[Milan, Genoa]), Err((Check::FleetProduct, Error::FleetProduct(Turin))));
-    assert_eq!(verdict(&[]), Err((Check::FleetProduct, Error::FleetProduct(Turin))));
+    for accepted in [vec![Milan, Genoa], vec![]] {
+        let error = Error::FleetProduct { found: Turin, accepted: accepted.clone() };
+        assert_eq!(verdict(&accepted), Err((Check::FleetProduct, error)));
+    }
     // A floor for another product is none for this one.
     let minimum_tcb = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
     let fleet = Fleet { minimum_tcb, ..Fleet::default() };
@@ -363,11 +365,15 @@ fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
         let policy = Policy { id_key_digest: Some(Hex(digest)), ..Policy::default() };
         appraised(guest, ReferenceValues { measurements }, &policy)
     };
-    let unknown = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
+    let unknown = |registered| {
+        let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
+        Err((Check::Measurement, error))
+    };
     assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], Vec::new()), Ok(()));
-    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], vec![Measurement([1; 48])]), unknown);
+    let other = vec![Measurement([1; 48])];
+    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], other.clone()), unknown(other));
     let unsigned = guest(|guest| guest.id_key_digest = [0; 48]);
-    assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown);
+    assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown(Vec::new()));
     let error = field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]);
     assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((Check::IdKey, error)));
 }
@@ -384,19 +390,37 @@ fn versions_are_ordered_by_major_first() {
 }
 
 #[test]
+fn a_refusal_names_what_is_registered() {
+    let text = |seeds: &[u8]| {
+        let registered = seeds.iter().map(|seed| Measurement([*seed; 48])).collect();
+        Error::Measurement { found: Measurement([0xAB; 48]), registered }.to_string()
+    };
+    let hex = |digits: &str| digits.repeat(48);
+    let found = format!("the launch measurement is {}, registered is", hex("ab"));
+    assert_eq!(text(&[]), format!("{found} none"));
+    assert_eq!(text(&[1]), format!("{found} {}", hex("01")));
+    let five = format!("{found} one of 5: {}, {}, {}, {}, …", hex("01"), hex("02"), hex("03"), hex("04"));
+    assert_eq!(text(&[1, 2, 3, 4, 5]), five);
+}
+
+#[test]
 fn only_registered_measurements_are_admitted() {
     let good = guest(|_| ());
     let admitted = |measurements: Vec<Measurement>| {
         appraised(&good, ReferenceValues { measurements }, &Policy::default())
     };
-    let denied = Err((Check::Measurement, Error::Measurement(Hex(MEASUREMENT))));
+    let denied = |registered| {
+        let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
+        Err((Check::Measurement, error))
+    };
     assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));
     assert_eq!(admitted(vec![Measurement([1; 48]), Measurement(MEASUREMENT)]), Ok(()));
-    assert_eq!(admitted(Vec::new()), denied, "an empty list admits nobody");
+    assert_eq!(admitted(Vec::new()), denied(Vec::new()), "an empty list admits nobody");
     for byte in 0..48 {
         let mut other = MEASUREMENT;
         other[byte] ^= 1;
-        assert_eq!(admitted(vec![Measurement(other)]), denied, "byte {byte}");
+        let other = vec![Measurement(other)];
+        assert_eq!(admitted(other.clone()), denied(other), "byte {byte}");
     }
 }
 

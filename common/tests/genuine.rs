@@ -107,7 +107,8 @@ fn a_genuine_vlek_is_accepted_in_its_time_and_refused_for_its_vmpl_alone() {
     let expired = (Check::Validity, Outcome::Failed(VerifyError::Certificate(expired)));
     assert_eq!(verification(&genuine, Some(&accepted), TODAY), [expired, NO_CRL]);
 
-    let refused = (Check::Identity, Outcome::Failed(VerifyError::Provider(csp_id)));
+    let refused = VerifyError::Provider { found: csp_id, accepted: Vec::new() };
+    let refused = (Check::Identity, Outcome::Failed(refused));
     assert_eq!(verification(&genuine, Some(&[]), "2025-06-01T00:00:00Z"), [NO_CRL, refused]);
 }
 

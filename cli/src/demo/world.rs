@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditId, AuditRecord},
+    broker::Admission,
     clock::{Clock, SystemClock},
     endorsements::Settings,
     secret::local::LocalKey,
@@ -72,6 +73,7 @@ impl World {
         let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), Arc::clone(&clock))?);
         let key = Arc::new(LocalKey::create(&directory.path().join("key"))?);
         let services = broker::services(&broker::Parts {
+            admission: Admission::OPEN,
             store: Arc::clone(&store),
             key,
             clock,

@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     store::{Cursor, OperatorStore, Page, StoreError, Unreadable},
+    token::TokenId,
     workload::Workload,
 };
 
-pub(crate) use self::store_args::StoreArgs;
+pub(crate) use self::store_args::{StoreArgs, aws_config};
 use crate::exit::{Exit, Failure};
 
 /// Where an operator's store is.
@@ -46,10 +47,19 @@ impl OperatorHandle {
     pub(crate) fn record(&self, decision: Decision, workload: &Workload) -> AuditRecord {
         AuditRecord {
             workload_id: Some(workload.id.clone()),
-            principal: Some(self.principal.clone()),
             registration: Some(workload.digest()),
-            ..AuditRecord::new(Timestamp::now(), Operation::Operate, decision)
+            ..self.act(decision)
         }
+    }
+
+    /// The record of an operator's act on a token, now.
+    pub(crate) fn record_of_token(&self, decision: Decision, id: TokenId) -> AuditRecord {
+        AuditRecord { token: Some(id), ..self.act(decision) }
+    }
+
+    fn act(&self, decision: Decision) -> AuditRecord {
+        let principal = Some(self.principal.clone());
+        AuditRecord { principal, ..AuditRecord::new(Timestamp::now(), Operation::Operate, decision) }
     }
 
     /// What an error of the store means to whoever gave the command.

@@ -63,8 +63,16 @@ impl TcbFloors {
         if place.is_some() {
             return Err(FloorError::Duplicate);
         }
-        *place = Some(version(product, levels)?);
+        *place = Some(TcbVersion::parse(product, levels)?);
         Ok(())
+    }
+}
+
+impl TcbVersion {
+    /// Reads a version of `product` that is written as `bl=4,tee=0,snp=22,ucode=213`, for Turin with `fmc=…` too: every
+    /// component once, in any order.
+    pub fn parse(product: Product, levels: &str) -> Result<Self, FloorError> {
+        version(product, levels)
     }
 }
 

@@ -29,6 +29,13 @@ use crate::{
 #[serde(transparent)]
 pub struct Measurement(#[serde(with = "crate::encoding::hex_array")] pub [u8; 48]);
 
+impl fmt::Display for Measurement {
+    /// 96 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(self.0).fmt(f)
+    }
+}
+
 /// What the evidence must equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -214,11 +221,21 @@ pub enum AppraisalError {
     #[error("the report was asked for at VMPL {0}, expected 0")]
     Vmpl(u32),
     /// A product that the operator does not accept.
-    #[error("the chip is a {0}, which the operator does not accept")]
-    FleetProduct(Product),
+    #[error("the chip is a {found}, the operator accepts {}", list(.accepted))]
+    FleetProduct {
+        /// The chip's.
+        found: Product,
+        /// Those that the operator accepts.
+        accepted: Vec<Product>,
+    },
     /// A measurement that is not registered.
-    #[error("the launch measurement {0} is not the registered one")]
-    Measurement(Hex<48>),
+    #[error("the launch measurement is {found}, registered is {}", list(.registered))]
+    Measurement {
+        /// In the report.
+        found: Measurement,
+        /// In the registration.
+        registered: Vec<Measurement>,
+    },
     /// SMT is allowed by the guest policy.
     #[error("the guest policy {0:#x} allows SMT, the registration forbids it")]
     Smt(u64),
@@ -267,8 +284,11 @@ pub enum AppraisalError {
         required: String,
     },
     /// No author key certified the ID key.
-    #[error("no author key certified the guest's ID key")]
-    NoAuthorKey,
+    #[error("no author key certified the guest's ID key, required is {required}")]
+    NoAuthorKey {
+        /// The required key's digest.
+        required: Hex<48>,
+    },
     /// The SVN floor is missed.
     #[error("guest SVN {found} is below the required {required}")]
     GuestSvn {
@@ -280,6 +300,17 @@ pub enum AppraisalError {
     /// An input was missing.
     #[error("the check {} could not be made", .0.name())]
     NotChecked(Check),
+}
+
+/// Values as a person reads them: the first few of many.
+pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<_> = values.iter().take(SHOWN).map(T::to_string).collect();
+    match values.len() {
+        0 => "none".to_owned(),
+        all if all > SHOWN => format!("one of {all}: {}, …", shown.join(", ")),
+        _ => shown.join(", "),
+    }
 }
 
 /// Who sets a floor. The stricter wins, since both must hold.

@@ -66,7 +66,11 @@ fn vmpl(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 
 fn fleet_product(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let Some(product) = inputs.product else { return Outcome::NotChecked };
-    require(inputs.fleet.products.contains(&product), || AppraisalError::FleetProduct(product))
+    let accepted = &inputs.fleet.products;
+    require(accepted.contains(&product), || AppraisalError::FleetProduct {
+        found: product,
+        accepted: accepted.clone(),
+    })
 }
 
 fn fleet_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
@@ -86,7 +90,10 @@ fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     }
     let found = inputs.report.measurement();
     let registered = measurements.iter().any(|Measurement(registered)| registered == found);
-    require(registered, || AppraisalError::Measurement(Hex(*found)))
+    require(registered, || AppraisalError::Measurement {
+        found: Measurement(*found),
+        registered: measurements.clone(),
+    })
 }
 
 fn smt(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
@@ -172,8 +179,10 @@ fn id_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 
 /// The digest counts only where the report says that an author key took part.
 fn author_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    if inputs.policy.author_key_digest.is_some() && !inputs.report.author_key_en() {
-        return Outcome::Failed(AppraisalError::NoAuthorKey);
+    if let Some(required) = inputs.policy.author_key_digest
+        && !inputs.report.author_key_en()
+    {
+        return Outcome::Failed(AppraisalError::NoAuthorKey { required });
     }
     equal("AUTHOR_KEY_DIGEST", inputs.report.author_key_digest(), inputs.policy.author_key_digest)
 }

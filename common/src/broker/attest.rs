@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     appraisal::{self, AttestationResult, Fleet},
-    audit::{AuditId, AuditRecord, Decision, EvidenceSummary, Operation},
+    audit::{AuditId, AuditRecord, Check, Decision, EvidenceSummary, Operation},
     clock::Clock,
     endorsements::{AtHand, EndorsementSource, Request},
     metrics::{self, Stage},
@@ -145,16 +145,17 @@ impl Attest {
     ) -> Result<Challenge, Failure> {
         let Some(challenge) = challenge else {
             let cause = "there is no open challenge under this session: it was never given, or is spent";
-            return Err(Failure::NoSession(failed("session", cause)));
+            return Err(Failure::NoSession(failed(Check::Session, cause)));
         };
         if let Claim::Named { workload_id } = &challenge.claim {
             record.workload_id = Some(workload_id.clone());
         }
         if record.time >= challenge.expires_at {
-            return Err(Failure::NoSession(failed("session", "the challenge has expired")));
+            let cause = format!("the challenge expired at {}", challenge.expires_at);
+            return Err(Failure::NoSession(failed(Check::Session, cause)));
         }
         if challenge.claim.dialect() != dialect {
-            return Err(refused("session", "the challenge was given in another dialect"));
+            return Err(refused(Check::Session, "the challenge was given in another dialect"));
         }
         Ok(challenge)
     }
@@ -166,15 +167,15 @@ impl Attest {
         dialect: Dialect,
     ) -> Result<(Registered, bool), Failure> {
         let Some(workload) = self.workloads.workload(workload_id).await? else {
-            return Err(refused("workload", "no workload is registered under this id"));
+            return Err(refused(Check::Workload, "no workload is registered under this id"));
         };
         record.registration = Some(workload.digest());
-        if workload.revoked_at.is_some() {
-            return Err(refused("workload", "the workload is revoked"));
+        if let Some(revoked_at) = workload.revoked_at {
+            return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
         }
-        let registered = workload.read().map_err(|error| refused("workload", error))?;
+        let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
         if registered.registration().dialect != dialect {
-            return Err(refused("workload", "the workload is registered for another dialect"));
+            return Err(refused(Check::Workload, "the workload is registered for another dialect"));
         }
         Ok((registered, workload.released_at.is_some()))
     }
@@ -214,7 +215,7 @@ impl Attest {
             let (id, registration) = (result.workload_id(), result.registration());
             match self.workloads.mark_released(id, registration, record.time).await {
                 Err(StoreError::Conflict) => {
-                    return Err(refused("workload", "the registration was replaced meanwhile"));
+                    return Err(refused(Check::Workload, "the registration was replaced meanwhile"));
                 }
                 other => other?,
             }
@@ -222,9 +223,10 @@ impl Attest {
         let expires_at = record.time + self.ttl;
         let session = Session::open(session_id.clone(), &result, evidence.guest_key, record.id, expires_at);
         match metrics::timed(Stage::Transaction, self.sessions.attest(&session, record)).await {
-            Err(StoreError::Conflict) => {
-                Err(Failure::NoSession(failed("session", "the challenge was answered meanwhile, or expired")))
-            }
+            Err(StoreError::Conflict) => Err(Failure::NoSession(failed(
+                Check::Session,
+                "the challenge was answered meanwhile, or expired",
+            ))),
             other => Ok(other?),
         }
     }
@@ -234,9 +236,11 @@ impl Attest {
 fn selected(claim: &Claim, report: &Report) -> Result<WorkloadId, Failure> {
     match claim {
         Claim::Named { workload_id } => Ok(workload_id.clone()),
-        Claim::HostData => HostData::from_report(report.host_data())
-            .map(HostData::workload_id)
-            .ok_or_else(|| refused("host-data", "HOST_DATA is not one that a registration was given")),
+        Claim::HostData => {
+            HostData::from_report(report.host_data()).map(HostData::workload_id).ok_or_else(|| {
+                refused(appraisal::Check::HostData, "HOST_DATA is not one that a registration was given")
+            })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    audit::Check,
     bucket::Bucket,
     token::{Dead, Token, TokenId},
     workload::WorkloadId,
@@ -126,10 +127,10 @@ pub(super) enum Stranger {
 
 impl Stranger {
     /// The check that failed, as the record names it.
-    pub(super) fn check(self) -> &'static str {
+    pub(super) fn check(self) -> Check {
         match self {
-            Self::Nobody => "principal",
-            Self::UnknownToken | Self::DeadToken(_) => "token",
+            Self::Nobody => Check::Principal,
+            Self::UnknownToken | Self::DeadToken(_) => Check::Token,
         }
     }
 }

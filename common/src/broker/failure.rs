@@ -3,7 +3,7 @@
 use super::{Attest, Error, RETRY_AFTER, announce};
 use crate::{
     appraisal::{self, AppraisalError},
-    audit::{AuditRecord, Decision, FailedCheck},
+    audit::{AuditRecord, Check, Decision, FailedCheck},
     endorsements::EndorsementError,
     rego::NotEvaluated,
     secret::KeyError,
@@ -26,29 +26,29 @@ pub(super) enum Failure {
     Unavailable { retry_after: u64, failed: FailedCheck },
 }
 
-pub(super) fn failed(check: &str, cause: impl ToString) -> FailedCheck {
-    FailedCheck { check: check.to_owned(), cause: cause.to_string() }
+pub(super) fn failed(check: impl Into<Check>, cause: impl ToString) -> FailedCheck {
+    FailedCheck { check: check.into().name().to_owned(), cause: cause.to_string() }
 }
 
-pub(super) fn refused(check: &str, cause: impl ToString) -> Failure {
+pub(super) fn refused(check: impl Into<Check>, cause: impl ToString) -> Failure {
     Failure::Refused(failed(check, cause))
 }
 
 impl From<ParseError> for Failure {
     fn from(error: ParseError) -> Self {
-        refused("report", error)
+        refused(Check::Report, error)
     }
 }
 
 impl From<(verify::Check, VerifyError)> for Failure {
     fn from((check, error): (verify::Check, VerifyError)) -> Self {
-        refused(check.name(), error)
+        refused(check, error)
     }
 }
 
 impl From<(appraisal::Check, AppraisalError)> for Failure {
     fn from((check, error): (appraisal::Check, AppraisalError)) -> Self {
-        refused(check.name(), error)
+        refused(check, error)
     }
 }
 
@@ -56,9 +56,9 @@ impl From<NotEvaluated> for Failure {
     fn from(error: NotEvaluated) -> Self {
         match error {
             NotEvaluated::Busy => {
-                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("policy", error) }
+                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::Policy, error) }
             }
-            refusal => refused("policy", refusal),
+            refusal => refused(Check::Policy, refusal),
         }
     }
 }
@@ -67,19 +67,19 @@ impl From<EndorsementError> for Failure {
     fn from(error: EndorsementError) -> Self {
         match error {
             EndorsementError::Unavailable { retry_after, cause } => {
-                Self::Unavailable { retry_after, failed: failed("endorsements", cause) }
+                Self::Unavailable { retry_after, failed: failed(Check::Endorsements, cause) }
             }
             EndorsementError::TooManyNewChips { retry_after } => {
-                Self::Unavailable { retry_after, failed: failed("new-chips", error) }
+                Self::Unavailable { retry_after, failed: failed(Check::NewChips, error) }
             }
-            refusal => refused("endorsements", refusal),
+            refusal => refused(Check::Endorsements, refusal),
         }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("store", error) }
+        Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::Store, error) }
     }
 }
 
@@ -87,9 +87,9 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Unavailable(_) => {
-                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed("wrapping-key", error) }
+                Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::WrappingKey, error) }
             }
-            refusal => refused("wrapped-secret", refusal),
+            refusal => refused(Check::WrappedSecret, refusal),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
-    audit::{AuditId, AuditRecord, Decision, FailedCheck, Operation},
+    audit::{AuditId, AuditRecord, Check, Decision, FailedCheck, Operation},
     clock::Clock,
     metrics::{self, Count, Stage},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
@@ -76,7 +76,7 @@ impl Register {
     pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
 
     /// Whether the build window of a registration first written at `begin` has ended at `now`.
-    pub(crate) fn window_is_over(begin: Timestamp, now: Timestamp) -> bool {
+    pub fn window_is_over(begin: Timestamp, now: Timestamp) -> bool {
         // A time so late that the window has no end is nothing that this broker wrote: no window.
         begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| now >= end)
     }
@@ -94,7 +94,7 @@ impl Register {
             match self.policies.admit(policy, &Claims::sample()).await {
                 Ok(()) => {}
                 Err(NotEvaluated::Policy(error)) => return Err(Error::Policy(error)),
-                Err(cause) => return Err(self.unavailable(record, failed("policy", cause)).await),
+                Err(cause) => return Err(self.unavailable(record, failed(Check::Policy, cause)).await),
             }
         }
         let registration = Registration {
@@ -107,13 +107,13 @@ impl Register {
             rego: request.rego,
         };
         let Ok(bytes) = registration.to_bytes() else {
-            return Err(self.unavailable(record, failed("registration", "it has no JSON form")).await);
+            return Err(self.unavailable(record, failed(Check::Registration, "it has no JSON form")).await);
         };
         let digest = RegistrationDigest::of(&bytes);
         record.registration = Some(digest);
         let secrets = match self.wrap_all(&request.workload_id, digest, &request.secrets).await {
             Ok(secrets) => secrets,
-            Err(cause) => return Err(self.unavailable(record, failed("wrapping-key", cause)).await),
+            Err(cause) => return Err(self.unavailable(record, failed(Check::WrappingKey, cause)).await),
         };
         let workload = Workload {
             id: request.workload_id,
@@ -228,7 +228,7 @@ impl Register {
             }
             // Deleted since: the client may simply try again.
             return Err(self
-                .unavailable(record, failed("replacement", "the row that was in the way is gone"))
+                .unavailable(record, failed(Check::Replacement, "the row that was in the way is gone"))
                 .await);
         };
         let build = match replaceable(&held, registration, &authority, &record) {
@@ -260,7 +260,7 @@ impl Register {
     }
 
     async fn taken(&self, record: AuditRecord, cause: ReplacementRefused) -> Error {
-        self.refuse(record, failed("replacement", cause), |id| Error::Registered { id }).await
+        self.refuse(record, failed(Check::Replacement, cause), |id| Error::Registered { id }).await
     }
 
     async fn refuse(

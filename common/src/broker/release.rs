@@ -5,7 +5,7 @@ use super::{
     failure::{Failure, failed, refused},
 };
 use crate::{
-    audit::{AuditId, AuditRecord, Decision, Operation},
+    audit::{AuditId, AuditRecord, Check, Decision, Operation},
     metrics::{self, Stage},
     secret::{
         EncryptionContext, Secret,
@@ -102,7 +102,7 @@ impl Attest {
         let workload = check_workload(workload, &session, wanted.dialect())?;
         let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
-            return Err(refused("secret", "the workload has no secret of this name"));
+            return Err(refused(Check::Secret, "the workload has no secret of this name"));
         };
         let context = EncryptionContext {
             workload_id: workload.id.clone(),
@@ -116,7 +116,7 @@ impl Attest {
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {
-            seal(session.guest_key(), &secret).map_err(|error| refused("guest-key", error))
+            seal(session.guest_key(), &secret).map_err(|error| refused(Check::GuestKey, error))
         });
         if sealed.is_err() {
             // The release is on record: that it failed is a decision of its own.
@@ -139,7 +139,7 @@ impl Attest {
                 let session = check_session(record, session?)?;
                 if session.workload_id() != workload_id {
                     let cause = format!("the guest attested as {}", session.workload_id());
-                    return Err(refused("session-workload", cause));
+                    return Err(refused(Check::SessionWorkload, cause));
                 }
                 Ok((session, workload?))
             }
@@ -156,12 +156,13 @@ impl Attest {
 /// A session that is there and has not expired.
 fn check_session(record: &mut AuditRecord, session: Option<Session>) -> Result<Session, Failure> {
     let Some(session) = session else {
-        return Err(Failure::NoSession(failed("session", "no guest has attested under this session")));
+        return Err(Failure::NoSession(failed(Check::Session, "no guest has attested under this session")));
     };
     record.attestation = Some(session.attestation());
     record.registration = Some(session.registration());
     if record.time >= session.expires_at() {
-        return Err(Failure::NoSession(failed("session", "the session has expired")));
+        let cause = format!("the session expired at {}", session.expires_at());
+        return Err(Failure::NoSession(failed(Check::Session, cause)));
     }
     Ok(session)
 }
@@ -173,17 +174,20 @@ fn check_workload(
     dialect: Dialect,
 ) -> Result<Workload, Failure> {
     let Some(workload) = workload else {
-        return Err(refused("workload", "the workload is no longer registered"));
+        return Err(refused(Check::Workload, "the workload is no longer registered"));
     };
-    if workload.revoked_at.is_some() {
-        return Err(refused("workload", "the workload is revoked"));
+    if let Some(revoked_at) = workload.revoked_at {
+        return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
     }
     if workload.digest() != session.registration() {
-        return Err(refused("workload", "the registration was replaced or altered since the guest attested"));
+        return Err(refused(
+            Check::Workload,
+            "the registration was replaced or altered since the guest attested",
+        ));
     }
-    let registered = workload.read().map_err(|error| refused("workload", error))?;
+    let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
     if registered.registration().dialect != dialect {
-        return Err(refused("workload", "the workload is registered for another dialect"));
+        return Err(refused(Check::Workload, "the workload is registered for another dialect"));
     }
     Ok(workload)
 }

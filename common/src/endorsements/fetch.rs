@@ -40,7 +40,7 @@ impl EndorsementSource {
     }
 
     /// Asks AMD for the certificate that `id` names.
-    async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
+    pub(super) async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
         if self.known_chips_only {
             return Err(EndorsementError::NewChip);
         }
@@ -74,7 +74,7 @@ impl EndorsementSource {
     }
 
     /// What another process has put into the table: the chip's chain, or that AMD knew none a while ago.
-    async fn seen(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
+    pub(super) async fn seen(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
         let now = self.clock.now();
         // A time in the future is not believed: it could keep a chip away for good.

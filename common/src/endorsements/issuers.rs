@@ -67,7 +67,7 @@ impl EndorsementSource {
     }
 }
 
-/// The chain's row in the store.
-pub(super) fn chain_key(product: Product, kind: EndorsementKind) -> String {
+/// The chain's row in the store: PEM, the ASK or ASVK among its certificates.
+pub fn chain_key(product: Product, kind: EndorsementKind) -> String {
     format!("{product}/{}/chain", kind.name())
 }

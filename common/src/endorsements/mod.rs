@@ -8,6 +8,7 @@ mod flights;
 mod issuers;
 mod newcomers;
 mod patience;
+mod prefetch;
 mod revocation;
 mod turns;
 
@@ -21,6 +22,8 @@ use std::{
 use cached::{Cached, LruCache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+pub use self::{issuers::chain_key, prefetch::Fetched, revocation::crl_key};
 
 use self::{flights::Flights, newcomers::Newcomers, patience::Patience, revocation::RevocationLists};
 use crate::{

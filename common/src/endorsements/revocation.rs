@@ -241,7 +241,8 @@ impl EndorsementSource {
     }
 }
 
-fn crl_key(product: Product, kind: EndorsementKind) -> String {
+/// The list's row in the store: DER, its edition the list's thisUpdate.
+pub fn crl_key(product: Product, kind: EndorsementKind) -> String {
     format!("{product}/{}/crl", kind.name())
 }
 

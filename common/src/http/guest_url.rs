@@ -6,15 +6,25 @@ use http::{HeaderMap, header};
 use crate::workload::WorkloadId;
 
 /// Longest URL of a key, in bytes: the guest prints it into 100, with a NUL at the end.
-const MAX_LEN: usize = 99;
+pub const MAX_LEN: usize = 99;
+
+/// What stands between the base URL and the workload's id.
+const KEY_PATH: &str = "/kbs/v0/key/";
+
+/// How many bytes a workload's id may have behind a base URL of `base_len` bytes, `user:password@` included. Below 1 no
+/// id fits.
+pub fn room_for_id(base_len: usize) -> i64 {
+    let signed = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+    signed(MAX_LEN - KEY_PATH.len()).saturating_sub(signed(base_len))
+}
 
 /// By how many characters the key's URL will be too long for a guest that uses the URL by which this request came.
 /// `None` if it fits, or if the request does not say how it came.
 pub(super) fn overflow(headers: &HeaderMap, id: &WorkloadId) -> Option<usize> {
     let host = headers.get(header::HOST)?;
     let base = scheme(headers).len() + "://".len() + userinfo_len(headers) + host.len();
-    let url = base + "/kbs/v0/key/".len() + id.as_str().len();
-    url.checked_sub(MAX_LEN).filter(|excess| *excess > 0)
+    let len = i64::try_from(id.as_str().len()).ok()?;
+    usize::try_from(len - room_for_id(base)).ok().filter(|excess| *excess > 0)
 }
 
 fn scheme(headers: &HeaderMap) -> &'static str {
@@ -74,6 +84,15 @@ mod tests {
         let headers = headers(&[host, ("x-forwarded-proto", "https")]);
         assert_eq!(overflow(&headers, &id(33)), None);
         assert_eq!(overflow(&headers, &id(64)), Some(31));
+    }
+
+    #[test]
+    fn a_base_url_alone_may_be_too_long() {
+        assert_eq!([0, 21, 86, 87, 90].map(room_for_id), [87, 66, 1, 0, -3]);
+        let host: &'static str =
+            "a23456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.123";
+        assert_eq!(host.len() + "http://".len(), 90);
+        assert_eq!(overflow(&headers(&[("host", host)]), &id(1)), Some(4));
     }
 
     #[test]

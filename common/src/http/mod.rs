@@ -3,7 +3,7 @@
 //! A handler decodes, calls the broker once and encodes. What goes wrong on the way is a [`Problem`], and
 //! [`problem`](crate::problem) alone knows what the client is told.
 
-mod guest_url;
+pub mod guest_url;
 mod handlers;
 pub(crate) mod reply;
 mod request;

@@ -115,6 +115,14 @@ pub fn pem_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, CertificateError> {
     if certificates.is_empty() { Err(malformed) } else { Ok(certificates) }
 }
 
+/// DER of every certificate and revocation list in `pem`. `None` if it is no PEM, or holds anything else.
+pub fn pem_blocks(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let blocks: Result<Vec<_>, _> = Pem::iter_from_buffer(pem).collect();
+    let blocks = blocks.ok().filter(|blocks| !blocks.is_empty())?;
+    let known = |block: &Pem| ["CERTIFICATE", "X509 CRL"].contains(&block.label.as_str());
+    blocks.iter().all(known).then(|| blocks.into_iter().map(|block| block.contents).collect())
+}
+
 fn pem_certificate(pem: &str) -> Result<Vec<u8>, CertificateError> {
     pem_certificates(pem.as_bytes())?.pop().ok_or(Role::Ark.has(Defect::Malformed))
 }

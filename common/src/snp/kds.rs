@@ -12,10 +12,15 @@ use std::{
 
 use backon::{ExponentialBuilder, Retryable};
 use data_encoding::HEXLOWER;
-use reqwest::{Certificate, Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::{
+    Certificate, Client, Response, StatusCode,
+    header::{DATE, RETRY_AFTER},
+    redirect::Policy,
+};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use self::rest::Rests;
@@ -47,6 +52,51 @@ impl VcekId {
             return None;
         }
         Some(Self { product, hwid: hwid.to_vec(), tcb: report.reported_tcb(product)? })
+    }
+
+    /// The VCEK of a chip at a TCB. `None` unless both are in the form of `product`'s: `hwid` of its length and not all zeros,
+    /// an FMC level on Turin alone.
+    pub fn new(product: Product, hwid: &[u8], tcb: TcbVersion) -> Option<Self> {
+        let masked = hwid.iter().all(|byte| *byte == 0);
+        let fits = hwid.len() == product.hwid_len() && tcb.fmc.is_some() == (product == Product::Turin);
+        (fits && !masked).then(|| Self { product, hwid: hwid.to_vec(), tcb })
+    }
+
+    /// The VCEK that `vek` certifies. `None` for a VLEK.
+    pub fn of_certificate(vek: &Vek) -> Option<Self> {
+        match &vek.identity {
+            Identity::Chip(hwid) => Self::new(vek.product, hwid, vek.tcb),
+            Identity::Provider(_) => None,
+        }
+    }
+
+    /// Reads the key in the endorsement cache, as it is displayed.
+    pub fn parse(key: &str) -> Option<Self> {
+        let mut parts = key.split('/');
+        let (product, hwid, tcb) = (parts.next()?, parts.next()?, parts.next()?);
+        let product = Product::ALL.into_iter().find(|known| known.name() == product)?;
+        let mut levels = Vec::new();
+        for level in tcb.split('.') {
+            levels.push(level.parse().ok()?);
+        }
+        let (fmc, levels) = match (product, levels.as_slice()) {
+            (Product::Turin, [fmc, levels @ ..]) => (Some(*fmc), levels),
+            (_, levels) => (None, levels),
+        };
+        let [boot_loader, tee, snp, microcode] = *levels else { return None };
+        let tcb = TcbVersion { fmc, boot_loader, tee, snp, microcode };
+        let id = Self::new(product, &HEXLOWER.decode(hwid.as_bytes()).ok()?, tcb)?;
+        (id.to_string() == key).then_some(id)
+    }
+
+    /// The chip's HWID: 64 bytes, 8 on Turin.
+    pub fn hwid(&self) -> &[u8] {
+        &self.hwid
+    }
+
+    /// The TCB that the key is derived for.
+    pub fn tcb(&self) -> TcbVersion {
+        self.tcb
     }
 
     /// The product that it is asked for under.
@@ -192,6 +242,21 @@ impl Kds {
         retried(|| self.attempt(path, deadline), deadline).await
     }
 
+    /// Whether the service answers at all, and the time that it says it is: for an operator, once.
+    pub async fn probe(&self) -> Result<Option<Timestamp>, KdsError> {
+        let silent = |error: reqwest::Error| KdsError::Silent(error.without_url().to_string());
+        let url = format!("{}{}", self.base, chain_path(Product::Milan, EndorsementKind::Vcek));
+        let answer = async { self.client().map_err(silent)?.get(url).send().await.map_err(silent) };
+        let answer = timeout(Self::ATTEMPT, answer).await;
+        let response = answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())))?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        match response.status() {
+            StatusCode::OK => Ok(date),
+            status => Err(KdsError::Status { status: status.as_u16(), retry_after: None }),
+        }
+    }
+
     async fn attempt(&self, path: &str, deadline: Instant) -> Result<Vec<u8>, KdsError> {
         let deadline = deadline.min(Instant::now() + Self::ATTEMPT);
         let answer = timeout_at(deadline, self.get(path)).await;
@@ -296,6 +361,33 @@ mod tests {
             "/vcek/v1/Turin/abababababababab?fmcSPL=01&blSPL=02&teeSPL=03&snpSPL=04&ucodeSPL=81"
         );
         assert_eq!(id.to_string(), "Turin/abababababababab/1.2.3.4.81");
+    }
+
+    #[test]
+    fn a_key_of_the_cache_is_read_as_it_is_written() {
+        let tcb = TcbVersion { fmc: None, boot_loader: 3, tee: 0, snp: 8, microcode: 115 };
+        let turin = TcbVersion { fmc: Some(1), ..tcb };
+        for id in [
+            VcekId::new(Product::Milan, &[0xAB; 64], tcb).unwrap(),
+            VcekId::new(Product::Turin, &[0xAB; 8], turin).unwrap(),
+        ] {
+            assert_eq!(VcekId::parse(&id.to_string()), Some(id));
+        }
+        assert_eq!(VcekId::new(Product::Milan, &[0xAB; 8], tcb), None);
+        assert_eq!(VcekId::new(Product::Turin, &[0xAB; 8], tcb), None);
+        assert_eq!(VcekId::new(Product::Milan, &[0; 64], tcb), None);
+        let hwid = "ab".repeat(64);
+        for key in [
+            "Milan/vcek/chain",
+            "Milan/vcek/crl/silence",
+            &format!("milan/{hwid}/3.0.8.115"),
+            &format!("Milan/{hwid}/3.0.8"),
+            &format!("Milan/{hwid}/03.0.8.115"),
+            &format!("Milan/{hwid}/3.0.8.115/x"),
+            &format!("Turin/{hwid}/1.3.0.8.115"),
+        ] {
+            assert_eq!(VcekId::parse(key), None, "{key}");
+        }
     }
 
     #[test]

@@ -156,8 +156,13 @@ pub enum VerifyError {
     #[error("the certificate is another chip's")]
     ChipId,
     /// The VLEK's provider is not on the accepted list.
-    #[error("the provider {0:?} is not accepted")]
-    Provider(String),
+    #[error("the provider is {found:?}, accepted is {}", crate::appraisal::list(.accepted))]
+    Provider {
+        /// The certificate's.
+        found: String,
+        /// Those that the operator accepts.
+        accepted: Vec<String>,
+    },
     /// The signature does not hold over the received bytes.
     #[error("the signature does not hold")]
     Signature,
@@ -408,7 +413,9 @@ fn identity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
         Identity::Provider(csp_id) => match inputs.accepted_csp_ids {
             None => Outcome::NotChecked,
             Some(accepted) if accepted.contains(csp_id) => Outcome::Passed,
-            Some(_) => Outcome::Failed(VerifyError::Provider(csp_id.clone())),
+            Some(accepted) => {
+                Outcome::Failed(VerifyError::Provider { found: csp_id.clone(), accepted: accepted.to_vec() })
+            }
         },
     }
 }

@@ -95,7 +95,7 @@ async fn a_claim_is_recorded_as_one() {
     let challenge = broker.challenge("a").await;
     let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.measurement = [9; 48]);
     let error = broker.refused(&challenge, bad).await;
-    let cause = format!("the launch measurement {} is not the registered one", "09".repeat(48));
+    let cause = format!("the launch measurement is {}, registered is {}", "09".repeat(48), "4d".repeat(48));
     world.assert_recorded(&error, "measurement", &cause);
     let summary = world.audit().pop().unwrap().evidence.unwrap();
     assert!(!summary.verified);

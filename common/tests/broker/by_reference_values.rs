@@ -86,7 +86,7 @@ async fn host_data_satisfies_no_check() {
     world.assert_recorded(
         &error,
         "measurement",
-        &format!("the launch measurement {} is not the registered one", "66".repeat(48)),
+        &format!("the launch measurement is {}, registered is {}", "66".repeat(48), "4d".repeat(48)),
     );
 }
 

@@ -137,7 +137,7 @@ async fn a_challenge_expires_to_the_second() {
     world.hardware.clock.set(early.expires_at);
     let error = broker.refused(&late, evidence(&late)).await;
     assert!(matches!(error, Error::NoSession { .. }));
-    world.assert_recorded(&error, "session", "the challenge has expired");
+    world.assert_recorded(&error, "session", &format!("the challenge expired at {}", late.expires_at));
 }
 
 /// Expiry is looked at again when the challenge is spent: KDS may have taken its time.

@@ -62,9 +62,10 @@ async fn a_session_expires_to_the_second() {
     world.hardware.clock.set(world.hardware.clock.now() + TTL - seconds(1));
     assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     world.hardware.clock.advance(seconds(1));
+    let end = world.hardware.clock.now();
     let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
     assert!(matches!(error, Error::NoSession { .. }));
-    world.assert_recorded(&error, "session", "the session has expired");
+    world.assert_recorded(&error, "session", &format!("the session expired at {end}"));
 }
 
 /// Though both have the same measurement and policy, and would attest as either.
@@ -98,15 +99,16 @@ async fn revocation_ends_sessions_too() {
     let (world, broker, session) = attested().await;
     let record = AuditRecord::new(world.hardware.clock.now(), Operation::Operate, Decision::Revoked);
     world.store.revoke(&workload_id("a"), &record).await.unwrap();
+    let revoked = format!("the workload is revoked since {}", record.time);
     let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }));
-    world.assert_recorded(&error, "workload", "the workload is revoked");
+    world.assert_recorded(&error, "workload", &revoked);
 
     let challenge = broker.challenge("a").await;
     let evidence = crate::harness::guest::evidence(&world.hardware.chip, &KEY, &challenge);
     let error = broker.refused(&challenge, evidence).await;
     assert!(matches!(error, Error::Refused { .. }));
-    world.assert_recorded(&error, "workload", "the workload is revoked");
+    world.assert_recorded(&error, "workload", &revoked);
 }
 
 /// A wrapping key that can be out of reach, and counts nothing else.

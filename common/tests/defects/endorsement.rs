@@ -98,8 +98,8 @@ fn wrong_hwid() {
     }
 }
 
-fn not_accepted() -> Refusal {
-    Refusal::Verify(Check::Identity, VerifyError::Provider(CSP_ID.to_owned()))
+fn not_accepted(accepted: Vec<String>) -> Refusal {
+    Refusal::Verify(Check::Identity, VerifyError::Provider { found: CSP_ID.to_owned(), accepted })
 }
 
 /// The whole id counts: neither a part of it nor another spelling is accepted in its place.
@@ -113,12 +113,14 @@ fn csp_id_not_accepted() {
         "",
     ];
     let accepted_csp_ids = others.map(str::to_owned).to_vec();
-    assert_eq!(Attempt { accepted_csp_ids, ..Attempt::vlek(Milan) }.refusal(), not_accepted());
+    let refused = not_accepted(accepted_csp_ids.clone());
+    assert_eq!(Attempt { accepted_csp_ids, ..Attempt::vlek(Milan) }.refusal(), refused);
 }
 
 #[test]
 fn csp_list_empty() {
-    assert_eq!(Attempt { accepted_csp_ids: Vec::new(), ..Attempt::vlek(Milan) }.refusal(), not_accepted());
+    let attempt = Attempt { accepted_csp_ids: Vec::new(), ..Attempt::vlek(Milan) };
+    assert_eq!(attempt.refusal(), not_accepted(Vec::new()));
 }
 
 #[test]

@@ -1,0 +1,44 @@
+//! `keybroker certificates`: AMD's certificates and revocation lists in the broker's store.
+//!
+//! The store is a cache. Whatever comes out of it is verified again before it counts, so nothing that these commands write
+//! or delete makes the broker believe anything; it only spares AMD, or asks it again.
+
+mod chips;
+mod import;
+mod list;
+mod prefetch;
+mod purge;
+pub(crate) mod row;
+
+use crate::{
+    exit::{Exit, Failure},
+    operator,
+};
+
+/// See, fetch ahead, bring along or delete AMD's certificates in the broker's store
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE)]
+pub(crate) struct CertificatesArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Prefetch(prefetch::PrefetchArgs),
+    Import(import::ImportArgs),
+    List(list::ListArgs),
+    Purge(purge::PurgeArgs),
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &CertificatesArgs) -> Result<Exit, Failure> {
+    operator::block_on(async {
+        match &args.command {
+            Command::Prefetch(args) => prefetch::run(args).await,
+            Command::Import(args) => import::run(args).await,
+            Command::List(args) => list::run(args).await,
+            Command::Purge(args) => purge::run(args).await,
+        }
+    })
+}

@@ -1,0 +1,228 @@
+//! `keybroker certificates prefetch`.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use data_encoding::HEXLOWER;
+use keybroker_common::{
+    clock::SystemClock,
+    endorsements::{EndorsementError, EndorsementSource, Fetched, Settings},
+    snp::{
+        certificate::EndorsementKind,
+        kds::VcekId,
+        product::{Product, TcbVersion},
+    },
+};
+use serde::Serialize;
+
+use super::chips::ChipArgs;
+use crate::{
+    endorser::{AnchorArgs, KdsArgs},
+    exit::{Exit, Failure},
+    operator::StoreArgs,
+    table::{self, NONE},
+};
+
+/// How often one chip is asked for before AMD counts as out of reach. Each time waits as long as AMD wants.
+const ATTEMPTS: usize = 5;
+
+/// Fetch the certificates of chips before their guests come, and the revocation lists of their products
+///
+/// AMD answers for about one chip in ten seconds and address, so that many new hosts at once keep each other waiting.
+/// Fetched ahead, they boot without AMD. What is in the store already is not asked for again: give the same command once
+/// more to go on where it ended. A chip that gets new firmware needs another certificate.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  By a report of the host's (snpguest report, snphost):
+      keybroker certificates prefetch --report host7.bin --report host8.bin
+  By name:
+      keybroker certificates prefetch --product milan --chip-id $CHIP_ID \\
+          --tcb bl=4,tee=0,snp=24,ucode=219
+  A fleet, from lines such as `milan 7ba9… bl=4,tee=0,snp=24,ucode=219` or `report host7.bin`:
+      keybroker certificates prefetch --from fleet.txt --aws
+
+A broker that is not running cannot be started while this has its store open; one that runs is not disturbed.
+
+{}", Exit::TABLE))]
+pub(super) struct PrefetchArgs {
+    #[command(flatten)]
+    chips: ChipArgs,
+    /// Print one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    kds: KdsArgs,
+    #[command(flatten)]
+    anchors: AnchorArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What became of a chip or a list.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case", tag = "result", content = "cause")]
+enum Outcome {
+    /// It was fetched and is in the store.
+    Fetched,
+    /// It was there, and is used by the broker as it is.
+    Held,
+    /// AMD knows no such certificate.
+    UnknownToAmd,
+    /// It could not be had.
+    Failed(String),
+    /// AMD was out of reach before its turn came.
+    NotAskedFor,
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        match self {
+            Self::Fetched => "fetched".to_owned(),
+            Self::Held => "held already".to_owned(),
+            Self::UnknownToAmd => "unknown to AMD".to_owned(),
+            Self::Failed(cause) => format!("failed: {cause}"),
+            Self::NotAskedFor => "not asked for".to_owned(),
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Fetched | Self::Held)
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Version of this form.
+    schema: u8,
+    certificates: Vec<Certificate>,
+    revocation_lists: Vec<List>,
+}
+
+#[derive(Debug, Serialize)]
+struct Certificate {
+    product: Product,
+    chip_id: String,
+    tcb: TcbVersion,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    product: Product,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
+    let chips = args.chips.read()?;
+    let anchors = args.anchors.read()?;
+    let operator = args.store.open().await?;
+    let settings = Settings { kds_url: args.kds.kds_url.clone(), known_chips_only: false };
+    let source = EndorsementSource::new(anchors, operator.store.clone(), Arc::new(SystemClock), &settings);
+    let mut unreachable = false;
+    let mut report = Report { schema: 1, certificates: Vec::new(), revocation_lists: Vec::new() };
+    for (index, id) in chips.iter().enumerate() {
+        let outcome = if unreachable {
+            Outcome::NotAskedFor
+        } else {
+            tell(&format!("{}/{} {id}", index + 1, chips.len()));
+            let fetched = patiently(async || source.prefetch(id).await).await;
+            unreachable = matches!(fetched, Err(EndorsementError::Unavailable { .. }));
+            outcome(fetched)
+        };
+        report.certificates.push(Certificate::of(id, outcome));
+    }
+    for product in chips.iter().map(VcekId::product).collect::<BTreeSet<_>>() {
+        let outcome = if unreachable {
+            Outcome::NotAskedFor
+        } else {
+            tell(&format!("revocation list of {product}"));
+            let list = patiently(async || {
+                source.prefetch_revocation_list(product, EndorsementKind::Vcek).await.map(|()| Fetched::Held)
+            });
+            let list = list.await;
+            unreachable = matches!(list, Err(EndorsementError::Unavailable { .. }));
+            outcome(list)
+        };
+        report.revocation_lists.push(List { product, outcome });
+    }
+    report.print(args.json)?;
+    Ok(report.exit(unreachable))
+}
+
+/// Asks, and waits as long as AMD wants in between. A burst of new chips is let through at AMD's pace however long that
+/// takes; what does not answer is given up.
+async fn patiently(
+    fetch: impl AsyncFn() -> Result<Fetched, EndorsementError>,
+) -> Result<Fetched, EndorsementError> {
+    let mut attempts = 1;
+    loop {
+        let (pause, cause) = match fetch().await {
+            Err(error @ EndorsementError::TooManyNewChips { retry_after }) => (retry_after, error),
+            Err(error @ EndorsementError::Unavailable { retry_after, .. }) if attempts < ATTEMPTS => {
+                attempts += 1;
+                (retry_after, error)
+            }
+            other => return other,
+        };
+        tell(&format!("  in {pause} s again: {cause}"));
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+}
+
+fn outcome(fetched: Result<Fetched, EndorsementError>) -> Outcome {
+    match fetched {
+        Ok(Fetched::New) => Outcome::Fetched,
+        Ok(Fetched::Held) => Outcome::Held,
+        Err(EndorsementError::UnknownChip) => Outcome::UnknownToAmd,
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// Tells whoever watches how far it is.
+fn tell(text: &str) {
+    if io::stderr().is_terminal() {
+        anstream::eprintln!("{text}");
+    }
+}
+
+impl Certificate {
+    fn of(id: &VcekId, outcome: Outcome) -> Self {
+        Self { product: id.product(), chip_id: HEXLOWER.encode(id.hwid()), tcb: id.tcb(), outcome }
+    }
+}
+
+impl Report {
+    fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            return table::json(self);
+        }
+        let certificates = self.certificates.iter().map(|one| {
+            let chip = one.chip_id.chars().take(16).collect();
+            vec![one.product.to_string(), chip, one.tcb.to_string(), one.outcome.text()]
+        });
+        let lists = self.revocation_lists.iter().map(|one| {
+            // That a list is held says as much as that it was renewed.
+            let text = if one.outcome.is_good() { "held".to_owned() } else { one.outcome.text() };
+            vec![one.product.to_string(), "revocation list".to_owned(), NONE.to_owned(), text]
+        });
+        table::print(&["product", "chip", "tcb", "result"], certificates.chain(lists))
+    }
+
+    fn exit(&self, unreachable: bool) -> Exit {
+        let certificates = self.certificates.iter().map(|one| &one.outcome);
+        let mut all = certificates.chain(self.revocation_lists.iter().map(|one| &one.outcome));
+        match (unreachable, all.all(Outcome::is_good)) {
+            (true, _) => Exit::Unreachable,
+            (false, true) => Exit::Ok,
+            (false, false) => Exit::Failure,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `keybroker certificates purge`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, anyhow};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::snp::product::Product;
+use serde::Serialize;
+
+use super::{
+    chips,
+    list::{self, Summary},
+    row::{self, Kind, Row},
+};
+use crate::{
+    endorser::AnchorArgs,
+    exit::{Exit, Failure},
+    operator::{self, StoreArgs},
+    table, when,
+};
+
+/// Delete certificates from the store: the broker asks AMD again for those that it needs
+///
+/// Shows what it will delete, and asks. Revocation lists stay unless they are asked for: a list that is held is never
+/// replaced by an older one, and without it whoever answers in the place of AMD's KDS could bring an old list back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, group(clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["product", "chip_id", "older_than"])), after_long_help = format!("\
+Examples:
+  A host that left the fleet:
+      keybroker certificates purge --chip-id $CHIP_ID
+  What was fetched long ago, first to see and then to delete:
+      keybroker certificates purge --older-than 365d --dry-run
+      keybroker certificates purge --older-than 365d --yes
+
+{}", Exit::TABLE))]
+pub(super) struct PurgeArgs {
+    /// Of this product alone
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
+    product: Option<Product>,
+    /// Of this chip alone: its id in hex, or how it begins, 16 digits at least
+    #[arg(long, value_name = "HEX", value_parser = prefix)]
+    chip_id: Option<String>,
+    /// Fetched longer ago than this alone: 30d, 12h
+    #[arg(long, value_name = "TIME", value_parser = when::duration)]
+    older_than: Option<SignedDuration>,
+    /// Revocation lists too
+    #[arg(long, conflicts_with = "chip_id")]
+    revocation_lists: bool,
+    /// Only show what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Print what was, or would be, deleted as one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    anchors: AnchorArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let whole =
+        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).is_ok_and(|bytes| (8..=64).contains(&bytes.len()));
+    if whole { Ok(text.to_ascii_lowercase()) } else { Err("not 16 to 128 hex digits".to_owned()) }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Purged {
+    /// Version of this form.
+    schema: u8,
+    dry_run: bool,
+    deleted: Vec<Summary>,
+}
+
+impl PurgeArgs {
+    fn matches(&self, row: &Row, now: Timestamp) -> bool {
+        let chip = match (&self.chip_id, &row.kind) {
+            (None, _) => true,
+            // A Turin's CHIP_ID is its HWID and zeros: a whole one names it too.
+            (Some(wanted), Kind::Certificate(id)) => {
+                let chip = format!("{:0<128}", data_encoding::HEXLOWER.encode(id.hwid()));
+                chip.starts_with(wanted.as_str())
+            }
+            (Some(_), _) => false,
+        };
+        let list = matches!(row.kind, Kind::RevocationList(..));
+        let age = now.duration_since(row.fetched_at);
+        chip && (!list || self.revocation_lists)
+            && row.kind != Kind::Note
+            && (self.product.is_none() || row.kind.product() == self.product)
+            && self.older_than.is_none_or(|limit| age > limit)
+    }
+}
+
+pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
+    let anchors = args.anchors.read()?;
+    let now = Timestamp::now();
+    let operator = args.store.open().await?;
+    let (mut rows, unreadable) = row::all(&operator, &anchors, now).await?;
+    let exit = operator::tell_unreadable("the endorsement", &unreadable);
+    rows.retain(|row| args.matches(row, now));
+    if args.dry_run || rows.is_empty() {
+        report(args, &rows, now)?;
+        return Ok(exit);
+    }
+    // Not held open while somebody thinks: nobody else could open the file.
+    drop(operator);
+    if !args.yes {
+        list::print(&rows, now)?;
+        if !confirmed(rows.len())? {
+            anstream::eprintln!("nothing was deleted");
+            return Ok(Exit::Failure);
+        }
+    }
+    let operator = args.store.open().await?;
+    for (done, row) in rows.iter().enumerate() {
+        operator.store.delete_endorsement(&row.key).await.map_err(|error| {
+            operator.failure(error).context(format!("deleting {}, after {done} that are deleted", row.key))
+        })?;
+    }
+    report(args, &rows, now)?;
+    Ok(exit)
+}
+
+fn report(args: &PurgeArgs, rows: &[Row], now: Timestamp) -> anyhow::Result<()> {
+    if args.json {
+        let deleted = rows.iter().map(|row| Summary::of(row, now)).collect();
+        return table::json(&Purged { schema: 1, dry_run: args.dry_run, deleted });
+    }
+    if args.yes || args.dry_run {
+        list::print(rows, now)?;
+    }
+    let verb = if args.dry_run { "would be" } else { "were" };
+    anstream::eprintln!("{} {verb} deleted", rows.len());
+    Ok(())
+}
+
+/// Asks, if there is somebody to ask.
+fn confirmed(count: usize) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(
+            Failure::new(Exit::Usage, anyhow!("there is nobody to ask")).hint("give --yes, or --dry-run")
+        );
+    }
+    anstream::eprint!("Delete these {count}? [y/N] ");
+    io::stderr().flush().context("asking")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("asking")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,189 @@
+//! A row of the endorsement cache: what its key says it is, and whether that is what it holds.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    endorsements::{chain_key, crl_key},
+    snp::{
+        anchors::{TrustAnchors, pem_certificates},
+        certificate::EndorsementKind,
+        chain::{Chain, Intermediate},
+        crl::Crl,
+        kds::VcekId,
+        product::Product,
+        vek::Vek,
+    },
+    store::StoredEndorsement,
+};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::operator::{self, OperatorHandle};
+
+/// What a row is, by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A chip's certificate at one TCB.
+    Certificate(VcekId),
+    /// An ASK or ASVK.
+    Chain(Product, EndorsementKind),
+    /// A revocation list.
+    RevocationList(Product, EndorsementKind),
+    /// A note of the broker's, or nothing that this release knows.
+    Note,
+}
+
+impl Kind {
+    fn of(key: &str) -> Self {
+        if let Some(id) = VcekId::parse(key) {
+            return Self::Certificate(id);
+        }
+        for product in Product::ALL {
+            for kind in [EndorsementKind::Vcek, EndorsementKind::Vlek] {
+                if key == chain_key(product, kind) {
+                    return Self::Chain(product, kind);
+                }
+                if key == crl_key(product, kind) {
+                    return Self::RevocationList(product, kind);
+                }
+            }
+        }
+        Self::Note
+    }
+
+    /// In a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "certificate",
+            Self::Chain(..) => "chain",
+            Self::RevocationList(..) => "revocation-list",
+            Self::Note => "note",
+        }
+    }
+
+    /// The product that it is of.
+    pub(crate) fn product(&self) -> Option<Product> {
+        match self {
+            Self::Certificate(id) => Some(id.product()),
+            Self::Chain(product, _) | Self::RevocationList(product, _) => Some(*product),
+            Self::Note => None,
+        }
+    }
+}
+
+/// What verifying a row came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// The broker would use it.
+    Ok,
+    /// AMD knew no such certificate when it was asked.
+    UnknownToAmd,
+    /// The broker would not use it, and ask AMD again.
+    Unusable,
+    /// Nothing to verify.
+    Note,
+}
+
+/// How long ago, in days and hours.
+pub(crate) fn days(now: Timestamp, then: Timestamp) -> String {
+    let hours = now.duration_since(then).as_hours();
+    format!("{}d {}h", hours / 24, hours % 24)
+}
+
+/// A row, verified.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) key: String,
+    pub(crate) kind: Kind,
+    pub(crate) fetched_at: Timestamp,
+    /// thisUpdate and nextUpdate of a revocation list that an anchor signed.
+    pub(crate) updates: Option<(Timestamp, Timestamp)>,
+    pub(crate) state: State,
+    pub(crate) cause: Option<String>,
+}
+
+/// Every row, verified as the broker would at `now`, in the order of the keys; and those that cannot be read.
+pub(crate) async fn all(
+    operator: &OperatorHandle,
+    anchors: &TrustAnchors,
+    now: Timestamp,
+) -> Result<(Vec<Row>, Vec<keybroker_common::store::Unreadable>), Failure> {
+    let listed = operator::all(async |after| operator.store.endorsements(after).await).await;
+    let (mut rows, unreadable) = listed.map_err(|error| operator.failure(error))?;
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let issuers = issuers(&rows, anchors);
+    let verified = rows.iter().map(|(key, row)| Row::of(key, row, anchors, &issuers, now)).collect();
+    Ok((verified, unreadable))
+}
+
+/// The ASKs and ASVKs that are pinned or in the rows.
+fn issuers(rows: &[(String, StoredEndorsement)], anchors: &TrustAnchors) -> Vec<Arc<Intermediate>> {
+    let mut issuers = Product::ALL.map(|product| anchors.asks(product)).concat();
+    for (key, row) in rows {
+        if let Kind::Chain(product, kind) = Kind::of(key) {
+            issuers.extend(intermediate(&row.bytes, product, kind, anchors).ok());
+        }
+    }
+    issuers
+}
+
+fn intermediate(
+    pem: &[u8],
+    product: Product,
+    kind: EndorsementKind,
+    anchors: &TrustAnchors,
+) -> Result<Arc<Intermediate>, String> {
+    let arks = anchors.arks(product);
+    let mut cause = "no ASK or ASVK in it".to_owned();
+    for der in pem_certificates(pem).map_err(|error| error.to_string())? {
+        match Intermediate::verify(&der, &arks) {
+            Ok(one) if one.product() == product && one.kind() == kind => return Ok(Arc::new(one)),
+            Ok(_) => {}
+            Err(error) => cause = error.to_string(),
+        }
+    }
+    Err(cause)
+}
+
+impl Row {
+    fn of(
+        key: &str,
+        row: &StoredEndorsement,
+        anchors: &TrustAnchors,
+        issuers: &[Arc<Intermediate>],
+        now: Timestamp,
+    ) -> Self {
+        let kind = Kind::of(key);
+        let mut updates = None;
+        let verdict = match &kind {
+            Kind::Note => Ok(State::Note),
+            Kind::Certificate(_) if row.bytes.is_empty() => Ok(State::UnknownToAmd),
+            Kind::Certificate(id) => certificate(&row.bytes, id, issuers, now).map(|()| State::Ok),
+            Kind::Chain(product, kind) => {
+                intermediate(&row.bytes, *product, *kind, anchors).map(|_| State::Ok)
+            }
+            Kind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))
+                .and_then(|crl| {
+                    updates = Some((crl.this_update(), crl.next_update()));
+                    crl.check_validity(now, SignedDuration::ZERO).map(|()| State::Ok)
+                })
+                .map_err(|error| error.to_string()),
+        };
+        let (state, cause) = match verdict {
+            Ok(state) => (state, None),
+            Err(cause) => (State::Unusable, Some(cause)),
+        };
+        Self { key: key.to_owned(), kind, fetched_at: row.fetched_at, updates, state, cause }
+    }
+}
+
+fn certificate(der: &[u8], id: &VcekId, issuers: &[Arc<Intermediate>], now: Timestamp) -> Result<(), String> {
+    let vek = Vek::parse(der).map_err(|error| error.to_string())?;
+    if !id.names(&vek) {
+        return Err("it is another chip's or TCB's".to_owned());
+    }
+    let chain = Chain::verify(vek, issuers).map_err(|error| error.to_string())?;
+    chain.check_validity(now).map_err(|error| error.to_string())
+}

@@ -1,0 +1,184 @@
+//! AMD's KDS, the clock by it, and the revocation lists held.
+
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::snp::{
+    anchors::TrustAnchors,
+    crl::Crl,
+    kds::{Kds, KdsError},
+    product::Product,
+};
+
+use super::Finding;
+use crate::{
+    certificates::row::{self, Kind, Row},
+    operator::OperatorHandle,
+};
+
+/// A clock that is off by more may take certificates for expired, or AWS's signatures.
+const TOLERATED: SignedDuration = SignedDuration::from_mins(5);
+/// A clock that is set by others is better than this.
+const USUAL: SignedDuration = SignedDuration::from_secs(30);
+/// A broker that runs renews a list once a day.
+const RENEWED: SignedDuration = SignedDuration::from_hours(3 * 24);
+
+/// Whether the KDS answers, and how far the clock is from its.
+pub(super) async fn kds(url: &str) -> Vec<Finding> {
+    match Kds::new(url).probe().await {
+        Ok(date) => vec![Finding::ok("kds", format!("{url} answers")), clock(date, Timestamp::now())],
+        Err(error @ KdsError::Status { status: 429, .. }) => vec![Finding::warn(
+            "kds",
+            format!("{url}: {error}"),
+            "it was asked too often from this address: wait a minute; `keybroker certificates list` says what is at hand",
+        )],
+        Err(error) => vec![Finding::fail(
+            "kds",
+            format!("{url}: {error}"),
+            "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url, \
+             or bring certificates with `keybroker certificates import`",
+        )],
+    }
+}
+
+fn clock(theirs: Option<Timestamp>, now: Timestamp) -> Finding {
+    let Some(theirs) = theirs else {
+        return Finding::warn(
+            "clock",
+            "the KDS did not say what time it is",
+            "compare the clock yourself (timedatectl)",
+        );
+    };
+    let off = now.duration_since(theirs);
+    let by = format!(
+        "{} s {} the KDS's",
+        off.as_secs().abs(),
+        if off.is_negative() { "behind" } else { "ahead of" }
+    );
+    let set = "have the clock set (timedatectl set-ntp true)";
+    if off.abs() > TOLERATED {
+        Finding::fail("clock", format!("it is {by}"), set)
+    } else if off.abs() > USUAL {
+        Finding::warn("clock", format!("it is {by}"), set)
+    } else {
+        Finding::ok("clock", "within half a minute of the KDS's")
+    }
+}
+
+/// The lists of the products that the store has anything of, and whether the rows can be read at all.
+pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustAnchors) -> Vec<Finding> {
+    let now = Timestamp::now();
+    let (rows, unreadable) = match row::all(operator, anchors, now).await {
+        Ok(rows) => rows,
+        Err(failure) => return vec![Finding::failed("endorsements", &failure)],
+    };
+    let mut findings = Vec::new();
+    if !unreadable.is_empty() {
+        findings.push(Finding::warn(
+            "endorsements",
+            format!("{} rows cannot be read", unreadable.len()),
+            "they cost requests to AMD and nothing else; if there are more tomorrow, find out who writes them",
+        ));
+    }
+    let held: Vec<_> = Product::ALL.into_iter().filter_map(|product| list(product, &rows, now)).collect();
+    if held.is_empty() {
+        findings
+            .push(Finding::ok("revocation-list", "none yet: each is fetched with its product's first guest"));
+    }
+    findings.extend(held);
+    findings
+}
+
+/// The list for chips of `product`, if there is one or should be.
+fn list(product: Product, rows: &[Row], now: Timestamp) -> Option<Finding> {
+    const CHECK: &str = "revocation-list";
+    let renew = "look whether the KDS answers, or bring a list with `keybroker certificates import`";
+    let of_product = |row: &&Row| row.kind.product() == Some(product);
+    let found = rows.iter().filter(of_product).find(|row| matches!(row.kind, Kind::RevocationList(..)));
+    let Some(row) = found else {
+        let chips = rows.iter().filter(of_product).any(|row| matches!(row.kind, Kind::Certificate(_)));
+        return chips
+            .then(|| Finding::warn(CHECK, format!("{product}: none, though chips are known"), renew));
+    };
+    let Some((this, next)) = row.updates else {
+        let cause = row.cause.as_deref().unwrap_or_default();
+        return Some(Finding::fail(CHECK, format!("{product}: not usable: {cause}"), renew));
+    };
+    let text = format!(
+        "{product}: of {}, counts until {}, fetched {} ago",
+        this.strftime("%F"),
+        next.strftime("%F"),
+        row::days(now, row.fetched_at)
+    );
+    let over = now.duration_since(next);
+    Some(if now < this {
+        Finding::fail(CHECK, format!("{text}: it counts from {this} only"), "compare the clock")
+    } else if over > Crl::GRACE {
+        Finding::fail(CHECK, format!("{text}: too old, no guest gets anything"), renew)
+    } else if over.is_positive() {
+        Finding::warn(CHECK, format!("{text}: over, and used only while the KDS is silent"), renew)
+    } else if now.duration_since(row.fetched_at) > RENEWED {
+        Finding::warn(
+            CHECK,
+            format!("{text}: not renewed"),
+            "no guest came, or the KDS does not answer the broker",
+        )
+    } else {
+        Finding::ok(CHECK, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Verdict, *};
+
+    #[test]
+    fn a_clock_may_be_off_by_half_a_minute() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        for (seconds, verdict, said) in [
+            (0, Verdict::Ok, "within"),
+            (30, Verdict::Ok, "within"),
+            (31, Verdict::Warn, "31 s behind the KDS's"),
+            (-31, Verdict::Warn, "31 s ahead of the KDS's"),
+            (300, Verdict::Warn, "300 s behind"),
+            (301, Verdict::Fail, "301 s behind"),
+            (-86_400, Verdict::Fail, "86400 s ahead of"),
+        ] {
+            let found = clock(Some(now + SignedDuration::from_secs(seconds)), now);
+            assert!(found.verdict == verdict && found.finding.contains(said), "{found:?}");
+        }
+        assert_eq!(clock(None, now).verdict, Verdict::Warn);
+    }
+
+    fn held(fetched: i64, this: i64, next: i64, now: Timestamp) -> Row {
+        let day = |days: i64| now + SignedDuration::from_hours(24 * days);
+        Row {
+            key: String::new(),
+            kind: Kind::RevocationList(
+                Product::Milan,
+                keybroker_common::snp::certificate::EndorsementKind::Vcek,
+            ),
+            fetched_at: day(fetched),
+            updates: Some((day(this), day(next))),
+            state: row::State::Ok,
+            cause: None,
+        }
+    }
+
+    #[test]
+    fn a_list_is_judged_by_its_times() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let verdict = |rows: &[Row]| list(Product::Milan, rows, now).map(|found| found.verdict);
+        assert_eq!(verdict(&[]), None);
+        for (fetched, this, next, expected) in [
+            (0, -1, 180, Verdict::Ok),
+            (-4, -5, 180, Verdict::Warn),
+            (0, -180, -1, Verdict::Warn),
+            (0, -180, -8, Verdict::Fail),
+            (0, 1, 180, Verdict::Fail),
+        ] {
+            assert_eq!(verdict(&[held(fetched, this, next, now)]), Some(expected), "{fetched} {this} {next}");
+        }
+        let unusable = Row { updates: None, ..held(0, 0, 0, now) };
+        assert_eq!(verdict(&[unusable]), Some(Verdict::Fail));
+        assert_eq!(list(Product::Genoa, &[held(0, -1, 180, now)], now), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! `keybroker doctor`: what would keep a broker from working, and what to do about it.
+
+mod aws;
+mod endorser;
+mod local;
+mod url;
+
+use std::path::PathBuf;
+
+use anstyle::{AnsiColor, Style};
+use clap::CommandFactory as _;
+use serde::Serialize;
+
+use crate::{
+    Cli,
+    endorser::{AnchorArgs, KdsArgs},
+    environment,
+    exit::{Exit, Failure},
+    operator::{self, StoreArgs},
+    table,
+};
+
+/// Look for what would keep the broker from working
+///
+/// Configuration, store, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids may be behind a base
+/// URL: each is ok, a warning, or a failure, with what to do. Looks and changes nothing. The variables of `keybroker serve`
+/// count here too: run it as the broker's user, with the broker's environment.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker doctor
+  keybroker doctor --url http://127.0.0.1:8000 --url https://kb.example.com
+  keybroker doctor --aws --prefix keybroker --json | jq '.findings[] | select(.verdict != \"ok\")'
+
+Ends with 0 if nothing failed, warnings or not, and with 1 otherwise.
+
+{}", Exit::TABLE))]
+pub(crate) struct DoctorArgs {
+    /// A base URL that images are built with: says how long workloads' ids may be. May be given several times
+    #[arg(long, value_name = "BASE-URL")]
+    url: Vec<String>,
+    /// The file of the wrapping key of a broker on this machine
+    ///
+    /// Without it: $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
+    key_file: Option<PathBuf>,
+    /// Print one JSON document in place of the lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    kds: KdsArgs,
+    #[command(flatten)]
+    anchors: AnchorArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// It works, and somebody should look at it.
+    Warn,
+    /// Guests are refused, or will be.
+    Fail,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    finding: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, finding: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, finding: finding.into(), advice: None }
+    }
+
+    fn warn(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warn, finding: finding.into(), advice: Some(advice.into()) }
+    }
+
+    fn fail(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::warn(check, finding, advice) }
+    }
+
+    fn failed(check: &'static str, failure: &Failure) -> Self {
+        let (finding, hint) = failure.told();
+        Self { check, verdict: Verdict::Fail, finding, advice: hint.map(str::to_owned) }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Findings {
+    /// Version of this form.
+    schema: u8,
+    ok: usize,
+    warn: usize,
+    fail: usize,
+    findings: Vec<Finding>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let findings = operator::block_on(async { Ok(examine(args).await) })?;
+    let count = |verdict| findings.iter().filter(|one| one.verdict == verdict).count();
+    let [ok, warn, fail] = [Verdict::Ok, Verdict::Warn, Verdict::Fail].map(count);
+    let findings = Findings { schema: 1, ok, warn, fail, findings };
+    if args.json {
+        table::json(&findings)?
+    } else {
+        print(&findings)?
+    }
+    Ok(if fail == 0 { Exit::Ok } else { Exit::Failure })
+}
+
+async fn examine(args: &DoctorArgs) -> Vec<Finding> {
+    let mut findings = vec![configuration()];
+    let anchors = match args.anchors.read() {
+        Ok(anchors) => anchors,
+        Err(failure) => {
+            findings.push(Finding::failed("trust-anchors", &failure));
+            keybroker_common::snp::anchors::TrustAnchors::amd()
+        }
+    };
+    if args.anchors.any() {
+        findings.push(Finding::warn(
+            "trust-anchors",
+            "simulated hardware is trusted: whoever holds the key of such a root gets every secret",
+            "for anything but tests leave --trust-anchor (KEYBROKER_TRUST_ANCHORS) away",
+        ));
+    }
+    if args.store.aws {
+        findings.extend(aws::examine(&args.store.prefix).await);
+    } else {
+        findings.extend(local::examine(args));
+    }
+    match args.store.open().await {
+        Ok(operator) => {
+            findings.push(local::backend(operator.backend));
+            findings.extend(endorser::revocation_lists(&operator, &anchors).await);
+        }
+        Err(failure) => findings.push(Finding::failed("store", &failure)),
+    }
+    findings.extend(endorser::kds(&args.kds.kds_url).await);
+    findings.extend(args.url.iter().map(|url| url::budget(url)));
+    findings
+}
+
+/// The variables that are set.
+fn configuration() -> Finding {
+    match environment::check(&Cli::command()) {
+        Ok(()) => Finding::ok("configuration", "every KEYBROKER_ variable that is set is known"),
+        Err(failure) => Finding::failed("configuration", &failure),
+    }
+}
+
+fn print(findings: &Findings) -> anyhow::Result<()> {
+    for Finding { check, verdict, finding, advice } in &findings.findings {
+        let (word, colour) = match verdict {
+            Verdict::Ok => ("ok", AnsiColor::Green),
+            Verdict::Warn => ("warn", AnsiColor::Yellow),
+            Verdict::Fail => ("fail", AnsiColor::Red),
+        };
+        let style = Style::new().fg_color(Some(colour.into()));
+        anstream::println!("{style}{word:<4}{style:#}  {check:<15}  {}", table::printable(finding));
+        if let Some(advice) = advice {
+            anstream::println!("{:>23}{}", "", table::printable(advice));
+        }
+    }
+    let Findings { ok, warn, fail, .. } = findings;
+    table::line(&format!("{ok} ok, {warn} warnings, {fail} failures"))
+}

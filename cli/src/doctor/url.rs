@@ -1,0 +1,117 @@
+//! How long a workload's id may be behind a base URL.
+
+use keybroker_common::http::guest_url::{MAX_LEN, room_for_id};
+
+use super::Finding;
+
+/// Characters of the userinfo that a token adds: `x:`, 14 characters and `@`.
+const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
+/// Characters of the ids that buildah makes up.
+const DEFAULT_ID: i64 = 64;
+const CHECK: &str = "url";
+
+/// What libkrun's guest, which has 99 characters for the URL of its key, leaves for the id.
+pub(super) fn budget(url: &str) -> Finding {
+    let Some((secure, rest)) = split(url) else {
+        return Finding::fail(
+            CHECK,
+            format!("{url} is no base URL"),
+            "give scheme and host, with a port or path if need be: http://127.0.0.1:8000",
+        );
+    };
+    if rest.contains(['?', '#']) {
+        return Finding::fail(
+            CHECK,
+            format!("{url} has a query"),
+            "a guest puts its path behind it: leave it away",
+        );
+    }
+    let with_userinfo = rest.contains('@');
+    // A guest cuts nothing off.
+    let room = room_for_id(url.len());
+    let with_token = if with_userinfo { room } else { room_for_id(url.len() + TOKEN_USERINFO) };
+    let mut finding = format!("{url} leaves {} characters for a workload's id", room.max(0));
+    if !with_userinfo {
+        finding += &format!(", {} with a token in the URL", with_token.max(0));
+    }
+    let shorter = "give the broker a shorter name, or use a relay on the host: http://127.0.0.1:8000";
+    if room < 1 {
+        return Finding::fail(
+            CHECK,
+            format!("{finding}: libkrun's guest has {MAX_LEN} for all of it"),
+            shorter,
+        );
+    }
+    let mut advice = Vec::new();
+    if room < DEFAULT_ID {
+        advice.push(format!(
+            "buildah's own ids have {DEFAULT_ID} characters: build with a shorter one (-w), or {shorter}"
+        ));
+    }
+    if url.ends_with('/') {
+        advice.push("leave the slash at the end away: it counts".to_owned());
+    }
+    if secure {
+        advice.push("krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or bring roots into the guest".to_owned());
+    }
+    if advice.is_empty() {
+        Finding::ok(CHECK, finding)
+    } else {
+        Finding::warn(CHECK, finding, advice.join("; "))
+    }
+}
+
+/// Whether it is https, and what follows the scheme.
+fn split(url: &str) -> Option<(bool, &str)> {
+    let (secure, rest) = match url.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("http://")?),
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let sound = !host.is_empty() && rest.chars().all(|c| c.is_ascii_graphic());
+    sound.then_some((secure, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Verdict, *};
+
+    #[test]
+    fn a_base_url_leaves_so_much_for_the_id() {
+        for (url, verdict, said) in [
+            // 21 characters: 66 are left, and 49 beside a token.
+            (
+                "http://127.0.0.1:8000",
+                Verdict::Ok,
+                "leaves 66 characters for a workload's id, 49 with a token",
+            ),
+            ("http://kb-1.example.com", Verdict::Ok, "leaves 64"),
+            ("http://kb-10.example.com", Verdict::Warn, "leaves 63"),
+            ("http://x:aaaaaaaaaaaaaa@h", Verdict::Warn, "leaves 62 characters for a workload's id"),
+            ("http://127.0.0.1:8000/", Verdict::Warn, "leaves 65"),
+            (
+                "https://abcdefghij.execute-api.us-east-1.amazonaws.com",
+                Verdict::Warn,
+                "leaves 33 characters for a workload's id, 16 with",
+            ),
+            ("https://kb", Verdict::Warn, "leaves 77"),
+            ("ftp://h", Verdict::Fail, "no base URL"),
+            ("http://", Verdict::Fail, "no base URL"),
+            ("http://u@", Verdict::Fail, "no base URL"),
+            ("kb.example.com", Verdict::Fail, "no base URL"),
+            ("http://h?x", Verdict::Fail, "has a query"),
+        ] {
+            let found = budget(url);
+            assert!(found.verdict == verdict && found.finding.contains(said), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_leaves_nothing_fails() {
+        let url = format!("http://{}", "h".repeat(80));
+        assert_eq!(budget(&url).verdict, Verdict::Fail);
+        let url = format!("http://{}", "h".repeat(79));
+        assert_eq!(budget(&url).verdict, Verdict::Warn);
+    }
+}

@@ -1,0 +1,182 @@
+//! `keybroker token create`.
+
+use anyhow::anyhow;
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    audit::Decision,
+    config,
+    http::guest_url::room_for_id,
+    token::{Token, TokenId, TokenText},
+    workload::{WorkloadId, WorkloadIdError},
+};
+use serde::Serialize;
+
+use crate::{
+    exit::{Exit, Failure},
+    operator::StoreArgs,
+    table::{self, time},
+    when,
+};
+
+/// Make a token for one build
+///
+/// The token is printed once and kept nowhere: the store has its hash. stdout gets the token and then the URL for
+/// buildah's --attestation-url, a line each. Whoever has it can register one workload; put it into no log.
+///
+/// The URL, token included, is in the image afterwards, and counts in the 99 characters that krun's guest has for the URL of
+/// its key: stderr says how many are left for the workload id. Through `keybroker relay --token-file` images need no token.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker token create --url http://127.0.0.1:8080
+  keybroker token create --aws --url https://k.example.org --ttl 20m --note 'nightly build'
+  To build an image anew under an id that is registered:
+      keybroker token create --workload-id billing-7f3a
+  For the relay of a build host:
+      keybroker token create --aws --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"token\"])' >token
+
+{}", Exit::TABLE))]
+pub(super) struct CreateArgs {
+    /// For how long it may be used for the first time, and at most in all: 30m, 1h, up to 7d
+    #[arg(long, default_value = "1h", value_parser = ttl, value_name = "DURATION")]
+    ttl: SignedDuration,
+    /// Only for this workload, in the place of what is registered under the id
+    #[arg(long, value_name = "ID", value_parser = workload_id)]
+    workload_id: Option<WorkloadId>,
+    /// What it is for: up to 200 characters, for `token list`
+    #[arg(long, value_parser = note, value_name = "TEXT")]
+    note: Option<String>,
+    /// The broker's base URL, as builds reach it
+    #[arg(long, value_parser = config::base_url, value_name = "URL")]
+    url: Option<String>,
+    /// Print one JSON document in place of the lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Longest life of a token: it is for a build.
+const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Longest note, in characters.
+const NOTE_LEN: usize = 200;
+
+fn ttl(text: &str) -> Result<SignedDuration, String> {
+    match when::duration(text)? {
+        ttl if ttl.is_zero() => Err("a token has to live for some time".to_owned()),
+        ttl if ttl > LONGEST => Err("a token is for a build: 7d at most".to_owned()),
+        ttl => Ok(ttl),
+    }
+}
+
+fn note(text: &str) -> Result<String, &'static str> {
+    if text.chars().count() > NOTE_LEN { Err("must be 200 characters at most") } else { Ok(text.to_owned()) }
+}
+
+fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
+    WorkloadId::new(text)
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Created<'a> {
+    /// Version of this form.
+    schema: u8,
+    id: TokenId,
+    token: &'a str,
+    /// `None` without `--url`.
+    url: Option<&'a str>,
+    expires_at: Timestamp,
+    workload_id: Option<&'a WorkloadId>,
+    /// How many bytes the workload id may have for krun's guest, with this URL in the image.
+    room_for_id: Option<i64>,
+}
+
+pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let text = TokenText::random().map_err(|error| Failure::new(Exit::Failure, error))?;
+    let now = Timestamp::now();
+    let token = Token {
+        id: text.id(),
+        created_at: now,
+        expires_at: now.checked_add(args.ttl).map_err(|_| anyhow!("the clock is out of range"))?,
+        note: args.note.clone(),
+        made_for: args.workload_id.clone(),
+        bound: None,
+        revoked_at: None,
+    };
+    let mut audit = operator.record_of_token(Decision::TokenCreated, token.id);
+    audit.workload_id.clone_from(&token.made_for);
+    operator.store.put_token(&token, &audit).await.map_err(|error| operator.failure(error))?;
+
+    let text = text.expose();
+    let url = args.url.as_deref().map(|base| with_token(base, &text));
+    let room = url.as_deref().map(|url| room_for_id(url.len()));
+    if args.json {
+        table::json(&Created {
+            schema: 1,
+            id: token.id,
+            token: &text,
+            url: url.as_deref(),
+            expires_at: token.expires_at,
+            workload_id: token.made_for.as_ref(),
+            room_for_id: room,
+        })?;
+    } else {
+        table::line(&text)?;
+        url.as_deref().map(table::line).transpose()?;
+    }
+    tell(&token, room);
+    Ok(Exit::Ok)
+}
+
+/// `base` with the token as the password of a user whose name says nothing.
+fn with_token(base: &str, token: &str) -> String {
+    match base.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://x:{token}@{rest}"),
+        None => base.to_owned(),
+    }
+}
+
+fn tell(token: &Token, room: Option<i64>) {
+    anstream::eprintln!("token {} counts until {}", token.id, time(token.expires_at));
+    match (room, &token.made_for) {
+        (None, _) => anstream::eprintln!("for buildah: https://x:TOKEN@HOST; give --url to have it printed"),
+        (Some(room), _) if room < 1 => anstream::eprintln!(
+            "warning: with this URL in the image krun's guest has no room for any workload id: use keybroker relay, or a shorter name"
+        ),
+        (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
+            anstream::eprintln!(
+                "warning: with this URL in the image krun's guest has room for {room} characters of id, and {id} is longer: use keybroker relay, or a shorter name"
+            );
+        }
+        (Some(room), _) if room < 64 => anstream::eprintln!(
+            "with this URL in the image krun's guest has room for workload ids of {room} characters: buildah's own have 64, so name one with -w"
+        ),
+        (Some(room), _) => {
+            anstream::eprintln!(
+                "with this URL in the image krun's guest has room for workload ids of {room} characters"
+            );
+        }
+    }
+    anstream::eprintln!("revoke it: keybroker token revoke {}", token.id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_goes_before_the_host() {
+        assert_eq!(with_token("https://k.example.org/prod", "T"), "https://x:T@k.example.org/prod");
+    }
+
+    #[test]
+    fn a_token_lives_for_some_time_and_no_longer_than_a_build_may_take() {
+        assert_eq!(ttl("90m"), Ok(SignedDuration::from_mins(90)));
+        assert_eq!(ttl("7d"), Ok(LONGEST));
+        for text in ["0s", "8d", "-1h", "soon"] {
+            assert!(ttl(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `keybroker token list`.
+
+use jiff::Timestamp;
+use keybroker_common::{
+    broker::Register,
+    store::{Cursor, Unreadable},
+    token::{Token, TokenId},
+    workload::WorkloadId,
+};
+use serde::Serialize;
+
+use crate::{
+    exit::{Exit, Failure},
+    operator::{self, StoreArgs},
+    table::{self, NONE, time},
+};
+
+/// List tokens
+///
+/// Oldest first: those that may still be used, with --all also those that have expired, are revoked, or whose build window is
+/// over. Whether a guest has attested, which ends a token as well, stands with the workload. Tokens themselves are kept nowhere.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker token list
+  keybroker token list --all --json
+  keybroker token list --aws --prefix keybroker
+
+{}", Exit::TABLE))]
+pub(super) struct ListArgs {
+    /// Also those that no longer count
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// A token in a list.
+#[derive(Debug, Serialize)]
+struct Summary {
+    id: TokenId,
+    state: &'static str,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    /// The only workload that it was made for.
+    made_for: Option<WorkloadId>,
+    /// The workload that its first use bound it to.
+    bound_to: Option<WorkloadId>,
+    bound_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    note: Option<String>,
+}
+
+impl Summary {
+    fn of(token: Token, now: Timestamp) -> Self {
+        let state = state(&token, now);
+        let Token { id, created_at, expires_at, note, made_for, bound, revoked_at } = token;
+        let (bound_to, bound_at) = bound.map(|bound| (bound.workload_id, bound.at)).unzip();
+        Self { id, state, created_at, expires_at, made_for, bound_to, bound_at, revoked_at, note }
+    }
+
+    fn counts(&self) -> bool {
+        [UNUSED, USED].contains(&self.state)
+    }
+}
+
+const UNUSED: &str = "unused";
+const USED: &str = "used";
+
+fn state(token: &Token, now: Timestamp) -> &'static str {
+    match &token.bound {
+        _ if token.revoked_at.is_some() => "revoked",
+        _ if token.expires_at <= now => "expired",
+        Some(bound) if Register::window_is_over(bound.at, now) => "window over",
+        Some(_) => USED,
+        None => UNUSED,
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Listing {
+    /// Version of this form.
+    schema: u8,
+    tokens: Vec<Summary>,
+    unreadable: Vec<Unreadable>,
+}
+
+pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let page = async |after: Option<&Cursor>| operator.store.tokens(after).await;
+    let (mut rows, unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
+    rows.sort_by_key(|token| (token.created_at, token.id));
+    let now = Timestamp::now();
+    let tokens = rows.into_iter().map(|token| Summary::of(token, now));
+    let tokens: Vec<_> = tokens.filter(|token| args.all || token.counts()).collect();
+    if args.json {
+        table::json(&Listing { schema: 1, tokens, unreadable: unreadable.clone() })?;
+    } else if tokens.is_empty() {
+        anstream::eprintln!("no tokens");
+    } else {
+        let header = ["id", "state", "created", "expires", "workload", "note"];
+        table::print(&header, tokens.into_iter().map(row))?;
+    }
+    Ok(operator::tell_unreadable("the token", &unreadable))
+}
+
+fn row(token: Summary) -> Vec<String> {
+    let workload = token.bound_to.or(token.made_for);
+    vec![
+        token.id.to_string(),
+        token.state.to_owned(),
+        time(token.created_at),
+        time(token.expires_at),
+        workload.map_or_else(|| NONE.to_owned(), |id| id.to_string()),
+        token.note.unwrap_or_else(|| NONE.to_owned()),
+    ]
+}

@@ -1,0 +1,50 @@
+//! Fetching ahead: for chips that an operator knows before their guests come.
+
+use super::{EndorsementError, EndorsementSource, patience, turns::table_unavailable};
+use crate::snp::{certificate::EndorsementKind, kds::VcekId, product::Product};
+
+/// What became of fetching one chip's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// The store had it.
+    Held,
+    /// AMD was asked, and it is in the store now.
+    New,
+}
+
+impl EndorsementSource {
+    /// Puts the certificate of `id` into the store, verified up to a trust anchor, unless it is there. AMD is asked as it is
+    /// for a guest, at the same pace: [`EndorsementError::TooManyNewChips`] and [`EndorsementError::Unavailable`] say when to
+    /// try again.
+    pub async fn prefetch(&self, id: &VcekId) -> Result<Fetched, EndorsementError> {
+        if self.seen(id).await?.is_some() {
+            return Ok(Fetched::Held);
+        }
+        self.fetch_vcek(id).await?;
+        // A guest would be served by what is in memory: here the store is all that counts.
+        match self.row(&id.to_string()).await? {
+            Some(row) if self.stored(id, &row).await?.is_some() => Ok(Fetched::New),
+            _ => Err(not_stored()),
+        }
+    }
+
+    /// Puts the revocation list for VEKs of `product` and `kind` into the store, renewed if it is a day old. Fails unless
+    /// there is one then that counts.
+    pub async fn prefetch_revocation_list(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+    ) -> Result<(), EndorsementError> {
+        self.crl(product, kind).await?;
+        match self.store.endorsement(&super::crl_key(product, kind)).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(not_stored()),
+            Err(cause) => Err(table_unavailable(&cause)),
+        }
+    }
+}
+
+fn not_stored() -> EndorsementError {
+    let cause = "the store did not take what AMD sent".to_owned();
+    EndorsementError::Unavailable { retry_after: patience::SHORT, cause }
+}
