@@ -18,7 +18,10 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, FailedCheck},
     workload::WorkloadId,
 };
-use keybroker_simulator::{Product, guest::Error};
+use keybroker_simulator::{
+    Product,
+    guest::{Error, PoliteGuest},
+};
 use keybroker_tests::{
     operator::{Contents, Operator, record},
     program, unique,
@@ -169,22 +172,30 @@ async fn revocation_takes_effect_at_the_next_request() {
     assert_eq!(decisions(&records), expected);
 }
 
-/// 200 workloads, each with a guest that fetches its passphrase twice and one that is refused: 1,000 decisions.
+/// 20 hosts at a time, each with ten workloads, of each of which one guest fetches the passphrase twice and one is refused: 1,000
+/// decisions.
 #[tokio::test]
 async fn a_thousand_decisions_leave_a_thousand_records() {
-    const WORKLOADS: usize = 200;
+    const HOSTS: usize = 20;
+    const EACH: usize = 10;
+    const WORKLOADS: usize = HOSTS * EACH;
     let world = Arc::new(World::start());
     let run = unique("a");
     let begin = Timestamp::now();
     let mut told = BTreeSet::new();
     let mut crowd = JoinSet::new();
-    for index in 0..WORKLOADS {
-        let (world, id) = (Arc::clone(&world), format!("{run}-{index}"));
-        // As many at a time as a host may start.
-        while crowd.len() >= 16 {
-            told.extend(crowd.join_next().await.unwrap().unwrap());
-        }
-        crowd.spawn(async move { five_decisions(&world, &id).await });
+    for host in 0..HOSTS {
+        let (world, name) = (Arc::clone(&world), format!("{run}-{host}"));
+        crowd.spawn(async move {
+            let mut refusing = world.milan();
+            refusing.fields.vmpl = 1;
+            let mut guests = (world.polite(&name, world.milan()), world.polite(&name, refusing));
+            let mut told = Vec::new();
+            for index in 0..EACH {
+                told.extend(five_decisions(&world, &mut guests, &format!("{name}-{index}")).await);
+            }
+            told
+        });
     }
     while let Some(ids) = crowd.join_next().await {
         told.extend(ids.unwrap());
@@ -216,15 +227,19 @@ async fn a_thousand_decisions_leave_a_thousand_records() {
 }
 
 /// The ids that somebody was told: of the registration and of the refusal.
-async fn five_decisions(world: &World, id: &str) -> [String; 2] {
+async fn five_decisions(
+    world: &World,
+    (admitted, refused): &mut (PoliteGuest, PoliteGuest),
+    id: &str,
+) -> [String; 2] {
     let response = world.build(id, "the passphrase").register().await.unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
-    let mut guest = world.polite(id, world.milan());
-    assert_eq!(guest.boot().await.as_deref(), Ok(b"the passphrase".as_slice()));
-    assert_eq!(guest.key().await.as_deref(), Ok(b"the passphrase".as_slice()));
-    let mut machine = world.milan();
-    machine.fields.vmpl = 1;
-    let refused = match world.polite(id, machine).boot().await {
+    for guest in [&mut *admitted, &mut *refused] {
+        id.clone_into(&mut guest.state.workload_id);
+    }
+    assert_eq!(admitted.boot().await.as_deref(), Ok(b"the passphrase".as_slice()));
+    assert_eq!(admitted.key().await.as_deref(), Ok(b"the passphrase".as_slice()));
+    let refused = match refused.boot().await {
         Err(Error::Refused(said)) => audit_id(&said.body),
         other => panic!("{other:?}"),
     };
