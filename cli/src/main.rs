@@ -18,6 +18,7 @@ mod server;
 mod table;
 mod verify;
 mod when;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::AuditArgs),
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
@@ -44,6 +46,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
+    Workload(workload::WorkloadArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     }
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
+        Command::Audit(args) => audit::run(&args),
         Command::Certificates(args) => certificates::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Doctor(args) => doctor::run(&args),
@@ -67,6 +71,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
+        Command::Workload(args) => workload::run(&args),
     }
 }
 

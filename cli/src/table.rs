@@ -42,9 +42,9 @@ pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(document).context("printing")?)
 }
 
-/// A point in time to the second, UTC.
+/// A point in time in whole seconds, UTC: never one that is still to come.
 pub(crate) fn time(time: Timestamp) -> String {
-    time.round(jiff::Unit::Second).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
 /// The same, if it has come.

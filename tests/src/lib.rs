@@ -7,6 +7,7 @@
 //! | [`server`] | `keybroker serve`: files, signals, exit codes, what it wrote |
 //! | [`connection`] | a raw connection, for what no proper client sends |
 //! | [`remote`] | a broker that was deployed by somebody else |
+//! | [`operator`] | the operator's commands, over each kind of store |
 //! | [`program`] | the `keybroker` program and how it ends |
 //! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
@@ -20,6 +21,7 @@ pub mod calls;
 pub mod connection;
 pub mod genuine;
 pub mod metrics;
+pub mod operator;
 pub mod program;
 pub mod remote;
 pub mod secrets;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     client::SocketStore,
-    server::{Peer, Socket, router},
+    server::{Socket, router},
 };
 
 /// Name of the socket in the data directory.

@@ -1,0 +1,151 @@
+//! `keybroker workload delete`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use keybroker_common::{
+    audit::Decision,
+    store::StoreError,
+    workload::{Workload, WorkloadId},
+};
+use serde::Serialize;
+
+use super::{
+    existing,
+    list::{self, Filter, Summary},
+    workload_id,
+};
+use crate::{
+    exit::{Exit, Failure},
+    operator::{self, OperatorHandle, StoreArgs},
+    table,
+};
+
+/// Delete registrations and their secrets, for good
+///
+/// Shows what it will delete, and asks. A workload that changes meanwhile, by a release for one, is left alone. Nobody can
+/// bring a passphrase back: a disk that is encrypted with it is lost, unless whoever built it has another copy. The id can be
+/// registered anew, by anybody who may register. To stop releases alone: `keybroker workload revoke`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker workload delete billing-7f3a
+  What failed builds left behind, first to see and then to delete:
+      keybroker workload delete --never-released --older-than 7d --dry-run
+      keybroker workload delete --never-released --older-than 7d --yes
+
+{}", Exit::TABLE))]
+pub(super) struct DeleteArgs {
+    /// The workload
+    #[arg(value_name = "ID", value_parser = workload_id, required_unless_present = "never_released", conflicts_with_all = ["never_released", "older_than"])]
+    id: Option<WorkloadId>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only show what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Print what was, or would be, deleted as one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Deletion {
+    /// Version of this form.
+    schema: u8,
+    dry_run: bool,
+    /// What was deleted, or in a dry run what would be.
+    deleted: Vec<Summary>,
+    /// What changed after it was seen, and was left alone.
+    changed: Vec<WorkloadId>,
+}
+
+pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let (seen, unreadable) = seen(args, &operator).await?;
+    let exit = operator::tell_unreadable("the workload", &unreadable);
+    if args.dry_run || seen.is_empty() {
+        report(args, &seen, Vec::new())?;
+        return Ok(exit);
+    }
+    if !args.json {
+        list::print(&seen)?;
+    }
+    // Not held open while somebody thinks: nobody else could open the file.
+    drop(operator);
+    if !args.yes && !confirmed(seen.len())? {
+        anstream::eprintln!("nothing was deleted");
+        return Ok(Exit::Failure);
+    }
+    let operator = args.store.open().await?;
+    let (mut deleted, mut changed) = (Vec::new(), Vec::new());
+    for workload in seen {
+        let audit = operator.record(Decision::Deleted, &workload);
+        match operator.store.delete(&workload, &audit).await {
+            Ok(()) => deleted.push(workload),
+            Err(StoreError::Conflict) => changed.push(workload.id),
+            Err(error) => {
+                return Err(operator.failure(error).context(format!(
+                    "deleting {}, after {} that are deleted",
+                    workload.id,
+                    deleted.len()
+                )));
+            }
+        }
+    }
+    let exit = if changed.is_empty() { exit } else { Exit::Failure };
+    report(args, &deleted, changed)?;
+    Ok(exit)
+}
+
+/// The rows that are meant, as they are now.
+async fn seen(
+    args: &DeleteArgs,
+    operator: &OperatorHandle,
+) -> Result<(Vec<Workload>, Vec<keybroker_common::store::Unreadable>), Failure> {
+    match &args.id {
+        Some(id) => Ok((vec![existing(operator, id).await?], Vec::new())),
+        None => {
+            let now = Timestamp::now();
+            list::find(operator, |row| args.filter.matches(row, now)).await
+        }
+    }
+}
+
+fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> Result<(), Failure> {
+    for id in &changed {
+        anstream::eprintln!("warning: {id} changed after it was shown, and was left alone");
+    }
+    let verb = if args.dry_run { "would be deleted" } else { "deleted" };
+    if args.json {
+        let summaries = deleted.iter().map(Summary::of).collect();
+        table::json(&Deletion { schema: 1, dry_run: args.dry_run, deleted: summaries, changed })?;
+    } else if args.dry_run && !deleted.is_empty() {
+        list::print(deleted)?;
+    }
+    anstream::eprintln!("{} {verb}", deleted.len());
+    Ok(())
+}
+
+/// Whether somebody at a terminal agrees.
+fn confirmed(count: usize) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let error = anyhow!("there is no terminal to ask at, and no --yes");
+        return Err(
+            Failure::new(Exit::Usage, error).hint("--dry-run shows what would be deleted, --yes deletes it")
+        );
+    }
+    let what = if count == 1 { "this workload".to_owned() } else { format!("these {count} workloads") };
+    let asked = write!(io::stderr(), "Delete {what} and their secrets, for good? [y/N] ");
+    asked.and_then(|()| io::stderr().flush()).context("asking")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

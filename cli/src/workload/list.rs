@@ -1,0 +1,163 @@
+//! `keybroker workload list`, and the filter that `delete` shares.
+
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    store::{Cursor, Unreadable},
+    workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
+};
+use serde::Serialize;
+
+use crate::{
+    exit::{Exit, Failure},
+    operator::{self, OperatorHandle, StoreArgs},
+    table::{self, NONE, optional_time, time},
+    when,
+};
+
+/// List registered workloads
+///
+/// Oldest first. A row that cannot be read is told of on stderr, and the command ends with 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker workload list
+  What failed builds left behind:
+      keybroker workload list --never-released --older-than 7d
+  keybroker workload list --revoked --json
+  keybroker workload list --aws --owner arn:aws:iam::123456789012:role/builder
+
+{}", Exit::TABLE))]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only those that are revoked
+    #[arg(long)]
+    revoked: bool,
+    /// Only those that this principal registered
+    #[arg(long, value_name = "PRINCIPAL")]
+    owner: Option<String>,
+    /// Print one JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What is left behind.
+#[derive(Debug, clap::Args)]
+pub(super) struct Filter {
+    /// Only those under which no guest ever attested
+    #[arg(long)]
+    pub(super) never_released: bool,
+    /// Only those whose id was first registered so long ago, or longer: 7d, 24h
+    #[arg(long, value_parser = when::duration, value_name = "DURATION")]
+    pub(super) older_than: Option<SignedDuration>,
+}
+
+impl Filter {
+    pub(super) fn matches(&self, workload: &Workload, now: Timestamp) -> bool {
+        let old = |than| now.checked_sub(than).is_ok_and(|then| workload.first_registered_at <= then);
+        (!self.never_released || workload.released_at.is_none()) && self.older_than.is_none_or(old)
+    }
+}
+
+/// A workload in a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    id: WorkloadId,
+    /// `None` if the registration cannot be read.
+    dialect: Option<Dialect>,
+    owner: Option<String>,
+    registered_at: Timestamp,
+    released_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    registration: RegistrationDigest,
+}
+
+impl Summary {
+    pub(super) fn of(workload: &Workload) -> Self {
+        let read = workload.read().ok();
+        let registration = read.as_ref().map(|read| read.registration());
+        Self {
+            id: workload.id.clone(),
+            dialect: registration.map(|registration| registration.dialect),
+            owner: registration.and_then(|registration| registration.owner.clone()),
+            registered_at: workload.first_registered_at,
+            released_at: workload.released_at,
+            revoked_at: workload.revoked_at,
+            registration: workload.digest(),
+        }
+    }
+}
+
+pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V0 => "v0",
+        Dialect::Rvp => "rvp",
+    }
+}
+
+/// Prints workloads as a table.
+pub(super) fn print(workloads: &[Workload]) -> Result<(), Failure> {
+    let row = |workload| {
+        let Summary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
+            Summary::of(workload);
+        vec![
+            id.to_string(),
+            dialect.map_or("unreadable", dialect_name).to_owned(),
+            owner.unwrap_or_else(|| NONE.to_owned()),
+            time(registered_at),
+            optional_time(released_at),
+            optional_time(revoked_at),
+        ]
+    };
+    let header = ["id", "dialect", "owner", "registered", "released", "revoked"];
+    Ok(table::print(&header, workloads.iter().map(row))?)
+}
+
+/// The rows that `matches`, oldest first, and those that cannot be read: wholly, or what is registered in them.
+pub(super) async fn find(
+    operator: &OperatorHandle,
+    matches: impl Fn(&Workload) -> bool,
+) -> Result<(Vec<Workload>, Vec<Unreadable>), Failure> {
+    let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
+    let (mut rows, mut unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
+    rows.retain(matches);
+    rows.sort_by(|a, b| (a.first_registered_at, &a.id).cmp(&(b.first_registered_at, &b.id)));
+    unreadable.extend(rows.iter().filter_map(|row| {
+        let cause = row.read().err()?.to_string();
+        Some(Unreadable { key: row.id.to_string(), cause })
+    }));
+    Ok((rows, unreadable))
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Listing {
+    /// Version of this form.
+    schema: u8,
+    workloads: Vec<Summary>,
+    unreadable: Vec<Unreadable>,
+}
+
+pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let now = Timestamp::now();
+    let matches = |row: &Workload| {
+        let owned =
+            |owner: &String| row.read().is_ok_and(|read| read.registration().owner.as_ref() == Some(owner));
+        args.filter.matches(row, now)
+            && (!args.revoked || row.revoked_at.is_some())
+            && args.owner.as_ref().is_none_or(owned)
+    };
+    let (rows, unreadable) = find(&operator, matches).await?;
+    if args.json {
+        let workloads = rows.iter().map(Summary::of).collect();
+        table::json(&Listing { schema: 1, workloads, unreadable: unreadable.clone() })?;
+    } else if rows.is_empty() {
+        anstream::eprintln!("no workloads");
+    } else {
+        print(&rows)?;
+    }
+    Ok(operator::tell_unreadable("the workload", &unreadable))
+}

@@ -1,0 +1,75 @@
+//! `keybroker workload`: what is registered, and an operator's acts on it.
+
+mod act;
+mod delete;
+mod list;
+mod requirements;
+mod show;
+
+use keybroker_common::{
+    store::StoreError,
+    workload::{Workload, WorkloadId, WorkloadIdError},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    operator::{OperatorHandle, no_such},
+};
+
+/// See, revoke, restore and delete registered workloads
+///
+/// The store is the one that the broker uses: its file, running or not, or with --aws the tables of a deployment. Nothing
+/// but names and lengths of secrets can be seen. What is revoked is refused from the next request on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkloadArgs {
+    #[command(subcommand)]
+    command: WorkloadCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum WorkloadCommand {
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Revoke(act::RevokeArgs),
+    Restore(act::RestoreArgs),
+    Delete(delete::DeleteArgs),
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
+    crate::operator::block_on(async {
+        match &args.command {
+            WorkloadCommand::List(args) => list::run(args).await,
+            WorkloadCommand::Show(args) => show::run(args).await,
+            WorkloadCommand::Revoke(args) => act::revoke(args).await,
+            WorkloadCommand::Restore(args) => act::restore(args).await,
+            WorkloadCommand::Delete(args) => delete::run(args).await,
+        }
+    })
+}
+
+fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
+    WorkloadId::new(text)
+}
+
+/// The row of `id`, which must be there.
+async fn existing(operator: &OperatorHandle, id: &WorkloadId) -> Result<Workload, Failure> {
+    let row = operator.store.workload(id).await.map_err(|error| operator.failure(error))?;
+    row.ok_or_else(|| gone(id))
+}
+
+fn gone(id: &WorkloadId) -> Failure {
+    no_such("workload", id).hint("keybroker workload list shows all of them")
+}
+
+/// What came of a write to a row that was there a moment ago.
+fn written(
+    operator: &OperatorHandle,
+    id: &WorkloadId,
+    result: Result<(), StoreError>,
+) -> Result<(), Failure> {
+    match result {
+        Err(StoreError::Conflict) => Err(gone(id)),
+        result => result.map_err(|error| operator.failure(error)),
+    }
+}

@@ -1,0 +1,143 @@
+//! `keybroker workload show`.
+
+use jiff::Timestamp;
+use keybroker_common::{
+    broker::Register,
+    workload::{Dialect, Registration, Workload, WorkloadId},
+};
+use serde::Serialize;
+
+use super::{
+    existing,
+    list::{Summary, dialect_name},
+    requirements, workload_id,
+};
+use crate::{
+    exit::{Exit, Failure},
+    operator::StoreArgs,
+    table::{self, NONE, time},
+};
+
+/// Show one workload: everything that its registration requires of a guest
+///
+/// Of its secrets the names, lengths as they are wrapped, and the key: never what they are.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker workload show billing-7f3a
+  keybroker workload show billing-7f3a --aws --json
+
+{}", Exit::TABLE))]
+pub(super) struct ShowArgs {
+    /// The workload
+    #[arg(value_name = "ID", value_parser = workload_id)]
+    id: WorkloadId,
+    /// Print one JSON document in place of the text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    /// Version of this form.
+    schema: u8,
+    #[serde(flatten)]
+    summary: Summary,
+    build_window_until: Option<Timestamp>,
+    secrets: Vec<SecretSummary<'a>>,
+    /// As it is stored; `None` if it cannot be read.
+    requirements: Option<&'a Registration>,
+}
+
+#[derive(Debug, Serialize)]
+struct SecretSummary<'a> {
+    name: &'a str,
+    wrapped_bytes: usize,
+    key_id: &'a str,
+}
+
+fn secrets(workload: &Workload) -> Vec<SecretSummary<'_>> {
+    let secrets = workload.secrets.iter();
+    secrets
+        .map(|(name, secret)| SecretSummary {
+            name,
+            wrapped_bytes: secret.ciphertext.len(),
+            key_id: &secret.key_id,
+        })
+        .collect()
+}
+
+/// Until when the registration may be replaced without a credential, as long as that may still be.
+fn build_window(
+    workload: &Workload,
+    registration: Option<&Registration>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let unowned = registration?.owner.is_none() && registration?.dialect == Dialect::V0;
+    let until = workload.first_registered_at.checked_add(Register::BUILD_WINDOW).ok()?;
+    let open = workload.released_at.is_none() && workload.revoked_at.is_none() && now < until;
+    (unowned && open).then_some(until)
+}
+
+pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let workload = existing(&operator, &args.id).await?;
+    let read = workload.read();
+    let registration = read.as_ref().ok().map(|read| read.registration());
+    let window = build_window(&workload, registration, Timestamp::now());
+    if args.json {
+        table::json(&Shown {
+            schema: 1,
+            summary: Summary::of(&workload),
+            build_window_until: window,
+            secrets: secrets(&workload),
+            requirements: registration,
+        })?;
+    } else {
+        print(&workload, registration, window)?;
+    }
+    match read {
+        Ok(_) => Ok(Exit::Ok),
+        Err(error) => {
+            let failure = Failure::new(Exit::Failure, error).context(format!("reading {}", args.id));
+            Err(failure.hint("nothing is released under it; a later release of keybroker may read it"))
+        }
+    }
+}
+
+fn print(
+    workload: &Workload,
+    registration: Option<&Registration>,
+    window: Option<Timestamp>,
+) -> Result<(), Failure> {
+    let state = |at: Option<Timestamp>, never: &str| {
+        at.map_or_else(|| never.to_owned(), |at| format!("since {}", time(at)))
+    };
+    let owner = registration.and_then(|registration| registration.owner.clone());
+    let dialect = registration.map_or("unreadable", |registration| dialect_name(registration.dialect));
+    let mut fields = vec![
+        ("id", workload.id.to_string()),
+        ("dialect", dialect.to_owned()),
+        ("owner", owner.unwrap_or_else(|| NONE.to_owned())),
+        ("registration", workload.digest().to_string()),
+        ("registered", time(workload.first_registered_at)),
+        ("released", state(workload.released_at, "never")),
+        ("revoked", state(workload.revoked_at, "no")),
+        (
+            "build window",
+            window.map_or_else(|| "closed".to_owned(), |until| format!("open until {}", time(until))),
+        ),
+    ];
+    for SecretSummary { name, wrapped_bytes, key_id } in secrets(workload) {
+        fields.push(("secret", format!("{name}: {wrapped_bytes} bytes, wrapped by {key_id}")));
+    }
+    table::print_fields(&fields)?;
+    if let Some(registration) = registration {
+        table::line("\nrequired of a guest")?;
+        table::print_fields(&requirements::of(registration))?;
+    }
+    Ok(())
+}

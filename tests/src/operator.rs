@@ -1,0 +1,375 @@
+//! The operator's commands, and the stores that they are given: a file, the same while a broker serves it, tables on AWS.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fixture that cannot be made has nothing better to do"
+)]
+
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, OnceLock},
+};
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
+    audit::{AuditRecord, Decision, Operation},
+    clock::SystemClock,
+    secret::WrappedSecret,
+    store::{
+        AuditStore, RegistrationStore,
+        dynamodb::{AllTables, DynamoStore},
+        embedded::EmbeddedStore,
+    },
+    workload::{Dialect, Registration, Workload, WorkloadId},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{
+    connection::Connection,
+    program::{self, Ended, workspace},
+    remote,
+    server::{Home, Server},
+    unique,
+    world::{World, anchors},
+};
+
+/// The variables that lead to a local AWS.
+const AWS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
+/// Where an operator's commands go.
+#[derive(Debug)]
+pub struct Operator {
+    /// What the store is, for messages.
+    pub kind: &'static str,
+    /// What names the store on the command line.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// What has to live as long.
+    _kept: Option<Kept>,
+}
+
+/// A file's directory, and the process that serves it if one does.
+#[derive(Debug)]
+struct Kept {
+    _server: Option<Server>,
+    _directory: Directory,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for what happens when it is dropped")]
+enum Directory {
+    Bare(TempDir),
+    Home(Home),
+}
+
+/// What a store is filled with before an operator comes.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Registrations, each with a record of its own.
+    pub workloads: Vec<Workload>,
+    /// Further records.
+    pub records: Vec<AuditRecord>,
+}
+
+impl Contents {
+    async fn fill(&self, store: &(impl RegistrationStore + AuditStore)) {
+        for workload in &self.workloads {
+            let time = workload.first_registered_at;
+            let record = AuditRecord {
+                id: id_at(time),
+                workload_id: Some(workload.id.clone()),
+                registration: Some(workload.digest()),
+                ..AuditRecord::new(time, Operation::Register, Decision::Registered)
+            };
+            store.create(workload, &record).await.unwrap();
+        }
+        for record in &self.records {
+            store.append(record).await.unwrap();
+        }
+    }
+}
+
+/// An audit id of that time.
+fn id_at(time: Timestamp) -> keybroker_common::audit::AuditId {
+    let milliseconds = u64::try_from(time.as_millisecond()).unwrap();
+    let random = Uuid::new_v4().into_bytes();
+    let random = random.first_chunk::<10>().unwrap();
+    keybroker_common::audit::AuditId(
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid(),
+    )
+}
+
+/// The record of a decision about `workload`, so long ago.
+pub fn record(workload: &WorkloadId, decision: Decision, ago: SignedDuration) -> AuditRecord {
+    let time = Timestamp::now() - ago;
+    AuditRecord {
+        id: id_at(time),
+        workload_id: Some(workload.clone()),
+        ..AuditRecord::new(time, Operation::Attest, decision)
+    }
+}
+
+/// A registration as buildah's, so long ago, with a secret whose ciphertext has 41 bytes.
+pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload {
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::new_v4(),
+        dialect: Dialect::V0,
+        owner: owner.map(str::to_owned),
+        reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
+        policy: AppraisalPolicy { forbid_smt: true, ..AppraisalPolicy::default() },
+        rego: None,
+    };
+    let secret = WrappedSecret { key_id: "local:0123456789abcdef".to_owned(), ciphertext: vec![0xC5; 41] };
+    Workload {
+        id: WorkloadId::new(id).unwrap(),
+        registration: registration.to_bytes().unwrap(),
+        secrets: [("passphrase".to_owned(), secret)].into(),
+        first_registered_at: Timestamp::now() - ago,
+        revoked_at: None,
+        released_at: None,
+    }
+}
+
+impl Operator {
+    /// One of each kind of store, filled with `contents`.
+    pub async fn everywhere(contents: &Contents) -> [Self; 3] {
+        [Self::file(contents).await, Self::served(contents).await, Self::aws(contents).await]
+    }
+
+    /// A file that nobody has open.
+    pub async fn file(contents: &Contents) -> Self {
+        let directory = TempDir::new().unwrap();
+        contents.fill(&open(directory.path())).await;
+        let path = directory.path().to_owned();
+        Self::over(&path, "file", Kept { _server: None, _directory: Directory::Bare(directory) })
+    }
+
+    /// A file that `keybroker serve` has open.
+    pub async fn served(contents: &Contents) -> Self {
+        let home = Home::new(&anchors());
+        contents.fill(&open(&home.data_dir())).await;
+        let server = home.serve("http://127.0.0.1:9", &[]);
+        let path = home.data_dir();
+        Self::over(&path, "served", Kept { _server: Some(server), _directory: Directory::Home(home) })
+    }
+
+    fn over(data_dir: &Path, kind: &'static str, kept: Kept) -> Self {
+        Self { _kept: Some(kept), ..Self::of_directory(data_dir, kind) }
+    }
+
+    /// The file in this directory, which somebody else keeps.
+    pub fn of_directory(data_dir: &Path, kind: &'static str) -> Self {
+        let arguments = vec!["--data-dir".to_owned(), data_dir.to_str().unwrap().to_owned()];
+        Self { kind, arguments, environment: Vec::new(), _kept: None }
+    }
+
+    /// Tables of its own on a local AWS, as the template makes them.
+    pub async fn aws(contents: &Contents) -> Self {
+        let prefix = unique("t");
+        let environment = local_aws();
+        provision(&prefix);
+        let client = dynamodb();
+        contents.fill(&DynamoStore::new(client, AllTables::with_prefix(&prefix))).await;
+        let arguments = ["--aws", "--prefix", &prefix].map(str::to_owned).to_vec();
+        Self { kind: "aws", arguments, environment: environment.to_vec(), _kept: None }
+    }
+
+    /// Tables on the local AWS that are not there.
+    pub fn without_tables() -> Self {
+        let arguments = ["--aws", "--prefix", &unique("t")].map(str::to_owned).to_vec();
+        Self { kind: "aws", arguments, environment: local_aws().to_vec(), _kept: None }
+    }
+
+    /// The store of this broker, be it a process or a deployment on a local AWS that the environment leads to.
+    pub fn of(world: &World) -> Self {
+        if remote::url().is_none() {
+            return Self::of_directory(&world.home().data_dir(), "served");
+        }
+        let environment = AWS.map(|name| (name.to_owned(), env::var(name).expect("a local AWS")));
+        Self {
+            kind: "aws",
+            arguments: vec!["--aws".to_owned()],
+            environment: environment.to_vec(),
+            _kept: None,
+        }
+    }
+
+    /// The program with these arguments and the store.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program::keybroker();
+        command.args(arguments).args(&self.arguments).envs(self.environment.iter().cloned());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.command(arguments).output().expect("the program").into()
+    }
+
+    /// Runs the program, which must end with 0; its standard output.
+    pub fn out(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, Some(0), "{} {arguments:?}: {ended:?}", self.kind);
+        ended.out
+    }
+
+    /// The same with `--json`; the document.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let document: Value = serde_json::from_str(&self.out(&[arguments, &["--json"]].concat())).unwrap();
+        assert_eq!(document.get("schema"), Some(&1.into()), "{document}");
+        document
+    }
+
+    /// Runs the program at a terminal, where somebody types.
+    pub fn at_terminal(&self, arguments: &[&str]) -> Terminal {
+        let program = self.command(arguments);
+        let mut command = Command::new("python3");
+        command.args(["-c", PTY]).arg(program.get_program()).args(program.get_args());
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
+        command.envs(self.environment.iter().cloned());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
+        let (keys, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Terminal { child, keys, screen, seen: String::new() }
+    }
+
+    /// With this variable for the program.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The name of a table on AWS.
+    pub fn table(&self, table: &str) -> String {
+        let prefix = self.arguments.last().expect("a prefix");
+        format!("{prefix}-{table}")
+    }
+}
+
+/// Runs a program at a terminal of its own, whose keys are this one's input and whose screen is its output. Ends as that
+/// does; a signal counts from 128.
+const PTY: &str = r#"
+import os, pty, select, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+sources = [terminal, 0]
+while True:
+    ready, _, _ = select.select(sources, [], [])
+    try:
+        if 0 in ready:
+            keys = os.read(0, 1024)
+            if keys:
+                os.write(terminal, keys)
+            else:
+                sources.remove(0)
+        if terminal in ready:
+            screen = os.read(terminal, 1024)
+            if not screen:
+                break
+            os.write(1, screen)
+    except OSError:
+        break
+_, status = os.waitpid(child, 0)
+code = os.waitstatus_to_exitcode(status)
+sys.exit(code if code >= 0 else 128 - code)
+"#;
+
+/// A program at a terminal.
+#[derive(Debug)]
+pub struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    seen: String,
+}
+
+impl Terminal {
+    /// Waits until this is on the screen.
+    pub fn wait_for(&mut self, text: &str) {
+        let mut buffer = [0; 1024];
+        while !self.seen.contains(text) {
+            let length = self.screen.read(&mut buffer).unwrap();
+            assert!(length > 0, "{text:?} is not shown:\n{}", self.seen);
+            self.seen += &String::from_utf8_lossy(buffer.get(..length).unwrap());
+        }
+    }
+
+    /// Types, and waits for the end: the exit code, and all that was shown.
+    pub fn typed(mut self, keys: &str) -> (Option<i32>, String) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        self.screen.read_to_end(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), self.seen + &String::from_utf8_lossy(&rest))
+    }
+}
+
+/// Has the local AWS answer the next call of `operation` that is signed with the access key `by` with this error.
+pub fn refuse(by: &str, operation: &str, error: &str) {
+    let (_, url) = local_aws().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").expect("an address");
+    let authority = url.trim_start_matches("http://");
+    let fault = json!([{"by": by, "operation": operation, "fault": "refused", "status": 400, "type": error, "times": 1}]);
+    let (body, mut connection) = (fault.to_string(), Connection::open(authority));
+    connection.send(format!(
+        "POST /faults HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(connection.response().expect("a response").status, 200);
+}
+
+fn open(data_dir: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(data_dir, Arc::new(SystemClock)).unwrap()
+}
+
+/// What leads to a local AWS of this process, which ends when this process does.
+fn local_aws() -> &'static [(String, String)] {
+    static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| {
+        let state = env::temp_dir().join(unique("keybroker-moto"));
+        let output = Command::new(workspace().join("localstack/up"))
+            .args(["--moto", "--bare", "--state"])
+            .arg(&state)
+            .args(["--end-with", &std::process::id().to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .expect("localstack/up");
+        let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "localstack/up could not start a local AWS:\n{log}");
+        let exported = out.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        exported.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    })
+}
+
+/// Makes the tables by the template.
+fn provision(prefix: &str) {
+    let output = Command::new(workspace().join("target/localstack/venv/bin/python"))
+        .arg(workspace().join("localstack/provision.py"))
+        .args(["--prefix", prefix])
+        .envs(local_aws().iter().cloned())
+        .stdin(Stdio::null())
+        .output()
+        .expect("python");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A client of the local DynamoDB.
+pub fn dynamodb() -> aws_sdk_dynamodb::Client {
+    let environment = local_aws();
+    let value = |name: &str| environment.iter().find(|(known, _)| known == name).expect(name).1.clone();
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(value("AWS_REGION")))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .endpoint_url(value("AWS_ENDPOINT_URL"));
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
