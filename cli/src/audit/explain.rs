@@ -20,7 +20,7 @@ const fn meaning_of(means: &'static str, advice: &'static str) -> Meaning {
 }
 
 /// The record in whole sentences, the first what happened. Of a check that this release does not know, the cause alone.
-pub(crate) fn words(record: &AuditRecord) -> Vec<String> {
+pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let mut words = Vec::new();
     match &record.failed {
         Some(failed) => words.extend(failure(record, failed)),

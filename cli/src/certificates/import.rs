@@ -1,6 +1,10 @@
 //! `keybroker certificates import`.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::BASE64;
@@ -198,7 +202,7 @@ impl<'a> Import<'a> {
     }
 
     /// Takes `der` for what it is. A chip's certificate is put off, to `veks`.
-    fn take(&mut self, file: &PathBuf, der: &[u8], veks: &mut Vec<(PathBuf, Vek)>) -> Result<(), String> {
+    fn take(&mut self, file: &Path, der: &[u8], veks: &mut Vec<(PathBuf, Vek)>) -> Result<(), String> {
         let arks = Product::ALL.map(|product| self.anchors.arks(product)).concat();
         if let Ok(crl) = Crl::verify(der, &arks) {
             return self.list(file, &crl);
@@ -209,7 +213,7 @@ impl<'a> Import<'a> {
             Err(error) if error.defect == Defect::Malformed => return self.no_certificate(der, &arks),
             Err(error) => return Err(error.to_string()),
             Ok(vek) => {
-                veks.push((file.clone(), vek));
+                veks.push((file.to_owned(), vek));
                 return Ok(());
             }
         }
@@ -238,7 +242,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    fn list(&mut self, file: &PathBuf, crl: &Crl) -> Result<(), String> {
+    fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), String> {
         crl.check_validity(self.now, Crl::GRACE).map_err(|error| error.to_string())?;
         let key = crl_key(crl.anchor().product(), self.list_for);
         // As old as it says: a list that was brought along must not keep the broker from asking AMD for a newer one.
@@ -247,7 +251,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn certificate(&mut self, file: &PathBuf, vek: Vek) -> Result<(), String> {
+    fn certificate(&mut self, file: &Path, vek: Vek) -> Result<(), String> {
         let id = VcekId::of_certificate(&vek)
             .ok_or("a VLEK's certificate comes with the guest, and is not kept")?;
         let chain = Chain::verify(vek, &self.issuers).map_err(|error| error.to_string())?;
@@ -256,16 +260,16 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn add(&mut self, file: &PathBuf, key: String, bytes: Vec<u8>, (fetched_at, edition): (Timestamp, i64)) {
+    fn add(&mut self, file: &Path, key: String, bytes: Vec<u8>, (fetched_at, edition): (Timestamp, i64)) {
         self.entries.push(Entry {
-            file: file.clone(),
+            file: file.to_owned(),
             key,
             row: StoredEndorsement { bytes, fetched_at, edition },
         });
     }
 }
 
-fn refused(file: &PathBuf, cause: String) -> Failure {
+fn refused(file: &Path, cause: String) -> Failure {
     Failure::new(Exit::Denied, anyhow!("{cause}"))
         .context(format!("{} is not imported, and nothing is", file.display()))
         .hint("simulated hardware needs --trust-anchor; `keybroker certificates prefetch` asks AMD itself")
