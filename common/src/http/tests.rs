@@ -1,6 +1,7 @@
 //! The router, with doubles in the place of stores and keys.
 
 mod bodies;
+mod described;
 mod doubles;
 mod gone;
 mod logs;
@@ -42,10 +43,10 @@ fn attest_body(modulus: &[u8], exponent: &[u8], report: &str) -> String {
 
 /// Every answer is checked against the description of the API.
 fn all() -> Router {
-    described(router(doubles::services()))
+    checked(router(doubles::services()))
 }
 
-fn described(router: Router) -> Router {
+fn checked(router: Router) -> Router {
     router.layer(middleware::from_fn(openapi::check))
 }
 

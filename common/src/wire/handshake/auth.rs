@@ -12,7 +12,11 @@ use crate::{
 
 /// Whom a guest claims to be.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "AuthRequest"))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "AuthRequest", extend("anyOf" = either_guest()))
+)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Body {
     /// `0.0.0` from libkrun's guest, any from keybroker's.
@@ -33,6 +37,15 @@ pub(crate) struct Body {
 struct ExtraParams {
     #[cfg_attr(feature = "schema", schemars(with = "WorkloadId"))]
     workload_id: String,
+}
+
+/// Whoever names a workload speaks the one version that libkrun's guest has.
+#[cfg(feature = "schema")]
+fn either_guest() -> serde_json::Value {
+    serde_json::json!([
+        { "properties": { "version": { "const": "0.0.0" } } },
+        { "properties": { "extra-params": { "const": "" } } },
+    ])
 }
 
 /// Longest version that is read, in bytes.
