@@ -134,7 +134,7 @@ fn name_of(problem: &Problem) -> String {
 /// What is said of the header fields that an answer has.
 fn headers(sent: &HeaderMap) -> Vec<(String, Value)> {
     let described = |name: &&HeaderName| ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(*name);
-    sent.keys().filter(described).map(|name| header_field(name)).collect()
+    sent.keys().filter(described).map(header_field).collect()
 }
 
 /// A reference to what is said of a header field of answers.
