@@ -87,7 +87,8 @@ fn leads(route: &Route, path: &str) -> bool {
 
 #[tokio::test]
 async fn every_answer_is_described() {
-    let (world, directory) = (World::serve(&[]), TempDir::new().unwrap());
+    // Sessions are opened before schemathesis is set up, which may take a while once.
+    let (world, directory) = (World::serve(&["--session-ttl", "3600"]), TempDir::new().unwrap());
     let [given, report] = ["examples.json", "report.har"].map(|name| directory.path().join(name));
     fs::write(&given, examples(&world).await.to_string()).unwrap();
     let ended = schemathesis(&world.url, &given, &report);

@@ -5,6 +5,7 @@ mod answers;
 mod described;
 mod operation;
 mod routes;
+mod shared;
 mod yaml;
 
 use std::{collections::BTreeSet, fs, path::Path};

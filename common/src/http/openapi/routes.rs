@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::SchemaGenerator;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     super::{
@@ -13,26 +12,19 @@ use super::{
     },
     answers,
     operation::{Operation, Request},
+    shared::{
+        ID, RESOURCE_NAME, WORKLOAD, object, on_record, path_parameter, read, refusals_of_a_body,
+        refusals_of_a_registration, refusals_of_a_session, sample_challenge, sample_host_data, schema,
+        session_cookie,
+    },
 };
 use crate::{
-    audit::AuditId,
     broker::{Error, Registered},
-    problem::Problem,
     rego::PolicyError,
     secret::seal::{GuestKey, Jwe, Sealed},
-    session::Challenge,
     wire::{Fault, FieldName, Invalid, Part, cookie, handshake, rvp, v0},
-    workload::{Dialect, HostData, WorkloadId, WorkloadIdError},
+    workload::{Dialect, WorkloadId, WorkloadIdError},
 };
-
-/// The sample's audit record.
-const ID: AuditId = AuditId(Uuid::from_u128(0x01a2_0cf2_4b21_71e9_a90e_2c4a_6a19_4b4b));
-/// The sample's session.
-const SESSION: &str = "8f432960aaffdec68ac9481cf3be74d3";
-/// The sample's workload.
-const WORKLOAD: &str = "my-app";
-/// The sample's resource.
-const RESOURCE_NAME: &str = "passphrase";
 
 /// Every route with its description, in the order of the table.
 pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<(Route, Operation)> {
@@ -72,7 +64,7 @@ fn register_workload(schemas: &mut SchemaGenerator) -> Operation {
         "passphrase": "9e7a3c52d10f4b8896b1c2a4f0d37e65",
         "tee_config": tee_config,
     });
-    let registered = json(&v0::registered(&Registered { id: ID, replaced: false }));
+    let registered = read(&v0::registered(&Registered { id: ID, replaced: false }));
     let mut success =
         answers::success("It is registered, under an audit record.", &on_record(), &registered, &[]);
     success["links"] = json!({
@@ -127,7 +119,7 @@ fn register_reference_values(schemas: &mut SchemaGenerator) -> Operation {
     });
     let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64.";
     let form = json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" });
-    let example = json(&rvp::registered(sample_host_data()));
+    let example = read(&rvp::registered(sample_host_data()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
     problems.push(Invalid::Registration(rvp::RegistrationFault::Unbound).into());
     problems.push(Error::Policy(PolicyError::TooManyQueries).into());
@@ -179,7 +171,7 @@ fn auth(schemas: &mut SchemaGenerator) -> Operation {
         },
         "example": handshake::set_cookie(&challenge, Duration::from_secs(300)),
     });
-    let example = json(&handshake::challenge(&challenge));
+    let example = read(&handshake::challenge(&challenge));
     let mut problems = refusals_of_a_body(BODY_LIMIT, FieldName::new("init-data"));
     problems.extend([
         Invalid::Tee.into(),
@@ -250,7 +242,7 @@ fn key(schemas: &mut SchemaGenerator) -> Operation {
         "maxLength": digits(GuestKey::MAX_BITS),
     });
     let sealed = "The passphrase by RSAES-PKCS1-v1_5 to the key that attested, in hex.";
-    let example = json(&v0::released(&[0xAB; 256], false));
+    let example = read(&v0::released(&[0xAB; 256], false));
     let mut problems = refusals_of_a_session();
     problems.extend([Invalid::WorkloadId(WorkloadIdError::Unprintable).into(), Invalid::Path.into()]);
     Operation {
@@ -273,7 +265,7 @@ fn key(schemas: &mut SchemaGenerator) -> Operation {
 fn resource(schemas: &mut SchemaGenerator) -> Operation {
     let sealed = "The resource, sealed to the key that attested: `ciphertext` by RSAES-PKCS1-v1_5 in hex, with the other \
                   members empty; one that is too long for that as a flattened JWE (RFC 7516) with RSA-OAEP-256 and A256GCM.";
-    let example = json(&rvp::released(&Sealed::Pkcs1(vec![0xAB; 256])));
+    let example = read(&rvp::released(&Sealed::Pkcs1(vec![0xAB; 256])));
     let mut problems = refusals_of_a_session();
     problems.push(Invalid::ResourceName.into());
     Operation {
@@ -303,99 +295,4 @@ fn health() -> Operation {
         problems: Vec::new(),
         security: Vec::new(),
     }
-}
-
-/// What can be wrong with any body of at most `limit` bytes; `unknown` is a field that one might expect in it.
-fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Problem> {
-    let fault = |fault| Problem::Invalid(Invalid::Json { part: Part::Body, fault });
-    vec![
-        fault(Fault::Syntax),
-        fault(Fault::UnknownField(unknown)),
-        Problem::Truncated,
-        Problem::Timeout,
-        Problem::TooLarge(limit),
-        Problem::MediaType,
-    ]
-}
-
-/// What whoever registers may be told, whatever the body says.
-fn refusals_of_a_registration() -> Vec<Problem> {
-    vec![
-        Error::Refused { id: ID }.into(),
-        Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
-        Error::Unavailable { id: None, retry_after: 5 }.into(),
-    ]
-}
-
-/// What a guest may be told that names a session.
-fn refusals_of_a_session() -> Vec<Problem> {
-    vec![
-        Invalid::Cookies.into(),
-        Problem::NoCookie,
-        Error::NoSession { id: ID }.into(),
-        Error::Refused { id: ID }.into(),
-        Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
-        Error::Unavailable { id: None, retry_after: 5 }.into(),
-    ]
-}
-
-fn session_cookie(dialect: Dialect, required: bool) -> Value {
-    let whose = match dialect {
-        Dialect::V0 => "libkrun's guest",
-        Dialect::Rvp => "keybroker's guest",
-    };
-    let mut parameter = json!({
-        "name": cookie::name(dialect),
-        "in": "cookie",
-        "description": format!("The session of {whose}, as `auth` gave it."),
-        "required": required,
-        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
-    });
-    // With an example of each, tools would send two sessions at once.
-    if required || dialect == Dialect::V0 {
-        parameter["example"] = SESSION.into();
-    }
-    parameter
-}
-
-fn path_parameter(name: &str, schema: &Value, example: &str) -> Value {
-    json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
-}
-
-fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
-    schemas.subschema_for::<T>().to_value()
-}
-
-/// An answer's body with the id of its audit record.
-fn on_record() -> Value {
-    object(&[("id", json!({ "description": "The audit record.", "type": "string", "format": "uuid" }))])
-}
-
-/// An object of exactly these members.
-fn object(members: &[(&str, Value)]) -> Value {
-    let names: Vec<_> = members.iter().map(|(name, _)| *name).collect();
-    let properties: Value =
-        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
-}
-
-fn json(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap()
-}
-
-fn sample_challenge() -> Challenge {
-    let challenge = json!({
-        "session_id": SESSION,
-        "nonce": "5a".repeat(32),
-        "dialect": "v0",
-        "workload_id": WORKLOAD,
-        "expires_at": "2026-11-24T09:42:17Z",
-    });
-    serde_json::from_value(challenge).unwrap()
-}
-
-fn sample_host_data() -> HostData {
-    let mut bytes = [0; 32];
-    bytes[..16].copy_from_slice(ID.0.as_bytes());
-    HostData::from_report(&bytes).unwrap()
 }
