@@ -42,7 +42,7 @@ pub enum Problem {
 }
 
 /// Longest text, in characters.
-const TEXT_MAX_LEN: usize = 120;
+pub(crate) const TEXT_MAX_LEN: usize = 120;
 
 impl Problem {
     /// The status that goes with it.
@@ -121,6 +121,9 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+pub(crate) use tests::problems as every_problem;
 
 #[cfg(test)]
 mod tests {
@@ -217,7 +220,8 @@ mod tests {
         all
     }
 
-    fn problems() -> Vec<Problem> {
+    /// One of each, where it has a text of its own.
+    pub(crate) fn problems() -> Vec<Problem> {
         let id = AuditId::new();
         let broker = [
             broker::Error::NoSession { id },

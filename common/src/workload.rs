@@ -45,6 +45,9 @@ impl WorkloadId {
     /// Longest id, in bytes.
     pub const MAX_LEN: usize = 256;
 
+    /// Beside white space and control characters, what a guest that prints the id into its URL could not send back.
+    pub const UNSENDABLE: &str = "/?#%\\\"<>`";
+
     /// Checks `text` against the rules of the type.
     pub fn new(text: impl Into<String>) -> Result<Self, WorkloadIdError> {
         let text = text.into();
@@ -54,7 +57,7 @@ impl WorkloadId {
         if text.len() > Self::MAX_LEN {
             return Err(WorkloadIdError::TooLong);
         }
-        let unsendable = |c: char| c.is_control() || c.is_whitespace() || "/?#%\\\"<>`".contains(c);
+        let unsendable = |c: char| c.is_control() || c.is_whitespace() || Self::UNSENDABLE.contains(c);
         if text == "." || text == ".." || text.chars().any(unsendable) {
             return Err(WorkloadIdError::Unprintable);
         }
@@ -68,6 +71,31 @@ impl WorkloadId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Without the rule about characters that are not shown, which few dialects of regular expressions could state.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for WorkloadId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WorkloadId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let unsendable = Self::UNSENDABLE.replace('\\', r"\\");
+        let description = format!(
+            "The name of a workload: 1 to {} bytes of UTF-8. None of {} or white space, none of Unicode's categories Cc and \
+             Cf, and neither `.` nor `..`.",
+            Self::MAX_LEN,
+            Self::UNSENDABLE.chars().map(String::from).collect::<Vec<_>>().join(" "),
+        );
+        schemars::json_schema!({
+            "description": description,
+            "type": "string",
+            "minLength": 1,
+            "maxLength": Self::MAX_LEN,
+            "pattern": format!(r"^(?!\.\.?$)[^\s{unsendable}\x00-\x1f\x7f-\x9f]+$"),
+        })
     }
 }
 

@@ -47,6 +47,7 @@ pub struct ReferenceValues {
 
 /// Floors of a TCB version, by product: levels of different products cannot be compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("minProperties" = 1)))]
 #[serde(deny_unknown_fields, default)]
 pub struct TcbFloors {
     /// Milan's.

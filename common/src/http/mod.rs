@@ -5,6 +5,8 @@
 
 pub mod guest_url;
 mod handlers;
+#[cfg(test)]
+mod openapi;
 pub(crate) mod reply;
 mod request;
 #[cfg(test)]

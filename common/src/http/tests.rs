@@ -1,18 +1,19 @@
 //! The router, with doubles in the place of stores and keys.
 
 mod bodies;
+mod described;
 mod doubles;
 mod gone;
 mod logs;
 mod rejected;
 mod served;
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, middleware, response::Response};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::router;
+use super::{openapi, router};
 
 const MEASUREMENT: &str =
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";
@@ -40,8 +41,13 @@ fn attest_body(modulus: &[u8], exponent: &[u8], report: &str) -> String {
     )
 }
 
+/// Every answer is checked against the description of the API.
 fn all() -> Router {
-    router(doubles::services())
+    checked(router(doubles::services()))
+}
+
+fn checked(router: Router) -> Router {
+    router.layer(middleware::from_fn(openapi::check))
 }
 
 fn post(path: &str, body: impl Into<Body>) -> Request<Body> {

@@ -72,6 +72,11 @@ impl fmt::Display for Product {
 ///
 /// It has no order of its own: [`TcbVersion::at_least`] compares component by component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(description = "A TCB version: the security patch levels of a platform's components.")
+)]
 #[serde(deny_unknown_fields)]
 pub struct TcbVersion {
     /// Firmware management controller: Turin only.

@@ -9,6 +9,8 @@ pub mod handshake;
 mod invalid;
 mod json;
 pub mod rvp;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 pub mod v0;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};

@@ -18,7 +18,9 @@ use crate::{
     snp::anchors::TrustAnchors,
     store::{
         AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
-        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore, contract::sample,
+        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+        contract::sample,
+        faulty::{FaultyStore, Method, When},
     },
     token::{Token, TokenId},
     wire::v0::PASSPHRASE,
@@ -33,12 +35,33 @@ pub(super) const TTL: Duration = Duration::from_secs(300);
 struct Empty;
 
 pub(super) fn services() -> (Register, (Auth, Attest)) {
-    let store = Arc::new(Empty);
+    services_over(Arc::new(Empty))
+}
+
+/// The same, with stores that fail at the first call of each kind that an answer waits for.
+pub(super) fn down() -> (Register, (Auth, Attest)) {
+    let store = FaultyStore::new(Empty);
+    for method in [Method::Create, Method::PutChallenge, Method::Challenge, Method::Session] {
+        store.fail(method, 1, When::Before);
+    }
+    services_over(Arc::new(store))
+}
+
+fn services_over<S>(store: Arc<S>) -> (Register, (Auth, Attest))
+where
+    S: RegistrationStore
+        + ReleaseStore
+        + ChallengeStore
+        + SessionStore
+        + EndorsementStore
+        + AuditStore
+        + 'static,
+{
     let clock = Arc::new(SystemClock);
     let register = Register {
         workloads: store.clone(),
         audit: store.clone(),
-        wrap: store.clone(),
+        wrap: Arc::new(Empty),
         policies: Arc::default(),
         admission: Admission::OPEN,
         patience: Arc::default(),
@@ -54,7 +77,7 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
         endorsements: Arc::new(endorsements),
         policies: Arc::default(),
         fleet: Arc::default(),
-        unwrap: store,
+        unwrap: Arc::new(Empty),
         clock,
         ttl: TTL,
     };

@@ -10,3 +10,5 @@ mod certificates;
 
 pub use attest::{evidence, report_data};
 pub use auth::{auth_request, challenge, set_cookie};
+#[cfg(all(test, feature = "schema"))]
+pub(crate) use {attest::Body as AttestBody, auth::Body as AuthBody};

@@ -6,6 +6,8 @@ mod key;
 mod register;
 
 pub use key::released;
+#[cfg(all(test, feature = "schema"))]
+pub(crate) use register::Body as RegisterBody;
 pub use register::{register_request, registered};
 
 /// The name of the one secret that a registration holds, and that a guest gets.

@@ -1,0 +1,179 @@
+//! Answers: successes as they are described, refusals as the map of problems makes them.
+
+use std::collections::BTreeMap;
+
+use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderName, header};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    broker::Error,
+    problem::{Problem, TEXT_MAX_LEN},
+};
+
+/// The answer 200 with this body and these further header fields.
+pub(super) fn success(
+    description: &str,
+    schema: &Value,
+    example: &Value,
+    headers: &[(&str, Value)],
+) -> Value {
+    let mut answer = empty(description);
+    answer["content"] = json!({ "application/json": { "schema": schema, "example": example } });
+    for (name, value) in headers {
+        answer["headers"][name] = value.clone();
+    }
+    answer
+}
+
+/// The answer 200 without a body.
+pub(super) fn empty(description: &str) -> Value {
+    let (name, cache_control) = header_field(&header::CACHE_CONTROL);
+    json!({ "description": description, "headers": { name: cache_control } })
+}
+
+/// The answers to `problems`, by status.
+pub(super) fn refusals(problems: &[Problem]) -> Map<String, Value> {
+    let mut by_status = BTreeMap::<u16, Vec<Problem>>::new();
+    for problem in problems {
+        by_status.entry(problem.status().as_u16()).or_default().push(problem.clone());
+    }
+    by_status.into_iter().map(|(status, problems)| (status.to_string(), refusal(&problems))).collect()
+}
+
+/// The answer that these problems of one status have in common.
+pub(super) fn refusal(problems: &[Problem]) -> Value {
+    let mut described: Vec<&str> = Vec::new();
+    for text in problems.iter().map(when) {
+        if !described.contains(&text) {
+            described.push(text);
+        }
+    }
+    let recorded = problems.iter().map(|problem| problem.id().is_some());
+    let schema = match recorded.clone().fold((true, true), |(all, none), id| (all && id, none && !id)) {
+        (true, _) => reference("RecordedRefusal"),
+        (_, true) => reference("Refusal"),
+        _ => json!({ "anyOf": [reference("Refusal"), reference("RecordedRefusal")] }),
+    };
+    let example = |problem: &Problem| {
+        let value: Value = serde_json::from_slice(&problem.body()).unwrap();
+        (name_of(problem), json!({ "value": value }))
+    };
+    let examples: Map<_, _> = problems.iter().map(example).collect();
+    let headers = problems.iter().flat_map(|problem| headers(problem.clone().into_response().headers()));
+    json!({
+        "description": described.join(" Or: "),
+        "headers": headers.collect::<Map<_, _>>(),
+        "content": { "application/json": { "schema": schema, "examples": examples } },
+    })
+}
+
+/// The schemas of refusals.
+pub(super) fn schemas() -> Map<String, Value> {
+    let error = json!({
+        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": TEXT_MAX_LEN,
+    });
+    let id = json!({
+        "description": "The audit record, which holds the cause.", "type": "string", "format": "uuid",
+    });
+    let refusal = |description, properties, required| {
+        json!({
+            "description": description,
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
+    };
+    let bare =
+        refusal("A refusal of which there is no audit record.", json!({ "error": &error }), json!(["error"]));
+    let recorded = refusal(
+        "A refusal with an audit record.",
+        json!({ "error": &error, "id": id }),
+        json!(["error", "id"]),
+    );
+    [("Refusal".to_owned(), bare), ("RecordedRefusal".to_owned(), recorded)].into_iter().collect()
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// When it happens. Exhaustive, so that no problem goes without a word.
+fn when(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Broker(Error::NoSession { .. }) => {
+            "The session that the cookie names is unknown, spent or expired, or has not come as far as this."
+        }
+        Problem::Broker(Error::Refused { .. }) => "A check failed: the audit record says which.",
+        Problem::Broker(Error::Unauthenticated { .. }) => {
+            "Neither a token nor anything else that the request brings along lets it register this. Why not, the audit record says \
+             alone."
+        }
+        Problem::Broker(Error::TooMany { .. }) => {
+            "The same, of too many such requests: no audit record is kept of this one. A token that counts is always looked at."
+        }
+        Problem::Broker(Error::Registered { .. }) => "The id is registered, and not to be replaced by this.",
+        Problem::Broker(Error::Policy(_)) => "What is demanded in Rego is none that the broker evaluates.",
+        Problem::Broker(Error::Unavailable { .. }) => {
+            "It could not be decided, and nothing is spent: the same request may succeed later."
+        }
+        Problem::Invalid(_) => "The request is not understood: `error` says what is wrong with it.",
+        Problem::NoCookie => "No cookie names a session of this kind.",
+        Problem::NotFound => "There is nothing under this path.",
+        Problem::MethodNotAllowed(_) => "The path takes another method.",
+        Problem::Timeout => "The body took too long to arrive.",
+        Problem::Truncated => "The body did not arrive whole.",
+        Problem::TooLarge(_) => "The body is longer than any such request's.",
+        Problem::MediaType => "The body is declared to be something else than JSON, or nothing.",
+    }
+}
+
+/// The first words of its text.
+fn name_of(problem: &Problem) -> String {
+    let text = problem.to_string().to_lowercase();
+    let words: Vec<_> =
+        text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let suffix = if problem.id().is_some() { "-recorded" } else { "" };
+    words.into_iter().take(6).collect::<Vec<_>>().join("-") + suffix
+}
+
+/// What is said of the header fields that an answer has.
+fn headers(sent: &HeaderMap) -> Vec<(String, Value)> {
+    let described = |name: &&HeaderName| ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(*name);
+    sent.keys().filter(described).map(header_field).collect()
+}
+
+/// A reference to what is said of a header field of answers.
+fn header_field(name: &HeaderName) -> (String, Value) {
+    let described = header_fields()
+        .into_iter()
+        .map(|(described, _)| described)
+        .find(|described| described.eq_ignore_ascii_case(name.as_str()))
+        .unwrap_or_else(|| panic!("{name} is to be described in header_fields"));
+    let reference = json!({ "$ref": format!("#/components/headers/{described}") });
+    (described, reference)
+}
+
+/// What is said of the header fields of answers.
+pub(super) fn header_fields() -> Map<String, Value> {
+    let field = |name: &str, description: &str, schema: Value| {
+        (name.to_owned(), json!({ "description": description, "required": true, "schema": schema }))
+    };
+    [
+        field("Allow", "The method that the path takes.", json!({ "type": "string" })),
+        field(
+            "Cache-Control",
+            "Nothing is to be kept on the way.",
+            json!({ "type": "string", "const": "no-store" }),
+        ),
+        field(
+            "WWW-Authenticate",
+            "A token is asked for; Basic, as buildah sends it, is taken as well.",
+            json!({ "type": "string", "const": "Bearer" }),
+        ),
+        field("Retry-After", "Seconds after which to try again.", json!({ "type": "integer", "minimum": 1 })),
+    ]
+    .into_iter()
+    .collect()
+}

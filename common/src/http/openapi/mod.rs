@@ -1,0 +1,161 @@
+//! The description of the HTTP API in `docs/openapi.yaml`, from the table of routes, the wire's types and the map of
+//! problems; and the proof that what the router answers is described there. For tests alone: none of it ships.
+
+mod answers;
+mod described;
+mod operation;
+mod routes;
+mod shared;
+mod yaml;
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::{Map, Value, json};
+
+pub(super) use described::check;
+
+use super::{ROUTES, Route};
+use crate::problem::Problem;
+
+/// Where the documentation has it.
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.yaml");
+
+const HEAD: &str = "\
+# The key broker's HTTP API, generated from its code: do not edit. Written anew by
+#
+#   KEYBROKER_WRITE_DOCS=1 cargo test -p keybroker-common --lib openapi
+";
+
+const DESCRIPTION: &str = "\
+Registration of confidential workloads, and release of their secrets to guests that have proved with an AMD SEV-SNP report
+what they are. `protocol.md` beside this file says it in prose, with what clients do on the wire.
+
+Every answer has a `Content-Length` and `Cache-Control: no-store`, and none redirects. Every refusal is a JSON object of 3 to
+199 bytes. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is
+404 (`NotFound`), another method than a path's own is 405 (`MethodNotAllowed`).
+
+On AWS each route of registration is there a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
+`execute-api`): the same bodies and answers, but no token.
+
+What does not reach the broker is not described: `keybroker serve` answers 400 or 431 without a body to what is not HTTP or
+has too many header fields; API Gateway, in front of a deployment on AWS, has answers of its own for requests that are not
+signed as they must be (403), come too fast (429) or take too long (503, 504).
+";
+
+/// The whole document.
+fn document() -> Value {
+    let mut schemas = generator();
+    let mut paths = Map::new();
+    for (route, operation) in routes::operations(&mut schemas) {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_lowercase()] = operation.to_json();
+    }
+    let mut components = schemas.take_definitions(true);
+    components.extend(answers::schemas());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "keybroker",
+            "description": DESCRIPTION,
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "http://127.0.0.1:8080", "description": "`keybroker serve`, where it listens by default" }],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": {
+                "NotFound": answers::refusal(&[Problem::NotFound]),
+                "MethodNotAllowed": answers::refusal(&[Problem::MethodNotAllowed(http::Method::POST)]),
+            },
+            "headers": answers::header_fields(),
+            "securitySchemes": routes::security_schemes(),
+        },
+    })
+}
+
+/// Of OpenAPI 3.1's dialect, which is that of JSON Schema 2020-12.
+fn generator() -> SchemaGenerator {
+    // A field that may be absent has no value then: null, which schemars takes for its default, is refused.
+    let no_null = |schema: &mut Schema| {
+        if schema.get("default").is_some_and(Value::is_null) {
+            schema.remove("default");
+        }
+    };
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+        settings.transforms.push(Box::new(RecursiveTransform(no_null)));
+    });
+    settings.into_generator()
+}
+
+/// The statuses that are described for a route.
+pub(super) fn statuses(route: &Route) -> BTreeSet<String> {
+    let operation = &document()["paths"][route.path][route.method.as_str().to_lowercase()];
+    operation["responses"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn committed() -> String {
+    fs::read_to_string(Path::new(FILE)).expect("docs/openapi.yaml")
+}
+
+/// `KEYBROKER_WRITE_DOCS=1` writes the file anew.
+#[test]
+fn the_description_in_the_documentation_is_that_of_the_code() {
+    let generated = HEAD.to_owned() + &yaml::emit(&document());
+    if std::env::var_os("KEYBROKER_WRITE_DOCS").is_some() {
+        fs::write(FILE, &generated).unwrap();
+    }
+    assert!(
+        committed() == generated,
+        "docs/openapi.yaml is not what the code generates: its first lines say how to write it"
+    );
+}
+
+/// A number, a quote or a tag that YAML reads differently would show here.
+#[test]
+fn what_is_written_reads_as_what_was_meant() {
+    assert_eq!(yaml::read(&yaml::emit(&document())), document());
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else() {
+    let described = routes::operations(&mut generator()).into_iter().map(|(route, _)| route);
+    assert_eq!(described.collect::<Vec<_>>(), ROUTES);
+    let document = document();
+    let operations = document["paths"].as_object().unwrap().values();
+    assert_eq!(operations.map(|path| path.as_object().unwrap().len()).sum::<usize>(), ROUTES.len());
+}
+
+/// Whoever adds a problem says here too where it is answered.
+#[test]
+fn every_status_that_there_is_is_described_somewhere() {
+    let mut described: BTreeSet<_> = ROUTES.iter().flat_map(statuses).collect();
+    described.extend(["404", "405"].map(str::to_owned));
+    for problem in crate::problem::every_problem() {
+        assert!(described.contains(problem.status().as_str()), "{problem:?}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn follow(document: &Value, value: &Value) -> usize {
+        let nested =
+            |values: &mut dyn Iterator<Item = &Value>| values.map(|value| follow(document, value)).sum();
+        match value {
+            Value::Object(object) => {
+                let reference = object.get("$ref").and_then(Value::as_str);
+                if let Some(reference) = reference {
+                    assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+                }
+                usize::from(reference.is_some()) + nested(&mut object.values())
+            }
+            Value::Array(array) => nested(&mut array.iter()),
+            _ => 0,
+        }
+    }
+    let document = document();
+    assert!(follow(&document, &document) > 10);
+}

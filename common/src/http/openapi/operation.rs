@@ -1,0 +1,77 @@
+//! What is said of one route.
+
+use serde_json::{Map, Value, json};
+
+use super::answers;
+use crate::problem::Problem;
+
+/// One method of one path.
+pub(super) struct Operation {
+    /// Its name, as generated clients call it.
+    pub(super) id: &'static str,
+    /// A few words.
+    pub(super) summary: &'static str,
+    /// What there is to know about it.
+    pub(super) description: String,
+    /// Of the path and of the header.
+    pub(super) parameters: Vec<Value>,
+    /// The body, where it takes one.
+    pub(super) request: Option<Request>,
+    /// The answer 200.
+    pub(super) success: Value,
+    /// Everything that can go wrong, as an example of each: status, body and header fields are those of the map of problems.
+    pub(super) problems: Vec<Problem>,
+    /// How a client may authenticate itself; empty where nobody does.
+    pub(super) security: Vec<Value>,
+}
+
+/// The body of a request.
+pub(super) struct Request {
+    /// Its schema.
+    pub(super) schema: Value,
+    /// Its longest, in bytes.
+    pub(super) limit: usize,
+    /// Bodies by name.
+    pub(super) examples: Vec<(&'static str, Value)>,
+}
+
+impl Operation {
+    /// As OpenAPI has it.
+    pub(super) fn to_json(&self) -> Value {
+        let mut operation = json!({
+            "operationId": self.id,
+            "summary": self.summary,
+            "description": self.description,
+        });
+        if !self.parameters.is_empty() {
+            operation["parameters"] = self.parameters.clone().into();
+        }
+        if !self.security.is_empty() {
+            operation["security"] = self.security.clone().into();
+        }
+        if let Some(request) = &self.request {
+            operation["requestBody"] = request.to_json();
+        }
+        operation["responses"] = json!({ "200": self.success });
+        for (status, answer) in answers::refusals(&self.problems) {
+            operation["responses"][status] = answer;
+        }
+        operation
+    }
+}
+
+impl Request {
+    fn to_json(&self) -> Value {
+        let example = |(name, value): &(&str, Value)| ((*name).to_owned(), json!({ "value": value }));
+        json!({
+            "description": format!("JSON of at most {} KiB.", self.limit / 1024),
+            "required": true,
+            "content": {
+                "application/json": {
+                    "schema": self.schema,
+                    "examples": self.examples.iter().map(example).collect::<Map<_, _>>(),
+                },
+            },
+        })
+    }
+}

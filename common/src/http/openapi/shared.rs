@@ -1,0 +1,125 @@
+//! What several routes have in common: refusals, parameters, and the values of samples.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    audit::AuditId,
+    broker::Error,
+    problem::Problem,
+    session::Challenge,
+    wire::{Fault, FieldName, Invalid, Part, cookie},
+    workload::{Dialect, HostData},
+};
+
+/// The sample's audit record.
+pub(super) const ID: AuditId = AuditId(Uuid::from_u128(0x01a2_0cf2_4b21_71e9_a90e_2c4a_6a19_4b4b));
+/// The sample's session.
+const SESSION: &str = "8f432960aaffdec68ac9481cf3be74d3";
+/// The sample's workload.
+pub(super) const WORKLOAD: &str = "my-app";
+/// The sample's resource.
+pub(super) const RESOURCE_NAME: &str = "passphrase";
+
+/// What can be wrong with any body of at most `limit` bytes; `unknown` is a field that one might expect in it.
+pub(super) fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Problem> {
+    let fault = |fault| Problem::Invalid(Invalid::Json { part: Part::Body, fault });
+    vec![
+        fault(Fault::Syntax),
+        fault(Fault::UnknownField(unknown)),
+        Problem::Truncated,
+        Problem::Timeout,
+        Problem::TooLarge(limit),
+        Problem::MediaType,
+    ]
+}
+
+/// What whoever registers may be told, whatever the body says.
+pub(super) fn refusals_of_a_registration() -> Vec<Problem> {
+    vec![
+        Error::Unauthenticated { id: ID }.into(),
+        Error::TooMany { retry_after: 3 }.into(),
+        Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
+        Error::Unavailable { id: None, retry_after: 5 }.into(),
+    ]
+}
+
+/// What a guest may be told that names a session.
+pub(super) fn refusals_of_a_session() -> Vec<Problem> {
+    vec![
+        Invalid::Cookies.into(),
+        Problem::NoCookie,
+        Error::NoSession { id: ID }.into(),
+        Error::Refused { id: ID }.into(),
+        Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
+        Error::Unavailable { id: None, retry_after: 5 }.into(),
+    ]
+}
+
+/// The cookie of a dialect.
+pub(super) fn session_cookie(dialect: Dialect, required: bool) -> Value {
+    let whose = match dialect {
+        Dialect::V0 => "libkrun's guest",
+        Dialect::Rvp => "keybroker's guest",
+    };
+    let mut parameter = json!({
+        "name": cookie::name(dialect),
+        "in": "cookie",
+        "description": format!("The session of {whose}, as `auth` gave it."),
+        "required": required,
+        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+    });
+    // With an example of each, tools would send two sessions at once.
+    if required || dialect == Dialect::V0 {
+        parameter["example"] = SESSION.into();
+    }
+    parameter
+}
+
+/// The last segment of the path.
+pub(super) fn path_parameter(name: &str, schema: &Value, example: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
+}
+
+/// A type's schema, among the components where it has a name.
+pub(super) fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}
+
+/// An answer's body with the id of its audit record.
+pub(super) fn on_record() -> Value {
+    object(&[("id", json!({ "description": "The audit record.", "type": "string", "format": "uuid" }))])
+}
+
+/// An object of exactly these members.
+pub(super) fn object(members: &[(&str, Value)]) -> Value {
+    let names: Vec<_> = members.iter().map(|(name, _)| *name).collect();
+    let properties: Value =
+        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
+}
+
+/// An answer's body as a value.
+pub(super) fn read(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap()
+}
+
+/// A challenge as it stands in a store.
+pub(super) fn sample_challenge() -> Challenge {
+    let challenge = json!({
+        "session_id": SESSION,
+        "nonce": "5a".repeat(32),
+        "dialect": "v0",
+        "workload_id": WORKLOAD,
+        "expires_at": "2026-11-24T09:42:17Z",
+    });
+    serde_json::from_value(challenge).unwrap()
+}
+
+/// HOST_DATA as a registration answers with it.
+pub(super) fn sample_host_data() -> HostData {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(ID.0.as_bytes());
+    HostData::from_report(&bytes).unwrap()
+}
