@@ -7,6 +7,7 @@ mod exit;
 mod fleet;
 mod log;
 mod output;
+mod relay;
 mod serve;
 mod server;
 mod verify;
@@ -30,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    Relay(relay::RelayArgs),
     Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
 }
@@ -43,9 +45,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
     environment::check(&Cli::command())?;
-    let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
+    let _flush = log::start(&cli.log, matches!(cli.command, Command::Relay(_) | Command::Serve(_)))?;
     match cli.command {
         Command::Demo(args) => Ok(demo::run(&args)?),
+        Command::Relay(args) => relay::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
     }

@@ -1,21 +1,16 @@
 //! `keybroker serve`: the whole broker in one process.
 
-use std::{env, io, net::SocketAddr, path::PathBuf};
+use std::{env, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use keybroker_common::{config, http, snp::kds::Kds};
-use tokio::{
-    net::TcpListener,
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::runtime::Runtime;
 
 use crate::{
     broker,
     exit::{Exit, Failure},
     fleet::FleetArgs,
-    server::{self, Ended},
+    server,
 };
 
 const EXAMPLES: &str = "\
@@ -121,54 +116,11 @@ fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Resul
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let services = broker::services(&broker::open(args)?);
     let runtime = Runtime::new().context("starting")?;
-    runtime.block_on(async {
-        let (first, second) = signals().context("handling signals")?;
-        let listener = listen(args.listen).await?;
-        let ended = tokio::select! {
-            ended = server::run(listener, http::router(services), first) => ended,
-            () = second => Ended::CutOff,
-        };
-        match ended {
-            Ended::Drained => Ok(Exit::Ok),
-            Ended::CutOff => Err(anyhow!("ended with requests unanswered").into()),
-        }
-    })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
+    if !args.listen.ip().is_loopback() {
         tracing::warn!(
-            %address,
+            address = %args.listen,
             "NOT ON THE LOOPBACK: whoever reaches this address can register workloads, and nothing on the wire is encrypted"
         );
     }
-    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
-    // Port 0 was a wish: tell the port that it became.
-    let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
-    tracing::info!("listening on http://{address}");
-    Ok(listener)
-}
-
-fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
-    let in_use = error.kind() == io::ErrorKind::AddrInUse;
-    let failure = Failure::new(Exit::Failure, error).context(format!("listening on {address}"));
-    if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
-}
-
-/// The first SIGTERM or SIGINT, and the second. From here on they no longer end the process by themselves.
-fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (first, on_first) = oneshot::channel();
-    let (second, on_second) = oneshot::channel();
-    tokio::spawn(async move {
-        for sender in [first, second] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = sender.send(());
-        }
-    });
-    let received = async |on: oneshot::Receiver<()>| drop(on.await);
-    Ok((received(on_first), received(on_second)))
+    runtime.block_on(server::until_signalled(args.listen, http::router(services)))
 }

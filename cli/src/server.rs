@@ -2,6 +2,8 @@
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
+mod lifetime;
+
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -17,6 +19,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+
+pub(crate) use lifetime::until_signalled;
 
 /// Connections at a time. More wait in the listener's queue. Half of the usual limit of open files: the store and AMD's
 /// service need some, too.
