@@ -4,8 +4,6 @@ mod forward;
 mod present;
 mod sign;
 mod target;
-#[cfg(test)]
-mod tests;
 mod token;
 mod upstream;
 

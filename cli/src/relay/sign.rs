@@ -114,3 +114,6 @@ fn signature<'a>(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
