@@ -19,7 +19,13 @@ use keybroker_simulator::{
 };
 use tempfile::TempDir;
 
-use crate::{connection::Connection, program, server::Server, tls::Terminator, world::World};
+use crate::{
+    connection::Connection,
+    program::{self, Ended},
+    server::Server,
+    tls::Terminator,
+    world::World,
+};
 
 /// A token, as a broker makes them.
 pub const TOKEN: &str = "Zm9vYmFyYmF6-_";
@@ -50,6 +56,16 @@ impl Relay {
         let mut command = command(&tls.url, arguments);
         command.arg("--ca").arg(pem);
         Self { server: Server::start(command), _files: files, _tls: Some(tls) }
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ended {
+        self.server.wait()
+    }
+
+    /// Ends it with SIGTERM.
+    pub fn terminate(self) -> Ended {
+        self.server.terminate()
     }
 
     /// Its URL.
