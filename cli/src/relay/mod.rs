@@ -134,3 +134,22 @@ fn check_reach(address: SocketAddr, role: &Role, anyone_may_register: bool) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::Cli;
+
+    #[test]
+    fn the_examples_are_command_lines() {
+        let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("keybroker "));
+        let mut parsed = 0;
+        for line in lines {
+            Cli::try_parse_from(format!("keybroker {line}").split_whitespace()).expect(line);
+            parsed += 1;
+        }
+        assert_eq!(parsed, 4);
+    }
+}
