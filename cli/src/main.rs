@@ -13,6 +13,7 @@ mod log;
 mod manual;
 mod operator;
 mod output;
+mod relay;
 mod serve;
 mod server;
 mod table;
@@ -43,6 +44,7 @@ enum Command {
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Relay(relay::RelayArgs),
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),
     Verify(verify::VerifyArgs),
@@ -63,12 +65,13 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     if !matches!(cli.command, Command::Doctor(_)) {
         environment::check(&Cli::command())?;
     }
-    let _flush = log::start(&cli.log, matches!(cli.command, Command::Serve(_)))?;
+    let _flush = log::start(&cli.log, matches!(cli.command, Command::Relay(_) | Command::Serve(_)))?;
     match cli.command {
         Command::Audit(args) => audit::run(&args),
         Command::Certificates(args) => certificates::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -1,19 +1,14 @@
 //! `keybroker serve`: the whole broker in one process.
 
 use std::{
-    env, io,
+    env,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
 use keybroker_common::{broker::Admission, http};
-use tokio::{
-    net::TcpListener,
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::{oneshot, watch},
-};
+use tokio::runtime::Runtime;
 
 use crate::{
     broker,
@@ -21,7 +16,7 @@ use crate::{
     exit::{Exit, Failure},
     fleet::FleetArgs,
     operator::socket::{self, Socket},
-    server::{self, Ended},
+    server,
 };
 
 const EXAMPLES: &str = "\
@@ -110,6 +105,17 @@ fn registration(modes: &str) -> Result<Admission, &'static str> {
 }
 
 impl ServeArgs {
+    /// What an address beyond the loopback means.
+    fn warn(&self) {
+        if self.listen.ip().is_loopback() {
+            return;
+        }
+        tracing::warn!(address = %self.listen, "NOT ON THE LOOPBACK: nothing on the wire is encrypted");
+        if self.registration.open {
+            tracing::warn!(address = %self.listen, "ANYBODY who reaches this address registers workloads");
+        }
+    }
+
     /// Registration by anybody is for the loopback, or for who says so.
     fn check_registration(&self) -> Result<(), Failure> {
         if !self.registration.open || self.listen.ip().is_loopback() || self.anyone_may_register {
@@ -161,34 +167,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     args.check_registration()?;
     let parts = broker::open(args)?;
     let runtime = Runtime::new().context("starting")?;
+    args.warn();
     runtime.block_on(async {
-        let (first, second) = signals().context("handling signals")?;
-        let socket = operators_socket(&args.data_dir()?)?;
-        let listener = listen(args.listen, args.registration).await?;
-        let (stop, stopping) = watch::channel(());
-        let stop = async {
-            first.await;
-            tracing::info!("stopping: requests under way have {} seconds", server::FAREWELL.as_secs());
-            drop(stop);
-        };
-        let guests = server::run(listener, http::router(broker::services(&parts)), stopped(stopping.clone()));
         let register = http::router(broker::register(&parts, Admission::NONE));
-        let operators = socket::router(parts.store.clone(), register);
-        let operators = server::run(socket, operators, stopped(stopping));
-        let ended = tokio::select! {
-            (guests, operators, ()) = async { tokio::join!(guests, operators, stop) } => [guests, operators],
-            () = second => [Ended::CutOff; 2],
-        };
-        match ended {
-            [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
-            _ => Err(anyhow!("ended with requests unanswered").into()),
-        }
+        let socket = operators_socket(&args.data_dir()?)?;
+        let operators = (socket, socket::router(parts.store.clone(), register));
+        server::until_signalled(args.listen, http::router(broker::services(&parts)), Some(operators)).await
     })
-}
-
-/// Once the other end of the channel is gone.
-async fn stopped(mut stopping: watch::Receiver<()>) {
-    while stopping.changed().await.is_ok() {}
 }
 
 /// Where the operator's commands reach this broker, which has the store open.
@@ -198,42 +183,4 @@ fn operators_socket(data_dir: &Path) -> Result<Socket, Failure> {
             .context(format!("making the operator's socket in {}", data_dir.display()))
             .hint("the data directory must be on a file system that has sockets")
     })
-}
-
-async fn listen(address: SocketAddr, registration: Admission) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "NOT ON THE LOOPBACK: nothing on the wire is encrypted");
-        if registration.open {
-            tracing::warn!(%address, "ANYBODY who reaches this address registers workloads");
-        }
-    }
-    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
-    // Port 0 was a wish: tell the port that it became.
-    let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
-    tracing::info!("listening on http://{address}");
-    Ok(listener)
-}
-
-fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
-    let in_use = error.kind() == io::ErrorKind::AddrInUse;
-    let failure = Failure::new(Exit::Failure, error).context(format!("listening on {address}"));
-    if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
-}
-
-/// The first SIGTERM or SIGINT, and the second. From here on they no longer end the process by themselves.
-fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (first, on_first) = oneshot::channel();
-    let (second, on_second) = oneshot::channel();
-    tokio::spawn(async move {
-        for sender in [first, second] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = sender.send(());
-        }
-    });
-    let received = async |on: oneshot::Receiver<()>| drop(on.await);
-    Ok((received(on_first), received(on_second)))
 }

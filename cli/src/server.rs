@@ -2,6 +2,8 @@
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
+mod lifetime;
+
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -18,6 +20,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub(crate) use lifetime::until_signalled;
+
 /// How long the head of a request may take to arrive; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header fields of a request. Clients send less than ten.
@@ -25,7 +29,7 @@ const MAX_HEADERS: usize = 64;
 /// Longest head, in bytes; the last read may go beyond it.
 const MAX_HEAD_LEN: usize = 32 * 1024;
 /// How long requests under way are waited for at the end.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(10);
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection: it is short of something, and asking at once changes nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
 

@@ -8,6 +8,7 @@
 //! | [`guest`] | confidential guests: libkrun's C client to the byte, keybroker's, and a well-behaved one |
 //! | [`build`] | `buildah`, which registers a workload |
 //! | [`rvp`] | keybroker's `rvp_cli`, which registers reference values |
+//! | [`tls`] | an authority that vouches for a server's name, for what stands before a broker |
 //! | [`http`] | the raw HTTP/1.1 exchange that guests and builds speak |
 //!
 //! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
@@ -20,6 +21,7 @@ pub mod kds;
 pub mod pki;
 pub mod report;
 pub mod rvp;
+pub mod tls;
 
 mod der;
 #[cfg(test)]

@@ -8,6 +8,9 @@
 //! | [`connection`] | a raw connection, for what no proper client sends |
 //! | [`remote`] | a broker that was deployed by somebody else |
 //! | [`operator`] | the operator's commands, over each kind of store |
+//! | [`relay`] | `keybroker relay` as a process |
+//! | [`tls`] | TLS before a broker that has none |
+//! | [`upstream`] | a broker that answers as a test wants it to, and what it was asked |
 //! | [`program`] | the `keybroker` program and how it ends |
 //! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
@@ -23,9 +26,12 @@ pub mod genuine;
 pub mod metrics;
 pub mod operator;
 pub mod program;
+pub mod relay;
 pub mod remote;
 pub mod secrets;
 pub mod server;
+pub mod tls;
+pub mod upstream;
 pub mod world;
 
 use std::{

@@ -47,7 +47,8 @@ impl Home {
         self.directory.path().join("secret/key")
     }
 
-    fn anchors(&self) -> PathBuf {
+    /// Where the trust anchors are.
+    pub fn anchors(&self) -> PathBuf {
         self.directory.path().join("anchors.pem")
     }
 

@@ -7,7 +7,7 @@ pub mod guest_url;
 mod handlers;
 #[cfg(test)]
 mod openapi;
-pub(crate) mod reply;
+pub mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use axum::{
 };
 use http::Method;
 
-pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT};
+pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within};
 
 use crate::{
     broker::{Attest, Auth, Register},
@@ -57,12 +57,18 @@ impl Route {
     const fn new(method: Method, path: &'static str, function: Function) -> Self {
         Self { method, path, function }
     }
+
+    /// Longest body that it takes, in bytes.
+    pub fn body_limit(&self) -> usize {
+        if self.path == REFERENCE_VALUES.path { REFERENCE_VALUES_LIMIT } else { BODY_LIMIT }
+    }
 }
 
 const REGISTER: Route = Route::new(Method::POST, "/kbs/v0/register_workload", Function::Register);
 const AUTH: Route = Route::new(Method::POST, "/kbs/v0/auth", Function::Auth);
 const ATTEST: Route = Route::new(Method::POST, "/kbs/v0/attest", Function::Attest);
-const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
+/// A passphrase, sealed to the guest's key.
+pub const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
 const REFERENCE_VALUES: Route = Route::new(Method::POST, "/rvp/register", Function::Register);
 const RESOURCE: Route = Route::new(Method::GET, "/kbs/v0/resource/{name}", Function::Attest);
 const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);

@@ -4,18 +4,19 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 
 /// An answer with a JSON body.
-pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = whole(status, body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// Success without a body: what libkrun's guest takes for success, and nothing else.
-pub(crate) fn empty() -> Response {
+pub fn empty() -> Response {
     whole(StatusCode::OK, Vec::new())
 }
 
-fn whole(status: StatusCode, body: Vec<u8>) -> Response {
+/// An answer with this body, whatever it is.
+pub fn whole(status: StatusCode, body: Vec<u8>) -> Response {
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

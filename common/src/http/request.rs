@@ -28,16 +28,19 @@ pub(super) async fn json(request: Request) -> Result<Zeroizing<Vec<u8>>, Problem
 }
 
 /// The JSON body of `request`, of at most `limit` bytes.
-///
-/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the connection
-/// itself has read ahead is out of reach.
 pub(super) async fn json_within(limit: usize, request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    tokio::time::timeout(BODY_TIMEOUT, collect(limit, request.into_body()))
-        .await
-        .map_err(|_| Problem::Timeout)?
+    body_within(limit, request.into_body()).await
+}
+
+/// All of `body`, of at most `limit` bytes.
+///
+/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the connection
+/// itself has read ahead is out of reach.
+pub async fn body_within(limit: usize, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    tokio::time::timeout(BODY_TIMEOUT, collect(limit, body)).await.map_err(|_| Problem::Timeout)?
 }
 
 async fn collect(limit: usize, mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {

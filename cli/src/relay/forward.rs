@@ -1,0 +1,182 @@
+//! Which requests are passed on, and with what.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    body::Bytes,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, any},
+};
+use keybroker_common::{
+    http::{self, Function, KEY, ROUTES, Route, Serve},
+    problem::Problem,
+};
+
+use super::{
+    present::{End, present},
+    sign::Signer,
+    upstream::{Fault, Upstream},
+};
+
+/// What the broker's protocol needs of a request's head. A client's Authorization is not among it: who registers is for the
+/// relay to say, and guests do not.
+const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::ACCEPT, header::USER_AGENT];
+/// Where API Gateway has the routes that ask for a signature, before the same paths.
+const SIGNED: &str = "/iam";
+
+/// For whom a relay is.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Guests: challenges, evidence, keys.
+    Guest,
+    /// A build: registrations, in the name of whose credential it is.
+    Build(Credential),
+}
+
+/// In whose name a build relay registers.
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// The bearer of a token: the Authorization that presents it.
+    Token(HeaderValue),
+    /// A principal of AWS.
+    Signature(Signer),
+}
+
+impl Role {
+    fn serves(&self, route: &Route) -> bool {
+        match self {
+            Self::Guest => matches!(route.function, Function::Auth | Function::Attest),
+            // A signed route is the plain one's other address.
+            Self::Build(_) => route.function == Function::Register && !route.path.starts_with(SIGNED),
+        }
+    }
+
+    fn prefix(&self) -> &'static str {
+        match self {
+            Self::Build(Credential::Signature(_)) => SIGNED,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "guest relay",
+            Self::Build(Credential::Token(_)) => "build relay, whose users register with its token,",
+            Self::Build(Credential::Signature(_)) => {
+                "build relay, whose users register as its AWS principal,"
+            }
+        })
+    }
+}
+
+/// A relay: the routes of its role, each of which asks the broker.
+#[derive(Debug, Clone)]
+pub(super) struct Relay(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    role: Role,
+    upstream: Upstream,
+}
+
+impl Relay {
+    pub(super) fn new(role: Role, upstream: Upstream) -> Self {
+        Self(Arc::new(Parts { role, upstream }))
+    }
+}
+
+impl Serve for Relay {
+    fn handlers(self) -> Vec<(Route, MethodRouter)> {
+        let served = ROUTES.into_iter().filter(|route| self.0.role.serves(route));
+        served.map(|route| (route.clone(), any(forward).with_state((self.clone(), route)))).collect()
+    }
+}
+
+/// Why a request was not passed on, or its answer not passed back.
+enum Unanswered {
+    Request(Problem),
+    Broker(Fault),
+}
+
+impl From<Problem> for Unanswered {
+    fn from(problem: Problem) -> Self {
+        Self::Request(problem)
+    }
+}
+
+impl From<Fault> for Unanswered {
+    fn from(fault: Fault) -> Self {
+        Self::Broker(fault)
+    }
+}
+
+impl IntoResponse for Unanswered {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Request(problem) => problem.into_response(),
+            Self::Broker(fault) => fault.into_response(),
+        }
+    }
+}
+
+async fn forward(
+    State((relay, route)): State<(Relay, Route)>,
+    request: Request,
+) -> Result<Response, Unanswered> {
+    let Parts { role, upstream } = &*relay.0;
+    let (parts, body) = request.into_parts();
+    let url = upstream.url(role.prefix(), &route, parts.uri.path()).ok_or(Problem::NotFound)?;
+    let end = end(&route, &parts.headers);
+    let mut headers = passed(&parts.headers);
+    // Zeroed after use, as the broker does: a registration holds a passphrase.
+    let body = match route.method {
+        Method::GET => None,
+        _ => Some(Bytes::from_owner(http::body_within(route.body_limit(), body).await?)),
+    };
+    if let Role::Build(credential) = role {
+        authorize(credential, &url, &mut headers, body.as_deref().unwrap_or_default()).await?;
+    }
+    let answer = upstream.ask(route.method.clone(), url, headers, body).await?;
+    if !answer.status().is_success() {
+        tracing::info!(status = answer.status().as_u16(), route = route.path, "the broker refused");
+    }
+    Ok(present(answer, end))
+}
+
+/// All values of each: libkrun's guest sends its cookie twice.
+fn passed(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::new();
+    for name in PASSED {
+        for value in headers.get_all(&name) {
+            passed.append(name.clone(), value.clone());
+        }
+    }
+    passed
+}
+
+async fn authorize(
+    credential: &Credential,
+    url: &reqwest::Url,
+    headers: &mut HeaderMap,
+    body: &[u8],
+) -> Result<(), Fault> {
+    match credential {
+        Credential::Token(value) => {
+            headers.insert(header::AUTHORIZATION, value.clone());
+            Ok(())
+        }
+        Credential::Signature(signer) => signer.sign(url, headers, body).await.map_err(|cause| {
+            tracing::error!(cause = format!("{cause:#}"), "a registration cannot be signed");
+            Fault::Unsigned
+        }),
+    }
+}
+
+/// libkrun's guest sends no User-Agent, and reads a key until a NUL.
+fn end(route: &Route, headers: &HeaderMap) -> End {
+    if *route == KEY && !headers.contains_key(header::USER_AGENT) { End::Nul } else { End::AsItIs }
+}

@@ -1,0 +1,150 @@
+//! Where a relay leads to.
+
+use std::{fmt, net::IpAddr};
+
+use keybroker_common::http::Route;
+use reqwest::Url;
+
+/// The base URL of a broker, over a way on which nobody listens: TLS, or this machine's loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target(Url);
+
+impl Target {
+    /// Reads a base URL. Credentials have files and chains of their own: none are taken from a URL.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is no URL")?;
+        let target = Self(url);
+        let url = &target.0;
+        match url.scheme() {
+            "https" => {}
+            "http" if target.is_loopback() => {}
+            "http" => return Err("must be https, unless it is on the loopback"),
+            _ => return Err("must begin with https://"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must hold no user and no password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must hold neither ? nor #");
+        }
+        Ok(target)
+    }
+
+    /// Whether the host is this machine, by its address or by the one name that always means it.
+    pub(super) fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The URL of `path`, which matched `route`, with `prefix` before it. `None` if it would be another route's: a URL takes
+    /// `.` and `..` out of its path, however they are spelt, and `\` for `/`.
+    pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
+        let base = self.0.path().trim_end_matches('/');
+        let (fixed, parameter) = match route.path.split_once('{') {
+            Some((fixed, _)) => (fixed, true),
+            None => (route.path, false),
+        };
+        let mut url = self.0.clone();
+        url.set_path(&[base, prefix, path].concat());
+        let rest = url.path().strip_prefix(&[base, prefix, fixed].concat())?;
+        let whole = if parameter { !rest.is_empty() && !rest.contains('/') } else { rest.is_empty() };
+        whole.then_some(url)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keybroker_common::http::ROUTES;
+
+    use super::*;
+
+    fn route(path: &str) -> Route {
+        ROUTES.into_iter().find(|route| route.path == path).unwrap()
+    }
+
+    fn url(to: &str, prefix: &str, template: &str, path: &str) -> Option<String> {
+        Target::parse(to).unwrap().url(prefix, &route(template), path).map(String::from)
+    }
+
+    const KEY: &str = "/kbs/v0/key/{workload_id}";
+    const AUTH: &str = "/kbs/v0/auth";
+
+    #[test]
+    fn tls_or_the_loopback() {
+        for to in [
+            "https://k.example.org",
+            "https://k.example.org:8443/prod/",
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://[::1]:8080",
+            "http://localhost:8080/base",
+        ] {
+            assert!(Target::parse(to).is_ok(), "{to}");
+        }
+        for to in [
+            "http://k.example.org",
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "ftp://127.0.0.1",
+            "k.example.org",
+            "127.0.0.1:8080",
+            "https://user@k.example.org",
+            "https://user:password@k.example.org",
+            "https://:password@k.example.org",
+            "https://k.example.org?a=b",
+            "https://k.example.org/#a",
+            "https://",
+            "",
+        ] {
+            assert!(Target::parse(to).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_kept_and_a_slash_at_its_end_is_none() {
+        for (to, expected) in [
+            ("https://k.example.org", "https://k.example.org/kbs/v0/auth"),
+            ("https://k.example.org/", "https://k.example.org/kbs/v0/auth"),
+            ("https://k.example.org/prod", "https://k.example.org/prod/kbs/v0/auth"),
+            ("https://k.example.org:8443/a/b//", "https://k.example.org:8443/a/b/kbs/v0/auth"),
+        ] {
+            assert_eq!(url(to, "", AUTH, AUTH).as_deref(), Some(expected));
+        }
+        let register = "/kbs/v0/register_workload";
+        let signed = url("https://k.example.org/prod", "/iam", register, register);
+        assert_eq!(signed.as_deref(), Some("https://k.example.org/prod/iam/kbs/v0/register_workload"));
+    }
+
+    #[test]
+    fn an_id_is_passed_on_as_it_was_written() {
+        for id in ["web", &"0".repeat(64), "a%20b", "a%2Fb", "%C3%A4", "a:b@c;d=e", "...", "%2e%2e%2e"] {
+            let path = format!("/kbs/v0/key/{id}");
+            assert_eq!(url("https://k", "", KEY, &path), Some(format!("https://k{path}")));
+        }
+    }
+
+    #[test]
+    fn no_id_leads_to_another_route() {
+        for id in [
+            ".",
+            "..",
+            "%2e",
+            "%2E%2e",
+            ".%2e",
+            r"..\..\v0\register_workload",
+            r"..\key\..\register_workload",
+            r"a\b",
+            r"\",
+        ] {
+            assert_eq!(url("https://k/prod", "", KEY, &format!("/kbs/v0/key/{id}")), None, "{id}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The broker behind the relay: asked over TLS, never followed elsewhere, and read within bounds.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, Method, Response, StatusCode},
+    response::IntoResponse,
+};
+use keybroker_common::http::{Route, reply};
+use reqwest::{Certificate, Client, Request, Url, redirect::Policy};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::target::Target;
+use crate::exit::{Exit, Failure};
+
+/// How long a connection to the broker may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request: shorter than any broker keeps it, so that seldom one is used that
+/// the broker is about to close.
+const IDLE: Duration = Duration::from_secs(5);
+/// Requests under way at once; more wait their turn. As many clients' connections are open, and the system allows few files.
+const UNDER_WAY: usize = 256;
+/// Longest body of an answer, in bytes: far more than any that the broker gives.
+const MAX_BODY: usize = 64 * 1024;
+
+/// A broker, and the connections to it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    client: Client,
+    target: Target,
+    permits: Semaphore,
+    patience: Duration,
+}
+
+/// Why there is no answer of the broker's to pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// No connection, no TLS, or one that broke off.
+    #[error("the broker cannot be reached")]
+    Unreachable,
+    /// It did not answer in time.
+    #[error("the broker did not answer in time")]
+    Slow,
+    /// It sends the client elsewhere: where, its operator has not said.
+    #[error("the broker answered with a redirect")]
+    Redirect,
+    /// Its answer is longer than any of a broker's.
+    #[error("the broker's answer is too long")]
+    TooLong,
+    /// There are no AWS credentials at the moment.
+    #[error("the relay has no credentials to sign with")]
+    Unsigned,
+}
+
+impl Fault {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Slow => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> axum::response::Response {
+        reply::json(self.status(), format!(r#"{{"error":"{self}"}}"#).into_bytes())
+    }
+}
+
+impl Upstream {
+    /// Connects to nothing yet. A request may take `patience` in all; `authorities` are PEM files.
+    pub(super) fn new(target: Target, patience: Duration, authorities: &[PathBuf]) -> Result<Self, Failure> {
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));
+        let mut roots = roots.collect::<Result<Vec<_>, _>>().context("reading the roots of TLS")?;
+        for path in authorities {
+            let read = read_authorities(path).with_context(|| format!("reading {}", path.display()));
+            roots.extend(read.map_err(|error| Failure::new(Exit::Configuration, error))?);
+        }
+        let mut client = Client::builder()
+            .tls_certs_only(roots)
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE);
+        // The proxy that the environment names is for what is outside.
+        if target.is_loopback() {
+            client = client.no_proxy();
+        }
+        // The roots are looked at here.
+        let client = client.build().map_err(|error| Failure::new(Exit::Configuration, error))?;
+        Ok(Self { client, target, permits: Semaphore::new(UNDER_WAY), patience })
+    }
+
+    /// The URL under which the broker has `path`, which matched `route`. `None` if that is no URL of this route.
+    pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
+        self.target.url(prefix, route, path)
+    }
+
+    /// Asks once. A request that the broker may have seen is not sent again: a challenge is answered once.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Response<Vec<u8>>, Fault> {
+        let answer = timeout(self.patience, self.exchange(method, url, headers, body)).await;
+        answer.unwrap_or_else(|_| Err(note(Fault::Slow, &format!("not within {:?}", self.patience))))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Response<Vec<u8>>, Fault> {
+        // No permit means a closed semaphore, and nobody closes it.
+        let _permit = self.permits.acquire().await.ok();
+        let mut request = Request::new(method, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = body.map(Into::into);
+        let answer = self.client.execute(request).await.map_err(fault)?;
+        if answer.status().is_redirection() {
+            return Err(note(Fault::Redirect, &answer.status()));
+        }
+        read(answer).await
+    }
+}
+
+fn read_authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let certificates = Certificate::from_pem_bundle(&fs::read(path)?)?;
+    if certificates.is_empty() {
+        return Err(anyhow!("there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+/// The whole answer.
+async fn read(mut answer: reqwest::Response) -> Result<Response<Vec<u8>>, Fault> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(fault)? {
+        if chunk.len() > MAX_BODY - body.len() {
+            return Err(note(Fault::TooLong, &format!("more than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut whole = Response::new(body);
+    *whole.status_mut() = answer.status();
+    *whole.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(whole)
+}
+
+fn fault(error: reqwest::Error) -> Fault {
+    let error = error.without_url();
+    let fault = if error.is_timeout() { Fault::Slow } else { Fault::Unreachable };
+    note(fault, &format!("{:#}", anyhow::Error::from(error)))
+}
+
+/// The client is told what, the log why.
+fn note(fault: Fault, cause: &dyn std::fmt::Display) -> Fault {
+    tracing::warn!(status = fault.status().as_u16(), %cause, "{fault}");
+    fault
+}

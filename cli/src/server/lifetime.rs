@@ -1,0 +1,94 @@
+//! From the port to the last signal: how a command that serves begins and ends.
+
+use std::{io, net::SocketAddr};
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+use sd_notify::NotifyState;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+};
+
+use super::{Ended, FAREWELL, Listener, run};
+use crate::exit::{Exit, Failure};
+
+/// Serves `router` at `address`, and `beside` what it brings along, until SIGTERM or SIGINT, and then until the requests under
+/// way are answered, for 10 seconds at most; a second signal ends it at once. Tells systemd, where that has started it, when it
+/// is ready and when it stops.
+pub(crate) async fn until_signalled<L: Listener>(
+    address: SocketAddr,
+    router: Router,
+    beside: Option<(L, Router)>,
+) -> Result<Exit, Failure> {
+    let (first, second) = signals().context("handling signals")?;
+    let listener = listen(address).await?;
+    tell(NotifyState::Ready);
+    let (stop, stopping) = watch::channel(());
+    let stop = async {
+        first.await;
+        tracing::info!("stopping: requests under way have {} seconds", FAREWELL.as_secs());
+        tell(NotifyState::Stopping);
+        drop(stop);
+    };
+    let main = run(listener, router, stopped(stopping.clone()));
+    let beside = async {
+        match beside {
+            Some((listener, router)) => run(listener, router, stopped(stopping)).await,
+            None => Ended::Drained,
+        }
+    };
+    let ended = tokio::select! {
+        (main, beside, ()) = async { tokio::join!(main, beside, stop) } => [main, beside],
+        () = second => [Ended::CutOff; 2],
+    };
+    match ended {
+        [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
+        _ => Err(anyhow!("ended with requests unanswered").into()),
+    }
+}
+
+/// Once the other end of the channel is gone.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    while stopping.changed().await.is_ok() {}
+}
+
+/// Without `NOTIFY_SOCKET` in the environment nobody wants to know.
+fn tell(state: NotifyState<'_>) {
+    if let Err(cause) = sd_notify::notify(&[state]) {
+        tracing::warn!(%cause, "the service manager cannot be told");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
+    // Port 0 was a wish: tell the port that it became.
+    let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
+    tracing::info!("listening on http://{address}");
+    Ok(listener)
+}
+
+fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
+    let in_use = error.kind() == io::ErrorKind::AddrInUse;
+    let failure = Failure::new(Exit::Failure, error).context(format!("listening on {address}"));
+    if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
+}
+
+/// The first SIGTERM or SIGINT, and the second. From here on they no longer end the process by themselves.
+fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (first, on_first) = oneshot::channel();
+    let (second, on_second) = oneshot::channel();
+    tokio::spawn(async move {
+        for sender in [first, second] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = sender.send(());
+        }
+    });
+    let received = async |on: oneshot::Receiver<()>| drop(on.await);
+    Ok((received(on_first), received(on_second)))
+}
