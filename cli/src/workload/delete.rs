@@ -142,8 +142,11 @@ fn confirmed(count: usize) -> Result<bool, Failure> {
             Failure::new(Exit::Usage, error).hint("--dry-run shows what would be deleted, --yes deletes it")
         );
     }
-    let what = if count == 1 { "this workload".to_owned() } else { format!("these {count} workloads") };
-    let asked = write!(io::stderr(), "Delete {what} and their secrets, for good? [y/N] ");
+    let what = match count {
+        1 => "this workload and its secrets".to_owned(),
+        _ => format!("these {count} workloads and their secrets"),
+    };
+    let asked = write!(io::stderr(), "Delete {what}, for good? [y/N] ");
     asked.and_then(|()| io::stderr().flush()).context("asking")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("reading the answer")?;

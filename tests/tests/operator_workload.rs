@@ -1,0 +1,325 @@
+//! `keybroker workload` as an operator uses it, over each kind of store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::workload::Workload;
+use keybroker_tests::{
+    operator::{Contents, Operator, dynamodb, refuse, workload},
+    program, unique,
+};
+use serde_json::{Value, json};
+
+const BUILDER: &str = "arn:aws:sts::123456789012:assumed-role/builder/session";
+
+fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}
+
+/// Five workloads: `old` and `young` were never released, `used` was, `gone` is revoked, `owned` has an owner.
+fn five() -> Contents {
+    let at = |days_ago| Some(Timestamp::now() - days(days_ago));
+    let workloads = vec![
+        workload("old", None, days(30)),
+        workload("young", None, SignedDuration::from_mins(1)),
+        Workload { released_at: at(19), ..workload("used", None, days(20)) },
+        Workload { released_at: at(9), revoked_at: at(8), ..workload("gone", None, days(10)) },
+        workload("owned", Some(BUILDER), days(5)),
+    ];
+    Contents { workloads, records: Vec::new() }
+}
+
+fn ids(document: &Value, list: &str) -> Vec<String> {
+    let rows = document[list].as_array().unwrap();
+    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn list(operator: &Operator, filter: &[&str]) -> Vec<String> {
+    ids(&operator.json(&[&["workload", "list"], filter].concat()), "workloads")
+}
+
+#[tokio::test]
+async fn list_shows_all_or_what_is_asked_for() {
+    let contents = five();
+    for operator in Operator::everywhere(&contents).await {
+        let kind = operator.kind;
+        for (filter, expected) in [
+            (vec![], vec!["old", "used", "gone", "owned", "young"]),
+            (vec!["--never-released"], vec!["old", "owned", "young"]),
+            (vec!["--never-released", "--older-than", "7d"], vec!["old"]),
+            (vec!["--older-than", "1w"], vec!["old", "used", "gone"]),
+            (vec!["--revoked"], vec!["gone"]),
+            (vec!["--owner", BUILDER], vec!["owned"]),
+            (vec!["--owner", "nobody"], vec![]),
+        ] {
+            assert_eq!(list(&operator, &filter), expected, "{kind} {filter:?}");
+        }
+        let document = operator.json(&["workload", "list", "--revoked"]);
+        let gone = &contents.workloads[3];
+        let expected = json!([{
+            "id": "gone",
+            "dialect": "v0",
+            "owner": null,
+            "registered_at": gone.first_registered_at,
+            "released_at": gone.released_at,
+            "revoked_at": gone.revoked_at,
+            "registration": gone.digest(),
+        }]);
+        assert_eq!((&document["workloads"], &document["unreadable"]), (&expected, &json!([])), "{kind}");
+
+        let table = operator.out(&["workload", "list"]);
+        let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["ID", "DIALECT", "OWNER", "REGISTERED", "RELEASED", "REVOKED"], "{table}");
+        assert_eq!(lines.len(), 6, "{table}");
+        assert_eq!((&lines[1][..3], &lines[1][4..]), (&["old", "v0", "-"][..], &["-", "-"][..]), "{table}");
+        assert_eq!((lines[4][0], lines[4][2]), ("owned", BUILDER), "{table}");
+        let released: Timestamp = lines[2][4].parse().unwrap();
+        assert_eq!(released.as_second(), contents.workloads[2].released_at.unwrap().as_second());
+        assert!(lines[2][4].ends_with('Z') && !table.contains('\u{1b}'), "{table}");
+
+        let nothing = operator.run(&["workload", "list", "--owner", "nobody"]);
+        assert_eq!(
+            (nothing.code, nothing.out.as_str(), nothing.log.as_str()),
+            (Some(0), "", "no workloads\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn show_tells_what_is_required_and_no_secret() {
+    let contents = five();
+    for operator in Operator::everywhere(&contents).await {
+        let owned = &contents.workloads[4];
+        let text = operator.out(&["workload", "show", "owned"]);
+        for expected in [
+            &format!("owner         {BUILDER}\n"),
+            &format!("registration  {}\n", owned.digest()),
+            "released      never\n",
+            "revoked       no\n",
+            "build window  closed\n",
+            "secret        passphrase: 41 bytes, wrapped by local:0123456789abcdef\n",
+            &format!("measurement  {}\n", "4d".repeat(48)),
+            "SMT          forbidden by the guest policy\n",
+        ] {
+            assert!(text.contains(expected), "{}: {expected:?} is not in\n{text}", operator.kind);
+        }
+        let young = operator.json(&["workload", "show", "young"]);
+        let window: Timestamp = young["build_window_until"].as_str().unwrap().parse().unwrap();
+        assert_eq!(window, contents.workloads[1].first_registered_at + SignedDuration::from_mins(30));
+        assert_eq!(
+            young["secrets"],
+            json!([{"name": "passphrase", "wrapped_bytes": 41, "key_id": "local:0123456789abcdef"}])
+        );
+        assert_eq!(young["requirements"]["policy"]["forbid_smt"], true);
+        let document = young.to_string();
+        assert!(!document.contains("xcXFxcXF") && !document.contains("c5c5c5c5"), "{document}");
+
+        let missing = operator.run(&["workload", "show", "nobody"]);
+        assert_eq!((missing.code, missing.out.as_str()), (Some(1), ""));
+        assert!(missing.log.starts_with("error: there is no workload nobody\nhint: "), "{}", missing.log);
+    }
+}
+
+#[tokio::test]
+async fn revoke_and_restore_are_seen_and_recorded() {
+    for operator in Operator::everywhere(&five()).await {
+        let kind = operator.kind;
+        let state = || operator.json(&["workload", "show", "old"])["revoked_at"].clone();
+        assert_eq!(state(), Value::Null);
+        let revoked = operator.run(&["workload", "revoke", "old"]);
+        assert_eq!((revoked.code, revoked.out.as_str()), (Some(0), ""), "{kind}: {revoked:?}");
+        let since = state();
+        assert!(since.is_string(), "{kind}");
+        // Again changes nothing, and is recorded all the same.
+        let again = operator.run(&["workload", "revoke", "old"]);
+        assert!(again.code == Some(0) && again.log.contains("was revoked already"), "{kind}: {again:?}");
+        assert_eq!(state(), since);
+        operator.out(&["workload", "restore", "old"]);
+        assert_eq!(state(), Value::Null);
+        let again = operator.run(&["workload", "restore", "old"]);
+        assert!(again.code == Some(0) && again.log.contains("was not revoked"), "{kind}: {again:?}");
+
+        let records = operator.json(&["audit", "--workload", "old"])["records"].clone();
+        let acts: Vec<_> = records.as_array().unwrap().iter().map(|record| &record["decision"]).collect();
+        assert_eq!(acts, ["registered", "revoked", "revoked", "restored", "restored"], "{kind}");
+        let principal = records[1]["principal"].as_str().unwrap();
+        let expected = if kind == "aws" { "aws-access-key/test" } else { "uid/" };
+        assert!(principal.starts_with(expected), "{kind}: {principal}");
+        assert_eq!((&records[1]["operation"], &records[1]["time"]), (&"operate".into(), &since));
+        assert!(records[1]["registration"].is_string());
+
+        for act in ["revoke", "restore"] {
+            let missing = operator.run(&["workload", act, "nobody"]);
+            assert_eq!(missing.code, Some(1), "{kind}: {missing:?}");
+            assert!(missing.log.contains("there is no workload nobody"), "{}", missing.log);
+        }
+        assert_eq!(operator.json(&["audit", "--workload", "nobody"])["records"], json!([]));
+    }
+}
+
+#[tokio::test]
+async fn delete_shows_and_asks_first() {
+    for operator in Operator::everywhere(&five()).await {
+        let kind = operator.kind;
+        // Nobody to ask.
+        for what in [&["old"][..], &["--never-released"]] {
+            let refused = operator.run(&[&["workload", "delete"], what].concat());
+            assert_eq!(refused.code, Some(2), "{kind}: {refused:?}");
+            assert!(refused.out.contains("old") && refused.log.contains("hint: --dry-run"), "{refused:?}");
+        }
+        let filter = ["workload", "delete", "--never-released", "--older-than", "7d"];
+        let dry = operator.run(&[&filter[..], &["--dry-run"]].concat());
+        assert_eq!((dry.code, dry.log.as_str()), (Some(0), "1 would be deleted\n"), "{kind}");
+        assert!(dry.out.contains("old") && !dry.out.contains("young"), "{}", dry.out);
+        assert_eq!(list(&operator, &[]).len(), 5, "{kind}: nothing was deleted yet");
+
+        let document = operator.json(&[&filter[..], &["--yes"]].concat());
+        assert_eq!(
+            (ids(&document, "deleted"), &document["dry_run"]),
+            (vec!["old".to_owned()], &json!(false))
+        );
+        let again = operator.run(&[&filter[..], &["--yes"]].concat());
+        assert_eq!((again.code, again.log.as_str()), (Some(0), "0 deleted\n"), "{kind}");
+        operator.out(&["workload", "delete", "gone", "--yes"]);
+        assert_eq!(list(&operator, &[]), ["used", "owned", "young"], "{kind}");
+        assert_eq!(operator.run(&["workload", "delete", "gone", "--yes"]).code, Some(1));
+
+        let records = operator.json(&["audit", "--workload", "gone"])["records"].clone();
+        assert_eq!((&records[1]["decision"], &records[2]), (&json!("deleted"), &Value::Null), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn at_a_terminal_delete_asks() {
+    let delete = ["workload", "delete", "--never-released"];
+    let question = "Delete these 3 workloads and their secrets, for good? [y/N] ";
+    for operator in Operator::everywhere(&five()).await {
+        let kind = operator.kind;
+        for (keys, exit) in [("n\n", 1), ("\n", 1), ("\u{4}", 1), ("\u{3}", 130)] {
+            let mut terminal = operator.at_terminal(&delete);
+            terminal.wait_for(question);
+            let (code, screen) = terminal.typed(keys);
+            assert_eq!(code, Some(exit), "{kind} {keys:?}: {screen}");
+            assert!(screen.contains("young") && !screen.contains("used"), "{screen}");
+            assert_eq!(list(&operator, &[]).len(), 5, "{kind} {keys:?}: {screen}");
+        }
+        // What changes while somebody thinks is left alone.
+        let mut terminal = operator.at_terminal(&delete);
+        terminal.wait_for(question);
+        operator.out(&["workload", "revoke", "old"]);
+        operator.out(&["workload", "delete", "owned", "--yes"]);
+        let (code, screen) = terminal.typed("y\n");
+        assert_eq!(code, Some(1), "{kind}: {screen}");
+        assert!(
+            screen.contains("old changed after it was shown") && screen.contains("1 deleted"),
+            "{screen}"
+        );
+        assert_eq!(list(&operator, &[]), ["old", "used", "gone"], "{kind}");
+        let mut terminal = operator.at_terminal(&["workload", "delete", "old"]);
+        terminal.wait_for("Delete this workload and its secrets, for good? [y/N] ");
+        let (code, screen) = terminal.typed("y\n");
+        assert_eq!(code, Some(0), "{kind}: {screen}");
+        assert_eq!(list(&operator, &[]), ["used", "gone"], "{kind}");
+    }
+}
+
+#[test]
+fn delete_wants_to_know_what() {
+    for arguments in [
+        &["workload", "delete"][..],
+        &["workload", "delete", "--older-than", "7d", "--yes"],
+        &["workload", "delete", "w", "--never-released"],
+        &["workload", "delete", "w", "--older-than", "7d"],
+        &["workload", "delete", "w", "--yes", "--dry-run"],
+        &["workload", "delete", "a b"],
+        &["workload", "list", "--older-than", "soon"],
+        &["workload", "list", "--prefix", "other"],
+        &["workload"],
+    ] {
+        let ended = program::run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+    }
+}
+
+/// A registration that this release cannot read is listed, and told of.
+#[tokio::test]
+async fn what_cannot_be_read_does_not_hide_the_rest() {
+    let mut contents = five();
+    contents.workloads[2].registration = b"not a registration".to_vec();
+    for operator in Operator::everywhere(&contents).await {
+        let ended = operator.run(&["workload", "list"]);
+        assert_eq!((ended.code, ended.out.lines().count()), (Some(1), 6), "{}: {ended:?}", operator.kind);
+        assert!(ended.out.contains("unreadable"), "{}", ended.out);
+        assert!(ended.log.starts_with("warning: the workload \"used\" cannot be read: "), "{}", ended.log);
+        assert_eq!(operator.run(&["workload", "show", "used"]).code, Some(1));
+        // It can be revoked, and deleted.
+        operator.out(&["workload", "revoke", "used"]);
+        operator.out(&["workload", "delete", "used", "--yes"]);
+        assert_eq!(list(&operator, &[]).len(), 4, "{}", operator.kind);
+    }
+}
+
+#[tokio::test]
+async fn an_item_of_another_format_does_not_hide_the_rest() {
+    let operator = Operator::aws(&five()).await;
+    let set = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
+    let item = [set("workload_id", "later"), ("format".to_owned(), AttributeValue::N("2".to_owned()))].into();
+    let table = operator.table("workloads");
+    dynamodb().put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+    let ended = operator.run(&["workload", "list", "--json"]);
+    let document: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, ids(&document, "workloads").len()), (Some(1), 5), "{ended:?}");
+    assert_eq!(document["unreadable"][0]["key"], "later");
+    assert!(document["unreadable"][0]["cause"].as_str().unwrap().contains("format 2"), "{document}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("data");
+    let operator = Operator::of_directory(&missing, "missing");
+    for arguments in [&["workload", "list"][..], &["workload", "revoke", "w"], &["audit", "--since", "1h"]] {
+        let ended = operator.run(arguments);
+        assert_eq!(ended.code, Some(5), "{ended:?}");
+        assert!(ended.log.contains("there is no store\nhint: "), "{}", ended.log);
+        assert!(!missing.exists());
+    }
+    std::fs::create_dir(&missing).unwrap();
+    assert_eq!(operator.run(&["workload", "list"]).code, Some(5));
+    assert_eq!(std::fs::read_dir(&missing).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_aws_that_cannot_be_used_is_told_apart() {
+    let operator = Operator::aws(&Contents::default()).await;
+    let key = unique("AKIA");
+    let operator = operator.with("AWS_ACCESS_KEY_ID", &key);
+    refuse(&key, "Scan", "AccessDeniedException");
+    let ended = operator.run(&["workload", "list"]);
+    assert!(ended.code == Some(1) && ended.log.contains("DynamoDB: AccessDeniedException: "), "{ended:?}");
+    assert_eq!(list(&operator, &[]).len(), 0, "it was refused once");
+
+    // Nobody listens on port 9.
+    let operator = operator.with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let ended = operator.run(&["workload", "list"]);
+    assert!(ended.code == Some(4) && ended.log.contains("DynamoDB cannot be reached"), "{ended:?}");
+
+    let operator = Operator::without_tables();
+    let ended = operator.run(&["workload", "list"]);
+    assert!(ended.code == Some(1) && ended.log.contains("ResourceNotFoundException"), "{ended:?}");
+    assert!(ended.log.contains("hint: check the credentials"), "{}", ended.log);
+
+    for missing in ["AWS_REGION", "AWS_SECRET_ACCESS_KEY"] {
+        let mut command = operator.command(&["workload", "list"]);
+        command.env_remove(missing).env("AWS_EC2_METADATA_DISABLED", "true");
+        let ended: program::Ended = command.output().unwrap().into();
+        assert!(ended.code == Some(5) && ended.log.contains("hint: set AWS_"), "{missing}: {ended:?}");
+    }
+}
