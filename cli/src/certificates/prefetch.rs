@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How often one chip is asked for before AMD counts as out of reach. Each time waits as long as AMD wants.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 3;
 
 /// Fetch the certificates of chips before their guests come, and the revocation lists of their products
 ///

@@ -3,7 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata},
+    error::ProvideErrorMetadata,
     types::{PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus},
 };
 use aws_sdk_kms::types::KeyState;
@@ -53,7 +53,7 @@ async fn examine_table(client: &Client, table: &Table) -> Finding {
     let name = &table.name;
     let described = match client.describe_table().table_name(name).send().await {
         Ok(answer) => answer.table,
-        Err(error) => return not_seen(TABLE, name, error.code(), &DisplayErrorContext(&error)),
+        Err(error) => return not_seen(TABLE, name, error.code()),
     };
     let status = described.as_ref().and_then(|described| described.table_status.clone());
     if status != Some(TableStatus::Active) {
@@ -112,7 +112,7 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
         Ok(answer) => answer.key_metadata,
         Err(error) => {
             let code = aws_sdk_kms::error::ProvideErrorMetadata::code(&error);
-            return not_seen("key", &alias, code, &aws_sdk_kms::error::DisplayErrorContext(&error));
+            return not_seen("key", &alias, code);
         }
     };
     let state = described.as_ref().and_then(|described| described.key_state.clone());
@@ -133,7 +133,7 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
 }
 
 /// Something that is not there is a failure; something that may not be looked at is not known to be one.
-fn not_seen(check: &'static str, name: &str, code: Option<&str>, error: &dyn std::fmt::Display) -> Finding {
+fn not_seen(check: &'static str, name: &str, code: Option<&str>) -> Finding {
     match code {
         Some("ResourceNotFoundException" | "NotFoundException") => Finding::fail(
             check,
@@ -145,6 +145,15 @@ fn not_seen(check: &'static str, name: &str, code: Option<&str>, error: &dyn std
             format!("{name} may not be looked at"),
             "allow these credentials to describe it, or look yourself",
         ),
-        _ => Finding::fail(check, format!("{name}: {error}"), "check region, credentials and network"),
+        Some(code) => Finding::fail(
+            check,
+            format!("{name}: AWS answered {code}"),
+            "check the credentials (aws sts get-caller-identity)",
+        ),
+        None => Finding::fail(
+            check,
+            format!("{name}: AWS cannot be reached"),
+            "check the region and the network; AWS_ENDPOINT_URL leads elsewhere",
+        ),
     }
 }

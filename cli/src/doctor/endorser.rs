@@ -8,7 +8,7 @@ use keybroker_common::snp::{
     product::Product,
 };
 
-use super::Finding;
+use super::{Finding, local};
 use crate::{
     certificates::row::{self, Kind, Row},
     operator::OperatorHandle,
@@ -63,14 +63,14 @@ fn clock(theirs: Option<Timestamp>, now: Timestamp) -> Finding {
     }
 }
 
-/// The lists of the products that the store has anything of, and whether the rows can be read at all.
+/// Whether the store can be read, and the lists of the products that it has anything of.
 pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustAnchors) -> Vec<Finding> {
     let now = Timestamp::now();
     let (rows, unreadable) = match row::all(operator, anchors, now).await {
         Ok(rows) => rows,
-        Err(failure) => return vec![Finding::failed("endorsements", &failure)],
+        Err(failure) => return vec![Finding::failed("store", &failure)],
     };
-    let mut findings = Vec::new();
+    let mut findings = vec![local::backend(operator.backend)];
     if !unreadable.is_empty() {
         findings.push(Finding::warn(
             "endorsements",

@@ -21,11 +21,11 @@ pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
         Ok(key_file) => key_file,
         Err(failure) => return vec![directory(&data_dir), Finding::failed("key", &failure)],
     };
-    let mut findings = vec![directory(&data_dir), key(&key_file, &data_dir)];
-    if let Err(failure) = broker::check_apart(&data_dir, &key_file) {
-        findings.push(Finding::failed("key", &failure));
-    }
-    findings
+    let key = match broker::check_apart(&data_dir, &key_file) {
+        Ok(()) => key(&key_file, &data_dir),
+        Err(failure) => Finding::failed("key", &failure),
+    };
+    vec![directory(&data_dir), key]
 }
 
 fn directory(data_dir: &Path) -> Finding {
@@ -88,6 +88,6 @@ pub(super) fn backend(backend: Backend) -> Finding {
     match backend {
         Backend::File => Finding::ok("store", "it opens, and no broker has it open"),
         Backend::Socket => Finding::ok("store", "the running broker answers on its socket"),
-        Backend::Aws => Finding::ok("store", "DynamoDB answers"),
+        Backend::Aws => Finding::ok("store", "DynamoDB answers, and what it holds can be read"),
     }
 }

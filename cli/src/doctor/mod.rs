@@ -144,7 +144,6 @@ async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     }
     match args.store.open().await {
         Ok(operator) => {
-            findings.push(local::backend(operator.backend));
             findings.extend(endorser::revocation_lists(&operator, &anchors).await);
         }
         Err(failure) => findings.push(Finding::failed("store", &failure)),

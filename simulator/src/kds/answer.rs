@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use jiff::Timestamp;
 
 use crate::{
     pki::{Amd, Ca, Chip, CrlOptions},
@@ -115,8 +116,9 @@ impl Answer {
     pub(super) fn response_with(&self, retry_after: Option<u32>) -> Vec<u8> {
         let retry_after =
             retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+        let date = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
         let head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry_after}Cache-Control: no-cache\r\n\
+            "HTTP/1.1 {} {}\r\nDate: {date}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry_after}Cache-Control: no-cache\r\n\
              Connection: close\r\n\r\n",
             self.status,
             reason(self.status),

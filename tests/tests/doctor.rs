@@ -1,0 +1,162 @@
+//! `keybroker doctor` on brokers that are well and on brokers that are not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+use keybroker_simulator::kds::Behaviour;
+use keybroker_tests::{
+    operator::{Contents, Operator},
+    program::{self, Ended},
+    unique,
+    world::{World, anchors, kds},
+};
+use serde_json::Value;
+
+/// The exit code, and each check with its verdict.
+fn examined(mut command: Command) -> (Option<i32>, Vec<(String, String)>, Value) {
+    let ended: Ended = command.arg("--json").output().unwrap().into();
+    let document: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    assert_eq!(document["schema"], 1);
+    let field = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
+    let findings = document["findings"].as_array().unwrap();
+    let verdicts: Vec<_> = findings.iter().map(|one| (field(one, "check"), field(one, "verdict"))).collect();
+    for name in ["ok", "warn", "fail"] {
+        let count = verdicts.iter().filter(|(_, verdict)| verdict == name).count();
+        assert_eq!(document[name], count, "{document}");
+    }
+    for one in findings.iter().filter(|one| one["verdict"] != "ok") {
+        assert!(one["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "nothing to do: {one}");
+    }
+    (ended.code, verdicts, document)
+}
+
+fn verdict<'a>(verdicts: &'a [(String, String)], check: &str) -> &'a str {
+    let found = verdicts.iter().find(|(name, _)| name == check);
+    &found.unwrap_or_else(|| panic!("no {check}: {verdicts:?}")).1
+}
+
+/// A doctor for this broker, with the broker's own settings.
+fn doctor(world: &World, arguments: &[&str]) -> Command {
+    let mut command = program::keybroker();
+    command.args(["doctor", "--kds-url", &world.kds.url(), "--key-file"]).arg(world.home().key_file());
+    command.arg("--data-dir").arg(world.home().data_dir()).args(arguments);
+    command
+}
+
+#[tokio::test]
+async fn a_broker_that_runs_is_well() {
+    let world = World::serve(&[]);
+    world.boots_a_guest(&unique("w")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let roots = directory.path().join("anchors.pem");
+    fs::write(&roots, anchors()).unwrap();
+    let roots = roots.to_str().unwrap();
+    let arguments = ["--trust-anchor", roots, "--url", "http://127.0.0.1:8000"];
+    let (code, verdicts, document) = examined(doctor(&world, &arguments));
+    assert_eq!(code, Some(0), "{document}");
+    for check in ["configuration", "data-directory", "key", "store", "revocation-list", "kds", "clock", "url"]
+    {
+        assert_eq!(verdict(&verdicts, check), "ok", "{document}");
+    }
+    assert_eq!(verdict(&verdicts, "trust-anchors"), "warn");
+    assert!(document.to_string().contains("answers on its socket"), "{document}");
+
+    let ended: Ended = doctor(&world, &arguments).output().unwrap().into();
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.out.starts_with("ok    configuration ") && ended.out.ends_with(" 1 warnings, 0 failures\n"),
+        "{ended:?}"
+    );
+    assert!(!ended.out.contains('\u{1b}'), "no colours in a pipe: {ended:?}");
+
+    // The list was signed by a root that AMD does not know.
+    let (code, verdicts, document) = examined(doctor(&world, &[]));
+    assert_eq!((code, verdict(&verdicts, "revocation-list")), (Some(1), "fail"), "{document}");
+
+    let (server, home, kds) = world.into_parts();
+    server.terminate();
+    let world = World::over(home, kds, &[]);
+    let stopped = doctor(&world, &arguments);
+    let (server, _home, _kds) = world.into_parts();
+    server.terminate();
+    let (code, verdicts, document) = examined(stopped);
+    assert_eq!((code, verdict(&verdicts, "key")), (Some(0), "ok"), "{document}");
+    assert!(document.to_string().contains("no broker has it open"), "{document}");
+    assert!(document.to_string().contains("is the store's"), "{document}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_found() {
+    let world = World::serve(&[]);
+    let key = world.home().key_file();
+    let set = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    let failing = |command: Command, check: &str, said: &str| {
+        let (code, verdicts, document) = examined(command);
+        assert_eq!((code, verdict(&verdicts, check)), (Some(1), "fail"), "{document}");
+        assert!(document.to_string().contains(said), "{said}: {document}");
+    };
+    let well = examined(doctor(&world, &[]));
+    assert_eq!(well.0, Some(0), "{}", well.2);
+
+    set(0o644);
+    failing(doctor(&world, &[]), "key", "chmod 0600");
+    set(0o600);
+    let mut mistyped = doctor(&world, &[]);
+    mistyped.env("KEYBROKER_LISTN", "127.0.0.1:1");
+    failing(mistyped, "configuration", "did you mean KEYBROKER_LISTEN?");
+    failing(doctor(&world, &["--url", "kb.example.com"]), "url", "no base URL");
+    world.kds.otherwise(Behaviour::Status(503, None));
+    failing(doctor(&world, &[]), "kds", "503");
+    world.kds.otherwise(Behaviour::Reset);
+    failing(doctor(&world, &[]), "kds", "did not answer");
+    world.kds.recover();
+
+    let (server, home, kds) = world.into_parts();
+    server.terminate();
+    let command = |key: &str, data: &str| {
+        let mut command = program::keybroker();
+        command.args(["doctor", "--kds-url", &kds.url(), "--key-file", key, "--data-dir", data]);
+        command
+    };
+    let data_dir = home.data_dir();
+    let (data, own) = (data_dir.to_str().unwrap(), key.to_str().unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
+    failing(command(&at("missing"), data), "key", "restore it from its backup");
+    failing(command(own, &at("missing")), "store", "there is no store");
+    fs::write(at("other"), format!("keybroker-key-v1:{}\n", "7".repeat(64))).unwrap();
+    fs::set_permissions(at("other"), fs::Permissions::from_mode(0o600)).unwrap();
+    failing(command(&at("other"), data), "key", "the store belongs to the key");
+    fs::copy(own, data_dir.join("key")).unwrap();
+    failing(command(data_dir.join("key").to_str().unwrap(), data), "key", "is in the data directory");
+}
+
+#[tokio::test]
+async fn a_deployment_is_examined_table_by_table() {
+    let kds = kds();
+    let examined_at = |operator: &Operator| examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
+    let there = Operator::aws(&Contents::default()).await;
+    let (_, verdicts, document) = examined_at(&there);
+    let tables: Vec<_> =
+        verdicts.iter().filter(|(check, _)| check == "table").map(|(_, one)| one.as_str()).collect();
+    assert_eq!(tables.len(), 5, "{document}");
+    assert!(!tables.contains(&"fail"), "{document}");
+    assert_eq!((verdict(&verdicts, "store"), verdict(&verdicts, "kds")), ("ok", "ok"), "{document}");
+
+    let (code, verdicts, document) = examined_at(&Operator::without_tables());
+    assert_eq!(code, Some(1), "{document}");
+    let tables = verdicts.iter().filter(|(check, one)| check == "table" && one == "fail").count();
+    assert_eq!((tables, verdict(&verdicts, "key")), (5, "fail"), "{document}");
+    assert!(document.to_string().contains("deploy infra/storage.yaml"), "{document}");
+
+    let nowhere = there.with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let (code, verdicts, document) = examined_at(&nowhere);
+    assert_eq!((code, verdict(&verdicts, "store")), (Some(1), "fail"), "{document}");
+}

@@ -1,0 +1,320 @@
+//! `keybroker certificates` as an operator uses it, over each kind of store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{fs, path::PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use keybroker_simulator::{
+    Product,
+    guest::Machine,
+    kds::{Behaviour, Kds, Kind},
+    pki::{Ca, Chip, CrlOptions},
+};
+use keybroker_tests::{
+    operator::{Contents, Operator},
+    program::Ended,
+    unique,
+    world::{World, amd, anchors, kds},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Files that an operator has.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.write("anchors.pem", anchors());
+        files
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), bytes).unwrap();
+        self.text(name)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn run(operator: &Operator, files: &Files, arguments: &[&str]) -> Ended {
+    let anchors = files.text("anchors.pem");
+    operator.run(&[&["certificates"], arguments, &["--trust-anchor", &anchors]].concat())
+}
+
+/// The exit code, and the document.
+fn json(operator: &Operator, files: &Files, arguments: &[&str]) -> (Option<i32>, Value) {
+    let ended = run(operator, files, &[arguments, &["--json"]].concat());
+    let document: Value =
+        serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{}: {ended:?}", operator.kind));
+    assert_eq!(document["schema"], 1);
+    (ended.code, document)
+}
+
+fn strings(document: &Value, list: &str, field: &str) -> Vec<String> {
+    let rows = document[list].as_array().unwrap();
+    rows.iter().map(|row| row[field].as_str().unwrap_or("-").to_owned()).collect()
+}
+
+/// What `list` has: kinds and states, in the order of the keys.
+fn listed(operator: &Operator, files: &Files) -> Vec<(String, String)> {
+    let (code, document) = json(operator, files, &["list"]);
+    assert_eq!(code, Some(0), "{document}");
+    strings(&document, "rows", "kind").into_iter().zip(strings(&document, "rows", "state")).collect()
+}
+
+fn hex(chip: &Chip) -> String {
+    data_encoding::HEXLOWER.encode(&chip.chip_id())
+}
+
+fn levels(chip: &Chip) -> String {
+    let tcb = chip.tcb;
+    let fmc = if chip.product() == Product::Turin { format!("fmc={},", tcb.fmc) } else { String::new() };
+    format!("{fmc}bl={},tee={},snp={},ucode={}", tcb.boot_loader, tcb.tee, tcb.snp, tcb.microcode)
+}
+
+/// The lines of a table, by their last column but one and the last.
+fn prefetch(operator: &Operator, files: &Files, kds: &Kds, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let url = kds.url();
+    let arguments = [&["prefetch", "--kds-url", &url], arguments].concat();
+    let (code, document) = json(operator, files, &arguments);
+    (code, strings(&document, "certificates", "result"))
+}
+
+#[tokio::test]
+async fn chips_are_fetched_ahead_into_any_store_and_asked_for_once() {
+    for operator in Operator::everywhere(&Contents::default()).await {
+        let (files, kds) = (Files::new(), kds());
+        let (milan, turin) = (Chip::new(Product::Milan, 1), Chip::new(Product::Turin, 2));
+        kds.add(&milan);
+        kds.add(&turin);
+        let report = Machine::new(amd(Product::Milan), &milan).report([0; 64]);
+        let hexed: String = report.iter().map(|byte| format!("{byte:02X}")).collect();
+        let (raw, hexed) = (files.write("raw.bin", report), files.write("report.hex", hexed + "\n"));
+        files
+            .write("fleet.txt", format!("# all\nreport raw.bin\nturin {} {}\n", hex(&turin), levels(&turin)));
+        let fleet = files.text("fleet.txt");
+
+        assert_eq!(
+            prefetch(&operator, &files, &kds, &["--report", &raw]),
+            (Some(0), vec!["fetched".to_owned()])
+        );
+        assert_eq!(prefetch(&operator, &files, &kds, &["--report", &hexed]).1, ["held"]);
+        let named = ["--product", "milan", "--chip-id", &hex(&milan), "--tcb", &levels(&milan)];
+        assert_eq!(prefetch(&operator, &files, &kds, &named).1, ["held"]);
+        assert_eq!(prefetch(&operator, &files, &kds, &["--from", &fleet]).1, ["held", "fetched"]);
+        assert_eq!(kds.count(Kind::Vcek), 2, "{}", operator.kind);
+
+        let unknown = hex(&Chip::new(Product::Milan, 9));
+        let unknown = ["--product", "milan", "--chip-id", &unknown, "--tcb", &levels(&milan)];
+        assert_eq!(prefetch(&operator, &files, &kds, &unknown), (Some(1), vec!["unknown_to_amd".to_owned()]));
+
+        let list = listed(&operator, &files);
+        let of = |kind: &str, state: &str| {
+            list.iter().filter(|(one, other)| one == kind && other == state).count()
+        };
+        let counts =
+            [of("certificate", "ok"), of("certificate", "unknown_to_amd"), of("revocation-list", "ok")];
+        assert_eq!(counts, [2, 1, 2], "{}: {list:?}", operator.kind);
+        // Without the simulated roots none of it is anything.
+        let bare = operator.json(&["certificates", "list"]);
+        assert!(!strings(&bare, "rows", "state").contains(&"ok".to_owned()), "{bare}");
+        let table = run(&operator, &files, &["list", "--product", "turin"]).out;
+        assert!(table.starts_with("KIND") && table.contains("Turin") && !table.contains("Milan"), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_fetched_ahead_boots_while_amd_is_down() {
+    let world = World::serve(&[]);
+    let (operator, files) = (Operator::of(&world), Files::new());
+    let machine = world.milan();
+    let report = files.write("report.bin", machine.report([0; 64]));
+    assert_eq!(prefetch(&operator, &files, &world.kds, &["--report", &report]).0, Some(0));
+    let asked = world.kds.requests().len();
+    world.kds.otherwise(Behaviour::Status(503, None));
+    world.boots_a_guest(&unique("w")).await;
+    assert_eq!(world.kds.requests().len(), asked, "AMD was asked: {:?}", world.kds.requests());
+}
+
+#[tokio::test]
+async fn amds_pauses_are_waited_for_and_its_silence_ends_the_command() {
+    let operator = Operator::file(&Contents::default()).await;
+    let (files, kds) = (Files::new(), kds());
+    let chip = Chip::new(Product::Milan, 1);
+    kds.add(&chip);
+    let named = ["--product", "milan", "--chip-id", &hex(&chip), "--tcb", &levels(&chip)];
+    // One request is made of up to three.
+    kds.script(Kind::Vcek, vec![Behaviour::Status(429, Some(1)); 3]);
+    assert_eq!(prefetch(&operator, &files, &kds, &named), (Some(0), vec!["fetched".to_owned()]));
+
+    kds.otherwise(Behaviour::Reset);
+    let lines: String = [2, 3]
+        .map(|seed| {
+            let chip = Chip::new(Product::Milan, seed);
+            format!("milan {} {}\n", hex(&chip), levels(&chip))
+        })
+        .concat();
+    let fleet = files.write("fleet.txt", lines);
+    let (code, results) = prefetch(&operator, &files, &kds, &["--from", &fleet]);
+    assert_eq!((code, results), (Some(4), vec!["failed".to_owned(), "not_asked_for".to_owned()]));
+}
+
+#[tokio::test]
+async fn certificates_are_imported_in_any_order_and_serve_a_guest_without_amd() {
+    let world = World::serve(&[]);
+    let (operator, files) = (Operator::of(&world), Files::new());
+    world.kds.otherwise(Behaviour::Status(503, None));
+    let machine = world.milan();
+    let vcek = files.write("vcek.der", &machine.vek.certificate);
+    let chain = files.write("cert_chain.pem", amd(Product::Milan).chain_pem(Ca::Ask));
+    let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
+    let (code, document) = json(&operator, &files, &["import", &vcek, &crl, &chain]);
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(strings(&document, "imported", "result"), ["imported"; 3]);
+    world.boots_a_guest(&unique("w")).await;
+    assert_eq!(world.kds.count(Kind::Vcek), 0);
+}
+
+#[tokio::test]
+async fn what_amd_did_not_sign_is_not_imported_and_nothing_beside_it() {
+    for operator in Operator::everywhere(&Contents::default()).await {
+        let files = Files::new();
+        let sound = amd(Product::Milan).crl(&CrlOptions::default());
+        let crl = files.write("crl.der", &sound);
+        let chain = files.write("chain.pem", amd(Product::Milan).chain_pem(Ca::Ask));
+        let mut vcek = amd(Product::Milan).vcek(&Chip::new(Product::Milan, 1)).certificate;
+        *vcek.last_mut().unwrap() ^= 1;
+        let forged = files.write("forged.der", vcek);
+        let corrupt = CrlOptions { corrupt_signature: true, ..CrlOptions::default() };
+        let corrupt = files.write("corrupt.der", amd(Product::Milan).crl(&corrupt));
+        let day = SignedDuration::from_hours(24);
+        let old = CrlOptions {
+            this_update: Some(Timestamp::now() - day * 100),
+            next_update: Some(Timestamp::now() - day * 8),
+            ..CrlOptions::default()
+        };
+        let old = files.write("old.der", amd(Product::Milan).crl(&old));
+        let junk = files.write("junk", "no certificate");
+        for (bad, said) in [
+            (&forged, "was not signed by its issuer"),
+            (&corrupt, "was not signed by the ARK"),
+            (&old, "counted until"),
+            (&junk, "neither a certificate nor a revocation list"),
+        ] {
+            let ended = run(&operator, &files, &["import", &crl, &chain, bad]);
+            assert_eq!((ended.code, ended.out.as_str()), (Some(3), ""), "{}: {ended:?}", operator.kind);
+            assert!(ended.log.contains(said), "{ended:?}");
+        }
+        let untrusted = operator.run(&["certificates", "import", &crl]);
+        assert_eq!(untrusted.code, Some(3), "{untrusted:?}");
+        assert!(listed(&operator, &files).is_empty(), "{}", operator.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_list_never_takes_the_place_of_a_later_one() {
+    for operator in Operator::everywhere(&Contents::default()).await {
+        let files = Files::new();
+        let ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
+        let list = |days| {
+            let options = CrlOptions { this_update: Some(ago(days)), ..CrlOptions::default() };
+            amd(Product::Milan).crl(&options)
+        };
+        let (older, later) = (files.write("older.der", list(20)), files.write("later.der", list(2)));
+        let result = |file: &str| {
+            let (code, document) = json(&operator, &files, &["import", file]);
+            assert_eq!(code, Some(0), "{document}");
+            strings(&document, "imported", "result").concat()
+        };
+        assert_eq!([&older, &later, &older].map(|file| result(file)), ["imported", "imported", "later_held"]);
+        let (_, document) = json(&operator, &files, &["list"]);
+        let age = document["rows"][0]["age"].as_i64().unwrap();
+        assert_eq!(age / 86_400, 2, "{document}");
+    }
+}
+
+#[tokio::test]
+async fn purge_deletes_what_is_named_and_keeps_revocation_lists() {
+    for operator in Operator::everywhere(&Contents::default()).await {
+        let files = Files::new();
+        let mut vceks = Vec::new();
+        for seed in [1, 2] {
+            let vek = amd(Product::Milan).vcek(&Chip::new(Product::Milan, seed));
+            vceks.push(files.write(&format!("{seed}.der"), vek.certificate));
+        }
+        let turin = amd(Product::Turin).vcek(&Chip::new(Product::Turin, 3));
+        vceks.push(files.write("3.der", turin.certificate));
+        let asks: Vec<_> = [Product::Milan, Product::Turin]
+            .iter()
+            .map(|one| files.write(&format!("{one}.pem"), amd(*one).chain_pem(Ca::Ask)))
+            .collect();
+        let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
+        let all: Vec<&str> = ["import"]
+            .into_iter()
+            .chain(vceks.iter().chain(&asks).map(String::as_str))
+            .chain([crl.as_str()])
+            .collect();
+        assert_eq!(run(&operator, &files, &all).code, Some(0));
+        let count = || listed(&operator, &files).len();
+        let deleted = |arguments: &[&str]| {
+            let (code, document) = json(&operator, &files, &[&["purge"], arguments].concat());
+            assert_eq!(code, Some(0), "{document}");
+            document["deleted"].as_array().unwrap().len()
+        };
+        assert_eq!(count(), 6, "{}", operator.kind);
+
+        let nobody = run(&operator, &files, &["purge", "--product", "milan"]);
+        assert_eq!(nobody.code, Some(2), "{nobody:?}");
+        assert!(nobody.log.contains("nobody to ask"), "{nobody:?}");
+        assert_eq!(run(&operator, &files, &["purge", "--yes"]).code, Some(2), "all at once is no filter");
+        assert_eq!(deleted(&["--product", "milan", "--dry-run"]), 3);
+        assert_eq!(deleted(&["--older-than", "1d", "--yes"]), 0);
+        assert_eq!(count(), 6);
+        let chip = hex(&Chip::new(Product::Milan, 2));
+        assert_eq!(deleted(&["--chip-id", &chip, "--yes"]), 1);
+        assert_eq!(deleted(&["--chip-id", &hex(&Chip::new(Product::Turin, 3))[..16], "--yes"]), 1);
+        assert_eq!(deleted(&["--product", "milan", "--yes"]), 2);
+        let left: Vec<_> = listed(&operator, &files).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(left, ["revocation-list", "chain"], "{}", operator.kind);
+        assert_eq!(deleted(&["--product", "milan", "--revocation-lists", "--yes"]), 1);
+        assert_eq!(count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn chips_that_cannot_be_meant_are_refused_before_anything_is_asked() {
+    let operator = Operator::file(&Contents::default()).await;
+    let (files, kds) = (Files::new(), kds());
+    let url = kds.url();
+    let mut masked = Machine::new(amd(Product::Milan), &Chip::new(Product::Milan, 1));
+    masked.fields.chip_id = [0; 64];
+    let masked = files.write("masked.bin", masked.report([0; 64]));
+    let broken = files.write("broken.txt", "milan 00 bl=1\n");
+    for (arguments, code) in [
+        (vec![], 2),
+        (vec!["--product", "milan"], 2),
+        (vec!["--chip-id", "ab"], 2),
+        (vec!["--report", "/nowhere"], 5),
+        (vec!["--report", &masked], 5),
+        (vec!["--from", &broken], 5),
+    ] {
+        let ended =
+            run(&operator, &files, &[&["prefetch", "--kds-url", &url], arguments.as_slice()].concat());
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{arguments:?}: {ended:?}");
+    }
+    assert!(kds.requests().is_empty());
+}
