@@ -10,7 +10,7 @@ use axum::{
     routing::{MethodRouter, any},
 };
 use keybroker_common::{
-    http::{self, Function, KEY, ROUTES, Route, Serve},
+    http::{self, Function, KEY, ROUTES, Route, SIGNED, Serve},
     problem::Problem,
 };
 
@@ -23,8 +23,6 @@ use super::{
 /// What the broker's protocol needs of a request's head. A client's Authorization is not among it: who registers is for the
 /// relay to say, and guests do not.
 const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::ACCEPT, header::USER_AGENT];
-/// Where API Gateway has the routes that ask for a signature, before the same paths.
-const SIGNED: &str = "/iam";
 
 /// For whom a relay is.
 #[derive(Debug)]
@@ -48,8 +46,7 @@ impl Role {
     fn serves(&self, route: &Route) -> bool {
         match self {
             Self::Guest => matches!(route.function, Function::Auth | Function::Attest),
-            // A signed route is the plain one's other address.
-            Self::Build(_) => route.function == Function::Register && !route.path.starts_with(SIGNED),
+            Self::Build(_) => route.function == Function::Register,
         }
     }
 
