@@ -321,17 +321,45 @@ fn no_home_and_no_option_is_5() {
     assert!(text.contains("--data-dir"), "{text}");
 }
 
-#[test]
-fn an_address_that_others_reach_is_a_loud_warning() {
+/// The log until it listens.
+fn beyond_the_loopback(arguments: &[&str]) -> Vec<String> {
     let home = TempDir::new().unwrap();
     let mut command = serve(home.path());
-    let mut child =
-        command.args(["--listen", "0.0.0.0:0"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    command.args(["--listen", "0.0.0.0:0"]).args(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let log: Vec<_> = lines.take_while(|line| !line.contains("listening on")).collect();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(log.iter().any(|line| line.contains("WARN") && line.contains("NOT ON THE LOOPBACK")), "{log:?}");
+    log
+}
+
+#[test]
+fn an_address_that_others_reach_takes_tokens_or_a_flag_that_names_the_risk() {
+    let home = TempDir::new().unwrap();
+    for modes in ["open", "open;token"] {
+        let mut command = serve(home.path());
+        command.args(["--listen", "0.0.0.0:0", "--registration", modes]);
+        let (code, text) = refused(&mut command);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("could register") && text.contains("--registration token"), "{text}");
+    }
+    assert!(!home.path().join(".local").exists(), "nothing was made");
+    let anybody = |log: &[String]| log.iter().any(|line| line.contains("WARN") && line.contains("ANYBODY"));
+    assert!(!anybody(&beyond_the_loopback(&["--registration", "token"])));
+    assert!(anybody(&beyond_the_loopback(&["--anyone-may-register"])));
+}
+
+#[test]
+fn who_may_register_is_open_or_token() {
+    let home = TempDir::new().unwrap();
+    for modes in ["iam", "token;iam", "", "anybody"] {
+        let mut command = serve(home.path());
+        let (code, text) = refused(command.args(["--registration", modes]));
+        assert_eq!(code, Some(2), "{modes}: {text}");
+        assert!(text.contains("must be open, token, or both"), "{text}");
+    }
 }
 
 #[test]

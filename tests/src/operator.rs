@@ -89,7 +89,7 @@ impl Contents {
                 registration: Some(workload.digest()),
                 ..AuditRecord::new(time, Operation::Register, Decision::Registered)
             };
-            store.create(workload, &record).await.unwrap();
+            store.create(workload, &record, None).await.unwrap();
         }
         for record in &self.records {
             store.append(record).await.unwrap();

@@ -36,6 +36,10 @@ pub const MEASUREMENT: [u8; 48] = [0x4D; 48];
 /// Arguments with which VLEKs of the simulated provider are accepted.
 pub const ACCEPT_CSP: [&str; 2] = ["--accept-csp-id", CSP_ID];
 
+/// Arguments of a broker that takes what a deployment in the tests takes: VLEKs of the simulated provider, and registrations of
+/// anybody and by token.
+const AS_DEPLOYED: [&str; 4] = ["--accept-csp-id", CSP_ID, "--registration", "open;token"];
+
 /// AMD for a product. Its keys are made once per process, which takes a while.
 pub fn amd(product: Product) -> &'static Amd {
     static AMD: [OnceLock<Amd>; 3] = [const { OnceLock::new() }; 3];
@@ -80,13 +84,13 @@ impl World {
     pub fn start() -> Self {
         match remote::url() {
             Some(url) => Self { url, kds: Arc::clone(deployment()), served: None },
-            None => Self::serve(&ACCEPT_CSP),
+            None => Self::serve(&AS_DEPLOYED),
         }
     }
 
     /// The same, but `keybroker serve` where a listener that is not the deployment's own decides about `what`.
     pub fn listening(what: &str) -> Self {
-        if remote::decides(what) { Self::serve(&ACCEPT_CSP) } else { Self::start() }
+        if remote::decides(what) { Self::serve(&AS_DEPLOYED) } else { Self::start() }
     }
 
     /// A broker with these arguments and a KDS of its own: what a deployment that is there already cannot be.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use keybroker_common::{
-    broker::RegisterRequest,
+    broker::{Admission, Credential, RegisterRequest},
     rego::PolicyText,
     secret::kms::{KmsUnwrap, KmsWrap},
-    store::{WorkloadStore as _, dynamodb::DynamoStore},
+    store::{TokenStore as _, WorkloadStore as _, contract::sample, dynamodb::DynamoStore},
     workload::HostData,
 };
 use keybroker_simulator::pki::Chip;
@@ -16,7 +16,7 @@ use crate::harness::{
     moto,
     rounds::{Counted, Round},
     rvp,
-    world::{Broker, PASSPHRASE, World, workload_id},
+    world::{Broker, PASSPHRASE, World, request, workload_id},
 };
 
 /// Instances of the functions over the same tables and key.
@@ -80,6 +80,27 @@ async fn registering_waits_twice() {
     let (registered, taken) = aws.counted.rounds(instance.registered("w")).await;
     assert!(!registered.replaced);
     assert_eq!(taken, rounds([&["Encrypt"], &["TransactWriteItems workloads audit"]]));
+}
+
+/// Its token is read first, and looked at again by the transaction that uses it.
+#[tokio::test]
+async fn registering_with_a_token_waits_three_times() {
+    let aws = Aws::new().await;
+    let mut instance = aws.instance();
+    instance.registered("first").await;
+    instance.register.admission = Admission { token: true, ..Admission::NONE };
+    let token = sample::token();
+    aws.store.put_token(&token, &sample::token_made()).await.unwrap();
+    let request = || RegisterRequest { credential: Credential::Token(token.id), ..request("w", PASSPHRASE) };
+    let (registered, taken) = aws.counted.rounds(instance.register.register(request())).await;
+    assert!(!registered.unwrap().replaced);
+    let transaction = "TransactWriteItems workloads audit tokens";
+    assert_eq!(taken, rounds([&["GetItem tokens"], &["Encrypt"], &[transaction]]));
+    // As buildah --layers does: the row that it replaces is read as well.
+    let (registered, taken) = aws.counted.rounds(instance.register.register(request())).await;
+    assert!(registered.unwrap().replaced);
+    let expected = rounds([&["GetItem tokens"], &["Encrypt"], &["GetItem workloads"], &[transaction]]);
+    assert_eq!(taken, expected);
 }
 
 #[tokio::test]
