@@ -89,3 +89,28 @@ impl Failure {
         self.exit.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_code_and_the_manual_has_the_table() {
+        let all = [
+            Exit::Ok,
+            Exit::Failure,
+            Exit::Usage,
+            Exit::Denied,
+            Exit::Unreachable,
+            Exit::Configuration,
+            Exit::StoreLocked,
+        ];
+        let lines: Vec<_> = Exit::TABLE.lines().skip(1).collect();
+        assert_eq!(lines.len(), all.len());
+        for (exit, line) in all.into_iter().zip(lines) {
+            assert!(line.starts_with(&format!("  {}  ", exit as u8)), "{line}");
+        }
+        let manual = include_str!("../../docs/operations.md");
+        assert!(manual.contains(Exit::TABLE), "docs/operations.md has another table of exit codes");
+    }
+}

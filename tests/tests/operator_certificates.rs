@@ -86,7 +86,7 @@ fn levels(chip: &Chip) -> String {
     format!("{fmc}bl={},tee={},snp={},ucode={}", tcb.boot_loader, tcb.tee, tcb.snp, tcb.microcode)
 }
 
-/// The lines of a table, by their last column but one and the last.
+/// The exit code, and what became of each chip.
 fn prefetch(operator: &Operator, files: &Files, kds: &Kds, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let url = kds.url();
     let arguments = [&["prefetch", "--kds-url", &url], arguments].concat();

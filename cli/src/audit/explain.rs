@@ -368,6 +368,7 @@ fn appraisal(check: Appraisal) -> Meaning {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
     use jiff::Timestamp;
     use keybroker_common::{audit::Operation, workload::WorkloadId};
 
@@ -431,6 +432,29 @@ mod tests {
         );
         record.evidence = Some(debug_guest(true));
         assert!(words(&record)[4].starts_with("AMD's signature was verified: the host is Milan, chip 7b7b"));
+    }
+
+    /// Advice that names a command names one that there is.
+    #[test]
+    fn the_commands_in_the_advice_are_there() {
+        let mut named = 0;
+        for check in Check::all() {
+            for decision in [Decision::Refused, Decision::Unavailable] {
+                let text = words(&record(decision, check.name(), "the cause")).join(" ");
+                for quoted in text.split('`').skip(1).step_by(2) {
+                    let Some(rest) = quoted.strip_prefix("keybroker ") else { continue };
+                    let mut command = crate::Cli::command();
+                    for word in
+                        rest.split(' ').take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                    {
+                        let found = command.find_subcommand(word);
+                        command = found.unwrap_or_else(|| panic!("{quoted}")).clone();
+                        named += 1;
+                    }
+                }
+            }
+        }
+        assert!(named > 10, "{named}");
     }
 
     /// A record of a later release.

@@ -1,0 +1,63 @@
+//! `keybroker audit ID` in words, for guests that were really refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use keybroker_simulator::{Product, guest::Error, kds::Behaviour};
+use keybroker_tests::{
+    operator::Operator,
+    unique,
+    world::{World, audit_id},
+};
+
+/// What an operator reads of a boot that was refused.
+async fn told(
+    world: &World,
+    id: &str,
+    alter: impl FnOnce(&mut keybroker_simulator::guest::Machine),
+) -> String {
+    let mut machine = world.milan();
+    alter(&mut machine);
+    match world.polite(id, machine).boot().await {
+        Err(Error::Refused(said)) => Operator::of(world).out(&["audit", &audit_id(&said.body)]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_operator_reads_what_was_expected_and_found_and_what_to_do() {
+    let world = World::serve(&["--minimum-tcb", "genoa:bl=1,tee=0,snp=255,ucode=1"]);
+    let id = unique("w");
+    world.register(&id).await;
+
+    let debug = told(&world, &id, |machine| machine.fields.policy |= 1 << 19).await;
+    for line in [
+        "The host launched the guest with DEBUG set: policy 0xb0000.",
+        "Its memory can be read by the host, so nothing is released.",
+        "Launch it with krun as it comes, without debugging.",
+    ] {
+        assert!(debug.lines().any(|one| one == line), "{line}: {debug}");
+    }
+    let other = told(&world, &id, |machine| machine.fields.measurement = [0x66; 48]).await;
+    let measured =
+        format!("The launch measurement is {}, registered is {}.", "66".repeat(48), "4d".repeat(48));
+    assert!(other.contains(&measured) && other.contains("build the image again"), "{other}");
+
+    let genoa = world.machine(Product::Genoa, 7);
+    let old = told(&world, &id, |machine| *machine = genoa).await;
+    assert!(old.contains("is below what the operator requires (bl 1 tee 0 snp 255 ucode 1)."), "{old}");
+    assert!(old.contains("Update the host's firmware"), "{old}");
+
+    let nobody = told(&world, "nobody-registered-this", |_| ()).await;
+    assert!(nobody.contains("No workload is registered under this id."), "{nobody}");
+
+    world.kds.otherwise(Behaviour::Status(503, None));
+    let unknown = told(&world, &id, |_| ()).await;
+    assert!(unknown.contains("AMD's KDS answered 503.") && unknown.contains("keybroker doctor"), "{unknown}");
+    assert!(unknown.contains("Nothing was decided and nothing was spent"), "{unknown}");
+}
