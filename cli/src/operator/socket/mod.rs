@@ -69,3 +69,83 @@ fn address(directory: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> 
     let directory = File::open(directory)?;
     Ok((PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd())), Some(directory)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::Router;
+    use jiff::Timestamp;
+    use keybroker_common::{
+        audit::{Decision, Operation},
+        clock::SystemClock,
+        store::{
+            AuditStore as _, EndorsementStore as _, OperatorStore as _, RevocationStore as _, StoreError,
+            WorkloadStore as _, embedded::EmbeddedStore,
+        },
+    };
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::server::{self, Ended};
+
+    #[test]
+    fn an_error_of_the_store_arrives_as_it_is() {
+        for error in [
+            StoreError::Conflict,
+            StoreError::Unavailable("down".to_owned()),
+            StoreError::Refused("no".to_owned()),
+            StoreError::Corrupt { table: "workloads".into(), cause: "broken".to_owned() },
+        ] {
+            let sent = serde_json::to_vec(&Err::<(), _>(&error)).unwrap();
+            assert_eq!(serde_json::from_slice::<Result<(), StoreError>>(&sent).unwrap(), Err(error));
+        }
+    }
+
+    /// What no command of this program asks for, too.
+    #[tokio::test]
+    async fn every_method_reaches_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(EmbeddedStore::open(directory.path(), Arc::new(SystemClock)).unwrap());
+        assert!(SocketStore::reach(directory.path()).await.is_err(), "nobody serves yet");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = server::run(
+            Socket::bind(directory.path()).unwrap(),
+            router(store.clone(), Router::new()),
+            async { drop(stopped.await) },
+        );
+        let served = tokio::spawn(served);
+        let socket = SocketStore::reach(directory.path()).await.unwrap();
+
+        let now = Timestamp::now();
+        let row = StoredEndorsement { bytes: vec![1, 2, 3], fetched_at: now, edition: 7 };
+        assert_eq!(socket.put_endorsement("Milan/x", &row).await, Ok(()));
+        assert_eq!(store.endorsement("Milan/x").await, Ok(Some(row.clone())));
+        assert_eq!(socket.endorsement("Milan/x").await, Ok(Some(row.clone())));
+        assert_eq!(socket.endorsements(None).await.unwrap().rows, [("Milan/x".to_owned(), row)]);
+        let (first, second) = (Lease::new(Uuid::new_v4(), now), Lease::new(Uuid::new_v4(), now));
+        assert_eq!(socket.lease("Milan/x", &first).await, Ok(None));
+        assert_eq!(store.lease("Milan/x", &second).await, Ok(Some(first)));
+        assert_eq!(socket.end_lease("Milan/x", first.holder).await, Ok(()));
+        assert_eq!(socket.lease("Milan/x", &second).await, Ok(None));
+        assert_eq!(socket.delete_endorsement("Milan/x").await, Ok(()));
+        assert_eq!(store.endorsement("Milan/x").await, Ok(None));
+
+        let audit = AuditRecord::new(now, Operation::Operate, Decision::Revoked);
+        let id = WorkloadId::new("nobody").unwrap();
+        assert_eq!(socket.workload(&id).await, Ok(None));
+        assert_eq!(socket.revoke(&id, &audit).await, Err(StoreError::Conflict));
+        assert_eq!(socket.restore(&id, &audit).await, Err(StoreError::Conflict));
+        assert_eq!(socket.append(&audit).await, Ok(()));
+        let recorded = socket.audit_record(audit.id).await.unwrap().unwrap();
+        let principal = Some(format!("uid/{}", rustix::process::geteuid().as_raw()));
+        assert_eq!(recorded, AuditRecord { principal, ..audit });
+        let page = socket.audit_records(&AuditQuery::default(), None).await.unwrap();
+        assert_eq!((page.rows, page.next), (vec![recorded], None));
+        assert!(socket.workloads(None).await.unwrap().rows.is_empty());
+
+        drop(stop);
+        assert_eq!(served.await.unwrap(), Ended::Drained);
+        assert!(matches!(socket.workload(&id).await, Err(StoreError::Unavailable(_))));
+    }
+}
