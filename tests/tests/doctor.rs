@@ -146,7 +146,7 @@ async fn a_deployment_is_examined_table_by_table() {
     let (_, verdicts, document) = examined_at(&there);
     let tables: Vec<_> =
         verdicts.iter().filter(|(check, _)| check == "table").map(|(_, one)| one.as_str()).collect();
-    assert_eq!(tables.len(), 5, "{document}");
+    assert_eq!(tables.len(), 6, "{document}");
     assert!(!tables.contains(&"fail"), "{document}");
     assert_eq!((verdict(&verdicts, "store"), verdict(&verdicts, "kds")), ("ok", "ok"), "{document}");
 

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditId, AuditRecord, Decision, Operation},
     store::{AuditQuery, Cursor, Unreadable},
-    workload::{WorkloadId, WorkloadIdError},
+    workload::WorkloadId,
 };
 use serde::Serialize;
 
 use crate::{
     exit::{Exit, Failure},
-    operator::{self, OperatorHandle, StoreArgs, no_such},
+    operator::{self, OperatorHandle, StoreArgs, no_such, workload_id},
     table::{self, NONE, printable, time},
     when::When,
 };
@@ -59,10 +59,6 @@ fn audit_id(text: &str) -> Result<AuditId, &'static str> {
     text.parse()
         .map(AuditId)
         .map_err(|_| "not an id of a decision: a UUID, as 019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e")
-}
-
-fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
-    WorkloadId::new(text)
 }
 
 /// Runs the command.

@@ -14,7 +14,7 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     store::{Cursor, OperatorStore, Page, StoreError, Unreadable},
     token::TokenId,
-    workload::Workload,
+    workload::{Workload, WorkloadId, WorkloadIdError},
 };
 
 pub(crate) use self::store_args::{StoreArgs, aws_config};
@@ -109,4 +109,9 @@ pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
 /// There is no row of this id.
 pub(crate) fn no_such(what: &str, id: impl fmt::Display) -> Failure {
     Failure::new(Exit::Failure, anyhow!("there is no {what} {id}"))
+}
+
+/// A workload's id, as an argument.
+pub(crate) fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
+    WorkloadId::new(text)
 }

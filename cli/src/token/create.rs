@@ -7,13 +7,13 @@ use keybroker_common::{
     config,
     http::guest_url::room_for_id,
     token::{Token, TokenId, TokenText},
-    workload::{WorkloadId, WorkloadIdError},
+    workload::WorkloadId,
 };
 use serde::Serialize;
 
 use crate::{
     exit::{Exit, Failure},
-    operator::StoreArgs,
+    operator::{StoreArgs, workload_id},
     table::{self, time},
     when,
 };
@@ -71,10 +71,6 @@ fn ttl(text: &str) -> Result<SignedDuration, String> {
 
 fn note(text: &str) -> Result<String, &'static str> {
     if text.chars().count() > NOTE_LEN { Err("must be 200 characters at most") } else { Ok(text.to_owned()) }
-}
-
-fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
-    WorkloadId::new(text)
 }
 
 /// What `--json` prints.

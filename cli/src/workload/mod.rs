@@ -8,12 +8,12 @@ mod show;
 
 use keybroker_common::{
     store::StoreError,
-    workload::{Workload, WorkloadId, WorkloadIdError},
+    workload::{Workload, WorkloadId},
 };
 
 use crate::{
     exit::{Exit, Failure},
-    operator::{OperatorHandle, no_such},
+    operator::{OperatorHandle, no_such, workload_id},
 };
 
 /// See, revoke, restore and delete registered workloads
@@ -46,10 +46,6 @@ pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
             WorkloadCommand::Delete(args) => delete::run(args).await,
         }
     })
-}
-
-fn workload_id(text: &str) -> Result<WorkloadId, WorkloadIdError> {
-    WorkloadId::new(text)
 }
 
 /// The row of `id`, which must be there.

@@ -11,6 +11,7 @@ use super::{
     item::{Attributes, EXPIRES, Item, Map, instant, text, ttl},
     operator::{key_of, page},
     tables::{AuditTable, TokensTable},
+    workloads::{REVOKED_AT, revocation},
     write::Transaction,
 };
 use crate::{
@@ -27,7 +28,6 @@ const NOTE: &str = "note";
 const MADE_FOR: &str = "made_for";
 const BOUND_TO: &str = "bound_to";
 const BOUND_AT: &str = "bound_at";
-const REVOKED_AT: &str = "revoked_at";
 
 /// For how long a token that has expired is still listed.
 const LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -122,15 +122,7 @@ impl<T: TokensTable + AuditTable> TokenStore for DynamoStore<T> {
     }
 
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let update = Update::builder()
-            .table_name(self.tables.tokens())
-            .key(KEY, text(id.to_string()))
-            .update_expression("SET #revoked = if_not_exists(#revoked, :at)")
-            .condition_expression("attribute_exists(#key)")
-            .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_names("#key", KEY)
-            .expression_attribute_values(":at", instant(audit.time))
-            .build();
+        let update = revocation(self.tables.tokens(), KEY, &id.to_string(), audit.time);
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
-    error::SdkError,
+    error::{BuildError, SdkError},
     operation::update_item::UpdateItemError,
     types::{Put, Update},
 };
@@ -156,17 +156,22 @@ impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
 #[async_trait]
 impl<T: WorkloadsTable + AuditTable> RevocationStore for DynamoStore<T> {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let update = Update::builder()
-            .table_name(self.tables.workloads())
-            .key(KEY, text(id.as_str()))
-            .update_expression("SET #revoked = if_not_exists(#revoked, :at)")
-            .condition_expression("attribute_exists(#key)")
-            .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_names("#key", KEY)
-            .expression_attribute_values(":at", instant(audit.time))
-            .build();
+        let update = revocation(self.tables.workloads(), KEY, id.as_str(), audit.time);
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await
     }
+}
+
+/// Sets `revoked_at` of a row that is there, unless it is set.
+pub(super) fn revocation(table: &str, key: &str, id: &str, at: Timestamp) -> Result<Update, BuildError> {
+    Update::builder()
+        .table_name(table)
+        .key(key, text(id))
+        .update_expression("SET #revoked = if_not_exists(#revoked, :at)")
+        .condition_expression("attribute_exists(#key)")
+        .expression_attribute_names("#revoked", REVOKED_AT)
+        .expression_attribute_names("#key", key)
+        .expression_attribute_values(":at", instant(at))
+        .build()
 }
