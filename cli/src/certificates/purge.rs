@@ -1,5 +1,6 @@
 //! `keybroker certificates purge`.
 
+use anyhow::anyhow;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::snp::product::Product;
@@ -110,6 +111,12 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     // Not held open while somebody thinks: nobody else could open the file.
     drop(operator);
     if !args.yes {
+        if args.json {
+            let error = anyhow!("--json shows nothing before it is done");
+            return Err(
+                Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done")
+            );
+        }
         list::print(&rows, now)?;
         if !confirmed(&format!("Delete these {}?", rows.len()))? {
             anstream::eprintln!("nothing was deleted");

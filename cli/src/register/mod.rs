@@ -35,10 +35,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
-  keybroker register --workload-id billing --measurement 4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d --passphrase-file passphrase
+  MEASUREMENT is the launch measurement, 96 hex digits:
+      keybroker register --workload-id billing --measurement $MEASUREMENT --passphrase-file passphrase
   To see what a guest would be held to:
       keybroker register --from registration.json --dry-run
-  keybroker register --measurement 4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d --minimum-tcb milan:bl=4,tee=0,snp=22,ucode=213 --resource tls.key=key.pem
+      keybroker register --measurement $MEASUREMENT --minimum-tcb milan:bl=4,tee=0,snp=22,ucode=213 --resource tls.key=key.pem
   keybroker register --from registration.json --aws --url https://k.example.org --yes
 
 {}", Exit::TABLE))]

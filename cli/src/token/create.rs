@@ -32,8 +32,9 @@ Examples:
   keybroker token create --aws --url https://k.example.org --ttl 20m --note 'nightly build'
   To build an image anew under an id that is registered:
       keybroker token create --workload-id billing-7f3a
-  For the relay of a build host:
-      keybroker token create --aws --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"token\"])' >token
+  For the relay of a build host, which wants the file to be its own:
+      umask 077
+      keybroker token create --aws >token
 
 {}", Exit::TABLE))]
 pub(super) struct CreateArgs {
@@ -47,7 +48,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_parser = note, value_name = "TEXT")]
     note: Option<String>,
     /// The broker's base URL, as builds reach it
-    #[arg(long, value_parser = config::base_url, value_name = "URL")]
+    #[arg(long, value_parser = base_url, value_name = "URL")]
     url: Option<String>,
     /// Print one JSON document in place of the lines
     #[arg(long)]
@@ -60,6 +61,11 @@ pub(super) struct CreateArgs {
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Longest note, in characters.
 const NOTE_LEN: usize = 200;
+
+fn base_url(text: &str) -> Result<String, &'static str> {
+    let url = config::base_url(text)?;
+    if url.contains('@') { Err("must hold no user and no password: the token takes their place") } else { Ok(url) }
+}
 
 fn ttl(text: &str) -> Result<SignedDuration, String> {
     match when::duration(text)? {

@@ -1,8 +1,10 @@
 //! `keybroker workload delete`.
 
+use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::Decision,
+    broker::Register,
     store::StoreError,
     workload::{Workload, WorkloadId},
 };
@@ -22,7 +24,8 @@ use crate::{
 
 /// Delete registrations and their secrets, for good
 ///
-/// Shows what it will delete, and asks. A workload that changes meanwhile, by a release for one, is left alone. Nobody can
+/// Shows what it will delete, and asks. By a filter it leaves alone what is revoked, whose id is to stay taken, and what a build may
+/// still be at work on, for 30 minutes. A workload that changes meanwhile, by a release for one, is left alone. Nobody can
 /// bring a passphrase back: a disk that is encrypted with it is lost, unless whoever built it has another copy. The id can be
 /// registered anew, by anybody who may register. To stop releases alone: `keybroker workload revoke`.
 #[derive(Debug, clap::Args)]
@@ -73,6 +76,10 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
         report(args, &seen, Vec::new())?;
         return Ok(exit);
     }
+    if args.json && !args.yes {
+        let error = anyhow!("--json shows nothing before it is done");
+        return Err(Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done"));
+    }
     if !args.json {
         list::print(&seen)?;
     }
@@ -112,7 +119,10 @@ async fn seen(
         Some(id) => Ok((vec![existing(operator, id).await?], Vec::new())),
         None => {
             let now = Timestamp::now();
-            list::find(operator, |row| args.filter.matches(row, now)).await
+            // A revoked id stays taken, and a build that is under way is no orphan: neither goes by a filter.
+            let over = |row: &Workload| Register::window_is_over(row.first_registered_at, now);
+            let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
+            list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await
         }
     }
 }

@@ -70,16 +70,18 @@ fn secrets(workload: &Workload) -> Vec<SecretSummary<'_>> {
         .collect()
 }
 
-/// Until when the registration may be replaced without a credential, as long as that may still be.
+/// Until when the build that registered it may replace it, as long as that may still be: without a credential, or with its
+/// token.
 fn build_window(
     workload: &Workload,
     registration: Option<&Registration>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let unowned = registration?.owner.is_none() && registration?.dialect == Dialect::V0;
+    let registration = registration?;
+    let builds = registration.owner.as_deref().is_none_or(|owner| owner.starts_with("token/"));
     let until = workload.first_registered_at.checked_add(Register::BUILD_WINDOW).ok()?;
     let open = workload.released_at.is_none() && workload.revoked_at.is_none() && now < until;
-    (unowned && open).then_some(until)
+    (builds && registration.dialect == Dialect::V0 && open).then_some(until)
 }
 
 pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {

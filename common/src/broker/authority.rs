@@ -136,9 +136,13 @@ impl Stranger {
 }
 
 /// How many strangers one process turns away with a record of each. A token cannot be guessed, but every try writes to the
-/// audit log; whoever has a token that counts is let in however many tries there are.
+/// audit log; whoever has a token that counts is let in however many tries there are. Uses of tokens that no longer count are
+/// reckoned apart: whoever makes them has one, and junk must not hide it.
 #[derive(Debug)]
-pub struct Patience(Bucket);
+pub struct Patience {
+    strangers: Bucket,
+    dead_tokens: Bucket,
+}
 
 impl Patience {
     /// One more for each of these that passes,
@@ -147,13 +151,17 @@ impl Patience {
     const BURST: i32 = 20;
 
     /// Whether one more is put on record; if not, after how many seconds one is.
-    pub(super) fn take(&self, now: Timestamp) -> Result<(), u64> {
-        self.0.take(now)
+    pub(super) fn take(&self, stranger: Stranger, now: Timestamp) -> Result<(), u64> {
+        match stranger {
+            Stranger::Nobody | Stranger::UnknownToken => self.strangers.take(now),
+            Stranger::DeadToken(_) => self.dead_tokens.take(now),
+        }
     }
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self(Bucket::new(Self::EVERY, Self::BURST))
+        let bucket = || Bucket::new(Self::EVERY, Self::BURST);
+        Self { strangers: bucket(), dead_tokens: bucket() }
     }
 }

@@ -106,6 +106,15 @@ impl Register {
             policy: request.policy,
             rego: request.rego,
         };
+        // A token that has registered already can only replace, and whether it still may is known before anything is wrapped.
+        let held = if authority.is_bound() {
+            match self.held(&request.workload_id, &registration, &authority, &record).await? {
+                Ok(held) => Some(held),
+                Err(error) => return Err(self.not_replaced(record, &authority, error).await),
+            }
+        } else {
+            None
+        };
         let Ok(bytes) = registration.to_bytes() else {
             return Err(self.unavailable(record, failed(Check::Registration, "it has no JSON form")).await);
         };
@@ -123,7 +132,10 @@ impl Register {
             revoked_at: None,
             released_at: None,
         };
-        self.write(workload, &registration, authority, record).await
+        match held {
+            Some(held) => self.replace(held, workload, authority, record).await,
+            None => self.create(workload, &registration, authority, record).await,
+        }
     }
 
     /// Who asks, if what they bring along lets them register `workload_id`.
@@ -151,28 +163,27 @@ impl Register {
     /// The same answer for whatever is wrong with a credential; and no record where there would be too many of them.
     async fn turn_away(&self, mut record: AuditRecord, credential: &Credential, cause: Stranger) -> Error {
         metrics::count(Count::Unauthenticated);
-        if let Err(retry_after) = self.patience.take(record.time) {
-            tracing::warn!(%cause, "turned away without a record: there are too many of them");
-            return Error::TooMany { retry_after };
-        }
+        // What no row says is a token's is not named: it may be one with a slip.
         if let (Credential::Token(id), Stranger::DeadToken(_)) = (credential, cause) {
             record.principal = Some(id.principal());
+        }
+        if let Err(retry_after) = self.patience.take(cause, record.time) {
+            let (workload_id, principal) = (&record.workload_id, &record.principal);
+            tracing::warn!(?workload_id, ?principal, %cause, "turned away without a record: there are too many of them");
+            return Error::TooMany { retry_after };
         }
         record.registration = None;
         self.refuse(record, failed(cause.check(), cause), |id| Error::Unauthenticated { id }).await
     }
 
-    /// A token that has registered already can only replace; anyone else, if the id is free, need not look first.
-    async fn write(
+    /// If the id is free, it need not be looked at first.
+    async fn create(
         &self,
         workload: Workload,
         registration: &Registration,
         authority: Authority,
         record: AuditRecord,
     ) -> Result<Registered, Error> {
-        if authority.is_bound() {
-            return self.replace(workload, registration, authority, record).await;
-        }
         let create = self.workloads.create(&workload, &record, authority.token());
         match metrics::timed(Stage::Transaction, create).await {
             Ok(()) => {
@@ -191,7 +202,10 @@ impl Register {
                     }
                     other => other,
                 };
-                self.replace(workload, registration, authority, record).await
+                match self.held(&workload.id, registration, &authority, &record).await? {
+                    Ok(held) => self.replace(held, workload, authority, record).await,
+                    Err(error) => Err(self.not_replaced(record, &authority, error).await),
+                }
             }
             Err(cause) => Err(cause.into()),
         }
@@ -213,33 +227,29 @@ impl Register {
         Ok(try_join_all(wraps).await?.into_iter().collect())
     }
 
-    /// The id is taken. Who has the authority may begin a new build in its place; and within the build window, whoever
-    /// registered it may change the secrets.
+    /// The registration whose place this one may take, and as what.
+    async fn held(
+        &self,
+        id: &WorkloadId,
+        registration: &Registration,
+        authority: &Authority,
+        record: &AuditRecord,
+    ) -> Result<Result<(Workload, Build), ReplacementRefused>, Error> {
+        Ok(match self.workloads.workload(id).await? {
+            None => Err(ReplacementRefused::Gone),
+            Some(held) => replaceable(&held, registration, authority, record).map(|build| (held, build)),
+        })
+    }
+
+    /// The id is taken. Who has the authority begins a new build in its place; and within the build window, whoever registered
+    /// it changes the secrets.
     async fn replace(
         &self,
+        (held, build): (Workload, Build),
         mut workload: Workload,
-        registration: &Registration,
         authority: Authority,
         mut record: AuditRecord,
     ) -> Result<Registered, Error> {
-        let Some(held) = self.workloads.workload(&workload.id).await? else {
-            if authority.is_bound() {
-                return Err(self.token_is_dead(record, &authority, Dead::Gone).await);
-            }
-            // Deleted since: the client may simply try again.
-            return Err(self
-                .unavailable(record, failed(Check::Replacement, "the row that was in the way is gone"))
-                .await);
-        };
-        let build = match replaceable(&held, registration, &authority, &record) {
-            Ok(build) => build,
-            Err(refusal) => {
-                return Err(match refusal.kills_token().filter(|_| authority.is_bound()) {
-                    Some(dead) => self.token_is_dead(record, &authority, dead).await,
-                    None => self.taken(record, refusal).await,
-                });
-            }
-        };
         record.decision = Decision::Replaced;
         if build == Build::Same {
             workload.first_registered_at = held.first_registered_at;
@@ -251,6 +261,22 @@ impl Register {
             }
             Err(StoreError::Conflict) => Err(self.taken(record, ReplacementRefused::Raced).await),
             Err(cause) => Err(cause.into()),
+        }
+    }
+
+    async fn not_replaced(
+        &self,
+        record: AuditRecord,
+        authority: &Authority,
+        cause: ReplacementRefused,
+    ) -> Error {
+        match (cause.kills_token().filter(|_| authority.is_bound()), cause) {
+            (Some(dead), _) => self.token_is_dead(record, authority, dead).await,
+            // Deleted since: the client may simply try again.
+            (None, ReplacementRefused::Gone) => {
+                self.unavailable(record, failed(Check::Replacement, cause)).await
+            }
+            (None, _) => self.taken(record, cause).await,
         }
     }
 
@@ -311,6 +337,8 @@ enum ReplacementRefused {
     Unreadable,
     #[error("the registration that was there changed meanwhile")]
     Raced,
+    #[error("the row that was in the way is gone")]
+    Gone,
 }
 
 impl ReplacementRefused {
@@ -319,7 +347,7 @@ impl ReplacementRefused {
         match self {
             Self::Released => Some(Dead::Released),
             Self::WindowOver => Some(Dead::WindowOver),
-            Self::OtherOwner => Some(Dead::Gone),
+            Self::OtherOwner | Self::Gone => Some(Dead::Gone),
             Self::Revoked
             | Self::ByReferenceValues
             | Self::OtherRequirements

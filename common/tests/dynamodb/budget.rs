@@ -99,7 +99,7 @@ async fn registering_with_a_token_waits_three_times() {
     // As buildah --layers does: the row that it replaces is read as well.
     let (registered, taken) = aws.counted.rounds(instance.register.register(request())).await;
     assert!(registered.unwrap().replaced);
-    let expected = rounds([&["GetItem tokens"], &["Encrypt"], &["GetItem workloads"], &[transaction]]);
+    let expected = rounds([&["GetItem tokens"], &["GetItem workloads"], &["Encrypt"], &[transaction]]);
     assert_eq!(taken, expected);
 }
 

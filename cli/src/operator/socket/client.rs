@@ -1,7 +1,8 @@
 //! The store of a running broker, asked.
 
 use std::{
-    io,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -47,9 +48,21 @@ impl SocketStore {
     }
 
     /// A connection to a broker's socket, for whatever is mounted there.
+    ///
+    /// Whoever may write to the directory could put another socket there: it must be its owner's alone, and so must be who
+    /// answers.
     async fn connect(&self) -> io::Result<UnixStream> {
+        let directory = fs::metadata(&self.data_dir)?;
+        let refused = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        if directory.permissions().mode() & 0o022 != 0 {
+            return refused("others may write to the data directory: make it 0700");
+        }
         let (path, _directory) = address(&self.data_dir, NAME)?;
-        UnixStream::connect(path).await
+        let stream = UnixStream::connect(path).await?;
+        match stream.peer_cred()?.uid() {
+            uid if uid == 0 || uid == directory.uid() => Ok(stream),
+            _ => refused("who answers there is not the owner of the data directory"),
+        }
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, StoreError> {
