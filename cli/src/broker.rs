@@ -48,22 +48,32 @@ pub(crate) struct Parts {
 }
 
 /// What registers, for whom `admission` lets in.
-pub(crate) fn register(parts: &Parts, admission: Admission) -> Register {
+pub(crate) fn register(
+    store: Arc<EmbeddedStore>,
+    key: Arc<LocalKey>,
+    clock: Arc<dyn Clock>,
+    admission: Admission,
+) -> Register {
     Register {
-        workloads: parts.store.clone(),
-        audit: parts.store.clone(),
-        wrap: parts.key.clone(),
+        workloads: store.clone(),
+        audit: store,
+        wrap: key,
         policies: Arc::new(Evaluator::new(1)),
         admission,
         patience: Arc::default(),
-        clock: Arc::clone(&parts.clock),
+        clock,
     }
+}
+
+/// What registers for the operator, and for nobody else.
+pub(crate) fn operators_register(parts: &Parts) -> Register {
+    register(parts.store.clone(), parts.key.clone(), Arc::clone(&parts.clock), Admission::NONE)
 }
 
 /// The three services over the same parts.
 pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
     let Parts { store, key, clock, ttl, .. } = parts;
-    let register = register(parts, parts.admission);
+    let register = register(store.clone(), key.clone(), Arc::clone(clock), parts.admission);
     let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
     let endorsements =
         EndorsementSource::new(parts.anchors.clone(), store.clone(), Arc::clone(clock), &parts.endorsements);
@@ -159,7 +169,7 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
 
 /// The wrapping key in `path`, tied to `store`. Made if both are new: a store that belongs to a key which is not there
 /// must not get another, since nothing could open its secrets then, and nobody would notice until a guest asks.
-fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
+pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
     let unusable = |error| {
         Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()))
     };

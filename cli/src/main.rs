@@ -3,6 +3,7 @@
 mod audit;
 mod broker;
 mod certificates;
+mod confirm;
 mod demo;
 mod doctor;
 mod endorser;
@@ -13,6 +14,7 @@ mod log;
 mod manual;
 mod operator;
 mod output;
+mod register;
 mod relay;
 mod serve;
 mod server;
@@ -44,6 +46,7 @@ enum Command {
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Register(register::RegisterArgs),
     Relay(relay::RelayArgs),
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),
@@ -71,6 +74,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Certificates(args) => certificates::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Register(args) => register::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),

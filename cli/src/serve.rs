@@ -169,7 +169,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let runtime = Runtime::new().context("starting")?;
     args.warn();
     runtime.block_on(async {
-        let register = http::router(broker::register(&parts, Admission::NONE));
+        let register = http::router(broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;
         let operators = (socket, socket::router(parts.store.clone(), register));
         server::until_signalled(args.listen, http::router(broker::services(&parts)), Some(operators)).await

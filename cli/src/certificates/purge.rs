@@ -1,8 +1,5 @@
 //! `keybroker certificates purge`.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-
-use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::snp::product::Product;
@@ -14,6 +11,7 @@ use super::{
     row::{self, Kind, Row},
 };
 use crate::{
+    confirm::confirmed,
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -113,7 +111,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     drop(operator);
     if !args.yes {
         list::print(&rows, now)?;
-        if !confirmed(rows.len())? {
+        if !confirmed(&format!("Delete these {}?", rows.len()))? {
             anstream::eprintln!("nothing was deleted");
             return Ok(Exit::Failure);
         }
@@ -139,18 +137,4 @@ fn report(args: &PurgeArgs, rows: &[Row], now: Timestamp) -> anyhow::Result<()> 
     let verb = if args.dry_run { "would be" } else { "were" };
     anstream::eprintln!("{} {verb} deleted", rows.len());
     Ok(())
-}
-
-/// Asks, if there is somebody to ask.
-fn confirmed(count: usize) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(
-            Failure::new(Exit::Usage, anyhow!("there is nobody to ask")).hint("give --yes, or --dry-run")
-        );
-    }
-    anstream::eprint!("Delete these {count}? [y/N] ");
-    io::stderr().flush().context("asking")?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("asking")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -17,7 +17,7 @@ use keybroker_common::{
     workload::{Workload, WorkloadId, WorkloadIdError},
 };
 
-pub(crate) use self::store_args::{StoreArgs, aws_config};
+pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 use crate::exit::{Exit, Failure};
 
 /// Where an operator's store is.

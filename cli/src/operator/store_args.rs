@@ -65,27 +65,46 @@ impl StoreArgs {
 
     /// The store, which must be there: nothing is made.
     pub(crate) async fn open(&self) -> Result<OperatorHandle, Failure> {
-        if self.aws { aws(&self.prefix).await } else { embedded(&self.data_dir()?).await }
+        if self.aws {
+            return aws(&self.prefix).await;
+        }
+        let principal = principal();
+        Ok(match embedded(&self.data_dir()?).await? {
+            Embedded::File(store) => {
+                OperatorHandle { store: Arc::new(store), principal, backend: Backend::File }
+            }
+            Embedded::Socket(store) => {
+                OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket }
+            }
+        })
     }
 }
 
-/// Opens the file, or reaches whoever has it open.
-async fn embedded(data_dir: &Path) -> Result<OperatorHandle, Failure> {
+/// Who acts on a store on this machine.
+pub(crate) fn principal() -> String {
+    format!("uid/{}", rustix::process::geteuid().as_raw())
+}
+
+/// A store on this machine.
+#[derive(Debug)]
+pub(crate) enum Embedded {
+    /// The file, opened by this process.
+    File(EmbeddedStore),
+    /// The file, through the process that has it open.
+    Socket(SocketStore),
+}
+
+/// Opens the file, which must be there, or reaches whoever has it open.
+pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
     let until = Instant::now() + PATIENCE;
-    let principal = format!("uid/{}", rustix::process::geteuid().as_raw());
     loop {
         match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
-            Ok(store) => {
-                return Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::File });
-            }
+            Ok(store) => return Ok(Embedded::File(store)),
             Err(OpenError::Locked) => {}
             Err(error) => return Err(unusable(data_dir, error)),
         }
-        let reached = SocketStore::reach(data_dir).await;
-        match reached {
-            Ok(store) => {
-                return Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket });
-            }
+        match SocketStore::reach(data_dir).await {
+            Ok(store) => return Ok(Embedded::Socket(store)),
             Err(_) if Instant::now() < until => sleep(AGAIN).await,
             Err(cause) => {
                 return Err(Failure::new(Exit::StoreLocked, cause)

@@ -14,10 +14,10 @@ use axum::Router;
 use keybroker_common::http;
 use tokio::{net::TcpListener, runtime::Runtime};
 
+pub(crate) use self::target::Target;
 use self::{
     forward::{Credential, Relay, Role},
     sign::Signer,
-    target::Target,
     upstream::Upstream,
 };
 use crate::{
@@ -101,6 +101,17 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
         let router = http::router(Relay::new(role, upstream));
         server::until_signalled(args.listen, router, None::<(TcpListener, Router)>).await
     })
+}
+
+/// What a build relay that signs serves, for a process that asks it in its own name.
+pub(crate) async fn signing(
+    to: Target,
+    region: Option<String>,
+    patience: Duration,
+    authorities: &[PathBuf],
+) -> Result<Router, Failure> {
+    let role = Role::Build(Credential::Signature(Signer::new(region).await?));
+    Ok(http::router(Relay::new(role, Upstream::new(to, patience, authorities)?)))
 }
 
 async fn role(args: &RelayArgs) -> Result<Role, Failure> {

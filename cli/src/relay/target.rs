@@ -7,11 +7,11 @@ use reqwest::Url;
 
 /// The base URL of a broker, over a way on which nobody listens: TLS, or this machine's loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target(Url);
+pub(crate) struct Target(Url);
 
 impl Target {
     /// Reads a base URL. Credentials have files and chains of their own: none are taken from a URL.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "is no URL")?;
         let target = Self(url);
         let url = &target.0;

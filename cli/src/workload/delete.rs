@@ -1,8 +1,5 @@
 //! `keybroker workload delete`.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-
-use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use keybroker_common::{
     audit::Decision,
@@ -17,6 +14,7 @@ use super::{
     workload_id,
 };
 use crate::{
+    confirm::confirmed,
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs},
     table,
@@ -80,7 +78,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     }
     // Not held open while somebody thinks: nobody else could open the file.
     drop(operator);
-    if !args.yes && !confirmed(seen.len())? {
+    if !args.yes && !confirmed(&question(seen.len()))? {
         anstream::eprintln!("nothing was deleted");
         return Ok(Exit::Failure);
     }
@@ -134,21 +132,9 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
     Ok(())
 }
 
-/// Whether somebody at a terminal agrees.
-fn confirmed(count: usize) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let error = anyhow!("there is no terminal to ask at, and no --yes");
-        return Err(
-            Failure::new(Exit::Usage, error).hint("--dry-run shows what would be deleted, --yes deletes it")
-        );
+fn question(count: usize) -> String {
+    match count {
+        1 => "Delete this workload and its secrets, for good?".to_owned(),
+        _ => format!("Delete these {count} workloads and their secrets, for good?"),
     }
-    let what = match count {
-        1 => "this workload and its secrets".to_owned(),
-        _ => format!("these {count} workloads and their secrets"),
-    };
-    let asked = write!(io::stderr(), "Delete {what}, for good? [y/N] ");
-    asked.and_then(|()| io::stderr().flush()).context("asking")?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -3,7 +3,7 @@
 mod act;
 mod delete;
 mod list;
-mod requirements;
+pub(crate) mod requirements;
 mod show;
 
 use keybroker_common::{

@@ -8,7 +8,7 @@ use keybroker_common::{
 };
 
 /// Every requirement of `registration`: its name and what is required. What holds for every guest comes first.
-pub(super) fn of(registration: &Registration) -> Vec<(&'static str, String)> {
+pub(crate) fn of(registration: &Registration) -> Vec<(&'static str, String)> {
     let mut all =
         vec![("always", "no DEBUG, no migration agent, VMPL 0, and what the operator demands".to_owned())];
     match registration.reference_values.measurements.as_slice() {

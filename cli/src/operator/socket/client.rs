@@ -67,12 +67,19 @@ impl SocketStore {
             .header(header::HOST, "operator")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))?;
-        let answer =
-            timeout(PATIENCE, self.exchange(request)).await.context("the broker does not answer")??;
+        let (status, answer) = self.pass(request).await?;
+        if status != StatusCode::OK {
+            return Err(anyhow!("the broker answers {status}"));
+        }
         serde_json::from_slice(&answer).context("the broker's answer is none that this release reads")
     }
 
-    async fn exchange(&self, request: HttpRequest<Body>) -> anyhow::Result<Vec<u8>> {
+    /// Passes a request on to whatever the broker has mounted beside its store; the status and the body of the answer.
+    pub(crate) async fn pass(&self, request: HttpRequest<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        timeout(PATIENCE, self.exchange(request)).await.context("the broker does not answer")?
+    }
+
+    async fn exchange(&self, request: HttpRequest<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let stream = self.connect().await.with_context(|| format!("{NAME} is not served"))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the sender.
@@ -83,9 +90,8 @@ impl SocketStore {
         let body = body.map_err(|error| anyhow!(error)).context("the answer breaks off")?.to_bytes();
         connection.abort();
         match status {
-            StatusCode::OK => Ok(body.into()),
             StatusCode::FORBIDDEN => Err(anyhow!("the broker belongs to another user")),
-            status => Err(anyhow!("the broker answers {status}")),
+            status => Ok((status, body.into())),
         }
     }
 }

@@ -1,0 +1,279 @@
+//! The JSON document of a registration, from flags or a file, read by the code that the broker reads it with.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow};
+use keybroker_common::{
+    appraisal::{FloorError, TcbFloors},
+    broker::RegisterRequest,
+    wire::{Invalid, rvp, v0},
+    workload::{HostData, WorkloadId},
+};
+use serde_json::{Map, Value, json, value::RawValue};
+use zeroize::Zeroizing;
+
+use crate::exit::{Exit, Failure};
+
+/// What a guest is held to, and what it gets.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Registration")]
+pub(super) struct Args {
+    /// The JSON document of a registration by reference values; `-` reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = FLAGS)]
+    from: Option<PathBuf>,
+    /// A launch measurement that the guest may have, 96 hex digits; with --workload-id exactly one
+    #[arg(long, value_name = "HEX")]
+    measurement: Vec<String>,
+    /// The passphrase, less one line break at its end, with --workload-id; `-` reads it from standard input
+    #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with_all = BY_REFERENCE_VALUES)]
+    passphrase_file: Option<PathBuf>,
+    /// The guest policy must forbid SMT
+    #[arg(long)]
+    forbid_smt: bool,
+    /// The least ABI that the guest policy must demand, with --workload-id: 1.55
+    #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
+    minimum_abi: Option<(u8, u8)>,
+    /// What the guest gets under a name
+    #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
+    resource: Vec<(String, PathBuf)>,
+    /// A query in Rego that must be true
+    #[arg(long, value_name = "REGO")]
+    query: Vec<String>,
+    /// A module in Rego for the queries
+    #[arg(long, value_name = "FILE", requires = "query")]
+    policy: Option<PathBuf>,
+    /// A JSON object: `data` of the queries
+    #[arg(long, value_name = "FILE")]
+    reference_values: Option<PathBuf>,
+    /// A demand on the guest's ID block or policy, as the document names it: id_key_digest=HEX, minimum_guest_svn=2,
+    /// single_socket=true
+    #[arg(long, value_name = "NAME=VALUE", value_parser = demand)]
+    require: Vec<(String, String)>,
+    /// Least reported TCB of a product's guests: milan:bl=4,tee=0,snp=22,ucode=213; for turin `fmc` too
+    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    minimum_tcb: Vec<String>,
+    /// Least committed TCB, likewise
+    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    minimum_committed_tcb: Vec<String>,
+    /// Least TCB at launch, likewise
+    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    minimum_launch_tcb: Vec<String>,
+}
+
+/// The flags that --from stands for.
+const FLAGS: [&str; 13] = [
+    "workload_id",
+    "measurement",
+    "passphrase_file",
+    "forbid_smt",
+    "minimum_abi",
+    "resource",
+    "query",
+    "policy",
+    "reference_values",
+    "require",
+    "minimum_tcb",
+    "minimum_committed_tcb",
+    "minimum_launch_tcb",
+];
+
+/// The flags that buildah's registrations have no place for.
+const BY_REFERENCE_VALUES: [&str; 8] = [
+    "resource",
+    "query",
+    "policy",
+    "reference_values",
+    "require",
+    "minimum_tcb",
+    "minimum_committed_tcb",
+    "minimum_launch_tcb",
+];
+
+fn pair(text: &str) -> Result<(&str, &str), &'static str> {
+    text.split_once('=').ok_or("must be NAME=VALUE")
+}
+
+fn resource(text: &str) -> Result<(String, PathBuf), &'static str> {
+    pair(text).map(|(name, path)| (name.to_owned(), path.into()))
+}
+
+fn demand(text: &str) -> Result<(String, String), &'static str> {
+    pair(text).map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+fn abi(text: &str) -> Result<(u8, u8), &'static str> {
+    let (major, minor) = text.split_once('.').ok_or("must be MAJOR.MINOR")?;
+    major.parse().ok().zip(minor.parse().ok()).ok_or("must be two numbers below 256: MAJOR.MINOR")
+}
+
+/// A floor that is one by itself.
+fn floor(text: &str) -> Result<String, FloorError> {
+    TcbFloors::default().add(text).map(|()| text.to_owned())
+}
+
+/// A registration as it is sent. Its body may hold a secret: there is no `Debug`.
+pub(super) enum Document {
+    /// As buildah sends it.
+    V0 {
+        /// Under what.
+        workload_id: WorkloadId,
+        /// The JSON.
+        body: Zeroizing<Vec<u8>>,
+    },
+    /// By reference values.
+    Rvp(Zeroizing<Vec<u8>>),
+}
+
+impl Document {
+    pub(super) fn read(workload_id: Option<&WorkloadId>, args: &Args) -> Result<Self, Failure> {
+        match (workload_id, &args.from) {
+            (Some(id), _) => Ok(Self::V0 { workload_id: id.clone(), body: v0_body(id, args)? }),
+            (None, Some(path)) => Ok(Self::Rvp(read(path)?)),
+            (None, None) => Ok(Self::Rvp(rvp_body(args)?)),
+        }
+    }
+
+    /// Under which of the broker's routes.
+    pub(super) fn path(&self) -> &'static str {
+        match self {
+            Self::V0 { .. } => "/kbs/v0/register_workload",
+            Self::Rvp(_) => "/rvp/register",
+        }
+    }
+
+    pub(super) fn body(&self) -> &Zeroizing<Vec<u8>> {
+        match self {
+            Self::V0 { body, .. } | Self::Rvp(body) => body,
+        }
+    }
+
+    /// What the broker will make of it, but for the HOST_DATA that it draws.
+    pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
+        let read = match self {
+            Self::V0 { body, .. } => v0::register_request(body),
+            Self::Rvp(body) => rvp::register_request(body, HostData::random()),
+        };
+        read.map_err(|error: Invalid| Failure::new(Exit::Usage, error).context("the registration"))
+    }
+}
+
+fn v0_body(id: &WorkloadId, args: &Args) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
+    let [measurement] = args.measurement.as_slice() else {
+        return Err(usage("--workload-id needs exactly one --measurement"));
+    };
+    let path = args.passphrase_file.as_deref();
+    let path = path.ok_or_else(|| usage("--workload-id needs --passphrase-file"))?;
+    let passphrase = read(path)?;
+    let passphrase = passphrase.strip_suffix(b"\n").unwrap_or(&passphrase);
+    let passphrase = std::str::from_utf8(passphrase).map_err(|_| usage("the passphrase must be UTF-8"))?;
+    let (major, minor) = args.minimum_abi.unwrap_or_default();
+    // What buildah sends permits everything; of it the broker permits SMT alone.
+    let bits = if args.forbid_smt { 14 } else { 15 };
+    let tee_config = json!({ "flags": { "bits": bits }, "minfw": { "major": major, "minor": minor } });
+    let body = json!({
+        "workload_id": id.as_str(),
+        "launch_measurement": measurement,
+        "passphrase": passphrase,
+        "tee_config": tee_config.to_string(),
+    });
+    to_bytes(&body)
+}
+
+fn rvp_body(args: &Args) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut resources = Map::new();
+    for (name, path) in &args.resource {
+        let text = String::from_utf8(read(path)?.to_vec())
+            .map_err(|_| Failure::new(Exit::Usage, anyhow!("the resource {name} must be UTF-8")))?;
+        if resources.insert(name.clone(), text.into()).is_some() {
+            return Err(Failure::new(Exit::Usage, anyhow!("the resource {name} is given twice")));
+        }
+    }
+    let mut body = Map::from_iter([("resources".to_owned(), Value::Object(resources))]);
+    let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+    if !args.measurement.is_empty() {
+        put("measurements", json!(args.measurement));
+    }
+    if !args.query.is_empty() {
+        put("query", json!(args.query));
+    }
+    if let Some(path) = &args.policy {
+        let text = String::from_utf8(read(path)?.to_vec());
+        put("policy", text.map_err(|_| Failure::new(Exit::Usage, anyhow!("--policy must be UTF-8")))?.into());
+    }
+    for (name, floors) in [
+        ("minimum_tcb", &args.minimum_tcb),
+        ("minimum_committed_tcb", &args.minimum_committed_tcb),
+        ("minimum_launch_tcb", &args.minimum_launch_tcb),
+    ] {
+        if !floors.is_empty() {
+            put(name, json!(floors_of(name, floors)?));
+        }
+    }
+    let demands = demands(args)?;
+    if !demands.is_empty() {
+        put("require", Value::Object(demands));
+    }
+    let body = to_bytes(&Value::Object(body))?;
+    match &args.reference_values {
+        Some(path) => with_reference_values(&body, path),
+        None => Ok(body),
+    }
+}
+
+fn floors_of(name: &str, texts: &[String]) -> Result<TcbFloors, Failure> {
+    let mut floors = TcbFloors::default();
+    for text in texts {
+        floors.add(text).map_err(|error| Failure::new(Exit::Usage, anyhow!("{name} {text:?} {error}")))?;
+    }
+    Ok(floors)
+}
+
+/// A value that is a number or a truth is one; any other is text.
+fn demands(args: &Args) -> Result<Map<String, Value>, Failure> {
+    let mut demands = Map::new();
+    if args.forbid_smt {
+        demands.insert("smt".to_owned(), false.into());
+    }
+    for (name, text) in &args.require {
+        let literal = serde_json::from_str::<Value>(text).ok();
+        // 96 digits may be a number to JSON.
+        let literal = literal.filter(|value| value.is_boolean() || (value.is_u64() && text.len() < 16));
+        let value = literal.unwrap_or_else(|| text.clone().into());
+        if demands.insert(name.clone(), value).is_some() {
+            return Err(Failure::new(Exit::Usage, anyhow!("{name} is demanded twice")));
+        }
+    }
+    Ok(demands)
+}
+
+/// The reference values go in as they stand: what is hashed and evaluated is this text.
+fn with_reference_values(body: &[u8], path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let text = read(path)?;
+    let raw: &RawValue = serde_json::from_slice(&text)
+        .with_context(|| format!("reading {}", path.display()))
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    let rest = body.strip_prefix(b"{").unwrap_or(body);
+    Ok(Zeroizing::new([b"{\"reference_values\":", raw.get().as_bytes(), b",", rest].concat()))
+}
+
+fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    Ok(Zeroizing::new(serde_json::to_vec(body).context("writing the registration")?))
+}
+
+/// A file's contents, or with `-` what comes in.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = if path == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes).map(drop)
+    } else {
+        fs::read(path).map(|contents| *bytes = contents)
+    };
+    read.with_context(|| format!("reading {}", path.display()))
+        .map_err(|error| Failure::new(Exit::Configuration, error))?;
+    Ok(bytes)
+}

@@ -1,0 +1,179 @@
+//! `keybroker register`: a registration by its operator, shown before it is written.
+
+mod document;
+mod send;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::anyhow;
+use keybroker_common::{
+    broker::RegisterRequest,
+    workload::{HostData, Registration, WorkloadId},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use self::document::Document;
+use crate::{
+    confirm::confirmed,
+    exit::{Exit, Failure},
+    operator::{StoreArgs, workload_id},
+    relay::Target,
+    table,
+    workload::requirements,
+};
+
+/// Register a workload, or put another registration in its place
+///
+/// With --workload-id as buildah does: one measurement, one passphrase. Without, by reference values and policy, from flags or,
+/// with --from, from the JSON document that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that comes
+/// back. What every guest will be held to is shown first.
+///
+/// On this machine it goes to the broker that serves the data directory, or into its store; the operator may replace any
+/// registration that buildah's way made, whoever owns it, at any time. With --aws it is a signed request to --url, under the
+/// credentials that AWS's tools would find: they need the builders' policy, and may replace what they registered themselves.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker register --workload-id billing --measurement 4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d --passphrase-file passphrase
+  To see what a guest would be held to:
+      keybroker register --from registration.json --dry-run
+  keybroker register --measurement 4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d --minimum-tcb milan:bl=4,tee=0,snp=22,ucode=213 --resource tls.key=key.pem
+  keybroker register --from registration.json --aws --url https://k.example.org --yes
+
+{}", Exit::TABLE))]
+pub(crate) struct RegisterArgs {
+    #[command(flatten)]
+    document: document::Args,
+    /// The id under which the guest asks: a registration as buildah's
+    #[arg(long, value_name = "ID", value_parser = workload_id)]
+    workload_id: Option<WorkloadId>,
+    /// The broker's base URL, with --aws
+    #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
+    url: Option<Target>,
+    /// The region to sign for, where it is not the one that AWS's tools would take
+    #[arg(long, requires = "aws", value_name = "REGION")]
+    region: Option<String>,
+    /// Also trust the authorities in this PEM file to vouch for the name in --url
+    #[arg(long, requires = "aws", value_name = "PEM")]
+    ca: Vec<PathBuf>,
+    /// The key that the secrets in the store are wrapped with, where no broker serves it
+    ///
+    /// Without it: $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Only show what would be required
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Print one JSON document in place of the lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How long the broker may take, which wraps the secrets and writes.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// Runs the command.
+pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
+    let document = Document::read(args.workload_id.as_ref(), &args.document)?;
+    let request = document.request()?;
+    show(&request, args.workload_id.as_ref())?;
+    if args.dry_run {
+        anstream::eprintln!("nothing was registered");
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && !confirmed("Register it?")? {
+        anstream::eprintln!("nothing was registered");
+        return Ok(Exit::Failure);
+    }
+    let answer = crate::operator::block_on(send::send(args, &document))?;
+    told(args, &document, &answer)
+}
+
+/// What a guest will be held to, and what it then gets, on stderr: stdout is for what comes of it.
+fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(), Failure> {
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::nil(),
+        dialect: request.dialect,
+        owner: None,
+        reference_values: request.reference_values.clone(),
+        policy: request.policy.clone(),
+        rego: request.rego.clone(),
+    };
+    let mut lines = vec![(
+        "workload",
+        workload_id.map_or_else(|| "an id of the broker's, by HOST_DATA".to_owned(), ToString::to_string),
+    )];
+    // Drawn by the broker: the one in the request stands for it.
+    let chosen = |name: &str| workload_id.is_none() && name == "HOST_DATA";
+    lines.extend(requirements::of(&registration).into_iter().map(|(name, what)| {
+        if chosen(name) { (name, "the one that the broker draws".to_owned()) } else { (name, what) }
+    }));
+    lines.extend(request.secrets.keys().map(|name| ("secret", name.clone())));
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
+    for (name, what) in lines {
+        anstream::eprintln!("{name:<width$}{}", table::printable(&what));
+    }
+    Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Debug, Default, Serialize)]
+struct Registered {
+    /// Version of this form.
+    schema: u8,
+    workload_id: String,
+    /// The audit record, where the broker tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<String>,
+    /// HOST_DATA to launch the guest with, in standard base64 as krun and keybroker's clients take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_data: Option<String>,
+    /// The same in hex, as QEMU's tools take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_data_hex: Option<String>,
+}
+
+fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Result<Exit, Failure> {
+    if !answer.status.is_success() {
+        return Err(answer.refusal());
+    }
+    let unreadable = || anyhow!("the broker registered it, and its answer is none that this release reads");
+    let registered = match document {
+        Document::V0 { workload_id, .. } => {
+            let audit = answer.field("id").ok_or_else(unreadable)?;
+            Registered { workload_id: workload_id.to_string(), audit: Some(audit), ..Registered::default() }
+        }
+        Document::Rvp(_) => {
+            let text: String = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
+            let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
+            let host_data = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| unreadable())?;
+            let workload_id = HostData::from_report(host_data).ok_or_else(unreadable)?.workload_id();
+            Registered {
+                workload_id: workload_id.to_string(),
+                host_data: Some(text),
+                host_data_hex: Some(data_encoding::HEXLOWER.encode(host_data)),
+                ..Registered::default()
+            }
+        }
+    };
+    if args.json {
+        table::json(&Registered { schema: 1, ..registered })?;
+        return Ok(Exit::Ok);
+    }
+    let fields = [
+        ("workload", Some(registered.workload_id)),
+        ("audit", registered.audit),
+        ("HOST_DATA", registered.host_data),
+        ("in hex", registered.host_data_hex),
+    ];
+    let fields: Vec<_> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    table::print_fields(&fields)?;
+    Ok(Exit::Ok)
+}

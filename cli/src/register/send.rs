@@ -1,0 +1,107 @@
+//! Where a registration goes: to the broker that serves the store, into the store, or signed to a deployment.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use hyper::{Method, Request, StatusCode, header};
+use keybroker_common::{
+    broker::Admission,
+    clock::SystemClock,
+    http::{self, Operator},
+};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::{Document, PATIENCE, RegisterArgs};
+use crate::{
+    broker,
+    exit::{Exit, Failure},
+    operator::{Embedded, embedded, principal},
+    relay, serve,
+};
+
+/// Longest answer, in bytes.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// What the broker said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A member of the body, if that is an object which has it as text.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        Some(body.get(name)?.as_str()?.to_owned())
+    }
+
+    /// Why it is not registered.
+    pub(super) fn refusal(&self) -> Failure {
+        let said = self.field("error").unwrap_or_else(|| "no reason given".to_owned());
+        let exit = match self.status.as_u16() {
+            401 | 403 => Exit::Denied,
+            429 | 502..=504 => Exit::Unreachable,
+            _ => Exit::Failure,
+        };
+        let failure = Failure::new(exit, anyhow!("{said}"))
+            .context(format!("the broker did not register it ({})", self.status.as_u16()));
+        match self.field("id") {
+            Some(id) => failure.hint(format!("keybroker audit {id} says why")),
+            None => failure,
+        }
+    }
+}
+
+/// Sends it to wherever the arguments lead.
+pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<Answer, Failure> {
+    let request = request(document)?;
+    if args.store.aws {
+        let Some(url) = &args.url else {
+            return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
+                .hint("the deployment's output Url: only its register function may encrypt"));
+        };
+        return ask(relay::signing(url.clone(), args.region.clone(), PATIENCE, &args.ca).await?, request)
+            .await;
+    }
+    let data_dir = args.store.data_dir()?;
+    match embedded(&data_dir).await? {
+        Embedded::Socket(store) => {
+            let (status, body) = store.pass(request).await?;
+            Ok(Answer { status, body })
+        }
+        Embedded::File(store) => {
+            let key_file = serve::key_file(args.key_file.as_deref())?;
+            broker::check_apart(&data_dir, &key_file)?;
+            let key = Arc::new(broker::open_key(&key_file, &store)?);
+            let register = broker::register(Arc::new(store), key, Arc::new(SystemClock), Admission::NONE);
+            let mut request = request;
+            request.extensions_mut().insert(Operator(principal()));
+            ask(http::router(register), request).await
+        }
+    }
+}
+
+fn request(document: &Document) -> Result<Request<Body>, Failure> {
+    let body = document.body();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(document.path())
+        .header(header::HOST, "operator")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_LENGTH, body.len())
+        .body(Body::from(body.to_vec()));
+    Ok(request.context("making the request")?)
+}
+
+async fn ask(router: Router, request: Request<Body>) -> Result<Answer, Failure> {
+    let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let status = response.status();
+    let body = to_bytes(response.into_body(), ANSWER_LIMIT).await.context("reading the answer")?;
+    Ok(Answer { status, body: body.into() })
+}

@@ -1,0 +1,229 @@
+//! `keybroker register`, as a person would use it: into the store, through the broker that has it open, and signed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{fs, path::PathBuf, process::Command};
+
+use keybroker_tests::{
+    operator::Operator,
+    passphrase,
+    program::{self, Ended},
+    server::Home,
+    unique,
+    upstream::{Upstream, field, response},
+    world::{MEASUREMENT, World, anchors, kds},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Files for the command to read.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, contents: &str) -> String {
+        let path: PathBuf = self.0.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+fn measurement() -> String {
+    data_encoding::HEXLOWER.encode(&MEASUREMENT)
+}
+
+/// What buildah would have registered.
+fn as_buildah<'a>(id: &'a str, measurement: &'a str, file: &'a str) -> Vec<&'a str> {
+    vec!["register", "--workload-id", id, "--measurement", measurement, "--passphrase-file", file]
+}
+
+/// The guest boots with it, though one had attested as what another registered.
+#[tokio::test]
+async fn the_operator_registers_through_the_running_broker_and_replaces_anybodys() {
+    let world = World::serve(&["--registration", "open;token"]);
+    let operator = Operator::of(&world);
+    let (files, id, secret) = (Files::new(), unique("w"), passphrase());
+    world.boots_a_guest(&id).await;
+    let (file, measurement) = (files.write("passphrase", &format!("{secret}\n")), measurement());
+    let ended = operator.run(&[&as_buildah(&id, &measurement, &file)[..], &["--yes"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.log.contains(&measurement) && ended.log.contains("no DEBUG"), "{}", ended.log);
+    assert!(!format!("{ended:?}").contains(&secret), "{ended:?}");
+    assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(secret.into_bytes()));
+
+    let shown = operator.json(&["workload", "show", &id]);
+    assert_eq!(shown["owner"], "operator");
+    let records = operator.json(&["audit", "--workload", &id, "--since", "1h"]);
+    let replaced = records["records"].as_array().unwrap().iter().find(|one| one["decision"] == "replaced");
+    assert!(replaced.unwrap()["principal"].as_str().unwrap().starts_with("uid/"), "{records}");
+}
+
+/// As the broker's own key wraps it, so that the broker which is started next can release it.
+#[tokio::test]
+async fn without_a_broker_it_goes_into_the_store() {
+    let (home, kds) = (Home::new(&anchors()), std::sync::Arc::new(kds()));
+    drop(home.serve(&kds.url(), &[]));
+    let (files, id, secret) = (Files::new(), unique("w"), passphrase());
+    let (file, measurement) = (files.write("passphrase", &secret), measurement());
+    let operator = Operator::of_directory(&home.data_dir(), "file");
+    let key = home.key_file();
+    let key = ["--key-file", key.to_str().unwrap(), "--yes"];
+    let ended = operator.run(&[&as_buildah(&id, &measurement, &file)[..], &key].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let world = World::over(home, kds, &[]);
+    assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(secret.into_bytes()));
+}
+
+#[tokio::test]
+async fn by_reference_values_the_host_data_comes_back() {
+    let world = World::serve(&[]);
+    let operator = Operator::of(&world);
+    let files = Files::new();
+    let (secret, module) = (
+        files.write("secret", "open sesame"),
+        files.write("p.rego", "package policy\n\nallow if input.snp.vmpl == 0\n"),
+    );
+    let (resource, measurement) = (format!("secret={secret}"), measurement());
+    let flags = [
+        "register",
+        "--measurement",
+        &measurement,
+        "--resource",
+        &resource,
+        "--query",
+        "data.policy.allow",
+        "--policy",
+        &module,
+        "--minimum-tcb",
+        "milan:bl=1,tee=0,snp=1,ucode=1",
+        "--forbid-smt",
+        "--yes",
+    ];
+    let registered = operator.json(&flags);
+    let shown = operator.json(&["workload", "show", registered["workload_id"].as_str().unwrap()]);
+    let hex = registered["host_data_hex"].as_str().unwrap();
+    assert_eq!(hex.len(), 64);
+    let host_data =
+        data_encoding::BASE64.decode(registered["host_data"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(data_encoding::HEXLOWER.encode(&host_data), hex);
+    assert_eq!(shown["dialect"], "rvp", "{shown}");
+    assert!(shown.to_string().contains("data.policy.allow"), "{shown}");
+
+    // The same from a document, which is what curl would send.
+    let document = json!({
+        "measurements": [measurement],
+        "require": { "smt": false },
+        "resources": { "secret": "open sesame" },
+    });
+    let document = files.write("registration.json", &document.to_string());
+    let registered = operator.json(&["register", "--from", &document, "--yes"]);
+    assert_ne!(registered["host_data_hex"], hex);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_and_writes_nothing_and_so_does_nobody_to_ask() {
+    let world = World::serve(&[]);
+    let operator = Operator::of(&world);
+    let (files, id, measurement) = (Files::new(), unique("w"), measurement());
+    let file = files.write("passphrase", "open sesame");
+    let command = as_buildah(&id, &measurement, &file);
+    let ended = operator.run(&[&command[..], &["--dry-run"]].concat());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(ended.log.contains(&measurement), "{}", ended.log);
+    let ended = operator.run(&command);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.log.contains("--yes"), "{}", ended.log);
+    assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_before_anything_is_asked_of_a_store() {
+    let nowhere = TempDir::new().unwrap();
+    let operator = Operator::of_directory(nowhere.path(), "none");
+    let files = Files::new();
+    let passphrase = files.write("passphrase", "open sesame");
+    let unknown = files.write("unknown.json", r#"{"resources":{"a":"b"},"mesurements":[]}"#);
+    let unbound = files.write("unbound.json", r#"{"resources":{"a":"b"}}"#);
+    let measurement = measurement();
+    let rows: [(&[&str], i32, &str); 8] = [
+        (&["register", "--from", &unknown], 2, "mesurements"),
+        (&["register", "--from", &unbound], 2, "measurement"),
+        (&["register", "--from", "/nonexistent"], 5, "/nonexistent"),
+        (
+            &["register", "--workload-id", "w", "--passphrase-file", &passphrase],
+            2,
+            "exactly one --measurement",
+        ),
+        (&["register", "--workload-id", "w", "--measurement", &measurement], 2, "needs --passphrase-file"),
+        (
+            &["register", "--workload-id", "w", "--measurement", "4d", "--passphrase-file", &passphrase],
+            2,
+            "measurement",
+        ),
+        (&["register", "--measurement", &measurement, "--require", "colour=red"], 2, "colour"),
+        (&["register", "--measurement", &measurement, "--minimum-tcb", "milan:bl=1"], 2, "minimum-tcb"),
+    ];
+    for (arguments, code, said) in rows {
+        let ended = operator.run(&[arguments, &["--yes"]].concat());
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        assert!(ended.log.contains(said), "{arguments:?}: {ended:?}");
+    }
+}
+
+/// The command with --aws, in an environment that has credentials.
+fn on_aws(file: &str, more: &[&str]) -> Ended {
+    let mut command: Command = program::keybroker();
+    command.args(as_buildah("w", &measurement(), file)).args(["--aws", "--yes"]).args(more);
+    command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
+    command.env("AWS_REGION", "eu-central-1").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.output().unwrap().into()
+}
+
+#[test]
+fn on_aws_it_needs_the_url_and_says_when_nobody_answers() {
+    let files = Files::new();
+    let file = files.write("passphrase", "open sesame");
+    for (more, code, said) in [
+        (&[][..], 2, "--url"),
+        (&["--url", "http://k.example.org"], 2, "must be https"),
+        (&["--url", "http://127.0.0.1:9"], 4, "the broker cannot be reached"),
+    ] {
+        let ended = on_aws(&file, more);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.log.contains(said), "{}", ended.log);
+    }
+}
+
+/// By the one way that may encrypt there.
+#[test]
+fn on_aws_it_is_signed_and_a_refusal_is_told() {
+    let id = "01a20cf2-4b21-71e9-a90e-2c4a6a194b4b";
+    let files = Files::new();
+    let file = files.write("passphrase", "open sesame");
+    let upstream = Upstream::saying(response(200, "", format!(r#"{{"id":"{id}"}}"#)));
+    let ended = on_aws(&file, &["--url", &upstream.url]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains(id), "{}", ended.out);
+    let [request] = upstream.seen().try_into().unwrap();
+    assert!(request.starts_with("POST /iam/kbs/v0/register_workload "), "{request}");
+    assert!(field(&request, "authorization")[0].starts_with("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/"));
+    assert!(request.contains(r#""passphrase":"open sesame""#));
+
+    for (status, code) in [(409, 1), (403, 3), (503, 4)] {
+        let refusal = format!(r#"{{"error":"already registered","id":"{id}"}}"#);
+        let upstream = Upstream::saying(response(status, "", refusal));
+        let ended = on_aws(&file, &["--url", &upstream.url]);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{ended:?}");
+        assert!(ended.log.contains("already registered"), "{}", ended.log);
+        assert!(ended.log.contains(&format!("keybroker audit {id}")), "{}", ended.log);
+    }
+}
