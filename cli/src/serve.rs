@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use axum::middleware;
 use keybroker_common::{broker::Admission, http};
 use tokio::runtime::Runtime;
 
@@ -69,7 +70,8 @@ pub(crate) struct ServeArgs {
     /// create`), or both, `;` between them.
     #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
     pub(crate) registration: Admission,
-    /// Start with open registration on an address that is not the loopback: ANYBODY who reaches it registers workloads.
+    /// Start with open registration on an address that is not the loopback, or for requests that name another host, as those
+    /// of a proxy do: ANYBODY who reaches it registers workloads.
     #[arg(long)]
     anyone_may_register: bool,
     /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
@@ -114,6 +116,11 @@ impl ServeArgs {
         if self.registration.open {
             tracing::warn!(address = %self.listen, "ANYBODY who reaches this address registers workloads");
         }
+    }
+
+    /// Whether registration is open because only this machine reaches the address: then not to a page that a name led here.
+    fn guarded(&self) -> bool {
+        self.registration.open && self.listen.ip().is_loopback() && !self.anyone_may_register
     }
 
     /// Registration by anybody is for the loopback, or for who says so.
@@ -172,7 +179,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         let register = http::router(broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;
         let operators = (socket, socket::router(parts.store.clone(), register));
-        server::until_signalled(args.listen, http::router(broker::services(&parts)), Some(operators)).await
+        let guests = http::router(broker::services(&parts));
+        let guests = guests.layer(middleware::from_fn_with_state(args.guarded(), server::loopback::only));
+        server::until_signalled(args.listen, guests, Some(operators)).await
     })
 }
 

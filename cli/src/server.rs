@@ -3,6 +3,7 @@
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
 mod lifetime;
+pub(crate) mod loopback;
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 

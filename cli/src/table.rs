@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use comfy_table::{Table, presets::NOTHING};
 use jiff::Timestamp;
+use keybroker_common::encoding::is_format;
 use serde::Serialize;
 
 /// What stands where there is nothing.
@@ -39,7 +40,13 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 
 /// Prints one JSON document.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string_pretty(document).context("printing")?)
+    let text = serde_json::to_string_pretty(document).context("printing")?;
+    // Such characters are in strings alone, where JSON may spell them out.
+    let spelt = |c: char| {
+        let mut units = [0; 2];
+        c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
+    };
+    line(&text.chars().map(|c| if c != '\n' && steers(c) { spelt(c) } else { c.into() }).collect::<String>())
 }
 
 /// A point in time in whole seconds, UTC: never one that is still to come.
@@ -52,10 +59,16 @@ pub(crate) fn optional_time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| NONE.to_owned(), time)
 }
 
-/// `text` with its control characters spelt out: what others wrote must not steer the operator's terminal.
+/// `text` with the characters spelt out that do something to what is shown: what others wrote must not steer the operator's
+/// terminal, nor read otherwise than it is.
 pub(crate) fn printable(text: &str) -> String {
-    let spelt = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let spelt = |c: char| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(spelt).collect()
+}
+
+/// Whether `c` is a control character, breaks the line, or changes how others are shown.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_format(c)
 }
 
 #[cfg(test)]
@@ -64,6 +77,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_does_not_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}ä"), "a\\u{1b}[2Jb\\nc\\u{9b}ä");
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}ä"), "a\\u{1b}[2Jb\\u{a}c\\u{9b}ä");
+        assert_eq!(printable("a\u{202e}b\u{2028}c\u{e0001}"), "a\\u{202e}b\\u{2028}c\\u{e0001}");
     }
 }

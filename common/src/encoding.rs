@@ -1,5 +1,7 @@
 //! Serde forms of byte strings.
 
+use icu_properties::{CodePointMapData, props::GeneralCategory};
+
 /// Bytes as standard base64 with padding.
 pub mod base64_bytes {
     use data_encoding::BASE64;
@@ -70,4 +72,9 @@ impl<const N: usize> std::fmt::Debug for Hex<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// Whether `c` is of Unicode's category Cf: not shown itself, it changes how others are.
+pub fn is_format(c: char) -> bool {
+    CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format
 }

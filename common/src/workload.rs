@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use icu_properties::{CodePointMapData, props::GeneralCategory};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
+    encoding::is_format,
     rego::PolicyText,
     secret::WrappedSecret,
 };
@@ -61,8 +61,7 @@ impl WorkloadId {
         if text == "." || text == ".." || text.chars().any(unsendable) {
             return Err(WorkloadIdError::Unprintable);
         }
-        let category = CodePointMapData::<GeneralCategory>::new();
-        if text.chars().any(|c| category.get(c) == GeneralCategory::Format) {
+        if text.chars().any(is_format) {
             return Err(WorkloadIdError::Invisible);
         }
         Ok(Self(text))

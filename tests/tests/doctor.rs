@@ -153,7 +153,7 @@ async fn a_deployment_is_examined_table_by_table() {
     let (code, verdicts, document) = examined_at(&Operator::without_tables());
     assert_eq!(code, Some(1), "{document}");
     let tables = verdicts.iter().filter(|(check, one)| check == "table" && one == "fail").count();
-    assert_eq!((tables, verdict(&verdicts, "key")), (5, "fail"), "{document}");
+    assert_eq!((tables, verdict(&verdicts, "key")), (6, "fail"), "{document}");
     assert!(document.to_string().contains("deploy infra/storage.yaml"), "{document}");
 
     let nowhere = there.with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");

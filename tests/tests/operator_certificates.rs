@@ -182,7 +182,7 @@ async fn certificates_are_imported_in_any_order_and_serve_a_guest_without_amd() 
     let vcek = files.write("vcek.der", &machine.vek.certificate);
     let chain = files.write("cert_chain.pem", amd(Product::Milan).chain_pem(Ca::Ask));
     let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
-    let (code, document) = json(&operator, &files, &["import", &vcek, &crl, &chain]);
+    let (code, document) = json(&operator, &files, &["import", "--list-for", "vcek", &vcek, &crl, &chain]);
     assert_eq!(code, Some(0), "{document}");
     assert_eq!(strings(&document, "imported", "result"), ["imported"; 3]);
     world.boots_a_guest(&unique("w")).await;
@@ -215,11 +215,15 @@ async fn what_amd_did_not_sign_is_not_imported_and_nothing_beside_it() {
             (&old, "counted until"),
             (&junk, "neither a certificate nor a revocation list"),
         ] {
-            let ended = run(&operator, &files, &["import", &crl, &chain, bad]);
+            let ended = run(&operator, &files, &["import", "--list-for", "vcek", &crl, &chain, bad]);
             assert_eq!((ended.code, ended.out.as_str()), (Some(3), ""), "{}: {ended:?}", operator.kind);
             assert!(ended.log.contains(said), "{ended:?}");
         }
-        let untrusted = operator.run(&["certificates", "import", &crl]);
+        // A list does not say for which kind of key it is.
+        let unsaid = run(&operator, &files, &["import", &crl]);
+        assert_eq!(unsaid.code, Some(3), "{unsaid:?}");
+        assert!(unsaid.log.contains("--list-for"), "{unsaid:?}");
+        let untrusted = operator.run(&["certificates", "import", "--list-for", "vcek", &crl]);
         assert_eq!(untrusted.code, Some(3), "{untrusted:?}");
         assert!(listed(&operator, &files).is_empty(), "{}", operator.kind);
     }
@@ -236,7 +240,7 @@ async fn a_list_never_takes_the_place_of_a_later_one() {
         };
         let (older, later) = (files.write("older.der", list(20)), files.write("later.der", list(2)));
         let result = |file: &str| {
-            let (code, document) = json(&operator, &files, &["import", file]);
+            let (code, document) = json(&operator, &files, &["import", "--list-for", "vcek", file]);
             assert_eq!(code, Some(0), "{document}");
             strings(&document, "imported", "result").concat()
         };
@@ -263,7 +267,7 @@ async fn purge_deletes_what_is_named_and_keeps_revocation_lists() {
             .map(|one| files.write(&format!("{one}.pem"), amd(*one).chain_pem(Ca::Ask)))
             .collect();
         let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
-        let all: Vec<&str> = ["import"]
+        let all: Vec<&str> = ["import", "--list-for", "vcek"]
             .into_iter()
             .chain(vceks.iter().chain(&asks).map(String::as_str))
             .chain([crl.as_str()])

@@ -129,3 +129,21 @@ async fn tee_config_asks_for_more_than_the_floor() {
         }
     }
 }
+
+/// Where anybody on this machine may register, a page in its browser may not, whose name somebody had lead here.
+#[tokio::test]
+async fn a_name_that_leads_to_the_loopback_does_not_register() {
+    let world = World::serve(&[]);
+    let body = world.build(&unique("w"), "open sesame").body();
+    for path in ["/kbs/v0/register_workload", "/rvp/register"] {
+        let mut connection = world.connect();
+        connection.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: rebound.example.org:8080\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let response = connection.response().unwrap();
+        assert_eq!(response.status, 421, "{}", response.text());
+        assert!((3..=199).contains(&response.body.len()));
+    }
+}

@@ -40,7 +40,7 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker certificates import vcek.der
-  keybroker certificates import cert_chain.pem crl.der vcek-*.der --aws
+  keybroker certificates import --list-for vcek cert_chain.pem crl.der vcek-*.der --aws
   The list for VLEKs, as AMD publishes it beside the one for VCEKs:
       keybroker certificates import --list-for vlek vlek-crl.der
 
@@ -49,9 +49,9 @@ pub(super) struct ImportArgs {
     /// The files, DER or PEM
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For which kind of key revocation lists were published: AMD has one list for each
-    #[arg(long, value_enum, default_value_t = KeyKind::Vcek, value_name = "KIND")]
-    list_for: KeyKind,
+    /// For which kind of key the revocation lists among them were published: AMD has one for each, and a list does not say
+    #[arg(long, value_enum, value_name = "KIND")]
+    list_for: Option<KeyKind>,
     /// Print one JSON document in place of the table
     #[arg(long)]
     json: bool,
@@ -157,7 +157,7 @@ fn shortened(key: &str) -> String {
 /// Everything in the files, verified.
 struct Import<'a> {
     anchors: &'a TrustAnchors,
-    list_for: EndorsementKind,
+    list_for: Option<EndorsementKind>,
     now: Timestamp,
     issuers: Vec<Arc<Intermediate>>,
     entries: Vec<Entry>,
@@ -171,7 +171,8 @@ impl<'a> Import<'a> {
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let issuers = Product::ALL.map(|product| anchors.asks(product)).concat();
-        let mut import = Self { anchors, list_for: args.list_for.into(), now, issuers, entries: Vec::new() };
+        let mut import =
+            Self { anchors, list_for: args.list_for.map(Into::into), now, issuers, entries: Vec::new() };
         import.stored_issuers(operator).await?;
         let mut veks = Vec::new();
         for file in &args.files {
@@ -244,7 +245,11 @@ impl<'a> Import<'a> {
 
     fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), String> {
         crl.check_validity(self.now, Crl::GRACE).map_err(|error| error.to_string())?;
-        let key = crl_key(crl.anchor().product(), self.list_for);
+        // Under the other kind's key it would bar that kind's own list until AMD has published a later one.
+        let Some(list_for) = self.list_for else {
+            return Err("it is a revocation list: say with --list-for for which kind of key".to_owned());
+        };
+        let key = crl_key(crl.anchor().product(), list_for);
         // As old as it says: a list that was brought along must not keep the broker from asking AMD for a newer one.
         let edition = (crl.this_update(), crl.this_update().as_second());
         self.add(file, key, crl.der().to_vec(), edition);

@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,

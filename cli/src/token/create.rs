@@ -64,7 +64,11 @@ const NOTE_LEN: usize = 200;
 
 fn base_url(text: &str) -> Result<String, &'static str> {
     let url = config::base_url(text)?;
-    if url.contains('@') { Err("must hold no user and no password: the token takes their place") } else { Ok(url) }
+    if url.contains('@') {
+        Err("must hold no user and no password: the token takes their place")
+    } else {
+        Ok(url)
+    }
 }
 
 fn ttl(text: &str) -> Result<SignedDuration, String> {

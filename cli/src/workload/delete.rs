@@ -78,7 +78,9 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     }
     if args.json && !args.yes {
         let error = anyhow!("--json shows nothing before it is done");
-        return Err(Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done"));
+        return Err(
+            Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done")
+        );
     }
     if !args.json {
         list::print(&seen)?;

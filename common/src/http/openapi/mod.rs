@@ -39,7 +39,8 @@ On AWS each route of registration is there a second time under `/iam`, for reque
 `execute-api`): the same bodies and answers, but no token.
 
 What does not reach the broker is not described: `keybroker serve` answers 400 or 431 without a body to what is not HTTP or
-has too many header fields; API Gateway, in front of a deployment on AWS, has answers of its own for requests that are not
+has too many header fields, and 421 to a registration that anybody may make on the loopback but that names another host; API
+Gateway, in front of a deployment on AWS, has answers of its own for requests that are not
 signed as they must be (403), come too fast (429) or take too long (503, 504).
 ";
 

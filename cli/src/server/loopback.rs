@@ -1,0 +1,78 @@
+//! Requests that are meant for this machine's loopback, and those that a name led here.
+//!
+//! A page in a browser on this machine can have its own name resolve to the loopback, and then post to it as to itself. What it
+//! cannot do is name another host than its own.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use keybroker_common::http::{Function, ROUTES, reply};
+use std::net::{IpAddr, SocketAddr};
+
+/// Refuses a registration that names another host than the loopback, where `guarded` and for whoever layers it: 421.
+pub(crate) async fn only(State(guarded): State<bool>, request: Request, next: Next) -> Response {
+    if guarded && registers(&request) && !names_loopback(request.headers()) {
+        tracing::warn!("a registration for another host came to the loopback: refused");
+        let body = br#"{"error":"this address registers for requests to the loopback alone"}"#;
+        return reply::json(StatusCode::MISDIRECTED_REQUEST, body.to_vec()).into_response();
+    }
+    next.run(request).await
+}
+
+fn registers(request: &Request) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::POST
+        && ROUTES.iter().any(|route| route.function == Function::Register && route.path == path)
+}
+
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return address.is_loopback();
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_loopback_goes_by_its_addresses_and_its_one_name() {
+        let rows = [
+            (&["127.0.0.1:8000"][..], true),
+            (&["127.0.0.1"], true),
+            (&["127.9.9.9:1"], true),
+            (&["[::1]:8000"], true),
+            (&["[::1]"], true),
+            (&["localhost:8000"], true),
+            (&["LOCALHOST"], true),
+            (&["rebound.example.org:8000"], false),
+            (&["localhost.example.org"], false),
+            (&["10.0.0.1:8000"], false),
+            (&["127.0.0.1.example.org"], false),
+            (&[""], false),
+            (&[], false),
+            (&["127.0.0.1", "127.0.0.1"], false),
+        ];
+        for (hosts, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, HeaderValue::from_static(host));
+            }
+            assert_eq!(names_loopback(&headers), expected, "{hosts:?}");
+        }
+    }
+}
