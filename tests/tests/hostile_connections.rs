@@ -25,7 +25,7 @@ use keybroker_tests::{
 #[tokio::test]
 async fn bodies_in_chunks() {
     let world = World::serve(&[]);
-    let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     // In pieces of five bytes, as any proxy may pass it on.
     let body = world.build(&unique("w"), "open sesame").body();

@@ -8,18 +8,26 @@
     reason = "a test may panic, and so may what it is made of"
 )]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
+use keybroker_simulator::{guest::KeybrokerGuest, tls::Authority};
 use keybroker_tests::{
     operator::Operator,
     passphrase,
     program::{self, Ended},
+    secrets::{contains, spellings},
     server::Home,
+    tls::Terminator,
     unique,
     upstream::{Upstream, field, response},
     world::{MEASUREMENT, World, anchors, kds},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Files for the command to read.
@@ -226,4 +234,113 @@ fn on_aws_it_is_signed_and_a_refusal_is_told() {
         assert!(ended.log.contains("already registered"), "{}", ended.log);
         assert!(ended.log.contains(&format!("keybroker audit {id}")), "{}", ended.log);
     }
+}
+
+/// Who refuses without a record is something before the broker: its words, and who was asked for.
+#[test]
+fn a_gateways_refusal_is_told_in_its_words() {
+    let files = Files::new();
+    let file = files.write("passphrase", "open sesame");
+    for (status, body, code, said) in [
+        (403, r#"{"message":"Forbidden"}"#, 3, "Forbidden\nhint: the principal needs"),
+        (403, r#"{"Message":"no\u001b[2J"}"#, 3, r"no\u{1b}[2J"),
+        (500, "", 1, "the broker answered 500"),
+        (
+            409,
+            r#"{"error":"taken","id":"1"}"#,
+            1,
+            "hint: keybroker audit 1 --aws --prefix keybroker says why",
+        ),
+    ] {
+        let upstream = Upstream::saying(response(status, "", body));
+        let ended = on_aws(&file, &["--url", &upstream.url]);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{ended:?}");
+        assert!(ended.log.contains(said), "{}", ended.log);
+    }
+}
+
+/// As deployments are reached: over TLS that somebody vouches for, under a base path.
+#[test]
+fn over_tls_it_trusts_whom_it_is_told_to() {
+    let upstream = Upstream::saying(response(200, "", r#"{"id":"01a20cf2-4b21-71e9-a90e-2c4a6a194b4b"}"#));
+    let (ca, files) = (Authority::new(), Files::new());
+    let tls = Terminator::start(&ca, upstream.url.strip_prefix("http://").unwrap());
+    let (file, url) = (files.write("passphrase", "open sesame\n"), format!("{}/prod", tls.url));
+    let (own, other) = (files.write("ca.pem", &ca.pem()), files.write("other.pem", &Authority::new().pem()));
+    for more in [&["--ca", &other][..], &[]] {
+        let ended = on_aws(&file, &[&["--url", &url], more].concat());
+        assert!(ended.code == Some(4) && ended.log.contains("cannot be reached"), "{ended:?}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+    let ended = on_aws(&file, &["--url", &url, "--ca", &own]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let [request] = upstream.seen().try_into().unwrap();
+    assert!(request.starts_with("POST /prod/iam/kbs/v0/register_workload "), "{request}");
+    let body: Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["passphrase"], "open sesame", "without the line break");
+}
+
+/// The document from a pipe; the guest that the host launches with what came back gets the secret, which nobody else sees.
+#[tokio::test]
+async fn what_comes_from_standard_input_reaches_the_guest_alone() {
+    let world = World::serve(&[]);
+    let (operator, secret) = (Operator::of(&world), passphrase());
+    let document = json!({"measurements": [measurement()], "resources": {"token": secret}}).to_string();
+    let mut command = operator.command(&["register", "--from", "-", "--yes", "--json"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for spelling in spellings(secret.as_bytes()) {
+        assert!(!contains((ended.out.clone() + &ended.log).as_bytes(), &spelling), "{ended:?}");
+    }
+    let registered: Value = serde_json::from_str(&ended.out).unwrap();
+    let host_data = data_encoding::BASE64.decode(registered["host_data"].as_str().unwrap().as_bytes());
+    let mut machine = world.milan();
+    machine.fields.host_data = host_data.unwrap().try_into().unwrap();
+    let mut guest = KeybrokerGuest::new(&world.url, machine).unwrap();
+    assert_eq!(guest.boot("token").await, Ok(secret.into_bytes()));
+}
+
+#[tokio::test]
+async fn standard_input_is_one_file_and_no_terminal() {
+    let nowhere = TempDir::new().unwrap();
+    let operator = Operator::of_directory(nowhere.path(), "none");
+    let measurement = measurement();
+    let twice = ["--resource", "a=-", "--resource", "b=-"];
+    let ended = operator.run(&[&["register", "--measurement", &measurement][..], &twice].concat());
+    assert!(ended.code == Some(2) && ended.log.contains("not several"), "{ended:?}");
+    let (code, screen) = operator.at_terminal(&as_buildah("w", &measurement, "-")).typed("");
+    assert!(code == Some(2) && screen.contains("what is typed at a terminal is seen"), "{screen}");
+}
+
+/// Asked at a terminal: no is no, and yes is yes.
+#[tokio::test]
+async fn at_a_terminal_it_asks() {
+    let world = World::serve(&[]);
+    let operator = Operator::of(&world);
+    let (files, id, measurement) = (Files::new(), unique("w"), measurement());
+    let file = files.write("passphrase", "open sesame");
+    let command = as_buildah(&id, &measurement, &file);
+    for (keys, code) in [("n\n", 1), ("y\n", 0)] {
+        assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
+        let mut terminal = operator.at_terminal(&command);
+        terminal.wait_for("[y/N] ");
+        let (ended, screen) = terminal.typed(keys);
+        assert!(ended == Some(code) && !screen.contains("open sesame"), "{screen}");
+    }
+    assert_eq!(operator.run(&["workload", "show", &id]).code, Some(0));
+}
+
+#[test]
+fn a_dry_run_has_a_document_too() {
+    let nowhere = TempDir::new().unwrap();
+    let operator = Operator::of_directory(nowhere.path(), "none");
+    let (files, measurement) = (Files::new(), measurement());
+    let file = files.write("passphrase", "open sesame");
+    let document = operator.json(&[&as_buildah("w", &measurement, &file)[..], &["--dry-run"]].concat());
+    assert_eq!(document, json!({"schema": 1, "dry_run": true, "workload_id": "w"}));
+    let document = operator.json(&["register", "--measurement", &measurement, "--dry-run"]);
+    assert_eq!(document, json!({"schema": 1, "dry_run": true, "workload_id": null}));
 }

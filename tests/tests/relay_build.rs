@@ -153,7 +153,7 @@ fn credentials_come_from_the_profile_too() {
     let relay = Server::start(command);
     let mut connection =
         keybroker_tests::connection::Connection::open(relay.url.strip_prefix("http://").unwrap());
-    connection.send(format!("POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"));
+    connection.send(format!("POST {REGISTER} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{{}}"));
     assert_eq!(connection.response().unwrap().status, 200);
     let seen = upstream.seen();
     assert_eq!(field(&seen[0], "authorization"), [recomputed(&seen[0], "eu-north-1")]);

@@ -33,7 +33,7 @@ pub(crate) struct StoreArgs {
     ///
     /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
     #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// The tables of a deployment on AWS, whatever the data directory is.
     ///
     /// Region and credentials are AWS's usual: its variables, profiles and roles.

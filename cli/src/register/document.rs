@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read as _},
+    io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -93,6 +93,29 @@ const BY_REFERENCE_VALUES: [&str; 8] = [
     "minimum_launch_tcb",
 ];
 
+impl Args {
+    /// Standard input is there once, and nobody sees a secret being typed.
+    fn check_standard_input(&self) -> Result<(), Failure> {
+        let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
+        let resources = self.resource.iter().map(|(_, path)| path);
+        let times = files.into_iter().flatten().chain(resources).filter(|path| is_stdin(path)).count();
+        let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
+        match times {
+            0 => Ok(()),
+            1 if io::stdin().is_terminal() => {
+                let seen = usage("- is for a pipe: what is typed at a terminal is seen");
+                Err(seen.hint("pipe it in, and give --yes"))
+            }
+            1 => Ok(()),
+            _ => Err(usage("standard input can be one of the files, not several")),
+        }
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn pair(text: &str) -> Result<(&str, &str), &'static str> {
     text.split_once('=').ok_or("must be NAME=VALUE")
 }
@@ -130,6 +153,7 @@ pub(super) enum Document {
 
 impl Document {
     pub(super) fn read(workload_id: Option<&WorkloadId>, args: &Args) -> Result<Self, Failure> {
+        args.check_standard_input()?;
         match (workload_id, &args.from) {
             (Some(id), _) => Ok(Self::V0 { workload_id: id.clone(), body: v0_body(id, args)? }),
             (None, Some(path)) => Ok(Self::Rvp(read(path)?)),
@@ -268,7 +292,7 @@ fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// A file's contents, or with `-` what comes in.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = if path == Path::new("-") {
+    let read = if is_stdin(path) {
         io::stdin().lock().read_to_end(&mut bytes).map(drop)
     } else {
         fs::read(path).map(|contents| *bytes = contents)

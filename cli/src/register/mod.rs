@@ -36,10 +36,19 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   MEASUREMENT is the launch measurement, 96 hex digits:
+<<<<<<< HEAD
       keybroker register --workload-id web --measurement $MEASUREMENT --passphrase-file secret
   To see what a guest would be held to:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
+=======
+      keybroker register --workload-id billing --measurement $MEASUREMENT \\
+          --passphrase-file passphrase
+  To see what a guest would be held to:
+      keybroker register --from registration.json --dry-run
+      keybroker register --measurement $MEASUREMENT --resource tls.key=key.pem \\
+          --minimum-tcb milan:bl=4,tee=0,snp=22,ucode=213 --dry-run
+>>>>>>> register
   keybroker register --from registration.json --aws --url https://k.example.org --yes
 
 {}", Exit::TABLE))]
@@ -85,6 +94,9 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     let request = document.request()?;
     show(&request, args.workload_id.as_ref())?;
     if args.dry_run {
+        if args.json {
+            table::json(&Registered { schema: 1, dry_run: true, ..Registered::default() }.of(args))?;
+        }
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Ok);
     }
@@ -129,7 +141,9 @@ fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(
 struct Registered {
     /// Version of this form.
     schema: u8,
-    workload_id: String,
+    dry_run: bool,
+    /// `None` where the broker draws it and has not been asked.
+    workload_id: Option<String>,
     /// The audit record, where the broker tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<String>,
@@ -141,15 +155,36 @@ struct Registered {
     host_data_hex: Option<String>,
 }
 
+impl Registered {
+    /// Under the id that was given, if one was.
+    fn of(self, args: &RegisterArgs) -> Self {
+        Self { workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
+    }
+}
+
+/// What leads another command to the store that was registered in.
+fn audit_store(args: &RegisterArgs) -> String {
+    let StoreArgs { aws, prefix, data_dir } = &args.store;
+    match data_dir {
+        _ if *aws => format!(" --aws --prefix {prefix}"),
+        Some(data_dir) => format!(" --data-dir {}", data_dir.display()),
+        None => String::new(),
+    }
+}
+
 fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Result<Exit, Failure> {
     if !answer.status.is_success() {
-        return Err(answer.refusal());
+        return Err(answer.refusal(&audit_store(args)));
     }
     let unreadable = || anyhow!("the broker registered it, and its answer is none that this release reads");
     let registered = match document {
         Document::V0 { workload_id, .. } => {
             let audit = answer.field("id").ok_or_else(unreadable)?;
-            Registered { workload_id: workload_id.to_string(), audit: Some(audit), ..Registered::default() }
+            Registered {
+                workload_id: Some(workload_id.to_string()),
+                audit: Some(audit),
+                ..Registered::default()
+            }
         }
         Document::Rvp(_) => {
             let text: String = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
@@ -157,7 +192,7 @@ fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Resu
             let host_data = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| unreadable())?;
             let workload_id = HostData::from_report(host_data).ok_or_else(unreadable)?.workload_id();
             Registered {
-                workload_id: workload_id.to_string(),
+                workload_id: Some(workload_id.to_string()),
                 host_data: Some(text),
                 host_data_hex: Some(data_encoding::HEXLOWER.encode(host_data)),
                 ..Registered::default()
@@ -169,7 +204,7 @@ fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Resu
         return Ok(Exit::Ok);
     }
     let fields = [
-        ("workload", Some(registered.workload_id)),
+        ("workload", registered.workload_id),
         ("audit", registered.audit),
         ("HOST_DATA", registered.host_data),
         ("in hex", registered.host_data_hex),

@@ -22,6 +22,7 @@ use crate::{
     exit::{Exit, Failure},
     operator::{Embedded, embedded, principal},
     relay, serve,
+    table::printable,
 };
 
 /// Longest answer, in bytes.
@@ -41,9 +42,11 @@ impl Answer {
         Some(body.get(name)?.as_str()?.to_owned())
     }
 
-    /// Why it is not registered.
-    pub(super) fn refusal(&self) -> Failure {
-        let said = self.field("error").unwrap_or_else(|| "no reason given".to_owned());
+    /// Why it is not registered; `store` are the arguments that lead `audit` to the same store.
+    pub(super) fn refusal(&self, store: &str) -> Failure {
+        // A gateway in front of the broker has another member for it.
+        let said = self.field("error").or_else(|| self.field("message")).or_else(|| self.field("Message"));
+        let said = said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said));
         let exit = match self.status.as_u16() {
             401 | 403 => Exit::Denied,
             429 | 502..=504 => Exit::Unreachable,
@@ -51,9 +54,12 @@ impl Answer {
         };
         let failure = Failure::new(exit, anyhow!("{said}"))
             .context(format!("the broker did not register it ({})", self.status.as_u16()));
-        match self.field("id") {
-            Some(id) => failure.hint(format!("keybroker audit {id} says why")),
-            None => failure,
+        match (self.field("id"), exit) {
+            (Some(id), _) => failure.hint(format!("keybroker audit {}{store} says why", printable(&id))),
+            (None, Exit::Denied) => failure.hint(
+                "the principal needs the stack's builders' policy: aws sts get-caller-identity says who it is",
+            ),
+            (None, _) => failure,
         }
     }
 }
