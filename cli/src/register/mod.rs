@@ -36,19 +36,10 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   MEASUREMENT is the launch measurement, 96 hex digits:
-<<<<<<< HEAD
       keybroker register --workload-id web --measurement $MEASUREMENT --passphrase-file secret
   To see what a guest would be held to:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
-=======
-      keybroker register --workload-id billing --measurement $MEASUREMENT \\
-          --passphrase-file passphrase
-  To see what a guest would be held to:
-      keybroker register --from registration.json --dry-run
-      keybroker register --measurement $MEASUREMENT --resource tls.key=key.pem \\
-          --minimum-tcb milan:bl=4,tee=0,snp=22,ucode=213 --dry-run
->>>>>>> register
   keybroker register --from registration.json --aws --url https://k.example.org --yes
 
 {}", Exit::TABLE))]
