@@ -175,7 +175,7 @@ fn guests_are_not_served_by_it() {
         ] {
             let mut connection =
                 keybroker_tests::connection::Connection::open(url.strip_prefix("http://").unwrap());
-            connection.send(format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+            connection.send(format!("{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"));
             let response = connection.response().unwrap();
             assert_short_refusal(&response);
             assert_eq!(response.status, 404, "{line}");
@@ -189,7 +189,7 @@ fn reference_values_may_be_longer_than_other_bodies() {
     let upstream = Upstream::saying(response(200, "", "\"host data\""));
     let relay = with_token(&upstream.url);
     let ask = |path: &str, length: usize| {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n");
         relay.ask(head + &"x".repeat(length)).status
     };
     assert_eq!(ask("/rvp/register", 196_608), 200);

@@ -98,7 +98,8 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
         check_reach(args.listen, &role, args.anyone_may_register)?;
         let upstream = Upstream::new(args.to.clone(), Duration::from_secs(args.timeout.into()), &args.ca)?;
         tracing::info!("{role} to {}", args.to);
-        let guarded = args.listen.ip().is_loopback() && !args.anyone_may_register;
+        let build = matches!(role, Role::Build(_));
+        let guarded = build && args.listen.ip().is_loopback() && !args.anyone_may_register;
         let router = http::router(Relay::new(role, upstream));
         let router = router.layer(middleware::from_fn_with_state(guarded, server::loopback::only));
         server::until_signalled(args.listen, router, None::<(TcpListener, Router)>).await
