@@ -1,6 +1,10 @@
 //! What a registration may require, as allow and deny rows; and the floor that no registration lowers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "appraisal/fleet.rs"]
+mod fleet;
+#[path = "appraisal/floor.rs"]
+mod floor;
 mod support;
 
 use std::collections::BTreeMap;
@@ -322,42 +326,6 @@ fn a_product_without_a_floor_is_denied_where_floors_are_required() {
     }
 }
 
-#[test]
-fn the_stricter_of_operator_and_registration_wins() {
-    let good = guest(|_| ());
-    let above = TcbVersion { snp: 5, ..TCB };
-    let below = TcbVersion { snp: 3, ..TCB };
-    let verdict = |operator: TcbVersion, registration: TcbVersion| {
-        let minimum_tcb = TcbFloors { turin: Some(operator), ..TcbFloors::default() };
-        let fleet = Fleet { minimum_tcb, ..Fleet::default() };
-        let policy = Policy { minimum_tcb: floors(registration), ..Policy::default() };
-        appraised_in(&fleet, &good, registered(), &policy)
-    };
-    let missed = |by| Error::Tcb { which: "reported", found: Some(TCB), by, required: above };
-    assert_eq!(verdict(TCB, TCB), Ok(()));
-    assert_eq!(verdict(below, below), Ok(()));
-    assert_eq!(verdict(above, below), Err((Check::FleetTcb, missed(Operator))));
-    assert_eq!(verdict(below, above), Err((Check::MinimumTcb, missed(TheRegistration))));
-}
-
-#[test]
-fn the_operator_chooses_the_products() {
-    let good = guest(|_| ());
-    let verdict = |products: &[Product]| {
-        let fleet = Fleet { products: products.to_vec(), ..Fleet::default() };
-        appraised_in(&fleet, &good, registered(), &Policy::default())
-    };
-    assert_eq!(verdict(&[Turin]), Ok(()));
-    for accepted in [vec![Milan, Genoa], vec![]] {
-        let error = Error::FleetProduct { found: Turin, accepted: accepted.clone() };
-        assert_eq!(verdict(&accepted), Err((Check::FleetProduct, error)));
-    }
-    // A floor for another product is none for this one.
-    let minimum_tcb = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
-    let fleet = Fleet { minimum_tcb, ..Fleet::default() };
-    assert_eq!(appraised_in(&fleet, &good, registered(), &Policy::default()), Ok(()));
-}
-
 /// The firmware starts no guest whose launch digest is not the one that the ID key has signed.
 #[test]
 fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
@@ -421,48 +389,6 @@ fn only_registered_measurements_are_admitted() {
         other[byte] ^= 1;
         let other = vec![Measurement(other)];
         assert_eq!(admitted(other.clone()), denied(other), "byte {byte}");
-    }
-}
-
-type Alter = fn(&mut ReportFields);
-
-/// What no registration permits, with the reason.
-fn floor() -> Vec<(Check, Alter, Error)> {
-    vec![
-        (Check::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
-        (Check::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),
-        (Check::PolicyForm, |guest| guest.policy &= !(1 << 17), Error::PolicyForm(0x110_0137)),
-        (Check::PolicyForm, |guest| guest.policy |= 1 << 26, Error::PolicyForm(0x512_0137)),
-        (Check::PolicyForm, |guest| guest.policy |= 1 << 63, Error::PolicyForm(0x8000_0000_0112_0137)),
-        (Check::Vmpl, |guest| guest.vmpl = 1, Error::Vmpl(1)),
-        (Check::Vmpl, |guest| guest.vmpl = u32::MAX, Error::Vmpl(u32::MAX)),
-    ]
-}
-
-#[test]
-fn no_registration_lowers_the_floor() {
-    for (check, alter, error) in floor() {
-        let bad = guest(alter);
-        for policy in [Policy::default(), strict()] {
-            assert_eq!(verdict(&bad, &policy), Err((check, error.clone())), "{}", check.name());
-        }
-        let inputs = Inputs {
-            report: bad.report(),
-            product: None,
-            fleet: &Fleet::default(),
-            reference_values: None,
-            policy: &Policy::default(),
-        };
-        assert_eq!(refuse_early(&inputs), Err((check, error)), "{} early", check.name());
-    }
-}
-
-/// Bits that the ABI gives a meaning are the owner's business.
-#[test]
-fn every_known_policy_bit_is_admitted_by_default() {
-    for bit in (0..16).chain([16, 20, 21, 22, 23, 24, 25]) {
-        let report = guest(|guest| guest.policy = 1 << 17 | 1 << bit);
-        assert_eq!(verdict(&report, &Policy::default()), Ok(()), "bit {bit}");
     }
 }
 
