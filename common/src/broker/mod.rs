@@ -10,6 +10,7 @@ mod authority;
 mod failure;
 mod register;
 mod release;
+mod replacement;
 
 pub use attest::{Attest, Evidence, KeyTexts};
 pub use auth::Auth;

@@ -1,0 +1,83 @@
+//! When a registration may take the place of one that is there.
+
+use super::{Register, authority::Authority};
+use crate::{
+    audit::AuditRecord,
+    store::Build,
+    token::Dead,
+    workload::{Dialect, Registration, Workload},
+};
+
+/// Why a registration may not take the place of the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ReplacementRefused {
+    #[error("the workload is revoked")]
+    Revoked,
+    #[error("the id is that of a registration by reference values, or would become one")]
+    ByReferenceValues,
+    #[error("a guest has attested as this workload: its registration is final")]
+    Released,
+    #[error("the build window of 30 minutes from the first registration is over")]
+    WindowOver,
+    #[error("the registration that is there is another owner's")]
+    OtherOwner,
+    #[error("the registration asks for another measurement or policy than the one that is there")]
+    OtherRequirements,
+    #[error("the stored registration is not one that this release reads")]
+    Unreadable,
+    #[error("the registration that was there changed meanwhile")]
+    Raced,
+    #[error("the row that was in the way is gone")]
+    Gone,
+}
+
+impl ReplacementRefused {
+    /// What it means for a token that has registered before: those it may only replace its own with.
+    pub(super) fn kills_token(self) -> Option<Dead> {
+        match self {
+            Self::Released => Some(Dead::Released),
+            Self::WindowOver => Some(Dead::WindowOver),
+            Self::OtherOwner | Self::Gone => Some(Dead::Gone),
+            Self::Revoked
+            | Self::ByReferenceValues
+            | Self::OtherRequirements
+            | Self::Unreadable
+            | Self::Raced => None,
+        }
+    }
+}
+
+/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client chose. Of any other
+/// who has the authority may begin a new build at any time: guests that attested under the earlier registration get nothing
+/// more. For all others: same owner, same requirements, in the build window, before the first attestation.
+pub(super) fn replaceable(
+    held: &Workload,
+    registration: &Registration,
+    authority: &Authority,
+    record: &AuditRecord,
+) -> Result<Build, ReplacementRefused> {
+    if held.revoked_at.is_some() {
+        return Err(ReplacementRefused::Revoked);
+    }
+    let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
+    if [stored.dialect, registration.dialect].contains(&Dialect::Rvp) {
+        return Err(ReplacementRefused::ByReferenceValues);
+    }
+    if authority.may_take_over(&held.id, stored.owner.as_deref()) {
+        return Ok(Build::New);
+    }
+    if held.released_at.is_some() {
+        return Err(ReplacementRefused::Released);
+    }
+    if Register::window_is_over(held.first_registered_at, record.time) {
+        return Err(ReplacementRefused::WindowOver);
+    }
+    if stored.owner != registration.owner {
+        return Err(ReplacementRefused::OtherOwner);
+    }
+    if stored.same_requirements(registration) {
+        Ok(Build::Same)
+    } else {
+        Err(ReplacementRefused::OtherRequirements)
+    }
+}
