@@ -8,6 +8,8 @@ use crate::store::StoreError;
 
 /// What the reasons of a cancelled transaction call a condition that did not hold.
 pub(super) const CONDITION: &str = "ConditionalCheckFailed";
+/// What a cancelled transaction gives for a part that another transaction is at work on.
+pub(super) const CONTENTION: &str = "TransactionConflict";
 
 /// What DynamoDB calls a request that it would refuse as often as it is made.
 const REFUSALS: [&str; 8] = [

@@ -134,6 +134,33 @@ async fn a_transaction_whose_answer_was_lost_knows_its_own_items() {
     assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
 }
 
+/// Its conditions were not looked at: who wins is for the next attempt to say.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_met_another_is_tried_again() {
+    let contended = || canceled(vec![reason("None", None), reason("TransactionConflict", None)]);
+    let rule = mock!(Client::transact_write_items)
+        .sequence()
+        .error(contended)
+        .error(contended)
+        .output(|| TransactWriteItemsOutput::builder().build())
+        .build();
+    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, Ok(()));
+    assert_eq!(rule.num_calls(), 3);
+    let lost = || canceled(vec![reason("TransactionConflict", None), reason("ConditionalCheckFailed", None)]);
+    let rule = mock!(Client::transact_write_items).sequence().error(contended).error(lost).build();
+    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, CONFLICT);
+    assert_eq!(rule.num_calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_always_meets_others_fails_closed() {
+    let contended = || canceled(vec![reason("TransactionConflict", None)]);
+    let rule = mock!(Client::transact_write_items).then_error(contended);
+    let outcome = store(&rule).create(&sample::workload(), &sample::registered(), None).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(rule.num_calls(), 5);
+}
+
 /// By which DynamoDB recognises a repetition.
 #[tokio::test]
 async fn each_attempt_at_a_transaction_has_the_same_token_and_each_transaction_another() {

@@ -1,5 +1,7 @@
 //! Conditional writes, alone or several as one, that know their own work when they meet it.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
@@ -7,14 +9,29 @@ use aws_sdk_dynamodb::{
         CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
+use backon::{ExponentialBuilder, Retryable};
 use uuid::Uuid;
 
 use super::{
     DynamoStore, Tables,
-    errors::{CONDITION, unavailable},
+    errors::{CONDITION, CONTENTION, unavailable},
     item::{Item, Map, WRITE, text},
 };
 use crate::store::StoreError;
+
+/// Pause before a transaction that met another is tried again, and twice that before the next time.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often.
+const RETRIES: usize = 4;
+
+/// How an attempt at a transaction ended.
+#[derive(Debug)]
+enum Failure {
+    /// Another transaction was at work on the same items.
+    Contended(StoreError),
+    /// Whatever else.
+    Final(StoreError),
+}
 
 /// One call's mark on what it writes, and its name for DynamoDB.
 #[derive(Debug)]
@@ -87,13 +104,22 @@ impl Transaction {
 impl<T: Tables> DynamoStore<T> {
     /// Writes all of `transaction`. [`StoreError::Conflict`] if one of its conditions does not hold, unless that is so
     /// because this very transaction was written before: each holds at least one item that must be new.
+    ///
+    /// Where another transaction is at work on the same items its conditions are not looked at: then it is tried again.
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
-        let Transaction { token, parts } = transaction;
+        let tried = (|| self.attempt(&transaction))
+            .retry(ExponentialBuilder::new().with_min_delay(PAUSE).with_max_times(RETRIES).with_jitter())
+            .sleep(tokio::time::sleep)
+            .when(|failure| matches!(failure, Failure::Contended(_)));
+        tried.await.map_err(|(Failure::Contended(error) | Failure::Final(error))| error)
+    }
+
+    async fn attempt(&self, Transaction { token, parts }: &Transaction) -> Result<(), Failure> {
         let error = self
             .client
             .transact_write_items()
             .client_request_token(token.0.as_str())
-            .set_transact_items(Some(parts))
+            .set_transact_items(Some(parts.clone()))
             .send()
             .await;
         let Err(error) = error else { return Ok(()) };
@@ -107,8 +133,13 @@ impl<T: Tables> DynamoStore<T> {
         if reasons.iter().any(|reason| token.is_on(reason.item())) {
             return Ok(());
         }
-        let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION);
-        if reasons.iter().any(failed) { Err(StoreError::Conflict) } else { Err(unavailable(error)) }
+        let given = |code| reasons.iter().any(|reason: &CancellationReason| reason.code() == Some(code));
+        let (failed, contended) = (given(CONDITION), given(CONTENTION));
+        Err(match (failed, contended) {
+            (true, _) => Failure::Final(StoreError::Conflict),
+            (false, true) => Failure::Contended(unavailable(error)),
+            (false, false) => Failure::Final(unavailable(error)),
+        })
     }
 
     /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not write.
