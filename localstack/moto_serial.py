@@ -17,6 +17,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import re
 import threading
 import time
@@ -122,12 +123,13 @@ class Handler(WSGIRequestHandler):
         pass
 
 
-def end_with(pid):
-    """Ends this process when the one with this pid has ended, however it did."""
+def end_with(pid, leftovers):
+    """Ends this process when the one with this pid has ended, however it did, and leaves nothing in the directory."""
     while True:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
+            shutil.rmtree(leftovers, ignore_errors=True)
             os._exit(0)
         time.sleep(0.5)
 
@@ -140,7 +142,7 @@ def main():
     parser.add_argument("--end-with", type=int, metavar="PID", help="end when the process with this pid does")
     arguments = parser.parse_args()
     if arguments.end_with:
-        threading.Thread(target=end_with, args=(arguments.end_with,), daemon=True).start()
+        threading.Thread(target=end_with, args=(arguments.end_with, os.path.dirname(arguments.address_file)), daemon=True).start()
 
     calls = open(arguments.calls, "a", encoding="utf-8") if arguments.calls else None
     application = Front(DomainDispatcherApplication(create_backend_app), calls)

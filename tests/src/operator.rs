@@ -10,8 +10,12 @@ use std::{
     env,
     io::{Read as _, Write as _},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Arc, OnceLock},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
 };
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -33,6 +37,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{
+    DEADLINE,
     connection::Connection,
     program::{self, Ended, workspace},
     remote,
@@ -238,7 +243,14 @@ impl Operator {
         command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().cloned());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
-        let (keys, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (keys, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (show, screen) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(length @ 1..) = shown.read(&mut buffer) {
+                let _ = show.send(buffer.get(..length).unwrap_or_default().to_vec());
+            }
+        });
         Terminal { child, keys, screen, seen: String::new() }
     }
 
@@ -290,27 +302,38 @@ sys.exit(code if code >= 0 else 128 - code)
 pub struct Terminal {
     child: Child,
     keys: ChildStdin,
-    screen: ChildStdout,
+    screen: Receiver<Vec<u8>>,
     seen: String,
 }
 
 impl Terminal {
     /// Waits until this is on the screen.
     pub fn wait_for(&mut self, text: &str) {
-        let mut buffer = [0; 1024];
         while !self.seen.contains(text) {
-            let length = self.screen.read(&mut buffer).unwrap();
-            assert!(length > 0, "{text:?} is not shown:\n{}", self.seen);
-            self.seen += &String::from_utf8_lossy(buffer.get(..length).unwrap());
+            assert!(self.more(), "{text:?} is not shown:\n{}", self.seen);
         }
     }
 
     /// Types, and waits for the end: the exit code, and all that was shown.
     pub fn typed(mut self, keys: &str) -> (Option<i32>, String) {
         self.keys.write_all(keys.as_bytes()).unwrap();
-        let mut rest = Vec::new();
-        self.screen.read_to_end(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), self.seen + &String::from_utf8_lossy(&rest))
+        while self.more() {}
+        (self.child.wait().unwrap().code(), self.seen)
+    }
+
+    /// Whether more is shown. A program that neither shows anything nor ends is ended.
+    fn more(&mut self) -> bool {
+        match self.screen.recv_timeout(DEADLINE) {
+            Ok(shown) => {
+                self.seen += &String::from_utf8_lossy(&shown);
+                true
+            }
+            Err(RecvTimeoutError::Disconnected) => false,
+            Err(RecvTimeoutError::Timeout) => {
+                self.child.kill().unwrap();
+                panic!("nothing more is shown:\n{}", self.seen);
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ Examples:
   What failed builds left behind:
       keybroker workload list --never-released --older-than 7d
   keybroker workload list --revoked --json
-  keybroker workload list --aws --owner arn:aws:iam::123456789012:role/builder
+  keybroker workload list --aws --owner arn:aws:sts::123456789012:assumed-role/builder
 
 {}", Exit::TABLE))]
 pub(super) struct ListArgs {
