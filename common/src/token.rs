@@ -7,7 +7,7 @@
 use std::fmt;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -141,6 +141,14 @@ pub enum Dead {
 }
 
 impl Token {
+    /// For how long one that has expired is still listed.
+    pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+    /// First instant at which its row may go; `None`: never.
+    pub fn unlisted_at(&self) -> Option<Timestamp> {
+        self.expires_at.checked_add(Self::LISTED_FOR).ok()
+    }
+
     /// Whether it may be used at `now` for `workload_id`, as far as its row can say: how it fares after its first use also
     /// hangs on what it registered.
     pub fn check(&self, workload_id: &WorkloadId, now: Timestamp) -> Result<(), Dead> {
@@ -164,8 +172,6 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     const BEGIN: Timestamp = Timestamp::constant(1_786_795_200, 0);

@@ -1,6 +1,7 @@
 //! `keybroker workload revoke` and `restore`.
 
-use keybroker_common::{audit::Decision, workload::WorkloadId};
+use anyhow::anyhow;
+use keybroker_common::{audit::Decision, store::StoreError, workload::WorkloadId};
 
 use super::{existing, workload_id, written};
 use crate::{
@@ -63,7 +64,13 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let row = existing(&operator, &args.id).await?;
     let audit = operator.record(Decision::Restored, &row);
-    written(&operator, &args.id, operator.store.restore(&args.id, &audit).await)?;
+    match operator.store.restore(&args.id, row.digest(), &audit).await {
+        Err(StoreError::Conflict) => {
+            let error = anyhow!("{} is not what it was a moment ago", args.id);
+            return Err(Failure::new(Exit::Failure, error).hint("look at it again: keybroker workload show"));
+        }
+        result => result.map_err(|error| operator.failure(error))?,
+    }
     match row.revoked_at {
         Some(since) => anstream::eprintln!("{} is restored; it was revoked since {}", args.id, time(since)),
         None => anstream::eprintln!("{} was not revoked", args.id),

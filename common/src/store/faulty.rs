@@ -281,8 +281,13 @@ impl<S: OperatorStore> OperatorStore for FaultyStore<S> {
         self.run(Method::Workloads, self.inner.workloads(after)).await
     }
 
-    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.run(Method::Restore, self.inner.restore(id, audit)).await
+    async fn restore(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.run(Method::Restore, self.inner.restore(id, registration, audit)).await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{AuditStore, EndorsementStore, RevocationStore, StoreError, StoredEndorsement, TokenStore};
 use crate::{
     audit::{AuditId, AuditRecord},
-    workload::{Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
 /// Where a listing goes on: what the page before gave. Only the store that gave it can read it.
@@ -89,8 +89,14 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
 
     /// Takes a revocation back and writes `audit`, together; of a row that is not revoked only the record is new.
-    /// [`StoreError::Conflict`] if there is no row.
-    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
+    /// [`StoreError::Conflict`] unless there is a row with this registration: another than the one that was looked at must not
+    /// come back in its place.
+    async fn restore(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError>;
 
     /// Deletes the row of `seen.id` and writes `audit`, together. [`StoreError::Conflict`] unless the row is the one that was
     /// seen: the same digest, `revoked_at` and `released_at`.

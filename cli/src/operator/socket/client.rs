@@ -20,7 +20,7 @@ use keybroker_common::{
         StoreError, StoredEndorsement, TokenStore, WorkloadStore,
     },
     token::{Token, TokenId},
-    workload::{Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
@@ -170,8 +170,13 @@ impl OperatorStore for SocketStore {
         self.ask(Request::Workloads { after: after.cloned() }).await
     }
 
-    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::Restore { id: id.clone(), audit: audit.clone() }).await
+    async fn restore(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.ask(Request::Restore { id: id.clone(), registration, audit: audit.clone() }).await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use keybroker_common::{
     audit::{AuditId, AuditRecord},
     store::{AuditQuery, Cursor, Lease, StoredEndorsement},
     token::{Token, TokenId},
-    workload::{Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ enum Request {
     EndLease { key: String, holder: Uuid },
     Append { record: AuditRecord },
     Workloads { after: Option<Cursor> },
-    Restore { id: WorkloadId, audit: AuditRecord },
+    Restore { id: WorkloadId, registration: RegistrationDigest, audit: AuditRecord },
     Delete { seen: Workload, audit: AuditRecord },
     Endorsements { after: Option<Cursor> },
     DeleteEndorsement { key: String },
@@ -139,7 +139,7 @@ mod tests {
         let id = WorkloadId::new("nobody").unwrap();
         assert_eq!(socket.workload(&id).await, Ok(None));
         assert_eq!(socket.revoke(&id, &audit).await, Err(StoreError::Conflict));
-        assert_eq!(socket.restore(&id, &audit).await, Err(StoreError::Conflict));
+        assert_eq!(socket.restore(&id, RegistrationDigest::of(b""), &audit).await, Err(StoreError::Conflict));
         assert_eq!(socket.append(&audit).await, Ok(()));
         let recorded = socket.audit_record(audit.id).await.unwrap().unwrap();
         let principal = Some(format!("uid/{}", rustix::process::geteuid().as_raw()));

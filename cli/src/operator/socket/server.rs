@@ -160,9 +160,9 @@ async fn answer(store: &dyn OperatorStore, peer: Peer, request: Request) -> Resp
             let audit = by_peer(audit);
             recorded(store.revoke(&id, &audit).await, &audit)
         }
-        Request::Restore { id, audit } => {
+        Request::Restore { id, registration, audit } => {
             let audit = by_peer(audit);
-            recorded(store.restore(&id, &audit).await, &audit)
+            recorded(store.restore(&id, registration, &audit).await, &audit)
         }
         Request::Delete { seen, audit } => {
             let audit = by_peer(audit);

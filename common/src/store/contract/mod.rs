@@ -123,6 +123,7 @@ macro_rules! store_contract {
             a_taken_audit_id_undoes_a_deletion
             of_many_deletions_one_wins
             a_deleted_id_can_be_registered_anew
+            a_registration_that_nobody_looked_at_is_not_restored
             every_workload_is_listed_once
             every_endorsement_is_listed_and_no_lease
             an_endorsement_is_deleted_and_its_lease_stays

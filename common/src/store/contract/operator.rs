@@ -46,7 +46,7 @@ async fn records(store: &impl Subject, query: &AuditQuery) -> Vec<AuditRecord> {
 pub async fn a_revocation_is_taken_back(store: &impl Subject) {
     let (workload, audit) = (revoked(store).await, sample::restored(2));
     store.mark_released(&workload.id, workload.digest(), sample::at(1)).await.expect("a release");
-    assert_eq!(store.restore(&workload.id, &audit).await, Ok(()));
+    assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, Ok(()));
     let expected = Workload { revoked_at: None, released_at: Some(sample::at(1)), ..workload };
     assert_eq!(row(store, &expected).await, Some(expected.clone()));
     assert_recorded(store, &audit).await;
@@ -57,14 +57,14 @@ pub async fn a_revocation_is_taken_back(store: &impl Subject) {
 
 pub async fn a_row_that_is_not_revoked_is_restored_as_it_is(store: &impl Subject) {
     let (workload, audit) = (registered(store).await, sample::restored(1));
-    assert_eq!(store.restore(&workload.id, &audit).await, Ok(()));
+    assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, Ok(()));
     assert_eq!(row(store, &workload).await, Some(workload));
     assert_recorded(store, &audit).await;
 }
 
 pub async fn an_absent_row_is_not_restored(store: &impl Subject) {
     let (workload, audit) = (sample::workload(), sample::restored(1));
-    assert_eq!(store.restore(&workload.id, &audit).await, CONFLICT);
+    assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, CONFLICT);
     assert_eq!(row(store, &workload).await, None);
     assert_not_recorded(store, &audit).await;
 }
@@ -72,7 +72,7 @@ pub async fn an_absent_row_is_not_restored(store: &impl Subject) {
 pub async fn a_taken_audit_id_undoes_a_restoration(store: &impl Subject) {
     let (workload, audit) = (revoked(store).await, sample::restored(2));
     store.append(&audit).await.expect("a new record");
-    assert_eq!(store.restore(&workload.id, &audit).await, CONFLICT);
+    assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, CONFLICT);
     assert_eq!(row(store, &workload).await, Some(workload));
 }
 
@@ -101,9 +101,15 @@ pub async fn a_row_that_changed_meanwhile_is_not_deleted(store: &impl Subject) {
     let revoked_since = registered(store).await;
     store.revoke(&revoked_since.id, &sample::revoked(1)).await.expect("a revocation");
     let restored_since = revoked(store).await;
-    store.restore(&restored_since.id, &sample::restored(2)).await.expect("a restoration");
+    store
+        .restore(&restored_since.id, restored_since.digest(), &sample::restored(2))
+        .await
+        .expect("a restoration");
     let revoked_anew = revoked(store).await;
-    store.restore(&revoked_anew.id, &sample::restored(2)).await.expect("a restoration");
+    store
+        .restore(&revoked_anew.id, revoked_anew.digest(), &sample::restored(2))
+        .await
+        .expect("a restoration");
     store.revoke(&revoked_anew.id, &sample::revoked(3)).await.expect("a revocation");
     for seen in [replaced, released, revoked_since, restored_since, revoked_anew] {
         let before = row(store, &seen).await;
@@ -145,6 +151,19 @@ pub async fn a_deleted_id_can_be_registered_anew(store: &impl Subject) {
     let anew = sample::registered_anew(&Workload { revoked_at: None, ..workload });
     assert_eq!(store.create(&anew, &sample::registered(), None).await, Ok(()));
     assert_eq!(row(store, &anew).await, Some(anew));
+}
+
+/// Another operator deleted what this one looked at, and somebody registered and revoked anew under the id.
+pub async fn a_registration_that_nobody_looked_at_is_not_restored(store: &impl Subject) {
+    let looked_at = revoked(store).await;
+    store.delete(&looked_at, &sample::deleted(2)).await.expect("a deletion");
+    let other = sample::registered_anew(&Workload { revoked_at: None, ..looked_at.clone() });
+    store.create(&other, &sample::registered(), None).await.expect("a new workload");
+    store.revoke(&other.id, &sample::revoked(3)).await.expect("a revocation");
+    let (before, audit) = (row(store, &other).await, sample::restored(4));
+    assert_eq!(store.restore(&looked_at.id, looked_at.digest(), &audit).await, CONFLICT);
+    assert_eq!(row(store, &other).await, before);
+    assert_not_recorded(store, &audit).await;
 }
 
 pub async fn every_workload_is_listed_once(store: &impl Subject) {

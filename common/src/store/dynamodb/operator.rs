@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::{AuditId, AuditRecord},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
-    workload::{Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
 #[async_trait]
@@ -34,14 +34,20 @@ impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorS
         page::<Workload>(answer.items.unwrap_or_default(), answer.last_evaluated_key)
     }
 
-    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+    async fn restore(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
         let update = Update::builder()
             .table_name(self.tables.workloads())
             .key(workloads::KEY, text(id.as_str()))
             .update_expression("REMOVE #revoked")
-            .condition_expression("attribute_exists(#key)")
+            .condition_expression("#digest = :registration")
             .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_names("#key", workloads::KEY)
+            .expression_attribute_names("#digest", DIGEST)
+            .expression_attribute_values(":registration", text(registration.to_string()))
             .build();
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;

@@ -3,7 +3,6 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::Update;
-use jiff::SignedDuration;
 
 use super::{
     DynamoStore,
@@ -29,9 +28,6 @@ const MADE_FOR: &str = "made_for";
 const BOUND_TO: &str = "bound_to";
 const BOUND_AT: &str = "bound_at";
 
-/// For how long a token that has expired is still listed.
-const LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
-
 impl Item for Token {
     const TABLE: &'static str = "tokens";
     const KEY: &'static str = KEY;
@@ -51,8 +47,7 @@ impl Item for Token {
             item.insert(BOUND_AT.to_owned(), instant(bound.at));
         }
         item.extend(self.revoked_at.map(|at| (REVOKED_AT.to_owned(), instant(at))));
-        let unlisted = self.expires_at.checked_add(LISTED_FOR).ok();
-        item.extend(unlisted.map(|at| (EXPIRES.to_owned(), ttl(at))));
+        item.extend(self.unlisted_at().map(|at| (EXPIRES.to_owned(), ttl(at))));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::{AuditId, AuditRecord},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
-    workload::{Workload, WorkloadId},
+    workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
 #[async_trait]
@@ -20,12 +20,20 @@ impl OperatorStore for EmbeddedStore {
         self.page(Span::ALL, after, |_, workload| Some(workload))
     }
 
-    async fn restore(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
+    async fn restore(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
         let (id, audit) = (id.clone(), audit.clone());
         self.write(move |transaction| {
             let mut rows = Rows::open(transaction)?;
-            let row = Workload { revoked_at: None, ..existing(&rows, &id)? };
-            rows.put(id.as_str().as_bytes(), &row)?;
+            let row = existing(&rows, &id)?;
+            if row.digest() != registration {
+                return Err(StoreError::Conflict);
+            }
+            rows.put(id.as_str().as_bytes(), &Workload { revoked_at: None, ..row })?;
             record(transaction, &audit)
         })
         .await

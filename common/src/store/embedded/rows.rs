@@ -189,6 +189,12 @@ impl<'a, R: Row> Rows<'a, R> {
         self.table.remove(key)?.map(|row| decode(row.value())).transpose()
     }
 
+    /// Deletes every row that `matches`. One that cannot be read stays.
+    pub(super) fn delete_where(&mut self, matches: impl Fn(&R) -> bool) -> Result<(), StoreError> {
+        self.table.retain(|_, row| !decode(row).is_ok_and(|row| matches(&row)))?;
+        Ok(())
+    }
+
     /// Deletes the row unread, if it is there.
     pub(super) fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
         self.table.remove(key)?;

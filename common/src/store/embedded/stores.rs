@@ -102,10 +102,14 @@ fn use_token(
 
 #[async_trait]
 impl TokenStore for EmbeddedStore {
+    /// Removes what is listed no longer on the way: there are never many, and nothing else makes more.
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
         let (token, audit) = (token.clone(), audit.clone());
         self.write(move |transaction| {
-            Rows::open(transaction)?.create(token.id.as_bytes(), &token)?;
+            let mut rows = Rows::open(transaction)?;
+            let past = |token: &Token| token.unlisted_at().is_some_and(|at| at <= audit.time);
+            rows.delete_where(past)?;
+            rows.create(token.id.as_bytes(), &token)?;
             record(transaction, &audit)
         })
         .await

@@ -16,7 +16,8 @@ use crate::{
     session::{Challenge, Session},
     store::{
         AuditStore as _, Build, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
-        ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, WorkloadStore as _,
+        ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, TokenStore as _,
+        WorkloadStore as _,
         contract::sample,
         faulty::{FaultyStore, Method, When, injected},
     },
@@ -455,4 +456,22 @@ async fn the_double_passes_a_conflict_on() {
     let store = FaultyStore::new(Scratch::new().store);
     store.fail(Method::Revoke, 1, When::After);
     assert_eq!(store.revoke(&sample::workload().id, &sample::revoked(1)).await, Err(StoreError::Conflict));
+}
+
+/// 30 days after it expired a token is no longer listed; its row goes when the next one is made.
+#[tokio::test]
+async fn tokens_of_long_ago_make_room() {
+    let scratch = Scratch::new();
+    let store = &scratch.store;
+    let old = sample::token();
+    store.put_token(&old, &sample::token_made()).await.unwrap();
+    let gone_at = old.unlisted_at().unwrap();
+    let made = |time| AuditRecord { time, ..sample::token_made() };
+    let just_before = gone_at - jiff::SignedDuration::from_nanos(1);
+    store.put_token(&sample::token(), &made(just_before)).await.unwrap();
+    assert_eq!(store.token(&old.id).await, Ok(Some(old.clone())));
+    let next = sample::token();
+    store.put_token(&next, &made(gone_at)).await.unwrap();
+    assert_eq!(store.token(&old.id).await, Ok(None));
+    assert_eq!(store.token(&next.id).await, Ok(Some(next)));
 }
