@@ -1,6 +1,5 @@
 //! `keybroker certificates purge`.
 
-use anyhow::anyhow;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::snp::product::Product;
@@ -12,7 +11,7 @@ use super::{
     row::{self, Kind, Row},
 };
 use crate::{
-    confirm::confirmed,
+    confirm::ConfirmArgs,
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -47,12 +46,8 @@ pub(super) struct PurgeArgs {
     /// Revocation lists too
     #[arg(long, conflicts_with = "chip_id")]
     revocation_lists: bool,
-    /// Only show what would be deleted
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, conflicts_with = "dry_run")]
-    yes: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print what was, or would be, deleted as one JSON document in place of the table
     #[arg(long)]
     json: bool,
@@ -104,21 +99,16 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     let (mut rows, unreadable) = row::all(&operator, &anchors, now).await?;
     let exit = operator::tell_unreadable("the endorsement", &unreadable);
     rows.retain(|row| args.matches(row, now));
-    if args.dry_run || rows.is_empty() {
+    if args.confirm.dry_run || rows.is_empty() {
         report(args, &rows, now)?;
         return Ok(exit);
     }
     // Not held open while somebody thinks: nobody else could open the file.
     drop(operator);
-    if !args.yes {
-        if args.json {
-            let error = anyhow!("--json shows nothing before it is done");
-            return Err(
-                Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done")
-            );
-        }
+    args.confirm.check_shown(args.json)?;
+    if !args.confirm.yes {
         list::print(&rows, now)?;
-        if !confirmed(&format!("Delete these {}?", rows.len()))? {
+        if !args.confirm.agreed(&format!("Delete these {}?", rows.len()))? {
             anstream::eprintln!("nothing was deleted");
             return Ok(Exit::Failure);
         }
@@ -136,12 +126,12 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
 fn report(args: &PurgeArgs, rows: &[Row], now: Timestamp) -> anyhow::Result<()> {
     if args.json {
         let deleted = rows.iter().map(|row| Summary::of(row, now)).collect();
-        return table::json(&Purged { schema: 1, dry_run: args.dry_run, deleted });
+        return table::json(&Purged { schema: 1, dry_run: args.confirm.dry_run, deleted });
     }
-    if args.yes || args.dry_run {
+    if args.confirm.yes || args.confirm.dry_run {
         list::print(rows, now)?;
     }
-    let verb = if args.dry_run { "would be" } else { "were" };
+    let verb = if args.confirm.dry_run { "would be" } else { "were" };
     anstream::eprintln!("{} {verb} deleted", rows.len());
     Ok(())
 }

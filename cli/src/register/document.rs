@@ -23,7 +23,7 @@ use crate::exit::{Exit, Failure};
 #[command(next_help_heading = "Registration")]
 pub(super) struct Args {
     /// The JSON document of a registration by reference values; `-` reads it from standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = FLAGS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
     /// A launch measurement that the guest may have, 96 hex digits; with --workload-id exactly one
     #[arg(long, value_name = "HEX")]
@@ -64,24 +64,10 @@ pub(super) struct Args {
     minimum_launch_tcb: Vec<String>,
 }
 
-/// The flags that --from stands for.
-const FLAGS: [&str; 13] = [
-    "workload_id",
-    "measurement",
-    "passphrase_file",
-    "forbid_smt",
-    "minimum_abi",
-    "resource",
-    "query",
-    "policy",
-    "reference_values",
-    "require",
-    "minimum_tcb",
-    "minimum_committed_tcb",
-    "minimum_launch_tcb",
-];
+/// The flags of buildah's registrations, and of either kind: --from stands in their place.
+const ANY: [&str; 5] = ["workload_id", "measurement", "passphrase_file", "forbid_smt", "minimum_abi"];
 
-/// The flags that buildah's registrations have no place for.
+/// The flags that buildah's registrations have no place for: --from stands in theirs as well.
 const BY_REFERENCE_VALUES: [&str; 8] = [
     "resource",
     "query",

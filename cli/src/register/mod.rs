@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use self::document::Document;
 use crate::{
-    confirm::confirmed,
+    confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::{StoreArgs, workload_id},
     relay::Target,
@@ -63,12 +63,8 @@ pub(crate) struct RegisterArgs {
     /// Without it: $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Only show what would be required
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, conflicts_with = "dry_run")]
-    yes: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print one JSON document in place of the lines
     #[arg(long)]
     json: bool,
@@ -84,14 +80,14 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     let document = Document::read(args.workload_id.as_ref(), &args.document)?;
     let request = document.request()?;
     show(&request, args.workload_id.as_ref())?;
-    if args.dry_run {
+    if args.confirm.dry_run {
         if args.json {
             table::json(&Registered { schema: 1, dry_run: true, ..Registered::default() }.of(args))?;
         }
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Ok);
     }
-    if !args.yes && !confirmed("Register it?")? {
+    if !args.confirm.agreed("Register it?")? {
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Failure);
     }

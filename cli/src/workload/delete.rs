@@ -1,6 +1,5 @@
 //! `keybroker workload delete`.
 
-use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::Decision,
@@ -16,7 +15,7 @@ use super::{
     workload_id,
 };
 use crate::{
-    confirm::confirmed,
+    confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs},
     table,
@@ -43,12 +42,8 @@ pub(super) struct DeleteArgs {
     id: Option<WorkloadId>,
     #[command(flatten)]
     filter: Filter,
-    /// Only show what would be deleted
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, conflicts_with = "dry_run")]
-    yes: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print what was, or would be, deleted as one JSON document in place of the table
     #[arg(long)]
     json: bool,
@@ -72,22 +67,17 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let (seen, unreadable) = seen(args, &operator).await?;
     let exit = operator::tell_unreadable("the workload", &unreadable);
-    if args.dry_run || seen.is_empty() {
+    if args.confirm.dry_run || seen.is_empty() {
         report(args, &seen, Vec::new())?;
         return Ok(exit);
     }
-    if args.json && !args.yes {
-        let error = anyhow!("--json shows nothing before it is done");
-        return Err(
-            Failure::new(Exit::Usage, error).hint("add --yes, or --dry-run to see what would be done")
-        );
-    }
+    args.confirm.check_shown(args.json)?;
     if !args.json {
         list::print(&seen)?;
     }
     // Not held open while somebody thinks: nobody else could open the file.
     drop(operator);
-    if !args.yes && !confirmed(&question(seen.len()))? {
+    if !args.confirm.agreed(&question(seen.len()))? {
         anstream::eprintln!("nothing was deleted");
         return Ok(Exit::Failure);
     }
@@ -133,11 +123,11 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
     for id in &changed {
         anstream::eprintln!("warning: {id} changed after it was shown, and was left alone");
     }
-    let verb = if args.dry_run { "would be deleted" } else { "deleted" };
+    let verb = if args.confirm.dry_run { "would be deleted" } else { "deleted" };
     if args.json {
         let summaries = deleted.iter().map(Summary::of).collect();
-        table::json(&Deletion { schema: 1, dry_run: args.dry_run, deleted: summaries, changed })?;
-    } else if args.dry_run && !deleted.is_empty() {
+        table::json(&Deletion { schema: 1, dry_run: args.confirm.dry_run, deleted: summaries, changed })?;
+    } else if args.confirm.dry_run && !deleted.is_empty() {
         list::print(deleted)?;
     }
     anstream::eprintln!("{} {verb}", deleted.len());
