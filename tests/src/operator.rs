@@ -271,9 +271,12 @@ impl Operator {
 /// Runs a program at a terminal of its own, whose keys are this one's input and whose screen is its output. Ends as that
 /// does; a signal counts from 128.
 const PTY: &str = r#"
-import os, pty, select, sys
+import os, pty, select, signal, sys
 child, terminal = pty.fork()
 if child == 0:
+    # Whoever started this in the background had them ignored; at a terminal they are not.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 sources = [terminal, 0]
 while True:
