@@ -22,9 +22,16 @@ fn the_story_is_told_to_people() {
         "no colours in a pipe: {:?}",
         ended.out
     );
-    for word in
-        ["register", "auth", "attest", "key", "the passphrase is ", "guest-policy-debug", "certificate-chain"]
-    {
+    for word in [
+        "register",
+        "auth",
+        "attest",
+        "key",
+        "the passphrase is ",
+        "it is let in",
+        "guest-policy-debug",
+        "certificate-chain",
+    ] {
         assert!(ended.out.contains(word), "{word:?} in {}", ended.out);
     }
     let attacks = ended.out.lines().filter(|line| line.trim_start().starts_with("refused")).count();
@@ -41,9 +48,15 @@ fn the_story_is_told_to_machines() {
     assert_eq!((&story["ok"], &story["passphrase_arrived"]), (&true.into(), &true.into()));
     let steps: Vec<_> =
         story["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["hardware", "register", "auth", "attest", "key"]);
+    assert_eq!(steps, ["hardware", "register", "auth", "attest", "key", "claim"]);
+    assert_eq!(story["other_guest_let_in"], true, "{story}");
+    let claim = &story["steps"][5];
+    assert!(claim["what"].as_str().unwrap().ends_with("it is let in"), "{claim}");
+    assert_eq!(claim["checked"].as_array().unwrap().len(), 3, "it is said why: {claim}");
     let attacks = story["attacks"].as_array().unwrap();
     assert!(attacks.len() >= 8, "{story}");
+    let own = "the same guest claims a workload whose launch measurement is its own";
+    assert_eq!((&attacks[0]["attack"], &attacks[0]["check"]), (&own.into(), &"measurement".into()));
     let mut ids = BTreeSet::new();
     for attack in attacks {
         for field in ["attack", "check", "cause"] {

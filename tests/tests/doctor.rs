@@ -10,9 +10,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
+use jiff::SignedDuration;
 use keybroker_simulator::kds::Behaviour;
 use keybroker_tests::{
-    operator::{Contents, Operator},
+    operator::{Contents, Operator, workload},
     program::{self, Ended},
     unique,
     world::{World, anchors, kds},
@@ -61,8 +62,17 @@ async fn a_broker_that_runs_is_well() {
     let arguments = ["--trust-anchor", roots, "--url", "http://127.0.0.1:8000"];
     let (code, verdicts, document) = examined(doctor(&world, &arguments));
     assert_eq!(code, Some(0), "{document}");
-    for check in ["configuration", "data-directory", "key", "store", "revocation-list", "kds", "clock", "url"]
-    {
+    for check in [
+        "configuration",
+        "data-directory",
+        "key",
+        "store",
+        "revocation-list",
+        "measurements",
+        "kds",
+        "clock",
+        "url",
+    ] {
         assert_eq!(verdict(&verdicts, check), "ok", "{document}");
     }
     assert_eq!(verdict(&verdicts, "trust-anchors"), "warn");
@@ -136,6 +146,18 @@ async fn what_is_wrong_is_found() {
     failing(command(&at("other"), data), "key", "the store belongs to the key");
     fs::copy(own, data_dir.join("key")).unwrap();
     failing(command(data_dir.join("key").to_str().unwrap(), data), "key", "is in the data directory");
+}
+
+#[tokio::test]
+async fn launch_measurements_that_several_ids_share_are_counted() {
+    let day = SignedDuration::from_hours(24);
+    let workloads = vec![workload("one", None, day), workload("two", Some("token/x"), day)];
+    let operator = Operator::aws(&Contents { workloads, records: Vec::new() }).await;
+    let kds = kds();
+    let (_, verdicts, document) = examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
+    assert_eq!(verdict(&verdicts, "measurements"), "warn", "{document}");
+    let counted = "2 workload ids share 1 launch measurement; 1 by ids of several owners";
+    assert!(document.to_string().contains(counted), "{document}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::workload::Workload;
+use keybroker_common::{appraisal::Measurement, workload::Workload};
 use keybroker_tests::{
     operator::{Contents, Operator, dynamodb, refuse, workload},
     program, unique,
@@ -71,14 +71,21 @@ async fn list_shows_all_or_what_is_asked_for() {
             "released_at": gone.released_at,
             "revoked_at": gone.revoked_at,
             "registration": gone.digest(),
+            "measurement_shared": null,
         }]);
         assert_eq!((&document["workloads"], &document["unreadable"]), (&expected, &json!([])), "{kind}");
 
         let table = operator.out(&["workload", "list"]);
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["ID", "DIALECT", "OWNER", "REGISTERED", "RELEASED", "REVOKED"], "{table}");
+        assert_eq!(
+            lines[0],
+            ["ID", "DIALECT", "OWNER", "REGISTERED", "RELEASED", "REVOKED", "SHARED"],
+            "{table}"
+        );
         assert_eq!(lines.len(), 6, "{table}");
-        assert_eq!((&lines[1][..3], &lines[1][4..]), (&["old", "v0", "-"][..], &["-", "-"][..]), "{table}");
+        let shared = ["4", "ids,", "2", "owners"];
+        assert_eq!((&lines[1][..3], &lines[1][4..6]), (&["old", "v0", "-"][..], &["-", "-"][..]), "{table}");
+        assert_eq!(lines[1][6..], shared, "{table}");
         assert_eq!((lines[4][0], lines[4][2]), ("owned", BUILDER), "{table}");
         let released: Timestamp = lines[2][4].parse().unwrap();
         assert_eq!(released.as_second(), contents.workloads[2].released_at.unwrap().as_second());
@@ -90,6 +97,47 @@ async fn list_shows_all_or_what_is_asked_for() {
             (Some(0), "", "no workloads\n")
         );
     }
+}
+
+/// A guest of a shared launch measurement can claim any of the ids: the operator is told which are exposed to which.
+#[tokio::test]
+async fn launch_measurements_that_several_ids_share_are_marked() {
+    let own = |id, byte| with_measurement(workload(id, None, days(1)), byte);
+    let mut contents = five();
+    contents.workloads.extend([own("alone", 0x01), own("twin", 0x02), own("other-twin", 0x02)]);
+    for operator in Operator::everywhere(&contents).await {
+        let kind = operator.kind;
+        let document = operator.json(&["workload", "list"]);
+        let marks: Vec<_> = document["workloads"].as_array().unwrap().iter().collect();
+        let mark = |id: &str| &marks.iter().find(|row| row["id"] == id).unwrap()["measurement_shared"];
+        let four = json!({"ids": 4, "owners": 2});
+        for id in ["old", "young", "used", "owned"] {
+            assert_eq!(mark(id), &four, "{kind} {id}");
+        }
+        let two = json!({"ids": 2, "owners": 1});
+        assert_eq!((mark("twin"), mark("other-twin")), (&two, &two), "{kind}");
+        // Nothing is released for a revoked one, and nobody shares the measurement of the last.
+        assert_eq!((mark("gone"), mark("alone")), (&Value::Null, &Value::Null), "{kind}");
+        // Who shares it does not depend on what is asked for.
+        let owned = operator.json(&["workload", "list", "--owner", BUILDER]);
+        assert_eq!(owned["workloads"][0]["measurement_shared"], four, "{kind}");
+
+        let others = |id: &str| operator.json(&["workload", "show", id])["measurement_shared_with"].clone();
+        assert_eq!(others("twin"), json!(["other-twin"]), "{kind}");
+        assert_eq!((others("alone"), others("gone")), (json!([]), json!([])), "{kind}");
+        let text = operator.out(&["workload", "show", "owned"]);
+        let shared = "its launch measurement is that of 3 others: old, used, young. A guest of theirs can claim this id";
+        assert!(text.contains(shared), "{kind}: {text}");
+        let bound = "bound by      the launch measurement alone: the id is the guest's claim\n";
+        assert!(text.contains(bound), "{kind}: {text}");
+    }
+}
+
+fn with_measurement(mut workload: Workload, byte: u8) -> Workload {
+    let mut registration = workload.read().unwrap().registration().clone();
+    registration.reference_values.measurements = vec![Measurement([byte; 48])];
+    workload.registration = registration.to_bytes().unwrap();
+    workload
 }
 
 #[tokio::test]

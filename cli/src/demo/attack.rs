@@ -14,6 +14,7 @@ use super::world::{World, machine};
 /// An attack on the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attack {
+    OtherGuest,
     OtherMeasurement,
     Debug,
     MigrationAgent,
@@ -30,7 +31,8 @@ pub(super) enum Attack {
 }
 
 impl Attack {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
+        Self::OtherGuest,
         Self::OtherMeasurement,
         Self::Debug,
         Self::MigrationAgent,
@@ -49,6 +51,7 @@ impl Attack {
     /// What is tried, for people.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::OtherGuest => "the same guest claims a workload whose launch measurement is its own",
             Self::OtherMeasurement => "another image is launched",
             Self::Debug => "the same image is launched with DEBUG set",
             Self::MigrationAgent => "the same image is launched open to a migration agent",
@@ -68,7 +71,7 @@ impl Attack {
     /// The check that must stop it, as the audit record names it.
     pub(super) fn check(self) -> &'static str {
         match self {
-            Self::OtherMeasurement => "measurement",
+            Self::OtherGuest | Self::OtherMeasurement => "measurement",
             Self::Debug => "guest-policy-debug",
             Self::MigrationAgent => "guest-policy-migrate-ma",
             Self::LowerPrivilege => "vmpl",
@@ -95,6 +98,7 @@ impl Attack {
 
     async fn attempt(self, world: &World) -> anyhow::Result<Said> {
         match self {
+            Self::OtherGuest => other_guest(world).await,
             Self::OtherMeasurement => boot(world, |machine| machine.fields.measurement = [0x66; 48]).await,
             Self::Debug => boot(world, |machine| machine.fields.policy |= 1 << 19).await,
             Self::MigrationAgent => boot(world, |machine| machine.fields.policy |= 1 << 18).await,
@@ -145,6 +149,16 @@ async fn boot(world: &World, alter: impl FnOnce(&mut Machine)) -> anyhow::Result
     let mut machine = world.machine();
     alter(&mut machine);
     attest(&mut world.guest(machine)?).await
+}
+
+/// Another genuine guest, as the one that was let in: this workload's measurement is not the firmware's alone.
+async fn other_guest(world: &World) -> anyhow::Result<Said> {
+    const WORKLOAD: &str = "workload-with-its-own-measurement";
+    let response = world.build_with_own_measurement(WORKLOAD, "a passphrase of its own").register().await?;
+    ensure!(Buildah::accepts(&response), "the workload was not registered");
+    let mut guest = world.guest(world.other_machine())?;
+    guest.state.workload_id = WORKLOAD.to_owned();
+    attest(&mut guest).await
 }
 
 async fn replay(world: &World) -> anyhow::Result<Said> {

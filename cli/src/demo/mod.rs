@@ -52,6 +52,8 @@ async fn tell(narrator: &mut Narrator) -> anyhow::Result<()> {
     )?;
     register(narrator, &world).await?;
     boot(narrator, &world).await?;
+    narrator.title("Another guest, let in")?;
+    claim(narrator, &world).await?;
     narrator.title("Attacks")?;
     for attack in Attack::ALL {
         let start = Instant::now();
@@ -112,6 +114,29 @@ async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
         ],
     )?;
     narrator.passphrase_arrived();
+    Ok(())
+}
+
+/// Another image of the same launch measurement claims the workload: no check stands between it and the passphrase, and the
+/// story must say so.
+async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut guest = KrunGuest::new(&world.url, &world.workload_id, world.other_machine())?;
+    guest.auth().await?;
+    guest.attest().await?;
+    let passphrase = String::from_utf8(guest.key().await?)?;
+    ensure!(passphrase == world.passphrase, "another passphrase arrived than was registered");
+    narrator.step(
+        "claim",
+        start,
+        "a genuine guest with other code and the same launch measurement claims the workload: it is let in".to_owned(),
+        &[
+            "libkrun's images of one firmware, vCPUs and memory share a launch measurement: the disk is not in it",
+            "the workload id is a claim: it stands in clear in the image, and the report does not name it",
+            "a launch measurement of its own binds a workload: the first attack below is the same, against one",
+        ],
+    )?;
+    narrator.let_in();
     Ok(())
 }
 

@@ -19,6 +19,9 @@ struct Story {
     /// Whether all went as told.
     ok: bool,
     passphrase_arrived: bool,
+    /// Whether a guest with other code and the same launch measurement got the passphrase, too: the demo's workload is bound
+    /// by nothing else.
+    other_guest_let_in: bool,
     steps: Vec<Step>,
     attacks: Vec<Refusal>,
 }
@@ -56,8 +59,14 @@ const REFUSED: Style = AnsiColor::Yellow.on_default().bold();
 
 impl Narrator {
     pub(super) fn new(json: bool) -> Self {
-        let story =
-            Story { schema: 1, ok: false, passphrase_arrived: false, steps: Vec::new(), attacks: Vec::new() };
+        let story = Story {
+            schema: 1,
+            ok: false,
+            passphrase_arrived: false,
+            other_guest_let_in: false,
+            steps: Vec::new(),
+            attacks: Vec::new(),
+        };
         Self { json, story }
     }
 
@@ -111,14 +120,20 @@ impl Narrator {
         self.story.passphrase_arrived = true;
     }
 
+    /// Another guest of the same launch measurement has it, too.
+    pub(super) fn let_in(&mut self) {
+        self.story.other_guest_let_in = true;
+    }
+
     /// The end: whether all went as told.
     pub(super) fn finish(mut self) -> anyhow::Result<bool> {
-        self.story.ok = self.story.passphrase_arrived && self.story.attacks.len() == Attack::ALL.len();
+        let Story { passphrase_arrived, other_guest_let_in, ref attacks, .. } = self.story;
+        self.story.ok = passphrase_arrived && other_guest_let_in && attacks.len() == Attack::ALL.len();
         if self.json {
             writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&self.story)?)?;
         }
         let refused = self.story.attacks.len();
-        self.say(|out| writeln!(out, "\nThe passphrase was released once, to the guest it was registered for; {refused} attacks were refused."))?;
+        self.say(|out| writeln!(out, "\nThe passphrase was released to guests of the registered launch measurement, and to nobody else; {refused} attacks were refused."))?;
         Ok(self.story.ok)
     }
 

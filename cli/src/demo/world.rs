@@ -25,8 +25,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{broker, server};
 
-/// The launch measurement of the demo's workloads.
+/// The launch measurement of the demo's workloads: that of a firmware which all of them share.
 pub(super) const MEASUREMENT: [u8; 48] = [0x4D; 48];
+/// The launch measurement of a workload with an initrd of its own.
+pub(super) const OWN_MEASUREMENT: [u8; 48] = [0x4E; 48];
 
 /// The actors, and what they know.
 pub(super) struct World {
@@ -107,9 +109,19 @@ impl World {
         Buildah::new(&self.url, workload_id, &MEASUREMENT, passphrase)
     }
 
+    /// The same for a workload whose launch measurement is its own.
+    pub(super) fn build_with_own_measurement(&self, workload_id: &str, passphrase: &str) -> Buildah {
+        Buildah::new(&self.url, workload_id, &OWN_MEASUREMENT, passphrase)
+    }
+
     /// The machine that the story's guests run on.
     pub(super) fn machine(&self) -> Machine {
         machine(&self.milan, &self.chip)
+    }
+
+    /// Another machine of the same kind: a guest on it has the same launch measurement, whatever code runs in it.
+    pub(super) fn other_machine(&self) -> Machine {
+        machine(&self.milan, &self.other_chip)
     }
 
     /// A guest that claims to be the story's workload and honours HTTP, so that it sees what it is told.

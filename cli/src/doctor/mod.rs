@@ -3,6 +3,7 @@
 mod aws;
 mod endorser;
 mod local;
+mod measurements;
 mod url;
 
 use std::path::PathBuf;
@@ -145,6 +146,7 @@ async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     match args.store.open().await {
         Ok(operator) => {
             findings.extend(endorser::revocation_lists(&operator, &anchors).await);
+            findings.push(measurements::shared(&operator).await);
         }
         Err(failure) => findings.push(Finding::failed("store", &failure)),
     }

@@ -73,7 +73,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     }
     args.confirm.check_shown(args.json)?;
     if !args.json {
-        list::print(&seen)?;
+        list::print(&seen, None)?;
     }
     // Not held open while somebody thinks: nobody else could open the file.
     drop(operator);
@@ -114,7 +114,8 @@ async fn seen(
             // A revoked id stays taken, and a build that is under way is no orphan: neither goes by a filter.
             let over = |row: &Workload| Register::window_is_over(row.first_registered_at, now);
             let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
-            list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await
+            let found = list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await?;
+            Ok((found.rows, found.unreadable))
         }
     }
 }
@@ -128,7 +129,7 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
         let summaries = deleted.iter().map(Summary::of).collect();
         table::json(&Deletion { schema: 1, dry_run: args.confirm.dry_run, deleted: summaries, changed })?;
     } else if args.confirm.dry_run && !deleted.is_empty() {
-        list::print(deleted)?;
+        list::print(deleted, None)?;
     }
     anstream::eprintln!("{} {verb}", deleted.len());
     Ok(())

@@ -7,6 +7,7 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
+use super::sharing::{Shared, Sharing};
 use crate::{
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs},
@@ -16,7 +17,9 @@ use crate::{
 
 /// List registered workloads
 ///
-/// Oldest first. A row that cannot be read is told of on stderr, and the command ends with 1.
+/// Oldest first. SHARED marks those whose launch measurement other ids have, too: a guest of that measurement can claim any
+/// of these ids, and gets its secrets, where nothing else tells the workloads apart. A row that cannot be read is told of on
+/// stderr, and the command ends with 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -97,38 +100,69 @@ pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Prints workloads as a table.
-pub(super) fn print(workloads: &[Workload]) -> Result<(), Failure> {
+/// Prints workloads as a table; with `sharing`, which of them share a launch measurement.
+pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
     let row = |workload| {
         let Summary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
             Summary::of(workload);
-        vec![
+        let mut row = vec![
             id.to_string(),
             dialect.map_or("unreadable", dialect_name).to_owned(),
             owner.unwrap_or_else(|| NONE.to_owned()),
             time(registered_at),
             optional_time(released_at),
             optional_time(revoked_at),
-        ]
+        ];
+        row.extend(sharing.map(|sharing| in_words(sharing.shared(workload))));
+        row
     };
-    let header = ["id", "dialect", "owner", "registered", "released", "revoked"];
+    let mut header = vec!["id", "dialect", "owner", "registered", "released", "revoked"];
+    header.extend(sharing.map(|_| "shared"));
     Ok(table::print(&header, workloads.iter().map(row))?)
 }
 
-/// The rows that `matches`, oldest first, and those that cannot be read: wholly, or what is registered in them.
+fn in_words(shared: Option<Shared>) -> String {
+    match shared {
+        None => NONE.to_owned(),
+        Some(Shared { ids, owners: 1 }) => format!("{ids} ids"),
+        Some(Shared { ids, owners }) => format!("{ids} ids, {owners} owners"),
+    }
+}
+
+/// What a listing found.
+pub(super) struct Found {
+    /// The rows that were asked for, oldest first.
+    pub(super) rows: Vec<Workload>,
+    /// Which launch measurements are shared, among all rows.
+    pub(super) sharing: Sharing,
+    /// The rows that cannot be read: wholly, or what is registered in them.
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+/// The rows that `matches`, and what was seen on the way.
 pub(super) async fn find(
     operator: &OperatorHandle,
     matches: impl Fn(&Workload) -> bool,
-) -> Result<(Vec<Workload>, Vec<Unreadable>), Failure> {
+) -> Result<Found, Failure> {
     let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
     let (mut rows, mut unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
+    let sharing = Sharing::of(&rows);
     rows.retain(matches);
     rows.sort_by(|a, b| (a.first_registered_at, &a.id).cmp(&(b.first_registered_at, &b.id)));
     unreadable.extend(rows.iter().filter_map(|row| {
         let cause = row.read().err()?.to_string();
         Some(Unreadable { key: row.id.to_string(), cause })
     }));
-    Ok((rows, unreadable))
+    Ok(Found { rows, sharing, unreadable })
+}
+
+/// A workload in the list of all.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    summary: Summary,
+    /// How many accept the same launch measurement; `None` where no other does.
+    measurement_shared: Option<Shared>,
 }
 
 /// What `--json` prints.
@@ -136,7 +170,7 @@ pub(super) async fn find(
 struct Listing {
     /// Version of this form.
     schema: u8,
-    workloads: Vec<Summary>,
+    workloads: Vec<Listed>,
     unreadable: Vec<Unreadable>,
 }
 
@@ -150,14 +184,15 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
             && (!args.revoked || row.revoked_at.is_some())
             && args.owner.as_ref().is_none_or(owned)
     };
-    let (rows, unreadable) = find(&operator, matches).await?;
+    let Found { rows, sharing, unreadable } = find(&operator, matches).await?;
     if args.json {
-        let workloads = rows.iter().map(Summary::of).collect();
+        let listed = |row| Listed { summary: Summary::of(row), measurement_shared: sharing.shared(row) };
+        let workloads = rows.iter().map(listed).collect();
         table::json(&Listing { schema: 1, workloads, unreadable: unreadable.clone() })?;
     } else if rows.is_empty() {
         anstream::eprintln!("no workloads");
     } else {
-        print(&rows)?;
+        print(&rows, Some(&sharing))?;
     }
     Ok(operator::tell_unreadable("the workload", &unreadable))
 }

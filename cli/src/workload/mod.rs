@@ -4,6 +4,7 @@ mod act;
 mod delete;
 mod list;
 pub(crate) mod requirements;
+pub(crate) mod sharing;
 mod show;
 
 use keybroker_common::{

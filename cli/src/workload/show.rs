@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     existing,
-    list::{Summary, dialect_name},
+    list::{self, Found, Summary, dialect_name},
     requirements, workload_id,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// Show one workload: everything that its registration requires of a guest
 ///
-/// Of its secrets the names, lengths as they are wrapped, and the key: never what they are.
+/// And what binds the workload to all that, beside what its guests claim. Of its secrets the names, lengths as they are wrapped, and the key: never what they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -47,6 +47,8 @@ struct Shown<'a> {
     #[serde(flatten)]
     summary: Summary,
     build_window_until: Option<Timestamp>,
+    /// The other workloads that accept a launch measurement of this one.
+    measurement_shared_with: Vec<WorkloadId>,
     secrets: Vec<SecretSummary<'a>>,
     /// As it is stored; `None` if it cannot be read.
     requirements: Option<&'a Registration>,
@@ -90,16 +92,19 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let read = workload.read();
     let registration = read.as_ref().ok().map(|read| read.registration());
     let window = build_window(&workload, registration, Timestamp::now());
+    let Found { sharing, .. } = list::find(&operator, |_| false).await?;
+    let shared_with: Vec<WorkloadId> = sharing.others(&workload).into_iter().cloned().collect();
     if args.json {
         table::json(&Shown {
             schema: 1,
             summary: Summary::of(&workload),
             build_window_until: window,
+            measurement_shared_with: shared_with,
             secrets: secrets(&workload),
             requirements: registration,
         })?;
     } else {
-        print(&workload, registration, window)?;
+        print(&workload, registration, window, &shared_with)?;
     }
     match read {
         Ok(_) => Ok(Exit::Ok),
@@ -114,6 +119,7 @@ fn print(
     workload: &Workload,
     registration: Option<&Registration>,
     window: Option<Timestamp>,
+    shared_with: &[WorkloadId],
 ) -> Result<(), Failure> {
     let state = |at: Option<Timestamp>, never: &str| {
         at.map_or_else(|| never.to_owned(), |at| format!("since {}", time(at)))
@@ -133,6 +139,10 @@ fn print(
             window.map_or_else(|| "closed".to_owned(), |until| format!("open until {}", time(until))),
         ),
     ];
+    fields.extend(registration.map(|registration| ("bound by", bound_by(registration.dialect).to_owned())));
+    if !shared_with.is_empty() {
+        fields.push(("shared", in_words(shared_with)));
+    }
     for SecretSummary { name, wrapped_bytes, key_id } in secrets(workload) {
         fields.push(("secret", format!("{name}: {wrapped_bytes} bytes, wrapped by {key_id}")));
     }
@@ -142,4 +152,25 @@ fn print(
         table::print_fields(&requirements::of(registration))?;
     }
     Ok(())
+}
+
+/// What ties a guest to this workload and no other: of what the host sets at launch nothing does.
+fn bound_by(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V0 => "the launch measurement alone: the id is the guest's claim",
+        Dialect::Rvp => {
+            "the launch measurement or ID key alone: HOST_DATA, which selects it, is the host's to set"
+        }
+    }
+}
+
+/// As many ids as fit into a line, and how many there are.
+fn in_words(others: &[WorkloadId]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = others.iter().take(SHOWN).map(WorkloadId::as_str).collect();
+    let more = if others.len() > SHOWN { ", …" } else { "" };
+    let (count, list) = (others.len(), shown.join(", "));
+    format!(
+        "its launch measurement is that of {count} others: {list}{more}. A guest of theirs can claim this id"
+    )
 }

@@ -1,0 +1,75 @@
+//! Launch measurements that several registrations accept: any guest of such a measurement can claim any of their ids.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use keybroker_common::{
+    appraisal::Measurement,
+    workload::{Workload, WorkloadId},
+};
+use serde::Serialize;
+
+/// Who accepts each launch measurement, among the workloads that secrets are released for: neither the revoked nor those that
+/// cannot be read.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing {
+    measurements: HashMap<Measurement, Group>,
+}
+
+/// The registrations that accept one measurement: their ids, by owner.
+type Group = BTreeMap<Option<String>, BTreeSet<WorkloadId>>;
+
+/// How many share a launch measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Shared {
+    /// Workload ids, the one that it is about among them.
+    pub(crate) ids: usize,
+    /// Owners of these. All that are nobody's count as one owner's.
+    pub(crate) owners: usize,
+}
+
+impl Sharing {
+    /// Reads `workloads`, which should be all that there are.
+    pub(crate) fn of<'a>(workloads: impl IntoIterator<Item = &'a Workload>) -> Self {
+        let mut measurements: HashMap<Measurement, Group> = HashMap::new();
+        for workload in workloads {
+            for (measurement, owner) in accepted(workload) {
+                let group = measurements.entry(measurement).or_default();
+                group.entry(owner).or_default().insert(workload.id.clone());
+            }
+        }
+        Self { measurements }
+    }
+
+    /// How many share a launch measurement with `workload`, where it is not alone: of several measurements, that of the most.
+    pub(crate) fn shared(&self, workload: &Workload) -> Option<Shared> {
+        let groups = accepted(workload).filter_map(|(measurement, _)| self.measurements.get(&measurement));
+        groups.filter_map(shared).max_by_key(|shared| shared.ids)
+    }
+
+    /// The other workloads that accept a launch measurement of `workload`.
+    pub(crate) fn others(&self, workload: &Workload) -> BTreeSet<&WorkloadId> {
+        let groups = accepted(workload).filter_map(|(measurement, _)| self.measurements.get(&measurement));
+        groups.flat_map(BTreeMap::values).flatten().filter(|id| **id != workload.id).collect()
+    }
+
+    /// Every launch measurement that several share, and how many do.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Measurement, Shared)> {
+        self.measurements.iter().filter_map(|(measurement, group)| Some((measurement, shared(group)?)))
+    }
+}
+
+fn shared(group: &Group) -> Option<Shared> {
+    let ids = group.values().map(BTreeSet::len).sum();
+    (ids > 1).then_some(Shared { ids, owners: group.len() })
+}
+
+/// The launch measurements that a guest may have to be released this workload's secrets, and whose registration says so.
+fn accepted(workload: &Workload) -> impl Iterator<Item = (Measurement, Option<String>)> + use<> {
+    let read = workload.revoked_at.is_none().then(|| workload.read().ok()).flatten();
+    read.into_iter().flat_map(|read| {
+        let registration = read.registration();
+        let owner = registration.owner.clone();
+        let measurements = registration.reference_values.measurements.clone();
+        measurements.into_iter().map(move |measurement| (measurement, owner.clone()))
+    })
+}
