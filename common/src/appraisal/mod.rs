@@ -2,7 +2,8 @@
 //!
 //! [`appraise`] establishes that a verified report equals the reference values and satisfies the policy of a registration,
 //! and the floor that no registration can lower: no DEBUG, no migration agent, VMPL 0, and what the operator demands of
-//! every guest. It does not establish that the disk behind the guest is the registered one: the passphrase does that.
+//! every guest. It does not establish that the disk behind the guest is the registered one, nor which of the
+//! workloads that share the guest's launch measurement it is: no report says so.
 
 mod fleet;
 mod rules;
