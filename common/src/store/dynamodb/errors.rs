@@ -8,8 +8,17 @@ use crate::store::StoreError;
 
 /// What the reasons of a cancelled transaction call a condition that did not hold.
 pub(super) const CONDITION: &str = "ConditionalCheckFailed";
-/// What a cancelled transaction gives for a part that another transaction is at work on.
-pub(super) const CONTENTION: &str = "TransactionConflict";
+/// What they call a part that nothing was in the way of.
+pub(super) const NOTHING: &str = "None";
+/// What they call a part whose condition was not looked at, and may be soon: another transaction is at work on its item, or
+/// its table or partition is throttled. The last two are those that single requests are answered with.
+pub(super) const PASSING: [&str; 5] = [
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+];
 
 /// What DynamoDB calls a request that it would refuse as often as it is made.
 const REFUSALS: [&str; 8] = [

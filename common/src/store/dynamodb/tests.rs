@@ -1,5 +1,7 @@
 //! Answers that a local DynamoDB does not give: lost ones, throttling, conflicts between transactions.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod sent;
 
 use std::{
     collections::HashSet,
@@ -134,53 +136,90 @@ async fn a_transaction_whose_answer_was_lost_knows_its_own_items() {
     assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
 }
 
+/// What a cancelled transaction names where its conditions were not looked at.
+const PASSING: [&str; 5] = [
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+];
+
 /// Its conditions were not looked at: who wins is for the next attempt to say.
 #[tokio::test(start_paused = true)]
-async fn a_transaction_that_met_another_is_tried_again() {
-    let contended = || canceled(vec![reason("None", None), reason("TransactionConflict", None)]);
+async fn a_transaction_that_met_another_or_was_throttled_is_tried_again() {
+    for code in PASSING {
+        let passing = move || canceled(vec![reason("None", None), reason(code, None)]);
+        let rule = mock!(Client::transact_write_items)
+            .sequence()
+            .error(passing)
+            .error(passing)
+            .output(|| TransactWriteItemsOutput::builder().build())
+            .build();
+        assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, Ok(()));
+        assert_eq!(rule.num_calls(), 3, "{code}");
+        let lost = move || canceled(vec![reason(code, None), reason("ConditionalCheckFailed", None)]);
+        let rule = mock!(Client::transact_write_items).sequence().error(passing).error(lost).build();
+        assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, CONFLICT);
+        assert_eq!(rule.num_calls(), 2, "{code}");
+    }
+}
+
+/// Of different reasons, one after the other and at once.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_is_tried_again_whatever_it_meets_in_passing() {
     let rule = mock!(Client::transact_write_items)
         .sequence()
-        .error(contended)
-        .error(contended)
+        .error(|| canceled(PASSING.map(|code| reason(code, None)).into()))
+        .error(|| canceled(vec![reason("ThrottlingError", None)]))
+        .error(|| canceled(vec![reason("TransactionConflict", None), reason("None", None)]))
         .output(|| TransactWriteItemsOutput::builder().build())
         .build();
-    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, Ok(()));
-    assert_eq!(rule.num_calls(), 3);
-    let lost = || canceled(vec![reason("TransactionConflict", None), reason("ConditionalCheckFailed", None)]);
-    let rule = mock!(Client::transact_write_items).sequence().error(contended).error(lost).build();
-    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, CONFLICT);
-    assert_eq!(rule.num_calls(), 2);
+    let (challenge, audit) = (sample::challenge(), sample::attested(1));
+    assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
+    assert_eq!(rule.num_calls(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transaction_that_always_meets_others_fails_closed() {
-    let contended = || canceled(vec![reason("TransactionConflict", None)]);
-    let rule = mock!(Client::transact_write_items).then_error(contended);
-    let outcome = store(&rule).create(&sample::workload(), &sample::registered(), None).await;
-    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
-    assert_eq!(rule.num_calls(), 5);
+async fn a_transaction_that_always_meets_others_or_is_throttled_fails_closed() {
+    for code in PASSING {
+        let rule = mock!(Client::transact_write_items).then_error(move || canceled(vec![reason(code, None)]));
+        let began = tokio::time::Instant::now();
+        let outcome = store(&rule).create(&sample::workload(), &sample::registered(), None).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+        assert_eq!(rule.num_calls(), 5, "{code}");
+        let paused = began.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&paused), "{paused:?}");
+    }
 }
 
-/// By which DynamoDB recognises a repetition.
+/// What is in the way for good is there at the next attempt, too.
 #[tokio::test]
-async fn each_attempt_at_a_transaction_has_the_same_token_and_each_transaction_another() {
-    let tokens = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&tokens);
-    let rule = mock!(Client::transact_write_items)
-        .match_requests(move |request| {
-            seen.lock().unwrap().push(request.client_request_token().map(str::to_owned).unwrap());
-            true
-        })
-        .sequence()
-        .http_status(500, None)
-        .output(|| TransactWriteItemsOutput::builder().build())
-        .output(|| TransactWriteItemsOutput::builder().build())
-        .build();
-    let store = store(&rule);
-    store.create(&sample::workload(), &sample::registered(), None).await.unwrap();
-    store.create(&sample::workload(), &sample::registered(), None).await.unwrap();
-    let tokens: HashSet<_> = tokens.lock().unwrap().iter().cloned().collect();
-    assert_eq!((tokens.len(), rule.num_calls()), (2, 3));
+async fn a_transaction_that_can_never_be_written_is_tried_once() {
+    let reasons: [fn() -> Vec<CancellationReason>; 4] = [
+        || vec![reason("ThrottlingError", None), reason("ValidationError", None)],
+        || vec![reason("TransactionConflict", None), reason("AccessDenied", None)],
+        || vec![reason("None", None)],
+        Vec::new,
+    ];
+    for reasons in reasons {
+        let rule = mock!(Client::transact_write_items).then_error(move || canceled(reasons()));
+        let outcome = store(&rule).create(&sample::workload(), &sample::registered(), None).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+        assert_eq!(rule.num_calls(), 1, "{:?}", reasons());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_begins_when_patience_is_over() {
+    let attempts = std::cell::Cell::new(0);
+    let outcome = write::patiently(|| async {
+        attempts.set(attempts.get() + 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Err(write::Failure::Passing(StoreError::Unavailable("slow".to_owned())))
+    });
+    assert_eq!(outcome.await, Err(StoreError::Unavailable("slow".to_owned())));
+    assert_eq!(attempts.get(), 2, "one at 0 s, one after 2 s, none after 4 s");
 }
 
 async fn attested(reasons: fn() -> Vec<CancellationReason>) -> Result<(), StoreError> {
@@ -196,22 +235,6 @@ async fn a_transaction_whose_condition_failed_is_a_conflict() {
     // Whatever else was in its way: it wrote nothing, and never will.
     let reasons = || vec![reason("TransactionConflict", None), reason("ConditionalCheckFailed", None)];
     assert_eq!(attested(reasons).await, CONFLICT);
-}
-
-#[tokio::test]
-async fn a_transaction_that_met_another_is_unavailable() {
-    let reasons = || vec![reason("TransactionConflict", None), reason("None", None)];
-    assert!(matches!(attested(reasons).await, Err(StoreError::Unavailable(_))));
-}
-
-#[tokio::test]
-async fn a_throttled_transaction_is_unavailable() {
-    for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
-        let rule = mock!(Client::transact_write_items)
-            .then_error(move || canceled(vec![reason(code, None), reason("None", None)]));
-        let outcome = store(&rule).refuse(&sample::challenge().session_id, &sample::refused()).await;
-        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
-    }
 }
 
 #[tokio::test]
@@ -237,14 +260,35 @@ async fn an_update_beyond_the_throughput_is_unavailable() {
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
 }
 
-#[tokio::test]
-async fn an_update_that_met_a_transaction_is_unavailable() {
-    let rule = mock!(Client::update_item).then_error(|| {
-        UpdateItemError::TransactionConflictException(TransactionConflictException::builder().build())
-    });
+fn in_a_transaction() -> UpdateItemError {
+    UpdateItemError::TransactionConflictException(TransactionConflictException::builder().build())
+}
+
+/// An operator revokes or restores the workload at this moment.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_met_an_operators_transaction_is_noted_again() {
     let workload = sample::workload();
-    let outcome = store(&rule).mark_released(&workload.id, workload.digest(), sample::at(1)).await;
+    let marked =
+        async |rule: &Rule| store(rule).mark_released(&workload.id, workload.digest(), sample::at(1)).await;
+    let rule = mock!(Client::update_item)
+        .sequence()
+        .error(in_a_transaction)
+        .error(in_a_transaction)
+        .output(|| UpdateItemOutput::builder().build())
+        .build();
+    assert_eq!((marked(&rule).await, rule.num_calls()), (Ok(()), 3));
+
+    // Replaced, by that transaction.
+    let replaced = || {
+        UpdateItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
+    };
+    let rule = mock!(Client::update_item).sequence().error(in_a_transaction).error(replaced).build();
+    assert_eq!((marked(&rule).await, rule.num_calls()), (CONFLICT, 2));
+
+    let rule = mock!(Client::update_item).then_error(in_a_transaction);
+    let outcome = marked(&rule).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(rule.num_calls(), 5);
 }
 
 /// Set if absent: the second attempt finds what the first wrote and leaves it.

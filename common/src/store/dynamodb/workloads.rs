@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
-    error::{BuildError, SdkError},
+    error::BuildError,
     operation::update_item::UpdateItemError,
     types::{Put, Update},
 };
@@ -16,7 +16,7 @@ use super::{
     errors::unavailable,
     item::{Attributes, Item, Map, bytes, instant, text},
     tables::{AuditTable, TokensTable, WorkloadsTable},
-    write::Transaction,
+    write::{Failure, Transaction, patiently},
 };
 use crate::{
     audit::AuditRecord,
@@ -121,14 +121,15 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
 
 #[async_trait]
 impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
-    /// Repeating it changes nothing, so an answer that was lost needs no recognition.
+    /// Repeating it changes nothing, so an answer that was lost needs no recognition, and neither does what an operator's
+    /// transaction on the row is in the way of.
     async fn mark_released(
         &self,
         id: &WorkloadId,
         registration: RegistrationDigest,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let answer = self
+        let update = self
             .client
             .update_item()
             .table_name(self.tables.workloads())
@@ -138,18 +139,20 @@ impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
             .expression_attribute_names("#released", RELEASED_AT)
             .expression_attribute_names("#digest", DIGEST)
             .expression_attribute_values(":at", instant(at))
-            .expression_attribute_values(":registration", digest(registration))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error))
-                if matches!(error.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
-            {
-                Err(StoreError::Conflict)
-            }
-            Err(error) => Err(unavailable(error)),
-        }
+            .expression_attribute_values(":registration", digest(registration));
+        patiently(|| async {
+            let Err(error) = update.clone().send().await else { return Ok(()) };
+            Err(match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => {
+                    Failure::Final(StoreError::Conflict)
+                }
+                Some(UpdateItemError::TransactionConflictException(_)) => {
+                    Failure::Passing(unavailable(error))
+                }
+                _ => Failure::Final(unavailable(error)),
+            })
+        })
+        .await
     }
 }
 

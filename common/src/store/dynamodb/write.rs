@@ -10,27 +10,51 @@ use aws_sdk_dynamodb::{
     },
 };
 use backon::{ExponentialBuilder, Retryable};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     DynamoStore, Tables,
-    errors::{CONDITION, CONTENTION, unavailable},
+    errors::{CONDITION, NOTHING, PASSING, unavailable},
     item::{Item, Map, WRITE, text},
 };
 use crate::store::StoreError;
 
-/// Pause before a transaction that met another is tried again, and twice that before the next time.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a write is tried again, jittered up to twice that, and three times as long before the next time: a hot
+/// partition has room again within a second.
+const PAUSE: Duration = Duration::from_millis(25);
 /// How often.
 const RETRIES: usize = 4;
+/// No attempt begins later than this after the first.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How an attempt at a transaction ended.
+/// How an attempt at a write failed.
 #[derive(Debug)]
-enum Failure {
-    /// Another transaction was at work on the same items.
-    Contended(StoreError),
+pub(super) enum Failure {
+    /// Its conditions were not looked at: a transaction was at work on the same items, or a table was throttled.
+    Passing(StoreError),
     /// Whatever else.
     Final(StoreError),
+}
+
+/// Attempts a write until it succeeds, fails for good, or has failed in passing too often or for too long.
+///
+/// Only for what the SDK does not repeat itself: it looks at the name of an error, and not at the reasons behind it.
+pub(super) async fn patiently<F>(attempt: impl FnMut() -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let began = Instant::now();
+    let pauses = ExponentialBuilder::new()
+        .with_min_delay(PAUSE)
+        .with_factor(3.0)
+        .with_max_times(RETRIES)
+        .with_jitter();
+    let tried = attempt
+        .retry(pauses)
+        .sleep(tokio::time::sleep)
+        .when(|failure| matches!(failure, Failure::Passing(_)) && began.elapsed() < PATIENCE);
+    tried.await.map_err(|(Failure::Passing(error) | Failure::Final(error))| error)
 }
 
 /// One call's mark on what it writes, and its name for DynamoDB.
@@ -105,13 +129,11 @@ impl<T: Tables> DynamoStore<T> {
     /// Writes all of `transaction`. [`StoreError::Conflict`] if one of its conditions does not hold, unless that is so
     /// because this very transaction was written before: each holds at least one item that must be new.
     ///
-    /// Where another transaction is at work on the same items its conditions are not looked at: then it is tried again.
+    /// Where another transaction is at work on the same items, or a table is throttled, its conditions are not looked at:
+    /// then it is tried again. Every attempt is the same request under the same token, so that one whose answer was lost
+    /// is written once.
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
-        let tried = (|| self.attempt(&transaction))
-            .retry(ExponentialBuilder::new().with_min_delay(PAUSE).with_max_times(RETRIES).with_jitter())
-            .sleep(tokio::time::sleep)
-            .when(|failure| matches!(failure, Failure::Contended(_)));
-        tried.await.map_err(|(Failure::Contended(error) | Failure::Final(error))| error)
+        patiently(|| self.attempt(&transaction)).await
     }
 
     async fn attempt(&self, Transaction { token, parts }: &Transaction) -> Result<(), Failure> {
@@ -133,13 +155,14 @@ impl<T: Tables> DynamoStore<T> {
         if reasons.iter().any(|reason| token.is_on(reason.item())) {
             return Ok(());
         }
-        let given = |code| reasons.iter().any(|reason: &CancellationReason| reason.code() == Some(code));
-        let (failed, contended) = (given(CONDITION), given(CONTENTION));
-        Err(match (failed, contended) {
-            (true, _) => Failure::Final(StoreError::Conflict),
-            (false, true) => Failure::Contended(unavailable(error)),
-            (false, false) => Failure::Final(unavailable(error)),
-        })
+        let mut given = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != NOTHING);
+        if given.clone().any(|code| code == CONDITION) {
+            return Err(Failure::Final(StoreError::Conflict));
+        }
+        // Something for good among them would be in the way of every further attempt.
+        let passing = given.clone().next().is_some() && given.all(|code| PASSING.contains(&code));
+        let error = unavailable(error);
+        Err(if passing { Failure::Passing(error) } else { Failure::Final(error) })
     }
 
     /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not write.
