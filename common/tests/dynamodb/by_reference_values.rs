@@ -119,8 +119,13 @@ async fn resources_that_were_swapped_do_not_open() {
     let secrets = serde_json::to_string(&secrets).unwrap();
     aws.set(host_data.workload_id().as_str(), "secrets", AttributeValue::S(secrets)).await;
     let session = attested(&aws.world, &aws.broker, host_data).await;
-    assert_mismatch(&aws, &session, "a").await;
-    assert_mismatch(&aws, &session, "b").await;
+    // Wrapped in the order of their names.
+    for (name, made) in [("a", 1), ("b", 0)] {
+        assert_mismatch(&aws, &session, name).await;
+        let asked = aws.asked(made);
+        assert_eq!(asked.opened_under, aws.context(&host_data.workload_id(), name).await);
+        assert_ne!(asked.opened_under["secret"], asked.made_under["secret"]);
+    }
     assert_eq!(resource(&aws.broker, &session, "c").await, Ok("3".to_owned()));
 }
 
@@ -135,6 +140,7 @@ async fn under_an_altered_policy_no_resource_opens() {
     let registration = by_reference_values(host_data, &[("disk", "secret")]);
     let registration = RegisterRequest { rego: Some(rego), ..registration };
     aws.broker.register.register(registration).await.unwrap();
+    let made_under = aws.context(&id, "disk").await;
     let text = String::from_utf8(row(&aws, host_data).await.registration).unwrap();
     let altered = text.replace("input.snp.vmpl == 3", "input.snp.vmpl == 0");
     assert_ne!(altered, text);
@@ -143,4 +149,8 @@ async fn under_an_altered_policy_no_resource_opens() {
     aws.set(id.as_str(), "digest", AttributeValue::S(digest)).await;
     let session = attested(&aws.world, &aws.broker, host_data).await;
     assert_mismatch(&aws, &session, "disk").await;
+    let asked = aws.asked(0);
+    assert_eq!(asked.made_under, made_under);
+    assert_eq!(asked.opened_under, aws.context(&id, "disk").await);
+    assert_ne!(asked.opened_under["registration"], asked.made_under["registration"]);
 }

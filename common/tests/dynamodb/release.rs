@@ -10,12 +10,14 @@ use keybroker_common::{
     broker::Error,
     secret::kms::{KmsUnwrap, KmsWrap},
     store::WorkloadStore,
-    workload::RegistrationDigest,
+    workload::{RegistrationDigest, WorkloadId},
 };
+use serde_json::{Value, json};
 
 use crate::harness::{
     guest::KEY,
     moto::{self, Store},
+    rounds::Counted,
     world::{Broker, PASSPHRASE, World, workload_id},
 };
 
@@ -23,17 +25,48 @@ pub(crate) struct Aws {
     pub(crate) world: World,
     pub(crate) store: Arc<Store>,
     pub(crate) broker: Broker,
+    kms: Counted,
+}
+
+/// What KMS was asked for, of a ciphertext: under which context it was made, and under which it should be opened.
+///
+/// KMS refuses if they differ in anything. That it does is looked at by `infra/smoke`: the local KMS joins the names and values
+/// of a context without a border, so that its refusal alone says little.
+pub(crate) struct Asked {
+    pub(crate) made_under: Value,
+    pub(crate) opened_under: Value,
 }
 
 impl Aws {
     pub(crate) async fn new() -> Self {
         let (world, store) = (World::new().await, Arc::new(moto::store().await));
         let (_, alias) = moto::key().await;
+        let kms = Counted::new();
         let broker = world
             .broker_over(store.clone())
-            .with_wrap(Arc::new(KmsWrap::new(moto::kms(), alias)))
-            .with_unwrap(Arc::new(KmsUnwrap::new(moto::kms())));
-        Self { world, store, broker }
+            .with_wrap(Arc::new(KmsWrap::new(kms.kms(), alias)))
+            .with_unwrap(Arc::new(KmsUnwrap::new(kms.kms())));
+        Self { world, store, broker, kms }
+    }
+
+    /// What KMS was asked for last, of the ciphertext that was made as number `made`, from 0.
+    pub(crate) fn asked(&self, made: usize) -> Asked {
+        let context = |body: &Value| body["EncryptionContext"].clone();
+        Asked {
+            made_under: context(&self.kms.sent("Encrypt")[made]),
+            opened_under: context(self.kms.sent("Decrypt").last().expect("KMS was asked")),
+        }
+    }
+
+    /// The context of a secret that belongs to the row of `id` as it stands.
+    pub(crate) async fn context(&self, id: &WorkloadId, secret: &str) -> Value {
+        let workload = self.store.workload(id).await.unwrap().unwrap();
+        json!({
+            "purpose": "keybroker/v1",
+            "registration": workload.digest().to_string(),
+            "secret": secret,
+            "workload_id": id.as_str(),
+        })
     }
 
     /// What a guest gets that attests as `id`.
@@ -67,6 +100,10 @@ async fn another_workloads_ciphertext_does_not_open() {
     let secrets = serde_json::to_string(&other.secrets).unwrap();
     aws.set("a", "secrets", AttributeValue::S(secrets)).await;
     assert!(is_refused(aws.fetch("a").await));
+    let asked = aws.asked(1);
+    assert_eq!(asked.opened_under, aws.context(&workload_id("a"), "passphrase").await);
+    assert_eq!(asked.made_under, aws.context(&workload_id("b"), "passphrase").await);
+    assert_ne!(asked.opened_under, asked.made_under);
 }
 
 /// The guest attests under the registration that stands there; the secret was wrapped under another.
@@ -74,12 +111,17 @@ async fn another_workloads_ciphertext_does_not_open() {
 async fn under_an_altered_registration_nothing_opens() {
     let aws = Aws::new().await;
     aws.broker.registered("a").await;
+    let made_under = aws.context(&workload_id("a"), "passphrase").await;
     let mut altered = aws.store.workload(&workload_id("a")).await.unwrap().unwrap().registration;
     altered.push(b' ');
     let digest = RegistrationDigest::of(&altered).to_string();
     aws.set("a", "registration", AttributeValue::B(Blob::new(altered))).await;
     aws.set("a", "digest", AttributeValue::S(digest)).await;
     assert!(is_refused(aws.fetch("a").await));
+    let asked = aws.asked(0);
+    assert_eq!(asked.made_under, made_under);
+    assert_eq!(asked.opened_under, aws.context(&workload_id("a"), "passphrase").await);
+    assert_ne!(asked.opened_under, asked.made_under);
 }
 
 /// The local KMS decrypts with a disabled key as well, so its refusal is made up.

@@ -36,10 +36,12 @@ use super::moto;
 /// Calls that wait at the same time, each as its operation and the tables that it is on, in order of these names.
 pub(crate) type Round = Vec<String>;
 
-/// The connection of clients whose calls are counted.
+/// The connection of clients whose calls are counted, and recorded.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted {
     inner: SharedHttpClient,
+    /// Every call: its operation, and what was sent.
+    sent: Arc<Mutex<Vec<(String, Value)>>>,
     /// `None`: nobody counts, and calls pass.
     held: Arc<Mutex<Option<Vec<Held>>>>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Counted {
 impl Counted {
     pub(crate) fn new() -> Self {
         let inner = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-        Self { inner, held: Arc::default() }
+        Self { inner, sent: Arc::default(), held: Arc::default() }
     }
 
     pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -58,6 +60,12 @@ impl Counted {
     pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
         let config = moto::kms().config().to_builder().http_client(self.clone());
         aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    /// What was sent with each call of `operation` so far.
+    pub(crate) fn sent(&self, operation: &str) -> Vec<Value> {
+        let sent = self.sent.lock().unwrap();
+        sent.iter().filter(|(name, _)| name == operation).map(|(_, body)| body.clone()).collect()
     }
 
     /// What comes of `work`, and the rounds that it took.
@@ -141,6 +149,7 @@ struct Held {
 #[derive(Debug)]
 struct Connector {
     inner: SharedHttpConnector,
+    sent: Arc<Mutex<Vec<(String, Value)>>>,
     held: Arc<Mutex<Option<Vec<Held>>>>,
 }
 
@@ -151,12 +160,17 @@ impl HttpClient for Counted {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Connector { inner, held: Arc::clone(&self.held) })
+        SharedHttpConnector::new(Connector {
+            inner,
+            sent: Arc::clone(&self.sent),
+            held: Arc::clone(&self.held),
+        })
     }
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.sent.lock().unwrap().push(parsed(&request));
         let mut held = self.held.lock().unwrap();
         let Some(held) = held.as_mut() else { return self.inner.call(request) };
         let (answer, answered) = oneshot::channel();
@@ -165,14 +179,19 @@ impl HttpConnector for Connector {
     }
 }
 
-fn name(request: &HttpRequest) -> String {
+/// The operation, and what is sent with it.
+fn parsed(request: &HttpRequest) -> (String, Value) {
     let target = request.headers().get("x-amz-target").unwrap();
     let (_, operation) = target.split_once('.').unwrap();
-    let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+    (operation.to_owned(), serde_json::from_slice(request.body().bytes().unwrap()).unwrap())
+}
+
+fn name(request: &HttpRequest) -> String {
+    let (operation, body) = parsed(request);
     // A transaction's parts are objects of one field each, the kind of the part.
     let parts = body["TransactItems"].as_array().into_iter().flatten();
     let parts = parts.flat_map(|part| part.as_object().unwrap().values());
     let tables = parts.chain([&body]).filter_map(|part| part["TableName"].as_str());
     let tables = tables.map(|table| table.rsplit('-').next().unwrap());
-    [operation].into_iter().chain(tables).collect::<Vec<_>>().join(" ")
+    [operation.as_str()].into_iter().chain(tables).collect::<Vec<_>>().join(" ")
 }

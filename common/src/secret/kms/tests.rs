@@ -1,5 +1,6 @@
-//! What is sent to KMS, and what its errors come to. That KMS keeps to the context is put to the test on a local AWS.
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! What is sent to KMS, and what its errors come to. That KMS keeps to the context, and uses no key that is disabled, is put to
+//! the test by `infra/smoke`: the local KMS does neither.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use aws_sdk_kms::{
     config::{BehaviorVersion, Credentials, Region},
@@ -13,24 +14,26 @@ use aws_sdk_kms::{
         NotFoundException,
     },
 };
+use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::workload::{RegistrationDigest, WorkloadId};
 
 const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1";
 
+fn config() -> aws_sdk_kms::config::Builder {
+    aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+}
+
 fn client(rule: &Rule) -> Client {
     let rules = MockResponseInterceptor::new().rule_mode(RuleMode::MatchAny).with_rule(rule);
-    Client::from_conf(
-        aws_sdk_kms::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .http_client(create_mock_http_client())
-            .interceptor(rules)
-            .build(),
-    )
+    Client::from_conf(config().http_client(create_mock_http_client()).interceptor(rules).build())
 }
 
 fn context() -> EncryptionContext {
@@ -90,6 +93,57 @@ async fn the_whole_context_and_the_items_key_are_sent_when_unwrapping() {
         .then_output(|| DecryptOutput::builder().plaintext(Blob::new(b"secret")).build());
     let secret = KmsUnwrap::new(client(&rule)).unwrap_secret(&context(), &wrapped()).await.unwrap();
     assert_eq!(secret.expose(), b"secret");
+}
+
+/// What goes over the wire for a secret under `context`: to wrap it, and to unwrap it.
+async fn sent(context: &EncryptionContext) -> [(String, Value); 2] {
+    let event = |body: &str| {
+        ReplayEvent::new(HttpRequest::empty(), HttpResponse::new(200.try_into().unwrap(), body.into()))
+    };
+    let encrypted = format!(r#"{{"KeyId":"{ARN}","CiphertextBlob":"Y2lwaGVydGV4dA=="}}"#);
+    let replay = StaticReplayClient::new(vec![event(&encrypted), event(r#"{"Plaintext":"c2VjcmV0"}"#)]);
+    let config = config().http_client(replay.clone()).build();
+    let client = Client::from_conf(config);
+    let secret = Secret::new(b"secret".to_vec());
+    let wrapped =
+        KmsWrap::new(client.clone(), "alias/keybroker").wrap_secret(context, &secret).await.unwrap();
+    assert_eq!(KmsUnwrap::new(client).unwrap_secret(context, &wrapped).await.unwrap().expose(), b"secret");
+    let request = |request: &HttpRequest| {
+        let operation = request.headers().get("x-amz-target").unwrap().to_owned();
+        (operation, serde_json::from_slice(request.body().bytes().unwrap()).unwrap())
+    };
+    replay.actual_requests().map(request).collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn the_context_goes_over_the_wire_as_four_names_with_a_value_each() {
+    let names = json!({
+        "purpose": "keybroker/v1",
+        "registration": RegistrationDigest::of(b"registration").to_string(),
+        "secret": "passphrase",
+        "workload_id": "w",
+    });
+    let encrypt = json!({"KeyId": "alias/keybroker", "Plaintext": "c2VjcmV0", "EncryptionContext": names});
+    let decrypt = json!({"KeyId": ARN, "CiphertextBlob": "Y2lwaGVydGV4dA==", "EncryptionContext": names});
+    let expected = [("TrentService.Encrypt", encrypt), ("TrentService.Decrypt", decrypt)];
+    assert_eq!(sent(&context()).await, expected.map(|(operation, body)| (operation.to_owned(), body)));
+}
+
+/// The local KMS joins names and values without a border, and takes these two for one.
+#[tokio::test]
+async fn contexts_whose_names_and_values_join_to_the_same_text_are_sent_apart() {
+    let of = |secret: &str, id: &str| EncryptionContext {
+        workload_id: WorkloadId::new(id).unwrap(),
+        secret: secret.to_owned(),
+        ..context()
+    };
+    let (one, other) = (of("a", "bworkload_idc"), of("aworkload_idb", "c"));
+    let joined =
+        |context: &EncryptionContext| context.pairs().map(|(name, value)| format!("{name}{value}")).concat();
+    assert_eq!(joined(&one), joined(&other));
+    for ((_, one), (_, other)) in sent(&one).await.into_iter().zip(sent(&other).await) {
+        assert_ne!(one["EncryptionContext"], other["EncryptionContext"]);
+    }
 }
 
 #[tokio::test]
@@ -186,6 +240,18 @@ async fn a_disabled_key_wraps_nothing() {
     let wrap = KmsWrap::new(client(&rule), "alias/keybroker");
     let error = wrap.wrap_secret(&context(), &Secret::new(b"secret".to_vec())).await.unwrap_err();
     assert_eq!(error, unavailable("KMS: DisabledException"));
+}
+
+#[tokio::test]
+async fn a_key_about_to_be_deleted_wraps_nothing() {
+    let rule = mock!(Client::encrypt).then_error(|| {
+        EncryptError::KmsInvalidStateException(
+            KmsInvalidStateException::builder().meta(named("KMSInvalidStateException")).build(),
+        )
+    });
+    let wrap = KmsWrap::new(client(&rule), "alias/keybroker");
+    let error = wrap.wrap_secret(&context(), &Secret::new(b"secret".to_vec())).await.unwrap_err();
+    assert_eq!(error, unavailable("KMS: KMSInvalidStateException"));
 }
 
 #[tokio::test]
