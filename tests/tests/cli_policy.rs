@@ -103,6 +103,30 @@ fn every_query_says_what_it_gave() {
     );
 }
 
+/// A statement that does not hold is none of a solution, whatever word it begins with.
+#[test]
+fn a_query_that_begins_with_not_or_every_fails_where_it_does_not_hold() {
+    let fails = [
+        "not true",
+        "not input.snp.policy.smt_allowed",
+        "every x in [1] { x == 2 }",
+        "input.snp.vmpl == 0; not input.snp.policy.smt_allowed",
+        "some x in [1]; x == 2",
+    ];
+    let (code, given) = queries(&fails, &[]);
+    assert_eq!(code, Some(3));
+    assert!(given.iter().all(|row| row["result"] == "failed" && row["gave"] == "undefined"), "{given:?}");
+    for fails in fails {
+        assert_eq!(queries(&[fails], &[]).0, Some(3), "{fails}");
+    }
+    let holds = [
+        "not false",
+        "every x in [1] { x == 1 }",
+        "not input.snp.policy.debug_allowed; some x in [1]; x == 1",
+    ];
+    assert_eq!(queries(&holds, &[]).0, Some(0));
+}
+
 #[test]
 fn a_query_that_does_not_end_has_timed_out_and_so_has_what_follows() {
     let files = Files::new();
@@ -199,7 +223,11 @@ fn what_is_no_policy_is_told_with_its_place_and_nothing_is_verified() {
         (&["--policy", &good, "--reference", &shadows], 1, "good.rego: the reference values have \"policy\""),
         (&["--reference", &array], 2, "--policy"),
         (&["--query", "1 +"], 2, "--query \"1 +\": query 0, line 2, column 1: "),
-        (&["--query", "true", "--query", "some x in [1]"], 2, "query 1, line 1, column 1: not allowed: some"),
+        (
+            &["--query", "true", "--query", "true with input as {}"],
+            2,
+            "query 1, line 1, column 6: not allowed: the keyword with",
+        ),
         (&["--query", ""], 2, "--query \"\": query 0, line 1, column 1"),
         (&sixteen, 2, "more than 16 queries"),
     ];

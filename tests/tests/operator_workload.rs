@@ -10,7 +10,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::{appraisal::Measurement, workload::Workload};
+use keybroker_common::{appraisal::Measurement, rego::PolicyText, workload::Workload};
 use keybroker_tests::{
     operator::{Contents, Operator, dynamodb, refuse, workload},
     program, unique,
@@ -138,6 +138,52 @@ fn with_measurement(mut workload: Workload, byte: u8) -> Workload {
     registration.reference_values.measurements = vec![Measurement([byte; 48])];
     workload.registration = registration.to_bytes().unwrap();
     workload
+}
+
+/// Registrations whose guests may have been let in, and those whose guests no longer can be.
+#[tokio::test]
+async fn list_names_registrations_whose_queries_always_held_and_whose_policy_is_refused() {
+    let asks = |id: &str, queries: &[&str]| {
+        let plain = workload(id, None, days(1));
+        let mut registration = plain.read().unwrap().registration().clone();
+        let queries = queries.iter().map(|&query| query.to_owned()).collect();
+        registration.rego = Some(PolicyText { module: None, queries, reference_values: "{}".to_owned() });
+        Workload { registration: registration.to_bytes().unwrap(), ..plain }
+    };
+    let workloads = vec![
+        asks("good", &["input.snp.vmpl == 0"]),
+        asks("negates", &["true", "input.snp.vmpl == 0\nnot input.snp.policy.smt_allowed"]),
+        asks("every", &["every x in [1] { x == 2 }"]),
+        asks("calls", &["http.send({}).ok"]),
+    ];
+    let contents = Contents { workloads, records: Vec::new() };
+    for operator in Operator::everywhere(&contents).await {
+        let ended = operator.run(&["workload", "list", "--json"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let document: Value = serde_json::from_str(&ended.out).unwrap();
+        let of = |id: &str| {
+            document["workloads"].as_array().unwrap().iter().find(|row| row["id"] == id).unwrap().clone()
+        };
+        assert_eq!(
+            of("negates")["once_always_held"],
+            json!(["input.snp.vmpl == 0\nnot input.snp.policy.smt_allowed"])
+        );
+        assert_eq!(of("every")["once_always_held"], json!(["every x in [1] { x == 2 }"]));
+        assert_eq!((of("good").get("once_always_held"), of("good").get("policy_refused")), (None, None));
+        let refused = of("calls")["policy_refused"].as_str().unwrap().to_owned();
+        assert!(
+            refused.starts_with("query 0, line 1, column 1: not allowed: the function http.send"),
+            "{refused}"
+        );
+
+        let table = operator.run(&["workload", "list"]);
+        assert_eq!(table.code, Some(0), "{table:?}");
+        let warned: Vec<&str> = table.log.lines().filter(|line| line.starts_with("warning: ")).collect();
+        assert_eq!(warned.len(), 3, "{table:?}");
+        for id in ["negates", "every", "calls"] {
+            assert!(warned.iter().any(|line| line.contains(&format!(" {id} "))), "{id}: {table:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
+    rego::{Policy, PolicyText},
     store::{Cursor, Unreadable},
     workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
 };
@@ -19,7 +20,9 @@ use crate::{
 ///
 /// Oldest first. SHARED marks those whose launch measurement other ids have, too: a guest of that measurement can claim any
 /// of these ids, and gets its secrets, where nothing else tells the workloads apart. A row that cannot be read is told of on
-/// stderr, and the command ends with 1.
+/// stderr, and the command ends with 1. Told of on stderr are also registrations with a query that begins with `not` or
+/// `every`, which version 0.1.0 took to hold whatever it gave, and those whose policy this release refuses: their guests are
+/// refused until they are registered anew.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -75,12 +78,19 @@ pub(super) struct Summary {
     released_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
     registration: RegistrationDigest,
+    /// Queries that version 0.1.0 took to hold whatever they gave.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    once_always_held: Vec<String>,
+    /// Why this release refuses the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_refused: Option<String>,
 }
 
 impl Summary {
     pub(super) fn of(workload: &Workload) -> Self {
         let read = workload.read().ok();
         let registration = read.as_ref().map(|read| read.registration());
+        let rego = registration.and_then(|registration| registration.rego.as_ref());
         Self {
             id: workload.id.clone(),
             dialect: registration.map(|registration| registration.dialect),
@@ -89,8 +99,29 @@ impl Summary {
             released_at: workload.released_at,
             revoked_at: workload.revoked_at,
             registration: workload.digest(),
+            once_always_held: rego.map(once_always_held).unwrap_or_default(),
+            policy_refused: rego.and_then(|rego| Some(Policy::compile(rego).err()?.to_string())),
         }
     }
+
+    /// Tells on stderr what an operator has to look at.
+    fn warn(&self) {
+        let id = &self.id;
+        for query in &self.once_always_held {
+            anstream::eprintln!(
+                "warning: {id} asks {query:?}: version 0.1.0 took a query that begins with not or every to hold whatever it \
+                 gave. Look at what was released under it"
+            );
+        }
+        if let Some(cause) = &self.policy_refused {
+            anstream::eprintln!("warning: the policy of {id} is refused, and so are its guests: {cause}");
+        }
+    }
+}
+
+fn once_always_held(rego: &PolicyText) -> Vec<String> {
+    let query = |index: usize| rego.queries.get(index).cloned();
+    rego.beginning_with_not_or_every().into_iter().filter_map(query).collect()
 }
 
 pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
@@ -185,9 +216,10 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
             && args.owner.as_ref().is_none_or(owned)
     };
     let Found { rows, sharing, unreadable } = find(&operator, matches).await?;
+    let listed = |row| Listed { summary: Summary::of(row), measurement_shared: sharing.shared(row) };
+    let workloads: Vec<_> = rows.iter().map(listed).collect();
+    workloads.iter().for_each(|row| row.summary.warn());
     if args.json {
-        let listed = |row| Listed { summary: Summary::of(row), measurement_shared: sharing.shared(row) };
-        let workloads = rows.iter().map(listed).collect();
         table::json(&Listing { schema: 1, workloads, unreadable: unreadable.clone() })?;
     } else if rows.is_empty() {
         anstream::eprintln!("no workloads");

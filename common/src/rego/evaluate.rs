@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use regorus::{Engine, LimitError, QueryResults, Value, utils::limits::ExecutionTimerConfig};
+use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
 
-use super::{claims::Claims, policy::Policy, policy::message, thread};
+use super::{claims::Claims, policy::Policy, policy::message, query::Query, thread};
 
 /// How long the queries of one policy may take together: on the wall, and for the broker in processor time.
 pub const DEADLINE: Duration = Duration::from_millis(50);
@@ -129,35 +129,21 @@ pub(super) fn input(claims: &Claims) -> Result<Value, Gave> {
     Value::from_json_str(&json).map_err(|error| Gave::Error(message(&error.to_string())))
 }
 
-fn one(engine: &mut Engine, query: &str, ends: Instant) -> Gave {
-    let limit = ends.saturating_duration_since(Instant::now());
-    engine.set_execution_timer_config(ExecutionTimerConfig { limit, check_interval: STEPS });
-    let results = engine.eval_query(query.to_owned(), false);
+fn one(engine: &mut Engine, query: &Query, ends: Instant) -> Gave {
+    let gave = query.gave(|rule| {
+        let limit = ends.saturating_duration_since(Instant::now());
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit, check_interval: STEPS });
+        engine.eval_rule(rule.to_owned())
+    });
     // The interpreter turns errors into others on their way: the clock says best what was one of time.
     if Instant::now() >= ends {
         return Gave::TimedOut;
     }
-    match results {
-        Ok(results) => judge(&results),
+    match gave {
+        Ok(gave) => gave,
         Err(error) if error.is::<LimitError>() => Gave::TimedOut,
         Err(error) => Gave::Error(message(&error.to_string())),
     }
-}
-
-fn judge(results: &QueryResults) -> Gave {
-    let mut expressions = results.result.iter().flat_map(|solution| &solution.expressions).peekable();
-    if expressions.peek().is_none() || results.result.iter().any(|solution| solution.expressions.is_empty()) {
-        return Gave::Undefined;
-    }
-    expressions
-        .map(|expression| match expression.value {
-            Value::Bool(true) => Gave::True,
-            Value::Bool(false) => Gave::False,
-            Value::Undefined => Gave::Undefined,
-            _ => Gave::NotBoolean,
-        })
-        .find(|gave| *gave != Gave::True)
-        .unwrap_or(Gave::True)
 }
 
 /// A policy that several threads evaluate.

@@ -1,11 +1,8 @@
 //! Compiling a policy: the checks of a registration, and what evaluation starts from.
 
-use std::{fmt, num::NonZeroU32};
+use std::fmt;
 
-use regorus::{
-    Engine, PolicyLengthConfig, Value,
-    unstable::{Parser, Source},
-};
+use regorus::{Engine, PolicyLengthConfig, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +10,7 @@ use super::{
     MAX_MODULE, MAX_QUERIES, MAX_QUERY,
     claims::Claims,
     evaluate::{Denied, Gave, input},
+    query::{self, Namespace, Query},
     reference::{self, ReferenceError},
     restrict::{self, Checked, Forbidden},
     text::{self, Position, TextFault},
@@ -49,6 +47,28 @@ impl PolicyText {
         part(&self.reference_values);
         self.queries.iter().for_each(|query| part(query));
         digest.finalize().into()
+    }
+
+    /// The queries, from 0, with a statement that begins with `not` or `every`. Version 0.1.0 took such a statement to hold,
+    /// whatever it gave: what it released under them is to be looked at.
+    pub fn beginning_with_not_or_every(&self) -> Vec<usize> {
+        let text = self.clone();
+        let found = move || {
+            let namespace = Namespace::beside(&text);
+            let begins = |(index, query): &(usize, &String)| {
+                let mut engine = engine();
+                check_text(Part::Query(*index), query, MAX_QUERY).is_ok()
+                    && engine.add_policy("query".to_owned(), query::rule(query, &namespace, *index)).is_ok()
+                    && engine
+                        .get_modules()
+                        .iter()
+                        .filter_map(|module| query::body(module))
+                        .any(query::negates)
+            };
+            text.queries.iter().enumerate().filter(begins).map(|(index, _)| index).collect()
+        };
+        // Without a thread to look at them on, all may be.
+        thread::run(found).unwrap_or_else(|_| (0..self.queries.len()).collect())
     }
 }
 
@@ -128,7 +148,7 @@ pub enum PolicyError {
 #[derive(Clone)]
 pub struct Policy {
     pub(super) engine: Engine,
-    pub(super) queries: Vec<String>,
+    pub(super) queries: Vec<Query>,
 }
 
 impl fmt::Debug for Policy {
@@ -197,24 +217,28 @@ fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
         Some(module) => add_module(&mut engine, module.clone(), &data, given)?,
         None => given,
     };
-    for (index, query) in text.queries.iter().enumerate() {
-        check_query(Part::Query(index), query, &checked)?;
-    }
     engine.add_data(data).map_err(|error| syntax(Part::Module, &error))?;
-    // The first evaluation schedules the module's statements: it is then done once for all.
-    engine.eval_query("true".to_owned(), false).map_err(|error| syntax(Part::Module, &error))?;
-    Ok(Policy { engine, queries: text.queries.clone() })
+    let namespace = Namespace::beside(text);
+    let (truth, path) = namespace.truth();
+    engine.add_policy("truth".to_owned(), truth).map_err(|error| syntax(Part::Module, &error))?;
+    let mut queries = Vec::with_capacity(text.queries.len());
+    for (index, query) in text.queries.iter().enumerate() {
+        queries.push(add_query(&mut engine, query, &namespace, index, &checked)?);
+    }
+    // The first evaluation schedules every statement: it is then done once for all.
+    engine.eval_rule(path).map_err(|error| unscheduled(&error))?;
+    Ok(Policy { engine, queries })
 }
 
 fn check_text(part: Part, text: &str, max_len: usize) -> Result<(), PolicyError> {
     text::check(text, max_len).map_err(|(at, fault)| PolicyError::Text { part, at, fault })
 }
 
-/// An engine whose lines may be as long as a query.
+/// An engine whose lines may be as long as a query and what is put around it.
 fn engine() -> Engine {
     let mut engine = Engine::new();
     let defaults = PolicyLengthConfig::default();
-    let max_col = u32::try_from(MAX_QUERY).ok().and_then(|max| max.checked_add(1)?.try_into().ok());
+    let max_col = u32::try_from(query::MAX_LINE).ok().and_then(|max| max.try_into().ok());
     engine.set_policy_length_config(PolicyLengthConfig {
         max_col: max_col.unwrap_or(defaults.max_col),
         ..defaults
@@ -256,29 +280,53 @@ fn add_module(
     Ok(checked)
 }
 
-fn check_query(part: Part, query_text: &str, checked: &Checked) -> Result<(), PolicyError> {
-    let source = Source::from_contents("query".to_owned(), query_text.to_owned());
-    let source = source.map_err(|error| syntax(part, &error))?;
-    let mut parser = Parser::new(&source).map_err(|error| syntax(part, &error))?;
-    parser.set_max_col(NonZeroU32::MAX);
-    parser.enable_rego_v1().map_err(|error| syntax(part, &error))?;
-    let query = parser.parse_user_query();
-    let query =
-        query.map_err(|error| within_rule(part, query_text).unwrap_or_else(|| syntax(part, &error)))?;
-    restrict::query(&query, checked).map_err(forbidden(part))
+/// Adds the modules of a query.
+fn add_query(
+    engine: &mut Engine,
+    text: &str,
+    namespace: &Namespace,
+    index: usize,
+    checked: &Checked,
+) -> Result<Query, PolicyError> {
+    let part = Part::Query(index);
+    let within = |error: &dyn fmt::Display| within_query(index, syntax(part, error));
+    let name = format!("query {index}");
+    engine.add_policy(name.clone(), query::rule(text, namespace, index)).map_err(|error| within(&error))?;
+    let module = engine.get_modules().last().cloned();
+    let statements = module.as_deref().and_then(query::body).ok_or_else(|| no_query(index))?;
+    restrict::query(statements, checked).map_err(|refused| within_query(index, forbidden(part)(refused)))?;
+    let (query, values) = Query::new(statements, namespace, index).ok_or_else(|| no_query(index))?;
+    engine.add_policy(name, values).map_err(|_| no_query(index))?;
+    Ok(query)
 }
 
-/// What is wrong with a query, from its parsing as the body of a rule: of a query alone the parser says little.
-fn within_rule(part: Part, query: &str) -> Option<PolicyError> {
-    let error = engine()
-        .add_policy("query".to_owned(), format!("package query\nquery if {{\n{query}\n}}\n"))
-        .err()?;
-    match syntax(part, &error) {
-        PolicyError::Syntax { at: Some(Position { line, column }), message, .. } => {
-            let at = Some(Position { line: line.checked_sub(2)?, column });
-            Some(PolicyError::Syntax { part, at, message })
-        }
-        _ => None,
+fn no_query(index: usize) -> PolicyError {
+    let at = Some(Position { line: 1, column: 1 });
+    PolicyError::Syntax { part: Part::Query(index), at, message: "not a query".to_owned() }
+}
+
+/// A fault of the module that was made for a query, with its place in the query.
+fn within_query(index: usize, error: PolicyError) -> PolicyError {
+    let part = Part::Query(index);
+    let moved = |Position { line, column }| {
+        let line = line.checked_sub(query::LINES_BEFORE).filter(|line| *line > 0);
+        line.map_or(Position { line: 1, column: 1 }, |line| Position { line, column })
+    };
+    match error {
+        PolicyError::Syntax { at, message, .. } => PolicyError::Syntax { part, at: at.map(moved), message },
+        PolicyError::Forbidden { at, what, .. } => PolicyError::Forbidden { part, at: moved(at), what },
+        other => other,
+    }
+}
+
+/// What the interpreter found when it ordered the statements of all modules.
+fn unscheduled(error: &dyn fmt::Display) -> PolicyError {
+    let text = error.to_string();
+    let place = text.split_once("--> ").map_or(text.as_str(), |(_, place)| place);
+    let query = place.strip_prefix("query ").and_then(|place| place.split_once(':')?.0.parse().ok());
+    match query {
+        Some(index) => within_query(index, syntax(Part::Query(index), error)),
+        None => syntax(Part::Module, error),
     }
 }
 

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::{
     Value,
-    unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span},
+    unstable::{Expr, LiteralStmt, Module, Ref, Rule, RuleHead, Span},
 };
 
 use cost::{Cost, Needs, cost};
@@ -121,16 +121,12 @@ pub(super) fn module(module: &Module, given: Checked) -> Result<Checked, Refusal
     Ok(checked)
 }
 
-/// Checks a query against the module that it goes with.
-pub(super) fn query(query: &Query, checked: &Checked) -> Result<(), Refusal> {
-    for stmt in &query.stmts {
-        if let Literal::SomeIn { span, .. } = &stmt.literal {
-            return Err((at(span), Forbidden::SomeIn));
-        }
-    }
+/// Checks a query, statement by statement, against the module that it goes with.
+pub(super) fn query(statements: &[LiteralStmt], checked: &Checked) -> Walk {
     let mut survey = Survey::of_query(checked);
-    survey.query(query)?;
-    let needs = survey.needs(at(&query.span));
+    survey.statements(statements)?;
+    let start = statements.first().map_or(Position { line: 1, column: 1 }, |first| at(&first.span));
+    let needs = survey.needs(start);
     let costs = needs.rules.iter().filter_map(|rule| checked.rules.get(rule));
     needs.with(costs.copied()).map(|_| ())
 }

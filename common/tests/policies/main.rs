@@ -10,6 +10,7 @@ mod decisions;
 mod documented;
 mod fuzz;
 mod refusals;
+mod statements;
 
 use std::{sync::LazyLock, time::Duration};
 

@@ -171,12 +171,6 @@ fn functions_are_called_by_their_names() {
 }
 
 #[test]
-fn solutions_are_not_looked_for_with_some_in_at_the_top_of_a_query() {
-    assert_eq!(forbidden("", "some x in [1, 2]; x > 1"), Forbidden::SomeIn);
-    assert!(compile("", &["count([x | some x in [1, 2]; x > 1]) == 1"], "{}").is_ok());
-}
-
-#[test]
 fn numbers_are_read_from_claims_alone() {
     assert!(compile("", &["to_number(input.reported_tcb_snp) > 1"], "{}").is_ok());
     for argument in ["\"1e999999999\"", "data.ref", "input", "input[\"a\"]", "x", "lower(input.a)"] {

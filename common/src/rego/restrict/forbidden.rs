@@ -40,9 +40,6 @@ pub enum Forbidden {
     /// `not` before a name that nothing has.
     #[error("{0} under not, where nothing has this name")]
     Absent(String),
-    /// `some … in` at the top of a query, where the interpreter mixes up the solutions.
-    #[error("some .. in at the top of a query: write it in a rule, or with [_]")]
-    SomeIn,
     /// The whole package or the whole of `data`, or a rule by a computed name.
     #[error("the policy's own package other than by the full name of a rule")]
     OwnPackage,

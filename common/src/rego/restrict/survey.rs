@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use regorus::{
     Value,
-    unstable::{BoolOp, Expr, Literal, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span, WithModifier},
+    unstable::{
+        BoolOp, Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span,
+        WithModifier,
+    },
 };
 
 use super::{
@@ -130,8 +133,12 @@ impl<'a> Survey<'a> {
         self.query(&body.query)
     }
 
-    pub(super) fn query(&mut self, query: &Query) -> Walk {
-        for stmt in &query.stmts {
+    fn query(&mut self, query: &Query) -> Walk {
+        self.statements(&query.stmts)
+    }
+
+    pub(super) fn statements(&mut self, statements: &[LiteralStmt]) -> Walk {
+        for stmt in statements {
             if let Some(WithModifier { span, .. }) = stmt.with_mods.first() {
                 return Err((at(span), Forbidden::With));
             }
