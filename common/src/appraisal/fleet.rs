@@ -1,5 +1,9 @@
 //! What the operator demands of every guest, whatever its registration says.
 
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
 use super::TcbFloors;
 use crate::snp::product::{Product, TcbVersion};
 
@@ -22,6 +26,32 @@ impl Default for Fleet {
             minimum_tcb: TcbFloors::default(),
             accepted_csp_ids: Vec::new(),
         }
+    }
+}
+
+impl Fleet {
+    /// SHA-256 of the demands as [`Display`](fmt::Display) writes them.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.to_string()).into()
+    }
+}
+
+/// In one line, as the operator set them.
+impl fmt::Display for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { products, minimum_tcb, accepted_csp_ids } = self;
+        f.write_str("products")?;
+        for product in products {
+            write!(f, " {product}")?;
+            if let Some(floor) = minimum_tcb.of(*product) {
+                write!(f, " from {floor}")?;
+            }
+        }
+        f.write_str("; VLEKs of")?;
+        if accepted_csp_ids.is_empty() {
+            f.write_str(" nobody")?;
+        }
+        accepted_csp_ids.iter().try_for_each(|id| write!(f, " {id:?}"))
     }
 }
 

@@ -3,7 +3,9 @@
 mod jwe;
 
 use aws_lc_rs::rsa::{Pkcs1PublicEncryptingKey, PublicEncryptingKey, PublicKeyComponents};
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub use jwe::Jwe;
 
@@ -79,6 +81,12 @@ impl GuestKey {
         check_modulus(modulus)?;
         check_exponent(exponent)?;
         Ok(Self { modulus: modulus.to_vec(), exponent: exponent.to_vec() })
+    }
+
+    /// The key's JWK thumbprint (RFC 7638, SHA-256).
+    pub fn thumbprint(&self) -> [u8; 32] {
+        let [e, n] = [&self.exponent, &self.modulus].map(|number| BASE64URL_NOPAD.encode(number));
+        Sha256::digest(format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)).into()
     }
 
     /// Longest secret that [`Self::seal_pkcs1`] takes, in bytes: 245 for 2048 bits.

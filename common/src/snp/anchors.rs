@@ -61,6 +61,11 @@ fn parse_published(product: Product) -> Option<Root> {
     Some(Root { anchor, ask: Some(Arc::new(ask)) })
 }
 
+/// Whether `anchor` is one of AMD's, by its certificate: whoever added it.
+pub fn is_amds(anchor: &TrustAnchor) -> bool {
+    amd_root(anchor.product()).is_some_and(|root| root.anchor.fingerprint() == anchor.fingerprint())
+}
+
 /// The roots that a broker trusts.
 #[derive(Debug, Clone, Default)]
 pub struct TrustAnchors {

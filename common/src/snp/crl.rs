@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use x509_parser::{
     prelude::{FromDer, X509Version},
     revocation_list::CertificateRevocationList,
@@ -47,10 +48,21 @@ pub enum CrlError {
     OtherAnchor,
 }
 
+/// Which of an ARK's lists it is, for the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlEdition {
+    /// When it was issued.
+    pub this_update: Timestamp,
+    /// Its number (RFC 5280, 5.2.3), in decimal, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub number: Option<String>,
+}
+
 /// A CRL that a trust anchor has signed. Whether it counts now is [`Crl::check_validity`].
 pub struct Crl {
     der: Vec<u8>,
     anchor: Arc<TrustAnchor>,
+    number: Option<String>,
     this_update: Timestamp,
     next_update: Timestamp,
     revoked: Vec<Vec<u8>>,
@@ -86,6 +98,7 @@ impl Crl {
         Ok(Self {
             der: der.to_vec(),
             anchor,
+            number: list.crl_number().map(ToString::to_string),
             this_update: timestamp(list.last_update().timestamp()).map_err(|_| CrlError::Malformed)?,
             next_update: timestamp(next_update.timestamp()).map_err(|_| CrlError::Malformed)?,
             revoked: list.iter_revoked_certificates().map(|entry| serial(entry.raw_serial())).collect(),
@@ -110,6 +123,11 @@ impl Crl {
     /// Until when the next was promised.
     pub fn next_update(&self) -> Timestamp {
         self.next_update
+    }
+
+    /// Which lists of its ARK this is.
+    pub fn editions(&self) -> Vec<CrlEdition> {
+        vec![CrlEdition { this_update: self.this_update, number: self.number.clone() }]
     }
 
     /// Whether it counts at `now`, or did at most `grace` ago.
