@@ -5,8 +5,9 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
 
-use crate::{audit::AuditId, broker, http::reply, wire::Invalid};
+use crate::{audit::AuditId, broker, bucket::Sampler, http::reply, wire::Invalid};
 
 /// Everything that keeps a request from succeeding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum Problem {
     #[error("the body must be application/json")]
     MediaType,
 }
+
+/// Anybody can be refused, as often as they like: the log has some of it, and how much was left out.
+static LINES: Sampler = Sampler::new();
 
 /// Longest text, in characters.
 pub(crate) const TEXT_MAX_LEN: usize = 120;
@@ -100,7 +104,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // What buildah's user is shown is the status alone: the operator can look here for the rest.
-        tracing::info!(status = self.status().as_u16(), cause = %self, "request refused");
+        if let Some(left_out) = LINES.due(Timestamp::now()) {
+            let left_out = (left_out > 0).then_some(left_out);
+            tracing::info!(status = self.status().as_u16(), cause = %self, left_out, "request refused");
+        }
         let mut response = reply::json(self.status(), self.body());
         match self {
             Self::Broker(

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::Check,
-    bucket::Bucket,
+    bucket::{Bucket, Sampler},
     token::{Dead, Token, TokenId},
     workload::WorkloadId,
 };
@@ -142,6 +142,7 @@ impl Stranger {
 pub struct Patience {
     strangers: Bucket,
     dead_tokens: Bucket,
+    lines: Sampler,
 }
 
 impl Patience {
@@ -149,6 +150,11 @@ impl Patience {
     const EVERY: SignedDuration = SignedDuration::from_secs(2);
     /// and so many at once.
     const BURST: i32 = 20;
+
+    /// Whether the log has a line for one more that is not on record; if so, how many had none before it.
+    pub(super) fn line(&self, now: Timestamp) -> Option<u64> {
+        self.lines.due(now)
+    }
 
     /// Whether one more is put on record; if not, after how many seconds one is.
     pub(super) fn take(&self, stranger: Stranger, now: Timestamp) -> Result<(), u64> {
@@ -162,6 +168,6 @@ impl Patience {
 impl Default for Patience {
     fn default() -> Self {
         let bucket = || Bucket::new(Self::EVERY, Self::BURST);
-        Self { strangers: bucket(), dead_tokens: bucket() }
+        Self { strangers: bucket(), dead_tokens: bucket(), lines: Sampler::new() }
     }
 }

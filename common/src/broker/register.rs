@@ -128,6 +128,7 @@ impl Register {
             first_registered_at: record.time,
             revoked_at: None,
             released_at: None,
+            restored_by: None,
         };
         match held {
             Some(held) => self.replace(held, workload, authority, record).await,
@@ -174,8 +175,11 @@ impl Register {
             record.principal = Some(id.principal());
         }
         if let Err(retry_after) = self.patience.take(cause, record.time) {
-            let (workload_id, principal) = (&record.workload_id, &record.principal);
-            tracing::warn!(?workload_id, ?principal, %cause, "turned away without a record: there are too many of them");
+            if let Some(left_out) = self.patience.line(record.time) {
+                let (workload_id, principal) = (&record.workload_id, &record.principal);
+                let line = "turned away without a record: there are too many of them";
+                tracing::warn!(?workload_id, ?principal, %cause, left_out, "{line}");
+            }
             return Error::TooMany { retry_after };
         }
         record.registration = None;
