@@ -84,6 +84,7 @@ pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
         endorsements: Arc::new(endorsements),
         policies: Arc::default(),
         fleet: Arc::clone(&parts.fleet),
+        patience: Arc::default(),
         unwrap: key.clone(),
         clock: Arc::clone(clock),
         ttl: *ttl,

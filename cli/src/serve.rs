@@ -175,6 +175,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let parts = broker::open(args)?;
     let runtime = Runtime::new().context("starting")?;
     args.warn();
+    parts.fleet.announce();
     runtime.block_on(async {
         let register = http::router(broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;

@@ -122,6 +122,7 @@ fn rules(criterion: &mut Criterion, case: &Case) {
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     };
     let registered = workload.read().unwrap();
     group.bench_function("keybroker-appraise", |bencher| {

@@ -1,5 +1,6 @@
 //! The audit record: who got which secret, or did not, and why.
 
+mod basis;
 mod check;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use basis::Basis;
 pub use check::Check;
 
 use crate::{
@@ -65,8 +67,10 @@ pub enum Decision {
     Deleted,
     /// A guest attested.
     Attested,
-    /// A secret was released to an attested guest.
+    /// A secret was released to an attested guest. What was withheld after all has a second record.
     Released,
+    /// A release that is on record did not leave: its workload was revoked or replaced meanwhile.
+    Withheld,
     /// Something was refused: `failed` says what and why.
     Refused,
     /// Nothing could be decided, because something that the decision needs was out of reach.
@@ -174,6 +178,9 @@ pub struct AuditRecord {
     /// On which evidence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evidence: Option<EvidenceSummary>,
+    /// By what that was verified, once it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub basis: Option<Basis>,
     /// Which secret was asked for, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secret: Option<String>,
@@ -200,6 +207,7 @@ impl AuditRecord {
             principal: None,
             registration: None,
             evidence: None,
+            basis: None,
             secret: None,
             token: None,
             attestation: None,

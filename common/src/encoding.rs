@@ -103,3 +103,19 @@ impl<const N: usize> std::fmt::Debug for Base64<N> {
 pub fn is_format(c: char) -> bool {
     CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_read_back_as_they_are_written_and_nothing_else() {
+        let digest = Base64([0xFB; 32]);
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(text, r#""+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s""#);
+        assert_eq!(serde_json::from_str::<Base64<32>>(&text).unwrap(), digest);
+        for wrong in [r#""+/v7""#, r#""""#, &text.replace("+/s", "+/t"), &text.replace("+/s", "+/s=")] {
+            assert!(serde_json::from_str::<Base64<32>>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -20,11 +20,14 @@ pub enum Count {
     KdsThrottled,
     /// A registration was refused for what it brought along to say who asks, on record or not.
     Unauthenticated,
+    /// A guest's request was refused for want of a session that counts, on record or not.
+    NoSession,
 }
 
 impl Count {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled, Self::Unauthenticated];
+    pub const ALL: [Self; 5] =
+        [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled, Self::Unauthenticated, Self::NoSession];
 
     /// The metric's name.
     pub fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Count {
             Self::KdsMiss => "KdsMiss",
             Self::KdsThrottled => "KdsThrottled",
             Self::Unauthenticated => "Unauthenticated",
+            Self::NoSession => "NoSession",
         }
     }
 }

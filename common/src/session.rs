@@ -6,13 +6,15 @@ use aws_lc_rs::rand;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     appraisal::AttestationResult,
     audit::AuditId,
+    encoding::Base64,
     secret::seal::GuestKey,
-    workload::{Dialect, RegistrationDigest, WorkloadId},
+    workload::{Dialect, Standing, WorkloadId},
 };
 
 /// The system gave no randomness.
@@ -118,14 +120,31 @@ pub struct Challenge {
     pub expires_at: Timestamp,
 }
 
+/// SHA-256 of a guest's answer to its challenge, byte for byte: by it a guest that asks again, since the answer was lost, is
+/// known to ask for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EvidenceDigest(Base64<32>);
+
+impl EvidenceDigest {
+    /// The digest of an answer's body.
+    pub fn of(body: &[u8]) -> Self {
+        Self(Base64(Sha256::digest(body).into()))
+    }
+}
+
 /// A guest that has attested. Made by [`Session::open`] or read from a store, and never altered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     session_id: SessionId,
     workload_id: WorkloadId,
-    registration: RegistrationDigest,
+    #[serde(flatten)]
+    standing: Standing,
     guest_key: GuestKey,
     attestation: AuditId,
+    /// Absent from rows of release 0.1: then no answer is the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    evidence: Option<EvidenceDigest>,
     expires_at: Timestamp,
 }
 
@@ -133,17 +152,20 @@ impl Session {
     /// The session of a guest that was appraised, with what `result` says of it: there is none for another workload or
     /// registration.
     ///
-    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `attestation` the audit record,
-    /// and `expires_at` the first instant at which the session no longer counts. That they are is not established here.
+    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `evidence` the digest of how it
+    /// came, `attestation` the audit record, and `expires_at` the first instant at which the session no longer counts. That
+    /// they are is not established here.
     pub fn open(
         session_id: SessionId,
         result: &AttestationResult,
         guest_key: GuestKey,
+        evidence: EvidenceDigest,
         attestation: AuditId,
         expires_at: Timestamp,
     ) -> Self {
-        let (workload_id, registration) = (result.workload_id().clone(), result.registration());
-        Self { session_id, workload_id, registration, guest_key, attestation, expires_at }
+        let (workload_id, standing) = (result.workload_id().clone(), result.standing());
+        let evidence = Some(evidence);
+        Self { session_id, workload_id, standing, guest_key, attestation, evidence, expires_at }
     }
 
     /// The row's key: the challenge's.
@@ -156,9 +178,14 @@ impl Session {
         &self.workload_id
     }
 
-    /// The registration that it was appraised against; no other's secrets either.
-    pub fn registration(&self) -> RegistrationDigest {
-        self.registration
+    /// The registration that it was appraised against, no other's secrets either; and since which restoration.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether it came of an answer with this digest.
+    pub fn came_of(&self, evidence: &EvidenceDigest) -> bool {
+        self.evidence.as_ref() == Some(evidence)
     }
 
     /// The key that the evidence was bound to; every release is sealed to it.

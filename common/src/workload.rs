@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
+    audit::AuditId,
     encoding::is_format,
     rego::PolicyText,
     secret::WrappedSecret,
@@ -211,7 +212,7 @@ impl Registration {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
     id: WorkloadId,
-    digest: RegistrationDigest,
+    standing: Standing,
     registration: Registration,
 }
 
@@ -223,13 +224,28 @@ impl Registered {
 
     /// Digest of the registration's bytes.
     pub fn digest(&self) -> RegistrationDigest {
-        self.digest
+        self.standing.registration
+    }
+
+    /// What a session of a guest that is appraised by it rests on.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// What the bytes say.
     pub fn registration(&self) -> &Registration {
         &self.registration
     }
+}
+
+/// What a session rests on, and every release to it: a registration, in the time between two revocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The registration that the guest was appraised against.
+    pub registration: RegistrationDigest,
+    /// The record of the last restoration before that, if there was any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restored_by: Option<AuditId>,
 }
 
 /// A stored registration that this release cannot read.
@@ -279,6 +295,10 @@ pub struct Workload {
     pub revoked_at: Option<Timestamp>,
     /// When the first guest attested as what this build registered: from then on its secrets count as released.
     pub released_at: Option<Timestamp>,
+    /// The record by which a revocation was last taken back. Sessions from before it do not count: not by a time, for the
+    /// operator's clock need not agree with the broker's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restored_by: Option<AuditId>,
 }
 
 impl Workload {
@@ -287,9 +307,19 @@ impl Workload {
         RegistrationDigest::of(&self.registration)
     }
 
+    /// What a session that begins now rests on, revoked or not.
+    pub fn standing(&self) -> Standing {
+        Standing { registration: self.digest(), restored_by: self.restored_by }
+    }
+
+    /// Whether something may be released that rests on `standing`.
+    pub fn stands_as(&self, standing: &Standing) -> bool {
+        self.revoked_at.is_none() && self.standing() == *standing
+    }
+
     /// The registration, read from its bytes.
     pub fn read(&self) -> Result<Registered, RegistrationError> {
         let registration = Registration::from_bytes(&self.registration)?;
-        Ok(Registered { id: self.id.clone(), digest: self.digest(), registration })
+        Ok(Registered { id: self.id.clone(), standing: self.standing(), registration })
     }
 }

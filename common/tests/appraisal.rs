@@ -101,6 +101,7 @@ fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     }
 }
 

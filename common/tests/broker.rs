@@ -21,7 +21,13 @@ mod metrics;
 mod registration;
 #[path = "broker/release.rs"]
 mod release;
+#[path = "broker/repeated.rs"]
+mod repeated;
+#[path = "broker/strangers.rs"]
+mod strangers;
 #[path = "broker/tampering.rs"]
 mod tampering;
 #[path = "broker/tokens.rs"]
 mod tokens;
+#[path = "broker/withheld.rs"]
+mod withheld;

@@ -214,6 +214,7 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     };
     let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
     match appraise(&guest, &Fleet::default(), &registered) {

@@ -141,6 +141,7 @@ pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload 
         first_registered_at: Timestamp::now() - ago,
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     }
 }
 

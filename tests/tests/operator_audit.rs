@@ -130,8 +130,34 @@ async fn the_id_that_a_guest_is_told_leads_to_the_cause() {
     );
 }
 
+/// The record of an attestation says so itself, that of a release by way of it.
+#[tokio::test]
+async fn what_a_release_rests_on_is_told() {
+    let world = World::start();
+    let operator = Operator::of(&world);
+    let id = unique("w");
+    world.register(&id).await;
+    world.polite(&id, world.milan()).boot().await.unwrap();
+    let records = operator.json(&["audit", "--workload", &id]);
+    assert_eq!(decisions(&records), ["registered", "attested", "released"]);
+    for (index, has_basis) in [(0, false), (1, true), (2, true)] {
+        let record = &records["records"][index];
+        let text = operator.out(&["audit", record["id"].as_str().unwrap()]);
+        for told in [
+            "SIMULATED: nothing proves that the hardware is genuine.",
+            "The key that signed the report has the certificate with SHA-256 ",
+            "Revocation was looked up in the ARK's list number ",
+            "The guest's key has the JWK thumbprint ",
+            "What the operator demanded of every guest has the SHA-256 ",
+        ] {
+            assert_eq!(text.contains(told), has_basis, "{told}: {text}");
+        }
+    }
+    assert_eq!(records["records"][1]["basis"]["simulated"], true);
+}
+
 /// Revoked, a workload's guests get nothing from the next request on: whether they have a challenge or a session by then.
-/// Restored, they get it.
+/// Restored, it is released to those that attest anew, and to no session from before.
 #[tokio::test]
 async fn revocation_takes_effect_at_the_next_request() {
     let world = World::start();
@@ -149,7 +175,7 @@ async fn revocation_takes_effect_at_the_next_request() {
     world.assert_refused(challenged.attest().await, (403, "workload"));
 
     operator.out(&["workload", "restore", &id]);
-    assert_eq!(attested.key().await, Ok(passphrase.clone()));
+    world.assert_refused(attested.key().await, (403, "workload"));
     assert_eq!(world.polite(&id, world.milan()).boot().await, Ok(passphrase));
 
     operator.out(&["workload", "delete", &id, "--yes"]);
@@ -163,7 +189,7 @@ async fn revocation_takes_effect_at_the_next_request() {
         "refused",
         "refused",
         "restored",
-        "released",
+        "refused",
         "attested",
         "released",
         "deleted",

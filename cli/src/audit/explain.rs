@@ -5,9 +5,11 @@
 
 use keybroker_common::{
     appraisal::Check as Appraisal,
-    audit::{AuditRecord, Check, Decision, EvidenceSummary, FailedCheck},
+    audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck},
     snp::{report::GuestPolicy, verify::Check as Verification},
 };
+
+use super::basis;
 
 /// What a failed check means, and what helps.
 struct Meaning {
@@ -26,9 +28,15 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
         Some(failed) => words.extend(failure(record, failed)),
         None => words.push(decided(record)),
     }
-    if let Some(evidence) = &record.evidence {
-        words.push(self::evidence(evidence));
+    if record.decision == Decision::Withheld {
+        words.push(
+            "The release had been put on record, under another id, and the secret did not leave.".to_owned(),
+        );
     }
+    if let Some(evidence) = &record.evidence {
+        words.push(self::evidence(evidence, record.basis.as_ref()));
+    }
+    words.extend(basis::words(record));
     words
 }
 
@@ -74,7 +82,7 @@ fn decided(record: &AuditRecord) -> String {
         }
         Decision::Restored => {
             format!(
-                "The revocation of {workload} was taken back{by}. From now on guests can attest as it again."
+                "The revocation of {workload} was taken back{by}. From now on guests can attest as it again; those that had attested before must do so anew."
             )
         }
         Decision::Deleted => format!(
@@ -100,18 +108,21 @@ fn decided(record: &AuditRecord) -> String {
                 "The secret {secret:?} of {workload} was released, encrypted to the key of the guest that attested{attestation}."
             )
         }
+        Decision::Withheld => "It was withheld, and the record does not say why.".to_owned(),
         Decision::Refused => "It was refused, and the record does not say why.".to_owned(),
         Decision::Unavailable => "It could not be decided, and the record does not say why.".to_owned(),
     }
 }
 
 /// What is known of the host, and how well.
-fn evidence(evidence: &EvidenceSummary) -> String {
+fn evidence(evidence: &EvidenceSummary, basis: Option<&Basis>) -> String {
     let product = evidence.product.map_or("an unknown product".to_owned(), |product| product.to_string());
     let tcb = evidence.reported_tcb.map(|tcb| format!(" at TCB {tcb}")).unwrap_or_default();
     let chip: String = evidence.chip_id.chars().take(16).collect();
     let host = format!("{product}, chip {chip}…{tcb}");
-    if evidence.verified {
+    if evidence.verified && basis.is_some_and(|basis| basis.simulated) {
+        format!("The signature was verified, by a root that is none of AMD's: the host calls itself {host}.")
+    } else if evidence.verified {
         format!("AMD's signature was verified: the host is {host}.")
     } else {
         format!("No signature was verified, so this is what the guest's side claims of itself: {host}.")

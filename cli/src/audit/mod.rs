@@ -1,5 +1,6 @@
 //! `keybroker audit`: what was decided, and why.
 
+mod basis;
 mod explain;
 
 use anyhow::anyhow;
@@ -87,7 +88,10 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
         no_such("audit record", id)
             .hint("is this the store of the broker that the guest asked? A typed id may have a wrong digit")
     })?;
-    let explanation = explain::words(&record);
+    let mut explanation = explain::words(&record);
+    if let Some(attestation) = attestation(operator, &record).await? {
+        explanation.extend(basis::words(&attestation));
+    }
     if args.json {
         table::json(&Explained { schema: 1, record: &record, explanation })?;
         return Ok(Exit::Ok);
@@ -98,6 +102,15 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
         table::line(&printable(&words))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The record of the attestation that a release rested on: what that rested on is there.
+async fn attestation(
+    operator: &OperatorHandle,
+    record: &AuditRecord,
+) -> Result<Option<AuditRecord>, Failure> {
+    let Some(id) = record.attestation else { return Ok(None) };
+    operator.store.audit_record(id).await.map_err(|error| operator.failure(error))
 }
 
 /// What the record says beside the explanation.
@@ -178,6 +191,7 @@ fn decision(decision: Decision) -> &'static str {
         Decision::TokenRevoked => "token-revoked",
         Decision::Attested => "attested",
         Decision::Released => "released",
+        Decision::Withheld => "withheld",
         Decision::Refused => "refused",
         Decision::Unavailable => "unavailable",
     }

@@ -31,7 +31,8 @@ pub(super) struct RevokeArgs {
 
 /// Take a revocation back
 ///
-/// From the next request on guests are appraised again, by the registration as it was.
+/// From the next request on guests are appraised again, by the registration as it was. Guests that had attested before the
+/// revocation must attest anew: start them again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

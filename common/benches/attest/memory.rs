@@ -15,7 +15,7 @@ use keybroker_common::{
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
     },
     token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 use uuid::Uuid;
 
@@ -81,6 +81,10 @@ impl ReleaseStore for Memory {
     ) -> Result<(), StoreError> {
         let mut tables = self.tables();
         tables.workloads.get_mut(id).ok_or(StoreError::Conflict)?.released_at.get_or_insert(at);
+        Ok(())
+    }
+
+    async fn record_release(&self, _: &WorkloadId, _: &Standing, _: &AuditRecord) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::TcbFloors;
-use crate::snp::product::{Product, TcbVersion};
+use crate::{
+    encoding::Hex,
+    snp::product::{Product, TcbVersion},
+};
 
 /// The operator's demands. No registration lowers them, and no policy lifts them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,11 @@ impl Fleet {
     /// SHA-256 of the demands as [`Display`](fmt::Display) writes them.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.to_string()).into()
+    }
+
+    /// Has the log say, once at start, what the digest in the records stands for.
+    pub fn announce(&self) {
+        tracing::info!(demands = %self, sha256 = %Hex(self.digest()), "demanded of every guest");
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         report::Report,
         verify::{Outcome, VerifiedReport},
     },
-    workload::{Registered, RegistrationDigest, WorkloadId},
+    workload::{Registered, RegistrationDigest, Standing, WorkloadId},
 };
 
 /// A launch measurement: 48 bytes, 96 hex digits in JSON.
@@ -376,7 +376,7 @@ impl Appraised<'_> {
             policies.evaluate(policy, &Claims::of(self.verified)).await?;
         }
         let registered = self.registered;
-        Ok(AttestationResult { workload_id: registered.id().clone(), registration: registered.digest() })
+        Ok(AttestationResult { workload_id: registered.id().clone(), standing: registered.standing() })
     }
 }
 
@@ -386,7 +386,7 @@ impl Appraised<'_> {
 #[must_use]
 pub struct AttestationResult {
     workload_id: WorkloadId,
-    registration: RegistrationDigest,
+    standing: Standing,
 }
 
 impl AttestationResult {
@@ -397,7 +397,12 @@ impl AttestationResult {
 
     /// The registration that the report satisfies.
     pub fn registration(&self) -> RegistrationDigest {
-        self.registration
+        self.standing.registration
+    }
+
+    /// What the session rests on.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 }
 

@@ -1,22 +1,26 @@
 //! Attestation: from evidence to a session.
+//!
+//! Whoever asks with no open challenge costs two or three look-ups, and nothing is parsed, verified or, beyond a few, recorded
+//! for them.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    Error, announce,
+    Error, SessionPatience, announce,
     failure::{Failure, failed, refused},
+    release::check_workload,
 };
 use crate::{
     appraisal::{self, AttestationResult, Fleet},
-    audit::{AuditId, AuditRecord, Check, Decision, EvidenceSummary, Operation},
+    audit::{AuditId, AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
     clock::Clock,
-    endorsements::{AtHand, EndorsementSource, Request},
+    endorsements::{AtHand, EndorsementSource, LookedUp, Request},
     metrics::{self, Stage},
     rego::Evaluator,
     secret::{Unwrap, seal::GuestKey},
-    session::{Challenge, Claim, Session, SessionId},
+    session::{Challenge, Claim, EvidenceDigest, Session, SessionId},
     snp::{
         product::Product,
         report::Report,
@@ -51,6 +55,8 @@ pub struct Evidence {
     pub guest_key: GuestKey,
     /// The same key as the report is bound to it.
     pub key_texts: KeyTexts,
+    /// Of all of it, as it was sent.
+    pub digest: EvidenceDigest,
 }
 
 /// Verifies evidence and releases secrets. The only service that can unwrap.
@@ -68,6 +74,8 @@ pub struct Attest {
     pub policies: Arc<Evaluator>,
     /// What the operator demands of every guest.
     pub fleet: Arc<Fleet>,
+    /// For how many requests without a session that counts there is a record.
+    pub patience: Arc<SessionPatience>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
     /// The time.
@@ -77,20 +85,51 @@ pub struct Attest {
 }
 
 impl Attest {
-    /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all holds.
+    /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all holds. What
+    /// opened a session already is answered again as long as that lasts, for the guest may have missed the answer.
+    ///
+    /// The id is the record's by which the session was opened.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
         let outcome = match self.appraise(&mut record, session_id, &evidence).await {
-            Ok(appraised) => self.open(&mut record, session_id, evidence, appraised).await,
+            Ok(appraised) => self.open(&mut record, session_id, &evidence, appraised).await,
             Err(failure) => Err(failure),
         };
-        match outcome {
+        let failure = match outcome {
             Ok(()) => {
                 announce(&record);
-                Ok(record.id)
+                return Ok(record.id);
             }
-            Err(failure) => Err(self.fail(record, Some(session_id), failure).await),
-        }
+            Err(failure @ (Failure::NoSession(_) | Failure::Late(_))) => {
+                match self.attested_before(&mut record, session_id, &evidence).await {
+                    Ok(Some(attestation)) => return Ok(attestation),
+                    Ok(None) => failure,
+                    Err(failure) => failure,
+                }
+            }
+            Err(failure) => failure,
+        };
+        Err(self.fail(record, Some(session_id), failure).await)
+    }
+
+    /// The attestation that this very evidence was answered with, if its session lasts and may still be released to: nothing
+    /// is decided anew, so nothing is recorded.
+    async fn attested_before(
+        &self,
+        record: &mut AuditRecord,
+        session_id: &SessionId,
+        evidence: &Evidence,
+    ) -> Result<Option<AuditId>, Failure> {
+        let session = self.sessions.session(session_id).await?;
+        let lasts = |session: &Session| self.clock.now() < session.expires_at();
+        let same = |session: &Session| session.came_of(&evidence.digest) && lasts(session);
+        let Some(session) = session.filter(same) else { return Ok(None) };
+        let (workload_id, standing) = (session.workload_id(), session.standing());
+        record.workload_id = Some(workload_id.clone());
+        record.registration = Some(standing.registration);
+        record.attestation = Some(session.attestation());
+        check_workload(self.workloads.workload(workload_id).await?, &session, evidence.dialect)?;
+        Ok(Some(session.attestation()))
     }
 
     /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification, appraisal. The
@@ -107,15 +146,15 @@ impl Attest {
             claimed_product: evidence.claimed_product,
             certificates: &evidence.certificates,
         });
-        let (challenge, at_hand) = tokio::join!(self.sessions.challenge(session_id), async {
+        let (challenge, looked_up) = tokio::join!(self.sessions.challenge(session_id), async {
             match &request {
-                Ok(request) => self.endorsements.at_hand(request).await,
-                Err(_) => Ok(None),
+                Ok(request) => self.endorsements.look_up(request).await,
+                Err(_) => Ok(LookedUp::default()),
             }
         });
         let challenge = self.check_challenge(record, challenge?, evidence.dialect)?;
         let request = request.map_err(|error| *error)?;
-        let at_hand = at_hand?;
+        let at_hand = self.endorsements.at_hand(&request, looked_up?).await?;
         let product = at_hand.as_ref().map(AtHand::product).or(by_cpuid(request.report));
         record.evidence = Some(EvidenceSummary::of(request.report, product, false));
 
@@ -133,6 +172,7 @@ impl Attest {
         });
         let verified = verified.await?;
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
+        record.basis = Some(Basis::of(&endorsements, &evidence.guest_key, &self.fleet));
         let appraised = appraisal::appraise(&verified, &self.fleet, &registered)?;
         Ok((appraised.consent(&self.policies).await?, released))
     }
@@ -152,7 +192,7 @@ impl Attest {
         }
         if record.time >= challenge.expires_at {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
-            return Err(Failure::NoSession(failed(Check::Session, cause)));
+            return Err(Failure::Late(failed(Check::Session, cause)));
         }
         if challenge.claim.dialect() != dialect {
             return Err(refused(Check::Session, "the challenge was given in another dialect"));
@@ -207,7 +247,7 @@ impl Attest {
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
-        evidence: Evidence,
+        evidence: &Evidence,
         (result, released): (AttestationResult, bool),
     ) -> Result<(), Failure> {
         record.time = self.clock.now();
@@ -221,12 +261,12 @@ impl Attest {
             }
         }
         let expires_at = record.time + self.ttl;
-        let session = Session::open(session_id.clone(), &result, evidence.guest_key, record.id, expires_at);
+        let (guest_key, digest) = (evidence.guest_key.clone(), evidence.digest);
+        let session = Session::open(session_id.clone(), &result, guest_key, digest, record.id, expires_at);
         match metrics::timed(Stage::Transaction, self.sessions.attest(&session, record)).await {
-            Err(StoreError::Conflict) => Err(Failure::NoSession(failed(
-                Check::Session,
-                "the challenge was answered meanwhile, or expired",
-            ))),
+            Err(StoreError::Conflict) => {
+                Err(Failure::Late(failed(Check::Session, "the challenge was answered meanwhile, or expired")))
+            }
             other => Ok(other?),
         }
     }

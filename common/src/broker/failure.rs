@@ -5,6 +5,7 @@ use crate::{
     appraisal::{self, AppraisalError},
     audit::{AuditRecord, Check, Decision, FailedCheck},
     endorsements::EndorsementError,
+    metrics::{self, Count},
     rego::NotEvaluated,
     secret::KeyError,
     session::SessionId,
@@ -20,10 +21,24 @@ use crate::{
 pub(super) enum Failure {
     /// There is no challenge, or no session, under this id: there is nothing that could be spent.
     NoSession(FailedCheck),
+    /// There was one, and its time is over.
+    Late(FailedCheck),
     /// A check failed. The challenge is spent.
     Refused(FailedCheck),
+    /// What is on record as released must not leave: its workload was revoked or replaced meanwhile.
+    Withheld(FailedCheck),
     /// It could not be decided. The challenge stays.
     Unavailable { retry_after: u64, failed: FailedCheck },
+}
+
+impl Failure {
+    /// The same of a release that is on record.
+    pub(super) fn withheld(self) -> Self {
+        match self {
+            Self::Refused(failed) => Self::Withheld(failed),
+            other => other,
+        }
+    }
 }
 
 pub(super) fn failed(check: impl Into<Check>, cause: impl ToString) -> FailedCheck {
@@ -95,17 +110,27 @@ impl From<KeyError> for Failure {
 }
 
 impl Attest {
-    /// Writes the record of a failure, and spends the challenge if it was refused.
+    /// Writes the record of a failure, unless there are too many of its kind, and spends the challenge if it was refused.
     pub(super) async fn fail(
         &self,
         mut record: AuditRecord,
         spend: Option<&SessionId>,
         failure: Failure,
     ) -> Error {
+        if matches!(failure, Failure::NoSession(_) | Failure::Late(_)) {
+            metrics::count(Count::NoSession);
+        }
+        let failure = match self.patience.take(failure, record.time) {
+            Ok(failure) => failure,
+            Err(too_many) => return too_many,
+        };
         let id = record.id;
         let (decision, failed, error) = match failure {
-            Failure::NoSession(failed) => (Decision::Refused, failed, Error::NoSession { id }),
+            Failure::NoSession(failed) | Failure::Late(failed) => {
+                (Decision::Refused, failed, Error::NoSession { id })
+            }
             Failure::Refused(failed) => (Decision::Refused, failed, Error::Refused { id }),
+            Failure::Withheld(failed) => (Decision::Withheld, failed, Error::Refused { id }),
             Failure::Unavailable { retry_after, failed } => {
                 (Decision::Unavailable, failed, Error::Unavailable { id: Some(id), retry_after })
             }

@@ -11,12 +11,14 @@ mod failure;
 mod register;
 mod release;
 mod replacement;
+mod strangers;
 
 pub use attest::{Attest, Evidence, KeyTexts};
 pub use auth::Auth;
 pub use authority::{Admission, Credential, Patience};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
+pub use strangers::SessionPatience;
 
 use crate::{
     audit::{AuditId, AuditRecord},

@@ -12,6 +12,7 @@ use crate::{
         seal::{GuestKey, SealError, Sealed},
     },
     session::{Session, SessionId},
+    store::StoreError,
     wire::v0::PASSPHRASE,
     workload::{Dialect, Workload, WorkloadId},
 };
@@ -100,6 +101,7 @@ impl Attest {
     ) -> Result<S, Failure> {
         let (session, workload) = self.session_and_workload(record, session_id, wanted).await?;
         let workload = check_workload(workload, &session, wanted.dialect())?;
+        let standing = session.standing();
         let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
             return Err(refused(Check::Secret, "the workload has no secret of this name"));
@@ -107,22 +109,42 @@ impl Attest {
         let context = EncryptionContext {
             workload_id: workload.id.clone(),
             secret: secret.to_owned(),
-            registration: session.registration(),
+            registration: standing.registration,
         };
         let (unwrapped, recorded) = tokio::join!(
             metrics::timed(Stage::Unwrap, self.unwrap.unwrap_secret(&context, wrapped)),
-            self.audit.append(record)
+            self.workloads.record_release(&workload.id, &standing, record)
         );
+        if recorded == Err(StoreError::Conflict) {
+            // Nothing is on record. What came between is in the row.
+            self.look_again(&session, wanted.dialect()).await?;
+        }
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {
             seal(session.guest_key(), &secret).map_err(|error| refused(Check::GuestKey, error))
         });
+        let sealed = match sealed {
+            Ok(sealed) => {
+                let looked = self.look_again(&session, wanted.dialect()).await;
+                looked.map(|()| sealed).map_err(Failure::withheld)
+            }
+            unsealed => unsealed,
+        };
         if sealed.is_err() {
             // The release is on record: that it failed is a decision of its own.
-            record.id = AuditId::new();
+            (record.id, record.time) = (AuditId::new(), self.clock.now());
         }
         sealed
+    }
+
+    /// Whether the release may still leave: the last look at the row, after the secret was unwrapped and the release recorded.
+    ///
+    /// So nothing leaves by a look that began after a revocation was acknowledged. What a look that began before it let through
+    /// may be on its way when `revoke` returns.
+    async fn look_again(&self, session: &Session, dialect: Dialect) -> Result<(), Failure> {
+        let workload = self.workloads.workload(session.workload_id()).await?;
+        check_workload(workload, session, dialect).map(drop)
     }
 
     /// The session, checked, and the row of the workload that it attested as: at once where the guest names it.
@@ -159,16 +181,16 @@ fn check_session(record: &mut AuditRecord, session: Option<Session>) -> Result<S
         return Err(Failure::NoSession(failed(Check::Session, "no guest has attested under this session")));
     };
     record.attestation = Some(session.attestation());
-    record.registration = Some(session.registration());
+    record.registration = Some(session.standing().registration);
     if record.time >= session.expires_at() {
         let cause = format!("the session expired at {}", session.expires_at());
-        return Err(Failure::NoSession(failed(Check::Session, cause)));
+        return Err(Failure::Late(failed(Check::Session, cause)));
     }
     Ok(session)
 }
 
-/// The registration that the guest was appraised against still stands, unrevoked, and is one of `dialect`.
-fn check_workload(
+/// The registration that the guest was appraised against still stands, unrevoked since, and is one of `dialect`.
+pub(super) fn check_workload(
     workload: Option<Workload>,
     session: &Session,
     dialect: Dialect,
@@ -179,10 +201,16 @@ fn check_workload(
     if let Some(revoked_at) = workload.revoked_at {
         return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
     }
-    if workload.digest() != session.registration() {
+    if workload.digest() != session.standing().registration {
         return Err(refused(
             Check::Workload,
             "the registration was replaced or altered since the guest attested",
+        ));
+    }
+    if !workload.stands_as(&session.standing()) {
+        return Err(refused(
+            Check::Workload,
+            "the workload was revoked and restored since the guest attested",
         ));
     }
     let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;

@@ -112,6 +112,13 @@ impl Request<'_> {
     }
 }
 
+/// What cache and table hold under a report's chip and TCB. A row is bytes: nothing in it was looked at.
+#[derive(Debug, Default)]
+pub struct LookedUp {
+    chain: Option<Arc<Chain>>,
+    row: Option<(VcekId, StoredEndorsement)>,
+}
+
 /// A chain that was found without asking AMD.
 #[derive(Debug)]
 pub struct AtHand {
@@ -196,24 +203,37 @@ impl EndorsementSource {
         }
     }
 
-    /// The chain that can be had without asking AMD. Reads, and writes nothing: whoever asks may have no open challenge.
-    pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<AtHand>, EndorsementError> {
+    /// What cache and table hold for a report. Parses and verifies no certificate, and writes nothing: whoever asks may have
+    /// no open challenge.
+    pub async fn look_up(&self, request: &Request<'_>) -> Result<LookedUp, EndorsementError> {
         let candidates = request.candidates();
-        for id in &candidates {
-            if let Some(chain) = self.cached(id) {
-                return Ok(Some(AtHand { chain, sent: false }));
+        if let Some(chain) = candidates.iter().find_map(|id| self.cached(id)) {
+            return Ok(LookedUp { chain: Some(chain), row: None });
+        }
+        for id in candidates {
+            if let Some(row) = self.row(&id.to_string()).await?.filter(|row| !row.bytes.is_empty()) {
+                return Ok(LookedUp { chain: None, row: Some((id, row)) });
             }
+        }
+        Ok(LookedUp::default())
+    }
+
+    /// The chain that can be had without asking AMD. Parses and verifies certificates, and writes nothing: to be called only
+    /// for a guest whose challenge is open.
+    pub async fn at_hand(
+        &self,
+        request: &Request<'_>,
+        looked_up: LookedUp,
+    ) -> Result<Option<AtHand>, EndorsementError> {
+        if let Some(chain) = looked_up.chain {
+            return Ok(Some(AtHand { chain, sent: false }));
         }
         if let Ok(Some(chain)) = self.sent(request).await {
             return Ok(Some(AtHand { chain, sent: true }));
         }
-        for id in &candidates {
-            let Some(row) = self.row(&id.to_string()).await? else { continue };
-            if let Some(chain) = self.stored(id, &row).await? {
-                return Ok(Some(AtHand { chain: self.remember(id, chain), sent: false }));
-            }
-        }
-        Ok(None)
+        let Some((id, row)) = looked_up.row else { return Ok(None) };
+        let stored = self.stored(&id, &row).await?;
+        Ok(stored.map(|chain| AtHand { chain: self.remember(&id, chain), sent: false }))
     }
 
     /// The chain, from AMD if it is not `at_hand`, and the revocation list of its ARK. Keeps what is new: to be called only

@@ -7,6 +7,7 @@ mod gone;
 mod logs;
 mod rejected;
 mod served;
+mod strangers;
 
 use axum::{Router, body::Body, middleware, response::Response};
 use http::{Method, Request, StatusCode, header};
@@ -18,6 +19,7 @@ use super::{openapi, router};
 const MEASUREMENT: &str =
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";
 const SESSION: &str = "00112233445566778899aabbccddeeff";
+const CHALLENGE: &str = "ffeeddccbbaa99887766554433221100";
 
 const REGISTER: &str = "/kbs/v0/register_workload";
 const AUTH: &str = "/kbs/v0/auth";

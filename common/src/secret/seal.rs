@@ -198,6 +198,18 @@ mod tests {
         key.decrypt(sealed, &mut clear).unwrap().to_vec()
     }
 
+    /// The example of RFC 7638, 3.1.
+    #[test]
+    fn a_thumbprint_is_that_of_rfc_7638() {
+        let modulus = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n\
+                       3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu\
+                       6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awap\
+                       JzKnqDKgw";
+        let modulus = BASE64URL_NOPAD.decode(modulus.as_bytes()).unwrap();
+        let thumbprint = GuestKey::rsa(&modulus, F4).unwrap().thumbprint();
+        assert_eq!(BASE64URL_NOPAD.encode(&thumbprint), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
     /// A number of exactly `bits` bits, odd.
     fn number(bits: usize) -> Vec<u8> {
         let mut number = vec![0xff; bits.div_ceil(8)];

@@ -170,6 +170,22 @@ mod tests {
         }
     }
 
+    /// By its certificate, and not by how it came to be trusted.
+    #[test]
+    fn a_root_is_amds_or_simulated() {
+        for product in Product::ALL {
+            let mut added = TrustAnchors::default();
+            added.add_pem(published(product).ark.as_bytes()).unwrap();
+            assert!(added.arks(product).iter().all(|anchor| is_amds(anchor)));
+        }
+        let product = keybroker_simulator::Product::Milan;
+        let mut simulated = TrustAnchors::amd();
+        let amd = keybroker_simulator::pki::Amd::new(product, jiff::Timestamp::UNIX_EPOCH);
+        simulated.add_pem(amd.ark_pem().as_bytes()).unwrap();
+        let found: Vec<_> = simulated.arks(Product::Milan).iter().map(|anchor| is_amds(anchor)).collect();
+        assert_eq!(found, [true, false]);
+    }
+
     #[test]
     fn nothing_is_trusted_by_default() {
         for product in Product::ALL {

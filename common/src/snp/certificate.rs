@@ -166,12 +166,20 @@ pub(super) struct Certificate {
     pub(super) validity: Validity,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many certificates this thread was given to parse.
+    pub(crate) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 impl Certificate {
     /// Parses `der` and checks all that does not depend on the role; then lets `read` take what does.
     pub(super) fn parse<T>(
         der: &[u8],
         read: impl FnOnce(&X509Certificate<'_>) -> Result<T, Defect>,
     ) -> Result<(Self, T), Defect> {
+        #[cfg(test)]
+        PARSED.set(PARSED.get() + 1);
         let (rest, x509) = X509Certificate::from_der(der).map_err(|_| Defect::Malformed)?;
         let algorithms = der::algorithms(der).filter(|_| rest.is_empty()).ok_or(Defect::Malformed)?;
         if x509.version() != X509Version::V3 {

@@ -202,6 +202,20 @@ mod tests {
         element(0x30, &[&signed, algorithm, &[3, 2, 0, 0]])
     }
 
+    #[test]
+    fn a_list_is_told_by_its_time_and_number() {
+        let amd = Amd::new(Product::Milan, Timestamp::UNIX_EPOCH);
+        let mut anchors = crate::snp::anchors::TrustAnchors::default();
+        anchors.add_pem(amd.ark_pem().as_bytes()).unwrap();
+        for number in [0, 7, u32::MAX] {
+            let this_update = Some(Timestamp::constant(1_786_795_200, 0));
+            let options = CrlOptions { number, this_update, ..CrlOptions::default() };
+            let crl = Crl::verify(&amd.crl(&options), &anchors.arks(Product::Milan)).unwrap();
+            let edition = CrlEdition { this_update: crl.this_update(), number: Some(number.to_string()) };
+            assert_eq!((crl.this_update(), crl.editions()), (this_update.unwrap(), vec![edition]));
+        }
+    }
+
     /// It might say that the entry is about another issuer's certificate, or lift what it seems to say.
     #[test]
     fn a_critical_extension_of_an_entry_is_refused() {

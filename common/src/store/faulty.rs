@@ -16,7 +16,7 @@ use crate::{
     audit::{AuditId, AuditRecord},
     session::{Challenge, Session, SessionId},
     token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 /// A method of a store.
@@ -32,6 +32,8 @@ pub enum Method {
     Replace,
     /// [`ReleaseStore::mark_released`].
     MarkReleased,
+    /// [`ReleaseStore::record_release`].
+    RecordRelease,
     /// [`RevocationStore::revoke`].
     Revoke,
     /// [`TokenStore::put_token`].
@@ -198,6 +200,15 @@ impl<S: ReleaseStore> ReleaseStore for FaultyStore<S> {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.run(Method::MarkReleased, self.inner.mark_released(id, registration, at)).await
+    }
+
+    async fn record_release(
+        &self,
+        id: &WorkloadId,
+        standing: &Standing,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.run(Method::RecordRelease, self.inner.record_release(id, standing, audit)).await
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     audit::AuditRecord,
     session::{Challenge, Session, SessionId},
     token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 /// Why a store did not do what it was asked.
@@ -121,7 +121,7 @@ pub trait TokenStore: Debug + Send + Sync {
     async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError>;
 }
 
-/// Registrations as `attest` sees them: it can note that one was released under, and write none.
+/// Registrations as `attest` sees them: it can note that one was released under, and what was released, and write none.
 #[async_trait]
 pub trait ReleaseStore: WorkloadStore {
     /// Notes that a guest attested under `registration`: sets `released_at` to `at` if it is absent, revoked or not.
@@ -131,6 +131,18 @@ pub trait ReleaseStore: WorkloadStore {
         id: &WorkloadId,
         registration: RegistrationDigest,
         at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Writes `audit`, the record of a release for `id` that rests on `standing`.
+    ///
+    /// Where the store can look at the row in the same transaction and nobody waits longer for it, it writes nothing and ends
+    /// with [`StoreError::Conflict`] unless the row is there and [stands](Workload::stands_as) so. Where it cannot, the record
+    /// is written whatever the row says. Either way nothing may leave before the row was read again, after this.
+    async fn record_release(
+        &self,
+        id: &WorkloadId,
+        standing: &Standing,
+        audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 }
 

@@ -88,7 +88,8 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     /// A page of the registrations, in an order of the store's own.
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
 
-    /// Takes a revocation back and writes `audit`, together; of a row that is not revoked only the record is new.
+    /// Takes a revocation back and writes `audit`, together: `restored_by` becomes the record's id, so that no session from
+    /// before counts again. Of a row that is not revoked only the record is new.
     /// [`StoreError::Conflict`] unless there is a row with this registration: another than the one that was looked at must not
     /// come back in its place.
     async fn restore(

@@ -1,22 +1,40 @@
 //! What the record says: one for each decision, and the whole truth but no secret.
 
+use std::sync::Arc;
+
+use jiff::SignedDuration;
 use keybroker_common::{
-    audit::{Decision, EvidenceSummary, Operation},
-    broker::Error,
-    snp::{certificate::EndorsementKind, product::Product, product::TcbVersion},
-    store::{SessionStore, WorkloadStore},
+    appraisal::Fleet,
+    audit::{AuditRecord, Basis, Decision, EvidenceSummary, Operation},
+    broker::{Error, Evidence, RegisterRequest},
+    encoding::Base64,
+    endorsements::EndorsementSource,
+    problem::Problem,
+    rego::PolicyText,
+    session::Challenge,
+    snp::{certificate::EndorsementKind, crl::CrlEdition, product::Product, product::TcbVersion},
+    store::{RevocationStore, SessionStore, WorkloadStore},
+    workload::Dialect,
 };
+use keybroker_simulator::pki::{CSP_ID, Chip};
+use sha2::{Digest, Sha256};
 
 use crate::harness::{
     clock::BEGIN,
-    guest::{KEY, evidence, evidence_with},
-    world::{PASSPHRASE, SECRET, World, workload_id},
+    guest::{KEY, OTHER_KEY, evidence, evidence_signed, evidence_with},
+    hardware::Hardware,
+    world::{Broker, PASSPHRASE, SECRET, World, request, workload_id},
 };
 
 #[tokio::test]
 async fn the_story_of_a_release() {
     let world = World::new().await;
-    let broker = world.broker();
+    let mut broker = world.broker();
+    let anchors = Hardware::anchors();
+    let [anchor] = anchors.arks(Product::Milan).try_into().unwrap();
+    let (store, settings) = (world.store.clone(), world.hardware.settings());
+    broker.attest.endorsements =
+        Arc::new(EndorsementSource::new(anchors, store, world.hardware.clock.clone(), &settings));
     let registered = broker.registered("a").await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
@@ -52,10 +70,122 @@ async fn the_story_of_a_release() {
         id_key_digest: None,
     };
     assert_eq!(attest.evidence, Some(summary));
+    let hardware = &world.hardware;
+    let sha256 = |bytes: &[u8]| Base64(Sha256::digest(bytes).into());
+    let thumbprint = format!(r#"{{"e":"AQAB","kty":"RSA","n":"{}"}}"#, KEY.modulus_base64url());
+    let basis = Basis {
+        anchor: Base64(anchor.fingerprint()),
+        simulated: true,
+        vek: sha256(&hardware.vcek()),
+        crls: vec![CrlEdition {
+            this_update: BEGIN - SignedDuration::from_hours(24),
+            number: Some("0".to_owned()),
+        }],
+        guest_key: sha256(thumbprint.as_bytes()),
+        fleet: sha256(format!("products Milan Genoa Turin; VLEKs of {CSP_ID:?}").as_bytes()),
+    };
+    assert_eq!(attest.basis, Some(basis));
+    assert_eq!((register.basis, key.basis.as_ref()), (None, None));
 
     assert_eq!((key.operation, key.decision), (Operation::Key, Decision::Released));
     assert_eq!((key.id, key.attestation), (released.id, Some(attestation)));
     assert_eq!(key.secret.as_deref(), Some(SECRET));
+}
+
+/// What a record of an attestation costs the store: 96 bytes for a digest in hex would be 21 more for each.
+#[tokio::test]
+async fn the_basis_of_an_attestation_is_small() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    broker.attested(&world.hardware, "a").await;
+    let record = world.audit().pop().unwrap();
+    let with = serde_json::to_vec(&record).unwrap().len();
+    let without = serde_json::to_vec(&AuditRecord { basis: None, ..record }).unwrap().len();
+    println!("the record of an attestation: {with} bytes, {without} of them without its basis");
+    assert!(with - without <= 336, "{with} bytes, {without} without");
+}
+
+/// Once the report was verified, also where it is refused for what it says.
+#[tokio::test]
+async fn a_refusal_after_verification_has_its_basis() {
+    let world = World::new().await;
+    let mut broker = world.broker();
+    let queries = vec!["input.snp.vmpl == 3".to_owned()];
+    let rego = PolicyText { module: None, queries, reference_values: "{}".to_owned() };
+    broker.register.register(RegisterRequest { rego: Some(rego), ..request("a", PASSPHRASE) }).await.unwrap();
+    for (verified, check) in [(true, "policy"), (false, "vmpl")] {
+        let challenge = broker.challenge("a").await;
+        let vmpl = u32::from(!verified);
+        let evidence = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = vmpl);
+        broker.refused(&challenge, evidence).await;
+        let record = world.audit().pop().unwrap();
+        assert_eq!(record.failed.unwrap().check, check);
+        assert_eq!(record.basis.is_some(), verified);
+    }
+    // Another demand of the operator's, another digest.
+    broker.registered("b").await;
+    let digests = async |broker: &Broker| {
+        broker.attested(&world.hardware, "b").await;
+        world.audit().pop().unwrap().basis.unwrap().fleet
+    };
+    let before = digests(&broker).await;
+    let fleet = Fleet { accepted_csp_ids: Vec::new(), ..Fleet::clone(&broker.attest.fleet) };
+    broker.attest.fleet = Arc::new(fleet);
+    assert_ne!(digests(&broker).await, before);
+}
+
+/// Of what attest refuses, whatever the cause: one status, one body, one form of id.
+#[tokio::test]
+async fn every_refusal_of_evidence_reads_the_same() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    broker.registered("revoked").await;
+    let audit = AuditRecord::new(BEGIN, Operation::Operate, Decision::Revoked);
+    world.store.revoke(&workload_id("revoked"), &audit).await.unwrap();
+    let made_up = Chip::new(keybroker_simulator::Product::Milan, 77);
+    let chip = &world.hardware.chip;
+    let mut told = std::collections::BTreeMap::new();
+    let mut refused = async |id: &str, check: &str, evidence: &dyn Fn(&Challenge) -> Evidence| {
+        let challenge = broker.challenge(id).await;
+        let error = broker.refused(&challenge, evidence(&challenge)).await;
+        let record = world.audit().pop().unwrap();
+        assert_eq!(record.failed.unwrap().check, check, "{id}");
+        let Error::Refused { id } = error else { panic!("{check}: {error:?}") };
+        assert_eq!((id, id.0.get_version_num()), (record.id, 7));
+        let problem = Problem::from(error);
+        let body = String::from_utf8(problem.body()).unwrap();
+        let body = body.replace(&id.to_string(), "ID");
+        told.insert(format!("{id} {check}"), (problem.status().as_u16(), body));
+    };
+    refused("nobody", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
+    refused("revoked", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
+    refused("a", "report", &|challenge| Evidence { report: vec![0; 3], ..evidence(chip, &KEY, challenge) })
+        .await;
+    refused("a", "measurement", &|challenge| {
+        evidence_with(chip, &KEY, challenge, |fields| fields.measurement = [1; 48])
+    })
+    .await;
+    refused("a", "challenge", &|challenge| Evidence {
+        key_texts: evidence(chip, &OTHER_KEY, challenge).key_texts,
+        ..evidence(chip, &KEY, challenge)
+    })
+    .await;
+    refused("a", "endorsements", &|challenge| evidence(&made_up, &KEY, challenge)).await;
+    refused("a", "signature", &|challenge| {
+        evidence_signed(chip, &made_up.vcek_key(chip.tcb), &KEY, challenge, |_| {})
+    })
+    .await;
+    refused("a", "session", &|challenge| Evidence {
+        dialect: Dialect::Rvp,
+        ..evidence(chip, &KEY, challenge)
+    })
+    .await;
+    assert_eq!(told.len(), 8);
+    for (cause, told) in told {
+        assert_eq!(told, (403, r#"{"error":"refused","id":"ID"}"#.to_owned()), "{cause}");
+    }
 }
 
 #[tokio::test]
@@ -110,9 +240,10 @@ async fn no_record_holds_what_is_secret() {
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     let texts = evidence.key_texts.clone();
-    broker.attest.attest(&challenge.session_id, evidence.clone()).await.unwrap();
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
     broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap();
-    let error = broker.refused(&challenge, evidence).await;
+    let again = crate::harness::guest::evidence(&world.hardware.chip, &KEY, &challenge);
+    let error = broker.refused(&challenge, again).await;
     assert!(matches!(error, Error::NoSession { .. }));
     let log = serde_json::to_string(&world.audit()).unwrap();
     let session_id = challenge.session_id.expose();

@@ -41,10 +41,11 @@ async fn a_challenge_is_answered_once() {
     broker.registered("a").await;
     let challenge = broker.challenge("a").await;
     let first = evidence(&world.hardware.chip, &KEY, &challenge);
-    broker.attest.attest(&challenge.session_id, first.clone()).await.unwrap();
+    broker.attest.attest(&challenge.session_id, first).await.unwrap();
     let session = world.store.session(&challenge.session_id).await.unwrap();
 
-    for second in [first, evidence(&world.hardware.chip, &OTHER_KEY, &challenge)] {
+    for key in [&KEY, &OTHER_KEY] {
+        let second = evidence(&world.hardware.chip, key, &challenge);
         let error = broker.refused(&challenge, second).await;
         assert!(matches!(error, Error::NoSession { .. }));
         let cause = "there is no open challenge under this session: it was never given, or is spent";

@@ -8,6 +8,7 @@ use std::{
 use keybroker_common::{
     broker::{Admission, Error},
     metrics::{Count, LATENCY, Stage, TARGET},
+    session::SessionId,
 };
 use keybroker_simulator::{
     kds::{Behaviour, Kind},
@@ -137,6 +138,10 @@ async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
     closed.register.admission = Admission::NONE;
     assert!(matches!(closed.register.register(request("x", "p")).await, Err(Error::Unauthenticated { .. })));
     expect(&["Unauthenticated"]);
+
+    let stranger = SessionId::random().unwrap();
+    assert!(matches!(broker.fetch(&stranger, "w", &KEY).await, Err(Error::NoSession { .. })));
+    expect(&["NoSession"]);
 
     let all = Count::ALL.map(Count::name).into_iter().chain(Stage::ALL.map(Stage::name));
     for name in all {

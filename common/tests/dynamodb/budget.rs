@@ -156,14 +156,35 @@ async fn the_first_to_attest_as_a_workload_waits_once_more() {
     assert_eq!(aws.attest(&instance, "w", chip).await, expected);
 }
 
+/// The row is read again when the secret is unwrapped and the release on record.
 #[tokio::test]
-async fn a_release_waits_twice() {
+async fn a_release_waits_three_times() {
     let aws = Aws::new().await;
     let instance = aws.warm(&aws.world.hardware.chip).await;
     let session = instance.attested(&aws.world.hardware, "warm").await;
     let (fetched, taken) = aws.counted.rounds(instance.fetch(&session, "warm", &KEY)).await;
     assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
-    assert_eq!(taken, rounds([&["GetItem sessions", "GetItem workloads"], &["Decrypt", "PutItem audit"]]));
+    let expected = rounds([
+        &["GetItem sessions", "GetItem workloads"],
+        &["Decrypt", "PutItem audit"],
+        &["GetItem workloads"],
+    ]);
+    assert_eq!(taken, expected);
+}
+
+/// The answer was lost: looked up, and nothing verified or written.
+#[tokio::test]
+async fn the_same_evidence_again_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.warm(&aws.world.hardware.chip).await;
+    let challenge = instance.challenge("warm").await;
+    let evidence = evidence(&aws.world.hardware.chip, &KEY, &challenge);
+    let first = instance.attest.attest(&challenge.session_id, evidence.clone()).await;
+    let again = instance.attest.attest(&challenge.session_id, evidence);
+    let (second, taken) = aws.counted.rounds(again).await;
+    assert_eq!(second, first);
+    let expected = rounds([&["GetItem challenges"], &["GetItem sessions"], &["GetItem workloads"]]);
+    assert_eq!(taken, expected);
 }
 
 /// Registers three resources and a policy by reference values.
@@ -209,7 +230,7 @@ async fn attesting_by_reference_values_waits_three_times() {
 
 /// Once more than a passphrase: only the session says of which workload the resource is.
 #[tokio::test]
-async fn a_resource_waits_three_times() {
+async fn a_resource_waits_four_times() {
     let aws = Aws::new().await;
     let instance = aws.instance();
     let host_data = HostData::random();
@@ -217,6 +238,11 @@ async fn a_resource_waits_three_times() {
     let session = rvp::attested(&aws.world, &instance, host_data).await;
     let (fetched, taken) = aws.counted.rounds(rvp::resource(&instance, &session, "a")).await;
     assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
-    let expected = rounds([&["GetItem sessions"], &["GetItem workloads"], &["Decrypt", "PutItem audit"]]);
+    let expected = rounds([
+        &["GetItem sessions"],
+        &["GetItem workloads"],
+        &["Decrypt", "PutItem audit"],
+        &["GetItem workloads"],
+    ]);
     assert_eq!(taken, expected);
 }

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use keybroker_common::{
     broker::{Evidence, KeyTexts},
     secret::seal::GuestKey,
-    session::Challenge,
+    session::{Challenge, EvidenceDigest},
 };
 use keybroker_simulator::{
     pki::{Chip, VekKey},
@@ -37,6 +37,12 @@ impl KeyPair {
         let texts = KeyTexts { modulus: BASE64.encode(modulus), exponent: BASE64.encode(rsa.exponent) };
         let public = GuestKey::rsa(modulus, rsa.exponent).unwrap();
         Self { private: Pkcs1PrivateDecryptingKey::new(private).unwrap(), public, texts }
+    }
+
+    /// The modulus as RFC 7638 has it.
+    pub(crate) fn modulus_base64url(&self) -> String {
+        let modulus = BASE64.decode(self.texts.modulus.as_bytes()).unwrap();
+        data_encoding::BASE64URL_NOPAD.encode(&modulus)
     }
 
     /// What is in a release, for whoever holds the private key.
@@ -80,9 +86,12 @@ pub(crate) fn evidence_signed(
         .chain_update(&key.texts.exponent);
     let mut fields = ReportFields { report_data: hash.finalize().into(), ..ReportFields::new(chip) };
     alter(&mut fields);
+    let report = fields.sign(signer).to_vec();
     Evidence {
         dialect: challenge.claim.dialect(),
-        report: fields.sign(signer).to_vec(),
+        // There is no body here: no two reports are the same.
+        digest: EvidenceDigest::of(&report),
+        report,
         claimed_product: None,
         certificates: Vec::new(),
         guest_key: key.public.clone(),

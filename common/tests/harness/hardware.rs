@@ -147,7 +147,8 @@ pub(crate) async fn endorse_with(
     certificates: &[Vec<u8>],
 ) -> Result<Endorsements, EndorsementError> {
     let request = Request { report, claimed_product, certificates };
-    let at_hand = source.at_hand(&request).await?;
+    let looked_up = source.look_up(&request).await?;
+    let at_hand = source.at_hand(&request, looked_up).await?;
     source.obtain(&request, at_hand).await
 }
 

@@ -99,6 +99,7 @@ impl World {
                 endorsements: Arc::new(endorsements),
                 policies: Arc::default(),
                 fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
+                patience: Arc::default(),
                 unwrap: self.key.clone(),
                 clock,
                 ttl: TTL,

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         let clock = Arc::new(SystemClock);
         let endorsements =
             EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
+        config.fleet.announce();
         Ok(Attest {
             sessions: store.clone(),
             workloads: store.clone(),
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
             endorsements: Arc::new(endorsements),
             policies: Arc::default(),
             fleet: Arc::new(config.fleet),
+            patience: Arc::default(),
             unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
             clock,
             ttl: config.session_ttl,

@@ -7,11 +7,13 @@
 //! | `Attested` | | guests that attested |
 //! | `Released` | | secrets released |
 //! | `Refused` | `Cause`: the check that failed | refusals |
+//! | `Withheld` | `Cause`: the check that failed | releases on record that did not leave |
 //! | `Unavailable` | `Cause`: what was out of reach | 503s |
 //! | `KeyUnavailable` | | 503s because KMS or its key was out of reach |
 //! | `KdsHit`, `KdsMiss` | | chips whose certificate was at hand, or was asked for |
 //! | `KdsThrottled` | | 429s of AMD's KDS |
 //! | `Unauthenticated` | | registrations without a credential that counts, on record or not |
+//! | `NoSession` | | guests' requests under no session that counts, on record or not |
 //! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
 //! A metric with a dimension is also kept without it.
@@ -112,6 +114,7 @@ impl Fields {
             Decision::Attested => (&["Attested"], None),
             Decision::Released => (&["Released"], None),
             Decision::Refused => (&["Refused"], check),
+            Decision::Withheld => (&["Withheld"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),
             // An operator's, and by no function.

@@ -111,7 +111,8 @@ fn when(problem: &Problem) -> &'static str {
              alone."
         }
         Problem::Broker(Error::TooMany { .. }) => {
-            "The same, of too many such requests: no audit record is kept of this one. A token that counts is always looked at."
+            "The same as 401, of too many such requests: no audit record is kept of this one. A token or session that counts is always \
+             looked at."
         }
         Problem::Broker(Error::Registered { .. }) => "The id is registered, and not to be replaced by this.",
         Problem::Broker(Error::Policy(_)) => "What is demanded in Rego is none that the broker evaluates.",

@@ -51,6 +51,7 @@ pub(super) fn refusals_of_a_session() -> Vec<Problem> {
         Invalid::Cookies.into(),
         Problem::NoCookie,
         Error::NoSession { id: ID }.into(),
+        Error::TooMany { retry_after: 3 }.into(),
         Error::Refused { id: ID }.into(),
         Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
         Error::Unavailable { id: None, retry_after: 5 }.into(),

@@ -58,6 +58,8 @@ fn with_parameters(route: &Route) -> Vec<Request<Body>> {
     vec![ask("open"), ask("web"), ask("%00"), bare(Method::GET, &path("open"))]
 }
 
+/// A session that nobody has.
+const STRANGER: &str = "0123456789abcdef0123456789abcdef";
 /// So many strangers are turned away on record.
 const TOO_MANY: usize = 20;
 
@@ -77,7 +79,7 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     for request in requests {
         ask(router(doubles::services()), request).await;
     }
-    // The same as the first one where nobody may register, and where every store is down.
+    // The same as the first one where nobody may register or has a session, and where every store is down.
     let first = || match (route.method == Method::POST, route.path.ends_with('}')) {
         (true, _) => with_bodies(route).swap_remove(0),
         (_, true) => with_parameters(route).swap_remove(0),
@@ -86,8 +88,14 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     let (mut register, guests) = doubles::services();
     register.admission = Admission::NONE;
     let closed = router((register, guests));
+    let stranger = |mut request: Request<Body>| {
+        let name = if *route == RESOURCE { "kbs-session-id" } else { "session_id" };
+        let cookie = format!("{name}={STRANGER}").parse().unwrap();
+        request.headers_mut().insert(header::COOKIE, cookie);
+        request
+    };
     for _ in 0..=TOO_MANY {
-        ask(closed.clone(), first()).await;
+        ask(closed.clone(), stranger(first())).await;
     }
     ask(router(doubles::down()), first()).await;
     statuses

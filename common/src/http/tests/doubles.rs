@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::SESSION;
+use super::{CHALLENGE, SESSION};
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditRecord, Decision, Operation},
@@ -24,15 +24,15 @@ use crate::{
     },
     token::{Token, TokenId},
     wire::v0::PASSPHRASE,
-    workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
+    workload::{Dialect, Registration, RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
 
 /// Takes every write, and has next to nothing to read: the workload `taken`, which is revoked, and the workload `open`, as
-/// which the guest under [`SESSION`] has attested.
+/// which the guest under [`SESSION`] has attested and the one under [`CHALLENGE`] may.
 #[derive(Debug)]
-struct Empty;
+pub(super) struct Empty;
 
 pub(super) fn services() -> (Register, (Auth, Attest)) {
     services_over(Arc::new(Empty))
@@ -47,7 +47,7 @@ pub(super) fn down() -> (Register, (Auth, Attest)) {
     services_over(Arc::new(store))
 }
 
-fn services_over<S>(store: Arc<S>) -> (Register, (Auth, Attest))
+pub(super) fn services_over<S>(store: Arc<S>) -> (Register, (Auth, Attest))
 where
     S: RegistrationStore
         + ReleaseStore
@@ -77,6 +77,7 @@ where
         endorsements: Arc::new(endorsements),
         policies: Arc::default(),
         fleet: Arc::default(),
+        patience: Arc::default(),
         unwrap: Arc::new(Empty),
         clock,
         ttl: TTL,
@@ -101,6 +102,7 @@ fn open() -> Workload {
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     }
 }
 
@@ -160,6 +162,10 @@ impl ReleaseStore for Empty {
     ) -> Result<(), StoreError> {
         Err(StoreError::Conflict)
     }
+
+    async fn record_release(&self, _: &WorkloadId, _: &Standing, _: &AuditRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -178,8 +184,10 @@ impl ChallengeStore for Empty {
 
 #[async_trait]
 impl SessionStore for Empty {
-    async fn challenge(&self, _: &SessionId) -> Result<Option<Challenge>, StoreError> {
-        Ok(None)
+    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
+        let claim = Claim::Named { workload_id: open().id };
+        let challenge = Challenge { session_id: id.clone(), claim, ..sample::challenge() };
+        Ok((id.expose() == CHALLENGE).then_some(challenge))
     }
 
     async fn attest(&self, _: &Session, _: &AuditRecord) -> Result<(), StoreError> {

@@ -9,12 +9,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
     audit::AuditRecord,
-    store::{AuditStore, StoreError},
+    store::{AuditStore, ReleaseStore, StoreError, WorkloadStore},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 /// Takes five seconds for each record, and counts them.
@@ -30,12 +32,41 @@ impl AuditStore for Slow {
     }
 }
 
+#[async_trait]
+impl WorkloadStore for Slow {
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
+        doubles::Empty.workload(id).await
+    }
+}
+
+#[async_trait]
+impl ReleaseStore for Slow {
+    async fn mark_released(
+        &self,
+        id: &WorkloadId,
+        registration: RegistrationDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        doubles::Empty.mark_released(id, registration, at).await
+    }
+
+    async fn record_release(
+        &self,
+        _: &WorkloadId,
+        _: &Standing,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.append(audit).await
+    }
+}
+
 /// How many records are written of a request whose client goes away after a second.
 async fn recorded(request: Request<Body>) -> usize {
     let slow = Arc::new(Slow::default());
     let (mut register, (auth, mut attest)) = doubles::services();
     register.audit = slow.clone();
     attest.audit = slow.clone();
+    attest.workloads = slow.clone();
     let router = router((register, (auth, attest)));
     let asked = timeout(Duration::from_secs(1), router.oneshot(request)).await;
     assert!(asked.is_err(), "the client was answered before it went away");

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::*;
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -35,7 +35,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Lines {
     /// Gathers what this thread logs, at every level, until the guard is dropped.
-    fn gather() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn gather() -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -46,7 +46,7 @@ impl Lines {
         (lines, guard)
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }

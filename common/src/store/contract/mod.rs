@@ -74,6 +74,9 @@ macro_rules! store_contract {
             a_release_under_another_registration_is_not_noted
             a_release_of_nothing_is_not_noted
             a_revoked_row_can_still_be_marked_released
+            a_release_that_stands_is_recorded
+            a_release_that_does_not_stand_is_found_out
+            a_taken_audit_id_undoes_the_record_of_a_release
             the_first_revocation_counts
             an_absent_row_is_not_revoked
             a_token_is_read_back
@@ -114,6 +117,7 @@ macro_rules! store_contract {
             an_audit_record_is_read_back
             an_audit_record_is_never_replaced
             a_revocation_is_taken_back
+            no_restoration_brings_an_earlier_standing_back
             a_row_that_is_not_revoked_is_restored_as_it_is
             an_absent_row_is_not_restored
             a_taken_audit_id_undoes_a_restoration

@@ -47,12 +47,30 @@ pub async fn a_revocation_is_taken_back(store: &impl Subject) {
     let (workload, audit) = (revoked(store).await, sample::restored(2));
     store.mark_released(&workload.id, workload.digest(), sample::at(1)).await.expect("a release");
     assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, Ok(()));
-    let expected = Workload { revoked_at: None, released_at: Some(sample::at(1)), ..workload };
+    let (released_at, restored_by) = (Some(sample::at(1)), Some(audit.id));
+    let expected = Workload { revoked_at: None, released_at, restored_by, ..workload };
     assert_eq!(row(store, &expected).await, Some(expected.clone()));
     assert_recorded(store, &audit).await;
     // And it can be revoked again.
     store.revoke(&expected.id, &sample::revoked(3)).await.expect("a revocation");
     assert_eq!(row(store, &expected).await.and_then(|row| row.revoked_at), Some(sample::at(3)));
+}
+
+/// Each is another, also when what was restored before is restored again.
+pub async fn no_restoration_brings_an_earlier_standing_back(store: &impl Subject) {
+    let workload = registered(store).await;
+    let mut earlier = vec![workload.standing()];
+    for second in 0..3 {
+        store.revoke(&workload.id, &sample::revoked(second)).await.expect("a revocation");
+        let (audit, idle) = (sample::restored(second), sample::restored(second));
+        store.restore(&workload.id, workload.digest(), &audit).await.expect("a restoration");
+        store.restore(&workload.id, workload.digest(), &idle).await.expect("nothing to take back");
+        let row = row(store, &workload).await.expect("a row");
+        assert_eq!(row.restored_by, Some(audit.id), "the second ends no session");
+        assert!(earlier.iter().all(|standing| !row.stands_as(standing)), "{row:?}");
+        assert!(row.stands_as(&row.standing()));
+        earlier.push(row.standing());
+    }
 }
 
 pub async fn a_row_that_is_not_revoked_is_restored_as_it_is(store: &impl Subject) {

@@ -12,10 +12,10 @@ use uuid::{Builder, Uuid};
 use crate::{
     audit::{AuditId, AuditRecord, Decision, Operation},
     secret::{WrappedSecret, seal::GuestKey},
-    session::{Challenge, Claim, Nonce, Session, SessionId},
+    session::{Challenge, Claim, EvidenceDigest, Nonce, Session, SessionId},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 /// When the suite takes place, in seconds since 1970: the year 2100.
@@ -41,6 +41,7 @@ pub fn workload() -> Workload {
         first_registered_at: at(0),
         revoked_at: None,
         released_at: None,
+        restored_by: None,
     })
 }
 
@@ -95,18 +96,18 @@ pub fn session_until(challenge: &Challenge, audit: &AuditRecord, expires_at: Tim
         Claim::HostData => workload().id,
     };
     let registration = RegistrationDigest::of(Uuid::new_v4().as_bytes());
-    stored(&workload_id, registration, challenge, audit, expires_at)
+    stored(&workload_id, Standing { registration, restored_by: None }, challenge, audit, expires_at)
 }
 
 /// The same of a guest that was appraised as `workload`.
 pub fn session_as(workload: &Workload, challenge: &Challenge, audit: &AuditRecord) -> Session {
-    stored(&workload.id, workload.digest(), challenge, audit, expiry())
+    stored(&workload.id, workload.standing(), challenge, audit, expiry())
 }
 
 /// No guest was appraised, so there is no other way to a session than a row that says so.
 fn stored(
     workload_id: &WorkloadId,
-    registration: RegistrationDigest,
+    standing: Standing,
     challenge: &Challenge,
     audit: &AuditRecord,
     expires_at: Timestamp,
@@ -115,9 +116,11 @@ fn stored(
     let row = json!({
         "session_id": challenge.session_id,
         "workload_id": workload_id,
-        "registration": registration,
+        "registration": standing.registration,
+        "restored_by": standing.restored_by,
         "guest_key": GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
         "attestation": audit.id,
+        "evidence": EvidenceDigest::of(Uuid::new_v4().as_bytes()),
         "expires_at": expires_at,
     });
     serde_json::from_value(row).expect("a session")
@@ -158,6 +161,11 @@ pub fn registered() -> AuditRecord {
 /// The record of an attestation, so many seconds into the suite.
 pub fn attested(seconds: i64) -> AuditRecord {
     audit(seconds, Operation::Attest, Decision::Attested)
+}
+
+/// The record of a release, so many seconds into the suite.
+pub fn released(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Key, Decision::Released)
 }
 
 /// The record of a refusal.

@@ -1,7 +1,7 @@
 //! What [`WorkloadStore`](crate::store::WorkloadStore) and the roles above it promise.
 
 use super::{CONFLICT, Subject, assert_not_recorded, assert_recorded, sample};
-use crate::{store::Build, workload::Workload};
+use crate::{audit::AuditRecord, store::Build, workload::Workload};
 
 /// Registers a new workload.
 pub(super) async fn registered(store: &impl Subject) -> Workload {
@@ -157,6 +157,51 @@ pub async fn a_revoked_row_can_still_be_marked_released(store: &impl Subject) {
     let (revoked_at, released_at) = (Some(sample::at(1)), Some(sample::at(2)));
     let expected = Workload { revoked_at, released_at, ..workload };
     assert_eq!(row(store, &expected).await, Some(expected));
+}
+
+pub async fn a_release_that_stands_is_recorded(store: &impl Subject) {
+    let workload = registered(store).await;
+    for seconds in [1, 2] {
+        let audit = sample::released(seconds);
+        assert_eq!(store.record_release(&workload.id, &workload.standing(), &audit).await, Ok(()));
+        assert_recorded(store, &audit).await;
+    }
+    assert_eq!(row(store, &workload).await, Some(workload), "the row is as it was");
+}
+
+/// By the write, which then leaves no record, or by the look behind it.
+pub async fn a_release_that_does_not_stand_is_found_out(store: &impl Subject) {
+    let revoked = registered(store).await;
+    store.revoke(&revoked.id, &sample::revoked(1)).await.expect("a revocation");
+    let restored = registered(store).await;
+    store.revoke(&restored.id, &sample::revoked(1)).await.expect("a revocation");
+    store.restore(&restored.id, restored.digest(), &sample::restored(2)).await.expect("a restoration");
+    let replaced = registered(store).await;
+    let by = sample::registered_anew(&replaced);
+    store
+        .replace(replaced.digest(), Build::Same, &by, &sample::registered(), None)
+        .await
+        .expect("a replacement");
+    for seen in [revoked, restored, replaced, sample::workload()] {
+        let audit = sample::released(3);
+        match store.record_release(&seen.id, &seen.standing(), &audit).await {
+            Ok(()) => assert_recorded(store, &audit).await,
+            outcome => {
+                assert_eq!(outcome, CONFLICT);
+                assert_not_recorded(store, &audit).await;
+            }
+        }
+        let stands = row(store, &seen).await.is_some_and(|row| row.stands_as(&seen.standing()));
+        assert!(!stands, "{seen:?}");
+    }
+}
+
+pub async fn a_taken_audit_id_undoes_the_record_of_a_release(store: &impl Subject) {
+    let (workload, audit) = (registered(store).await, sample::released(1));
+    let taken = AuditRecord { id: audit.id, ..sample::refused() };
+    store.append(&taken).await.expect("a new record");
+    assert_eq!(store.record_release(&workload.id, &workload.standing(), &audit).await, CONFLICT);
+    assert_recorded(store, &taken).await;
 }
 
 pub async fn the_first_revocation_counts(store: &impl Subject) {

@@ -3,7 +3,7 @@
 //! A scan reads the whole table, a page at a time, and costs as much.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update, builders::UpdateBuilder};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     errors::unavailable,
     item::{Attributes, Item, Map, instant, number, text},
     tables::{AuditTable, EndorsementsTable, TokensTable, WorkloadsTable},
-    workloads::{self, DIGEST, RELEASED_AT, REVOKED_AT},
+    workloads::{self, DIGEST, RELEASED_AT, RESTORED_BY, REVOKED_AT},
     write::Transaction,
 };
 use crate::{
@@ -40,18 +40,31 @@ impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorS
         registration: RegistrationDigest,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        let update = Update::builder()
-            .table_name(self.tables.workloads())
-            .key(workloads::KEY, text(id.as_str()))
+        let update = || {
+            Update::builder()
+                .table_name(self.tables.workloads())
+                .key(workloads::KEY, text(id.as_str()))
+                .expression_attribute_names("#revoked", REVOKED_AT)
+                .expression_attribute_names("#digest", DIGEST)
+                .expression_attribute_values(":registration", text(registration.to_string()))
+        };
+        let revoked = update()
+            .update_expression("SET #restored = :audit REMOVE #revoked")
+            .condition_expression("#digest = :registration AND attribute_exists(#revoked)")
+            .expression_attribute_names("#restored", RESTORED_BY)
+            .expression_attribute_values(":audit", text(audit.id.to_string()));
+        // Changes nothing: the record is all that is new.
+        let unrevoked = update()
             .update_expression("REMOVE #revoked")
-            .condition_expression("#digest = :registration")
-            .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_names("#digest", DIGEST)
-            .expression_attribute_values(":registration", text(registration.to_string()))
-            .build();
-        let transaction =
-            Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(transaction).await
+            .condition_expression("#digest = :registration AND attribute_not_exists(#revoked)");
+        let commit = async |update: UpdateBuilder| {
+            let transaction = Transaction::new().update(update.build())?;
+            self.commit(transaction.put_new(self.tables.audit(), &self.audit_item(audit))?).await
+        };
+        match commit(revoked).await {
+            Err(StoreError::Conflict) => commit(unrevoked).await,
+            other => other,
+        }
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 //! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions look at:
-//! `digest` of the registration in hex, `revoked_at`, `released_at`.
+//! `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`.
 //!
 //! `digest` is for conditions alone. Whoever reads a row hashes the bytes.
 
@@ -19,10 +19,12 @@ use super::{
     write::{Failure, Transaction, patiently},
 };
 use crate::{
-    audit::AuditRecord,
-    store::{Build, RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore},
+    audit::{AuditId, AuditRecord},
+    store::{
+        AuditStore as _, Build, RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore,
+    },
     token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 pub(super) const KEY: &str = "workload_id";
@@ -32,6 +34,7 @@ const SECRETS: &str = "secrets";
 const FIRST_REGISTERED_AT: &str = "first_registered_at";
 pub(super) const REVOKED_AT: &str = "revoked_at";
 pub(super) const RELEASED_AT: &str = "released_at";
+pub(super) const RESTORED_BY: &str = "restored_by";
 
 impl Item for Workload {
     const TABLE: &'static str = "workloads";
@@ -49,6 +52,7 @@ impl Item for Workload {
         // Absent, not null: the conditions ask whether they exist.
         item.extend(self.revoked_at.map(|at| (REVOKED_AT.to_owned(), instant(at))));
         item.extend(self.released_at.map(|at| (RELEASED_AT.to_owned(), instant(at))));
+        item.extend(self.restored_by.map(|id| (RESTORED_BY.to_owned(), text(id.to_string()))));
         Ok(())
     }
 
@@ -60,8 +64,13 @@ impl Item for Workload {
             first_registered_at: item.instant(FIRST_REGISTERED_AT)?,
             revoked_at: item.optional_instant(REVOKED_AT)?,
             released_at: item.optional_instant(RELEASED_AT)?,
+            restored_by: item.optional_text(RESTORED_BY)?.map(audit_id).transpose()?,
         })
     }
+}
+
+fn audit_id(text: &str) -> Result<AuditId, StoreError> {
+    text.parse().map(AuditId).map_err(|_| Workload::corrupt("restored_by is no id of a record"))
 }
 
 fn digest(digest: RegistrationDigest) -> aws_sdk_dynamodb::types::AttributeValue {
@@ -120,7 +129,7 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
 }
 
 #[async_trait]
-impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
+impl<T: WorkloadsTable + AuditTable> ReleaseStore for DynamoStore<T> {
     /// Repeating it changes nothing, so an answer that was lost needs no recognition, and neither does what an operator's
     /// transaction on the row is in the way of.
     async fn mark_released(
@@ -153,6 +162,16 @@ impl<T: WorkloadsTable> ReleaseStore for DynamoStore<T> {
             })
         })
         .await
+    }
+
+    /// The record alone: as a part of one transaction with the row, the releases of one workload would be in each other's way.
+    async fn record_release(
+        &self,
+        _: &WorkloadId,
+        _: &Standing,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.append(audit).await
     }
 }
 

@@ -33,7 +33,8 @@ impl OperatorStore for EmbeddedStore {
             if row.digest() != registration {
                 return Err(StoreError::Conflict);
             }
-            rows.put(id.as_str().as_bytes(), &Workload { revoked_at: None, ..row })?;
+            let restored_by = if row.revoked_at.is_some() { Some(audit.id) } else { row.restored_by };
+            rows.put(id.as_str().as_bytes(), &Workload { revoked_at: None, restored_by, ..row })?;
             record(transaction, &audit)
         })
         .await

@@ -19,7 +19,7 @@ use crate::{
         WorkloadStore,
     },
     token::{Bound, Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
 };
 
 #[async_trait]
@@ -153,6 +153,23 @@ impl ReleaseStore for EmbeddedStore {
             row.released_at = Some(at);
             rows.put(id.as_str().as_bytes(), &row)?;
             Ok(Change::Made)
+        })
+        .await
+    }
+
+    /// The condition stands in the commit that writes the record: what was revoked before is not on record as released.
+    async fn record_release(
+        &self,
+        id: &WorkloadId,
+        standing: &Standing,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (id, standing, audit) = (id.clone(), *standing, audit.clone());
+        self.write(move |transaction| {
+            if !existing(&Rows::open(transaction)?, &id)?.stands_as(&standing) {
+                return Err(StoreError::Conflict);
+            }
+            record(transaction, &audit)
         })
         .await
     }

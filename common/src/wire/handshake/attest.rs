@@ -11,6 +11,7 @@ use super::{
 use crate::{
     broker::{Evidence, KeyTexts},
     secret::seal::GuestKey,
+    session::EvidenceDigest,
     snp::product::Product,
     workload::Dialect,
 };
@@ -94,6 +95,7 @@ fn either_name(schema: &mut schemars::Schema) {
 /// Reads what a guest of `dialect` presents: the two differ in nothing here but the names of the key's fields, and either
 /// may use the other's. The report's own form is not looked at: `Report::parse` judges that.
 pub fn evidence(dialect: Dialect, body: &[u8]) -> Result<Evidence, Invalid> {
+    let digest = EvidenceDigest::of(body);
     let body: Body = json::read(Part::Body, body)?;
     let sent: TeeEvidence = json::read(Part::TeeEvidence, body.tee_evidence.as_bytes())?;
     let (guest_key, key_texts) = guest_key(body.tee_pubkey)?;
@@ -104,6 +106,7 @@ pub fn evidence(dialect: Dialect, body: &[u8]) -> Result<Evidence, Invalid> {
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
         guest_key,
         key_texts,
+        digest,
     })
 }
 

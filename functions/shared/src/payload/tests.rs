@@ -55,6 +55,7 @@ fn world(admission: Admission) -> World {
         endorsements: Arc::new(endorsements),
         policies: Arc::default(),
         fleet: Arc::default(),
+        patience: Arc::default(),
         unwrap: key,
         clock,
         ttl: TTL,
