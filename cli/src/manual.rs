@@ -137,6 +137,10 @@ mod tests {
         let value = |word: String| match word.as_str() {
             "$MEASUREMENT" => "66".repeat(48),
             "$CHIP_ID" => "7b".repeat(64),
+            "$VCEK_URL" => format!(
+                "https://kdsintf.amd.com/vcek/v1/Milan/{}?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115",
+                "7b".repeat(64)
+            ),
             _ => word,
         };
         words.into_iter().map(value).collect()

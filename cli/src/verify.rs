@@ -4,27 +4,24 @@ mod policy;
 mod verdict;
 
 use std::{
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     appraisal::{self, AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     audit::EvidenceSummary,
     encoding::Hex,
     snp::{
-        anchors::{TrustAnchors, pem_certificates},
-        certificate::{CertificateError, Defect, Role},
-        chain::{Chain, Intermediate, TrustAnchor},
+        anchors::TrustAnchors,
+        certificate::CertificateError,
+        chain::Chain,
         crl::{Crl, CrlError},
         product::Product,
-        report::{ParseError, Report},
+        report::Report,
         vek::Vek,
         verify::{self, Outcome, ReportData},
     },
@@ -35,8 +32,10 @@ use self::{
     verdict::Verdict,
 };
 use crate::{
+    evidence::{self, Endorsement, Evidence, Rejected},
     exit::{Exit, Failure},
     fleet::FleetArgs,
+    hex,
 };
 
 /// Verify one attestation report offline, against AMD's roots
@@ -50,6 +49,8 @@ Examples:
       --endorsement asvk.der --accept-csp-id CN=cc-us-east-2.amazonaws.com
   keybroker verify --report report.bin --endorsement vcek.der \\
       --crl crl.der --measurement $MEASUREMENT --json
+  With the host's certificate table, as configfs-tsm has it in auxblob:
+      keybroker verify --report outblob --endorsement auxblob
   keybroker verify --report report.bin --endorsement vcek.der \\
       --policy policy.rego --reference reference.json
   keybroker verify --report report.bin --endorsement vcek.der \\
@@ -58,27 +59,32 @@ Examples:
 A policy alone grants nothing: the broker asks it only once every check before it holds. A query that does not give true is a \
 check that failed.
 
-Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done (a file cannot be read, a policy does not \
-compile, no certificate was given), 2 wrong usage.")]
+Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done (a file holds nothing that can be read, a \
+policy does not compile, no certificate was given), 2 wrong usage.")]
 pub(crate) struct VerifyArgs {
-    /// The report: 1184 bytes, or their hex
+    /// The report: its 1184 bytes, raw or in hex or base64; alone, with the host's certificate table behind it, in the
+    /// driver's answer, or in Azure's blob
     #[arg(long, value_name = "FILE")]
     report: PathBuf,
-    /// A certificate in DER or PEM: one VCEK or VLEK, and for a VLEK the ASVK; any order
+    /// Certificates: one VCEK or VLEK, and for a VLEK the ASVK, in any order; DER, PEM, the host's certificate table, or what
+    /// Azure's THIM answers
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
-    /// The CRL of the product's ARK, DER
+    /// The CRL of the product's ARK, DER or PEM
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time to verify at [default: now]
     #[arg(long, value_name = "RFC3339")]
     at: Option<Timestamp>,
     /// An expected launch measurement, 96 hex digits
-    #[arg(long = "measurement", value_name = "HEX", value_parser = hex::<48>)]
+    #[arg(long = "measurement", value_name = "HEX", value_parser = hex::parse::<48>)]
     measurements: Vec<Hex<48>>,
-    /// What the report must be bound to, 128 hex digits
-    #[arg(long, value_name = "HEX", value_parser = hex::<64>)]
-    report_data: Option<Hex<64>>,
+    /// What the report must be bound to: 128 hex digits, or a file of these 64 bytes as snpguest's request file
+    #[arg(long, value_name = "HEX|FILE", value_parser = Bound::parse)]
+    report_data: Option<Bound>,
+    /// The HOST_DATA that the guest must have been launched with, 64 hex digits or base64
+    #[arg(long, value_name = "HEX", value_parser = hex::parse_or_base64::<32>)]
+    host_data: Option<Hex<32>>,
     /// Print one JSON document in place of the table
     #[arg(long)]
     json: bool,
@@ -86,11 +92,6 @@ pub(crate) struct VerifyArgs {
     fleet: FleetArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-}
-
-fn hex<const N: usize>(text: &str) -> Result<Hex<N>, String> {
-    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| "not hex".to_owned())?;
-    bytes.try_into().map(Hex).map_err(|_| format!("not {} hex digits", 2 * N))
 }
 
 /// Runs the command.
@@ -115,12 +116,40 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Everything read from files, parsed as far as it goes.
+/// What REPORT_DATA must be.
+#[derive(Debug, Clone)]
+enum Bound {
+    To(Hex<64>),
+    /// The 64 bytes in this file.
+    ToFile(PathBuf),
+}
+
+impl Bound {
+    fn parse(text: &str) -> Result<Self, String> {
+        match hex::parse(text) {
+            Ok(hex) => Ok(Self::To(hex)),
+            Err(_) if Path::new(text).is_file() => Ok(Self::ToFile(text.into())),
+            Err(error) => Err(format!("{error}, and no file")),
+        }
+    }
+
+    fn read(&self) -> anyhow::Result<ReportData> {
+        match self {
+            Self::To(hex) => Ok(ReportData(hex.0)),
+            Self::ToFile(path) => evidence::fixed(path).map(ReportData),
+        }
+    }
+}
+
+/// Everything read from files. What cannot be read ends the command: there is no verdict about it.
 struct Inputs<'a> {
     args: &'a VerifyArgs,
     fleet: Fleet,
     now: Timestamp,
-    report: Result<Report, ParseError>,
+    report: Report,
+    report_data: Option<ReportData>,
+    /// Whether certificates were given at all.
+    certified: bool,
     vek: Option<Vek>,
     chain: Option<Result<Chain, CertificateError>>,
     crl: Option<Result<Crl, CrlError>>,
@@ -132,43 +161,49 @@ struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     fn read(args: &'a VerifyArgs) -> Result<Self, Failure> {
         let anchors = TrustAnchors::amd();
-        let report = Report::parse(&read_report(&args.report)?);
-        let mut vek = None;
+        let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
+        let (report, came_with) = Evidence::with_report(&args.report)?;
+        let mut ders: Vec<(&Path, Vec<u8>)> = came_with.into_iter().map(|der| (&*args.report, der)).collect();
+        for path in &args.endorsements {
+            ders.extend(Evidence::certificates(path)?.into_iter().map(|der| (&**path, der)));
+        }
+        let mut veks: Vec<Vek> = Vec::new();
         let mut intermediates = Product::ALL.map(|product| anchors.asks(product)).concat();
         let mut certificates = Ok(());
-        for path in &args.endorsements {
-            let found = match certificates_in(read(path)?) {
-                Ok(found) => found,
-                Err(error) => {
-                    certificates = Err(format!("{}: {error}", path.display()));
-                    continue;
-                }
-            };
-            for der in found {
-                match Endorsement::parse(&der, &anchors) {
-                    Ok(Endorsement::Vek) if vek.as_ref().is_some_and(|other| *other != der) => {
-                        return Err(several_veks());
-                    }
-                    Ok(Endorsement::Vek) => vek = Some(der),
-                    Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
-                    // The pinned ARKs are the ones that count.
-                    Ok(Endorsement::Ark) => {}
-                    Err(error) => certificates = Err(format!("{}: {error}", path.display())),
+        for (path, der) in &ders {
+            match Endorsement::of(der, &arks) {
+                Ok(Endorsement::Vek(vek)) if veks.iter().any(|other| other.der() == der) => drop(vek),
+                Ok(Endorsement::Vek(vek)) => veks.push(vek),
+                Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
+                Ok(Endorsement::Ark) => {}
+                Ok(Endorsement::List(_)) => anstream::eprintln!(
+                    "note: the revocation list in {} does not count: give it with --crl",
+                    path.display()
+                ),
+                Err(Rejected::Denied(error)) => certificates = Err(format!("{}: {error}", path.display())),
+                Err(Rejected::Unread(error)) => {
+                    return Err(anyhow!("{}: {error}", path.display()).into());
                 }
             }
         }
-        let parse = |der: &Vec<u8>| Vek::parse(der).ok();
-        let chain = vek.as_ref().and_then(parse).map(|vek| Chain::verify(vek, &intermediates));
-        let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
-        let crl = args.crl.as_ref().map(|path| read(path)).transpose()?;
+        let vek = signer(&report, veks)?;
+        let chain =
+            vek.as_ref().map(|vek| Vek::parse(vek.der()).and_then(|vek| Chain::verify(vek, &intermediates)));
+        let list = args.crl.as_deref().map(list).transpose()?;
+        let crl = list.map(|der| Crl::verify(&der, &arks));
+        if let (Some(Err(error @ CrlError::Malformed)), Some(path)) = (&crl, &args.crl) {
+            return Err(anyhow!("{}: {error}", path.display()).into());
+        }
         Ok(Self {
             args,
             fleet: args.fleet.read()?,
             now: args.at.unwrap_or_else(Timestamp::now),
             report,
-            vek: vek.as_ref().and_then(parse),
+            report_data: args.report_data.as_ref().map(Bound::read).transpose()?,
+            certified: !ders.is_empty(),
+            vek,
             chain,
-            crl: crl.map(|der| Crl::verify(&der, &arks)),
+            crl,
             certificates,
             policy: args.policy.read()?,
         })
@@ -177,28 +212,21 @@ impl<'a> Inputs<'a> {
     /// Makes every check.
     fn examine(&self) -> Verdict {
         let mut verdict = Verdict::default();
-        verdict.add(
-            "report",
-            match &self.report {
-                Ok(_) => Outcome::Passed,
-                Err(error) => Outcome::Failed(error.to_string()),
-            },
-        );
+        verdict.add("report", Outcome::<String>::Passed);
         verdict.add(
             "certificates",
             match &self.certificates {
-                Ok(()) if self.args.endorsements.is_empty() => Outcome::NotChecked,
+                Ok(()) if !self.certified => Outcome::NotChecked,
                 Ok(()) => Outcome::Passed,
                 Err(error) => Outcome::Failed(error.clone()),
             },
         );
-        let Ok(report) = &self.report else { return verdict };
-        let report_data = self.args.report_data.map(|hex| ReportData(hex.0));
-        for (check, outcome) in verify::examine(&self.verification(report, report_data.as_ref())) {
+        let report = &self.report;
+        for (check, outcome) in verify::examine(&self.verification()) {
             verdict.add(check.name(), outcome);
         }
         let product = self.vek.as_ref().map(|vek| vek.product);
-        for (check, outcome) in self.appraise(report, product) {
+        for (check, outcome) in self.appraise(product) {
             verdict.add(check.name(), outcome);
         }
         if let Some(policy) = &self.policy {
@@ -209,15 +237,11 @@ impl<'a> Inputs<'a> {
         verdict
     }
 
-    fn verification<'b>(
-        &'b self,
-        report: &'b Report,
-        report_data: Option<&'b ReportData>,
-    ) -> verify::Inputs<'b> {
+    fn verification(&self) -> verify::Inputs<'_> {
         let csp_ids = self.fleet.accepted_csp_ids.as_slice();
         verify::Inputs {
-            report,
-            report_data,
+            report: &self.report,
+            report_data: self.report_data.as_ref(),
             vek: self.vek.as_ref(),
             chain: self.chain.as_ref().map(|chain| chain.as_ref().map_err(|error| *error)),
             crl: self.crl.as_ref().map(|crl| match crl {
@@ -229,17 +253,17 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// The floor that holds for everybody, and the measurement where one is expected.
+    /// The floor that holds for everybody, and what is expected beside it.
     fn appraise(
         &self,
-        report: &Report,
         product: Option<Product>,
     ) -> Vec<(appraisal::Check, Outcome<appraisal::AppraisalError>)> {
         let measurements: Vec<_> = self.args.measurements.iter().map(|hex| Measurement(hex.0)).collect();
         let reference_values = (!measurements.is_empty()).then_some(ReferenceValues { measurements });
-        let policy = AppraisalPolicy::default();
+        let host_data = self.args.host_data;
+        let policy = AppraisalPolicy { host_data, ..AppraisalPolicy::default() };
         let inputs = appraisal::Inputs {
-            report,
+            report: &self.report,
             product,
             fleet: &self.fleet,
             reference_values: reference_values.as_ref(),
@@ -247,50 +271,34 @@ impl<'a> Inputs<'a> {
         };
         let mut checks = appraisal::examine(&inputs);
         // A registration's other requirements cannot be given here.
-        checks.retain(|(check, _)| {
-            appraisal::Check::FLOOR.contains(check) || *check == appraisal::Check::Measurement
-        });
+        let given = [appraisal::Check::Measurement, appraisal::Check::HostData];
+        checks.retain(|(check, _)| appraisal::Check::FLOOR.contains(check) || given.contains(check));
+        // To a registration that asks for none any HOST_DATA is right. Here nobody has said what it should be.
+        for (check, outcome) in &mut checks {
+            if *check == appraisal::Check::HostData && host_data.is_none() {
+                *outcome = Outcome::NotChecked;
+            }
+        }
         checks
     }
 }
 
-enum Endorsement {
-    Vek,
-    Intermediate(Arc<Intermediate>),
-    Ark,
-}
-
-impl Endorsement {
-    /// Takes `der` for what its subject says it is.
-    fn parse(der: &[u8], anchors: &TrustAnchors) -> Result<Self, CertificateError> {
-        let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
-        let other = |error: &CertificateError| error.defect == Defect::Subject;
-        match Vek::parse(der) {
-            Err(error) if other(&error) => {}
-            result => return result.map(|_| Self::Vek),
-        }
-        match Intermediate::verify(der, &arks) {
-            Err(error) if other(&error) && error.role == Role::Ask => {
-                TrustAnchor::new(der).map(|_| Self::Ark)
-            }
-            result => result.map(|intermediate| Self::Intermediate(Arc::new(intermediate))),
+/// The certificate of the key that signed. A host's table may hold a VCEK and a VLEK: the report says which of them it was.
+fn signer(report: &Report, mut veks: Vec<Vek>) -> Result<Option<Vek>, Failure> {
+    if veks.len() > 1 {
+        veks.retain(|vek| Some(vek.kind()) == report.signing_key());
+        if veks.len() != 1 {
+            return Err(several_veks());
         }
     }
+    Ok(veks.pop())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// The report's bytes; hex, as tools print it, is decoded.
-pub(crate) fn read_report(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let bytes = read(path)?;
-    let digits: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    Ok(HEXLOWER_PERMISSIVE.decode(&digits).unwrap_or(bytes))
-}
-
-fn certificates_in(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, CertificateError> {
-    if bytes.starts_with(b"-----BEGIN") { pem_certificates(&bytes) } else { Ok(vec![bytes]) }
+/// The one revocation list in the file at `path`.
+fn list(path: &Path) -> anyhow::Result<Vec<u8>> {
+    <[Vec<u8>; 1]>::try_from(Evidence::certificates(path)?).map(|[der]| der).map_err(|ders| {
+        anyhow!("{} holds {} certificates and lists: --crl takes a list alone", path.display(), ders.len())
+    })
 }
 
 /// A verdict by one of them would not say which.

@@ -7,27 +7,32 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use keybroker_common::snp::{
     certificate::EndorsementKind,
     kds::VcekId,
     product::{Product, TcbVersion},
-    report::Report,
 };
 
 use crate::{
+    evidence::Evidence,
     exit::{Exit, Failure},
-    verify,
+    hex,
 };
 
 /// Which chips.
 #[derive(Debug, clap::Args)]
 pub(super) struct ChipArgs {
-    /// A report of the chip, raw or in hex: whose certificate it needs is read from it. May be given several times
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["chip_id", "from"])]
+    /// A report of the chip, in any form that `verify` takes: whose certificate it needs is read from it. May be given several
+    /// times
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["chip_id", "from", "vcek_url"])]
     report: Vec<PathBuf>,
-    /// Lines of `PRODUCT CHIP-ID TCB`, or of `report FILE`; empty ones and what follows `#` count for nothing. `-`: standard
-    /// input. May be given several times
+    /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: it is asked for at --kds-url. May be given
+    /// several times
+    #[arg(long, value_name = "URL", value_parser = of_url)]
+    vcek_url: Vec<VcekId>,
+    /// Lines of `PRODUCT CHIP-ID TCB`, of a VCEK's URL, or of `report FILE`; empty ones and what follows `#` count for nothing.
+    /// `-`: standard input. May be given several times
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
     /// The product of --chip-id, or of reports of version 2, which do not say
@@ -50,13 +55,14 @@ impl ChipArgs {
     pub(super) fn read(&self) -> Result<Vec<VcekId>, Failure> {
         let mut chips = Vec::new();
         for path in &self.report {
-            chips.push(of_report(path, self.product).map_err(unusable)?);
+            chips.push(of_report(path, self.product)?);
         }
+        chips.extend(self.vcek_url.iter().cloned());
         if let (Some(product), Some(chip), Some(tcb)) = (self.product, &self.chip_id, &self.tcb) {
             chips.push(named(product, chip, tcb).map_err(|error| Failure::new(Exit::Usage, error))?);
         }
         for path in &self.from {
-            chips.extend(self.in_file(path).map_err(unusable)?);
+            chips.extend(self.in_file(path)?);
         }
         let mut seen = std::collections::HashSet::new();
         chips.retain(|chip| seen.insert(chip.clone()));
@@ -83,6 +89,9 @@ impl ChipArgs {
                     let report = line.strip_prefix("report").unwrap_or_default().trim();
                     of_report(&beside.join(report), self.product).with_context(at)?
                 }
+                [url] if url.contains("://") => {
+                    of_url(url).map_err(|error| anyhow!(error)).with_context(at)?
+                }
                 [product, chip, tcb] => {
                     let product = self::product(product)
                         .map_err(|error| anyhow!("the product {error}"))
@@ -91,15 +100,12 @@ impl ChipArgs {
                         chip_id(chip).map_err(|error| anyhow!("the chip id is {error}")).with_context(at)?;
                     named(product, &chip, tcb).with_context(at)?
                 }
-                _ => Err(anyhow!("neither `PRODUCT CHIP-ID TCB` nor `report FILE`")).with_context(at)?,
+                _ => Err(anyhow!("neither `PRODUCT CHIP-ID TCB` nor a VCEK's URL nor `report FILE`"))
+                    .with_context(at)?,
             });
         }
         Ok(chips)
     }
-}
-
-fn unusable(error: anyhow::Error) -> Failure {
-    Failure::new(Exit::Configuration, error)
 }
 
 pub(super) fn product(name: &str) -> Result<Product, &'static str> {
@@ -107,15 +113,43 @@ pub(super) fn product(name: &str) -> Result<Product, &'static str> {
 }
 
 fn chip_id(text: &str) -> Result<ChipId, String> {
-    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| "not hex".to_owned())?;
+    let bytes = HEXLOWER_PERMISSIVE.decode(hex::digits(text).as_bytes()).map_err(|_| "not hex".to_owned())?;
     match bytes.len() {
         8 | 64 => Ok(ChipId(bytes)),
         other => Err(format!("{} hex digits long, expected 128 (of a Turin 16)", 2 * other)),
     }
 }
 
-fn named(product: Product, ChipId(chip): &ChipId, tcb: &str) -> anyhow::Result<VcekId> {
+/// How a chip's id begins, in hex: 16 digits at least, which is a Turin's whole HWID.
+#[derive(Debug, Clone)]
+pub(crate) struct ChipPrefix(String);
+
+impl ChipPrefix {
+    /// Reads digits in either case, with or without 0x in front.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let digits = hex::digits(text);
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
+        let whole = bytes.is_ok_and(|bytes| (8..=64).contains(&bytes.len()));
+        if whole { Ok(Self(digits.to_ascii_lowercase())) } else { Err("not 16 to 128 hex digits".to_owned()) }
+    }
+
+    /// Whether the chip that `id` is of has such an id.
+    pub(super) fn names(&self, id: &VcekId) -> bool {
+        self.begins(&HEXLOWER.encode(id.hwid()))
+    }
+
+    /// Whether `chip_id`, in lower case, begins so. A Turin's CHIP_ID is its HWID and zeros: either names it.
+    pub(crate) fn begins(&self, chip_id: &str) -> bool {
+        format!("{chip_id:0<128}").starts_with(&self.0)
+    }
+}
+
+fn named(product: Product, chip: &ChipId, tcb: &str) -> anyhow::Result<VcekId> {
     let tcb = TcbVersion::parse(product, tcb).map_err(|error| anyhow!("the TCB {error}"))?;
+    at_tcb(product, chip, tcb)
+}
+
+fn at_tcb(product: Product, ChipId(chip): &ChipId, tcb: TcbVersion) -> anyhow::Result<VcekId> {
     let (hwid, rest) = chip.split_at_checked(product.hwid_len()).unwrap_or((chip, &[]));
     let hwid = if rest.iter().all(|byte| *byte == 0) { hwid } else { chip };
     VcekId::new(product, hwid, tcb)
@@ -124,7 +158,7 @@ fn named(product: Product, ChipId(chip): &ChipId, tcb: &str) -> anyhow::Result<V
 
 fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
     let at = || format!("the report {}", path.display());
-    let report = Report::parse(&verify::read_report(path)?).with_context(at)?;
+    let (report, _) = Evidence::with_report(path)?;
     if report.signing_key() == Some(EndorsementKind::Vlek) {
         return Err(anyhow!(
             "it is signed with a VLEK: its certificate comes with the guest, AMD publishes none"
@@ -143,13 +177,51 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
         .with_context(at)
 }
 
+/// The VCEK that a URL of KDS's asks for: `https://…/vcek/v1/Milan/CHIP-ID?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115`.
+fn of_url(url: &str) -> Result<VcekId, String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let (_, path) = rest.and_then(|rest| rest.split_once('/')).ok_or("not a URL")?;
+    if path.starts_with("vlek/") {
+        return Err("the URL of a VLEK, which AMD gives to its provider alone".to_owned());
+    }
+    let (place, levels) = path.split_once('?').ok_or("not a VCEK's URL: it names no TCB")?;
+    let ["vcek", "v1", product, chip] = *place.split('/').collect::<Vec<_>>() else {
+        return Err("not a VCEK's URL: /vcek/v1/PRODUCT/CHIP-ID?blSPL=…".to_owned());
+    };
+    let product = self::product(product).map_err(|error| format!("not a VCEK's URL: the product {error}"))?;
+    let tcb =
+        levels_of(levels).ok_or("not a VCEK's URL: its levels are not blSPL, teeSPL, snpSPL and ucodeSPL")?;
+    at_tcb(product, &chip_id(chip)?, tcb).map_err(|error| format!("{error}, or its levels are not"))
+}
+
+/// `blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115`, on Turin with fmcSPL; each once, in any order.
+fn levels_of(query: &str) -> Option<TcbVersion> {
+    let [mut fmc, mut bl, mut tee, mut snp, mut ucode] = [None; 5];
+    for pair in query.split('&') {
+        let (name, level) = pair.split_once('=')?;
+        let place = match name {
+            "fmcSPL" => &mut fmc,
+            "blSPL" => &mut bl,
+            "teeSPL" => &mut tee,
+            "snpSPL" => &mut snp,
+            "ucodeSPL" => &mut ucode,
+            _ => return None,
+        };
+        let level: u8 = level.bytes().all(|byte| byte.is_ascii_digit()).then(|| level.parse().ok())??;
+        if place.replace(level).is_some() {
+            return None;
+        }
+    }
+    Some(TcbVersion { fmc, boot_loader: bl?, tee: tee?, snp: snp?, microcode: ucode? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn args(from: &[&Path]) -> ChipArgs {
         let from = from.iter().map(|path| path.to_path_buf()).collect();
-        ChipArgs { report: Vec::new(), from, product: None, chip_id: None, tcb: None }
+        ChipArgs { report: Vec::new(), vcek_url: Vec::new(), from, product: None, chip_id: None, tcb: None }
     }
 
     #[test]
@@ -160,7 +232,9 @@ mod tests {
         let turin = format!("{}{}", "cd".repeat(8), "00".repeat(56));
         let text = format!(
             "# a fleet\n\nmilan {chip} bl=4,tee=0,snp=24,ucode=219 # rack 7\n  Turin {turin} fmc=1,bl=1,tee=1,snp=4,ucode=72\n\
-             turin cdcdcdcdcdcdcdcd fmc=1,bl=1,tee=1,snp=4,ucode=72\n"
+             turin 0xcdcdcdcdcdcdcdcd fmc=1,bl=1,tee=1,snp=4,ucode=72\n\
+             https://kdsintf.amd.com/vcek/v1/Turin/{turin}?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=72\n\
+             https://kds.example/vcek/v1/Milan/{chip}?ucodeSPL=219&blSPL=04&teeSPL=00&snpSPL=24\n"
         );
         fs::write(&file, text).unwrap();
         let chips = args(&[&file]).read().unwrap();
@@ -169,6 +243,61 @@ mod tests {
             keys,
             [format!("Milan/{chip}/4.0.24.219"), "Turin/cdcdcdcdcdcdcdcd/1.1.1.4.72".to_owned()]
         );
+    }
+
+    #[test]
+    fn the_url_of_a_vcek_names_it() {
+        let hwid = "ab".repeat(64);
+        for (hwid, tcb) in [(vec![0xAB; 64], [None, Some(3)]), (vec![0xAB; 8], [Some(1), Some(3)])] {
+            let [fmc, _] = tcb;
+            let product = if fmc.is_some() { Product::Turin } else { Product::Milan };
+            let tcb = TcbVersion { fmc, boot_loader: 3, tee: 0, snp: 8, microcode: 115 };
+            let id = VcekId::new(product, &hwid, tcb).unwrap();
+            assert_eq!(of_url(&format!("https://kdsintf.amd.com{}", id.path())), Ok(id));
+        }
+        let levels = "blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115";
+        for (url, said) in [
+            (format!("kdsintf.amd.com/vcek/v1/Milan/{hwid}?{levels}"), "not a URL"),
+            (format!("https://kdsintf.amd.com:444/vlek/v1/Milan/cert?{levels}"), "of a VLEK"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Milan/{hwid}"), "names no TCB"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Rome/{hwid}?{levels}"), "the product must be"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Milan/cert_chain?{levels}"), "not hex"),
+            (format!("https://kdsintf.amd.com/vcek/v2/Milan/{hwid}?{levels}"), "/vcek/v1/PRODUCT"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Milan/{hwid}?{levels}&blSPL=04"), "levels"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Milan/{hwid}?{levels}&x=1"), "levels"),
+            (
+                format!(
+                    "https://kdsintf.amd.com/vcek/v1/Milan/{hwid}?blSPL=300&teeSPL=0&snpSPL=8&ucodeSPL=1"
+                ),
+                "levels",
+            ),
+            (
+                format!("https://kdsintf.amd.com/vcek/v1/Milan/{hwid}?blSPL=+3&teeSPL=0&snpSPL=8&ucodeSPL=1"),
+                "levels",
+            ),
+            (format!("https://kdsintf.amd.com/vcek/v1/Milan/{hwid}?fmcSPL=01&{levels}"), "levels"),
+            (format!("https://kdsintf.amd.com/vcek/v1/Turin/abababababababab?{levels}"), "levels"),
+        ] {
+            let error = of_url(&url).unwrap_err();
+            assert!(error.contains(said), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn sixteen_digits_name_a_turin_as_its_hundred_and_twenty_eight_do() {
+        let tcb = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 72 };
+        let turin = VcekId::new(Product::Turin, &[0xCD; 8], tcb).unwrap();
+        let milan = [[0xCD; 8], [1; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8]].concat();
+        let milan = VcekId::new(Product::Milan, &milan, TcbVersion { fmc: None, ..tcb }).unwrap();
+        let (short, zeros) = ("CD".repeat(8), "00".repeat(56));
+        for text in [short.clone(), format!("0x{short}"), format!("{short}{zeros}"), format!("{short}0000")] {
+            assert!(ChipPrefix::parse(&text).unwrap().names(&turin), "{text}");
+        }
+        assert!(ChipPrefix::parse(&short).unwrap().names(&milan), "how it begins");
+        assert!(!ChipPrefix::parse(&format!("{short}{zeros}")).unwrap().names(&milan));
+        for text in ["cd", "cdcdcdcdcdcdcdc", "xdcdcdcdcdcdcdcd", "", "0x"] {
+            assert!(ChipPrefix::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -185,6 +314,7 @@ mod tests {
             (format!("turin {chip} fmc=1,bl=1,tee=1,snp=4,ucode=72"), "not one of Turin"),
             (format!("genoa {} bl=4,tee=0,snp=24,ucode=219", "0".repeat(128)), "all zeros"),
             ("report missing.bin".to_owned(), "missing.bin"),
+            ("https://kdsintf.amd.com/vcek/v1/Milan/cert_chain".to_owned(), "names no TCB"),
         ] {
             fs::write(&file, format!("\n{line}\n")).unwrap();
             let error = args(&[&file]).in_file(&file).unwrap_err();

@@ -1,20 +1,18 @@
 //! `keybroker certificates import`.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::{Context as _, anyhow};
-use data_encoding::BASE64;
+use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
     endorsements::{chain_key, crl_key},
     snp::{
         anchors::{TrustAnchors, pem_blocks},
-        certificate::{Defect, EndorsementKind, Role},
-        chain::{Chain, Intermediate, TrustAnchor},
+        certificate::EndorsementKind,
+        chain::{Chain, Intermediate},
         crl::Crl,
         kds::VcekId,
         product::Product,
@@ -24,8 +22,10 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
+use super::export::pem;
 use crate::{
     endorser::AnchorArgs,
+    evidence::{Endorsement, Evidence, Rejected},
     exit::{Exit, Failure},
     operator::{OperatorHandle, StoreArgs},
     table,
@@ -33,9 +33,10 @@ use crate::{
 
 /// Put certificates and revocation lists from files into the store, verified up to AMD's roots
 ///
-/// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's list. A file
-/// holds one in DER, or any number in PEM: VCEKs, ASKs and ASVKs, revocation lists; roots are skipped, since the pinned ones
-/// count. Everything is verified before anything is written; a revocation list never takes the place of a later one.
+/// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's `certificates
+/// export`. A file holds VCEKs, ASKs and ASVKs and revocation lists, in DER or PEM, as a host's certificate table, or as
+/// Azure's THIM answers; roots are skipped, since the pinned ones count, and VLEKs, since guests bring them. Everything is
+/// verified before anything is written; a revocation list never takes the place of a later one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -46,7 +47,7 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct ImportArgs {
-    /// The files, DER or PEM
+    /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// For which kind of key the revocation lists among them were published: AMD has one for each, and a list does not say
@@ -61,8 +62,9 @@ pub(super) struct ImportArgs {
     store: StoreArgs,
 }
 
+/// A kind of key that lists are published for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum KeyKind {
+pub(super) enum KeyKind {
     /// Chips' own keys
     Vcek,
     /// Cloud providers' keys
@@ -107,14 +109,23 @@ enum Outcome {
     Imported,
     /// The store has a later revocation list, which stays.
     LaterHeld,
+    /// A VLEK: its certificate comes with the guest.
+    NotKept,
 }
 
 pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     let anchors = args.anchors.read()?;
     let operator = args.store.open().await?;
     let now = Timestamp::now();
-    let entries = Import::read(args, &anchors, &operator, now).await?.entries;
-    let mut imported = Vec::new();
+    let Import { entries, not_kept, .. } = Import::read(args, &anchors, &operator, now).await?;
+    let mut imported: Vec<_> = not_kept
+        .into_iter()
+        .map(|file| Imported { file, key: "VLEK".to_owned(), result: Outcome::NotKept })
+        .collect();
+    if let ([], [vlek, ..]) = (entries.as_slice(), imported.as_slice()) {
+        let error = anyhow!("a VLEK's certificate comes with the guest, and is not kept");
+        return Err(Failure::new(Exit::Failure, error).context(nothing_of(&vlek.file)));
+    }
     for Entry { file, key, row } in entries {
         let result = write(&operator, &key, &row).await?;
         imported.push(Imported { file, key, result });
@@ -126,6 +137,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
             let result = match one.result {
                 Outcome::Imported => "imported",
                 Outcome::LaterHeld => "a later list is held",
+                Outcome::NotKept => "not kept: it comes with the guest",
             };
             vec![one.file.display().to_string(), shortened(&one.key), result.to_owned()]
         });
@@ -161,6 +173,8 @@ struct Import<'a> {
     now: Timestamp,
     issuers: Vec<Arc<Intermediate>>,
     entries: Vec<Entry>,
+    /// Files that VLEKs are in.
+    not_kept: Vec<PathBuf>,
 }
 
 impl<'a> Import<'a> {
@@ -171,20 +185,18 @@ impl<'a> Import<'a> {
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let issuers = Product::ALL.map(|product| anchors.asks(product)).concat();
-        let mut import =
-            Self { anchors, list_for: args.list_for.map(Into::into), now, issuers, entries: Vec::new() };
+        let list_for = args.list_for.map(Into::into);
+        let mut import = Self { anchors, list_for, now, issuers, entries: Vec::new(), not_kept: Vec::new() };
         import.stored_issuers(operator).await?;
         let mut veks = Vec::new();
         for file in &args.files {
-            let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()));
-            let bytes = bytes.map_err(|error| Failure::new(Exit::Configuration, error))?;
-            for der in pem_blocks(&bytes).unwrap_or_else(|| vec![bytes]) {
+            for der in Evidence::certificates(file)? {
                 import.take(file, &der, &mut veks).map_err(|cause| refused(file, cause))?;
             }
         }
         // Only now are all issuers known, in whatever order the files came.
         for (file, vek) in veks {
-            import.certificate(&file, vek).map_err(|cause| refused(&file, cause))?;
+            import.certificate(&file, vek).map_err(|cause| refused(&file, Rejected::Denied(cause).into()))?;
         }
         Ok(import)
     }
@@ -203,52 +215,26 @@ impl<'a> Import<'a> {
     }
 
     /// Takes `der` for what it is. A chip's certificate is put off, to `veks`.
-    fn take(&mut self, file: &Path, der: &[u8], veks: &mut Vec<(PathBuf, Vek)>) -> Result<(), String> {
+    fn take(&mut self, file: &Path, der: &[u8], veks: &mut Vec<(PathBuf, Vek)>) -> Result<(), Refusal> {
         let arks = Product::ALL.map(|product| self.anchors.arks(product)).concat();
-        if let Ok(crl) = Crl::verify(der, &arks) {
-            return self.list(file, &crl);
-        }
-        let other = |defect: Defect| defect == Defect::Subject;
-        match Vek::parse(der) {
-            Err(error) if other(error.defect) => {}
-            Err(error) if error.defect == Defect::Malformed => return self.no_certificate(der, &arks),
-            Err(error) => return Err(error.to_string()),
-            Ok(vek) => {
-                veks.push((file.to_owned(), vek));
-                return Ok(());
-            }
-        }
-        match Intermediate::verify(der, &arks) {
-            Ok(intermediate) => {
+        match Endorsement::of(der, &arks)? {
+            Endorsement::Vek(vek) => veks.push((file.to_owned(), vek)),
+            Endorsement::Intermediate(intermediate) => {
                 let key = chain_key(intermediate.product(), intermediate.kind());
-                self.add(file, key, pem(intermediate.der()).into_bytes(), (self.now, 0));
-                self.issuers.push(Arc::new(intermediate));
-                Ok(())
+                self.add(file, key, pem("CERTIFICATE", intermediate.der()).into_bytes(), (self.now, 0));
+                self.issuers.push(intermediate);
             }
-            Err(error) if error.role == Role::Ask && other(error.defect) => match TrustAnchor::new(der) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            },
-            Err(error) => Err(error.to_string()),
+            Endorsement::List(list) => self.list(file, &list)?,
+            Endorsement::Ark => {}
         }
+        Ok(())
     }
 
-    /// What is wrong with something that is no certificate: it may be a list.
-    fn no_certificate(&self, der: &[u8], arks: &[Arc<TrustAnchor>]) -> Result<(), String> {
-        match Crl::verify(der, arks) {
-            Err(keybroker_common::snp::crl::CrlError::Malformed) | Ok(_) => {
-                Err("it is neither a certificate nor a revocation list".to_owned())
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), String> {
-        crl.check_validity(self.now, Crl::GRACE).map_err(|error| error.to_string())?;
+    fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), Refusal> {
+        let valid = crl.check_validity(self.now, Crl::GRACE);
+        valid.map_err(|error| Rejected::Denied(error.to_string()))?;
         // Under the other kind's key it would bar that kind's own list until AMD has published a later one.
-        let Some(list_for) = self.list_for else {
-            return Err("it is a revocation list: say with --list-for for which kind of key".to_owned());
-        };
+        let list_for = self.list_for.ok_or(Refusal::ListForWhat)?;
         let key = crl_key(crl.anchor().product(), list_for);
         // As old as it says: a list that was brought along must not keep the broker from asking AMD for a newer one.
         let edition = (crl.this_update(), crl.this_update().as_second());
@@ -257,10 +243,13 @@ impl<'a> Import<'a> {
     }
 
     fn certificate(&mut self, file: &Path, vek: Vek) -> Result<(), String> {
-        let id = VcekId::of_certificate(&vek)
-            .ok_or("a VLEK's certificate comes with the guest, and is not kept")?;
+        let id = VcekId::of_certificate(&vek);
         let chain = Chain::verify(vek, &self.issuers).map_err(|error| error.to_string())?;
         chain.check_validity(self.now).map_err(|error| error.to_string())?;
+        let Some(id) = id else {
+            self.not_kept.push(file.to_owned());
+            return Ok(());
+        };
         self.add(file, id.to_string(), chain.vek().der().to_vec(), (self.now, 0));
         Ok(())
     }
@@ -274,15 +263,34 @@ impl<'a> Import<'a> {
     }
 }
 
-fn refused(file: &Path, cause: String) -> Failure {
-    Failure::new(Exit::Denied, anyhow!("{cause}"))
-        .context(format!("{} is not imported, and nothing is", file.display()))
-        .hint("simulated hardware needs --trust-anchor; `keybroker certificates prefetch` asks AMD itself")
+/// Why nothing is imported.
+enum Refusal {
+    Rejected(Rejected),
+    /// A revocation list, without --list-for.
+    ListForWhat,
 }
 
-/// As chains stand in the store.
-fn pem(der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+fn refused(file: &Path, refusal: Refusal) -> Failure {
+    let (exit, cause) = match refusal {
+        Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Failure, cause),
+        Refusal::Rejected(Rejected::Denied(cause)) => (Exit::Denied, cause),
+        Refusal::ListForWhat => {
+            (Exit::Usage, "it is a revocation list: say with --list-for for which kind of key".to_owned())
+        }
+    };
+    let failure = Failure::new(exit, anyhow!("{cause}")).context(nothing_of(file));
+    match exit {
+        Exit::Denied => failure.hint("simulated hardware needs --trust-anchor"),
+        _ => failure,
+    }
+}
+
+fn nothing_of(file: &Path) -> String {
+    format!("{} is not imported, and nothing is", file.display())
 }

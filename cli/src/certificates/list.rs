@@ -6,7 +6,7 @@ use keybroker_common::snp::product::{Product, TcbVersion};
 use serde::Serialize;
 
 use super::{
-    chips,
+    chips::{self, ChipPrefix},
     row::{self, Kind, Row, State},
 };
 use crate::{
@@ -31,6 +31,9 @@ pub(super) struct ListArgs {
     /// Of this product alone
     #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
     product: Option<Product>,
+    /// Of this chip alone: its id in hex, or how it begins, 16 digits at least
+    #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
+    chip_id: Option<ChipPrefix>,
     /// Print one JSON document in place of the table
     #[arg(long)]
     json: bool,
@@ -101,6 +104,11 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let (mut rows, unreadable) = row::all(&operator, &anchors, now).await?;
     let exit = operator::tell_unreadable("the endorsement", &unreadable);
     rows.retain(|row| args.product.is_none() || row.kind.product() == args.product);
+    rows.retain(|row| match (&args.chip_id, &row.kind) {
+        (None, _) => true,
+        (Some(wanted), Kind::Certificate(id)) => wanted.names(id),
+        (Some(_), _) => false,
+    });
     if args.json {
         let rows = rows.iter().map(|row| Summary::of(row, now)).collect();
         table::json(&Listing { schema: 1, rows })?;

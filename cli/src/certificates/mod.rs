@@ -4,6 +4,7 @@
 //! or delete makes the broker believe anything; it only spares AMD, or asks it again.
 
 mod chips;
+mod export;
 mod import;
 mod list;
 mod prefetch;
@@ -15,7 +16,7 @@ use crate::{
     operator,
 };
 
-/// See, fetch ahead, bring along or delete AMD's certificates in the broker's store
+/// See, fetch ahead, bring along, hand on or delete AMD's certificates in the broker's store
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE)]
 pub(crate) struct CertificatesArgs {
@@ -27,6 +28,7 @@ pub(crate) struct CertificatesArgs {
 enum Command {
     Prefetch(prefetch::PrefetchArgs),
     Import(import::ImportArgs),
+    Export(export::ExportArgs),
     List(list::ListArgs),
     Purge(purge::PurgeArgs),
 }
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &CertificatesArgs) -> Result<Exit, Failure> {
         match &args.command {
             Command::Prefetch(args) => prefetch::run(args).await,
             Command::Import(args) => import::run(args).await,
+            Command::Export(args) => export::run(args).await,
             Command::List(args) => list::run(args).await,
             Command::Purge(args) => purge::run(args).await,
         }

@@ -43,6 +43,8 @@ Examples:
   By name:
       keybroker certificates prefetch --product milan --chip-id $CHIP_ID \\
           --tcb bl=4,tee=0,snp=24,ucode=219
+  By the URL of its certificate, which `snphost show vcek-url` prints:
+      keybroker certificates prefetch --vcek-url $VCEK_URL
   A fleet, from lines such as `milan 7ba9… bl=4,tee=0,snp=24,ucode=219` or `report host7.bin`:
       keybroker certificates prefetch --from fleet.txt --aws
 

@@ -1,12 +1,11 @@
 //! `keybroker certificates purge`.
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::snp::product::Product;
 use serde::Serialize;
 
 use super::{
-    chips,
+    chips::{self, ChipPrefix},
     list::{self, Summary},
     row::{self, Kind, Row},
 };
@@ -38,8 +37,8 @@ pub(super) struct PurgeArgs {
     #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
     product: Option<Product>,
     /// Of this chip alone: its id in hex, or how it begins, 16 digits at least
-    #[arg(long, value_name = "HEX", value_parser = prefix)]
-    chip_id: Option<String>,
+    #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
+    chip_id: Option<ChipPrefix>,
     /// Fetched longer ago than this alone: 30d, 12h
     #[arg(long, value_name = "TIME", value_parser = when::duration)]
     older_than: Option<SignedDuration>,
@@ -57,12 +56,6 @@ pub(super) struct PurgeArgs {
     store: StoreArgs,
 }
 
-fn prefix(text: &str) -> Result<String, String> {
-    let whole =
-        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).is_ok_and(|bytes| (8..=64).contains(&bytes.len()));
-    if whole { Ok(text.to_ascii_lowercase()) } else { Err("not 16 to 128 hex digits".to_owned()) }
-}
-
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Purged {
@@ -76,11 +69,7 @@ impl PurgeArgs {
     fn matches(&self, row: &Row, now: Timestamp) -> bool {
         let chip = match (&self.chip_id, &row.kind) {
             (None, _) => true,
-            // A Turin's CHIP_ID is its HWID and zeros: a whole one names it too.
-            (Some(wanted), Kind::Certificate(id)) => {
-                let chip = format!("{:0<128}", data_encoding::HEXLOWER.encode(id.hwid()));
-                chip.starts_with(wanted.as_str())
-            }
+            (Some(wanted), Kind::Certificate(id)) => wanted.names(id),
             (Some(_), _) => false,
         };
         let list = matches!(row.kind, Kind::RevocationList(..));

@@ -16,7 +16,10 @@ use keybroker_common::{
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    hex,
+};
 
 /// What a guest is held to, and what it gets.
 #[derive(Debug, clap::Args)]
@@ -26,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
     /// A launch measurement that the guest may have, 96 hex digits; with --workload-id exactly one
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = hex::digest)]
     measurement: Vec<String>,
     /// The passphrase, less one line break at its end, with --workload-id; `-` reads it from standard input
     #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with_all = BY_REFERENCE_VALUES)]
@@ -253,7 +256,10 @@ fn demands(args: &Args) -> Result<Map<String, Value>, Failure> {
         let literal = serde_json::from_str::<Value>(text).ok();
         // 96 digits may be a number to JSON.
         let literal = literal.filter(|value| value.is_boolean() || (value.is_u64() && text.len() < 16));
-        let value = literal.unwrap_or_else(|| text.clone().into());
+        let value = match literal {
+            Some(literal) => literal,
+            None => hex::digest(text).map_or_else(|never| match never {}, Value::from),
+        };
         if demands.insert(name.clone(), value).is_some() {
             return Err(Failure::new(Exit::Usage, anyhow!("{name} is demanded twice")));
         }

@@ -1,0 +1,102 @@
+//! `keybroker certificates export`.
+
+use data_encoding::BASE64;
+use jiff::Timestamp;
+use keybroker_common::snp::{anchors::pem_blocks, certificate::EndorsementKind, product::Product};
+
+use super::{
+    chips::{self, ChipPrefix},
+    import::KeyKind,
+    row::{self, Kind, Row, State},
+};
+use crate::{
+    endorser::AnchorArgs,
+    exit::{Exit, Failure},
+    operator::{self, StoreArgs},
+    table,
+};
+
+/// Write what is in the store as PEM, for `certificates import` into another broker's
+///
+/// ASKs and ASVKs first, then VCEKs, then the revocation lists that --list-for names; before each a line says what it is.
+/// What the broker would not use is left out. The other broker verifies all of it anew.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker certificates export >certificates.pem
+  With the lists for VCEKs, which `certificates import` takes with the same --list-for:
+      keybroker certificates export --list-for vcek >certificates.pem
+  One chip's alone:
+      keybroker certificates export --chip-id $CHIP_ID >chip.pem
+
+{}", Exit::TABLE))]
+pub(super) struct ExportArgs {
+    /// Of this product alone
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
+    product: Option<Product>,
+    /// Of chips alone whose id is this, or begins so: 16 hex digits at least
+    #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse, conflicts_with = "list_for")]
+    chip_id: Option<ChipPrefix>,
+    /// Revocation lists for this kind of key too: a list does not say for which it is
+    #[arg(long, value_enum, value_name = "KIND")]
+    list_for: Option<KeyKind>,
+    #[command(flatten)]
+    anchors: AnchorArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl ExportArgs {
+    fn matches(&self, row: &Row) -> bool {
+        let wanted = match &row.kind {
+            Kind::Certificate(id) => self.chip_id.as_ref().is_none_or(|chip| chip.names(id)),
+            Kind::Chain(..) => true,
+            Kind::RevocationList(_, kind) => self.list_for.map(EndorsementKind::from) == Some(*kind),
+            Kind::Note => false,
+        };
+        wanted && self.product.is_none_or(|product| row.kind.product() == Some(product))
+    }
+}
+
+pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
+    let anchors = args.anchors.read()?;
+    let operator = args.store.open().await?;
+    let (mut rows, unreadable) = row::all(&operator, &anchors, Timestamp::now()).await?;
+    let exit = operator::tell_unreadable("the endorsement", &unreadable);
+    rows.retain(|row| args.matches(row));
+    rows.sort_by_key(|row| match row.kind {
+        Kind::Chain(..) => 0,
+        Kind::Certificate(_) => 1,
+        Kind::RevocationList(..) | Kind::Note => 2,
+    });
+    let mut exported = 0;
+    for row in rows.iter().filter(|row| row.state == State::Ok) {
+        let held = operator.store.endorsement(&row.key).await.map_err(|error| operator.failure(error))?;
+        let Some(held) = held else { continue };
+        let (label, ders) = match row.kind {
+            Kind::Chain(..) => ("CERTIFICATE", pem_blocks(&held.bytes).unwrap_or_default()),
+            Kind::RevocationList(..) => ("X509 CRL", vec![held.bytes]),
+            Kind::Certificate(_) | Kind::Note => ("CERTIFICATE", vec![held.bytes]),
+        };
+        for der in ders {
+            table::line(&row.key)?;
+            table::line(pem(label, &der).trim_end())?;
+            exported += 1;
+        }
+    }
+    let left_out = rows.iter().filter(|row| row.state == State::Unusable).count();
+    anstream::eprintln!("{exported} exported");
+    if left_out > 0 {
+        anstream::eprintln!(
+            "{left_out} left out: the broker would not use them (certificates list says why)"
+        );
+    }
+    Ok(exit)
+}
+
+/// `der` as PEM.
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}

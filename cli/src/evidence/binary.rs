@@ -1,0 +1,102 @@
+//! The forms in bytes.
+
+use keybroker_common::snp::report::Report;
+
+use super::{Evidence, Unread, table};
+
+/// What `bytes`, which are no text, hold. No two of the forms can be mistaken for each other: a table begins with one of five
+/// GUIDs, the blob with its name, DER with 30h, the driver's answer has zeros where a report has its policy, in which bit 17 is
+/// set.
+pub(super) fn evidence(bytes: &[u8]) -> Result<Evidence, Unread> {
+    match bytes {
+        [0x1F, 0x8B, ..] => Err(Unread::Gzip),
+        [b'H', b'C', b'L', b'A', ..] => azure(bytes),
+        [0x30, ..] => ders(bytes).map(Evidence::ders),
+        _ if table::begins(bytes) => table::ders(bytes).map(Evidence::ders),
+        _ => match drivers_answer(bytes) {
+            Some(Ok(report)) => with_report(report),
+            Some(Err(unread)) => Err(unread),
+            None => with_report(bytes),
+        },
+    }
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let word = bytes.get(offset..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*word))
+}
+
+/// `bytes`, less a line break behind the first `len` of them.
+pub(super) fn less_one_line_break(bytes: &[u8], len: usize) -> &[u8] {
+    match bytes.split_at_checked(len) {
+        Some((whole, b"\n" | b"\r\n")) => whole,
+        _ => bytes,
+    }
+}
+
+/// A report, alone, in a longer buffer of zeros, or with the host's table behind it.
+fn with_report(bytes: &[u8]) -> Result<Evidence, Unread> {
+    let begins = matches!(bytes, [1..=32, 0, 0, 0, ..]);
+    let Some((report, rest)) = less_one_line_break(bytes, Report::SIZE).split_at_checked(Report::SIZE) else {
+        return Err(if begins { Unread::Short(bytes.len()) } else { Unread::Unknown(bytes.len()) });
+    };
+    match rest {
+        [] => Ok(Evidence::report(report)),
+        _ if !begins => Err(Unread::Unknown(bytes.len())),
+        _ if rest.iter().all(|byte| *byte == 0) => Ok(Evidence::report(report)),
+        _ if table::begins(rest) => Ok(Evidence { report: Some(report.to_vec()), ders: table::ders(rest)? }),
+        _ => Err(Unread::Behind(rest.len())),
+    }
+}
+
+/// What /dev/sev-guest answers: status, the report's length, 24 bytes of zeros, the report. `None` if this is something else.
+fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
+    let (status, size) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?);
+    let (header, report) = bytes.split_at_checked(32)?;
+    let reserved = header.get(8..)?.iter().all(|byte| *byte == 0);
+    let nothing = report.iter().all(|byte| *byte == 0);
+    match (status, usize::try_from(size).ok()?) {
+        (0, Report::SIZE) if reserved => Some(Ok(report)),
+        (1.., 0) if reserved && nothing => Some(Err(Unread::Firmware(status))),
+        _ => None,
+    }
+}
+
+/// What Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words of which the third is the report's type, claims.
+fn azure(blob: &[u8]) -> Result<Evidence, Unread> {
+    const HEADER: usize = 32;
+    const TYPE: usize = HEADER + Report::SIZE + 8;
+    const SNP: u32 = 2;
+    let report = blob.get(HEADER..HEADER + Report::SIZE).ok_or(Unread::HclShort)?;
+    match u32_at(blob, TYPE) {
+        Some(SNP) => Ok(Evidence::report(report)),
+        Some(other) => Err(Unread::HclType(other)),
+        None => Err(Unread::HclShort),
+    }
+}
+
+/// One or more values of DER, one behind the other, and nothing else but a line break.
+pub(super) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+    let mut ders = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let len = der_len(rest).ok_or(Unread::Der(rest.len()))?;
+        let (der, behind) = less_one_line_break(rest, len).split_at_checked(len).ok_or(Unread::Der(len))?;
+        if !matches!(behind, [] | [0x30, ..]) {
+            return Err(Unread::Der(len));
+        }
+        ders.push(der.to_vec());
+        rest = behind;
+    }
+    Ok(ders)
+}
+
+/// How long the sequence at the beginning of `bytes` says that it is, header included. AMD's are longer than 127 bytes.
+fn der_len(bytes: &[u8]) -> Option<usize> {
+    let (header, content) = match bytes {
+        [0x30, 0x81, len, ..] => (3, usize::from(*len)),
+        [0x30, 0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        _ => return None,
+    };
+    Some(header + content)
+}

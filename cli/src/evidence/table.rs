@@ -1,0 +1,71 @@
+//! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request): entries of a GUID, an
+//! offset and a length, one of zeros behind the last, then what they lead to.
+
+use super::{Evidence, Unread};
+
+/// An entry: the GUID's 16 bytes and two words.
+const ENTRY: usize = 24;
+
+/// The GUIDs of AMD's: VCEK, VLEK, ASK, ARK, CRL, in the order in which they are written.
+const AMD: [[u8; 16]; 5] = [
+    *b"\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\x3b\xe8\xac\xcd",
+    *b"\xa8\x07\x4b\xc2\xa2\x5a\x48\x3e\xaa\xe6\x39\xc0\x45\xa0\xb8\xa1",
+    *b"\x4a\xb7\xb3\x79\xbb\xac\x4f\xe4\xa0\x2f\x05\xae\xf3\x27\xc7\x82",
+    *b"\xc0\xb4\x06\xa4\xa8\x03\x49\x52\x97\x43\x3f\xb6\x01\x4c\xd0\xae",
+    *b"\x92\xf8\x1b\xc3\x58\x11\x4d\x3d\x97\xff\xd1\x9f\x88\xdc\x67\xea",
+];
+
+/// Whether the GUID is AMD's. `snphost` and the `sev` package write the bytes as they are read; UEFI's form has the first three
+/// groups the other way round. One cannot be taken for the other.
+fn is_amds(guid: &[u8; 16]) -> bool {
+    let mut turned = *guid;
+    let [a, b, c, d, e, f, g, h, ..] = &mut turned;
+    std::mem::swap(a, d);
+    std::mem::swap(b, c);
+    std::mem::swap(e, f);
+    std::mem::swap(g, h);
+    AMD.contains(guid) || AMD.contains(&turned)
+}
+
+/// Whether these are a table's first bytes: one of AMD's GUIDs, or the entry of an empty one and nothing behind it.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(is_amds) || (bytes.len() >= ENTRY && bytes.iter().all(|byte| *byte == 0))
+}
+
+/// What the entries with AMD's GUIDs lead to, in DER. What a host keeps under a GUID of its own is none of AMD's.
+pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+    let mut found = Vec::new();
+    let mut entries = table.chunks_exact(ENTRY);
+    let mut count = 0;
+    loop {
+        let outside = Unread::Table(count + 1);
+        let entry = entries.next().ok_or(outside.clone())?;
+        if entry.iter().all(|byte| *byte == 0) {
+            break;
+        }
+        count += 1;
+        let (guid, place) = entry.split_first_chunk::<16>().ok_or(outside.clone())?;
+        let &[a, b, c, d, e, f, g, h] = place else { return Err(outside) };
+        let word = |bytes| usize::try_from(u32::from_le_bytes(bytes)).map_err(|_| outside.clone());
+        let (offset, len) = (word([a, b, c, d])?, word([e, f, g, h])?);
+        found.push((is_amds(guid), offset, len, outside));
+    }
+    let header = (count + 1) * ENTRY;
+    let mut ders = Vec::new();
+    for (amds, offset, len, outside) in found {
+        let end = offset.checked_add(len).filter(|_| offset >= header).ok_or(outside.clone())?;
+        let content = table.get(offset..end).ok_or(outside)?;
+        if amds && !content.is_empty() {
+            ders.extend(content_of(content)?);
+        }
+    }
+    if ders.is_empty() { Err(Unread::EmptyTable) } else { Ok(ders) }
+}
+
+/// Certificates or lists: a host's operator may have loaded them as PEM.
+fn content_of(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+    match Evidence::of(content)? {
+        Evidence { report: None, ders } => Ok(ders),
+        Evidence { report: Some(_), .. } => Err(Unread::Unknown(content.len())),
+    }
+}

@@ -1,0 +1,57 @@
+//! Hex digits, as they are given on a command line.
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use keybroker_common::encoding::Hex;
+
+/// `text` less the `0x` that snpguest and others print in front.
+pub(crate) fn digits(text: &str) -> &str {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text)
+}
+
+/// `N` bytes in `2 N` digits.
+pub(crate) fn parse<const N: usize>(text: &str) -> Result<Hex<N>, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits(text).as_bytes()).map_err(|_| "not hex".to_owned())?;
+    bytes.try_into().map(Hex).map_err(|_| format!("not {} hex digits", 2 * N))
+}
+
+/// `N` bytes in `2 N` digits, or in base64, as HOST_DATA is printed beside them.
+pub(crate) fn parse_or_base64<const N: usize>(text: &str) -> Result<Hex<N>, String> {
+    let base64 = BASE64.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    base64.map_or_else(|| parse(text), |bytes| Ok(Hex(bytes)))
+}
+
+/// The digits of a digest of `N` bytes as the broker takes them; any other text as it is, for the broker to refuse.
+pub(crate) fn digest(text: &str) -> Result<String, std::convert::Infallible> {
+    let plain = digits(text);
+    let is_digest = plain.len() >= 32 && plain.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(if is_digest { plain } else { text }.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_may_have_0x_in_front() {
+        for text in ["0xab01", "0XAB01", "ab01", "AB01"] {
+            assert_eq!(parse::<2>(text), Ok(Hex([0xAB, 1])), "{text}");
+        }
+        for text in ["", "0x", "0x0xab01", "ab0", "ab 01", "ab0101", "x0ab01", "\u{feff}ab01"] {
+            assert!(parse::<2>(text).is_err(), "{text}");
+        }
+        let plain = "ab".repeat(16);
+        assert_eq!(digest(&format!("0x{plain}")), Ok(plain.clone()));
+        // No digest: 16 as a number is not 10.
+        for text in ["0x10", "true", "0x", &format!("0xg{plain}")] {
+            assert_eq!(digest(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn host_data_may_be_base64_as_it_is_printed() {
+        let bytes = [0xAB; 32];
+        assert_eq!(parse_or_base64::<32>(&BASE64.encode(&bytes)), Ok(Hex(bytes)));
+        assert_eq!(parse_or_base64::<32>(&format!("0x{}", "ab".repeat(32))), Ok(Hex(bytes)));
+        assert!(parse_or_base64::<32>("q6urqw==").is_err());
+    }
+}
