@@ -2,18 +2,93 @@
 
 use std::{collections::BTreeSet, env};
 
-use clap::Command;
-use keybroker_common::config;
+use clap::{ArgMatches, Command};
+use keybroker_common::{config, store::dynamodb::AllTables};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    suggest::Place,
+};
 
-/// Refuses the environment if it holds a variable of ours that no option of `command` reads.
-pub(crate) fn check(command: &Command) -> Result<(), Failure> {
+/// Which store a command reaches: for it the variables of the functions mean something, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// None.
+    Nothing,
+    /// One on this machine.
+    Local,
+    /// Tables whose names begin with this.
+    Aws(String),
+}
+
+impl Reach {
+    /// That of the command in `matches`.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let mut matches = matches;
+        while let Some((_, inner)) = matches.subcommand() {
+            matches = inner;
+        }
+        match (matches.try_get_one::<bool>("aws"), matches.try_get_one::<String>("prefix")) {
+            (Ok(Some(true)), Ok(Some(prefix))) => Self::Aws(prefix.clone()),
+            _ if matches.try_contains_id("data_dir").is_ok() => Self::Local,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Refuses the environment if it holds a variable of ours that no option of `command` reads, or one of the functions' that
+/// speaks of another store than `reach`.
+pub(crate) fn check(command: &Command, reach: &Reach) -> Result<(), Failure> {
     let known = known(command);
-    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    match unknown(names, &known) {
-        None => Ok(()),
-        Some(name) => Err(refuse(&name, &known)),
+    let variables: Vec<_> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let names = variables.iter().map(|(name, _)| name.clone());
+    if let Some(name) = unknown(names, &known) {
+        return Err(refuse(&name, &known));
+    }
+    let mut read_by_functions = variables.iter().filter(|(name, _)| !known.contains(name));
+    read_by_functions.try_for_each(|(name, value)| elsewhere(name, value, reach))
+}
+
+/// Refuses a variable of the functions' that would be passed over in silence: whoever has set it means another store.
+fn elsewhere(name: &str, value: &str, reach: &Reach) -> Result<(), Failure> {
+    if !is_a_functions(name) {
+        return Ok(());
+    }
+    let refuse = |what: String| Failure::new(Exit::Configuration, anyhow::anyhow!("{what}"));
+    match reach {
+        Reach::Nothing => Ok(()),
+        Reach::Local => Err(refuse(format!(
+            "the environment variable {name} is the functions' on AWS, and this command's store is on this machine"
+        ))
+        .hint("add --aws where the command takes it, or unset the variable")),
+        Reach::Aws(prefix) => match table(name, prefix) {
+            Some(table) if table != value => Err(refuse(format!(
+                "the environment variable {name} names the table {value}, and this command's is {table}"
+            ))
+            .hint("give the --prefix that the tables' names begin with, or unset the variable")),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn is_a_functions(name: &str) -> bool {
+    config::VARIABLES.iter().any(|variable| variable.name == name)
+}
+
+/// The table that a variable names, in the deployment whose names begin with `prefix`.
+fn table(variable: &str, prefix: &str) -> Option<String> {
+    let AllTables { workloads, tokens, challenges, sessions, endorsements, audit } =
+        AllTables::with_prefix(prefix);
+    match variable {
+        "KEYBROKER_WORKLOADS_TABLE" => Some(workloads),
+        "KEYBROKER_TOKENS_TABLE" => Some(tokens),
+        "KEYBROKER_CHALLENGES_TABLE" => Some(challenges),
+        "KEYBROKER_SESSIONS_TABLE" => Some(sessions),
+        "KEYBROKER_ENDORSEMENTS_TABLE" => Some(endorsements),
+        "KEYBROKER_AUDIT_TABLE" => Some(audit),
+        _ => None,
     }
 }
 
@@ -22,7 +97,7 @@ fn refuse(name: &str, known: &BTreeSet<String>) -> Failure {
         Failure::new(Exit::Configuration, anyhow::anyhow!("the environment variable {name} is not known"));
     match nearest(name, known) {
         Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
-        None => failure.hint("keybroker serve --help names all of them"),
+        None => failure.hint(Place::none().advice("`keybroker serve --help` names all of them")),
     }
 }
 
@@ -33,7 +108,7 @@ fn known(command: &Command) -> BTreeSet<String> {
 }
 
 fn unknown(mut names: impl Iterator<Item = String>, known: &BTreeSet<String>) -> Option<String> {
-    names.find(|name| name.starts_with(config::PREFIX) && !known.contains(name))
+    names.find(|name| name.starts_with(config::PREFIX) && !known.contains(name) && !is_a_functions(name))
 }
 
 fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
@@ -63,5 +138,41 @@ mod tests {
         assert_eq!(nearest("KEYBROKER_LISTN", &known), Some("KEYBROKER_LISTEN"));
         assert_eq!(nearest("KEYBROKER_DATADIR", &known), Some("KEYBROKER_DATA_DIR"));
         assert_eq!(nearest("KEYBROKER_QQQ", &known), None);
+    }
+
+    fn reach(arguments: &[&str]) -> Reach {
+        Reach::of(&Cli::command().try_get_matches_from(arguments).unwrap())
+    }
+
+    #[test]
+    fn what_a_command_reaches_is_where_its_store_is() {
+        assert_eq!(reach(&["keybroker", "workload", "list", "--aws"]), Reach::Aws("keybroker".to_owned()));
+        let prefixed = ["keybroker", "certificates", "list", "--aws", "--prefix", "prod"];
+        assert_eq!(reach(&prefixed), Reach::Aws("prod".to_owned()));
+        for local in
+            [&["keybroker", "workload", "list"][..], &["keybroker", "serve"], &["keybroker", "doctor"]]
+        {
+            assert_eq!(reach(local), Reach::Local, "{local:?}");
+        }
+        assert_eq!(reach(&["keybroker", "verify", "--report", "r"]), Reach::Nothing);
+    }
+
+    #[test]
+    fn the_functions_variables_are_known_where_they_speak_of_the_same_store() {
+        let aws = |prefix: &str| Reach::Aws(prefix.to_owned());
+        for variable in config::VARIABLES {
+            assert_eq!(find(&[variable.name]), None);
+            assert!(elsewhere(variable.name, "x", &Reach::Nothing).is_ok());
+            assert_eq!(table(variable.name, "p").is_some(), variable.name.ends_with("_TABLE"));
+        }
+        for (name, value, reach, holds) in [
+            ("KEYBROKER_WORKLOADS_TABLE", "prod-workloads", aws("prod"), true),
+            ("KEYBROKER_WORKLOADS_TABLE", "prod-workloads", aws("keybroker"), false),
+            ("KEYBROKER_WORKLOADS_TABLE", "prod-workloads", Reach::Local, false),
+            ("KEYBROKER_KMS_KEY", "alias/prod", aws("prod"), true),
+            ("KEYBROKER_KMS_KEY", "alias/prod", Reach::Local, false),
+        ] {
+            assert_eq!(elsewhere(name, value, &reach).is_ok(), holds, "{name} {reach:?}");
+        }
     }
 }

@@ -20,6 +20,7 @@ mod register;
 mod relay;
 mod serve;
 mod server;
+mod suggest;
 mod table;
 mod token;
 mod verify;
@@ -28,9 +29,12 @@ mod workload;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    environment::Reach,
+    exit::{Exit, Failure},
+};
 
 /// Releases the secrets of confidential workloads to AMD SEV-SNP guests that prove what they are.
 #[derive(Debug, Parser)]
@@ -59,23 +63,25 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let matches = Cli::command().get_matches();
+    let reach = Reach::of(&matches);
+    match run(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), &reach) {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<Exit, Failure> {
+fn run(cli: Cli, reach: &Reach) -> Result<Exit, Failure> {
     // Of the doctor's findings it is one.
     if !matches!(cli.command, Command::Doctor(_)) {
-        environment::check(&Cli::command())?;
+        environment::check(&Cli::command(), reach)?;
     }
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Relay(_) | Command::Serve(_)))?;
     match cli.command {
         Command::Audit(args) => audit::run(&args),
         Command::Certificates(args) => certificates::run(&args),
         Command::Demo(args) => Ok(demo::run(&args)?),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&args, reach),
         Command::Register(args) => register::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -18,6 +18,7 @@ use crate::{
     fleet::FleetArgs,
     operator::socket::{self, Socket},
     server,
+    suggest::Place,
 };
 
 const EXAMPLES: &str = "\
@@ -129,9 +130,10 @@ impl ServeArgs {
             return Ok(());
         }
         let error = anyhow!("whoever reaches {} could register workloads", self.listen);
-        Err(Failure::new(Exit::Usage, error).hint(
+        let place = self.data_dir().map_or_else(|_| Place::none(), |data_dir| Place::local(&data_dir));
+        Err(Failure::new(Exit::Usage, error).hint(place.advice(
             "let tokens decide, with --registration token and `keybroker token create`; or say --anyone-may-register",
-        ))
+        )))
     }
 
     /// The data directory, given or by default.

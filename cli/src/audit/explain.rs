@@ -186,15 +186,15 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Endorsements if unavailable => meaning_of(
             "AMD's certificates or revocation list are needed, are not in the store, and could not be had.",
-            "Look at the KDS with `keybroker doctor`. A chip's certificate can be brought with `keybroker certificates import` while KDS is down, and so can a revocation list.",
+            "Look at the KDS with `keybroker doctor`. A chip's certificate can be brought with `keybroker certificates import FILE` while KDS is down, and so can a revocation list.",
         ),
         Check::Endorsements => meaning_of(
             "No certificate of AMD's vouches for the key that should have signed the report.",
-            "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). New chips not asked for (--kds known-chips-only): bring theirs with `keybroker certificates prefetch`. A VLEK: the guest has to send its certificate along.",
+            "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). New chips not asked for (--kds known-chips-only): bring theirs with `keybroker certificates prefetch --report FILE`. A VLEK: the guest has to send its certificate along.",
         ),
         Check::NewChips => meaning_of(
             "More chips that nobody has seen before came at once than AMD answers for.",
-            "New hosts: wait, or bring their certificates with `keybroker certificates prefetch` before they come. Otherwise somebody invents chips: see who registered the workloads of these records.",
+            "New hosts: wait, or bring their certificates with `keybroker certificates prefetch --report FILE` before they come. Otherwise somebody invents chips: see who registered the workloads of these records.",
         ),
         Check::Policy if unavailable => meaning_of(
             "Every thread that evaluates policies was taken, by ones that do not end.",
@@ -202,7 +202,7 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Policy => meaning_of(
             "What the registration demands in Rego does not hold for this guest: each query must give true.",
-            "Try it with `keybroker verify --policy … --report …` beside the guest's report. A changed demand is a new registration.",
+            "Try it with `keybroker verify --report FILE --policy FILE` with the guest's report. A changed demand is a new registration.",
         ),
         Check::SessionWorkload => meaning_of(
             "A guest asked for the passphrase of another workload than it had attested as.",
@@ -230,7 +230,7 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Principal => meaning_of(
             "Only authenticated callers may register here, and the request brought along nothing that says who asks.",
-            "Register with a token (`keybroker token create`), or through `keybroker relay`; on AWS also with a signed request.",
+            "Register with a token (`keybroker token create`), or through a build relay; on AWS also with a signed request.",
         ),
         Check::Token => meaning_of(
             "The token that the request brought along does not let it register this. A token is for one workload and one build: it ends with its time, 30 minutes after its first use, or with the first guest that attests.",
@@ -275,7 +275,7 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::Revocation => meaning_of(
             "AMD no longer stands by the certificate, or there is no revocation list that says it does.",
-            "Stale: look whether the KDS answers (`keybroker doctor`), or import a list with `keybroker certificates import`. Revoked: no guest on such hosts gets anything until AMD reissues.",
+            "Stale: look whether the KDS answers (`keybroker doctor`), or import a list with `keybroker certificates import FILE`. Revoked: no guest on such hosts gets anything until AMD reissues.",
         ),
         Verification::Product => meaning_of(
             "The CPU is of another product than the certificate, or one that this broker does not know.",

@@ -13,6 +13,7 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
+    certificates::ChipPrefix,
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs, no_such, workload_id},
     table::{self, NONE, printable, time},
@@ -35,14 +36,18 @@ Examples:
   keybroker audit --since 1h --aws
 
 {}", Exit::TABLE))]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["id", "workload", "since", "until"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["id", "workload", "chip_id", "since", "until"]))]
 pub(crate) struct AuditArgs {
     /// The decision: the id that the guest was told
-    #[arg(value_name = "ID", value_parser = audit_id, conflicts_with_all = ["workload", "since", "until"])]
+    #[arg(value_name = "ID", value_parser = audit_id, conflicts_with_all = ["workload", "chip_id", "since", "until"])]
     id: Option<AuditId>,
     /// Only decisions about this workload
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload: Option<WorkloadId>,
+    /// Only decisions about guests on this chip: its id in hex, or how it begins, 16 digits at least; read as without
+    /// --workload
+    #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
+    chip_id: Option<ChipPrefix>,
     /// Only decisions since then: 24h, 7d, or RFC 3339
     #[arg(long, value_name = "WHEN", value_parser = When::parse)]
     since: Option<When>,
@@ -88,7 +93,14 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
         no_such("audit record", id)
             .hint("is this the store of the broker that the guest asked? A typed id may have a wrong digit")
     })?;
-    let mut explanation = explain::words(&record);
+    let whole = |words: String| {
+        let words = match &record.workload_id {
+            Some(id) => words.replace(" ID`", &format!(" {id}`")),
+            None => words,
+        };
+        operator.place.advice(&words)
+    };
+    let mut explanation: Vec<_> = explain::words(&record).into_iter().map(whole).collect();
     if let Some(attestation) = attestation(operator, &record).await? {
         explanation.extend(basis::words(&attestation));
     }
@@ -156,6 +168,12 @@ async fn several(args: &AuditArgs, operator: &OperatorHandle) -> Result<Exit, Fa
     }
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
     let (mut records, unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
+    records.retain(|record| {
+        let of_chip = |chip: &ChipPrefix| {
+            record.evidence.as_ref().is_some_and(|evidence| chip.begins(&evidence.chip_id))
+        };
+        args.chip_id.as_ref().is_none_or(of_chip)
+    });
     records.sort_by_key(|record| (record.time, record.id));
     if args.json {
         table::json(&Records { schema: 1, records, unreadable: unreadable.clone() })?;
@@ -163,7 +181,10 @@ async fn several(args: &AuditArgs, operator: &OperatorHandle) -> Result<Exit, Fa
         anstream::eprintln!("no audit records");
     } else {
         table::print(&["time", "decision", "operation", "workload", "check", "id"], records.iter().map(row))?;
-        anstream::eprintln!("one decision in words: keybroker audit ID");
+        if let Some(last) = records.last() {
+            let one = operator.place.command("audit", &[&last.id.to_string()]);
+            anstream::eprintln!("one decision in words: {one}");
+        }
     }
     Ok(operator::tell_unreadable("the audit record", &unreadable))
 }

@@ -11,6 +11,8 @@ mod prefetch;
 mod purge;
 pub(crate) mod row;
 
+pub(crate) use self::chips::ChipPrefix;
+
 use crate::{
     exit::{Exit, Failure},
     operator,

@@ -34,7 +34,7 @@ pub(super) async fn kds(url: &str) -> Vec<Finding> {
             "kds",
             format!("{url}: {error}"),
             "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url, \
-             or bring certificates with `keybroker certificates import`",
+             or bring certificates with `keybroker certificates import FILE`",
         )],
     }
 }
@@ -90,7 +90,7 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
 /// The list for chips of `product`, if there is one or should be.
 fn list(product: Product, rows: &[Row], now: Timestamp) -> Option<Finding> {
     const CHECK: &str = "revocation-list";
-    let renew = "look whether the KDS answers, or bring a list with `keybroker certificates import`";
+    let renew = "look whether the KDS answers, or bring a list with `keybroker certificates import FILE`";
     let of_product = |row: &&Row| row.kind.product() == Some(product);
     let found = rows.iter().filter(of_product).find(|row| matches!(row.kind, Kind::RevocationList(..)));
     let Some(row) = found else {

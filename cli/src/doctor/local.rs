@@ -9,7 +9,7 @@ use keybroker_common::{
 };
 
 use super::{DoctorArgs, Finding};
-use crate::{broker, operator::Backend, serve};
+use crate::{broker, operator::Backend, serve, suggest::quoted};
 
 /// Data directory, key file, and whether they belong together.
 pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
@@ -39,7 +39,7 @@ fn directory(data_dir: &Path) -> Finding {
         Ok(mode) if mode & 0o022 != 0 => Finding::warn(
             "data-directory",
             format!("others may write to {at} (mode {mode:04o})"),
-            format!("chmod 0700 {at}"),
+            format!("chmod 0700 {}", quoted(&at.to_string())),
         ),
         Ok(mode) => Finding::ok("data-directory", format!("{at}, mode {mode:04o}")),
     }
@@ -66,7 +66,7 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
         (Err(error @ KeyFileError::Exposed { .. }), _) => Finding::fail(
             "key",
             format!("{at}: {error}"),
-            format!("chmod 0600 {at}, and ask who may have read it"),
+            format!("chmod 0600 {}, and ask who may have read it", quoted(&at.to_string())),
         ),
         (Err(error), _) => Finding::fail("key", format!("{at}: {error}"), "restore it from its backup"),
         (Ok(key), Ok(Some(bound))) if bound != key.key_id() => Finding::fail(

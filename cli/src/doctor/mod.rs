@@ -15,9 +15,11 @@ use serde::Serialize;
 use crate::{
     Cli,
     endorser::{AnchorArgs, KdsArgs},
-    environment,
+    environment::{self, Reach},
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
+    serve,
+    suggest::Place,
     table,
 };
 
@@ -54,6 +56,17 @@ pub(crate) struct DoctorArgs {
     anchors: AnchorArgs,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+impl DoctorArgs {
+    /// What leads another command to the store that is looked at, and to its key.
+    fn place(&self) -> Place {
+        let place = self.store.place();
+        match serve::key_file(self.key_file.as_deref()) {
+            Ok(key_file) if !self.store.aws => place.with_key_file(&key_file),
+            _ => place,
+        }
+    }
 }
 
 /// How bad it is.
@@ -109,8 +122,12 @@ struct Findings {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    let findings = operator::block_on(async { Ok(examine(args).await) })?;
+pub(crate) fn run(args: &DoctorArgs, reach: &Reach) -> Result<Exit, Failure> {
+    let mut findings = operator::block_on(async { Ok(examine(args, reach).await) })?;
+    let place = args.place();
+    for finding in &mut findings {
+        finding.advice = finding.advice.take().map(|advice| place.advice(&advice));
+    }
     let count = |verdict| findings.iter().filter(|one| one.verdict == verdict).count();
     let [ok, warn, fail] = [Verdict::Ok, Verdict::Warn, Verdict::Fail].map(count);
     let findings = Findings { schema: 1, ok, warn, fail, findings };
@@ -122,8 +139,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(if fail == 0 { Exit::Ok } else { Exit::Failure })
 }
 
-async fn examine(args: &DoctorArgs) -> Vec<Finding> {
-    let mut findings = vec![configuration()];
+async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
+    let mut findings = vec![configuration(reach)];
     let anchors = match args.anchors.read() {
         Ok(anchors) => anchors,
         Err(failure) => {
@@ -156,8 +173,8 @@ async fn examine(args: &DoctorArgs) -> Vec<Finding> {
 }
 
 /// The variables that are set.
-fn configuration() -> Finding {
-    match environment::check(&Cli::command()) {
+fn configuration(reach: &Reach) -> Finding {
+    match environment::check(&Cli::command(), reach) {
         Ok(()) => Finding::ok("configuration", "every KEYBROKER_ variable that is set is known"),
         Err(failure) => Finding::failed("configuration", &failure),
     }

@@ -18,7 +18,10 @@ use keybroker_common::{
 };
 
 pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    suggest::Place,
+};
 
 /// Where an operator's store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(crate) struct OperatorHandle {
     pub(crate) principal: String,
     /// Where the store is.
     pub(crate) backend: Backend,
+    /// The same, for commands that are suggested.
+    pub(crate) place: Place,
 }
 
 impl OperatorHandle {

@@ -1,6 +1,7 @@
 //! Which store an operator's command is about.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,6 +24,7 @@ use crate::{
     broker,
     exit::{Exit, Failure},
     serve,
+    suggest::Place,
 };
 
 /// Which store.
@@ -63,18 +65,27 @@ impl StoreArgs {
         serve::data_dir(self.data_dir.as_deref())
     }
 
+    /// What leads another command to the same store.
+    pub(crate) fn place(&self) -> Place {
+        if self.aws {
+            return Place::aws(&self.prefix, |name| env::var(name).ok());
+        }
+        self.data_dir().map_or_else(|_| Place::none(), |data_dir| Place::local(&data_dir))
+    }
+
     /// The store, which must be there: nothing is made.
     pub(crate) async fn open(&self) -> Result<OperatorHandle, Failure> {
+        let place = self.place();
         if self.aws {
-            return aws(&self.prefix).await;
+            return aws(&self.prefix, place).await;
         }
         let principal = principal();
         Ok(match embedded(&self.data_dir()?).await? {
             Embedded::File(store) => {
-                OperatorHandle { store: Arc::new(store), principal, backend: Backend::File }
+                OperatorHandle { store: Arc::new(store), principal, backend: Backend::File, place }
             }
             Embedded::Socket(store) => {
-                OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket }
+                OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket, place }
             }
         })
     }
@@ -123,20 +134,20 @@ pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
 fn unusable(data_dir: &Path, error: OpenError) -> Failure {
     let missing = error == OpenError::Missing;
     let failure = if missing {
-        Failure::new(Exit::Configuration, error).hint(
+        Failure::new(Exit::Configuration, error).hint(Place::local(data_dir).advice(
             "give the broker's own --data-dir, or --aws for a deployment; `keybroker serve` makes a store",
-        )
+        ))
     } else {
         broker::store_failure(error)
     };
     failure.context(format!("opening the store in {}", data_dir.display()))
 }
 
-async fn aws(prefix: &str) -> Result<OperatorHandle, Failure> {
+async fn aws(prefix: &str, place: Place) -> Result<OperatorHandle, Failure> {
     let config = aws_config().await?;
     let principal = format!("aws-access-key/{}", access_key(&config).await?);
     let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), OperatorTables::with_prefix(prefix));
-    Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Aws })
+    Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Aws, place })
 }
 
 /// AWS's usual configuration, with limits that suit someone who waits.

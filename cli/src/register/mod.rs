@@ -149,19 +149,9 @@ impl Registered {
     }
 }
 
-/// What leads another command to the store that was registered in.
-fn audit_store(args: &RegisterArgs) -> String {
-    let StoreArgs { aws, prefix, data_dir } = &args.store;
-    match data_dir {
-        _ if *aws => format!(" --aws --prefix {prefix}"),
-        Some(data_dir) => format!(" --data-dir {}", data_dir.display()),
-        None => String::new(),
-    }
-}
-
 fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Result<Exit, Failure> {
     if !answer.status.is_success() {
-        return Err(answer.refusal(&audit_store(args)));
+        return Err(answer.refusal(&args.store.place()));
     }
     let unreadable = || anyhow!("the broker registered it, and its answer is none that this release reads");
     let registered = match document {

@@ -22,6 +22,7 @@ use crate::{
     exit::{Exit, Failure},
     operator::{Embedded, embedded, principal},
     relay, serve,
+    suggest::Place,
     table::printable,
 };
 
@@ -42,8 +43,8 @@ impl Answer {
         Some(body.get(name)?.as_str()?.to_owned())
     }
 
-    /// Why it is not registered; `store` are the arguments that lead `audit` to the same store.
-    pub(super) fn refusal(&self, store: &str) -> Failure {
+    /// Why it is not registered in the store at `place`.
+    pub(super) fn refusal(&self, place: &Place) -> Failure {
         // A gateway in front of the broker has another member for it.
         let said = self.field("error").or_else(|| self.field("message")).or_else(|| self.field("Message"));
         let said = said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said));
@@ -55,7 +56,9 @@ impl Answer {
         let failure = Failure::new(exit, anyhow!("{said}"))
             .context(format!("the broker did not register it ({})", self.status.as_u16()));
         match (self.field("id"), exit) {
-            (Some(id), _) => failure.hint(format!("keybroker audit {}{store} says why", printable(&id))),
+            (Some(id), _) => {
+                failure.hint(format!("{} says why", place.command("audit", &[&printable(&id)])))
+            }
             (None, Exit::Denied) => failure.hint(
                 "the principal needs the stack's builders' policy: aws sts get-caller-identity says who it is",
             ),

@@ -133,6 +133,8 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
         url.as_deref().map(table::line).transpose()?;
     }
     tell(&token, room);
+    let revoke = operator.place.command("token revoke", &[&token.id.to_string()]);
+    anstream::eprintln!("revoke it: {revoke}");
     Ok(Exit::Ok)
 }
 
@@ -149,11 +151,11 @@ fn tell(token: &Token, room: Option<i64>) {
     match (room, &token.made_for) {
         (None, _) => anstream::eprintln!("for buildah: https://x:TOKEN@HOST; give --url to have it printed"),
         (Some(room), _) if room < 1 => anstream::eprintln!(
-            "warning: with this URL in the image krun's guest has no room for any workload id: use keybroker relay, or a shorter name"
+            "warning: with this URL in the image krun's guest has no room for any workload id: use a relay on the host, or a shorter name"
         ),
         (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
             anstream::eprintln!(
-                "warning: with this URL in the image krun's guest has room for {room} characters of id, and {id} is longer: use keybroker relay, or a shorter name"
+                "warning: with this URL in the image krun's guest has room for {room} characters of id, and {id} is longer: use a relay on the host, or a shorter name"
             );
         }
         (Some(room), _) if room < 64 => anstream::eprintln!(
@@ -165,7 +167,6 @@ fn tell(token: &Token, room: Option<i64>) {
             );
         }
     }
-    anstream::eprintln!("revoke it: keybroker token revoke {}", token.id);
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     let audit = operator.record_of_token(Decision::TokenRevoked, args.id);
     match operator.store.revoke_token(&args.id, &audit).await {
         Err(StoreError::Conflict) => {
-            return Err(no_such("token", args.id).hint("keybroker token list --all shows all of them"));
+            let list = operator.place.command("token list --all", &[]);
+            return Err(no_such("token", args.id).hint(format!("{list} shows all of them")));
         }
         result => result.map_err(|error| operator.failure(error))?,
     }

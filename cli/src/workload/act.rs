@@ -57,7 +57,7 @@ pub(super) async fn revoke(args: &RevokeArgs) -> Result<Exit, Failure> {
         Some(since) => anstream::eprintln!("{} was revoked already, since {}", args.id, time(since)),
         None => anstream::eprintln!("{} is revoked: nothing is released for it any more", args.id),
     }
-    anstream::eprintln!("undo: keybroker workload restore {}", args.id);
+    anstream::eprintln!("undo: {}", operator.place.command("workload restore", &[args.id.as_str()]));
     Ok(Exit::Ok)
 }
 
@@ -68,7 +68,8 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     match operator.store.restore(&args.id, row.digest(), &audit).await {
         Err(StoreError::Conflict) => {
             let error = anyhow!("{} is not what it was a moment ago", args.id);
-            return Err(Failure::new(Exit::Failure, error).hint("look at it again: keybroker workload show"));
+            let show = operator.place.command("workload show", &[args.id.as_str()]);
+            return Err(Failure::new(Exit::Failure, error).hint(format!("look at it again: {show}")));
         }
         result => result.map_err(|error| operator.failure(error))?,
     }

@@ -52,11 +52,12 @@ pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
 /// The row of `id`, which must be there.
 async fn existing(operator: &OperatorHandle, id: &WorkloadId) -> Result<Workload, Failure> {
     let row = operator.store.workload(id).await.map_err(|error| operator.failure(error))?;
-    row.ok_or_else(|| gone(id))
+    row.ok_or_else(|| gone(operator, id))
 }
 
-fn gone(id: &WorkloadId) -> Failure {
-    no_such("workload", id).hint("keybroker workload list shows all of them")
+fn gone(operator: &OperatorHandle, id: &WorkloadId) -> Failure {
+    let list = operator.place.command("workload list", &[]);
+    no_such("workload", id).hint(format!("{list} shows all of them"))
 }
 
 /// What came of a write to a row that was there a moment ago.
@@ -66,7 +67,7 @@ fn written(
     result: Result<(), StoreError>,
 ) -> Result<(), Failure> {
     match result {
-        Err(StoreError::Conflict) => Err(gone(id)),
+        Err(StoreError::Conflict) => Err(gone(operator, id)),
         result => result.map_err(|error| operator.failure(error)),
     }
 }

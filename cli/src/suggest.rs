@@ -1,0 +1,117 @@
+//! Commands that a person is told to give next.
+//!
+//! They are pasted, so each must be whole and act on the store at hand: an undo that acts on another store ends well and
+//! undoes nothing. All of them are made here, by a [`Place`], which adds what led to the store wherever the command takes it.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use crate::Cli;
+
+/// What AWS's tools go by beside --aws, and is no secret.
+const AWS: [&str; 8] = [
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_KMS",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+];
+
+/// Where the store is, as arguments lead to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Variables, for a store on AWS.
+    variables: Vec<(&'static str, String)>,
+    /// Options by their long names, without the dashes.
+    options: Vec<(&'static str, Option<String>)>,
+}
+
+impl Place {
+    /// No store: what is suggested needs none.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// The store in `data_dir`, wherever the command is pasted.
+    pub(crate) fn local(data_dir: &Path) -> Self {
+        Self::none().with_path("data-dir", data_dir)
+    }
+
+    /// The tables on AWS whose names begin with `prefix`. `variable` reads the environment.
+    pub(crate) fn aws(prefix: &str, variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            variables: AWS.iter().filter_map(|name| Some((*name, variable(name)?))).collect(),
+            options: vec![("aws", None), ("prefix", Some(prefix.to_owned()))],
+        }
+    }
+
+    /// With the wrapping key's file, for the commands that need the key.
+    pub(crate) fn with_key_file(self, key_file: &Path) -> Self {
+        self.with_path("key-file", key_file)
+    }
+
+    fn with_path(mut self, option: &'static str, path: &Path) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.options.push((option, Some(path.display().to_string())));
+        self
+    }
+
+    /// `keybroker COMMAND OPERANDS` with what leads to the store, quoted for a shell.
+    pub(crate) fn command(&self, command: &str, operands: &[&str]) -> String {
+        let known = Cli::command();
+        let mut named = &known;
+        for word in command.split_whitespace() {
+            named = named.find_subcommand(word).unwrap_or(named);
+        }
+        let takes = |option: &str| named.get_arguments().any(|argument| argument.get_long() == Some(option));
+        let mut words = vec!["keybroker".to_owned()];
+        words.extend(command.split_whitespace().map(quoted));
+        let dashed = operands.iter().any(|operand| operand.starts_with('-'));
+        if !dashed {
+            words.extend(operands.iter().map(|operand| quoted(operand)));
+        }
+        for (option, value) in self.options.iter().filter(|(option, _)| takes(option)) {
+            words.push(format!("--{option}"));
+            words.extend(value.as_deref().map(quoted));
+        }
+        if dashed {
+            words.push("--".to_owned());
+            words.extend(operands.iter().map(|operand| quoted(operand)));
+        }
+        let variables = if takes("aws") { self.variables.as_slice() } else { &[] };
+        let variables = variables.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+        variables.chain(words).collect::<Vec<_>>().join(" ")
+    }
+
+    /// `text` in which every `` `keybroker …` `` is made whole, unless it is.
+    pub(crate) fn advice(&self, text: &str) -> String {
+        const BEGIN: &str = "`keybroker ";
+        let mut whole = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once(BEGIN) {
+            let (command, behind) = after.split_once('`').unwrap_or((after, ""));
+            let is_whole = ["--data-dir ", "--aws "].iter().any(|option| command.contains(option));
+            let command = if is_whole { format!("keybroker {command}") } else { self.command(command, &[]) };
+            whole += &format!("{before}`{command}`");
+            rest = behind;
+        }
+        whole + rest
+    }
+}
+
+/// `word` as a shell takes it for one word.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
