@@ -210,7 +210,8 @@ mod tests {
         for number in [0, 7, u32::MAX] {
             let this_update = Some(Timestamp::constant(1_786_795_200, 0));
             let options = CrlOptions { number, this_update, ..CrlOptions::default() };
-            let crl = Crl::verify(&amd.crl(&options), &anchors.arks(Product::Milan)).unwrap();
+            let crl =
+                Crl::verify(&amd.crl(&options), &anchors.arks(crate::snp::product::Product::Milan)).unwrap();
             let edition = CrlEdition { this_update: crl.this_update(), number: Some(number.to_string()) };
             assert_eq!((crl.this_update(), crl.editions()), (this_update.unwrap(), vec![edition]));
         }
