@@ -1,8 +1,11 @@
 //! What was revoked, replaced or restored is not released, however far the release had come.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -28,6 +31,9 @@ use crate::harness::{
     world::{Broker, PASSPHRASE, World, workload_id},
 };
 
+/// A test that waits for so long has failed.
+const LONG: Duration = Duration::from_secs(60);
+
 /// Lets nobody through until it is opened, and tells who has come.
 #[derive(Debug)]
 struct Gate {
@@ -47,7 +53,8 @@ impl Gate {
 
     /// Until so many stand before it, or did.
     async fn come(&self, many: u32) {
-        self.come.acquire_many(many).await.unwrap().forget();
+        let come = tokio::time::timeout(LONG, self.come.acquire_many(many)).await;
+        come.expect("they come").unwrap().forget();
     }
 
     fn open(&self) {
@@ -196,7 +203,8 @@ async fn withheld<S: Home + OperatorStore>(meanwhile: impl AsyncFn(&Scene<S>), c
     broker.attest.workloads = store.clone();
     let releases = released(&broker, &scene.session);
     gate.come(MANY).await;
-    store.written.acquire_many(MANY).await.unwrap().forget();
+    let written = tokio::time::timeout(LONG, store.written.acquire_many(MANY)).await;
+    written.expect("they are recorded").unwrap().forget();
     meanwhile(&scene).await;
     gate.open();
     let outcomes = releases.join_all().await;
@@ -399,7 +407,8 @@ async fn no_answer_by_a_look_that_began_after_the_revocation<S: Home + OperatorS
             }
         });
     }
-    answers.acquire_many(3 * GUESTS as u32).await.unwrap().forget();
+    let answered = tokio::time::timeout(LONG, answers.acquire_many(3 * GUESTS as u32)).await;
+    answered.expect("guests that are answered").unwrap().forget();
     scene.revoke().await;
     let revoked = order.next();
     over.store(true, Ordering::SeqCst);
