@@ -77,6 +77,7 @@ fn run(cli: Cli, reach: &Reach) -> Result<Exit, Failure> {
         environment::check(&Cli::command(), reach)?;
     }
     let _flush = log::start(&cli.log, matches!(cli.command, Command::Relay(_) | Command::Serve(_)))?;
+    keybroker_common::panics::hush();
     match cli.command {
         Command::Audit(args) => audit::run(&args),
         Command::Certificates(args) => certificates::run(&args),

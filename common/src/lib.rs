@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod endorsements;
 pub mod http;
 pub mod metrics;
+pub mod panics;
 pub mod problem;
 pub mod rego;
 pub mod secret;

@@ -22,12 +22,20 @@ pub enum Count {
     Unauthenticated,
     /// A guest's request was refused for want of a session that counts, on record or not.
     NoSession,
+    /// A part of the broker panicked, and the request that met it was answered with 500.
+    Panicked,
 }
 
 impl Count {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::KdsHit, Self::KdsMiss, Self::KdsThrottled, Self::Unauthenticated, Self::NoSession];
+    pub const ALL: [Self; 6] = [
+        Self::KdsHit,
+        Self::KdsMiss,
+        Self::KdsThrottled,
+        Self::Unauthenticated,
+        Self::NoSession,
+        Self::Panicked,
+    ];
 
     /// The metric's name.
     pub fn name(self) -> &'static str {
@@ -37,6 +45,7 @@ impl Count {
             Self::KdsThrottled => "KdsThrottled",
             Self::Unauthenticated => "Unauthenticated",
             Self::NoSession => "NoSession",
+            Self::Panicked => "Panicked",
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 
-use crate::{audit::AuditId, broker, bucket::Sampler, http::reply, wire::Invalid};
+use crate::{audit::AuditId, broker, bucket::Sampler, http::reply, panics::Panicked, wire::Invalid};
 
 /// Everything that keeps a request from succeeding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum Problem {
     /// The request names no session.
     #[error("no session cookie")]
     NoCookie,
+    /// The store cannot be used, or has no room: what whoever watches the broker is told.
+    #[error("the store cannot be used, or has no room")]
+    Unhealthy,
     /// There is nothing under this path.
     #[error("not found")]
     NotFound,
@@ -57,6 +60,8 @@ impl Problem {
             Self::Broker(broker::Error::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Broker(broker::Error::Refused { .. }) => StatusCode::FORBIDDEN,
             Self::Broker(broker::Error::Registered { .. }) => StatusCode::CONFLICT,
+            Self::Broker(broker::Error::Internal { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broker(broker::Error::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broker(broker::Error::Policy(_)) | Self::Invalid(_) | Self::Truncated => {
                 StatusCode::BAD_REQUEST
@@ -78,7 +83,7 @@ impl Problem {
                 | broker::Error::Unauthenticated { id }
                 | broker::Error::Registered { id },
             ) => Some(*id),
-            Self::Broker(broker::Error::Unavailable { id, .. }) => *id,
+            Self::Broker(broker::Error::Unavailable { id, .. } | broker::Error::Internal { id }) => *id,
             _ => None,
         }
     }
@@ -98,6 +103,12 @@ impl Problem {
             None => format!(r#"{{"error":"{error}"}}"#),
         }
         .into_bytes()
+    }
+}
+
+impl From<Panicked> for Problem {
+    fn from(panicked: Panicked) -> Self {
+        Self::Broker(panicked.into())
     }
 }
 
@@ -238,9 +249,12 @@ mod tests {
             broker::Error::TooMany { retry_after: 5 },
             broker::Error::Unavailable { id: Some(id), retry_after: 5 },
             broker::Error::Unavailable { id: None, retry_after: 5 },
+            broker::Error::Internal { id: Some(id) },
+            broker::Error::Internal { id: None },
         ];
         let http = [
             Problem::NoCookie,
+            Problem::Unhealthy,
             Problem::NotFound,
             Problem::MethodNotAllowed(Method::POST),
             Problem::Timeout,
@@ -295,6 +309,8 @@ mod tests {
             (Problem::Broker(broker::Error::Unauthenticated { id }), 401),
             (Problem::Broker(broker::Error::TooMany { retry_after: 1 }), 429),
             (Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 5 }), 503),
+            (Problem::Broker(broker::Error::Internal { id: Some(id) }), 500),
+            (Problem::Unhealthy, 503),
             (Problem::Invalid(Invalid::Tee), 400),
             (Problem::Broker(broker::Error::Policy(PolicyError::NoQuery)), 400),
             (Problem::Truncated, 400),

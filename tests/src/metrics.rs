@@ -1,7 +1,7 @@
 //! The metrics of the functions, in CloudWatch's namespace `keybroker`.
 
 /// Every metric, as the functions' log names it.
-pub const METRICS: [&str; 11] = [
+pub const METRICS: [&str; 12] = [
     "Registered",
     "Attested",
     "Released",
@@ -12,5 +12,6 @@ pub const METRICS: [&str; 11] = [
     "KdsMiss",
     "KdsThrottled",
     "Unauthenticated",
+    "Panicked",
     "Latency",
 ];

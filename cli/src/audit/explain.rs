@@ -226,7 +226,7 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Store => meaning_of(
             "The store did not answer, or a row in it cannot be read.",
-            "`keybroker doctor` looks into it. On AWS: the tables' throttles and health; on one machine: the disk, and then start the broker again.",
+            "`keybroker doctor` looks into it. On AWS: the tables' throttles and health; on one machine: the disk; the broker goes on by itself once there is room.",
         ),
         Check::Principal => meaning_of(
             "Only authenticated callers may register here, and the request brought along nothing that says who asks.",
@@ -239,6 +239,10 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         Check::Registration => meaning_of(
             "The registration could not be written down.",
             "This is an error in the broker: please report it with what was registered, without its secrets.",
+        ),
+        Check::Internal => meaning_of(
+            "A part of the broker panicked, and the request came to nothing. The broker goes on, and nothing was released.",
+            "This is an error in the program: please report it with the location that the log has of that time. If it comes again and again with one workload, revoke that.",
         ),
         Check::Replacement if unavailable => meaning_of(
             "The registration that was in the way was deleted at the same moment.",

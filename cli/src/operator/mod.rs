@@ -70,6 +70,8 @@ impl OperatorHandle {
     /// What an error of the store means to whoever gave the command.
     pub(crate) fn failure(&self, error: StoreError) -> Failure {
         match (&error, self.backend) {
+            (StoreError::Full(_), _) => Failure::new(Exit::Failure, error)
+                .hint("make room on the disk of the data directory, and give the command again"),
             (StoreError::Unavailable(_), Backend::Socket) => Failure::new(Exit::Unreachable, error)
                 .hint("the broker may be ending: give the command again"),
             (StoreError::Unavailable(_), Backend::Aws) => Failure::new(Exit::Unreachable, error)

@@ -41,11 +41,13 @@ pub enum Check {
     Registration,
     /// The registration may take the place of the one that is there.
     Replacement,
+    /// No part of the broker panics.
+    Internal,
 }
 
 impl Check {
     /// Those of the broker itself.
-    const OWN: [Self; 16] = [
+    const OWN: [Self; 17] = [
         Self::Session,
         Self::Report,
         Self::Workload,
@@ -62,6 +64,7 @@ impl Check {
         Self::Token,
         Self::Registration,
         Self::Replacement,
+        Self::Internal,
     ];
 
     /// Every check that a record can name.
@@ -96,6 +99,7 @@ impl Check {
             Self::Token => "token",
             Self::Registration => "registration",
             Self::Replacement => "replacement",
+            Self::Internal => "internal",
         }
     }
 }

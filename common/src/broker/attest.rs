@@ -18,6 +18,7 @@ use crate::{
     clock::Clock,
     endorsements::{AtHand, EndorsementSource, LookedUp, Request},
     metrics::{self, Stage},
+    panics::caught,
     rego::Evaluator,
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Claim, EvidenceDigest, Session, SessionId},
@@ -91,10 +92,11 @@ impl Attest {
     /// The id is the record's by which the session was opened.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
-        let outcome = match self.appraise(&mut record, session_id, &evidence).await {
-            Ok(appraised) => self.open(&mut record, session_id, &evidence, appraised).await,
-            Err(failure) => Err(failure),
-        };
+        let outcome = caught(async {
+            let appraised = self.appraise(&mut record, session_id, &evidence).await?;
+            self.open(&mut record, session_id, &evidence, appraised).await
+        });
+        let outcome = outcome.await.unwrap_or_else(|panicked| Err(panicked.into()));
         let failure = match outcome {
             Ok(()) => {
                 announce(&record);

@@ -3,9 +3,10 @@
 use super::{Attest, Error, RETRY_AFTER, announce};
 use crate::{
     appraisal::{self, AppraisalError},
-    audit::{AuditRecord, Check, Decision, FailedCheck},
+    audit::{AuditId, AuditRecord, Check, Decision, FailedCheck},
     endorsements::EndorsementError,
     metrics::{self, Count},
+    panics::Panicked,
     rego::NotEvaluated,
     secret::KeyError,
     session::SessionId,
@@ -29,6 +30,8 @@ pub(super) enum Failure {
     Withheld(FailedCheck),
     /// It could not be decided. The challenge stays.
     Unavailable { retry_after: u64, failed: FailedCheck },
+    /// A part of the broker panicked. The challenge stays, unless it was spent before.
+    Panicked(Panicked),
 }
 
 impl Failure {
@@ -67,9 +70,16 @@ impl From<(appraisal::Check, AppraisalError)> for Failure {
     }
 }
 
+impl From<Panicked> for Failure {
+    fn from(panicked: Panicked) -> Self {
+        Self::Panicked(panicked)
+    }
+}
+
 impl From<NotEvaluated> for Failure {
     fn from(error: NotEvaluated) -> Self {
         match error {
+            NotEvaluated::Panicked(panicked) => panicked.into(),
             NotEvaluated::Busy => {
                 Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::Policy, error) }
             }
@@ -117,6 +127,10 @@ impl Attest {
         spend: Option<&SessionId>,
         failure: Failure,
     ) -> Error {
+        if matches!(failure, Failure::Panicked(_)) {
+            // What it was about to record may be on record: that it came to nothing is a decision of its own.
+            record.id = AuditId::new();
+        }
         if matches!(failure, Failure::NoSession(_) | Failure::Late(_)) {
             metrics::count(Count::NoSession);
         }
@@ -133,6 +147,9 @@ impl Attest {
             Failure::Withheld(failed) => (Decision::Withheld, failed, Error::Refused { id }),
             Failure::Unavailable { retry_after, failed } => {
                 (Decision::Unavailable, failed, Error::Unavailable { id: Some(id), retry_after })
+            }
+            Failure::Panicked(panicked) => {
+                (Decision::Unavailable, failed(Check::Internal, panicked), Error::Internal { id: Some(id) })
             }
         };
         record.decision = decision;

@@ -22,6 +22,7 @@ pub use strangers::SessionPatience;
 
 use crate::{
     audit::{AuditId, AuditRecord},
+    panics::Panicked,
     rego::PolicyError,
     session::RandomnessError,
     store::StoreError,
@@ -64,6 +65,12 @@ pub enum Error {
     /// What the registration demands in Rego is none that this broker evaluates. Nothing was decided yet.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A part of the broker panicked. Nothing was decided.
+    #[error("internal error")]
+    Internal {
+        /// The audit record, where one could be written.
+        id: Option<AuditId>,
+    },
     /// The decision needs something that is out of reach; the same request may succeed later.
     #[error("unavailable")]
     Unavailable {
@@ -76,6 +83,13 @@ pub enum Error {
 
 /// Seconds after which to try again when nothing better is known.
 const RETRY_AFTER: u64 = 5;
+
+impl From<Panicked> for Error {
+    /// For what leaves no way to write an audit record either.
+    fn from(_: Panicked) -> Self {
+        Self::Internal { id: None }
+    }
+}
 
 impl From<StoreError> for Error {
     /// For failures that leave no way to write an audit record either.

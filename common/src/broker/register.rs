@@ -17,6 +17,7 @@ use crate::{
     audit::{AuditId, AuditRecord, Check, Decision, FailedCheck, Operation},
     clock::Clock,
     metrics::{self, Count, Stage},
+    panics::{Panicked, caught},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, Build, RegistrationStore, StoreError},
@@ -86,6 +87,13 @@ impl Register {
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Register, Decision::Registered);
         record.workload_id = Some(request.workload_id.clone());
+        match caught(self.write(request, record.clone())).await {
+            Ok(registered) => registered,
+            Err(panicked) => Err(self.panicked(record, panicked).await),
+        }
+    }
+
+    async fn write(&self, request: RegisterRequest, mut record: AuditRecord) -> Result<Registered, Error> {
         let authority = match self.authority(&request.credential, &request.workload_id, &record).await? {
             Ok(authority) => authority,
             Err(stranger) => return Err(self.turn_away(record, &request.credential, stranger).await),
@@ -141,6 +149,7 @@ impl Register {
         match self.policies.admit(policy, &Claims::sample()).await {
             Ok(()) => Ok(()),
             Err(NotEvaluated::Policy(error)) => Err(Error::Policy(error)),
+            Err(NotEvaluated::Panicked(panicked)) => Err(self.panicked(record.clone(), panicked).await),
             Err(cause) => Err(self.unavailable(record.clone(), failed(Check::Policy, cause)).await),
         }
     }
@@ -314,6 +323,14 @@ impl Register {
         record.decision = Decision::Unavailable;
         record.failed = Some(cause);
         self.recorded(record, |id| Error::Unavailable { id: Some(id), retry_after: RETRY_AFTER }).await
+    }
+
+    /// Under an id of its own: what it was about to record may be on record.
+    async fn panicked(&self, record: AuditRecord, panicked: Panicked) -> Error {
+        let failed = Some(failed(Check::Internal, panicked));
+        let decision = Decision::Unavailable;
+        let record = AuditRecord { id: AuditId::new(), decision, failed, ..record };
+        self.recorded(record, |id| Error::Internal { id: Some(id) }).await
     }
 
     /// What the client is told, once it is on record.

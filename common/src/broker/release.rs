@@ -7,6 +7,7 @@ use super::{
 use crate::{
     audit::{AuditId, AuditRecord, Check, Decision, Operation},
     metrics::{self, Stage},
+    panics::caught,
     secret::{
         EncryptionContext, Secret,
         seal::{GuestKey, SealError, Sealed},
@@ -86,7 +87,8 @@ impl Attest {
         seal: Seal<S>,
     ) -> Result<Released<S>, Error> {
         record.secret = Some(wanted.secret().to_owned());
-        match self.unseal(&mut record, session_id, wanted, seal).await {
+        let unsealed = caught(self.unseal(&mut record, session_id, wanted, seal)).await;
+        match unsealed.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(sealed) => Ok(Released { sealed, id: record.id }),
             Err(failure) => Err(self.fail(record, None, failure).await),
         }

@@ -1,5 +1,7 @@
 //! Decode, one call of the broker, encode.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
@@ -10,14 +12,22 @@ use super::{Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, reque
 use crate::{
     broker::{Attest, Auth, Credential, Register, RegisterRequest},
     problem::Problem,
+    store::Health,
     wire::{Invalid, authorization, handshake, rvp, v0},
     workload::{Dialect, HostData, WorkloadId},
 };
 
 type Answer = Result<Response, Problem>;
 
-pub(super) async fn health() -> Response {
-    reply::json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+/// Of the process alone where there is no store to ask.
+pub(super) async fn health(State(store): State<Option<Arc<dyn Health>>>) -> Answer {
+    if let Some(store) = store
+        && let Err(cause) = store.check().await
+    {
+        tracing::warn!(%cause, "not healthy");
+        return Err(Problem::Unhealthy);
+    }
+    Ok(reply::json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec()))
 }
 
 pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {

@@ -13,6 +13,8 @@ mod request;
 mod tests;
 mod unhurried;
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{Request, State},
@@ -26,7 +28,9 @@ pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within}
 
 use crate::{
     broker::{Attest, Auth, Register},
+    panics::caught,
     problem::Problem,
+    store::Health,
 };
 
 /// Which function of the deployment serves a route.
@@ -121,12 +125,27 @@ impl<A: Serve, B: Serve> Serve for (A, B) {
 
 /// The routes of `service`, and the health of the process. Everything else is a 404 or a 405, with a body.
 pub fn router(service: impl Serve) -> Router {
+    mounted(service, None)
+}
+
+/// The same, with the health of the store that `service` stands on.
+pub fn router_over(store: Arc<dyn Health>, service: impl Serve) -> Router {
+    mounted(service, Some(store))
+}
+
+fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
     let mut handlers = service.handlers();
-    handlers.push((HEALTH, any(handlers::health)));
+    handlers.push((HEALTH, any(handlers::health).with_state(store)));
     let mount = |router: Router, (route, handler): (Route, MethodRouter)| {
         router.route(route.path, handler.layer(middleware::from_fn_with_state(route.method, only)))
     };
-    handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound })
+    let router = handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound });
+    router.layer(middleware::from_fn(answered))
+}
+
+/// Answers in the place of a handler that panicked.
+async fn answered(request: Request, next: Next) -> Response {
+    caught(next.run(request)).await.unwrap_or_else(|panicked| Problem::from(panicked).into_response())
 }
 
 /// Whom somebody in front of the broker has authenticated: an extension of the request. Nothing that the client itself

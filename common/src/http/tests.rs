@@ -5,6 +5,7 @@ mod described;
 mod doubles;
 mod gone;
 mod logs;
+mod panics;
 mod rejected;
 mod served;
 mod strangers;

@@ -6,7 +6,7 @@
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use crate::{broker::Error, problem::Problem};
+use crate::{broker::Error, panics::Panicked, problem::Problem};
 
 /// How much work may be under way, whose clients may be gone. More waits, and is broken off with its client.
 const ROOM: usize = 1024;
@@ -25,7 +25,9 @@ pub(super) async fn to_the_end<T: Send + 'static>(
         }
         .in_current_span(),
     );
-    // The process is ending, or the work panicked.
-    let lost = |_| Err(Error::Unavailable { id: None, retry_after: 1 });
-    Ok(carried.await.unwrap_or_else(lost)?)
+    let done = carried.await.unwrap_or_else(|lost| {
+        let ending = Error::Unavailable { id: None, retry_after: 1 };
+        Err(if lost.is_panic() { Panicked::met().into() } else { ending })
+    });
+    Ok(done?)
 }

@@ -22,6 +22,11 @@ use super::{
     policy::{Policy, PolicyError, PolicyText},
     thread,
 };
+use crate::panics::Panicked;
+
+/// A query that makes the thread panic, in tests alone: of regorus itself none is known.
+#[cfg(test)]
+pub(crate) const PANICS: &str = "input.made_to_panic";
 
 /// Compiled policies that are kept.
 const KEPT: usize = 32;
@@ -47,6 +52,9 @@ pub enum NotEvaluated {
     /// Every thread is taken: nothing was decided.
     #[error("every thread that evaluates policies is taken")]
     Busy,
+    /// The compiler or the interpreter panicked: nothing was decided.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 /// Compiles and evaluates policies, and remembers those that it compiled.
@@ -110,7 +118,7 @@ impl Evaluator {
         };
         thread::start(work).map_err(|_| NotEvaluated::Busy)?;
         match timeout(limit, receiver).await {
-            Ok(results) => results.map_err(|_| NotEvaluated::Busy)?.map_err(NotEvaluated::Policy),
+            Ok(results) => results.map_err(|_| Panicked::met())?.map_err(NotEvaluated::Policy),
             Err(_) => Ok(vec![Gave::TimedOut; queries]),
         }
     }
@@ -125,6 +133,8 @@ fn work(
     deadline: Duration,
     _place: OwnedSemaphorePermit,
 ) -> Result<Vec<Gave>, PolicyError> {
+    #[cfg(test)]
+    assert!(!text.queries.iter().any(|query| query == PANICS), "the sample's secret");
     let policy = match known {
         Some(policy) => policy,
         None => keep(compiled, digest, Policy::compile_here(text)?),

@@ -23,6 +23,8 @@ mod thread;
 
 pub use claims::Claims;
 pub use evaluate::{Denied, Gave};
+#[cfg(test)]
+pub(crate) use evaluator::PANICS;
 pub use evaluator::{Evaluator, NotEvaluated};
 pub use policy::{Policy, PolicyError, PolicyText, allow_query};
 

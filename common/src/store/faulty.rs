@@ -85,11 +85,21 @@ pub enum When {
     Before,
     /// The store does its part; its answer is lost.
     After,
+    /// The store is not asked, and panics.
+    Panicking,
 }
 
 /// What a call that was made to fail ends with.
 pub fn injected() -> StoreError {
     StoreError::Unavailable("injected by the test".to_owned())
+}
+
+/// What a panic of [`When::Panicking`] says, and nobody may repeat.
+pub const PANIC: &str = "made to panic over a secret";
+
+#[allow(clippy::panic, reason = "it is asked for")]
+fn panicking<T>() -> T {
+    panic!("{PANIC}")
 }
 
 /// A store around `S` that fails where [`Self::fail`] says, and counts the calls it gets.
@@ -153,6 +163,7 @@ impl<S> FaultyStore<S> {
             None => call.await,
             Some(When::Before) => Err(injected()),
             Some(When::After) => call.await.and(Err(injected())),
+            Some(When::Panicking) => panicking(),
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum StoreError {
     /// The store cannot be used now; whether a write landed is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// There is no room for the write; whether it landed is unknown.
+    #[error("there is no room: {0}")]
+    Full(String),
     /// The store was reached and does not let the caller do this, or there is no such table; this call wrote nothing.
     #[error("the store refused: {0}")]
     Refused(String),
@@ -220,4 +223,12 @@ pub trait EndorsementStore: Debug + Send + Sync {
 pub trait AuditStore: Debug + Send + Sync {
     /// Writes `record`. [`StoreError::Conflict`] if its id is taken.
     async fn append(&self, record: &AuditRecord) -> Result<(), StoreError>;
+}
+
+/// Whether a store can be used, as whoever watches the broker is told.
+#[async_trait]
+pub trait Health: Debug + Send + Sync {
+    /// Looks, and tries again what failed last. An error while the store's last operation failed, or it has no room for
+    /// more.
+    async fn check(&self) -> Result<(), StoreError>;
 }

@@ -2,8 +2,8 @@
 //! `keybroker-common` behind API Gateway.
 //!
 //! Not lambda_http, but the runtime below it: its adapter turns payloads into requests with `unwrap` and `expect` on the
-//! Host and X-Forwarded-Proto headers, the query and the body. These functions end the process where they panic, so
-//! whoever can send such a header could end an instance with every request. See [`payload`].
+//! Host and X-Forwarded-Proto headers, the query and the body: whoever can send such a header could make each request a
+//! panic. See [`payload`].
 
 pub mod aws;
 pub mod payload;
@@ -16,6 +16,7 @@ use axum::Router;
 use keybroker_common::{
     config::{self, Configuration},
     http::{Serve, router},
+    panics,
 };
 use lambda_runtime::{LambdaEvent, service_fn};
 use tokio::runtime::Builder;
@@ -36,6 +37,7 @@ pub fn run<C: Configuration, S: Serve>(
     wire: impl FnOnce(C, &Aws) -> Result<S, Error>,
 ) -> ExitCode {
     telemetry::start();
+    panics::hush();
     match start(others, wire) {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {

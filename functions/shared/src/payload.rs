@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use keybroker_common::{
     http::{Principal, SIGNED},
+    panics::caught,
     problem::Problem,
 };
 use serde::{Deserialize, Serialize};
@@ -70,10 +71,14 @@ pub struct Reply {
 
 /// Has `router` answer `event`.
 pub async fn answer(router: Router, event: Event) -> Reply {
-    let response = match event.into_request() {
-        Ok(request) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        Err(problem) => problem.into_response(),
-    };
+    let response = caught(async {
+        match event.into_request() {
+            Ok(request) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Err(problem) => problem.into_response(),
+        }
+    });
+    // To the runtime a panic would be an error of the function, which it prints with all that was said.
+    let response = response.await.unwrap_or_else(|panicked| Problem::from(panicked).into_response());
     Reply::from_response(response).await
 }
 

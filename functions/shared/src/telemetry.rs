@@ -14,6 +14,7 @@
 //! | `KdsThrottled` | | 429s of AMD's KDS |
 //! | `Unauthenticated` | | registrations without a credential that counts, on record or not |
 //! | `NoSession` | | guests' requests under no session that counts, on record or not |
+//! | `Panicked` | | requests that met an error of the program, answered with 500 |
 //! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
 //! A metric with a dimension is also kept without it.

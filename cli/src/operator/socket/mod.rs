@@ -98,6 +98,7 @@ mod tests {
         for error in [
             StoreError::Conflict,
             StoreError::Unavailable("down".to_owned()),
+            StoreError::Full("no room".to_owned()),
             StoreError::Refused("no".to_owned()),
             StoreError::Corrupt { table: "workloads".into(), cause: "broken".to_owned() },
         ] {

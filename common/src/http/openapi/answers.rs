@@ -119,6 +119,12 @@ fn when(problem: &Problem) -> &'static str {
         Problem::Broker(Error::Unavailable { .. }) => {
             "It could not be decided, and nothing is spent: the same request may succeed later."
         }
+        Problem::Broker(Error::Internal { .. }) => {
+            "An error in the broker, which goes on: nothing was decided. Its log says where, and nothing of the request."
+        }
+        Problem::Unhealthy => {
+            "The store's last operation failed and fails still, or there is no room for more."
+        }
         Problem::Invalid(_) => "The request is not understood: `error` says what is wrong with it.",
         Problem::NoCookie => "No cookie names a session of this kind.",
         Problem::NotFound => "There is nothing under this path.",

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     broker::{Error, Registered},
+    problem::Problem,
     rego::PolicyError,
     secret::seal::{GuestKey, Jwe, Sealed},
     wire::{Fault, FieldName, Invalid, Part, cookie, handshake, rvp, v0},
@@ -178,6 +179,7 @@ fn auth(schemas: &mut SchemaGenerator) -> Operation {
         Invalid::Version.into(),
         Invalid::Json { part: Part::ExtraParams, fault: Fault::MissingField(FieldName::new("workload_id")) }
             .into(),
+        Error::Internal { id: None }.into(),
         Error::Unavailable { id: None, retry_after: 5 }.into(),
     ]);
     Operation {
@@ -287,12 +289,14 @@ fn health() -> Operation {
     let form = object(&[("status", json!({ "type": "string", "const": "ok" }))]);
     Operation {
         id: "health",
-        summary: "Says that the process serves",
-        description: "Nothing is looked at: neither stores nor keys.".to_owned(),
+        summary: "Says whether the broker can serve",
+        description: "`keybroker serve` looks at its store: whether the last operation succeeded, or one does now, and whether \
+                      there is room for more. Wrapping keys and AMD's service are not looked at."
+            .to_owned(),
         parameters: Vec::new(),
         request: None,
-        success: answers::success("It does.", &form, &json!({ "status": "ok" }), &[]),
-        problems: Vec::new(),
+        success: answers::success("It can.", &form, &json!({ "status": "ok" }), &[]),
+        problems: vec![Error::Internal { id: None }.into(), Problem::Unhealthy],
         security: Vec::new(),
     }
 }

@@ -40,6 +40,8 @@ pub(super) fn refusals_of_a_registration() -> Vec<Problem> {
     vec![
         Error::Unauthenticated { id: ID }.into(),
         Error::TooMany { retry_after: 3 }.into(),
+        Error::Internal { id: Some(ID) }.into(),
+        Error::Internal { id: None }.into(),
         Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
         Error::Unavailable { id: None, retry_after: 5 }.into(),
     ]
@@ -53,6 +55,8 @@ pub(super) fn refusals_of_a_session() -> Vec<Problem> {
         Error::NoSession { id: ID }.into(),
         Error::TooMany { retry_after: 3 }.into(),
         Error::Refused { id: ID }.into(),
+        Error::Internal { id: Some(ID) }.into(),
+        Error::Internal { id: None }.into(),
         Error::Unavailable { id: Some(ID), retry_after: 5 }.into(),
         Error::Unavailable { id: None, retry_after: 5 }.into(),
     ]

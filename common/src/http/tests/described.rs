@@ -1,16 +1,16 @@
 //! Every status that the description of the API has is one that the router gives.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::body::Body;
 use http::{Request, header};
 
 use super::{
-    super::{REFERENCE_VALUES, RESOURCE, ROUTES, Route},
+    super::{REFERENCE_VALUES, RESOURCE, ROUTES, Route, router_over},
     bodies::Scripted,
     *,
 };
-use crate::broker::Admission;
+use crate::{broker::Admission, store::faulty::When};
 
 /// By reference values, with a resource of this length.
 fn by_reference_values(length: usize) -> String {
@@ -79,7 +79,7 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     for request in requests {
         ask(router(doubles::services()), request).await;
     }
-    // The same as the first one where nobody may register or has a session, and where every store is down.
+    // The same as the first one where nobody may register or has a session, and where every store is down, or panics.
     let first = || match (route.method == Method::POST, route.path.ends_with('}')) {
         (true, _) => with_bodies(route).swap_remove(0),
         (_, true) => with_parameters(route).swap_remove(0),
@@ -97,7 +97,10 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     for _ in 0..=TOO_MANY {
         ask(closed.clone(), stranger(first())).await;
     }
-    ask(router(doubles::down()), first()).await;
+    for when in [When::Before, When::Panicking] {
+        let services = doubles::failing(&doubles::AWAITED, when);
+        ask(router_over(Arc::new(doubles::Sick(when)), services), first()).await;
+    }
     statuses
 }
 

@@ -17,7 +17,7 @@ use crate::{
     session::{Challenge, Claim, Session, SessionId},
     snp::anchors::TrustAnchors,
     store::{
-        AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
+        AuditStore, Build, ChallengeStore, EndorsementStore, Health, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
         contract::sample,
         faulty::{FaultyStore, Method, When},
@@ -38,13 +38,29 @@ pub(super) fn services() -> (Register, (Auth, Attest)) {
     services_over(Arc::new(Empty))
 }
 
-/// The same, with stores that fail at the first call of each kind that an answer waits for.
-pub(super) fn down() -> (Register, (Auth, Attest)) {
+/// The calls of each kind that an answer waits for.
+pub(super) const AWAITED: [Method; 4] =
+    [Method::Create, Method::PutChallenge, Method::Challenge, Method::Session];
+
+/// The same, with a store that fails at the first of each of these calls.
+pub(super) fn failing(calls: &[Method], when: When) -> (Register, (Auth, Attest)) {
     let store = FaultyStore::new(Empty);
-    for method in [Method::Create, Method::PutChallenge, Method::Challenge, Method::Session] {
-        store.fail(method, 1, When::Before);
+    for call in calls {
+        store.fail(*call, 1, when);
     }
     services_over(Arc::new(store))
+}
+
+/// A store that is not well.
+#[derive(Debug)]
+pub(super) struct Sick(pub(super) When);
+
+#[async_trait]
+impl Health for Sick {
+    async fn check(&self) -> Result<(), StoreError> {
+        assert!(self.0 != When::Panicking, "made to");
+        Err(StoreError::Full("made to".to_owned()))
+    }
 }
 
 pub(super) fn services_over<S>(store: Arc<S>) -> (Register, (Auth, Attest))

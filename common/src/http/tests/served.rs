@@ -1,13 +1,16 @@
 //! What is asked for rightly is answered as each client needs it.
 
+use std::sync::Arc;
+
 use axum::{body::Body, http::HeaderValue};
 use http::{Method, Request, StatusCode, header};
 use tower::ServiceExt;
 
 use super::{
-    super::{Function, ROUTES, router},
+    super::{Function, ROUTES, router, router_over},
     *,
 };
+use crate::store::faulty::When;
 
 #[tokio::test]
 async fn a_registration_is_200_with_the_id_of_its_record() {
@@ -81,6 +84,15 @@ async fn health_is_ok() {
         answer(all(), bare(Method::GET, "/healthz")).await,
         (StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
     );
+}
+
+#[tokio::test]
+async fn health_is_the_stores() {
+    let sick = Arc::new(super::doubles::Sick(When::Before));
+    let router = checked(router_over(sick, super::doubles::services()));
+    let unwell = r#"{"error":"the store cannot be used, or has no room"}"#.to_owned();
+    let asked = answer(router, bare(Method::GET, "/healthz")).await;
+    assert_eq!(asked, (StatusCode::SERVICE_UNAVAILABLE, unwell));
 }
 
 #[tokio::test]

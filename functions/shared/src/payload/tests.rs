@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::{http::StatusCode, routing::get};
 use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
@@ -493,4 +494,23 @@ async fn nobody_registers_reference_values_without_iam_where_iam_is_asked_for() 
     }
     assert_eq!(world.reply(claimed.clone()).await["statusCode"], 401);
     assert_eq!(world.reply(signed_by("", claimed)).await["statusCode"], 401);
+}
+
+/// A panic that nothing in the router has met: the runtime would print all that it says.
+#[tokio::test]
+async fn a_panic_is_a_reply_of_500_and_the_next_event_is_answered() {
+    async fn panics() -> StatusCode {
+        panic!("made to")
+    }
+    let router = Router::new().route("/panics", get(panics)).route("/well", get(async || StatusCode::OK));
+    let ask = async |path| {
+        let event: Event = serde_json::from_value(event("GET", path, path)).unwrap();
+        serde_json::to_value(answer(router.clone(), event).await).unwrap()
+    };
+    let reply = ask("/panics").await;
+    assert_eq!(
+        (&reply["statusCode"], &reply["body"]),
+        (&json!(500), &json!(r#"{"error":"internal error"}"#))
+    );
+    assert_eq!(ask("/well").await["statusCode"], 200);
 }
