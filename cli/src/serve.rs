@@ -179,10 +179,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     args.warn();
     parts.fleet.announce();
     runtime.block_on(async {
-        let register = http::router(broker::operators_register(&parts));
+        let register = http::router_over(parts.store.clone(), broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;
         let operators = (socket, socket::router(parts.store.clone(), register));
-        let guests = http::router(broker::services(&parts));
+        let guests = http::router_over(parts.store.clone(), broker::services(&parts));
         let guests = guests.layer(middleware::from_fn_with_state(args.guarded(), server::loopback::only));
         server::until_signalled(args.listen, guests, Some(operators)).await
     })

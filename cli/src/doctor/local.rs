@@ -2,14 +2,27 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
+use axum::body::Body;
+use hyper::{Request, StatusCode, Uri, header, header::HeaderValue};
 use keybroker_common::{
     clock::SystemClock,
     secret::local::{KeyFileError, LocalKey},
-    store::embedded::{EmbeddedStore, OpenError},
+    store::{
+        Health as _,
+        embedded::{
+            EmbeddedStore, OpenError,
+            room::{self, HEADROOM, RESERVE},
+        },
+    },
 };
 
 use super::{DoctorArgs, Finding};
-use crate::{broker, operator::Backend, serve, suggest::quoted};
+use crate::{
+    broker,
+    operator::{self, Backend, Embedded},
+    serve,
+    suggest::quoted,
+};
 
 /// Data directory, key file, and whether they belong together.
 pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
@@ -19,13 +32,48 @@ pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
     };
     let key_file = match serve::key_file(args.key_file.as_deref()) {
         Ok(key_file) => key_file,
-        Err(failure) => return vec![directory(&data_dir), Finding::failed("key", &failure)],
+        Err(failure) => {
+            return vec![directory(&data_dir), space(&data_dir), Finding::failed("key", &failure)];
+        }
     };
     let key = match broker::check_apart(&data_dir, &key_file) {
         Ok(()) => key(&key_file, &data_dir),
         Err(failure) => Finding::failed("key", &failure),
     };
-    vec![directory(&data_dir), key]
+    vec![directory(&data_dir), space(&data_dir), key]
+}
+
+/// Bytes that are little, for a store that grows with every record.
+const LITTLE: u64 = 256 << 20;
+
+fn space(data_dir: &Path) -> Finding {
+    let at = data_dir.display();
+    let free = match room::free(data_dir) {
+        Err(error) => {
+            let finding = format!("what is free at {at} cannot be told: {error}");
+            return Finding::warn("disk", finding, "name the broker's data directory with --data-dir");
+        }
+        Ok(None) => return Finding::ok("disk", format!("the file system of {at} has no bounds")),
+        Ok(Some(free)) => free,
+    };
+    let (missing, mib) = (RESERVE - room::reserved(data_dir), free >> 20);
+    let advice = format!("make room on the file system of {at}; the broker goes on by itself");
+    match free {
+        free if free < HEADROOM => Finding::fail(
+            "disk",
+            format!("{mib} MiB are free at {at}: no challenge is given and nothing registered"),
+            advice,
+        ),
+        free if free < HEADROOM + missing => Finding::fail(
+            "disk",
+            format!(
+                "{mib} MiB are free at {at}, and the reserve is used up: no challenge is given and nothing registered"
+            ),
+            advice,
+        ),
+        ..LITTLE => Finding::warn("disk", format!("{mib} MiB are free at {at}"), advice),
+        _ => Finding::ok("disk", format!("{mib} MiB are free at {at}")),
+    }
 }
 
 fn directory(data_dir: &Path) -> Finding {
@@ -81,6 +129,30 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
         }
         (Ok(key), Err(_)) => Finding::ok("key", format!("{at}, {}", key.key_id())),
     }
+}
+
+/// What the store says of itself, where it can be reached.
+pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
+    let asked = match operator::embedded(&args.store.data_dir().ok()?).await.ok()? {
+        Embedded::File(store) => store.check().await.map_err(|cause| cause.to_string()),
+        Embedded::Socket(broker) => match broker.pass(healthz()).await {
+            Ok((StatusCode::OK, _)) => Ok(()),
+            Ok((status, _)) => Err(format!("the running broker answers {status} to /healthz")),
+            Err(cause) => Err(format!("{cause:#}")),
+        },
+    };
+    let advice = "look at `disk` above and into the broker's log; the broker goes on by itself once the disk takes what it writes";
+    Some(match asked {
+        Ok(()) => Finding::ok("health", "the store can be used, and has room"),
+        Err(cause) => Finding::fail("health", cause, advice),
+    })
+}
+
+fn healthz() -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = Uri::from_static("/healthz");
+    request.headers_mut().insert(header::HOST, HeaderValue::from_static("operator"));
+    request
 }
 
 /// How the store was reached.

@@ -25,7 +25,7 @@ use crate::{
 
 /// Look for what would keep the broker from working
 ///
-/// Configuration, store, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids may be behind a base
+/// Configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids may be behind a base
 /// URL: each is ok, a warning, or a failure, with what to do. Looks and changes nothing. The variables of `keybroker serve`
 /// count here too: run it as the broker's user, with the broker's environment.
 #[derive(Debug, clap::Args)]
@@ -159,6 +159,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
         findings.extend(aws::examine(&args.store.prefix).await);
     } else {
         findings.extend(local::examine(args));
+        findings.extend(local::health(args).await);
     }
     match args.store.open().await {
         Ok(operator) => {

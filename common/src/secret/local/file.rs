@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use data_encoding::HEXLOWER;
@@ -65,6 +65,9 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<[u8; LocalKey::LEN]>, KeyFil
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Exposed { mode });
     }
+    if metadata.len() == 0 {
+        return Err(KeyFileError::Missing);
+    }
     // One byte more than a key file has tells a longer file apart, and no file is read beyond it.
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_LEN + 1));
     file.take(FILE_LEN as u64 + 1).read_to_end(&mut bytes)?;
@@ -83,18 +86,44 @@ fn parse(bytes: &[u8]) -> Option<Zeroizing<[u8; LocalKey::LEN]>> {
     Some(key)
 }
 
-/// Writes the key to a file that is not there yet, in a directory that is made if need be.
+/// Writes the key to a file that is not there yet, in a directory that is made if need be. It has its name once it is whole:
+/// a process that is killed meanwhile leaves none, or the key.
 pub(super) fn create(path: &Path, key: &[u8; LocalKey::LEN]) -> Result<(), KeyFileError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = write(&mut file, key).and_then(|()| {
-        // A file is on disk for good when its entry in the directory is.
-        File::open(directory)?.sync_all()
-    });
-    // What was not written whole is no key, and would stand in the way of the next attempt.
-    written.inspect_err(|_| drop(fs::remove_file(path)))?;
-    Ok(())
+    let workshop = workshop(path);
+    // What a process left that was killed: no store knows it.
+    remove(fs::remove_file(&workshop))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&workshop)?;
+    let written = write(&mut file, key).and_then(|()| named(&workshop, path));
+    let removed = fs::remove_file(&workshop);
+    written.and(removed)?;
+    // A file is on disk for good when its entry in the directory is.
+    Ok(File::open(directory)?.sync_all()?)
+}
+
+/// What the file is called until it holds the key.
+fn workshop(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Gives the whole file its name, which must not be another's. An empty file that has it is what earlier releases left when
+/// they were killed.
+fn named(workshop: &Path, path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+        fs::remove_file(path)?;
+    }
+    fs::hard_link(workshop, path)
+}
+
+/// Nothing to remove is as well.
+fn remove(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn write(file: &mut File, key: &[u8; LocalKey::LEN]) -> io::Result<()> {

@@ -84,11 +84,32 @@ fn the_fingerprint_is_fixed() {
     assert_eq!(key.key_id(), "local:ca4e522a3709d99f");
 }
 
+/// Neither half a key in a file beside it nor an empty one in its place, as earlier releases left it.
+#[test]
+fn a_key_that_was_not_made_to_its_end_is_made_anew() {
+    let (_dir, path) = key_path();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let beside = path.with_file_name("wrapping.key.new");
+    fs::write(&beside, "keybroker-key-v1:5a5a").unwrap();
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(LocalKey::load(&path).unwrap_err(), KeyFileError::Missing);
+    let made = LocalKey::create(&path).unwrap();
+    assert_eq!(LocalKey::load(&path).unwrap().key_id(), made.key_id());
+    assert!(!beside.exists());
+    // What holds anything is a key, or was one.
+    for contents in ["k", "keybroker-key-v1:5a5a"] {
+        fs::write(&path, contents).unwrap();
+        assert_eq!(LocalKey::create(&path).unwrap_err(), KeyFileError::Exists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), contents);
+        assert!(!beside.exists(), "no key is left beside it");
+    }
+}
+
 #[test]
 fn a_file_of_another_form_is_refused() {
     let good = format!("keybroker-key-v1:{}\n", "5a".repeat(32));
     let bad = [
-        String::new(),
         "keybroker-key-v1:\n".to_owned(),
         "5a".repeat(32),
         good.replace("v1", "v2"),

@@ -39,6 +39,18 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether the disk has no room.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Io(kind) if full(*kind))
+    }
+}
+
+/// Whether an error of this kind says that there is no room.
+pub(super) fn full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -66,6 +78,7 @@ impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
         match error {
             redb::Error::Corrupted(cause) => Self::Corrupt { table: "the database".into(), cause },
+            redb::Error::Io(error) if full(error.kind()) => Self::Full(error.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -1,42 +1,139 @@
-//! The database file: where it is, and that it is its owner's alone.
+//! The database file: where it is, that it is its owner's alone, and that it is there whole or not at all.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, rename},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
 use redb::{Builder, Database, backends::FileBackend};
+use rustix::fs::{Advice, fadvise};
 
-use super::OpenError;
+use super::{OpenError, meta};
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.redb";
+/// What it is called until there is a store in it.
+pub(super) const WORKSHOP: &str = "keybroker.redb.new";
 
 /// What redb may hold in memory, in bytes. Its default is 1 GiB, more than a broker's rows are worth.
 const CACHE_SIZE: usize = 64 << 20;
+/// Bytes of the first page: redb's own, and whether the file is a database stands in its first bytes.
+const HEADER: usize = 4096;
+/// Those first bytes, which redb writes last.
+const MAGIC: usize = 9;
 
-/// Whether there is a file in `data_dir`.
-pub(super) fn exists(data_dir: &Path) -> io::Result<bool> {
-    data_dir.join(NAME).try_exists()
+/// Whether there is a store in `data_dir`.
+pub(super) fn exists(data_dir: &Path) -> Result<bool, OpenError> {
+    Ok(found(data_dir)?.is_some())
 }
 
-/// Opens the file in `data_dir`, and makes what is missing.
-pub(super) fn open(data_dir: &Path) -> Result<Database, OpenError> {
-    let file = FileBackend::new(owners_file(data_dir)?)?;
+/// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its database.
+pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
+    make_directory(data_dir)?;
+    match found(data_dir)? {
+        Some(file) => {
+            let database = database(&file)?;
+            meta::adopt(&database)?;
+            Ok((file, database))
+        }
+        None => make(data_dir),
+    }
+}
+
+/// The database in an open file, which it locks.
+///
+/// What the system remembers of the file goes first: after a write that did not reach the disk it may remember what is not
+/// there, and a transaction that is built on that is lost with the power.
+pub(super) fn database(file: &File) -> Result<Database, OpenError> {
+    // A file system that takes no advice remembers nothing, or is memory itself.
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
     let mut builder = Builder::new();
     // Without this redb trusts a file that was closed in order, and may panic at one that was altered since.
     builder.set_check_integrity_on_open(true).set_cache_size(CACHE_SIZE);
-    Ok(builder.create_with_backend(file)?)
+    Ok(builder.create_with_backend(FileBackend::new(file.try_clone()?)?)?)
 }
 
-/// The open file: closed to anyone but its owner, and on disk for good as an entry of its directory.
-fn owners_file(data_dir: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).mode(0o600).open(data_dir.join(NAME))?;
+/// The file, closed to anyone but its owner, if it holds more than the beginning of a database.
+fn found(data_dir: &Path) -> Result<Option<File>, OpenError> {
+    let file = match OpenOptions::new().read(true).write(true).open(data_dir.join(NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if half_made(&file)? {
+        // Earlier releases make it in place: one may be at it now.
+        lock(&file)?;
+        return Ok(None);
+    }
     file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(Some(file))
+}
+
+/// Whether redb never got as far as its first bytes. Such a file is empty beyond its header: no row was ever written to it,
+/// and nobody was told of one.
+fn half_made(file: &File) -> io::Result<bool> {
+    let mut bytes = [0; HEADER];
+    let mut at = 0;
+    loop {
+        let read = match file.read_at(&mut bytes, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let must_be_empty = if at == 0 { MAGIC.min(read) } else { read };
+        if bytes.iter().take(must_be_empty).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+        at += read as u64;
+    }
+}
+
+/// Makes an empty store. It has its name only once it is one, and is on disk for good with it.
+fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
+    let (workshop, path) = (data_dir.join(WORKSHOP), data_dir.join(NAME));
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&workshop)?;
+    // Of several processes one makes it. The lock is the file's, not the name's: the database takes it over.
+    lock(&file)?;
+    if found(data_dir)?.is_some() || !same(&file, &workshop)? {
+        return Err(OpenError::Locked);
+    }
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_len(0)?;
+    let database = database(&file)?;
+    meta::adopt(&database)?;
+    rename(workshop, path)?;
     File::open(data_dir)?.sync_all()?;
-    Ok(file)
+    Ok((file, database))
+}
+
+fn lock(file: &File) -> Result<(), OpenError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::Locked,
+        TryLockError::Error(error) => error.into(),
+    })
+}
+
+/// Whether `path` still leads to the file.
+fn same(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match path.metadata() {
+        Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the directory for its owner alone, and each that it stands in, on disk for good as entries of theirs.
+fn make_directory(data_dir: &Path) -> io::Result<()> {
+    let missing: Vec<_> = data_dir.ancestors().take_while(|directory| !directory.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    for directory in missing.into_iter().filter_map(Path::parent) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }

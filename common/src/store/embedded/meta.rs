@@ -30,6 +30,12 @@ pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
     Ok(transaction.commit()?)
 }
 
+/// Refuses a database that is not a store of this format, and makes none of it.
+pub(super) fn check(database: &Database) -> Result<(), OpenError> {
+    let found = entry(&database.begin_read()?.open_table(META)?, FORMAT_NAME)?;
+    if found.as_deref() == Some(FORMAT) { Ok(()) } else { Err(OpenError::Foreign) }
+}
+
 /// The wrapping key's fingerprint, once the store has one.
 pub(super) fn bound_key(database: &Database) -> Result<Option<String>, OpenError> {
     entry(&database.begin_read()?.open_table(META)?, KEY_NAME)

@@ -27,7 +27,7 @@ impl OperatorStore for EmbeddedStore {
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
         let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             let mut rows = Rows::open(transaction)?;
             let row = existing(&rows, &id)?;
             if row.digest() != registration {
@@ -98,8 +98,7 @@ impl EmbeddedStore {
         after: Option<&Cursor>,
         keep: impl Fn(String, R) -> Option<T>,
     ) -> Result<Page<T>, StoreError> {
-        use redb::ReadableDatabase as _;
-        rows::page(&self.database.begin_read()?, span, after, keep)
+        self.reading(|transaction| rows::page(transaction, span, after, keep))
     }
 }
 

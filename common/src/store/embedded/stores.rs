@@ -42,7 +42,7 @@ impl RegistrationStore for EmbeddedStore {
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             Rows::open(transaction)?.create(workload.id.as_str().as_bytes(), &workload)?;
             use_token(transaction, token, Build::New, &workload.id, &audit)?;
             record(transaction, &audit)
@@ -59,7 +59,7 @@ impl RegistrationStore for EmbeddedStore {
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             let mut rows = Rows::open(transaction)?;
             let row = existing(&rows, &workload.id)?;
             let ended = build == Build::Same && row.released_at.is_some();
@@ -105,7 +105,7 @@ impl TokenStore for EmbeddedStore {
     /// Removes what is listed no longer on the way: there are never many, and nothing else makes more.
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
         let (token, audit) = (token.clone(), audit.clone());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             let mut rows = Rows::open(transaction)?;
             let past = |token: &Token| token.unlisted_at().is_some_and(|at| at <= audit.time);
             rows.delete_where(past)?;
@@ -194,7 +194,7 @@ impl RevocationStore for EmbeddedStore {
 impl ChallengeStore for EmbeddedStore {
     async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError> {
         let (challenge, now) = (challenge.clone(), self.clock.now());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             let mut challenges = ExpiringRows::open_swept(transaction, now)?;
             challenges.create(challenge.session_id.expose().as_bytes(), &challenge)?;
             Ok(Change::Made)
@@ -247,7 +247,7 @@ impl EndorsementStore for EmbeddedStore {
 
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
         let (key, endorsement) = (key.to_owned(), endorsement.clone());
-        self.write(move |transaction| {
+        self.write_if_room(move |transaction| {
             let mut rows = Rows::<StoredEndorsement>::open(transaction)?;
             let held = match rows.get(key.as_bytes()) {
                 // Gives way, or it would stand in the cache for good.

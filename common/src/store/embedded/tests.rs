@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex, time::Duration};
 
 use jiff::Timestamp;
-use redb::{ReadableTableMetadata as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use tempfile::TempDir;
 
 use super::{
@@ -62,16 +62,22 @@ impl Scratch {
 
     /// Writes `bytes` as a row.
     fn plant<R: Row>(&self, key: &[u8], bytes: &[u8]) {
-        let transaction = self.store.database.begin_write().unwrap();
-        transaction.open_table(R::TABLE).unwrap().insert(key, bytes).unwrap();
-        transaction.commit().unwrap();
+        let plant = |database: &Database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(R::TABLE)?.insert(key, bytes)?;
+            Ok(transaction.commit()?)
+        };
+        self.store.disk.with(plant).unwrap();
     }
 
     /// How many rows and index entries there are.
     fn count<R: Expires>(&self) -> (u64, u64) {
-        let transaction = self.store.database.begin_read().unwrap();
-        let rows = transaction.open_table(R::TABLE).unwrap().len().unwrap();
-        (rows, transaction.open_table(R::INDEX).unwrap().len().unwrap())
+        let count = |database: &Database| {
+            let transaction = database.begin_read()?;
+            let rows = transaction.open_table(R::TABLE)?.len()?;
+            Ok((rows, transaction.open_table(R::INDEX)?.len()?))
+        };
+        self.store.disk.with(count).unwrap()
     }
 }
 
@@ -183,6 +189,66 @@ fn a_file_of_another_kind_is_refused() {
         assert_eq!(reopen(dir.path()).unwrap_err(), OpenError::Foreign);
         assert_eq!(fs::read(&file).unwrap(), contents, "the file is left as it was");
     }
+}
+
+/// What redb has written of a new file at each of its steps until the first words that say what it is.
+fn half_made() -> Vec<Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(file::NAME);
+    drop(Database::create(&path).unwrap());
+    let whole = fs::read(path).unwrap();
+    let mut header = vec![0; whole.len()];
+    header[9..320].copy_from_slice(&whole[9..320]);
+    vec![Vec::new(), vec![0; whole.len()], header]
+}
+
+/// Nobody was told of anything in it: earlier releases were killed at their first start, and never accepted it again.
+#[test]
+fn a_file_that_was_never_made_a_database_is_none() {
+    for left in half_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(file::NAME);
+        fs::write(&file, &left).unwrap();
+        let existing = EmbeddedStore::open_existing(dir.path(), Arc::new(SystemClock));
+        assert_eq!(existing.unwrap_err(), OpenError::Missing);
+        assert_eq!(fs::read(&file).unwrap(), left, "nothing is made");
+        let store = reopen(dir.path()).unwrap();
+        store.bind_key("local:1").unwrap();
+        drop(store);
+        assert_eq!(reopen(dir.path()).unwrap().bound_key(), Ok(Some("local:1".to_owned())));
+    }
+}
+
+/// A store whose first words are gone has rows, and is somebody's.
+#[test]
+fn a_store_without_its_first_words_is_not_made_anew() {
+    let Scratch { store, dir } = Scratch::new();
+    drop(store);
+    let file = dir.path().join("data").join(file::NAME);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(reopen(&dir.path().join("data")).unwrap_err(), OpenError::Foreign);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+/// It has its name once it is whole; what a killed process left on the way is overwritten, and what one is at is not.
+#[test]
+fn a_store_is_made_under_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let workshop = dir.path().join(file::WORKSHOP);
+    fs::write(&workshop, b"SQLite format 3").unwrap();
+    let maker = fs::File::open(&workshop).unwrap();
+    maker.lock().unwrap();
+    assert_eq!(reopen(dir.path()).unwrap_err(), OpenError::Locked);
+    assert_eq!(fs::read(&workshop).unwrap(), b"SQLite format 3");
+    assert!(!dir.path().join(file::NAME).exists());
+    drop(maker);
+    let store = reopen(dir.path()).unwrap();
+    assert!(!workshop.exists() && dir.path().join(file::NAME).exists());
+    assert_eq!(reopen(dir.path()).unwrap_err(), OpenError::Locked, "it is locked as it is made");
+    drop(store);
+    assert_eq!(mode(&dir.path().join(file::NAME)), 0o600);
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! A disk that is full, and what is left when the broker is killed at its first start.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use keybroker_simulator::guest::Error;
+use keybroker_tests::{
+    DEADLINE,
+    program::{self, Ended},
+    server::Home,
+    skip, unique,
+    world::{World, anchors, kds},
+};
+use serde_json::Value;
+
+/// A file system of its own for a data directory, of so many MiB. It goes when this is dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn of(directory: &Path, mib: u32) -> Option<Self> {
+        fs::create_dir_all(directory).unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700"), "keybroker-tests"])
+            .arg(directory);
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        if !mounted {
+            skip("a full disk under a broker: this user can mount no file system here");
+        }
+        mounted.then(|| Self(directory.to_owned()))
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
+        while filler.write_all(&[b'x'; 4096]).is_ok() {}
+    }
+
+    /// Gives back what [`Self::fill`] took.
+    fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    fn reserved(&self) -> bool {
+        self.0.join("keybroker.reserve").exists()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn status<T: std::fmt::Debug>(answer: Result<T, Error>) -> u16 {
+    match answer {
+        Ok(_) => 200,
+        Err(Error::Refused(said)) => said.status,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn health(world: &World) -> u16 {
+    world.ask("GET", "/healthz", &[], None).status
+}
+
+/// Waits until the broker says that it is well.
+fn well(world: &World) {
+    let until = Instant::now() + DEADLINE;
+    while health(world) != 200 {
+        assert!(Instant::now() < until, "it is never well again:\n{}", world.server().log_until_now());
+        sleep(Duration::from_millis(50));
+    }
+}
+
+fn operator(world: &World, arguments: &[&str]) -> Ended {
+    let mut command = program::keybroker();
+    command.args(arguments).arg("--data-dir").arg(world.home().data_dir()).output().unwrap().into()
+}
+
+/// What `keybroker doctor` says of the disk and of the store.
+fn examined(world: &World) -> (Option<i32>, String, String) {
+    let (key, anchors, kds) = (world.home().key_file(), world.home().anchors(), world.kds.url());
+    let (key, anchors) = (key.to_str().unwrap(), anchors.to_str().unwrap());
+    let arguments = ["doctor", "--json", "--kds-url", &kds, "--key-file", key, "--trust-anchor", anchors];
+    let ended = operator(world, &arguments);
+    let document: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    let verdict = |check: &str| {
+        let findings = document["findings"].as_array().unwrap();
+        let found = findings.iter().find(|one| one["check"] == check);
+        found.unwrap_or_else(|| panic!("{document}"))["verdict"].as_str().unwrap().to_owned()
+    };
+    (ended.code, verdict("disk"), verdict("health"))
+}
+
+#[tokio::test]
+async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
+    let home = Home::new(&anchors());
+    let Some(disk) = Mount::of(&home.data_dir(), 32) else { return };
+    let world = World::over(home, Arc::new(kds()), &[]);
+    let (kept, revoked) = (unique("w"), unique("w"));
+    let passphrase = world.register(&kept).await;
+    world.register(&revoked).await;
+    let mut attested = world.polite(&kept, world.milan());
+    attested.auth().await.unwrap();
+    attested.attest().await.unwrap();
+    let mut challenged = world.polite(&kept, world.milan());
+    challenged.auth().await.unwrap();
+    assert!(disk.reserved(), "a challenge is given beside a whole reserve alone");
+    assert_eq!((health(&world), examined(&world)), (200, (Some(0), "warn".to_owned(), "ok".to_owned())));
+
+    // Full, by what others write. Nothing begins, and whoever watches is told.
+    disk.fill();
+    assert_eq!(status(world.polite(&kept, world.milan()).auth().await), 503);
+    let registered = world.build(&unique("w"), "open sesame").register().await.unwrap();
+    assert_eq!((registered.status, health(&world)), (503, 503));
+    assert_eq!(examined(&world), (Some(1), "fail".to_owned(), "fail".to_owned()));
+    // What has begun is ended, and recorded, and revoked: beyond what the file had room for.
+    challenged.attest().await.unwrap();
+    let mut records = 0;
+    while disk.reserved() {
+        assert_eq!(attested.key().await.as_deref(), Ok(passphrase.as_bytes()));
+        records += 1;
+        assert!(records < 5000, "the reserve is never needed");
+    }
+    let ended = operator(&world, &["workload", "revoke", &revoked]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(attested.key().await.as_deref(), Ok(passphrase.as_bytes()));
+    records += 1;
+
+    // Others take the reserve, too: nothing is released without its record.
+    disk.fill();
+    let last = loop {
+        match status(attested.key().await) {
+            200 => records += 1,
+            other => break other,
+        }
+        assert!(records < 5000, "it is never full");
+    };
+    assert_eq!((last, health(&world)), (503, 503));
+
+    disk.make_room();
+    well(&world);
+    assert_eq!(attested.key().await.as_deref(), Ok(passphrase.as_bytes()));
+    records += 1;
+    world.boots_a_guest(&unique("w")).await;
+    assert!(disk.reserved(), "it is made anew");
+    assert_eq!(status(world.polite(&revoked, world.milan()).boot().await), 403, "what was revoked stays so");
+    assert_eq!(examined(&world), (Some(0), "warn".to_owned(), "ok".to_owned()));
+    let ended = operator(&world, &["audit", "--workload", &kept, "--json"]);
+    let (server, _home, _kds) = world.into_parts();
+    let log = server.log_until_now();
+    assert_eq!(server.terminate().code, Some(0));
+    assert!(log.contains("the store was opened anew"), "{log}");
+    let compact: String = ended.out.split_whitespace().collect();
+    let on_record = compact.matches(r#""decision":"released""#).count();
+    assert!(on_record >= records, "{on_record} of {records}: {}", ended.log);
+}
+
+/// Within the time that a first start takes. The next one finds no store, or a whole one.
+#[test]
+fn a_first_start_that_was_killed_leaves_nothing_in_the_way() {
+    const KILLS: u32 = 30;
+    for kill in 0..KILLS {
+        let home = Home::new(&anchors());
+        let mut first = home.command("http://127.0.0.1:9", &[]);
+        let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // What is waited for is a moment, of which nothing is known but that each is another.
+        sleep(Duration::from_millis(60) * kill / KILLS);
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let ended = home.serve("http://127.0.0.1:9", &[]).terminate();
+        assert_eq!(ended.code, Some(0), "kill {kill}: {}", ended.log);
+    }
+}
