@@ -43,11 +43,17 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct ServeArgs {
-    /// Address and port to listen on; port 0 takes any that is free.
+    /// Address and port to listen on; port 0 takes any that is free. `:8080` is every IPv4 address.
     ///
     /// On the loopback guests reach it through libkrun's TSI. Anywhere else nothing on the wire is encrypted, and whoever
     /// reaches it must not be able to register: see --registration.
-    #[arg(long, env = "KEYBROKER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "KEYBROKER_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_parser = server::listen_address,
+        value_name = "ADDRESS"
+    )]
     pub(crate) listen: SocketAddr,
     /// Where the store is.
     ///

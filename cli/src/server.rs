@@ -1,9 +1,14 @@
-//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head may take, how long a farewell.
+//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head and the reading of an answer may
+//! take, how many requests a connection has, how long a farewell is.
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
+mod address;
+mod deadline;
 mod lifetime;
 pub(crate) mod loopback;
+mod places;
+mod requests;
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -12,16 +17,24 @@ use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
-pub(crate) use lifetime::until_signalled;
+use self::{
+    deadline::Deadline,
+    places::{Place, Places, Progress},
+    requests::Requests,
+};
+
+pub(crate) use self::{
+    address::listen_address,
+    lifetime::until_signalled,
+    places::{Limits, Peer},
+};
 
 /// How long the head of a request may take to arrive; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,26 +52,36 @@ pub(crate) trait Listener {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Connections at a time. More wait in the listener's queue.
-    const CONNECTIONS: usize;
+    /// How many connections there are at a time.
+    fn limits(&self) -> Limits;
 
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// The next connection, and whose it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>>;
 
     /// What answers on this connection.
     fn router_for(&self, stream: &Self::Stream, router: &Router) -> Router;
 }
 
+/// Connections at a time over TCP.
+const CONNECTIONS: usize = 512;
+/// The same where the process may open next to no files.
+const FEWEST_CONNECTIONS: usize = 16;
+
 impl Listener for TcpListener {
     type Stream = TcpStream;
-    /// Half of the usual limit of open files: the store and AMD's service need some, too.
-    const CONNECTIONS: usize = 512;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = Self::accept(self).await?;
+    /// Half of the files that the process may have open, for the store and AMD's service need some, too.
+    fn limits(&self) -> Limits {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let half = files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(CONNECTIONS);
+        Limits::shared(half.clamp(FEWEST_CONNECTIONS, CONNECTIONS))
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = Self::accept(self).await?;
         // Answers are one write each: to hold them back would only delay them.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok((stream, Peer::at(address.ip())))
     }
 
     fn router_for(&self, _: &TcpStream, router: &Router) -> Router {
@@ -77,37 +100,46 @@ pub(crate) enum Ended {
 
 /// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10 seconds at most.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
-    let connections = Arc::new(Semaphore::new(L::CONNECTIONS));
+    let places = Places::new(listener.limits());
     let graceful = GracefulShutdown::new();
-    let mut stop = pin!(stop);
-    loop {
-        let (stream, permit) = tokio::select! {
-            () = &mut stop => break,
-            accepted = accept(&listener, &connections) => accepted,
-        };
-        let router = listener.router_for(&stream, &router);
-        let connection = graceful.watch(connection(stream, router));
-        tokio::spawn(async move {
-            if let Err(cause) = connection.await {
-                tracing::debug!(%cause, "connection");
-            }
-            drop(permit);
-        });
+    let serving = async {
+        loop {
+            let (stream, place) = accept(&listener, &places).await;
+            let router = listener.router_for(&stream, &router);
+            let connection = graceful.watch(connection(stream, router, place.progress()));
+            tokio::spawn(async move {
+                tokio::select! {
+                    ended = connection => {
+                        if let Err(cause) = ended {
+                            tracing::debug!(%cause, "connection");
+                        }
+                    }
+                    () = place.lost() => {}
+                }
+                drop(place);
+            });
+        }
+    };
+    tokio::select! {
+        () = pin!(stop) => {}
+        () = serving => {}
+        () = places.watch() => {}
     }
+    places.tell();
     drop(listener);
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
 }
 
-/// The next connection, once there is room for it.
-async fn accept<L: Listener>(
-    listener: &L,
-    connections: &Arc<Semaphore>,
-) -> (L::Stream, Option<OwnedSemaphorePermit>) {
-    // No permit means a closed semaphore, and nobody closes it.
-    let permit = Arc::clone(connections).acquire_owned().await.ok();
+/// The next connection that has a place.
+async fn accept<L: Listener>(listener: &L, places: &Arc<Places>) -> (L::Stream, Place) {
     loop {
+        let open = places.open().await;
         match listener.accept().await {
-            Ok(stream) => return (stream, permit),
+            Ok((stream, peer)) => {
+                if let Some(place) = places.take(peer, open).await {
+                    return (stream, place);
+                }
+            }
             Err(cause) if of_the_client(&cause) => {}
             Err(cause) => {
                 tracing::error!(%cause, "no connection can be accepted");
@@ -123,9 +155,13 @@ fn of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-type Connection<I> = http1::Connection<TokioIo<I>, TowerToHyperService<Router>>;
+type Connection<I> = http1::Connection<TokioIo<Deadline<I>>, Requests>;
 
-fn connection<I: AsyncRead + AsyncWrite + Unpin>(stream: I, router: Router) -> Connection<I> {
+fn connection<I: AsyncRead + AsyncWrite + Unpin>(
+    stream: I,
+    router: Router,
+    progress: Progress,
+) -> Connection<I> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -133,7 +169,10 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(stream: I, router: Router) -> C
         .max_buf_size(MAX_HEAD_LEN)
         // Head and body in one buffer, and so in one write: libkrun's guest takes what the first read gives it.
         .writev(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(
+            TokioIo::new(Deadline::new(stream, progress.clone())),
+            Requests::new(router, progress),
+        )
 }
 
 #[cfg(test)]

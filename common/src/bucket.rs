@@ -1,9 +1,6 @@
 //! A token bucket: a burst at once, then one after each interval.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -36,33 +33,6 @@ impl Bucket {
     }
 }
 
-/// For a log's lines about what anybody can cause as often as they like: a burst of them, then one in a while that says how
-/// many were left out.
-#[derive(Debug)]
-pub(crate) struct Sampler {
-    bucket: Bucket,
-    left_out: AtomicU64,
-}
-
-impl Sampler {
-    /// So many lines at once, and one more in each second.
-    const BURST: i32 = 30;
-
-    /// One that has left nothing out.
-    pub(crate) const fn new() -> Self {
-        Self { bucket: Bucket::new(SignedDuration::from_secs(1), Self::BURST), left_out: AtomicU64::new(0) }
-    }
-
-    /// Whether a line is due at `now`; if so, how many were left out before it.
-    pub(crate) fn due(&self, now: Timestamp) -> Option<u64> {
-        if self.bucket.take(now).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.left_out.swap(0, Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,15 +56,6 @@ mod tests {
         assert_eq!(taken(&bucket, BEGIN + SignedDuration::from_secs(10)), (1, 11));
         assert_eq!(taken(&bucket, BEGIN + SignedDuration::from_secs(35)), (2, 6));
         assert_eq!(taken(&bucket, BEGIN + SignedDuration::from_hours(1)), (8, 11));
-    }
-
-    #[test]
-    fn the_line_behind_a_flood_says_how_many_were_left_out() {
-        let sampler = Sampler::new();
-        let due = |seconds| sampler.due(BEGIN + SignedDuration::from_secs(seconds));
-        let lines: Vec<_> = (0..500).filter_map(|_| due(0)).collect();
-        assert_eq!(lines, [0; 30]);
-        assert_eq!([due(1), due(1), due(60), due(60)], [Some(470), None, Some(1), Some(0)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod panics;
 pub mod problem;
 pub mod rego;
+pub mod sampled;
 pub mod secret;
 pub mod session;
 pub mod snp;

@@ -5,9 +5,15 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use jiff::Timestamp;
 
-use crate::{audit::AuditId, broker, bucket::Sampler, http::reply, panics::Panicked, wire::Invalid};
+use crate::{
+    audit::AuditId,
+    broker,
+    http::reply,
+    panics::Panicked,
+    sampled::{Line, Sampled},
+    wire::Invalid,
+};
 
 /// Everything that keeps a request from succeeding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +50,6 @@ pub enum Problem {
     #[error("the body must be application/json")]
     MediaType,
 }
-
-/// Anybody can be refused, as often as they like: the log has some of it, and how much was left out.
-static LINES: Sampler = Sampler::new();
 
 /// Longest text, in characters.
 pub(crate) const TEXT_MAX_LEN: usize = 120;
@@ -114,9 +117,12 @@ impl From<Panicked> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        // What buildah's user is shown is the status alone: the operator can look here for the rest.
-        if let Some(left_out) = LINES.due(Timestamp::now()) {
-            let left_out = (left_out > 0).then_some(left_out);
+        static LINES: Sampled = Sampled::new();
+        // What buildah's user is shown is the status alone: the operator can look here for the rest. What has a record was told
+        // with it.
+        if self.id().is_none()
+            && let Some(Line { left_out }) = LINES.line()
+        {
             tracing::info!(status = self.status().as_u16(), cause = %self, left_out, "request refused");
         }
         let mut response = reply::json(self.status(), self.body());

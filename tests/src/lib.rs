@@ -6,6 +6,7 @@
 //! | [`world`] | a broker and the chips, builds and guests around it; most suites need nothing else |
 //! | [`server`] | `keybroker serve`: files, signals, exit codes, what it wrote |
 //! | [`connection`] | a raw connection, for what no proper client sends |
+//! | [`hostile`] | a crowd of connections that give a server nothing to do, and do not go |
 //! | [`remote`] | a broker that was deployed by somebody else |
 //! | [`operator`] | the operator's commands, over each kind of store |
 //! | [`relay`] | `keybroker relay` as a process |
@@ -23,6 +24,7 @@
 pub mod calls;
 pub mod connection;
 pub mod genuine;
+pub mod hostile;
 pub mod metrics;
 pub mod operator;
 pub mod program;

@@ -12,6 +12,7 @@ use axum::{
 use keybroker_common::{
     http::{self, Function, KEY, ROUTES, Route, SIGNED, Serve},
     problem::Problem,
+    sampled::{Line, Sampled},
 };
 
 use super::{
@@ -138,8 +139,12 @@ async fn forward(
         authorize(credential, &url, &mut headers, body.as_deref().unwrap_or_default()).await?;
     }
     let answer = upstream.ask(route.method.clone(), url, headers, body).await?;
-    if !answer.status().is_success() {
-        tracing::info!(status = answer.status().as_u16(), route = route.path, "the broker refused");
+    static LINES: Sampled = Sampled::new();
+    if !answer.status().is_success()
+        && let Some(Line { left_out }) = LINES.line()
+    {
+        let status = answer.status().as_u16();
+        tracing::info!(status, route = route.path, left_out, "the broker refused");
     }
     Ok(present(answer, end))
 }

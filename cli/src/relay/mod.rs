@@ -52,11 +52,17 @@ pub(crate) struct RelayArgs {
     /// The broker's base URL: https, or http on the loopback. A base path is kept.
     #[arg(long, env = "KEYBROKER_RELAY_TO", value_parser = Target::parse, value_name = "URL")]
     to: Target,
-    /// Address and port to listen on; port 0 takes any that is free.
+    /// Address and port to listen on; port 0 takes any that is free. `:8000` is every IPv4 address.
     ///
     /// Guests reach the loopback of their host through libkrun's TSI. http://127.0.0.1:8000 leaves 66 of the 99 characters
     /// that libkrun's guest has for its key's URL to the workload id.
-    #[arg(long, env = "KEYBROKER_RELAY_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "KEYBROKER_RELAY_LISTEN",
+        default_value = "127.0.0.1:8000",
+        value_parser = server::listen_address,
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Be a build relay that signs registrations for AWS (SigV4), with the credentials that AWS's tools would find:
     /// environment, profile, role of the container or the machine.

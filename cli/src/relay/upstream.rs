@@ -12,7 +12,10 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode},
     response::IntoResponse,
 };
-use keybroker_common::http::{Route, reply};
+use keybroker_common::{
+    http::{Route, reply},
+    sampled::{Line, Sampled},
+};
 use reqwest::{Certificate, Client, Request, Url, redirect::Policy};
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -22,8 +25,8 @@ use crate::exit::{Exit, Failure};
 /// How long a connection to the broker may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection is kept for the next request: shorter than any broker keeps it, so that seldom one is used that
-/// the broker is about to close.
-const IDLE: Duration = Duration::from_secs(5);
+/// the broker is about to close. `keybroker serve` may do so after two seconds.
+const IDLE: Duration = Duration::from_secs(1);
 /// Requests under way at once; more wait their turn. As many clients' connections are open, and the system allows few files.
 const UNDER_WAY: usize = 256;
 /// Longest body of an answer, in bytes: far more than any that the broker gives.
@@ -164,6 +167,9 @@ fn fault(error: reqwest::Error) -> Fault {
 
 /// The client is told what, the log why.
 fn note(fault: Fault, cause: &dyn std::fmt::Display) -> Fault {
-    tracing::warn!(status = fault.status().as_u16(), %cause, "{fault}");
+    static LINES: Sampled = Sampled::new();
+    if let Some(Line { left_out }) = LINES.line() {
+        tracing::warn!(status = fault.status().as_u16(), %cause, left_out, "{fault}");
+    }
     fault
 }

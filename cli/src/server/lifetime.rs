@@ -11,7 +11,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{Ended, FAREWELL, Listener, run};
+use super::{Ended, FAREWELL, Listener, address, run};
 use crate::exit::{Exit, Failure};
 
 /// Serves `router` at `address`, and `beside` what it brings along, until SIGTERM or SIGINT, and then until the requests under
@@ -23,7 +23,7 @@ pub(crate) async fn until_signalled<L: Listener>(
     beside: Option<(L, Router)>,
 ) -> Result<Exit, Failure> {
     let (first, second) = signals().context("handling signals")?;
-    let listener = listen(address).await?;
+    let listener = listen(address)?;
     tell(NotifyState::Ready);
     let (stop, stopping) = watch::channel(());
     let stop = async {
@@ -61,8 +61,8 @@ fn tell(state: NotifyState<'_>) {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?;
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = address::listen(address).map_err(|error| cannot_listen(address, error))?;
     // Port 0 was a wish: tell the port that it became.
     let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
     tracing::info!("listening on http://{address}");

@@ -9,13 +9,19 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use keybroker_common::http::{Function, ROUTES, reply};
+use keybroker_common::{
+    http::{self, Function, ROUTES, reply},
+    sampled::{Line, Sampled},
+};
 use std::net::{IpAddr, SocketAddr};
 
 /// Refuses a registration that names another host than the loopback, where `guarded` and for whoever layers it: 421.
 pub(crate) async fn only(State(guarded): State<bool>, request: Request, next: Next) -> Response {
     if guarded && registers(&request) && !names_loopback(request.headers()) {
-        tracing::warn!("a registration for another host came to the loopback: refused");
+        static LINES: Sampled = Sampled::new();
+        if let Some(Line { left_out }) = LINES.line() {
+            tracing::warn!(left_out, "a registration for another host came to the loopback: refused");
+        }
         let body = br#"{"error":"this address registers for requests to the loopback alone"}"#;
         return reply::json(StatusCode::MISDIRECTED_REQUEST, body.to_vec()).into_response();
     }
@@ -23,7 +29,7 @@ pub(crate) async fn only(State(guarded): State<bool>, request: Request, next: Ne
 }
 
 fn registers(request: &Request) -> bool {
-    let path = request.uri().path();
+    let path = http::path(request.uri());
     request.method() == Method::POST
         && ROUTES.iter().any(|route| route.function == Function::Register && route.path == path)
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::routing::get;
+use axum::routing::{any, get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
     net::TcpStream,
@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::*;
+use super::{deadline::WRITE_TIMEOUT, requests::MAX_REQUESTS, *};
 
 fn router() -> Router {
     let slow = || async {
@@ -27,9 +27,14 @@ fn router() -> Router {
         sleep(FAREWELL * 2).await;
         "stuck"
     };
+    let body = async |body: axum::body::Bytes| {
+        sleep(Duration::from_secs(1)).await;
+        body
+    };
     Router::new()
         .route("/", get(|| async { "x".repeat(4096) }))
-        .route("/slow", get(slow))
+        .route("/slow", any(slow))
+        .route("/body", any(body))
         .route("/stuck", get(stuck))
 }
 
@@ -78,7 +83,11 @@ fn connect() -> Client {
     let (stream, server) = duplex(128 * 1024);
     let writes = Arc::new(AtomicUsize::new(0));
     let counting = Counting { stream: server, writes: Arc::clone(&writes) };
-    tokio::spawn(async move { connection(counting, router()).await });
+    tokio::spawn(async move {
+        let places = Places::new(Limits::alone(1));
+        let place = places.take(Peer::Local, places.open().await).await.unwrap();
+        connection(counting, router(), place.progress()).await
+    });
     Client { stream, writes }
 }
 
@@ -153,9 +162,33 @@ struct Running {
     ended: JoinHandle<Ended>,
 }
 
+/// A listener with these limits.
+struct Limited(TcpListener, Limits);
+
+impl Listener for Limited {
+    type Stream = TcpStream;
+
+    fn limits(&self) -> Limits {
+        self.1
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        Listener::accept(&self.0).await
+    }
+
+    fn router_for(&self, _: &TcpStream, router: &Router) -> Router {
+        router.clone()
+    }
+}
+
 async fn start() -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_with(Limits::shared(CONNECTIONS)).await
+}
+
+async fn start_with(limits: Limits) -> Running {
+    let listener = address::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
+    let listener = Limited(listener, limits);
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(run(listener, router(), async { drop(stopped.await) }));
     Running { address, stop, ended }
@@ -164,8 +197,12 @@ async fn start() -> Running {
 impl Running {
     /// Asks for `path`; the answer comes when it comes.
     async fn ask(&self, path: &str) -> JoinHandle<String> {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await
+    }
+
+    async fn send(&self, bytes: &str) -> JoinHandle<String> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
         let answer = tokio::spawn(async move {
             let mut text = String::new();
             // A connection that is cut off counts as no answer.
@@ -201,14 +238,85 @@ async fn a_request_that_takes_too_long_is_cut_off_after_10_seconds() {
     assert_eq!(started.elapsed().as_secs(), FAREWELL.as_secs());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_given_up_after_10_seconds() {
+    for trickled in [false, true] {
+        let mut client = connect();
+        let started = Instant::now();
+        // As many as there may be: more than fits into the pipe.
+        client.send(&"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(MAX_REQUESTS as usize - 1)).await;
+        let mut taken = 0;
+        if trickled {
+            // A byte now and then does not put it off.
+            for _ in 0..12 {
+                sleep(Duration::from_millis(1_500)).await;
+                taken += client.stream.read(&mut [0; 1]).await.unwrap();
+            }
+        } else {
+            sleep(WRITE_TIMEOUT * 2).await;
+        }
+        let (rest, took) = (client.rest().await, started.elapsed());
+        // What the pipe holds, and what the trickle made room for.
+        assert!(taken + rest.len() < 128 * 1024 + 20, "{}", rest.len());
+        assert!(took < WRITE_TIMEOUT * 2 + Duration::from_secs(1), "{took:?}");
+    }
+}
+
 #[tokio::test]
-async fn a_connection_beyond_the_limit_waits_until_another_is_over() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let limit = Arc::new(Semaphore::new(1));
-    let _clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
-    let (_stream, permit) = accept(&listener, &limit).await;
-    assert!(timeout(Duration::from_millis(100), accept(&listener, &limit)).await.is_err());
-    drop(permit);
-    assert!(timeout(Duration::from_secs(5), accept(&listener, &limit)).await.is_ok());
+async fn a_connection_has_100_requests() {
+    let client = connect();
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (mut reader, mut writer) = tokio::io::split(client.stream);
+    let sending = async {
+        // The server may have closed before the last is written.
+        let _ = writer.write_all(request.repeat(2 * MAX_REQUESTS as usize).as_bytes()).await;
+    };
+    let mut text = String::new();
+    let (_, read) = tokio::join!(sending, reader.read_to_string(&mut text));
+    read.unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), MAX_REQUESTS as usize);
+    assert_eq!(text.matches("connection: close").count(), 1);
+}
+
+/// A listener's connection, once it has a place and until its task ends.
+#[tokio::test]
+async fn a_connection_that_loses_its_place_is_closed() {
+    let running = start_with(Limits::alone(1)).await;
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    let answer = running.ask("/").await;
+    let mut text = String::new();
+    first.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "", "it asked for nothing");
+    running.stop.send(()).unwrap();
+    assert!(answer.await.unwrap().starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_while_the_others_have_requests_in_hand() {
+    let running = start_with(Limits::alone(1)).await;
+    let slow = running.ask("/slow").await;
+    let quick = running.ask("/").await;
+    assert!(!slow.is_finished() && !quick.is_finished());
+    assert!(slow.await.unwrap().ends_with("slow"));
+    running.stop.send(()).unwrap();
+    assert!(quick.await.unwrap().ends_with("xxx"));
+}
+
+/// A body that does not end keeps its connection among those that wait, and so does one that nobody asks for.
+#[tokio::test]
+async fn a_request_is_in_hand_once_its_body_is_whole() {
+    let running = start_with(Limits::alone(1)).await;
+    for (sent, kept) in [
+        ("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na", false),
+        ("POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", false),
+        ("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab", true),
+        ("POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", true),
+        ("POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", true),
+    ] {
+        let first = running.send(sent).await;
+        let second = running.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let text = first.await.unwrap();
+        assert_eq!(text.starts_with("HTTP/1.1 200 OK"), kept, "{sent}: {text}");
+        assert!(second.await.unwrap().starts_with("HTTP/1.1 200 OK"));
+    }
 }

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::Check,
-    bucket::{Bucket, Sampler},
+    bucket::Bucket,
+    sampled::{Line, Sampled},
     token::{Dead, Token, TokenId},
     workload::WorkloadId,
 };
@@ -142,7 +143,7 @@ impl Stranger {
 pub struct Patience {
     strangers: Bucket,
     dead_tokens: Bucket,
-    lines: Sampler,
+    lines: Sampled,
 }
 
 impl Patience {
@@ -151,9 +152,9 @@ impl Patience {
     /// and so many at once.
     const BURST: i32 = 20;
 
-    /// Whether the log has a line for one more that is not on record; if so, how many had none before it.
-    pub(super) fn line(&self, now: Timestamp) -> Option<u64> {
-        self.lines.due(now)
+    /// The log's line for one more that is not on record, unless it is left out.
+    pub(super) fn line(&self, now: Timestamp) -> Option<Line> {
+        self.lines.line_at(now)
     }
 
     /// Whether one more is put on record; if not, after how many seconds one is.
@@ -168,6 +169,6 @@ impl Patience {
 impl Default for Patience {
     fn default() -> Self {
         let bucket = || Bucket::new(Self::EVERY, Self::BURST);
-        Self { strangers: bucket(), dead_tokens: bucket(), lines: Sampler::new() }
+        Self { strangers: bucket(), dead_tokens: bucket(), lines: Sampled::new() }
     }
 }

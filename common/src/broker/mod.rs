@@ -24,6 +24,7 @@ use crate::{
     audit::{AuditId, AuditRecord},
     panics::Panicked,
     rego::PolicyError,
+    sampled::{Line, Sampled},
     session::RandomnessError,
     store::StoreError,
 };
@@ -106,8 +107,15 @@ impl From<RandomnessError> for Error {
     }
 }
 
-/// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`].
+/// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`]. A refusal is in the log, too.
 pub fn announce(record: &AuditRecord) {
+    static LINES: Sampled = Sampled::new();
+    if let Some(failed) = &record.failed
+        && let Some(Line { left_out }) = LINES.line()
+    {
+        let workload_id = record.workload_id.as_ref().map(tracing::field::display);
+        tracing::info!(id = %record.id, check = failed.check, workload_id, left_out, "request refused");
+    }
     match serde_json::to_string(record) {
         Ok(line) => tracing::info!(target: AUDIT_TARGET, record = line.as_str()),
         Err(cause) => tracing::error!(id = %record.id, %cause, "audit record without a JSON form"),

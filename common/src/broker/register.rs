@@ -19,6 +19,7 @@ use crate::{
     metrics::{self, Count, Stage},
     panics::{Panicked, caught},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
+    sampled::Line,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, Build, RegistrationStore, StoreError},
     token::{Dead, Token},
@@ -184,7 +185,7 @@ impl Register {
             record.principal = Some(id.principal());
         }
         if let Err(retry_after) = self.patience.take(cause, record.time) {
-            if let Some(left_out) = self.patience.line(record.time) {
+            if let Some(Line { left_out }) = self.patience.line(record.time) {
                 let (workload_id, principal) = (&record.workload_id, &record.principal);
                 let line = "turned away without a record: there are too many of them";
                 tracing::warn!(?workload_id, ?principal, %cause, left_out, "{line}");

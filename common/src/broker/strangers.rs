@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Error, failure::Failure};
 use crate::{
     audit::FailedCheck,
-    bucket::{Bucket, Sampler},
+    bucket::Bucket,
+    sampled::{Line, Sampled},
 };
 
 /// How many requests under no session that counts one process turns away with a record of each. A session cannot be guessed,
@@ -15,7 +16,7 @@ use crate::{
 pub struct SessionPatience {
     unknown: Bucket,
     late: Bucket,
-    lines: Sampler,
+    lines: Sampled,
 }
 
 impl SessionPatience {
@@ -32,7 +33,7 @@ impl SessionPatience {
             _ => return Ok(failure),
         };
         let Err(retry_after) = bucket.take(now) else { return Ok(failure) };
-        if let Some(left_out) = self.lines.due(now) {
+        if let Some(Line { left_out }) = self.lines.line_at(now) {
             let cause = &failed.cause;
             tracing::warn!(%cause, left_out, "turned away without a record: there are too many of them");
         }
@@ -43,6 +44,6 @@ impl SessionPatience {
 impl Default for SessionPatience {
     fn default() -> Self {
         let bucket = || Bucket::new(Self::EVERY, Self::BURST);
-        Self { unknown: bucket(), late: bucket(), lines: Sampler::new() }
+        Self { unknown: bucket(), late: bucket(), lines: Sampled::new() }
     }
 }

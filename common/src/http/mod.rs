@@ -22,7 +22,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, any},
 };
-use http::Method;
+use http::{Method, Uri, uri::PathAndQuery};
+use tower::{Layer as _, util::MapRequestLayer};
 
 pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within};
 
@@ -123,6 +124,31 @@ impl<A: Serve, B: Serve> Serve for (A, B) {
     }
 }
 
+/// The path of a request as the routes have it, with one slash in front however many were sent: libkrun's guest puts its path
+/// behind the URL in its image as that is, and asks for `//kbs/v0/auth` where it ends with a slash.
+///
+/// No guest sends more than one further in, where a slash may be a part of an id: what does is no route.
+pub fn path(uri: &Uri) -> &str {
+    let path = uri.path();
+    let slashes = path.len() - path.trim_start_matches('/').len();
+    path.get(slashes.saturating_sub(1)..).unwrap_or(path)
+}
+
+/// The request with its [`path`] for its path.
+fn with_path(mut request: Request) -> Request {
+    let (uri, path) = (request.uri(), path(request.uri()));
+    if path.len() != uri.path().len() {
+        let path = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(path).ok();
+        // The end of what was a path is one.
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
 /// The routes of `service`, and the health of the process. Everything else is a 404 or a 405, with a body.
 pub fn router(service: impl Serve) -> Router {
     mounted(service, None)
@@ -139,8 +165,10 @@ fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
     let mount = |router: Router, (route, handler): (Route, MethodRouter)| {
         router.route(route.path, handler.layer(middleware::from_fn_with_state(route.method, only)))
     };
-    let router = handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound });
-    router.layer(middleware::from_fn(answered))
+    let routes = handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound });
+    // Around the routes: a layer of theirs would run once they have been compared with the path.
+    let routes = MapRequestLayer::new(with_path).layer(routes);
+    Router::new().fallback_service(routes).layer(middleware::from_fn(answered))
 }
 
 /// Answers in the place of a handler that panicked.

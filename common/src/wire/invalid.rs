@@ -46,7 +46,7 @@ pub enum Invalid {
     #[error("this broker serves tee \"snp\" alone")]
     Tee,
     /// Another version of the protocol.
-    #[error("this broker serves version \"0.0.0\" alone")]
+    #[error("version: \"0.0.0\" is spoken with a workload_id, any of 1 to 32 bytes with empty extra-params")]
     Version,
     /// A registration by reference values that cannot be held to.
     #[error(transparent)]

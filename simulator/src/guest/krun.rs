@@ -1,5 +1,5 @@
-//! libkrun's SEV-SNP client (a C program over libcurl), up to version 1.17: to the byte in what it sends, and with the
-//! same flaws in what it reads.
+//! libkrun's SEV-SNP client (a C program over libcurl), which distributions had up to libkrun 1.16.0 with libkrunfw 4.10.0: to
+//! the byte in what it sends, and with the same flaws in what it reads.
 
 use data_encoding::HEXUPPER_PERMISSIVE;
 
@@ -74,8 +74,8 @@ impl KrunGuest {
         if url.len() >= URL_BUFFER {
             return Err(Error::UrlOverflow(url.len()));
         }
-        let path = format!("{}/kbs/v0/key/{}", self.state.endpoint.base, self.state.workload_id);
-        let response = self.state.send(&(self.head("GET", &path, true) + "\r\n")).await?;
+        let path = target(&url);
+        let response = self.state.send(&(self.head("GET", path, true) + "\r\n")).await?;
         // It takes the text from the first write alone: chunks would be so many writes.
         let bad_key = || Error::BadKey(Said::from(&response));
         if response.chunked {
@@ -93,8 +93,8 @@ impl KrunGuest {
     }
 
     async fn post(&mut self, step: &str, body: &str) -> Result<Response, Error> {
-        let target = format!("{}/kbs/v0/{step}", self.state.endpoint.base);
-        let head = self.head("POST", &target, step != "auth");
+        let url = format!("{}/kbs/v0/{step}", self.state.url);
+        let head = self.head("POST", target(&url), step != "auth");
         let response =
             self.state.send(&format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await?;
         self.stale.clone_from(&response.raw);
@@ -112,6 +112,12 @@ impl KrunGuest {
             self.state.endpoint.authority
         )
     }
+}
+
+/// What libcurl asks the host for: all that is behind it, as it is. A slash at the end of the image's URL stays.
+fn target(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
 }
 
 /// The text that C sees in `memory` followed by `behind`: up to the first NUL.

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{NAME, OPERATE, REQUEST_LIMIT, Request, address};
-use crate::server::Listener;
+use crate::server::{self, Limits, Listener};
 
 /// Where the socket is made, before it is moved to where it belongs: a directory that nobody else can enter.
 const WORKSHOP: &str = "operator.new";
@@ -98,11 +98,14 @@ fn remove(removed: io::Result<()>) -> io::Result<()> {
 
 impl Listener for Socket {
     type Stream = UnixStream;
-    /// Commands of one user, each a connection at a time.
-    const CONNECTIONS: usize = 32;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    /// Commands of one user, each a connection at a time.
+    fn limits(&self) -> Limits {
+        Limits::alone(32)
+    }
+
+    async fn accept(&self) -> io::Result<(UnixStream, server::Peer)> {
+        Ok((self.listener.accept().await?.0, server::Peer::Local))
     }
 
     fn router_for(&self, stream: &UnixStream, router: &Router) -> Router {

@@ -61,7 +61,8 @@ async fn ids_that_no_guest_could_send() {
 async fn another_tee_or_version() {
     let tee = r#"this broker serves tee \"snp\" alone"#;
     refused(post(AUTH, auth_body("tdx", "0.0.0")), 400, tee).await;
-    let version = r#"this broker serves version \"0.0.0\" alone"#;
+    let version =
+        r#"version: \"0.0.0\" is spoken with a workload_id, any of 1 to 32 bytes with empty extra-params"#;
     refused(post(AUTH, auth_body("snp", "0.4.0")), 400, version).await;
 }
 

@@ -1,8 +1,8 @@
 //! `POST /kbs/v0/auth`: a guest says whom it claims to be, and is given a challenge.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{Invalid, Part, cookie, json};
 use crate::{
@@ -56,7 +56,8 @@ const VERSION_MAX_LEN: usize = 32;
 ///
 /// keybroker's clients differ in the version that they name, and nothing depends on it.
 pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
-    let body: Body = json::read(Part::Body, body)?;
+    let body: Body = json::read(Part::Body, body)
+        .map_err(|error| if is_later(body) { Invalid::Version } else { error })?;
     if body.tee != "snp" {
         return Err(Invalid::Tee);
     }
@@ -69,6 +70,18 @@ pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
     }
     let extra: ExtraParams = json::read(Part::ExtraParams, body.extra_params.as_bytes())?;
     Ok(Claim::Named { workload_id: WorkloadId::new(extra.workload_id)? })
+}
+
+/// Whether a guest speaks a later version, whose extra-params are an object. It is told which are spoken, and not what is wrong
+/// with a form that it does not mean.
+fn is_later(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Later {
+        version: String,
+        #[serde(rename = "extra-params")]
+        _extra_params: BTreeMap<String, IgnoredAny>,
+    }
+    serde_json::from_slice(body).is_ok_and(|Later { version, .. }| version != "0.0.0")
 }
 
 /// The answer's body. The guest takes the first key that begins with `nonce`, and knows no escapes: base64 needs none.
@@ -145,6 +158,30 @@ mod tests {
     fn another_version_is_refused() {
         for version in ["0.1.0", "0.4.0", "0.0.0 ", ""] {
             assert_eq!(auth_request(&body("{}", "snp", version)), Err(Invalid::Version), "{version}");
+        }
+    }
+
+    /// As guests of Trustee send it.
+    #[test]
+    fn a_guest_of_a_later_version_is_told_which_are_spoken() {
+        let later =
+            r#"{"version":"0.4.0","tee":"snp","extra-params":{"supported-hash-algorithms":["sha384"]}}"#;
+        assert_eq!(auth_request(later.as_bytes()), Err(Invalid::Version));
+        assert_eq!(auth_request(later.replace("[\"sha384\"]", "null").as_bytes()), Err(Invalid::Version));
+        let text = Invalid::Version.to_string();
+        assert!(text.contains("\"0.0.0\"") && text.contains("any of 1 to 32 bytes"), "{text}");
+        // What is no later version's form is told what is wrong with it.
+        for (from, to, fault) in [
+            ("0.4.0", "0.0.0", Fault::Type),
+            ("{\"supported-hash-algorithms\":[\"sha384\"]}", "7", Fault::Type),
+            ("}}", "}", Fault::Syntax),
+        ] {
+            let sent = later.replace(from, to);
+            assert_eq!(
+                auth_request(sent.as_bytes()),
+                Err(Invalid::Json { part: Part::Body, fault }),
+                "{sent}"
+            );
         }
     }
 

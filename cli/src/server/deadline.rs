@@ -1,0 +1,80 @@
+//! Answers that nobody reads: given up after a while.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+use super::places::Progress;
+
+/// How long a client may take to read what it is answered.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection whose client has to read. hyper has a time limit for heads alone.
+#[derive(Debug)]
+pub(super) struct Deadline<S> {
+    stream: S,
+    progress: Progress,
+    /// While the client does not read: until when it may go on so. Bytes taken one by one do not put it off.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Deadline<S> {
+    pub(super) fn new(stream: S, progress: Progress) -> Self {
+        Self { stream, progress, until: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_pending() {
+            self.progress.nothing_to_read();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Pending => {
+                let this = &mut *self;
+                let until = this.until.get_or_insert_with(|| {
+                    this.progress.unread();
+                    Box::pin(sleep(WRITE_TIMEOUT))
+                });
+                ready!(until.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            // Everything that was to be written is with the system. Less of it is no more than a reader's first byte.
+            Poll::Ready(Ok(length)) if length == bytes.len() => {
+                if self.until.take().is_some() {
+                    self.progress.read();
+                }
+                Poll::Ready(Ok(length))
+            }
+            Poll::Ready(written) => Poll::Ready(written),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,328 @@
+//! The places that connections take, and whose goes when there are too few.
+//!
+//! A connection waits for its client, or has a request in hand. Those that wait can be closed, and cost their client a new
+//! connection; one with a request in hand never is. So whoever comes new finds a place, however many others hold.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, interval, timeout},
+};
+
+/// For how long a connection may wait before it counts against its peer.
+const STALLED: Duration = Duration::from_secs(2);
+/// For how long a connection may wait at any rate: a client needs a moment to send what it connected for.
+const GRACE: Duration = Duration::from_millis(100);
+/// How often those that count are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// In how many of those looks one line at most tells of closed connections.
+const LOOKS_PER_LINE: u32 = 10;
+
+/// Whom connections are counted against: an address; of IPv6 the network, of which one customer has all addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Peer {
+    /// Over IP.
+    Network(IpAddr),
+    /// A user of this machine, over a socket in its file system.
+    Local,
+}
+
+impl Peer {
+    /// The peer at `address`.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self::Network(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+            address => address,
+        })
+    }
+}
+
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For all together. More connections wait in the listener's queue.
+    pub(crate) places: usize,
+    /// For one peer: the rest is kept for others.
+    pub(crate) per_peer: usize,
+    /// Of one peer's, those that have waited for longer than two seconds.
+    pub(crate) stalled_per_peer: usize,
+}
+
+impl Limits {
+    /// `places`, of which one peer gets seven of eight, and no more than a quarter to wait in.
+    pub(crate) const fn shared(places: usize) -> Self {
+        Self { places, per_peer: places - places / 8, stalled_per_peer: places / 4 }
+    }
+
+    /// `places` for one peer.
+    pub(crate) const fn alone(places: usize) -> Self {
+        Self { places, per_peer: places, stalled_per_peer: places }
+    }
+
+    /// Connections that are open at most. Those whose place was taken need a moment to end.
+    const fn open(self) -> usize {
+        self.places + self.places.div_ceil(8)
+    }
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    limits: Limits,
+    seats: Mutex<Vec<Arc<Seat>>>,
+    open: Arc<Semaphore>,
+    /// A place is free, or what its connection does is another thing.
+    changed: Notify,
+    /// What an instant is counted from.
+    begin: Instant,
+    closed: AtomicU64,
+}
+
+impl Places {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            seats: Mutex::default(),
+            open: Arc::new(Semaphore::new(limits.open())),
+            changed: Notify::new(),
+            begin: Instant::now(),
+            closed: AtomicU64::new(0),
+        })
+    }
+
+    /// Waits until one more connection may be open.
+    pub(super) async fn open(&self) -> Option<OwnedSemaphorePermit> {
+        // None means a closed semaphore, and nobody closes it.
+        Arc::clone(&self.open).acquire_owned().await.ok()
+    }
+
+    /// A place for a connection of `peer`. If all are taken, the peer with the most connections that wait loses the one that has
+    /// waited longest; if none waits, this waits until one does. `None` if this peer has all that it may have, each with a
+    /// request in hand.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        peer: Peer,
+        open: Option<OwnedSemaphorePermit>,
+    ) -> Option<Place> {
+        loop {
+            if let Some(seat) = self.try_take(peer)? {
+                return Some(Place { seat, places: Arc::clone(self), _open: open });
+            }
+            // Either something changes, or one has waited for long enough.
+            let _ = timeout(GRACE, self.changed.notified()).await;
+        }
+    }
+
+    /// `Some(None)` while there is no place.
+    fn try_take(&self, peer: Peer) -> Option<Option<Arc<Seat>>> {
+        let mut seats = self.seats();
+        let own: Vec<_> = seats.iter().filter(|seat| seat.peer == peer).collect();
+        let candidates = if own.len() >= self.limits.per_peer && self.limits.per_peer < self.limits.places {
+            if own.iter().all(|seat| seat.has_request()) {
+                self.closed.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            own
+        } else if seats.len() >= self.limits.places {
+            let waiting =
+                count(seats.iter().filter(|seat| seat.waits_since().is_some()).map(|seat| seat.peer));
+            let most = waiting.values().max().copied();
+            seats.iter().filter(|seat| waiting.get(&seat.peer).copied() == most).collect()
+        } else {
+            Vec::new()
+        };
+        if !candidates.is_empty() {
+            let waiting = candidates.into_iter().filter_map(|seat| Some((seat.waits_since()?, seat)));
+            let longest = waiting.min_by_key(|(since, _)| *since);
+            let latest = self.now().saturating_sub(millis(GRACE));
+            let Some((_, seat)) = longest.filter(|(since, _)| *since <= latest) else { return Some(None) };
+            let seat = Arc::clone(seat);
+            self.close(&mut seats, &seat);
+        }
+        let seat = Arc::new(Seat::new(peer));
+        seats.push(Arc::clone(&seat));
+        Some(Some(seat))
+    }
+
+    /// Closes what has waited too long beyond what its peer may have of it, again and again, and tells of it now and then.
+    pub(super) async fn watch(&self) {
+        let (mut looks, mut look) = (0_u32, interval(EVERY));
+        loop {
+            look.tick().await;
+            self.close_stalled();
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS_PER_LINE) {
+                self.tell();
+            }
+        }
+    }
+
+    fn close_stalled(&self) {
+        let mut seats = self.seats();
+        let since = self.now().saturating_sub(millis(STALLED));
+        let mut stalled: Vec<_> =
+            seats.iter().filter(|seat| seat.waits_since().is_some_and(|at| at <= since)).cloned().collect();
+        let mut beyond = count(stalled.iter().map(|seat| seat.peer));
+        beyond.values_mut().for_each(|count| *count = count.saturating_sub(self.limits.stalled_per_peer));
+        stalled.sort_by_key(|seat| seat.waits_since());
+        for seat in stalled {
+            if let Some(left @ 1..) = beyond.get_mut(&seat.peer) {
+                *left -= 1;
+                self.close(&mut seats, &seat);
+            }
+        }
+    }
+
+    /// One line for however many there were.
+    pub(super) fn tell(&self) {
+        let closed = self.closed.swap(0, Ordering::Relaxed);
+        if closed > 0 {
+            tracing::warn!(
+                connections = closed,
+                "connections were closed: their peers hold too many that send no request or read no answer"
+            );
+        }
+    }
+
+    fn close(&self, seats: &mut Vec<Arc<Seat>>, seat: &Arc<Seat>) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        remove(seats, seat);
+        seat.out.notify_one();
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.begin.elapsed())
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count<T: Eq + Hash>(all: impl Iterator<Item = T>) -> HashMap<T, usize> {
+    let mut counts = HashMap::new();
+    all.for_each(|one| *counts.entry(one).or_default() += 1);
+    counts
+}
+
+fn remove(seats: &mut Vec<Arc<Seat>>, seat: &Arc<Seat>) {
+    if let Some(index) = seats.iter().position(|other| Arc::ptr_eq(other, seat)) {
+        seats.swap_remove(index);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// For a time: none.
+const NEVER: u64 = u64::MAX;
+/// For a time: none yet, because nobody has looked whether the client has sent anything.
+const NOT_YET: u64 = NEVER - 1;
+
+/// What a connection does.
+#[derive(Debug)]
+struct Seat {
+    peer: Peer,
+    /// Since when the client owes the rest of a request.
+    owes: AtomicU64,
+    /// Since when the client does not take what it is answered.
+    unread: AtomicU64,
+    out: Notify,
+}
+
+impl Seat {
+    fn new(peer: Peer) -> Self {
+        let (owes, unread) = (AtomicU64::new(NOT_YET), AtomicU64::new(NEVER));
+        Self { peer, owes, unread, out: Notify::new() }
+    }
+
+    fn waits_since(&self) -> Option<u64> {
+        let since = self.owes.load(Ordering::Relaxed).min(self.unread.load(Ordering::Relaxed));
+        (since < NOT_YET).then_some(since)
+    }
+
+    fn has_request(&self) -> bool {
+        self.owes.load(Ordering::Relaxed) == NEVER && self.waits_since().is_none()
+    }
+}
+
+/// A connection's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    seat: Arc<Seat>,
+    places: Arc<Places>,
+    _open: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Once the place was given to another.
+    pub(super) async fn lost(&self) {
+        self.seat.out.notified().await;
+    }
+
+    /// What the connection tells of itself.
+    pub(super) fn progress(&self) -> Progress {
+        Progress { seat: Arc::clone(&self.seat), places: Arc::clone(&self.places) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        remove(&mut self.places.seats(), &self.seat);
+        self.places.changed.notify_one();
+    }
+}
+
+/// Where a connection tells how far it is.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    seat: Arc<Seat>,
+    places: Arc<Places>,
+}
+
+impl Progress {
+    /// Nothing of the client's is there to read.
+    pub(super) fn nothing_to_read(&self) {
+        let owes = &self.seat.owes;
+        let now = self.places.now();
+        if owes.compare_exchange(NOT_YET, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.places.changed.notify_one();
+        }
+    }
+
+    /// There is a whole request.
+    pub(super) fn request_in_hand(&self) {
+        self.seat.owes.store(NEVER, Ordering::Relaxed);
+        self.places.changed.notify_one();
+    }
+
+    /// There is an answer: the next request may be there already.
+    pub(super) fn answered(&self) {
+        self.seat.owes.store(NOT_YET, Ordering::Relaxed);
+    }
+
+    /// The client takes no more of its answer for now.
+    pub(super) fn unread(&self) {
+        self.seat.unread.store(self.places.now(), Ordering::Relaxed);
+        self.places.changed.notify_one();
+    }
+
+    /// The client took all of it.
+    pub(super) fn read(&self) {
+        self.seat.unread.store(NEVER, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+use std::net::Ipv4Addr;
+
+use tokio::time::{advance, timeout};
+
+use super::*;
+
+const LIMITS: Limits = Limits { places: 16, per_peer: 12, stalled_per_peer: 4 };
+
+/// Nobody lost its place.
+const NONE: [usize; 0] = [];
+
+fn peer(number: u8) -> Peer {
+    Peer::at(Ipv4Addr::new(192, 0, 2, number).into())
+}
+
+/// Whatever else is still open: here, those that lost their place do not end.
+async fn take(places: &Arc<Places>, peer: Peer) -> Option<Place> {
+    places.take(peer, None).await
+}
+
+/// So many, one after the other.
+async fn taken(places: &Arc<Places>, peer: Peer, count: usize) -> Vec<Place> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        advance(Duration::from_millis(1)).await;
+        let place = take(places, peer).await.unwrap();
+        place.progress().nothing_to_read();
+        all.push(place);
+    }
+    all
+}
+
+async fn busy(places: &Arc<Places>, peer: Peer, count: usize) -> Vec<Place> {
+    let all = taken(places, peer, count).await;
+    all.iter().for_each(|place| place.progress().request_in_hand());
+    all
+}
+
+/// Which of them had their place taken.
+async fn lost(all: &[Place]) -> Vec<usize> {
+    let mut lost = Vec::new();
+    for (index, place) in all.iter().enumerate() {
+        if timeout(Duration::ZERO, place.lost()).await.is_ok() {
+            lost.push(index);
+        }
+    }
+    lost
+}
+
+#[test]
+fn an_ipv6_customer_is_one_peer_and_an_ipv4_address_is_itself_in_either_form() {
+    let peer = |address: &str| Peer::at(address.parse().unwrap());
+    assert_eq!(peer("2001:db8:0:1::1"), peer("2001:db8:0:1:ffff::2"));
+    assert_ne!(peer("2001:db8:0:1::1"), peer("2001:db8:0:2::1"));
+    assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
+    assert_ne!(peer("::ffff:192.0.2.1"), peer("::ffff:192.0.2.2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_cannot_take_all_places_and_loses_its_own_that_wait_longest() {
+    let places = Places::new(LIMITS);
+    let crowd = taken(&places, peer(1), LIMITS.per_peer + 5).await;
+    assert_eq!(lost(&crowd).await, [0, 1, 2, 3, 4]);
+    let others = taken(&places, peer(2), LIMITS.places - LIMITS.per_peer).await;
+    assert_eq!(lost(&others).await, NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_hand_is_never_closed() {
+    let places = Places::new(LIMITS);
+    let requests = busy(&places, peer(1), LIMITS.per_peer).await;
+    advance(STALLED * 10).await;
+    places.close_stalled();
+    // A further connection of the same peer has none of its own to take the place of.
+    assert!(take(&places, peer(1)).await.is_none());
+    let mut others = taken(&places, peer(2), LIMITS.places - LIMITS.per_peer).await;
+    // All are taken: whoever comes takes the place of one that waits, whosever it is.
+    others.extend(taken(&places, peer(3), 1).await);
+    assert_eq!((lost(&requests).await, lost(&others).await), (vec![], vec![0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_have_requests_in_hand_the_next_waits_until_one_is_answered() {
+    let places = Places::new(LIMITS);
+    let mut requests = busy(&places, peer(1), LIMITS.per_peer).await;
+    requests.extend(busy(&places, peer(2), LIMITS.places - LIMITS.per_peer).await);
+    let mut next = Box::pin(take(&places, peer(3)));
+    assert!(timeout(Duration::from_secs(60), &mut next).await.is_err());
+    requests[3].progress().answered();
+    // The next request may be there: until somebody has looked, it does not wait.
+    assert!(timeout(Duration::from_secs(60), &mut next).await.is_err());
+    requests[3].progress().nothing_to_read();
+    assert!(next.await.is_some());
+    assert_eq!(lost(&requests).await, [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peer_with_the_most_that_wait_makes_room_for_others() {
+    let places = Places::new(LIMITS);
+    let few = taken(&places, peer(1), 5).await;
+    let many = taken(&places, peer(2), 11).await;
+    let newcomers = taken(&places, peer(3), 5).await;
+    assert_eq!(lost(&few).await, NONE, "though they wait longer");
+    assert_eq!(lost(&many).await, [0, 1, 2, 3, 4]);
+    assert_eq!(lost(&newcomers).await, NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_that_wait_for_longer_than_two_seconds_a_peer_keeps_so_many() {
+    let places = Places::new(LIMITS);
+    let waiting = taken(&places, peer(1), 7).await;
+    let requests = busy(&places, peer(1), 2).await;
+    let others = taken(&places, peer(2), LIMITS.stalled_per_peer).await;
+    places.close_stalled();
+    assert_eq!(lost(&waiting).await, NONE, "not before two seconds are over");
+    advance(STALLED).await;
+    // One that was answered waits anew.
+    waiting[1].progress().request_in_hand();
+    waiting[1].progress().answered();
+    waiting[1].progress().nothing_to_read();
+    places.close_stalled();
+    assert_eq!(lost(&waiting).await, [0, 2]);
+    assert_eq!((lost(&requests).await, lost(&others).await), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_reads_no_answer_waits_though_it_has_another_request_in_hand() {
+    let places = Places::new(LIMITS);
+    let requests = busy(&places, peer(1), LIMITS.per_peer).await;
+    requests[7].progress().unread();
+    requests[9].progress().unread();
+    requests[9].progress().read();
+    let next = take(&places, peer(1)).await.unwrap();
+    assert_eq!(lost(&requests).await, [7]);
+    next.progress().request_in_hand();
+    assert!(take(&places, peer(1)).await.is_none());
+    assert_eq!(lost(&requests).await, NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_connections_than_may_be_open_are_not_accepted() {
+    let places = Places::new(LIMITS);
+    // Their tasks have not ended yet.
+    let mut crowd = Vec::new();
+    for _ in 0..LIMITS.open() {
+        let place = places.take(peer(1), places.open().await).await.unwrap();
+        place.progress().nothing_to_read();
+        crowd.push(place);
+    }
+    assert!(timeout(Duration::from_secs(60), places.open()).await.is_err());
+    drop(crowd);
+    assert!(timeout(Duration::from_secs(60), places.open()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_for_one_peer_are_all_its_own() {
+    let places = Places::new(Limits::alone(4));
+    let requests = busy(&places, Peer::Local, 4).await;
+    let mut next = Box::pin(take(&places, Peer::Local));
+    assert!(timeout(Duration::from_secs(60), &mut next).await.is_err(), "it waits, and is not turned away");
+    drop(requests);
+    assert!(next.await.is_some());
+}
+
+/// The system may have its request already: connections are accepted faster than they are read.
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_has_read_from_keeps_its_place_and_so_does_one_that_waits_for_a_moment() {
+    let places = Places::new(LIMITS);
+    let mut crowd = Vec::new();
+    for _ in 0..LIMITS.per_peer {
+        crowd.push(take(&places, peer(1)).await.unwrap());
+    }
+    let mut next = Box::pin(take(&places, peer(1)));
+    assert!(timeout(STALLED * 10, &mut next).await.is_err(), "it is not turned away either");
+    let begin = Instant::now();
+    crowd[5].progress().nothing_to_read();
+    assert!(next.await.is_some());
+    assert!((GRACE..GRACE * 3).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert_eq!(lost(&crowd).await, [5]);
+}

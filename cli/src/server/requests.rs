@@ -1,0 +1,110 @@
+//! The requests of one connection: how many, and which of them are whole.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderValue, Request, Response, header},
+};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    service::Service,
+};
+use tokio::task::yield_now;
+use tower::ServiceExt as _;
+
+use super::places::Progress;
+
+/// Requests of one connection. A guest sends three; a client of many guests goes on with another connection.
+pub(super) const MAX_REQUESTS: u32 = 100;
+
+/// Answers what comes by one connection, and tells how far it is.
+#[derive(Debug)]
+pub(super) struct Requests {
+    router: Router,
+    progress: Progress,
+    answered: AtomicU32,
+}
+
+impl Requests {
+    pub(super) fn new(router: Router, progress: Progress) -> Self {
+        Self { router, progress, answered: AtomicU32::new(0) }
+    }
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let earlier = self.answered.fetch_add(1, Ordering::Relaxed);
+        let progress = self.progress.clone();
+        let request = request.map(|body| Body::new(Arriving::new(body, progress.clone())));
+        let answer = self.router.clone().oneshot(request);
+        Box::pin(async move {
+            // One that sends its requests without waiting for answers takes its turn among the others with each of them.
+            if earlier > 0 {
+                yield_now().await;
+            }
+            let Ok(mut answer) = answer.await;
+            progress.answered();
+            if earlier + 1 >= MAX_REQUESTS {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        })
+    }
+}
+
+/// A request's body. Once it is whole, or nobody wants more of it, there is a request in hand.
+struct Arriving {
+    body: Incoming,
+    progress: Progress,
+}
+
+impl Arriving {
+    fn new(body: Incoming, progress: Progress) -> Self {
+        if body.is_end_stream() {
+            progress.request_in_hand();
+        }
+        Self { body, progress }
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if self.body.is_end_stream() || matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.progress.request_in_hand();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.progress.request_in_hand();
+    }
+}

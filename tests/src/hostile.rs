@@ -1,0 +1,181 @@
+//! A crowd of connections that give a server nothing to do, and do not go.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made has nothing better to do"
+)]
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    runtime::Builder,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::DEADLINE;
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Sends its head byte by byte.
+    SlowHead,
+    /// Sends a whole head, and its body byte by byte.
+    SlowBody,
+    /// Asks again and again, and reads nothing of what it is answered.
+    NoReading,
+    /// Says nothing.
+    Silent,
+    /// Says nothing more, and has said so: half of it is closed.
+    HalfClosed,
+}
+
+impl Manner {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::SlowHead, Self::SlowBody, Self::NoReading, Self::Silent, Self::HalfClosed];
+}
+
+/// How long a connection that was closed waits before it comes again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Between two bytes of those that are slow.
+const TRICKLE: Duration = Duration::from_millis(500);
+/// However it ends, the crowd does not stay for longer.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// The crowd. It goes when this is dropped.
+#[derive(Debug)]
+pub struct Crowd {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    over: AtomicBool,
+    open: AtomicUsize,
+    attempts: AtomicUsize,
+}
+
+impl Crowd {
+    /// `count` connections from `address` to `server`, each of which comes again when it is closed: on a thread of their own, and
+    /// all of them were there before this returns.
+    pub fn of(count: usize, manners: &'static [Manner], address: Ipv4Addr, server: &str) -> Self {
+        allow_files();
+        let server: SocketAddr = server.parse().expect("an address and a port");
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
+                let mut crowd = JoinSet::new();
+                for manner in manners.iter().copied().cycle().take(count) {
+                    crowd.spawn(come_again(manner, address, server, Arc::clone(&shared)));
+                }
+                crowd.join_all().await;
+            });
+        });
+        let crowd = Self { state, thread: Some(thread) };
+        let until = Instant::now() + DEADLINE;
+        while crowd.attempts() < count && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        crowd
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.state.open.load(Ordering::Relaxed)
+    }
+
+    /// How often one of them came.
+    pub fn attempts(&self) -> usize {
+        self.state.attempts.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.state.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As many open files as the system lets this process have: it often begins with fewer.
+pub fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it does not, connections fail by name.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+async fn come_again(manner: Manner, address: Ipv4Addr, server: SocketAddr, state: Arc<State>) {
+    let until = Instant::now() + LONGEST;
+    while !state.over.load(Ordering::Relaxed) && Instant::now() < until {
+        state.attempts.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut stream) = connect(address, server).await {
+            state.open.fetch_add(1, Ordering::Relaxed);
+            let _ = misbehave(manner, &mut stream, &state).await;
+            state.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn connect(address: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // What is not read stays with the server.
+    socket.set_recv_buffer_size(2048)?;
+    socket.bind((address, 0).into())?;
+    timeout(DEADLINE, socket.connect(server)).await?
+}
+
+/// Until the server ends it, or all is over.
+async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io::Result<()> {
+    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let asked = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    match manner {
+        Manner::SlowHead => stream.write_all(head.as_bytes()).await?,
+        Manner::SlowBody => {
+            stream.write_all(format!("{head}Content-Length: 4096\r\n\r\n{{").as_bytes()).await?;
+        }
+        Manner::HalfClosed => stream.shutdown().await?,
+        Manner::NoReading | Manner::Silent => {}
+    }
+    while !state.over.load(Ordering::Relaxed) {
+        match manner {
+            Manner::SlowHead | Manner::SlowBody => stream.write_all(b"x").await?,
+            // Only as much as is taken.
+            Manner::NoReading => drop(timeout(TRICKLE, stream.write_all(asked.as_bytes())).await),
+            Manner::Silent | Manner::HalfClosed => {}
+        }
+        let ended = match manner {
+            // It would read what it was answered.
+            Manner::NoReading => stream.ready(tokio::io::Interest::ERROR),
+            _ => stream.ready(tokio::io::Interest::READABLE),
+        };
+        if timeout(TRICKLE, ended).await.is_ok() && manner != Manner::NoReading {
+            // An answer, or the end.
+            if stream.read(&mut [0; 1024]).await? == 0 {
+                return Ok(());
+            }
+        }
+        if manner == Manner::NoReading && stream.take_error()?.is_some() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! A thousand hostile connections from one address, and honest guests who boot meanwhile: at once from another address, and
+//! through a relay even beside an attacker. How long it took is printed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use keybroker_simulator::guest::{Error, KrunGuest};
+use keybroker_tests::{
+    hostile::{Crowd, Manner, allow_files},
+    passphrase,
+    relay::Relay,
+    server::Server,
+    unique,
+    world::World,
+};
+use tokio::task::JoinSet;
+
+const HOSTILE: usize = 1000;
+/// Where the hostile ones come from. Everybody else comes from 127.0.0.1.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+const BESIDE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// How long an honest guest may take.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Boots guests one after the other, and gives the longest time that one took.
+async fn longest_boot(guests: Vec<KrunGuest>, passphrase: &str) -> Duration {
+    let mut longest = Duration::ZERO;
+    for mut guest in guests {
+        guest.state.deadline = Duration::from_secs(60);
+        let begin = Instant::now();
+        let booted = guest.boot().await;
+        let took = begin.elapsed();
+        assert_eq!(booted, Ok(passphrase.as_bytes().to_vec()), "after {took:?}");
+        longest = longest.max(took);
+    }
+    longest
+}
+
+fn guests(world: &World, id: &str, count: usize) -> Vec<KrunGuest> {
+    let machine = world.milan();
+    (0..count).map(|_| world.krun(id, machine.clone())).collect()
+}
+
+async fn besieged(manners: &'static [Manner]) {
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    // The chip's certificate is with the broker before they come.
+    let [quiet, during, after] = [1, 5, 1].map(|count| guests(&world, &id, count));
+    let quiet = longest_boot(quiet, &passphrase).await;
+    let crowd = Crowd::of(HOSTILE, manners, ELSEWHERE, &world.authority());
+    let during = longest_boot(during, &passphrase).await;
+    let came = crowd.attempts();
+    drop(crowd);
+    let after = longest_boot(after, &passphrase).await;
+    println!(
+        "{manners:?}: a guest boots in {quiet:.0?} before, {during:.0?} at most during {came} connections, {after:.0?} after"
+    );
+    assert!(during < SOON && after < SOON, "{during:?}, {after:?}");
+    let (server, _home, _kds) = world.into_parts();
+    let log = server.terminate().log;
+    let told = log.lines().filter(|line| line.contains("connections were closed")).count();
+    assert!(log.lines().count() < 60, "a line for each would be {came}:\n{log}");
+    assert!(told >= 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_slow_heads_come_by_the_thousand() {
+    besieged(&[Manner::SlowHead]).await;
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_slow_bodies_come_by_the_thousand() {
+    besieged(&[Manner::SlowBody]).await;
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_nobody_of_a_thousand_reads() {
+    besieged(&[Manner::NoReading]).await;
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_a_thousand_connections_are_half_open() {
+    besieged(&[Manner::Silent, Manner::HalfClosed]).await;
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_they_do_all_of_it() {
+    besieged(&Manner::ALL).await;
+}
+
+const THROUGH_ONE_RELAY: usize = 200;
+
+/// Boots all of them at once; how long the last one took. They can boot again.
+async fn all_at_once(guests: &mut Vec<KrunGuest>, passphrase: &str) -> Duration {
+    let begin = Instant::now();
+    let mut crowd = JoinSet::new();
+    for mut guest in guests.drain(..) {
+        guest.state.deadline = Duration::from_secs(60);
+        crowd.spawn(async move { (guest.boot().await, guest) });
+    }
+    let booted: Vec<Result<Vec<u8>, Error>>;
+    (booted, *guests) = crowd.join_all().await.into_iter().unzip();
+    let took = begin.elapsed();
+    let expected = Ok(passphrase.as_bytes().to_vec());
+    let failed: Vec<_> = booted.iter().filter(|booted| **booted != expected).collect();
+    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), booted.len(), failed.first());
+    took
+}
+
+fn through(relay: &Relay, world: &World, id: &str) -> Vec<KrunGuest> {
+    let machine = world.milan();
+    (0..THROUGH_ONE_RELAY).map(|_| relay.krun(id, machine.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_guests_boot_through_one_relay_whoever_attacks() {
+    allow_files();
+    let world = World::serve(&[]);
+    let relay = Relay::to(&world.url, &[]);
+    let id = passphrase();
+    let secret = world.register(&id).await;
+    let host = relay.url().strip_prefix("http://").unwrap().to_owned();
+    // Making their keys takes its time, which is not the broker's.
+    let mut guests = through(&relay, &world, &id);
+    longest_boot(vec![relay.krun(&id, world.milan())], &secret).await;
+    let quiet = all_at_once(&mut guests, &secret).await;
+    let crowd = Crowd::of(HOSTILE, &Manner::ALL, ELSEWHERE, &world.authority());
+    let broker = all_at_once(&mut guests, &secret).await;
+    drop(crowd);
+    let crowd = Crowd::of(HOSTILE, &Manner::ALL, BESIDE, &host);
+    let beside = all_at_once(&mut guests, &secret).await;
+    let came = crowd.attempts();
+    drop(crowd);
+    println!(
+        "{THROUGH_ONE_RELAY} guests through one relay: {quiet:.0?}; {broker:.0?} while the broker is attacked; {beside:.0?} while a \
+         guest beside them attacks the relay, with {came} connections"
+    );
+    let log = relay.terminate().log;
+    assert!(log.contains("connections were closed") && log.lines().count() < 60, "{log}");
+}
+
+/// Where a process may open few files, it keeps within them.
+#[tokio::test]
+async fn a_guest_boots_where_the_process_may_open_128_files() {
+    let home = keybroker_tests::server::Home::new(&keybroker_tests::world::anchors());
+    let kds = std::sync::Arc::new(keybroker_tests::world::kds());
+    let serve = home.command(&kds.url(), &[]);
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""])
+        .arg(serve.get_program())
+        .args(serve.get_args());
+    limited.env_clear();
+    let server = Server::start(limited);
+    let world = World::of(server, home, kds);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let crowd = Crowd::of(300, &Manner::ALL, ELSEWHERE, &world.authority());
+    let took = longest_boot(guests(&world, &id, 3), &passphrase).await;
+    drop(crowd);
+    assert!(took < SOON, "{took:?}");
+    let (server, _home, _kds) = world.into_parts();
+    let log = server.terminate().log;
+    assert!(!log.contains("no connection can be accepted"), "{log}");
+}
