@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::anyhow;
+use jiff::SignedDuration;
 use keybroker_common::{
     appraisal::Fleet,
     broker::{Admission, Attest, Auth, Register},
@@ -70,18 +71,22 @@ pub(crate) fn operators_register(parts: &Parts) -> Register {
     register(parts.store.clone(), parts.key.clone(), Arc::clone(&parts.clock), Admission::NONE)
 }
 
+/// Where the broker's certificates come from.
+pub(crate) fn endorsements(parts: &Parts) -> Arc<EndorsementSource> {
+    let (store, clock) = (parts.store.clone(), Arc::clone(&parts.clock));
+    Arc::new(EndorsementSource::new(parts.anchors.clone(), store, clock, &parts.endorsements))
+}
+
 /// The three services over the same parts.
-pub(crate) fn services(parts: &Parts) -> impl Serve + use<> {
+pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> impl Serve + use<> {
     let Parts { store, key, clock, ttl, .. } = parts;
     let register = register(store.clone(), key.clone(), Arc::clone(clock), parts.admission);
     let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
-    let endorsements =
-        EndorsementSource::new(parts.anchors.clone(), store.clone(), Arc::clone(clock), &parts.endorsements);
     let attest = Attest {
         sessions: store.clone(),
         workloads: store.clone(),
         audit: store.clone(),
-        endorsements: Arc::new(endorsements),
+        endorsements,
         policies: Arc::default(),
         fleet: Arc::clone(&parts.fleet),
         patience: Arc::default(),
@@ -104,6 +109,7 @@ pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let endorsements = Settings {
         kds_url: args.endorser.kds_url.clone(),
         known_chips_only: args.kds == KdsUse::KnownChipsOnly,
+        crl_max_age: args.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days))),
     };
     let ttl = Duration::from_secs(args.session_ttl.into());
     let admission = args.registration;

@@ -71,6 +71,17 @@ pub(crate) struct ServeArgs {
     /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
     pub(crate) kds: KdsUse,
+    /// For how many days a revocation list of AMD's counts at most, from its thisUpdate on: 1 to 36500.
+    ///
+    /// It can only end a list's time before the list does. Without it a list counts until its nextUpdate, and for seven days
+    /// more while the KDS does not answer.
+    #[arg(
+        long,
+        env = "KEYBROKER_CRL_MAX_AGE",
+        value_parser = clap::value_parser!(u32).range(1..=36_500),
+        value_name = "DAYS"
+    )]
+    pub(crate) crl_max_age: Option<u32>,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
     /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of `keybroker token
@@ -187,8 +198,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     runtime.block_on(async {
         let register = http::router_over(parts.store.clone(), broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;
-        let operators = (socket, socket::router(parts.store.clone(), register));
-        let guests = http::router_over(parts.store.clone(), broker::services(&parts));
+        let endorsements = broker::endorsements(&parts);
+        let operators = (socket, socket::router(parts.store.clone(), Some(endorsements.clone()), register));
+        let guests = http::router_over(parts.store.clone(), broker::services(&parts, endorsements));
         let guests = guests.layer(middleware::from_fn_with_state(args.guarded(), server::loopback::only));
         server::until_signalled(args.listen, guests, Some(operators)).await
     })

@@ -248,6 +248,7 @@ impl<'a> Inputs<'a> {
                 Ok(crl) => Ok((crl, SignedDuration::ZERO)),
                 Err(error) => Err(*error),
             }),
+            further_crls: &[],
             accepted_csp_ids: (!csp_ids.is_empty()).then_some(csp_ids),
             now: self.now,
         }

@@ -21,8 +21,11 @@ impl Bucket {
     /// Takes one, or says after how many seconds there will be one again.
     pub(crate) fn take(&self, now: Timestamp) -> Result<(), u64> {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Never more than empty, or a clock that is set back would close the bucket for as long.
-        let from = full_at.unwrap_or(now).clamp(now, now + self.every * self.burst);
+        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far beyond was noted
+        // by a clock that ran ahead and was put right.
+        let empty = self.every * self.burst;
+        let believed = full_at.filter(|full_at| *full_at <= now + empty * 2);
+        let from = believed.unwrap_or(now).clamp(now, now + empty);
         let room = now + self.every * (self.burst - 1);
         if from > room {
             *full_at = Some(from);
@@ -59,10 +62,18 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_closes_it_for_no_longer_than_an_empty_bucket() {
+    fn a_clock_that_ran_ahead_does_not_close_it_once_it_is_put_right() {
         let bucket = bucket();
         taken(&bucket, BEGIN);
         let earlier = BEGIN - SignedDuration::from_hours(24);
+        assert_eq!(taken(&bucket, earlier), (8, 11));
+    }
+
+    #[test]
+    fn a_clock_set_back_a_little_closes_it_for_no_longer_than_an_empty_bucket() {
+        let bucket = bucket();
+        taken(&bucket, BEGIN);
+        let earlier = BEGIN - SignedDuration::from_secs(80);
         assert_eq!(taken(&bucket, earlier), (0, 11));
         assert_eq!(taken(&bucket, earlier + SignedDuration::from_secs(80)), (8, 11));
     }

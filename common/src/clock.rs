@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Where a broker takes its time from.
 pub trait Clock: Debug + Send + Sync {
@@ -19,4 +19,20 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+}
+
+/// Whether `instant` was less than `lasts` ago. One that is yet to come was noted by a clock that ran ahead and was put
+/// right since: it counts for nothing.
+pub(crate) fn is_recent(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
+    instant <= now && now.duration_since(instant) < lasts
+}
+
+/// What begins to count within this time is waited for: clocks differ, and AMD dates some things at the moment of asking.
+const SOON: SignedDuration = SignedDuration::from_mins(5);
+
+/// After how many seconds `from` will have come, if it is yet to come and that is a matter of minutes.
+pub(crate) fn seconds_until(from: Timestamp, now: Timestamp) -> Option<u64> {
+    let left = from.duration_since(now);
+    (left.is_positive() && left <= SOON)
+        .then(|| left.as_secs().unsigned_abs() + u64::from(left.subsec_nanos() > 0))
 }

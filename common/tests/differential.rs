@@ -276,7 +276,12 @@ fn accepts(attempt: &Attempt, evidence: &Evidence) -> bool {
         let intermediate = Intermediate::verify(&evidence.issuer, &anchors).ok()?;
         let chain = Chain::verify(Vek::parse(&evidence.vek).ok()?, &[intermediate.into()]).ok()?;
         let crl = Crl::verify(&attempt.crl_der(), &anchors).ok()?;
-        Some(Endorsements { chain: chain.into(), crl: crl.into(), crl_grace: SignedDuration::ZERO })
+        Some(Endorsements {
+            chain: chain.into(),
+            crl: crl.into(),
+            crl_grace: SignedDuration::ZERO,
+            further_crls: Vec::new(),
+        })
     };
     endorsements().is_some_and(|endorsements| attempt.verify_report(&evidence.report, &endorsements).is_ok())
 }

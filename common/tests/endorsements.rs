@@ -7,6 +7,8 @@ mod harness;
 mod crowds;
 #[path = "endorsements/kds.rs"]
 mod kds;
+#[path = "endorsements/keeping.rs"]
+mod keeping;
 #[path = "endorsements/leases.rs"]
 mod leases;
 #[path = "endorsements/patience.rs"]

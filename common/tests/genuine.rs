@@ -42,6 +42,7 @@ fn checks(
         vek: Some(chain.vek()),
         chain: Some(Ok(&chain)),
         crl: None,
+        further_crls: &[],
         accepted_csp_ids: csp_ids,
         now,
     })

@@ -36,7 +36,8 @@ use crate::{
 /// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's `certificates
 /// export`. A file holds VCEKs, ASKs and ASVKs and revocation lists, in DER or PEM, as a host's certificate table, or as
 /// Azure's THIM answers; roots are skipped, since the pinned ones count, and VLEKs, since guests bring them. Everything is
-/// verified before anything is written; a revocation list never takes the place of a later one.
+/// verified before anything is written; a revocation list never takes the place of a later one. A running `keybroker serve`
+/// uses what was brought at once, functions on AWS within a minute.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -130,6 +131,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         let result = write(&operator, &key, &row).await?;
         imported.push(Imported { file, key, result });
     }
+    operator.certificates_changed().await?;
     if args.json {
         table::json(&Report { schema: 1, imported })?;
     } else {
@@ -149,7 +151,16 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
 /// Writes the row and looks what is there then: the store keeps a later edition, and says nothing of it.
 async fn write(operator: &OperatorHandle, key: &str, row: &StoredEndorsement) -> Result<Outcome, Failure> {
     let failed = |error| operator.failure(error).context(format!("writing {key}"));
-    operator.store.put_endorsement(key, row).await.map_err(failed)?;
+    let mut row = row.clone();
+    if key.ends_with("/chain")
+        && let Some(held) = operator.store.endorsement(key).await.map_err(failed)?
+    {
+        // AMD replaces an ASK or ASVK; what the earlier one issued stays in use.
+        let others = pem_blocks(&held.bytes).unwrap_or_default();
+        let others = others.iter().map(|der| pem(der)).filter(|pem| pem.as_bytes() != row.bytes);
+        row.bytes = others.fold(row.bytes.clone(), |bytes, pem| [bytes, pem.into_bytes()].concat());
+    }
+    operator.store.put_endorsement(key, &row).await.map_err(failed)?;
     match operator.store.endorsement(key).await.map_err(failed)? {
         Some(held) if held.edition > row.edition => Ok(Outcome::LaterHeld),
         Some(_) => Ok(Outcome::Imported),

@@ -132,7 +132,7 @@ fn cells(row: &Row, now: Timestamp) -> Vec<String> {
             (HEXLOWER.encode(id.hwid()).chars().take(16).collect(), id.tcb().to_string())
         }
         Kind::Chain(_, kind) | Kind::RevocationList(_, kind) => (kind.to_string(), none()),
-        Kind::Note => (none(), none()),
+        Kind::Revoking(_) | Kind::Note => (none(), none()),
     };
     let (this, next, age) = match row.updates {
         Some((this, next)) => (time(this), time(next), row::days(now, this)),

@@ -126,7 +126,7 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     let chips = args.chips.read()?;
     let anchors = args.anchors.read()?;
     let operator = args.store.open().await?;
-    let settings = Settings { kds_url: args.kds.kds_url.clone(), known_chips_only: false };
+    let settings = Settings { kds_url: args.kds.kds_url.clone(), ..Settings::default() };
     let source = EndorsementSource::new(anchors, operator.store.clone(), Arc::new(SystemClock), &settings);
     let mut unreachable = false;
     let mut report = Report { schema: 1, certificates: Vec::new(), revocation_lists: Vec::new() };

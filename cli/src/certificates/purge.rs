@@ -19,6 +19,8 @@ use crate::{
 
 /// Delete certificates from the store: the broker asks AMD again for those that it needs
 ///
+/// A running `keybroker serve` forgets them at once, functions on AWS within a minute.
+///
 /// Shows what it will delete, and asks. Revocation lists stay unless they are asked for: a list that is held is never
 /// replaced by an older one, and without it whoever answers in the place of AMD's KDS could bring an old list back.
 #[derive(Debug, clap::Args)]
@@ -72,7 +74,7 @@ impl PurgeArgs {
             (Some(wanted), Kind::Certificate(id)) => wanted.names(id),
             (Some(_), _) => false,
         };
-        let list = matches!(row.kind, Kind::RevocationList(..));
+        let list = matches!(row.kind, Kind::RevocationList(..) | Kind::Revoking(_));
         let age = now.duration_since(row.fetched_at);
         chip && (!list || self.revocation_lists)
             && row.kind != Kind::Note
@@ -108,6 +110,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
             operator.failure(error).context(format!("deleting {}, after {done} that are deleted", row.key))
         })?;
     }
+    operator.certificates_changed().await?;
     report(args, &rows, now)?;
     Ok(exit)
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    endorsements::{chain_key, crl_key},
+    endorsements::{chain_key, crl_key, revoking_key},
     snp::{
-        anchors::{TrustAnchors, pem_certificates},
+        anchors::{TrustAnchors, pem_blocks, pem_certificates},
         certificate::EndorsementKind,
         chain::{Chain, Intermediate},
         crl::Crl,
@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Chain(Product, EndorsementKind),
     /// A revocation list.
     RevocationList(Product, EndorsementKind),
+    /// Revocation lists of either kind that revoke something, kept although later ones may not say so.
+    Revoking(Product),
     /// A note of the broker's, or nothing that this release knows.
     Note,
 }
@@ -48,6 +50,9 @@ impl Kind {
                     return Self::RevocationList(product, kind);
                 }
             }
+            if key == revoking_key(product) {
+                return Self::Revoking(product);
+            }
         }
         Self::Note
     }
@@ -58,6 +63,7 @@ impl Kind {
             Self::Certificate(_) => "certificate",
             Self::Chain(..) => "chain",
             Self::RevocationList(..) => "revocation-list",
+            Self::Revoking(_) => "revocations",
             Self::Note => "note",
         }
     }
@@ -66,7 +72,9 @@ impl Kind {
     pub(crate) fn product(&self) -> Option<Product> {
         match self {
             Self::Certificate(id) => Some(id.product()),
-            Self::Chain(product, _) | Self::RevocationList(product, _) => Some(*product),
+            Self::Chain(product, _) | Self::RevocationList(product, _) | Self::Revoking(product) => {
+                Some(*product)
+            }
             Self::Note => None,
         }
     }
@@ -164,6 +172,7 @@ impl Row {
             Kind::Chain(product, kind) => {
                 intermediate(&row.bytes, *product, *kind, anchors).map(|_| State::Ok)
             }
+            Kind::Revoking(product) => revoking(&row.bytes, *product, anchors).map(|()| State::Ok),
             Kind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))
                 .and_then(|crl| {
                     updates = Some((crl.this_update(), crl.next_update()));
@@ -177,6 +186,12 @@ impl Row {
         };
         Self { key: key.to_owned(), kind, fetched_at: row.fetched_at, updates, state, cause }
     }
+}
+
+fn revoking(pem: &[u8], product: Product, anchors: &TrustAnchors) -> Result<(), String> {
+    let lists = pem_blocks(pem).ok_or("it holds no revocation lists in PEM")?;
+    let arks = anchors.arks(product);
+    lists.iter().try_for_each(|der| Crl::verify(der, &arks).map(drop)).map_err(|error| error.to_string())
 }
 
 fn certificate(der: &[u8], id: &VcekId, issuers: &[Arc<Intermediate>], now: Timestamp) -> Result<(), String> {

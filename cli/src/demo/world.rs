@@ -74,16 +74,17 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), Arc::clone(&clock))?);
         let key = Arc::new(LocalKey::create(&directory.path().join("key"))?);
-        let services = broker::services(&broker::Parts {
+        let parts = broker::Parts {
             admission: Admission::OPEN,
             store: Arc::clone(&store),
             key,
             clock,
             anchors,
-            endorsements: Settings { kds_url: kds.url(), known_chips_only: false },
+            endorsements: Settings { kds_url: kds.url(), ..Settings::default() },
             fleet: Arc::default(),
             ttl: std::time::Duration::from_secs(300),
-        });
+        };
+        let services = broker::services(&parts, broker::endorsements(&parts));
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let router = keybroker_common::http::router(services);

@@ -12,10 +12,12 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    store::{Cursor, OperatorStore, Page, StoreError, Unreadable},
+    endorsements::CHANGED_KEY,
+    store::{Cursor, OperatorStore, Page, StoreError, StoredEndorsement, Unreadable},
     token::TokenId,
     workload::{Workload, WorkloadId, WorkloadIdError},
 };
+use uuid::Uuid;
 
 pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 use crate::{
@@ -60,6 +62,17 @@ impl OperatorHandle {
     /// The record of an operator's act on a token, now.
     pub(crate) fn record_of_token(&self, decision: Decision, id: TokenId) -> AuditRecord {
         AuditRecord { token: Some(id), ..self.act(decision) }
+    }
+
+    /// Tells every process that certificates in the store were brought or deleted: each looks within a minute, and the broker
+    /// that has the store open at once.
+    pub(crate) async fn certificates_changed(&self) -> Result<(), Failure> {
+        let (bytes, fetched_at) = (Uuid::new_v4().as_bytes().to_vec(), Timestamp::now());
+        let mark = StoredEndorsement { bytes, fetched_at, edition: 0 };
+        let written = self.store.put_endorsement(CHANGED_KEY, &mark).await;
+        written.map_err(|error| {
+            self.failure(error).context("it is done; brokers that run may go on with what they remember")
+        })
     }
 
     fn act(&self, decision: Decision) -> AuditRecord {

@@ -140,7 +140,7 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
     let clock = Arc::new(SystemClock);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let key = Arc::new(LocalKey::create(&directory.path().join("key")).expect("a key"));
-    let settings = Settings { kds_url: NOWHERE.to_owned(), known_chips_only: true };
+    let settings = Settings { kds_url: NOWHERE.to_owned(), known_chips_only: true, ..Settings::default() };
     let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &settings);
     let register = Register {
         workloads: store.clone(),

@@ -33,12 +33,13 @@ impl Basis {
     /// What a report rests on that was verified by `endorsements`, bound to `guest_key` and appraised by `fleet`. That it was is
     /// not established here.
     pub fn of(endorsements: &Endorsements, guest_key: &GuestKey, fleet: &Fleet) -> Self {
+        let further = endorsements.further_crls.iter();
         let anchor = endorsements.chain.intermediate().anchor();
         Self {
             anchor: Base64(anchor.fingerprint()),
             simulated: !anchors::is_amds(anchor),
             vek: Base64(Sha256::digest(endorsements.chain.vek().der()).into()),
-            crls: endorsements.crl.editions(),
+            crls: std::iter::once(&endorsements.crl).chain(further).map(|crl| crl.edition()).collect(),
             guest_key: Base64(guest_key.thumbprint()),
             fleet: Base64(fleet.digest()),
         }

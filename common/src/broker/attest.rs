@@ -9,14 +9,14 @@ use jiff::Timestamp;
 
 use super::{
     Error, SessionPatience, announce,
-    failure::{Failure, failed, refused},
+    failure::{Failure, failed, refused, unverified},
     release::check_workload,
 };
 use crate::{
     appraisal::{self, AttestationResult, Fleet},
     audit::{AuditId, AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
     clock::Clock,
-    endorsements::{AtHand, EndorsementSource, LookedUp, Request},
+    endorsements::{AtHand, EndorsementSource, Request},
     metrics::{self, Stage},
     panics::caught,
     rego::Evaluator,
@@ -148,16 +148,16 @@ impl Attest {
             claimed_product: evidence.claimed_product,
             certificates: &evidence.certificates,
         });
-        let (challenge, looked_up) = tokio::join!(self.sessions.challenge(session_id), async {
+        let (challenge, at_hand) = tokio::join!(self.sessions.challenge(session_id), async {
             match &request {
-                Ok(request) => self.endorsements.look_up(request).await,
-                Err(_) => Ok(LookedUp::default()),
+                Ok(request) => self.endorsements.at_hand(request).await,
+                Err(_) => Ok(None),
             }
         });
         let challenge = self.check_challenge(record, challenge?, evidence.dialect)?;
         let request = request.map_err(|error| *error)?;
-        let at_hand = self.endorsements.at_hand(&request, looked_up?).await?;
-        let product = at_hand.as_ref().map(AtHand::product).or(by_cpuid(request.report));
+        let at_hand = at_hand?;
+        let product = at_hand.as_ref().and_then(AtHand::product).or(by_cpuid(request.report));
         record.evidence = Some(EvidenceSummary::of(request.report, product, false));
 
         let workload_id = selected(&challenge.claim, request.report)?;
@@ -172,7 +172,9 @@ impl Attest {
         let verified = metrics::timed(Stage::Verify, async {
             verify(request.report, &endorsements, &report_data, &self.fleet.accepted_csp_ids, now)
         });
-        let verified = verified.await?;
+        let verified = verified.await;
+        self.endorsements.settle(&endorsements, verified.as_ref().ok()).await;
+        let verified = verified.map_err(|error| unverified(error, now))?;
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
         record.basis = Some(Basis::of(&endorsements, &evidence.guest_key, &self.fleet));
         let appraised = appraisal::appraise(&verified, &self.fleet, &registered)?;

@@ -1,9 +1,12 @@
 //! Why a guest gets nothing: what the audit record says, and what little the guest is told.
 
+use jiff::Timestamp;
+
 use super::{Attest, Error, RETRY_AFTER, announce};
 use crate::{
     appraisal::{self, AppraisalError},
     audit::{AuditId, AuditRecord, Check, Decision, FailedCheck},
+    clock::seconds_until,
     endorsements::EndorsementError,
     metrics::{self, Count},
     panics::Panicked,
@@ -55,6 +58,15 @@ pub(super) fn refused(check: impl Into<Check>, cause: impl ToString) -> Failure 
 impl From<ParseError> for Failure {
     fn from(error: ParseError) -> Self {
         refused(Check::Report, error)
+    }
+}
+
+/// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good: the challenge
+/// stays until then.
+pub(super) fn unverified((check, error): (verify::Check, VerifyError), now: Timestamp) -> Failure {
+    match error.valid_from().and_then(|from| seconds_until(from, now)) {
+        Some(retry_after) => Failure::Unavailable { retry_after, failed: failed(check, error) },
+        None => refused(check, error),
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    reading::{Reader, base_url, days, known_chips_only, list, products, tcb_floors, text, ttl},
+    reading::{Reader, base_url, crl_max_age, days, known_chips_only, list, products, tcb_floors, text, ttl},
     table::{
-        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE,
+        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, CRL_MAX_AGE,
         ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, REGISTRATION, SESSION_TTL, SESSIONS_TABLE,
         TOKENS_TABLE, WORKLOADS_TABLE,
     },
@@ -118,6 +118,7 @@ impl Configuration for AttestConfig {
         let fleet = fleet(reader);
         let kds_url = reader.value(KDS_URL, base_url);
         let known_chips_only = reader.value(KDS, known_chips_only);
+        let crl_max_age = reader.value(CRL_MAX_AGE, crl_max_age);
         Some(Self {
             workloads_table: workloads_table?,
             challenges_table: challenges_table?,
@@ -127,7 +128,11 @@ impl Configuration for AttestConfig {
             audit_kept_for: audit_kept_for?,
             session_ttl: session_ttl?,
             fleet: fleet?,
-            endorsements: Settings { kds_url: kds_url?, known_chips_only: known_chips_only? },
+            endorsements: Settings {
+                kds_url: kds_url?,
+                known_chips_only: known_chips_only?,
+                crl_max_age: crl_max_age?,
+            },
         })
     }
 }

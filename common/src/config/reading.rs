@@ -142,6 +142,15 @@ pub(super) fn days(value: &str) -> Result<Option<SignedDuration>, &'static str> 
     Ok(Some(days).filter(|days| *days > 0).map(|days| SignedDuration::from_hours(24 * i64::from(days))))
 }
 
+/// For how many days a revocation list counts at most. Nothing: as long as it says itself.
+pub(super) fn crl_max_age(value: &str) -> Result<Option<SignedDuration>, &'static str> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let days = number(value, 1, 36_500).ok_or("must be a number from 1 to 36500")?;
+    Ok(Some(SignedDuration::from_hours(24 * i64::from(days))))
+}
+
 pub(super) fn known_chips_only(value: &str) -> Result<bool, &'static str> {
     match value {
         "any-chip" => Ok(false),

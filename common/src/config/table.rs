@@ -17,7 +17,7 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 15] = [
+pub const VARIABLES: [Variable; 16] = [
     WORKLOADS_TABLE,
     TOKENS_TABLE,
     CHALLENGES_TABLE,
@@ -32,6 +32,7 @@ pub const VARIABLES: [Variable; 15] = [
     MINIMUM_TCB,
     KDS_URL,
     KDS,
+    CRL_MAX_AGE,
     AUDIT_RETENTION_DAYS,
 ];
 
@@ -118,6 +119,12 @@ pub(super) const KDS: Variable = Variable {
     read_by: &[Function::Attest],
     meaning: "for which chips the KDS is asked: any-chip, or known-chips-only",
     default: Some("any-chip"),
+};
+pub(super) const CRL_MAX_AGE: Variable = Variable {
+    name: "KEYBROKER_CRL_MAX_AGE",
+    read_by: &[Function::Attest],
+    meaning: "days for which a revocation list counts at most, from its thisUpdate on, whatever it says itself: 1 to 36500",
+    default: Some(""),
 };
 pub(super) const AUDIT_RETENTION_DAYS: Variable = Variable {
     name: "KEYBROKER_AUDIT_RETENTION_DAYS",

@@ -72,6 +72,7 @@ fn what_is_said_counts() {
         ("KEYBROKER_MINIMUM_TCB", "milan:bl=4,tee=0,snp=22,ucode=213;turin:fmc=1,bl=1,tee=1,snp=4,ucode=81"),
         ("KEYBROKER_KDS_URL", "http://127.0.0.1:1/"),
         ("KEYBROKER_KDS", "known-chips-only"),
+        ("KEYBROKER_CRL_MAX_AGE", "30"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "400"),
     ];
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
@@ -83,6 +84,7 @@ fn what_is_said_counts() {
     assert_eq!(config.fleet.minimum_tcb.turin.and_then(|tcb| tcb.fmc), Some(1));
     assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
     assert!(config.endorsements.known_chips_only);
+    assert_eq!(config.endorsements.crl_max_age, Some(SignedDuration::from_hours(30 * 24)));
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
 }
 
@@ -126,6 +128,7 @@ fn nonsense_is_named_and_never_quoted() {
         ("KEYBROKER_KDS", "ask", "must be any-chip or known-chips-only"),
         ("KEYBROKER_KDS_URL", "ftp://x", "must begin with http:// or https:// and hold neither ? nor #"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "-1", "must be a number from 0 to 36500"),
+        ("KEYBROKER_CRL_MAX_AGE", "0", "must be a number from 1 to 36500"),
     ];
     for (name, value, cause) in rows {
         assert_eq!(with::<AttestConfig>(&ATTEST, &[(name, value)]).unwrap_err(), format!("{name} {cause}"));

@@ -1,28 +1,48 @@
 //! Asking AMD for certificates: one process at a time for each, and nothing that AMD said it does not have.
+//!
+//! What comes back leads to a trust anchor and is not kept for that: [`EndorsementSource::settle`] does, once a report was
+//! verified under it.
 
 use std::sync::Arc;
 
+use cached::Cached;
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
-    EndorsementError, EndorsementSource, Request,
+    EndorsementError, EndorsementSource, Origin, Request,
     issuers::chain_key,
     lock,
     turns::{Turn, WAIT},
 };
-use crate::snp::{
-    certificate::EndorsementKind,
-    chain::{Chain, Intermediate},
-    kds::{Kds, KdsError, VcekId, chain_path},
-    product::Product,
-    vek::Vek,
-    verify::belongs,
+use crate::{
+    clock::is_recent,
+    snp::{
+        certificate::EndorsementKind,
+        chain::Chain,
+        kds::{Kds, KdsError, VcekId, chain_path},
+        vek::Vek,
+        verify::belongs,
+    },
 };
 
 /// Edition of a row that says, by `fetched_at`, when AMD last knew no such certificate; a certificate's own is later.
 const ABSENT: i64 = -1;
+/// For how long what AMD sent serves others of the same chip although no report was verified under it yet.
+const SERVES_OTHERS_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// A chain that AMD sent, and when.
+#[derive(Debug)]
+pub(super) struct FetchedChain {
+    chain: Arc<Chain>,
+    at: Timestamp,
+}
 
 impl EndorsementSource {
     /// Asks AMD for what was not at hand.
-    pub(super) async fn fetch(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
+    pub(super) async fn fetch(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<(Arc<Chain>, Origin), EndorsementError> {
         if request.report.signing_key() == Some(EndorsementKind::Vlek) {
             return self.fetch_asvk(request).await;
         }
@@ -40,18 +60,21 @@ impl EndorsementSource {
     }
 
     /// Asks AMD for the certificate that `id` names.
-    pub(super) async fn fetch_vcek(&self, id: &VcekId) -> Result<Arc<Chain>, EndorsementError> {
+    pub(super) async fn fetch_vcek(&self, id: &VcekId) -> Result<(Arc<Chain>, Origin), EndorsementError> {
         if self.known_chips_only {
             return Err(EndorsementError::NewChip);
         }
         let _flight = self.flights.board(&id.to_string()).await?;
         if let Some(chain) = self.cached(id) {
-            return Ok(chain);
+            return Ok((chain, Origin::Memory));
+        }
+        if let Some(chain) = self.fetched_a_moment_ago(id) {
+            return Ok((chain, Origin::Amd { lease: None }));
         }
         self.patience.check_chip(id, self.clock.now())?;
         let key = id.to_string();
         if let Turn::Found(chain) = self.turn(&key, WAIT, || self.seen(id)).await? {
-            return Ok(self.remember(id, chain));
+            return Ok((chain, Origin::Table));
         }
         if let Err(error) = self.newcomers.admit(self.clock.now()) {
             self.end_turn(&key).await;
@@ -67,22 +90,29 @@ impl EndorsementSource {
             }
             Err(error) => return Err(self.patience.note_failure(id.product(), &error, self.clock.now())),
         };
-        let chain = self.fetched_chain(id, &der).await?;
-        self.put(&key, &der, 0).await;
-        self.end_turn(&key).await;
-        Ok(self.remember(id, Arc::new(chain)))
+        let chain = Arc::new(self.fetched_chain(id, &der).await?);
+        let fetched = FetchedChain { chain: Arc::clone(&chain), at: self.clock.now() };
+        lock(&self.fetched).cache_set(id.clone(), fetched);
+        Ok((chain, Origin::Amd { lease: Some(key) }))
     }
 
-    /// What another process has put into the table: the chip's chain, or that AMD knew none a while ago.
+    /// What AMD sent for the chip when it was last asked, if that was a moment ago: whether it holds or not.
+    fn fetched_a_moment_ago(&self, id: &VcekId) -> Option<Arc<Chain>> {
+        let now = self.clock.now();
+        let mut fetched = lock(&self.fetched);
+        let found = fetched.cache_get(id).filter(|found| is_recent(found.at, now, SERVES_OTHERS_FOR));
+        found.map(|found| Arc::clone(&found.chain))
+    }
+
+    /// What another process has put into the table: a chain of the chip that holds, or that AMD knew none a while ago.
     pub(super) async fn seen(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
         let now = self.clock.now();
-        // A time in the future is not believed: it could keep a chip away for good.
-        if row.edition == ABSENT && row.fetched_at <= now {
+        if row.edition == ABSENT {
             self.patience.note_absent(id, row.fetched_at);
             self.patience.check_chip(id, now)?;
         }
-        self.stored(id, &row).await
+        Ok(self.stored(id, &row).await?.filter(|chain| self.holds(chain)))
     }
 
     /// Verifies what KDS sent for `id`: an answer that is not that certificate is no better than none.
@@ -93,60 +123,68 @@ impl EndorsementSource {
             return Err(unusable("AMD's KDS sent another chip's certificate".to_owned()));
         }
         let issuers = self.issuers(&vek, &[]).await?;
-        let first = match Chain::verify(vek, &issuers) {
-            Ok(chain) => return Ok(chain),
-            Err(error) => error,
-        };
+        if let Ok(chain) = Chain::verify(vek, &issuers)
+            && self.is_sound(chain.intermediate())
+        {
+            return Ok(chain);
+        }
         // The ASK is not at hand, or AMD has replaced it.
-        let issuer = self.fetch_intermediate(id.product(), EndorsementKind::Vcek).await?;
         let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
-        Chain::verify(vek, &[issuer]).map_err(|_| unusable(first.to_string()))
+        self.fetch_issuer(&vek).await?;
+        let issuers = self.issuers(&vek, &[]).await?;
+        Chain::verify(vek, &issuers).map_err(|error| unusable(error.to_string()))
     }
 
     /// A VLEK's own certificate comes from the guest; only the ASVK above it can be asked for.
-    async fn fetch_asvk(&self, request: &Request<'_>) -> Result<Arc<Chain>, EndorsementError> {
-        let error = match self.sent(request).await {
-            Ok(Some(chain)) => return Ok(chain),
+    async fn fetch_asvk(&self, request: &Request<'_>) -> Result<(Arc<Chain>, Origin), EndorsementError> {
+        let first = self.sent(request).await;
+        let sound = match &first {
             Ok(None) => return Err(EndorsementError::NoVlek),
-            Err(error) => error,
+            Ok(Some(chain)) => self.is_sound(chain.intermediate()),
+            Err(_) => false,
         };
-        let veks = request.certificates.iter().filter_map(|der| Vek::parse(der).ok());
-        let Some(vek) = veks.into_iter().find(|vek| belongs(request.report, vek)) else { return Err(error) };
-        if self.intermediate(vek.product, vek.kind()).await?.is_some() {
-            return Err(error);
-        }
-        self.fetch_intermediate(vek.product, vek.kind()).await?;
-        self.sent(request).await?.ok_or(EndorsementError::NoVlek)
+        let mut veks = request.certificates.iter().filter_map(|der| Vek::parse(der).ok());
+        let vek = veks.find(|vek| belongs(request.report, vek));
+        let best = match vek.filter(|_| !sound) {
+            Some(vek) => {
+                self.fetch_issuer(&vek).await?;
+                self.sent(request).await
+            }
+            None => first,
+        };
+        best?.map(|chain| (chain, Origin::Guest)).ok_or(EndorsementError::NoVlek)
     }
 
-    /// Asks AMD for the ASK or ASVK of a product.
-    async fn fetch_intermediate(
-        &self,
-        product: Product,
-        kind: EndorsementKind,
-    ) -> Result<Arc<Intermediate>, EndorsementError> {
+    /// Asks AMD for the chain above `vek`, once for all who want it, since none of the issuers at hand issued it and is neither
+    /// expired nor revoked. What AMD sends is among [`EndorsementSource::issuers`] from then on.
+    async fn fetch_issuer(&self, vek: &Vek) -> Result<(), EndorsementError> {
+        let (product, kind) = (vek.product, vek.kind());
         let key = chain_key(product, kind);
         let _flight = self.flights.board(&key).await?;
-        let known = lock(&self.intermediates).get(&(product, kind)).cloned();
-        if let Some(known) = known {
-            return Ok(known);
+        if self.known_issuer(vek).is_some() || self.issuers.asked_in_vain(product, kind, self.clock.now()) {
+            return Ok(());
         }
         self.patience.check(product, self.clock.now())?;
-        let look = || self.stored_intermediate(product, kind);
-        if let Turn::Found(intermediate) = self.turn(&key, WAIT, look).await? {
-            return Ok(intermediate);
+        let look = || async {
+            self.load_issuers(product, kind).await?;
+            Ok(self.known_issuer(vek))
+        };
+        if let Turn::Found(_) = self.turn(&key, WAIT, look).await? {
+            return Ok(());
         }
         let pem = self
             .kds
             .fetch(&chain_path(product, kind), Kds::BUDGET)
             .await
             .map_err(|error| self.patience.note_failure(product, &error, self.clock.now()))?;
-        let Some(intermediate) = self.adopt_intermediate(product, kind, &pem) else {
+        if !self.adopt_chain(product, kind, &pem) {
             let cause = "AMD's KDS sent no chain that leads to a trust anchor".to_owned();
             return Err(self.patience.note_unusable(product, cause, self.clock.now()));
-        };
-        self.put(&key, &pem, 0).await;
+        }
         self.end_turn(&key).await;
-        Ok(intermediate)
+        if self.known_issuer(vek).is_none() {
+            self.issuers.note_asked_in_vain(product, kind, self.clock.now());
+        }
+        Ok(())
     }
 }

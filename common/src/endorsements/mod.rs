@@ -1,43 +1,59 @@
 //! Where AMD's certificates come from: the process's cache, what the guest sent, the shared store, AMD's KDS; in this order.
 //!
-//! Every certificate is verified up to a trust anchor before it is kept, and again when it is read from the store. That a
-//! chain is handed out says nothing about its validity or revocation now: [`crate::snp::verify`] looks at both.
+//! A chain is kept, in memory and in the store, once a report was verified under it, and verified again when it is read from
+//! the store. Wherever it is kept, one that is expired, or whose issuer a list in hand revokes, is as good as none. That a
+//! chain is handed out says nothing about its validity or revocation all the same: [`crate::snp::verify`] looks at both.
 
 mod fetch;
 mod flights;
 mod issuers;
 mod newcomers;
+mod operators;
 mod patience;
 mod prefetch;
 mod revocation;
 mod turns;
 
 use std::{
-    collections::HashMap,
     fmt,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cached::{Cached, LruCache};
+use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-pub use self::{issuers::chain_key, prefetch::Fetched, revocation::crl_key};
+pub use self::{
+    issuers::chain_key,
+    operators::CHANGED_KEY,
+    prefetch::Fetched,
+    revocation::{crl_key, revoking_key},
+};
 
-use self::{flights::Flights, newcomers::Newcomers, patience::Patience, revocation::RevocationLists};
+use self::{
+    fetch::FetchedChain,
+    flights::Flights,
+    issuers::Issuers,
+    newcomers::Newcomers,
+    operators::Operators,
+    patience::Patience,
+    revocation::{Lists, RevocationLists},
+};
 use crate::{
-    clock::Clock,
+    clock::{Clock, seconds_until},
     metrics::{self, Count, Stage},
     snp::{
         anchors::TrustAnchors,
-        certificate::{CertificateError, EndorsementKind},
-        chain::{Chain, Intermediate},
+        certificate::{CertificateError, Defect, EndorsementKind},
+        chain::Chain,
         kds::{Kds, VcekId},
         product::Product,
         report::Report,
         vek::Vek,
-        verify::{Endorsements, belongs},
+        verify::{Endorsements, VerifiedReport, belongs},
     },
     store::{EndorsementStore, StoreError, StoredEndorsement},
 };
@@ -45,7 +61,7 @@ use crate::{
 /// Finding all that one report needs may take this long, whatever is slow: a guest waits for a minute, a function does not
 /// run for half of one.
 const BUDGET: Duration = Duration::from_secs(20);
-/// Chips, and certificates sent by guests, that a process remembers.
+/// Chips, and VLEKs sent by guests, that a process remembers.
 const CACHED_CHAINS: usize = 4096;
 
 /// Why there are no endorsements for a report.
@@ -83,6 +99,13 @@ pub enum EndorsementError {
     },
 }
 
+impl EndorsementError {
+    /// Whether the same request may succeed later.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::TooManyNewChips { .. } | Self::Unavailable { .. })
+    }
+}
+
 /// Whose endorsements are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -112,25 +135,47 @@ impl Request<'_> {
     }
 }
 
-/// What cache and table hold under a report's chip and TCB. A row is bytes: nothing in it was looked at.
-#[derive(Debug, Default)]
-pub struct LookedUp {
-    chain: Option<Arc<Chain>>,
-    row: Option<(VcekId, StoredEndorsement)>,
-}
-
-/// A chain that was found without asking AMD.
+/// What can be had without asking AMD, as it was found: only what is in the process's memory was verified.
 #[derive(Debug)]
 pub struct AtHand {
-    chain: Arc<Chain>,
-    /// Whether the guest sent it: nobody else has it yet.
-    sent: bool,
+    chain: Option<Arc<Chain>>,
+    /// Rows of the table for the chips that the report may be of, where they were read.
+    rows: Option<Vec<(VcekId, StoredEndorsement)>>,
 }
 
 impl AtHand {
-    /// The product of its chip.
-    pub fn product(&self) -> Product {
-        self.chain.vek().product
+    /// The product of its chip, where the process knows it.
+    pub fn product(&self) -> Option<Product> {
+        self.chain.as_ref().map(|chain| chain.vek().product)
+    }
+}
+
+/// Where a chain came from.
+#[derive(Debug)]
+enum Origin {
+    /// This process's memory: a report was verified under it before.
+    Memory,
+    /// The table.
+    Table,
+    /// The guest.
+    Guest,
+    /// AMD, a moment ago. The lease under this key is to be ended.
+    Amd { lease: Option<String> },
+}
+
+/// Endorsements for one report. What is new of them is kept once the report was verified under them, and not before:
+/// see [`EndorsementSource::settle`].
+#[derive(Debug)]
+pub struct Obtained {
+    endorsements: Endorsements,
+    origin: Origin,
+}
+
+impl Deref for Obtained {
+    type Target = Endorsements;
+
+    fn deref(&self) -> &Endorsements {
+        &self.endorsements
     }
 }
 
@@ -141,11 +186,14 @@ pub struct Settings {
     pub kds_url: String,
     /// Never ask for the certificate of a chip that is not in the store yet.
     pub known_chips_only: bool,
+    /// The longest time since its thisUpdate for which a revocation list counts. It can only end a list's time earlier than
+    /// the list does.
+    pub crl_max_age: Option<SignedDuration>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { kds_url: Kds::AMD.to_owned(), known_chips_only: false }
+        Self { kds_url: Kds::AMD.to_owned(), known_chips_only: false, crl_max_age: None }
     }
 }
 
@@ -158,9 +206,14 @@ pub struct EndorsementSource {
     known_chips_only: bool,
     /// This process, as others that share the table see it.
     process: Uuid,
+    /// Chains of chips that a report was verified under.
     chips: Mutex<LruCache<VcekId, Arc<Chain>>>,
-    sent: Mutex<LruCache<[u8; 32], Arc<Chain>>>,
-    intermediates: Mutex<HashMap<(Product, EndorsementKind), Arc<Intermediate>>>,
+    /// The same for VLEKs, by SHA-256 of the certificate.
+    vleks: Mutex<LruCache<[u8; 32], Arc<Chain>>>,
+    /// What AMD sent a moment ago, so that guests who came together ask once.
+    fetched: Mutex<LruCache<VcekId, FetchedChain>>,
+    issuers: Issuers,
+    operators: Operators,
     revocation: RevocationLists,
     patience: Patience,
     newcomers: Newcomers,
@@ -194,96 +247,238 @@ impl EndorsementSource {
             known_chips_only: settings.known_chips_only,
             process: Uuid::new_v4(),
             chips: Mutex::new(LruCache::new(CACHED_CHAINS)),
-            sent: Mutex::new(LruCache::new(CACHED_CHAINS)),
-            intermediates: Mutex::default(),
-            revocation: RevocationLists::default(),
+            vleks: Mutex::new(LruCache::new(CACHED_CHAINS)),
+            fetched: Mutex::new(LruCache::new(CACHED_CHAINS)),
+            issuers: Issuers::default(),
+            operators: Operators::default(),
+            revocation: RevocationLists::new(settings.crl_max_age),
             patience: Patience::default(),
             newcomers: Newcomers::default(),
             flights: Flights::default(),
         }
     }
 
-    /// What cache and table hold for a report. Parses and verifies no certificate, and writes nothing: whoever asks may have
-    /// no open challenge.
-    pub async fn look_up(&self, request: &Request<'_>) -> Result<LookedUp, EndorsementError> {
+    /// What can be had without asking AMD. Reads, writes nothing and verifies nothing: whoever asks may have no open
+    /// challenge.
+    pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<AtHand>, EndorsementError> {
         let candidates = request.candidates();
-        if let Some(chain) = candidates.iter().find_map(|id| self.cached(id)) {
-            return Ok(LookedUp { chain: Some(chain), row: None });
+        let known = || candidates.iter().find_map(|id| self.cached(id)).or_else(|| self.cached_vlek(request));
+        let due = self.operators.is_due(self.clock.now());
+        if !due && let Some(chain) = known() {
+            return Ok(Some(AtHand { chain: Some(chain), rows: None }));
         }
-        for id in candidates {
-            if let Some(row) = self.row(&id.to_string()).await?.filter(|row| !row.bytes.is_empty()) {
-                return Ok(LookedUp { chain: None, row: Some((id, row)) });
+        let rows = async {
+            // What the guest sent spares the table.
+            if request.certificates.is_empty() { self.rows(&candidates).await.map(Some) } else { Ok(None) }
+        };
+        let (rows, ()) = tokio::join!(rows, async {
+            if due {
+                self.heed_operator().await;
             }
-        }
-        Ok(LookedUp::default())
+        });
+        let (chain, rows) = (known(), rows?);
+        Ok((chain.is_some() || rows.is_some()).then_some(AtHand { chain, rows }))
     }
 
-    /// The chain that can be had without asking AMD. Parses and verifies certificates, and writes nothing: to be called only
-    /// for a guest whose challenge is open.
-    pub async fn at_hand(
-        &self,
-        request: &Request<'_>,
-        looked_up: LookedUp,
-    ) -> Result<Option<AtHand>, EndorsementError> {
-        if let Some(chain) = looked_up.chain {
-            return Ok(Some(AtHand { chain, sent: false }));
-        }
-        if let Ok(Some(chain)) = self.sent(request).await {
-            return Ok(Some(AtHand { chain, sent: true }));
-        }
-        let Some((id, row)) = looked_up.row else { return Ok(None) };
-        let stored = self.stored(&id, &row).await?;
-        Ok(stored.map(|chain| AtHand { chain: self.remember(&id, chain), sent: false }))
-    }
-
-    /// The chain, from AMD if it is not `at_hand`, and the revocation list of its ARK. Keeps what is new: to be called only
-    /// for a guest whose challenge is open, and whose report was not refused early.
+    /// The chain, from AMD if none that holds is at hand, and the revocation lists of its ARK. To be called only for a guest
+    /// whose challenge is open, and whose report was not refused early; and to be followed by [`EndorsementSource::settle`].
     pub async fn obtain(
         &self,
         request: &Request<'_>,
         at_hand: Option<AtHand>,
-    ) -> Result<Endorsements, EndorsementError> {
-        let all = async {
-            let sent = at_hand.as_ref().is_some_and(|at_hand| at_hand.sent);
-            let chain = match at_hand {
-                Some(AtHand { chain, .. }) => {
-                    metrics::count(Count::KdsHit);
-                    chain
-                }
-                None => {
-                    metrics::count(Count::KdsMiss);
-                    metrics::timed(Stage::Kds, self.fetch(request)).await?
-                }
-            };
-            let keeping = async {
-                if sent {
-                    self.keep(&request.candidates(), &chain).await;
-                }
-            };
-            let (list, ()) = tokio::join!(self.crl(chain.vek().product, chain.vek().kind()), keeping);
-            let (crl, crl_grace) = list?;
-            Ok(Endorsements { chain, crl, crl_grace })
-        };
-        tokio::time::timeout(BUDGET, all).await.unwrap_or_else(|_| {
+    ) -> Result<Obtained, EndorsementError> {
+        tokio::time::timeout(BUDGET, self.find(request, at_hand)).await.unwrap_or_else(|_| {
             let cause = "AMD's KDS is slow".to_owned();
             Err(EndorsementError::Unavailable { retry_after: patience::SHORT, cause })
         })
     }
 
+    /// Keeps what is new of `obtained` if `verified` is a report that was verified under it, in memory and in the table; and
+    /// lets other processes ask AMD, or find what it sent.
+    pub async fn settle(&self, obtained: &Obtained, verified: Option<&VerifiedReport>) {
+        let chain = &obtained.endorsements.chain;
+        if verified.is_some_and(|verified| Arc::ptr_eq(verified.chain(), chain)) {
+            self.keep(chain, &obtained.origin).await;
+        }
+        self.release(&obtained.origin).await;
+    }
+
+    /// Forgets all certificates, and looks at the revocation lists in the table again before the next release: somebody has
+    /// changed the table. A list stays, unless its row is gone, until there is a later one.
+    pub fn forget(&self) {
+        lock(&self.chips).cache_clear();
+        lock(&self.vleks).cache_clear();
+        lock(&self.fetched).cache_clear();
+        self.issuers.forget();
+        self.patience.forget();
+        self.revocation.look_again();
+    }
+
+    async fn find(
+        &self,
+        request: &Request<'_>,
+        at_hand: Option<AtHand>,
+    ) -> Result<Obtained, EndorsementError> {
+        let (mut chain, mut origin) = match self.best_at_hand(request, at_hand).await? {
+            Some((chain, origin)) if self.holds(&chain) => {
+                metrics::count(Count::KdsHit);
+                (chain, origin)
+            }
+            poor => self.ask_amd(request, poor).await?,
+        };
+        let mut lists = self.revocation_lists(&chain, &origin).await?;
+        if !self.holds(&chain) && !matches!(origin, Origin::Amd { .. }) {
+            // It expired, or the list that was just renewed revokes its issuer.
+            (chain, origin) = self.ask_amd(request, Some((chain, origin))).await?;
+            lists = self.revocation_lists(&chain, &origin).await?;
+        }
+        let Lists { crl, crl_grace, further_crls } = lists;
+        let endorsements = Endorsements { chain, crl, crl_grace, further_crls };
+        Ok(Obtained { endorsements, origin })
+    }
+
+    /// Asks AMD. Where that is out of the question, or brings nothing, `poor` is the answer: what was at hand and does not hold.
+    /// Verification refuses it, and says why.
+    async fn ask_amd(
+        &self,
+        request: &Request<'_>,
+        poor: Option<(Arc<Chain>, Origin)>,
+    ) -> Result<(Arc<Chain>, Origin), EndorsementError> {
+        metrics::count(Count::KdsMiss);
+        match (metrics::timed(Stage::Kds, self.fetch(request)).await, poor) {
+            (Err(error), Some(poor)) if !error.is_passing() => Ok(poor),
+            (fetched, _) => fetched,
+        }
+    }
+
+    async fn revocation_lists(&self, chain: &Chain, origin: &Origin) -> Result<Lists, EndorsementError> {
+        let lists = self.crl(chain.vek().product, chain.vek().kind()).await;
+        if lists.is_err() {
+            self.release(origin).await;
+        }
+        lists
+    }
+
+    /// The best chain that can be had without asking AMD; one that does not hold, if there is no other.
+    async fn best_at_hand(
+        &self,
+        request: &Request<'_>,
+        at_hand: Option<AtHand>,
+    ) -> Result<Option<(Arc<Chain>, Origin)>, EndorsementError> {
+        let AtHand { chain, rows } = at_hand.unwrap_or(AtHand { chain: None, rows: None });
+        if let Some(chain) = chain {
+            return Ok(Some((chain, Origin::Memory)));
+        }
+        let mut poor = None;
+        if let Ok(Some(chain)) = self.sent(request).await {
+            if self.holds(&chain) {
+                return Ok(Some((chain, Origin::Guest)));
+            }
+            poor = Some((chain, Origin::Guest));
+        }
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.rows(&request.candidates()).await?,
+        };
+        for (id, row) in rows {
+            if let Some(chain) = self.stored(&id, &row).await? {
+                if self.holds(&chain) {
+                    return Ok(Some((chain, Origin::Table)));
+                }
+                poor.get_or_insert((chain, Origin::Table));
+            }
+        }
+        Ok(poor)
+    }
+
+    /// Whether verification would find nothing wrong with the chain now, or in a moment, as far as the lists in hand tell. If
+    /// not it is as good as not at hand.
+    fn holds(&self, chain: &Chain) -> bool {
+        let now = self.clock.now();
+        let valid = match chain.check_validity(now) {
+            Err(CertificateError { defect: Defect::NotYetValid(from), .. }) => {
+                seconds_until(from, now).is_some()
+            }
+            other => other.is_ok(),
+        };
+        valid && !self.revocation.lists(chain.intermediate())
+    }
+
+    /// The chip's chain in this process's memory. One that does not hold any more is forgotten.
     fn cached(&self, id: &VcekId) -> Option<Arc<Chain>> {
-        lock(&self.chips).cache_get(id).cloned()
+        let mut chips = lock(&self.chips);
+        let chain = chips.cache_get(id).cloned()?;
+        if self.holds(&chain) {
+            return Some(chain);
+        }
+        // Nobody asks for what was there.
+        let _ = chips.cache_remove(id);
+        None
     }
 
-    fn remember(&self, id: &VcekId, chain: Arc<Chain>) -> Arc<Chain> {
-        lock(&self.chips).cache_set(id.clone(), Arc::clone(&chain));
-        chain
+    /// The chain of a VLEK that the guest sent, if one of its reports was verified under it before.
+    fn cached_vlek(&self, request: &Request<'_>) -> Option<Arc<Chain>> {
+        if request.report.signing_key() != Some(EndorsementKind::Vlek) {
+            return None;
+        }
+        let known = request.certificates.iter().filter_map(|der| {
+            let fingerprint: [u8; 32] = Sha256::digest(der).into();
+            lock(&self.vleks).cache_get(&fingerprint).cloned()
+        });
+        known.filter(|chain| belongs(request.report, chain.vek())).find(|chain| self.holds(chain))
     }
 
-    /// Keeps a chip's certificate that a guest sent, so that the next boot needs neither the guest's copy nor AMD.
-    async fn keep(&self, candidates: &[VcekId], chain: &Arc<Chain>) {
-        let Some(id) = candidates.iter().find(|id| id.product() == chain.vek().product) else { return };
-        self.remember(id, Arc::clone(chain));
-        self.put(&id.to_string(), chain.vek().der(), 0).await;
+    /// What the table has for `candidates`.
+    async fn rows(
+        &self,
+        candidates: &[VcekId],
+    ) -> Result<Vec<(VcekId, StoredEndorsement)>, EndorsementError> {
+        let mut rows = Vec::new();
+        for id in candidates {
+            if let Some(row) = self.row(&id.to_string()).await?.filter(|row| !row.bytes.is_empty()) {
+                rows.push((id.clone(), row));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Keeps a chain that a report was verified under.
+    async fn keep(&self, chain: &Arc<Chain>, origin: &Origin) {
+        let vek = chain.vek();
+        let Some(id) = VcekId::of_certificate(vek) else {
+            let fingerprint: [u8; 32] = Sha256::digest(vek.der()).into();
+            lock(&self.vleks).cache_set(fingerprint, Arc::clone(chain));
+            return self.keep_issuer(chain.intermediate()).await;
+        };
+        if matches!(origin, Origin::Memory) || self.cached(&id).is_some_and(|held| Arc::ptr_eq(&held, chain))
+        {
+            return;
+        }
+        lock(&self.chips).cache_set(id.clone(), Arc::clone(chain));
+        if !matches!(origin, Origin::Table) {
+            tokio::join!(self.keep_issuer(chain.intermediate()), self.keep_row(&id, chain, origin));
+        }
+    }
+
+    /// Puts the chip's certificate into the table. A guest's own does not take the place of one that lasts longer.
+    async fn keep_row(&self, id: &VcekId, chain: &Chain, origin: &Origin) {
+        let key = id.to_string();
+        if matches!(origin, Origin::Guest)
+            && let Ok(Some(row)) = self.row(&key).await
+            && let Ok(Some(held)) = self.stored(id, &row).await
+            && self.holds(&held)
+            && held.valid_until() >= chain.valid_until()
+        {
+            return;
+        }
+        self.put(&key, chain.vek().der(), 0).await;
+    }
+
+    /// Ends the lease under which a chain was fetched.
+    async fn release(&self, origin: &Origin) {
+        if let Origin::Amd { lease: Some(key) } = origin {
+            self.end_turn(key).await;
+        }
     }
 
     /// A store that does not take a certificate costs a later request, not this one.
@@ -314,29 +509,15 @@ impl EndorsementSource {
     ) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let vek = Vek::parse(&row.bytes).ok().filter(|vek| id.names(vek));
         let Some(vek) = vek else { return Ok(None) };
-        let (product, kind) = (vek.product, vek.kind());
         let issuers = self.issuers(&vek, &[]).await?;
-        if let Ok(chain) = Chain::verify(vek, &issuers) {
-            return Ok(Some(Arc::new(chain)));
-        }
-        // Issued by none of the pinned ASKs: the one that was fetched with it is in the store, too.
-        let Some(issuer) = self.stored_intermediate(product, kind).await? else { return Ok(None) };
-        let Ok(vek) = Vek::parse(&row.bytes) else { return Ok(None) };
-        Ok(Chain::verify(vek, &[issuer]).ok().map(Arc::new))
+        Ok(Chain::verify(vek, &issuers).ok().map(Arc::new))
     }
 
-    /// The first of the guest's certificates that belongs to its report and leads to a trust anchor.
+    /// The guest's certificate that belongs to its report and leads to a trust anchor: of several that do, one that holds, and
+    /// lasts longest.
     async fn sent(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
-        let mut error = None;
+        let (mut best, mut error) = (None::<Arc<Chain>>, None);
         for der in request.certificates {
-            let fingerprint: [u8; 32] = Sha256::digest(der).into();
-            let known = lock(&self.sent).cache_get(&fingerprint).cloned();
-            if let Some(chain) = known {
-                if belongs(request.report, chain.vek()) {
-                    return Ok(Some(chain));
-                }
-                continue;
-            }
             let Ok(vek) = Vek::parse(der) else { continue };
             if !belongs(request.report, &vek) {
                 continue;
@@ -344,13 +525,17 @@ impl EndorsementSource {
             let issuers = self.issuers(&vek, request.certificates).await?;
             match Chain::verify(vek, &issuers) {
                 Ok(chain) => {
-                    let chain = Arc::new(chain);
-                    lock(&self.sent).cache_set(fingerprint, Arc::clone(&chain));
-                    return Ok(Some(chain));
+                    let rank = |chain: &Chain| (self.holds(chain), chain.valid_until());
+                    if best.as_ref().is_none_or(|best| rank(best) < rank(&chain)) {
+                        best = Some(Arc::new(chain));
+                    }
                 }
                 Err(defect) => error = Some(defect),
             }
         }
-        error.map_or(Ok(None), |defect| Err(defect.into()))
+        match (best, error) {
+            (None, Some(defect)) => Err(defect.into()),
+            (best, _) => Ok(best),
+        }
     }
 }

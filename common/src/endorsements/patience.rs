@@ -1,14 +1,17 @@
 //! AMD's patience is limited: what not to ask again, and until when.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, sync::Mutex};
 
 use cached::{Cached, LruCache};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{EndorsementError, lock};
-use crate::snp::{
-    kds::{KdsError, VcekId},
-    product::Product,
+use crate::{
+    clock::is_recent,
+    snp::{
+        kds::{KdsError, VcekId},
+        product::Product,
+    },
 };
 
 /// Seconds for which a failure is remembered when KDS does not say how long it wants to be left alone.
@@ -16,15 +19,16 @@ pub(super) const SHORT: u64 = 5;
 /// Most seconds that KDS's Retry-After is believed.
 const LONGEST: u64 = 300;
 /// For how long a 404 is remembered: a chip may be provisioned later.
-const ABSENT_FOR: Duration = Duration::from_secs(600);
+const ABSENT_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// Chips remembered as absent.
 const ABSENT_CHIPS: usize = 4096;
 
-/// What is remembered of KDS's refusals.
+/// What is remembered of KDS's refusals. Each is kept as the instant at which it was met, and counts for its time after that
+/// and not before: else a clock that ran ahead would keep AMD from being asked for as long, once it was put right.
 #[derive(Debug)]
 pub(super) struct Patience {
     absent: Mutex<LruCache<VcekId, Timestamp>>,
-    resting: Mutex<HashMap<Product, Timestamp>>,
+    resting: Mutex<HashMap<Product, (Timestamp, SignedDuration)>>,
 }
 
 impl Default for Patience {
@@ -36,10 +40,11 @@ impl Default for Patience {
 impl Patience {
     /// Whether KDS may be asked for something of `product` now.
     pub(super) fn check(&self, product: Product, now: Timestamp) -> Result<(), EndorsementError> {
-        let until = lock(&self.resting).get(&product).copied();
-        match until {
-            Some(until) if now < until => {
-                let retry_after = until.duration_since(now).as_secs().unsigned_abs() + 1;
+        let rest = lock(&self.resting).get(&product).copied();
+        match rest {
+            Some((since, pause)) if is_recent(since, now, pause) => {
+                let left = pause - now.duration_since(since);
+                let retry_after = left.as_secs().unsigned_abs() + 1;
                 let cause = "AMD's KDS failed a moment ago and is left alone".to_owned();
                 Err(EndorsementError::Unavailable { retry_after, cause })
             }
@@ -51,7 +56,7 @@ impl Patience {
     pub(super) fn check_chip(&self, id: &VcekId, now: Timestamp) -> Result<(), EndorsementError> {
         let since = lock(&self.absent).cache_get(id).copied();
         match since {
-            Some(since) if now < since + ABSENT_FOR => Err(EndorsementError::UnknownChip),
+            Some(since) if is_recent(since, now, ABSENT_FOR) => Err(EndorsementError::UnknownChip),
             _ => self.check(id.product(), now),
         }
     }
@@ -86,7 +91,13 @@ impl Patience {
 
     fn rest(&self, product: Product, seconds: u64, cause: String, now: Timestamp) -> EndorsementError {
         let pause = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-        lock(&self.resting).insert(product, now + pause);
+        lock(&self.resting).insert(product, (now, pause));
         EndorsementError::Unavailable { retry_after: seconds, cause }
+    }
+
+    /// Remembers nothing any more.
+    pub(super) fn forget(&self) {
+        lock(&self.absent).cache_clear();
+        lock(&self.resting).clear();
     }
 }

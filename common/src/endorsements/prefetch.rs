@@ -13,17 +13,27 @@ pub enum Fetched {
 }
 
 impl EndorsementSource {
-    /// Puts the certificate of `id` into the store, verified up to a trust anchor, unless it is there. AMD is asked as it is
-    /// for a guest, at the same pace: [`EndorsementError::TooManyNewChips`] and [`EndorsementError::Unavailable`] say when to
-    /// try again.
+    /// Puts the certificate of `id` into the store, verified up to a trust anchor and valid now, unless one is there. AMD is
+    /// asked as it is for a guest, at the same pace: [`EndorsementError::TooManyNewChips`] and
+    /// [`EndorsementError::Unavailable`] say when to try again.
+    ///
+    /// No report was verified under it: that an operator wants it is what puts it there. One that does not hold when a guest
+    /// comes is as good as not there.
     pub async fn prefetch(&self, id: &VcekId) -> Result<Fetched, EndorsementError> {
         if self.seen(id).await?.is_some() {
             return Ok(Fetched::Held);
         }
-        self.fetch_vcek(id).await?;
+        let (chain, origin) = self.fetch_vcek(id).await?;
+        if self.holds(&chain) {
+            self.keep_issuer(chain.intermediate()).await;
+            self.put(&id.to_string(), chain.vek().der(), 0).await;
+        }
+        self.release(&origin).await;
         // A guest would be served by what is in memory: here the store is all that counts.
         match self.row(&id.to_string()).await? {
-            Some(row) if self.stored(id, &row).await?.is_some() => Ok(Fetched::New),
+            Some(row) if self.stored(id, &row).await?.is_some_and(|chain| self.holds(&chain)) => {
+                Ok(Fetched::New)
+            }
             _ => Err(not_stored()),
         }
     }
@@ -45,6 +55,6 @@ impl EndorsementSource {
 }
 
 fn not_stored() -> EndorsementError {
-    let cause = "the store did not take what AMD sent".to_owned();
+    let cause = "the store did not take what AMD sent, or it is expired or revoked".to_owned();
     EndorsementError::Unavailable { retry_after: patience::SHORT, cause }
 }

@@ -169,6 +169,44 @@ impl Intermediate {
     pub fn anchor(&self) -> &Arc<TrustAnchor> {
         &self.anchor
     }
+
+    /// The last instant of its validity.
+    pub fn valid_until(&self) -> Timestamp {
+        *self.authority.certificate.validity.end()
+    }
+
+    /// Whether it issued `vek`: by kind, product and name first, then by signature.
+    pub fn has_issued(&self, vek: &Vek) -> bool {
+        self.check_issued(vek).is_ok()
+    }
+
+    fn check_issued(&self, vek: &Vek) -> Result<(), Defect> {
+        if self.kind() != vek.kind() || self.product() != vek.product {
+            return Err(Defect::NoPath);
+        }
+        self.authority.check_issued(&vek.certificate)
+    }
+
+    /// Whether `now` lies in its validity and its ARK's.
+    pub fn check_validity(&self, now: Timestamp) -> Result<(), CertificateError> {
+        for authority in [&self.authority, &self.anchor.0] {
+            authority.certificate.check_validity(now).map_err(|defect| authority.role.has(defect))?;
+        }
+        Ok(())
+    }
+
+    /// Whether `crl` lists it or its ARK. A list of another ARK says nothing about either.
+    pub fn check_revocation(&self, crl: &Crl) -> Result<(), CertificateError> {
+        if crl.anchor().fingerprint() != self.anchor.fingerprint() {
+            return Ok(());
+        }
+        for authority in [&self.authority, &self.anchor.0] {
+            if crl.lists(&authority.certificate.serial) {
+                return Err(authority.role.has(Defect::Revoked));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Intermediate {
@@ -204,41 +242,30 @@ impl Chain {
         &self.intermediate
     }
 
-    /// Whether `now` lies in the validity of all three certificates.
-    pub fn check_validity(&self, now: Timestamp) -> Result<(), CertificateError> {
-        let Intermediate { authority, anchor } = &*self.intermediate;
-        let ark = &anchor.0;
-        for (role, certificate) in [
-            (Role::Vek, &self.vek.certificate),
-            (authority.role, &authority.certificate),
-            (Role::Ark, &ark.certificate),
-        ] {
-            certificate.check_validity(now).map_err(|defect| role.has(defect))?;
-        }
-        Ok(())
+    /// The last instant of the VEK's validity.
+    pub fn valid_until(&self) -> Timestamp {
+        *self.vek.certificate.validity.end()
     }
 
-    /// Whether `crl`, which the same ARK must have signed, lists the intermediate or the ARK. VEKs are not revoked by CRL:
-    /// all have the serial number 0, and it is the TCB version that outdates them.
+    /// Whether `now` lies in the validity of all three certificates.
+    pub fn check_validity(&self, now: Timestamp) -> Result<(), CertificateError> {
+        self.vek.certificate.check_validity(now).map_err(|defect| Role::Vek.has(defect))?;
+        self.intermediate.check_validity(now)
+    }
+
+    /// Whether `crl` lists the intermediate or the ARK. VEKs are not revoked by CRL: all have the serial number 0, and it is
+    /// the TCB version that outdates them. A list of another ARK says nothing about the chain.
     pub fn check_revocation(&self, crl: &Crl) -> Result<(), CertificateError> {
-        let Intermediate { authority, anchor } = &*self.intermediate;
-        for authority in [authority, &anchor.0] {
-            if crl.lists(&authority.certificate.serial) {
-                return Err(authority.role.has(Defect::Revoked));
-            }
-        }
-        Ok(())
+        self.intermediate.check_revocation(crl)
     }
 }
 
 fn find_issuer(vek: &Vek, intermediates: &[Arc<Intermediate>]) -> Result<Arc<Intermediate>, Defect> {
     let mut defect = Defect::NoPath;
     for intermediate in intermediates {
-        if intermediate.kind() != vek.kind() || intermediate.product() != vek.product {
-            continue;
-        }
-        match intermediate.authority.check_issued(&vek.certificate) {
+        match intermediate.check_issued(vek) {
             Ok(()) => return Ok(Arc::clone(intermediate)),
+            Err(Defect::NoPath) => {}
             Err(other) => defect = other,
         }
     }

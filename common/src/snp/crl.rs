@@ -125,9 +125,21 @@ impl Crl {
         self.next_update
     }
 
-    /// Which lists of its ARK this is.
-    pub fn editions(&self) -> Vec<CrlEdition> {
-        vec![CrlEdition { this_update: self.this_update, number: self.number.clone() }]
+    /// Which list of its ARK this is.
+    pub fn edition(&self) -> CrlEdition {
+        CrlEdition { this_update: self.this_update, number: self.number.clone() }
+    }
+
+    /// Whether it lists nothing.
+    pub fn lists_nothing(&self) -> bool {
+        self.revoked.is_empty()
+    }
+
+    /// Whether this list holds all that `other` holds against the certificates of the same ARK.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.revoked.is_empty()
+            || self.anchor.fingerprint() == other.anchor.fingerprint()
+                && other.revoked.iter().all(|serial| self.lists(serial))
     }
 
     /// Whether it counts at `now`, or did at most `grace` ago.
@@ -213,7 +225,7 @@ mod tests {
             let crl =
                 Crl::verify(&amd.crl(&options), &anchors.arks(crate::snp::product::Product::Milan)).unwrap();
             let edition = CrlEdition { this_update: crl.this_update(), number: Some(number.to_string()) };
-            assert_eq!((crl.this_update(), crl.editions()), (this_update.unwrap(), vec![edition]));
+            assert_eq!((crl.this_update(), crl.edition()), (this_update.unwrap(), edition));
         }
     }
 

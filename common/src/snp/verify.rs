@@ -12,7 +12,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    certificate::{CertificateError, EndorsementKind},
+    certificate::{CertificateError, Defect, EndorsementKind},
     chain::Chain,
     crl::{Crl, CrlError},
     product::{Product, TcbVersion},
@@ -171,19 +171,33 @@ pub enum VerifyError {
     NotChecked(Check),
 }
 
+impl VerifyError {
+    /// From when on this is no error any more: the start of a certificate's validity, or a list's thisUpdate.
+    pub fn valid_from(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate(CertificateError { defect: Defect::NotYetValid(from), .. })
+            | Self::Crl(CrlError::NotYetValid(from)) => Some(*from),
+            _ => None,
+        }
+    }
+}
+
 /// What the guest had to have the chip sign: the dialect's hash of the nonce and the guest's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportData(pub [u8; 64]);
 
-/// A chain with the revocation list of its ARK.
+/// A chain with the revocation lists of its ARK.
 #[derive(Debug, Clone)]
 pub struct Endorsements {
     /// The signing key's certificate and its way to an anchor.
     pub chain: Arc<Chain>,
-    /// The ARK's revocation list.
+    /// The ARK's revocation list for VEKs of this kind, which must count now.
     pub crl: Arc<Crl>,
     /// How long past its nextUpdate the list may still be used: zero unless AMD cannot be reached.
     pub crl_grace: SignedDuration,
+    /// Other lists that the ARK signed: for VEKs of the other kind, or earlier ones. What they list is revoked, too, however
+    /// old they are; none of them takes the place of `crl`.
+    pub further_crls: Vec<Arc<Crl>>,
 }
 
 /// What the checks look at. Inputs that are `None` leave their checks [`Outcome::NotChecked`].
@@ -199,6 +213,8 @@ pub struct Inputs<'a> {
     pub chain: Option<Result<&'a Chain, CertificateError>>,
     /// The revocation list, or why there is none; and how long past nextUpdate it may be used.
     pub crl: Option<Result<(&'a Crl, SignedDuration), CrlError>>,
+    /// Other lists of the same ARK, whose entries count beside that one's.
+    pub further_crls: &'a [Arc<Crl>],
     /// CSP ids whose VLEKs are accepted.
     pub accepted_csp_ids: Option<&'a [String]>,
     /// The time.
@@ -239,6 +255,7 @@ pub fn refuse_early(
         vek: None,
         chain: None,
         crl: None,
+        further_crls: &[],
         accepted_csp_ids: None,
         now,
     };
@@ -256,6 +273,7 @@ pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
         vek: Some(vek),
         chain: None,
         crl: None,
+        further_crls: &[],
         accepted_csp_ids: None,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -267,8 +285,7 @@ pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
 #[derive(Debug, Clone)]
 pub struct VerifiedReport {
     report: Report,
-    product: Product,
-    csp_id: Option<String>,
+    chain: Arc<Chain>,
 }
 
 impl VerifiedReport {
@@ -279,12 +296,20 @@ impl VerifiedReport {
 
     /// The product of the chip that signed it.
     pub fn product(&self) -> Product {
-        self.product
+        self.chain.vek().product
+    }
+
+    /// The certificates that it was verified under.
+    pub fn chain(&self) -> &Arc<Chain> {
+        &self.chain
     }
 
     /// The cloud provider whose VLEK signed it, by its certificate's CSP_ID. `None` for a VCEK.
     pub fn csp_id(&self) -> Option<&str> {
-        self.csp_id.as_deref()
+        match &self.chain.vek().identity {
+            Identity::Provider(csp_id) => Some(csp_id),
+            Identity::Chip(_) => None,
+        }
     }
 }
 
@@ -302,18 +327,14 @@ pub fn verify(
         vek: Some(endorsements.chain.vek()),
         chain: Some(Ok(&endorsements.chain)),
         crl: Some(Ok((&endorsements.crl, endorsements.crl_grace))),
+        further_crls: &endorsements.further_crls,
         accepted_csp_ids: Some(accepted_csp_ids),
         now,
     };
     for (check, rule) in RULES {
         rule(&inputs).required(VerifyError::NotChecked(check)).map_err(|error| (check, error))?;
     }
-    let vek = endorsements.chain.vek();
-    let csp_id = match &vek.identity {
-        Identity::Provider(csp_id) => Some(csp_id.clone()),
-        Identity::Chip(_) => None,
-    };
-    Ok(VerifiedReport { report: report.clone(), product: vek.product, csp_id })
+    Ok(VerifiedReport { report: report.clone(), chain: Arc::clone(&endorsements.chain) })
 }
 
 /// The report answers this challenge, for this key: all 64 bytes, in constant time.
@@ -355,15 +376,16 @@ fn validity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     chain.check_validity(inputs.now).map_err(VerifyError::from).into()
 }
 
-/// The chain's own ARK has, in a list that counts at `now`, revoked neither the intermediate nor itself.
+/// The chain's own ARK has, in a list that counts at `now`, revoked neither the intermediate nor itself; nor in any other.
 fn revocation(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     let (Some(Ok(chain)), Some(crl)) = (&inputs.chain, &inputs.crl) else { return Outcome::NotChecked };
-    check_revocation(chain, crl, inputs.now).into()
+    check_revocation(chain, crl, inputs.further_crls, inputs.now).into()
 }
 
 fn check_revocation(
     chain: &Chain,
     crl: &Result<(&Crl, SignedDuration), CrlError>,
+    further_crls: &[Arc<Crl>],
     now: Timestamp,
 ) -> Result<(), VerifyError> {
     let (crl, grace) = (*crl)?;
@@ -371,7 +393,8 @@ fn check_revocation(
         return Err(CrlError::OtherAnchor.into());
     }
     crl.check_validity(now, grace)?;
-    Ok(chain.check_revocation(crl)?)
+    chain.check_revocation(crl)?;
+    Ok(further_crls.iter().try_for_each(|crl| chain.check_revocation(crl))?)
 }
 
 /// The CPU is of a known product, and the certificate's. Version 2 reports do not say: the certificate decides.

@@ -14,7 +14,7 @@ use keybroker_simulator::{
 };
 
 use crate::harness::{
-    clock::{BEGIN, days, seconds},
+    clock::{BEGIN, days, minutes, seconds},
     guest::{KEY, evidence, evidence_signed, evidence_with},
     world::{Broker, PASSPHRASE, World, request},
 };
@@ -84,6 +84,83 @@ async fn an_expired_certificate() {
         evidence(&world.hardware.chip, &KEY, challenge)
     })
     .await;
+}
+
+/// AMD's clock and ours differ by seconds, and AMD dates a certificate at the moment of asking: no final refusal.
+#[tokio::test]
+async fn a_certificate_that_is_valid_in_a_moment() {
+    let (world, broker) = started().await;
+    let soon = BEGIN + seconds(2);
+    let early = Overrides { not_before: Some(soon), ..Overrides::default() };
+    let vcek = world.hardware.amd.vcek_with(&world.hardware.chip, &early).certificate;
+    world.hardware.kds.serve_vcek(&world.hardware.chip, vcek);
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    for _ in 0..2 {
+        let error = broker.refused(&challenge, evidence.clone()).await;
+        assert!(matches!(error, Error::Unavailable { retry_after: 2, .. }), "{error:?}");
+        let cause = format!("the VEK is not valid before {soon}");
+        world.assert_recorded(&error, "certificate-validity", &cause);
+        assert!(world.store.challenge(&challenge.session_id).await.unwrap().is_some());
+    }
+    world.hardware.clock.set(soon);
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+    assert_eq!(broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap(), PASSPHRASE);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_valid_in_five_minutes_and_one_that_is_not() {
+    let (world, broker) = started().await;
+    let from = |not_before| {
+        let early = Overrides { not_before: Some(not_before), ..Overrides::default() };
+        let vcek = world.hardware.amd.vcek_with(&world.hardware.chip, &early).certificate;
+        world.hardware.kds.serve_vcek(&world.hardware.chip, vcek);
+    };
+    from(BEGIN + minutes(5));
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    let error = broker.refused(&challenge, evidence.clone()).await;
+    assert!(matches!(error, Error::Unavailable { retry_after: 300, .. }), "{error:?}");
+    from(BEGIN + minutes(5) + seconds(1));
+    let error = world.broker().refused(&challenge, evidence).await;
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    let cause = format!("the VEK is not valid before {}", BEGIN + minutes(5) + seconds(1));
+    world.assert_recorded(&error, "certificate-validity", &cause);
+}
+
+#[tokio::test]
+async fn a_list_that_counts_in_a_moment() {
+    let (world, broker) = started().await;
+    let soon = CrlOptions { this_update: Some(BEGIN + seconds(2)), ..CrlOptions::default() };
+    world.hardware.kds.serve_crl(Product::Milan, world.hardware.crl(&soon));
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    let error = broker.refused(&challenge, evidence.clone()).await;
+    assert!(matches!(error, Error::Unavailable { retry_after: 2, .. }), "{error:?}");
+    world.assert_recorded(&error, "endorsements", "there is no revocation list that counts");
+    world.hardware.clock.advance(seconds(2));
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+}
+
+/// A report that AMD did not sign leaves nothing behind, whatever genuine certificate comes with it.
+#[tokio::test]
+async fn a_junk_signature_with_an_expired_certificate() {
+    let (world, broker) = started().await;
+    refused(&world, &broker, "signature", |world, challenge| {
+        let other = Chip::new(Product::Milan, 2);
+        let expired = Overrides { not_after: Some(BEGIN - seconds(1)), ..Overrides::default() };
+        let vcek = world.hardware.amd.vcek_with(&world.hardware.chip, &expired).certificate;
+        let junk = evidence_signed(&world.hardware.chip, &other.vcek_key(other.tcb), &KEY, challenge, |_| {});
+        Evidence { certificates: vec![vcek, world.hardware.amd.ask().to_vec()], ..junk }
+    })
+    .await;
+    for broker in [&broker, &world.broker()] {
+        broker.attested(&world.hardware, "a").await;
+    }
+    assert_eq!(
+        world.store.endorsement(&world.hardware.vcek_key()).await.unwrap().unwrap().bytes,
+        world.hardware.vcek()
+    );
 }
 
 #[tokio::test]

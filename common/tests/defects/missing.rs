@@ -41,6 +41,7 @@ fn inputs() {
         vek: Some(endorsements.chain.vek()),
         chain: Some(Ok(&endorsements.chain)),
         crl: Some(Ok((&endorsements.crl, endorsements.crl_grace))),
+        further_crls: &[],
         accepted_csp_ids: Some(&vlek.accepted_csp_ids),
         now: vlek.now,
     };
@@ -71,6 +72,7 @@ fn chain_or_list_that_was_refused() {
         vek: Some(endorsements.chain.vek()),
         chain: Some(Err(no_path)),
         crl: Some(Err(CrlError::Malformed)),
+        further_crls: &[],
         accepted_csp_ids: None,
         now: vcek.now,
     };

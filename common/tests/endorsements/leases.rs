@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keybroker_common::{
-    endorsements::{EndorsementError, EndorsementSource},
+    endorsements::EndorsementError,
     snp::crl::Crl,
     store::{EndorsementStore, Lease, StoredEndorsement, embedded::EmbeddedStore},
 };
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
-    hardware::{Hardware, endorse, report, retry_after, row},
+    hardware::{Hardware, Process, endorse, report, retry_after, row},
 };
 
 const CRL: &str = "Milan/vcek/crl";
@@ -36,7 +36,7 @@ impl Shared {
     }
 
     /// A process that has seen nothing yet.
-    fn process(&self) -> EndorsementSource {
+    fn process(&self) -> Process {
         self.hardware.source_with(self.store.clone(), &self.hardware.settings())
     }
 

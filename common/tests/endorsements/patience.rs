@@ -8,7 +8,7 @@ use keybroker_simulator::{
 };
 
 use crate::harness::{
-    clock::{minutes, seconds},
+    clock::{BEGIN, days, minutes, seconds},
     hardware::{Hardware, endorse, endorse_with, report, retry_after},
 };
 
@@ -124,4 +124,40 @@ async fn a_flood_of_new_chips_is_let_through_as_fast_as_kds_answers() {
     hardware.clock.advance(seconds(10));
     assert_eq!(endorse(&source, &stranger(10)).await.unwrap_err(), EndorsementError::UnknownChip);
     assert_eq!(retry_after(endorse(&source, &stranger(11)).await), 11);
+}
+
+/// A clock that ran ahead by a month, while KDS failed, and was put right.
+#[tokio::test]
+async fn what_a_clock_that_ran_ahead_met_is_forgotten_once_it_is_put_right() {
+    for behaviour in [
+        Behaviour::Status(503, None),
+        Behaviour::Status(429, Some(300)),
+        Behaviour::Status(404, None),
+        Behaviour::Html200,
+    ] {
+        let hardware = Hardware::new().await;
+        let (source, report) = (hardware.source(), hardware.report());
+        hardware.clock.advance(days(30));
+        hardware.kds.otherwise(behaviour.clone());
+        endorse(&source, &report).await.unwrap_err();
+        hardware.kds.recover();
+        hardware.clock.set(BEGIN);
+        for process in [&source, &hardware.source()] {
+            let outcome = endorse(process, &report).await;
+            assert!(outcome.is_ok(), "{behaviour:?}: {outcome:?}");
+        }
+    }
+}
+
+/// What KDS asked for counts for as long after a clock was set back a little: never longer.
+#[tokio::test]
+async fn no_rest_is_longer_than_kds_asked_for() {
+    let hardware = Hardware::new().await;
+    let (source, report) = (hardware.source(), hardware.report());
+    hardware.kds.script(Kind::Vcek, [Behaviour::Status(429, Some(60))]);
+    assert_eq!(retry_after(endorse(&source, &report).await), 60);
+    hardware.clock.set(BEGIN + seconds(1));
+    assert_eq!(retry_after(endorse(&source, &report).await), 60);
+    hardware.clock.set(BEGIN - seconds(1));
+    endorse(&source, &report).await.unwrap();
 }

@@ -7,20 +7,26 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    endorsements::{EndorsementError, EndorsementSource, Settings},
-    snp::{crl::Crl, verify::Endorsements},
+    endorsements::{EndorsementError, Request, Settings},
+    snp::{
+        certificate::{Defect, Role},
+        crl::Crl,
+        report::Report,
+        verify::{Check, Endorsements, VerifyError},
+    },
     store::{StoreError, StoredEndorsement},
 };
 use keybroker_simulator::{
     Product,
     kds::{Behaviour, Kind},
-    pki::{Amd, Chip, CrlOptions, RsaKey},
+    pki::{Amd, CSP_ID, Ca, Chip, CrlOptions, RsaKey},
+    report::{ReportFields, SIGNED_BY_VLEK},
 };
 use tokio::task::JoinSet;
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
-    hardware::{Hardware, endorse, report, retry_after},
+    hardware::{Hardware, Process, attempt, endorse, report, retry_after},
 };
 
 const KEY: &str = "Milan/vcek/crl";
@@ -35,14 +41,14 @@ fn row(bytes: Vec<u8>, fetched_at: Timestamp) -> StoredEndorsement {
 }
 
 /// A process, a chip and a list that are known.
-async fn started() -> (Hardware, EndorsementSource) {
+async fn started() -> (Hardware, Process) {
     let hardware = Hardware::new().await;
     let source = hardware.source();
     endorse(&source, &hardware.report()).await.unwrap();
     (hardware, source)
 }
 
-async fn again(hardware: &Hardware, source: &EndorsementSource) -> Result<Endorsements, EndorsementError> {
+async fn again(hardware: &Hardware, source: &Process) -> Result<Endorsements, EndorsementError> {
     endorse(source, &hardware.report()).await
 }
 
@@ -104,7 +110,7 @@ async fn a_list_that_amd_did_not_sign_or_that_does_not_count_is_none() {
         options(CrlOptions { signer: Some(RsaKey::Rogue), ..CrlOptions::default() }),
         options(CrlOptions { corrupt_signature: true, ..CrlOptions::default() }),
         options(CrlOptions { omit_next_update: true, ..CrlOptions::default() }),
-        options(CrlOptions { this_update: Some(BEGIN + seconds(1)), ..CrlOptions::default() }),
+        options(CrlOptions { this_update: Some(BEGIN + minutes(5) + seconds(1)), ..CrlOptions::default() }),
         options(CrlOptions { next_update: Some(BEGIN - seconds(1)), ..CrlOptions::default() }),
         genoa.crl(&CrlOptions::default()),
         b"garbage".to_vec(),
@@ -157,6 +163,160 @@ async fn a_list_from_the_future_does_not_replace_the_one_held() {
     assert_eq!(again(&hardware, &source).await.unwrap().crl.der(), held);
     hardware.clock.advance(days(2));
     assert_ne!(again(&hardware, &source).await.unwrap().crl.der(), held, "now it counts");
+}
+
+/// AMD dates it by its own clock: the guest is told when it counts, and it counts then.
+#[tokio::test]
+async fn a_list_that_counts_in_a_moment_is_waited_for() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    hardware.kds.serve_crl(Product::Milan, {
+        let this_update = Some(BEGIN + seconds(2));
+        hardware.crl(&CrlOptions { this_update, ..CrlOptions::default() })
+    });
+    for _ in 0..2 {
+        assert_eq!(retry_after(again(&hardware, &source).await), 2);
+    }
+    hardware.clock.advance(seconds(2));
+    again(&hardware, &source).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Crl), 1);
+}
+
+/// A guest with a VLEK: the report and what it sends.
+fn vlek(hardware: &Hardware) -> (Report, Vec<Vec<u8>>) {
+    let vlek = hardware.amd.vlek(CSP_ID, hardware.chip.tcb);
+    let fields = ReportFields { signing_key: SIGNED_BY_VLEK, ..ReportFields::new(&hardware.chip) };
+    (Report::parse(&fields.sign(&vlek.key)).unwrap(), vec![hardware.amd.asvk(), vlek.certificate])
+}
+
+async fn verdict(
+    source: &Process,
+    report: &Report,
+    certificates: &[Vec<u8>],
+) -> Result<(), (Check, VerifyError)> {
+    let request = Request { report, claimed_product: None, certificates };
+    attempt(source, &request).await.unwrap().1
+}
+
+fn revoking(hardware: &Hardware, ca: Ca, days_ago: i64) -> Vec<u8> {
+    let this_update = Some(BEGIN - days(days_ago));
+    let revoked = vec![ca.serial(Product::Milan)];
+    hardware.crl(&CrlOptions { this_update, revoked, ..CrlOptions::default() })
+}
+
+fn revoked(role: Role) -> Result<(), (Check, VerifyError)> {
+    Err((Check::Revocation, role.has(Defect::Revoked).into()))
+}
+
+/// Whoever is on the way to AMD answers with the list for the other kind, which is later and does not list the ASVK or ASK.
+#[tokio::test]
+async fn the_other_kinds_list_answered_in_its_place_takes_no_revocation_back() {
+    for (ca, role) in [(Ca::Asvk, Role::Asvk), (Ca::Ask, Role::Ask)] {
+        let hardware = Hardware::new().await;
+        let (report, sent) = match ca {
+            Ca::Asvk => vlek(&hardware),
+            _ => (hardware.report(), vec![]),
+        };
+        hardware.kds.serve_crl(Product::Milan, revoking(&hardware, ca, 2));
+        let source = hardware.source();
+        assert_eq!(verdict(&source, &report, &sent).await, revoked(role));
+        let others = list_of(&hardware, 0);
+        hardware.kds.serve_crl(Product::Milan, others.clone());
+        hardware.clock.advance(days(1));
+        // Another process, too.
+        for process in [source, hardware.source()] {
+            assert_eq!(verdict(&process, &report, &sent).await, revoked(role));
+            let kind = if ca == Ca::Asvk { "vlek" } else { "vcek" };
+            let row = hardware.cache.row(&format!("Milan/{kind}/crl")).unwrap();
+            assert_eq!(row.bytes, others, "the latest is the one that has to count");
+        }
+    }
+}
+
+/// A list does not say for which kind it is: whatever the ARK has revoked in either is revoked.
+#[tokio::test]
+async fn what_either_list_revokes_is_revoked() {
+    let hardware = Hardware::new().await;
+    let stale = CrlOptions {
+        this_update: Some(BEGIN - days(400)),
+        next_update: Some(BEGIN - days(200)),
+        revoked: vec![Ca::Ask.serial(Product::Milan)],
+        ..CrlOptions::default()
+    };
+    // However old it is.
+    for other in [revoking(&hardware, Ca::Ask, 2), hardware.crl(&stale)] {
+        hardware.cache.plant("Milan/vlek/crl", row(other, BEGIN));
+        assert_eq!(verdict(&hardware.source(), &hardware.report(), &[]).await, revoked(Role::Ask));
+        hardware.cache.remove("Milan/revoking");
+        hardware.cache.remove(KEY);
+    }
+    // And an older one that is refused as a list.
+    hardware.cache.remove("Milan/vlek/crl");
+    let source = hardware.source();
+    assert_eq!(verdict(&source, &hardware.report(), &[]).await, Ok(()));
+    hardware.kds.serve_crl(Product::Milan, revoking(&hardware, Ca::Ask, 2));
+    hardware.clock.advance(days(1));
+    assert_eq!(verdict(&source, &hardware.report(), &[]).await, revoked(Role::Ask));
+}
+
+/// The other kind's list can only add to what is revoked: it does not stand in for the one that has to count.
+#[tokio::test]
+async fn the_other_kinds_list_is_not_enough() {
+    let hardware = Hardware::new().await;
+    hardware.cache.plant("Milan/vlek/crl", row(list_of(&hardware, 1), BEGIN));
+    hardware.kds.script(Kind::Crl, vec![Behaviour::Status(503, None); 3]);
+    assert_eq!(retry_after(again(&hardware, &hardware.source()).await), 5);
+}
+
+/// An operator can take back what AMD has listed by mistake: with the rows that say it.
+#[tokio::test]
+async fn a_revocation_lasts_as_long_as_the_table_says_it() {
+    let hardware = Hardware::new().await;
+    hardware.kds.serve_crl(Product::Milan, revoking(&hardware, Ca::Ask, 2));
+    let source = hardware.source();
+    assert_eq!(verdict(&source, &hardware.report(), &[]).await, revoked(Role::Ask));
+    hardware.kds.serve_crl(Product::Milan, list_of(&hardware, 0));
+    for key in [KEY, "Milan/revoking"] {
+        assert_eq!(verdict(&source, &hardware.report(), &[]).await, revoked(Role::Ask));
+        hardware.cache.remove(key);
+        source.forget();
+    }
+    hardware.clock.advance(minutes(1));
+    assert_eq!(verdict(&source, &hardware.report(), &[]).await, Ok(()));
+}
+
+/// It ends the time of a list that AMD would let count for months; and never lengthens it.
+#[tokio::test]
+async fn a_list_counts_no_longer_than_the_operator_lets_it() {
+    let hardware = Hardware::new().await;
+    let with = |age| {
+        let settings = Settings { crl_max_age: Some(age), ..hardware.settings() };
+        hardware.source_with(hardware.cache.clone(), &settings)
+    };
+    // The list is a day old.
+    let source = with(days(30));
+    again(&hardware, &source).await.unwrap();
+    let older = |outcome: Result<Endorsements, EndorsementError>| {
+        let cause = "the revocation list is older than --crl-max-age lets it be".to_owned();
+        assert_eq!(outcome.unwrap_err(), EndorsementError::Unavailable { retry_after: 5, cause });
+    };
+    older(again(&hardware, &with(days(1) - seconds(1))).await);
+    hardware.clock.set(BEGIN + days(29));
+    again(&hardware, &source).await.unwrap();
+    hardware.clock.advance(seconds(1));
+    older(again(&hardware, &source).await);
+    // AMD's silence is no reason to let it count longer.
+    hardware.down();
+    hardware.clock.advance(minutes(10));
+    older(again(&hardware, &source).await);
+    hardware.kds.recover();
+    hardware.kds.serve_crl(Product::Milan, list_of(&hardware, -29));
+    hardware.clock.advance(minutes(10));
+    again(&hardware, &source).await.unwrap();
+    // Past its nextUpdate a list does not count, whatever the operator lets it.
+    let generous = with(days(36_500));
+    hardware.clock.set(BEGIN + days(181));
+    assert_eq!(retry_after(again(&hardware, &generous).await), 5);
 }
 
 /// Written by a process that did not see the newer row, and was served an older list.

@@ -110,6 +110,10 @@ async fn the_asvk_comes_from_the_guest_or_kds_or_the_table() {
     assert_eq!(endorsements.chain.vek().kind(), EndorsementKind::Vlek);
     assert_eq!(hardware.kds.count(Kind::Chain), 0);
 
+    // A report was verified under it: it is in the table, for those that come without.
+    endorse_with(&hardware.source(), &report, None, &alone).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Chain), 0);
+    hardware.cache.remove("Milan/vlek/chain");
     let source = hardware.source();
     endorse_with(&source, &report, None, &alone).await.unwrap();
     assert_eq!(hardware.kds.count(Kind::Chain), 1);

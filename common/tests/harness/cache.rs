@@ -23,6 +23,11 @@ impl Cache {
         self.0.lock().unwrap().rows.insert(key.to_owned(), row);
     }
 
+    /// Deletes a row, as an operator does.
+    pub(crate) fn remove(&self, key: &str) {
+        self.0.lock().unwrap().rows.remove(key);
+    }
+
     pub(crate) fn row(&self, key: &str) -> Option<StoredEndorsement> {
         self.0.lock().unwrap().rows.get(key).cloned()
     }

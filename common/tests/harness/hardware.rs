@@ -1,16 +1,22 @@
 //! One chip, the AMD that made it, its KDS, and whoever looks for endorsements.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use keybroker_common::{
+    clock::Clock,
     endorsements::{EndorsementError, EndorsementSource, Request, Settings},
-    snp::{anchors::TrustAnchors, product, report::Report, verify::Endorsements},
+    snp::{
+        anchors::TrustAnchors,
+        product,
+        report::Report,
+        verify::{Check, Endorsements, ReportData, VerifyError, verify},
+    },
     store::{EndorsementStore, StoredEndorsement},
 };
 use keybroker_simulator::{
     Product, Tcb,
     kds::{Behaviour, Kds},
-    pki::{Amd, Ca, Chip, CrlOptions, Overrides, RsaKey, SubjectKey, pem},
+    pki::{Amd, CSP_ID, Ca, Chip, CrlOptions, Overrides, RsaKey, SubjectKey, pem},
     report::ReportFields,
 };
 
@@ -18,6 +24,20 @@ use super::{
     cache::Cache,
     clock::{BEGIN, ManualClock},
 };
+
+/// What looks for endorsements in one process, and the time there.
+pub(crate) struct Process {
+    pub(crate) source: EndorsementSource,
+    clock: Arc<dyn Clock>,
+}
+
+impl Deref for Process {
+    type Target = EndorsementSource;
+
+    fn deref(&self) -> &EndorsementSource {
+        &self.source
+    }
+}
 
 /// The hardware and services around a broker. No broker is part of it: each source is a process of its own.
 pub(crate) struct Hardware {
@@ -63,16 +83,13 @@ impl Hardware {
     }
 
     /// A process that has seen nothing yet, over the shared table.
-    pub(crate) fn source(&self) -> EndorsementSource {
+    pub(crate) fn source(&self) -> Process {
         self.source_with(Arc::clone(&self.cache) as Arc<dyn EndorsementStore>, &self.settings())
     }
 
-    pub(crate) fn source_with(
-        &self,
-        store: Arc<dyn EndorsementStore>,
-        settings: &Settings,
-    ) -> EndorsementSource {
-        EndorsementSource::new(Self::anchors(), store, self.clock.clone(), settings)
+    pub(crate) fn source_with(&self, store: Arc<dyn EndorsementStore>, settings: &Settings) -> Process {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        Process { source: EndorsementSource::new(Self::anchors(), store, clock.clone(), settings), clock }
     }
 
     /// KDS cannot be reached.
@@ -132,24 +149,32 @@ pub(crate) fn row(bytes: Vec<u8>) -> StoredEndorsement {
     StoredEndorsement { bytes, fetched_at: BEGIN, edition: 0 }
 }
 
-/// What an attestation does: what is at hand, and the rest from AMD.
-pub(crate) async fn endorse(
-    source: &EndorsementSource,
-    report: &Report,
-) -> Result<Endorsements, EndorsementError> {
+/// What an attestation does: what is at hand, the rest from AMD, verification, and what comes of it for those who come after.
+pub(crate) async fn endorse(source: &Process, report: &Report) -> Result<Endorsements, EndorsementError> {
     endorse_with(source, report, None, &[]).await
 }
 
 pub(crate) async fn endorse_with(
-    source: &EndorsementSource,
+    source: &Process,
     report: &Report,
     claimed_product: Option<product::Product>,
     certificates: &[Vec<u8>],
 ) -> Result<Endorsements, EndorsementError> {
     let request = Request { report, claimed_product, certificates };
-    let looked_up = source.look_up(&request).await?;
-    let at_hand = source.at_hand(&request, looked_up).await?;
-    source.obtain(&request, at_hand).await
+    attempt(source, &request).await.map(|(endorsements, _)| endorsements)
+}
+
+/// The same, and what verification says.
+pub(crate) async fn attempt(
+    source: &Process,
+    request: &Request<'_>,
+) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
+    let at_hand = source.at_hand(request).await?;
+    let obtained = source.obtain(request, at_hand).await?;
+    let report_data = ReportData(*request.report.report_data());
+    let verified = verify(request.report, &obtained, &report_data, &[CSP_ID.to_owned()], source.clock.now());
+    source.settle(&obtained, verified.as_ref().ok()).await;
+    Ok((Endorsements::clone(&obtained), verified.map(|_| ())))
 }
 
 /// After how many seconds to try again, of an error that says that.

@@ -96,7 +96,7 @@ impl World {
                 sessions: store.clone(),
                 workloads: store.clone(),
                 audit: store,
-                endorsements: Arc::new(endorsements),
+                endorsements: Arc::new(endorsements.source),
                 policies: Arc::default(),
                 fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
                 patience: Arc::default(),

@@ -161,7 +161,12 @@ impl Attempt {
         let intermediate = self.intermediate_under(&anchors)?;
         let chain = Chain::verify(self.parsed_vek()?, &[intermediate])?;
         let crl = Crl::verify(&self.crl_der(), &anchors)?;
-        Ok(Endorsements { chain: Arc::new(chain), crl: Arc::new(crl), crl_grace: self.crl_grace })
+        Ok(Endorsements {
+            chain: Arc::new(chain),
+            crl: Arc::new(crl),
+            crl_grace: self.crl_grace,
+            further_crls: Vec::new(),
+        })
     }
 
     /// All that the broker does between receiving bytes and holding a [`VerifiedReport`].

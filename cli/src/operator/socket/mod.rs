@@ -116,7 +116,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let served = server::run(
             Socket::bind(directory.path()).unwrap(),
-            router(store.clone(), Router::new()),
+            router(store.clone(), None, Router::new()),
             async { drop(stopped.await) },
         );
         let served = tokio::spawn(served);

@@ -21,6 +21,7 @@ use axum::{
 use keybroker_common::{
     audit::AuditRecord,
     broker::announce,
+    endorsements::EndorsementSource,
     http::Operator,
     store::{OperatorStore, StoreError},
 };
@@ -115,11 +116,16 @@ impl Listener for Socket {
 }
 
 /// The routes of the socket: the store's own, and `others`, none of which sees a request of another user. Handlers find
-/// out who asks by `Extension<Peer>`, the broker's by its own [`Operator`].
-pub(crate) fn router(store: Arc<dyn OperatorStore>, others: Router) -> Router {
+/// out who asks by `Extension<Peer>`, the broker's by its own [`Operator`]. The broker's `endorsements` forget what an
+/// operator changes.
+pub(crate) fn router(
+    store: Arc<dyn OperatorStore>,
+    endorsements: Option<Arc<EndorsementSource>>,
+    others: Router,
+) -> Router {
     Router::new()
         .route(OPERATE, post(operate))
-        .with_state(store)
+        .with_state((store, endorsements))
         .merge(others)
         .layer(middleware::from_fn(owner_only))
 }
@@ -140,7 +146,7 @@ async fn owner_only(mut request: HttpRequest, next: Next) -> Response {
 }
 
 async fn operate(
-    State(store): State<Arc<dyn OperatorStore>>,
+    State((store, endorsements)): State<(Arc<dyn OperatorStore>, Option<Arc<EndorsementSource>>)>,
     Extension(peer): Extension<Peer>,
     body: Body,
 ) -> Response {
@@ -149,8 +155,19 @@ async fn operate(
     };
     let Ok(body) = body else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let Ok(request) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST.into_response() };
+    let changed = match request {
+        Request::PutEndorsement { .. } | Request::DeleteEndorsement { .. } => endorsements,
+        _ => None,
+    };
     // On a task of its own: what was begun is recorded and announced, whether or not anybody waits for it.
-    let answered = tokio::spawn(async move { answer(store.as_ref(), peer, request).await }).await;
+    let answered = tokio::spawn(async move {
+        let answer = answer(store.as_ref(), peer, request).await;
+        if let Some(endorsements) = changed {
+            endorsements.forget();
+        }
+        answer
+    });
+    let answered = answered.await;
     answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
