@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    endorsements::{chain_key, crl_key, revoking_key},
+    endorsements::{CHANGED_KEY, chain_key, crl_key, revoking_key},
     snp::{
         anchors::{TrustAnchors, pem_blocks, pem_certificates},
         certificate::EndorsementKind,
@@ -120,6 +120,8 @@ pub(crate) async fn all(
 ) -> Result<(Vec<Row>, Vec<keybroker_common::store::Unreadable>), Failure> {
     let listed = operator::all(async |after| operator.store.endorsements(after).await).await;
     let (mut rows, unreadable) = listed.map_err(|error| operator.failure(error))?;
+    // Nothing of AMD's: only whether something was changed.
+    rows.retain(|(key, _)| key != CHANGED_KEY);
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     let issuers = issuers(&rows, anchors);
     let verified = rows.iter().map(|(key, row)| Row::of(key, row, anchors, &issuers, now)).collect();

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     appraisal::{self, AttestationResult, Fleet},
     audit::{AuditId, AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
-    clock::Clock,
+    clock::{Clock, is_over},
     endorsements::{AtHand, EndorsementSource, Request},
     metrics::{self, Stage},
     panics::caught,
@@ -123,7 +123,7 @@ impl Attest {
         evidence: &Evidence,
     ) -> Result<Option<AuditId>, Failure> {
         let session = self.sessions.session(session_id).await?;
-        let lasts = |session: &Session| self.clock.now() < session.expires_at();
+        let lasts = |session: &Session| !is_over(session.expires_at(), self.clock.now(), self.ttl);
         let same = |session: &Session| session.came_of(&evidence.digest) && lasts(session);
         let Some(session) = session.filter(same) else { return Ok(None) };
         let (workload_id, standing) = (session.workload_id(), session.standing());
@@ -194,7 +194,7 @@ impl Attest {
         if let Claim::Named { workload_id } = &challenge.claim {
             record.workload_id = Some(workload_id.clone());
         }
-        if record.time >= challenge.expires_at {
+        if is_over(challenge.expires_at, record.time, self.ttl) {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
             return Err(Failure::Late(failed(Check::Session, cause)));
         }

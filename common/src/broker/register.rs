@@ -15,7 +15,7 @@ use super::{
 use crate::{
     appraisal::{AppraisalPolicy, ReferenceValues},
     audit::{AuditId, AuditRecord, Check, Decision, FailedCheck, Operation},
-    clock::Clock,
+    clock::{Clock, is_over},
     metrics::{self, Count, Stage},
     panics::{Panicked, caught},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
@@ -81,7 +81,7 @@ impl Register {
     /// Whether the build window of a registration first written at `begin` has ended at `now`.
     pub fn window_is_over(begin: Timestamp, now: Timestamp) -> bool {
         // A time so late that the window has no end is nothing that this broker wrote: no window.
-        begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| now >= end)
+        begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| is_over(end, now, Self::BUILD_WINDOW))
     }
 
     /// Writes a new registration, or puts it in the place of one of the same build, or of one that who asks may replace.

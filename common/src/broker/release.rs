@@ -1,11 +1,14 @@
 //! Release: a secret to the key that attested, and to no other.
 
+use std::time::Duration;
+
 use super::{
     Attest, Error, announce,
     failure::{Failure, failed, refused},
 };
 use crate::{
     audit::{AuditId, AuditRecord, Check, Decision, Operation},
+    clock::is_over,
     metrics::{self, Stage},
     panics::caught,
     secret::{
@@ -160,7 +163,7 @@ impl Attest {
             Wanted::Passphrase(workload_id) => {
                 let (session, workload) =
                     tokio::join!(self.sessions.session(session_id), self.workloads.workload(workload_id));
-                let session = check_session(record, session?)?;
+                let session = check_session(record, session?, self.ttl)?;
                 if session.workload_id() != workload_id {
                     let cause = format!("the guest attested as {}", session.workload_id());
                     return Err(refused(Check::SessionWorkload, cause));
@@ -168,7 +171,7 @@ impl Attest {
                 Ok((session, workload?))
             }
             Wanted::Resource(_) => {
-                let session = check_session(record, self.sessions.session(session_id).await?)?;
+                let session = check_session(record, self.sessions.session(session_id).await?, self.ttl)?;
                 record.workload_id = Some(session.workload_id().clone());
                 let workload = self.workloads.workload(session.workload_id()).await?;
                 Ok((session, workload))
@@ -178,13 +181,17 @@ impl Attest {
 }
 
 /// A session that is there and has not expired.
-fn check_session(record: &mut AuditRecord, session: Option<Session>) -> Result<Session, Failure> {
+fn check_session(
+    record: &mut AuditRecord,
+    session: Option<Session>,
+    ttl: Duration,
+) -> Result<Session, Failure> {
     let Some(session) = session else {
         return Err(Failure::NoSession(failed(Check::Session, "no guest has attested under this session")));
     };
     record.attestation = Some(session.attestation());
     record.registration = Some(session.standing().registration);
-    if record.time >= session.expires_at() {
+    if is_over(session.expires_at(), record.time, ttl) {
         let cause = format!("the session expired at {}", session.expires_at());
         return Err(Failure::Late(failed(Check::Session, cause)));
     }

@@ -11,7 +11,7 @@ use keybroker_simulator::kds::{Behaviour, Kind};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    clock::{BEGIN, seconds},
+    clock::{BEGIN, days, seconds},
     guest::{KEY, OTHER_KEY, evidence, evidence_with},
     world::{PASSPHRASE, TTL, World},
 };
@@ -142,6 +142,26 @@ async fn a_challenge_expires_to_the_second() {
 }
 
 /// Expiry is looked at again when the challenge is spent: KDS may have taken its time.
+/// Given by a clock that ran ahead by a month and was put right: neither lasts for a month.
+#[tokio::test]
+async fn challenge_and_session_of_a_clock_that_ran_ahead_are_over_once_it_is_put_right() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    world.hardware.clock.set(BEGIN + days(30));
+    let session = broker.attested(&world.hardware, "a").await;
+    let challenge = broker.challenge("a").await;
+    assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
+    world.hardware.clock.set(BEGIN);
+    let end = BEGIN + days(30) + TTL;
+    let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
+    assert!(matches!(error, Error::NoSession { .. }), "{error:?}");
+    world.assert_recorded(&error, "session", &format!("the challenge expired at {end}"));
+    let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
+    assert!(matches!(error, Error::NoSession { .. }), "{error:?}");
+    world.assert_recorded(&error, "session", &format!("the session expired at {end}"));
+}
+
 #[tokio::test]
 async fn a_challenge_can_expire_while_kds_is_asked() {
     let world = World::new().await;

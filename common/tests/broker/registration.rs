@@ -14,7 +14,7 @@ use keybroker_common::{
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    clock::{BEGIN, minutes, seconds},
+    clock::{BEGIN, days, minutes, seconds},
     guest::{KEY, evidence, evidence_with},
     world::{Broker, PASSPHRASE, World, request, workload_id},
 };
@@ -74,6 +74,19 @@ async fn the_window_ends_to_the_second_and_no_replacement_extends_it() {
     }
     world.hardware.clock.set(BEGIN + minutes(30));
     assert_taken(&world, &broker, request("a", "late"), WINDOW_OVER).await;
+}
+
+/// Begun by a clock that ran ahead by a month and was put right: a window is not open for a month.
+#[tokio::test]
+async fn the_window_of_a_clock_that_ran_ahead_is_over_once_it_is_put_right() {
+    let world = World::new().await;
+    let broker = world.broker();
+    world.hardware.clock.set(BEGIN + days(30));
+    broker.registered("a").await;
+    world.hardware.clock.set(BEGIN + days(30) - minutes(5));
+    assert!(broker.registered("a").await.replaced, "clocks differ by minutes");
+    world.hardware.clock.set(BEGIN);
+    assert_taken(&world, &broker, request("a", "early"), WINDOW_OVER).await;
 }
 
 #[tokio::test]
