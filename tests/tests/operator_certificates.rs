@@ -15,7 +15,7 @@ use keybroker_simulator::{
     Product,
     guest::Machine,
     kds::{Behaviour, Kds, Kind},
-    pki::{Ca, Chip, CrlOptions},
+    pki::{Ca, Chip, CrlOptions, Overrides, RsaKey, SubjectKey, pem},
 };
 use keybroker_tests::{
     operator::{Contents, Operator},
@@ -297,6 +297,61 @@ async fn purge_deletes_what_is_named_and_keeps_revocation_lists() {
         assert_eq!(deleted(&["--product", "milan", "--revocation-lists", "--yes"]), 1);
         assert_eq!(count(), 1);
     }
+}
+
+/// A running broker goes by what the operator left in its store, and by nothing that it remembers.
+#[tokio::test]
+async fn what_is_purged_or_imported_counts_in_a_running_broker_at_once() {
+    let world = World::serve(&[]);
+    let (operator, files) = (Operator::of(&world), Files::new());
+    let machine = world.milan();
+    world.boots_a_guest(&unique("w")).await;
+    let asked = |kind| world.kds.count(kind);
+    assert_eq!((asked(Kind::Vcek), asked(Kind::Chain), asked(Kind::Crl)), (1, 1, 1));
+    world.boots_a_guest(&unique("w")).await;
+    assert_eq!((asked(Kind::Vcek), asked(Kind::Chain), asked(Kind::Crl)), (1, 1, 1));
+
+    let chip = data_encoding::HEXLOWER.encode(&machine.report([0; 64])[0x1A0..0x1E0]);
+    let (code, purged) = json(&operator, &files, &["purge", "--chip-id", &chip, "--yes"]);
+    assert_eq!((code, purged["deleted"].as_array().unwrap().len()), (Some(0), 1));
+    world.boots_a_guest(&unique("w")).await;
+    assert_eq!((asked(Kind::Vcek), asked(Kind::Chain), asked(Kind::Crl)), (2, 1, 1));
+    let arguments = ["purge", "--product", "milan", "--revocation-lists", "--yes"];
+    assert_eq!(run(&operator, &files, &arguments).code, Some(0));
+    world.boots_a_guest(&unique("w")).await;
+    assert_eq!((asked(Kind::Vcek), asked(Kind::Chain), asked(Kind::Crl)), (3, 2, 2));
+
+    // A list that was brought along revokes the ASK before AMD is asked for another.
+    let revoked = vec![Ca::Ask.serial(Product::Milan)];
+    let this_update = Some(Timestamp::now() - SignedDuration::from_mins(1));
+    let crl = amd(Product::Milan).crl(&CrlOptions { revoked, this_update, ..CrlOptions::default() });
+    let crl = files.write("crl.der", crl);
+    assert_eq!(run(&operator, &files, &["import", "--list-for", "vcek", &crl]).code, Some(0));
+    let id = unique("w");
+    world.register(&id).await;
+    world.assert_refused(world.krun(&id, machine).boot().await, (403, "revocation"));
+}
+
+/// An ASK that AMD has made in the place of another is kept beside it: chips of both boot without AMD.
+#[tokio::test]
+async fn an_imported_ask_stays_beside_the_earlier_one() {
+    let operator = Operator::file(&Contents::default()).await;
+    let files = Files::new();
+    let amd = amd(Product::Milan);
+    let anew = Overrides { serial: Some(vec![7]), ..Overrides::default() };
+    let rogue = Overrides { key: Some(SubjectKey::Rsa(RsaKey::Rogue)), ..anew };
+    let later = files.write("later.pem", pem(&amd.ca(Ca::Ask, &rogue)));
+    let earlier = files.write("earlier.pem", pem(amd.ask()));
+    let by_later = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };
+    let one = files.write("1.der", amd.vcek(&Chip::new(Product::Milan, 1)).certificate);
+    let other = files.write("2.der", amd.vcek_with(&Chip::new(Product::Milan, 2), &by_later).certificate);
+    for file in [&earlier, &one, &later, &other] {
+        let ended = run(&operator, &files, &["import", file]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let states: Vec<_> =
+        listed(&operator, &files).into_iter().map(|(kind, state)| kind + " " + &state).collect();
+    assert_eq!(states, ["certificate ok", "certificate ok", "chain ok"]);
 }
 
 #[tokio::test]

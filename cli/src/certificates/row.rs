@@ -133,28 +133,29 @@ fn issuers(rows: &[(String, StoredEndorsement)], anchors: &TrustAnchors) -> Vec<
     let mut issuers = Product::ALL.map(|product| anchors.asks(product)).concat();
     for (key, row) in rows {
         if let Kind::Chain(product, kind) = Kind::of(key) {
-            issuers.extend(intermediate(&row.bytes, product, kind, anchors).ok());
+            issuers.extend(intermediates(&row.bytes, product, kind, anchors).unwrap_or_default());
         }
     }
     issuers
 }
 
-fn intermediate(
+/// The ASKs or ASVKs of a chain's row; at least one.
+fn intermediates(
     pem: &[u8],
     product: Product,
     kind: EndorsementKind,
     anchors: &TrustAnchors,
-) -> Result<Arc<Intermediate>, String> {
+) -> Result<Vec<Arc<Intermediate>>, String> {
     let arks = anchors.arks(product);
-    let mut cause = "no ASK or ASVK in it".to_owned();
+    let (mut found, mut cause) = (Vec::new(), "no ASK or ASVK in it".to_owned());
     for der in pem_certificates(pem).map_err(|error| error.to_string())? {
         match Intermediate::verify(&der, &arks) {
-            Ok(one) if one.product() == product && one.kind() == kind => return Ok(Arc::new(one)),
+            Ok(one) if one.product() == product && one.kind() == kind => found.push(Arc::new(one)),
             Ok(_) => {}
             Err(error) => cause = error.to_string(),
         }
     }
-    Err(cause)
+    if found.is_empty() { Err(cause) } else { Ok(found) }
 }
 
 impl Row {
@@ -172,7 +173,7 @@ impl Row {
             Kind::Certificate(_) if row.bytes.is_empty() => Ok(State::UnknownToAmd),
             Kind::Certificate(id) => certificate(&row.bytes, id, issuers, now).map(|()| State::Ok),
             Kind::Chain(product, kind) => {
-                intermediate(&row.bytes, *product, *kind, anchors).map(|_| State::Ok)
+                intermediates(&row.bytes, *product, *kind, anchors).map(|_| State::Ok)
             }
             Kind::Revoking(product) => revoking(&row.bytes, *product, anchors).map(|()| State::Ok),
             Kind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))
