@@ -52,7 +52,7 @@ impl ExportArgs {
             Kind::Certificate(id) => self.chip_id.as_ref().is_none_or(|chip| chip.names(id)),
             Kind::Chain(..) => true,
             Kind::RevocationList(_, kind) => self.list_for.map(EndorsementKind::from) == Some(*kind),
-            Kind::Note => false,
+            Kind::Revoking(_) | Kind::Note => false,
         };
         wanted && self.product.is_none_or(|product| row.kind.product() == Some(product))
     }
@@ -67,7 +67,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     rows.sort_by_key(|row| match row.kind {
         Kind::Chain(..) => 0,
         Kind::Certificate(_) => 1,
-        Kind::RevocationList(..) | Kind::Note => 2,
+        Kind::RevocationList(..) | Kind::Revoking(_) | Kind::Note => 2,
     });
     let mut exported = 0;
     for row in rows.iter().filter(|row| row.state == State::Ok) {
@@ -76,7 +76,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         let (label, ders) = match row.kind {
             Kind::Chain(..) => ("CERTIFICATE", pem_blocks(&held.bytes).unwrap_or_default()),
             Kind::RevocationList(..) => ("X509 CRL", vec![held.bytes]),
-            Kind::Certificate(_) | Kind::Note => ("CERTIFICATE", vec![held.bytes]),
+            Kind::Certificate(_) | Kind::Revoking(_) | Kind::Note => ("CERTIFICATE", vec![held.bytes]),
         };
         for der in ders {
             table::line(&row.key)?;

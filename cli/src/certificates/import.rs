@@ -157,7 +157,8 @@ async fn write(operator: &OperatorHandle, key: &str, row: &StoredEndorsement) ->
     {
         // AMD replaces an ASK or ASVK; what the earlier one issued stays in use.
         let others = pem_blocks(&held.bytes).unwrap_or_default();
-        let others = others.iter().map(|der| pem(der)).filter(|pem| pem.as_bytes() != row.bytes);
+        let others =
+            others.iter().map(|der| pem("CERTIFICATE", der)).filter(|pem| pem.as_bytes() != row.bytes);
         row.bytes = others.fold(row.bytes.clone(), |bytes, pem| [bytes, pem.into_bytes()].concat());
     }
     operator.store.put_endorsement(key, &row).await.map_err(failed)?;

@@ -1,28 +1,25 @@
 //! Who has neither challenge nor session costs next to nothing, however often they ask.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
 use keybroker_simulator::{
     Product,
-    pki::{Amd, Ca, Chip},
+    pki::{Amd, Chip},
     report::ReportFields,
 };
 use serde_json::json;
 
 use super::{doubles::Empty, logs::Lines, *};
 use crate::{
-    clock::SystemClock,
-    endorsements::{EndorsementSource, Request as Endorsed, Settings},
     session::SessionId,
-    snp::{anchors::TrustAnchors, certificate::PARSED, report::Report},
+    snp::certificate::PARSED,
     store::faulty::{FaultyStore, Method as Called},
 };
 
 /// What a stranger can send at most: a report as a chip signs it, and eight certificates that belong to it.
 struct Sent {
-    amd: Amd,
     report: Vec<u8>,
     certificates: Vec<Vec<u8>>,
 }
@@ -34,7 +31,7 @@ impl Sent {
         // Not one byte is the same in any two: PSS salts each signature.
         let veks = (0..7).map(|_| amd.vcek(&chip).certificate);
         let certificates = veks.chain([amd.ask().to_vec()]).collect();
-        Self { amd, report, certificates }
+        Self { report, certificates }
     }
 
     fn body(&self) -> String {
