@@ -1,7 +1,7 @@
 //! The metrics of the functions, in CloudWatch's namespace `keybroker`.
 
 /// Every metric, as the functions' log names it.
-pub const METRICS: [&str; 12] = [
+pub const METRICS: [&str; 13] = [
     "Registered",
     "Attested",
     "Released",
@@ -13,5 +13,6 @@ pub const METRICS: [&str; 12] = [
     "KdsThrottled",
     "Unauthenticated",
     "Panicked",
+    "NoSession",
     "Latency",
 ];

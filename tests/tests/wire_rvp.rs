@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use keybroker_simulator::{
     Product,
-    guest::{Error, KeybrokerGuest, Machine, Said},
+    guest::{KeybrokerGuest, Machine},
     http::Response,
     rvp::RvpCli,
 };
@@ -287,10 +287,8 @@ async fn evidence_is_not_replayed() {
     guest.auth().await.unwrap();
     let evidence = guest.attest_body().unwrap();
     guest.attest_with(&evidence).await.unwrap();
-    let Err(Error::Refused(Said { status, .. })) = guest.attest_with(&evidence).await else {
-        panic!("refused")
-    };
-    assert_eq!(status, 401);
+    // The answer may have been lost.
+    guest.attest_with(&evidence).await.unwrap();
     guest.auth().await.unwrap();
     world.assert_refused(guest.attest_with(&evidence).await, (403, "challenge"));
 }

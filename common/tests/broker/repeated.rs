@@ -8,6 +8,7 @@ use keybroker_common::{
     clock::Clock as _,
     session::{Challenge, EvidenceDigest},
     store::{OperatorStore as _, RevocationStore as _, SessionStore as _, WorkloadStore as _},
+    workload::Dialect,
 };
 use keybroker_simulator::kds::Kind;
 use tokio::task::JoinSet;
@@ -70,6 +71,10 @@ async fn anything_else_than_the_same_evidence_is_no_session() {
     for other in [again, others, spaced] {
         assert_no_session(&world, &broker, &challenge, other).await;
     }
+    // By the cookie of the other dialect: the session's workload is none of that.
+    let error = broker.refused(&challenge, Evidence { dialect: Dialect::Rvp, ..sent.clone() }).await;
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    world.assert_recorded(&error, "workload", "the workload is registered for another dialect");
     // Under another challenge it is evidence like any, and bound to the first.
     let other = broker.challenge("a").await;
     let error = broker.refused(&other, sent.clone()).await;

@@ -6,8 +6,7 @@
 //! | `Registered` | | registrations, new or replaced |
 //! | `Attested` | | guests that attested |
 //! | `Released` | | secrets released |
-//! | `Refused` | `Cause`: the check that failed | refusals |
-//! | `Withheld` | `Cause`: the check that failed | releases on record that did not leave |
+//! | `Refused` | `Cause`: the check that failed | refusals, releases that were withheld among them |
 //! | `Unavailable` | `Cause`: what was out of reach | 503s |
 //! | `KeyUnavailable` | | 503s because KMS or its key was out of reach |
 //! | `KdsHit`, `KdsMiss` | | chips whose certificate was at hand, or was asked for |
@@ -114,8 +113,8 @@ impl Fields {
             Decision::Registered | Decision::Replaced => (&["Registered"], None),
             Decision::Attested => (&["Attested"], None),
             Decision::Released => (&["Released"], None),
-            Decision::Refused => (&["Refused"], check),
-            Decision::Withheld => (&["Withheld"], check),
+            // What was withheld is counted as released, too: that it was is on record.
+            Decision::Refused | Decision::Withheld => (&["Refused"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),
             // An operator's, and by no function.
@@ -241,6 +240,8 @@ mod tests {
         let line = decision(Decision::Refused, Some("guest-policy-debug"));
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([[], ["Cause"]]));
         assert_eq!((&line["Refused"], &line["Cause"]), (&json!(1.0), &json!("guest-policy-debug")));
+        let line = decision(Decision::Withheld, Some("workload"));
+        assert_eq!((&line["Refused"], &line["Cause"]), (&json!(1.0), &json!("workload")));
     }
 
     #[test]
