@@ -220,12 +220,12 @@ mod tests {
         let mut anchors = crate::snp::anchors::TrustAnchors::default();
         anchors.add_pem(amd.ark_pem().as_bytes()).unwrap();
         for number in [0, 7, u32::MAX] {
-            let this_update = Some(Timestamp::constant(1_786_795_200, 0));
-            let options = CrlOptions { number, this_update, ..CrlOptions::default() };
+            let this_update = Timestamp::constant(1_786_795_200, 0);
+            let options = CrlOptions { number, this_update: Some(this_update), ..CrlOptions::default() };
             let crl =
                 Crl::verify(&amd.crl(&options), &anchors.arks(crate::snp::product::Product::Milan)).unwrap();
             let edition = CrlEdition { this_update: crl.this_update(), number: Some(number.to_string()) };
-            assert_eq!((crl.this_update(), crl.edition()), (this_update.unwrap(), edition));
+            assert_eq!((crl.this_update(), crl.edition()), (this_update, edition));
         }
     }
 
