@@ -60,7 +60,7 @@ fn the_sev_packages_sample_holds() {
     let (report, vcek) = genuine::sev_sample();
     let ended = verify(&["--report", text(&report), "--endorsement", text(&vcek), "--at", AT]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.ends_with("16 passed, 0 failed, 3 not checked\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("16 passed, 0 failed, 4 not checked\n"), "{}", ended.out);
     assert!(!ended.out.contains('\u{1b}'), "no colours in a pipe: {:?}", ended.out);
 }
 
@@ -117,13 +117,17 @@ fn a_vlek_is_valid_in_its_year_and_its_report_is_of_vmpl_1() {
 }
 
 #[test]
-fn corrupted_certificates_fail() {
-    for name in ["NEG-trustee-vcek-invalid-legacy", "NEG-trustee-vcek-invalid-new"] {
-        if let Some(arguments) = vector(name, &["vcek.der"]) {
-            let (code, failed) = failed_vector(&arguments, &["--at", AT]);
-            assert_eq!(code, Some(3), "{name}");
-            assert!(failed.iter().any(|check| check.starts_with("certificate")), "{name}: {failed:?}");
-        }
+fn a_certificate_that_amd_did_not_sign_is_denied_and_one_of_another_form_is_not_read() {
+    if let Some(arguments) = vector("NEG-trustee-vcek-invalid-legacy", &["vcek.der"]) {
+        let (code, failed) = failed_vector(&arguments, &["--at", AT]);
+        assert_eq!(code, Some(3));
+        assert!(failed.contains(&"certificate-chain".to_owned()), "{failed:?}");
+    }
+    if let Some(arguments) = vector("NEG-trustee-vcek-invalid-new", &["vcek.der"]) {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let ended = verify(&arguments);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+        assert!(ended.log.contains("no valid value in AMD's extension HWID"), "{ended:?}");
     }
 }
 
@@ -141,12 +145,19 @@ fn expectations_are_checked_where_they_are_given() {
         (Some(0), vec![])
     );
     assert_eq!(failed(&[&all[..], &["--report-data", &data]].concat()).1, ["challenge"]);
+    // As snpguest prints digests.
+    let prefixed = format!("0x{measurement}");
+    assert_eq!(failed(&[&all[..], &["--measurement", &prefixed]].concat()), (Some(0), vec![]));
+    let host_data = "00".repeat(32);
+    assert_eq!(failed(&[&all[..], &["--host-data", &host_data]].concat()), (Some(0), vec![]));
+    let other = format!("0x{}", "66".repeat(32));
+    assert_eq!(failed(&[&all[..], &["--host-data", &other]].concat()).1, ["host-data"]);
     let early = [&all[..4], &["--at", "2019-01-01T00:00:00Z"]].concat();
     assert_eq!(failed(&early).1, ["certificate-validity"]);
 }
 
 #[test]
-fn what_is_malformed_is_denied_and_what_is_missing_is_a_failure() {
+fn what_cannot_be_read_is_a_failure_and_never_denied() {
     let (report, vcek) = genuine::sev_sample();
     let (report, vcek) = (text(&report), text(&vcek));
     let directory = tempfile::tempdir().unwrap();
@@ -156,30 +167,35 @@ fn what_is_malformed_is_denied_and_what_is_missing_is_a_failure() {
         text(&path).to_owned()
     };
     let (junk, empty) = (write("junk", b"junk"), write("empty", b""));
-    let short = write("short", &[2; 1183]);
+    let short = write("short", &[&[2, 0, 0, 0][..], &[2; 1179]].concat());
     let half = write("half.der", &fs::read(vcek).unwrap()[..700]);
     let gone = text(&directory.path().join("gone")).to_owned();
     let crl = write("foreign.crl", &amd(Product::Milan).crl(&CrlOptions::default()));
     let pem = write("half.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
-    let rows: [(&[&str], i32, &str); 14] = [
+    let tls = write("tls.pem", &fs::read(program::workspace().join("tests/src/tls.rs")).unwrap());
+    let rows: [(&[&str], i32, &str); 17] = [
         (&["--report", &gone, "--endorsement", vcek], 1, "gone"),
         (&["--report", report, "--endorsement", &gone], 1, "gone"),
         (&["--report", report, "--endorsement", vcek, "--crl", &gone], 1, "gone"),
         (&["--report", report], 1, "--endorsement"),
-        (&["--report", &junk, "--endorsement", vcek], 3, "report"),
-        (&["--report", &empty, "--endorsement", vcek], 3, "report"),
-        (&["--report", &short, "--endorsement", vcek], 3, "report"),
-        (&["--report", report, "--endorsement", &junk], 3, "certificates"),
-        (&["--report", report, "--endorsement", &half], 3, "certificates"),
-        (&["--report", report, "--endorsement", &pem], 3, "certificates"),
-        (&["--report", report, "--endorsement", vcek, "--endorsement", &pem], 3, "certificates"),
-        (&["--report", report, "--endorsement", vcek, "--endorsement", &empty], 3, "certificates"),
+        (&["--report", &junk, "--endorsement", vcek], 1, "it is text, and neither PEM"),
+        (&["--report", &empty, "--endorsement", vcek], 1, "it is empty"),
+        (&["--report", &short, "--endorsement", vcek], 1, "1183 bytes"),
+        (&["--report", vcek, "--endorsement", vcek], 1, "and no report"),
+        (&["--report", report, "--endorsement", &junk], 1, "it is text, and neither PEM"),
+        (&["--report", report, "--endorsement", &half], 1, "begins as DER"),
+        (&["--report", report, "--endorsement", &pem], 1, "a PEM block"),
+        (&["--report", report, "--endorsement", report], 1, "no certificate comes with it"),
+        (&["--report", report, "--endorsement", &tls], 1, "it is text"),
+        (&["--report", report, "--endorsement", vcek, "--endorsement", &pem], 1, "a PEM block"),
+        (&["--report", report, "--endorsement", vcek, "--endorsement", &empty], 1, "it is empty"),
         (&["--report", report, "--endorsement", vcek, "--crl", &crl], 3, "revocation"),
-        (&["--report", report, "--endorsement", vcek, "--crl", &junk], 3, "revocation"),
+        (&["--report", report, "--endorsement", vcek, "--crl", &junk], 1, "it is text, and neither PEM"),
     ];
     for (arguments, code, word) in rows {
         let ended = verify(arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        assert!(code == 3 || !ended.out.contains("failed "), "no verdict: {arguments:?}: {ended:?}");
         assert!(ended.out.contains(word) || ended.log.contains(word), "{arguments:?}: {ended:?}");
         assert!(!ended.log.contains("panicked"), "{ended:?}");
     }
@@ -206,12 +222,13 @@ fn several_certificates_of_signing_keys_are_2() {
 fn a_command_line_that_cannot_be_understood_is_2() {
     let (report, _) = genuine::sev_sample();
     let report = text(&report);
-    let rows: [&[&str]; 8] = [
+    let rows: [&[&str]; 9] = [
         &[],
         &["--report"],
         &["--report", report, "--at", "yesterday"],
         &["--report", report, "--measurement", "66"],
         &["--report", report, "--report-data", "xx"],
+        &["--report", report, "--host-data", "66"],
         &["--report", report, "--trust-anchor", report],
         &["--report", report, "--insecure"],
         &[report],
@@ -256,9 +273,10 @@ fn the_readmes_example_runs_and_ends_as_it_says() {
 fn the_examples_of_the_help_are_understood() {
     let directory = examples_directory();
     fs::write(directory.path().join("crl.der"), amd(Product::Milan).crl(&CrlOptions::default())).unwrap();
-    for name in ["vlek.der", "asvk.der"] {
+    for name in ["vlek.der", "asvk.der", "auxblob"] {
         fs::copy(directory.path().join("vcek.der"), directory.path().join(name)).unwrap();
     }
+    fs::copy(directory.path().join("report.bin"), directory.path().join("outblob")).unwrap();
     fs::write(
         directory.path().join("policy.rego"),
         "package policy\n\nallow if input.snp.vmpl == data.vmpl\n",
@@ -272,7 +290,7 @@ fn the_examples_of_the_help_are_understood() {
     let codes: Vec<_> =
         lines.map(|line| run_example(&format!("{line} --at {AT}"), directory.path()).code).collect();
     // The third asks for a measurement, and gives a revocation list, that are not this report's.
-    assert_eq!(codes, [Some(0), Some(0), Some(3), Some(0), Some(0)], "{help}");
+    assert_eq!(codes, [Some(0), Some(0), Some(3), Some(0), Some(0), Some(0)], "{help}");
 }
 
 /// A simulated machine's report and VCEK, in files.

@@ -249,7 +249,7 @@ fn a_gateways_refusal_is_told_in_its_words() {
             409,
             r#"{"error":"taken","id":"1"}"#,
             1,
-            "hint: keybroker audit 1 --aws --prefix keybroker says why",
+            "hint: AWS_REGION=eu-central-1 keybroker audit 1 --aws --prefix keybroker says why",
         ),
     ] {
         let upstream = Upstream::saying(response(status, "", body));

@@ -213,10 +213,12 @@ impl<'a> Import<'a> {
         Ok(import)
     }
 
-    /// The ASKs that were fetched or imported earlier.
+    /// The ASKs and ASVKs that were fetched or imported earlier.
     async fn stored_issuers(&mut self, operator: &OperatorHandle) -> Result<(), Failure> {
-        for product in Product::ALL {
-            let key = chain_key(product, EndorsementKind::Vcek);
+        let kinds = [EndorsementKind::Vcek, EndorsementKind::Vlek];
+        for (product, kind) in Product::ALL.into_iter().flat_map(|product| kinds.map(|kind| (product, kind)))
+        {
+            let key = chain_key(product, kind);
             let row = operator.store.endorsement(&key).await.map_err(|error| operator.failure(error))?;
             let arks = self.anchors.arks(product);
             let ders = row.and_then(|row| pem_blocks(&row.bytes)).unwrap_or_default();
