@@ -1,0 +1,110 @@
+//! Commands that the program suggests, pasted into a shell that knows nothing: they act on the store at hand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::{fs, process::Command};
+
+use jiff::SignedDuration;
+use keybroker_common::config;
+use keybroker_tests::{
+    operator::{Contents, Operator, workload},
+    program::{self, Ended},
+};
+use serde_json::Value;
+
+fn two() -> Contents {
+    let ago = SignedDuration::from_hours(24);
+    // An id that a shell would take apart.
+    Contents {
+        workloads: vec![workload("billing", None, ago), workload("it's$HOME", None, ago)],
+        records: Vec::new(),
+    }
+}
+
+/// What follows `lead` on a line of what was told.
+fn told(ended: &Ended, lead: &str) -> String {
+    let line = ended.log.lines().find_map(|line| line.strip_prefix(lead));
+    line.unwrap_or_else(|| panic!("no {lead:?}: {ended:?}")).to_owned()
+}
+
+/// Pastes a line into another shell, in another directory. Of the environment it has the credentials alone, which nobody prints.
+fn paste(line: &str) -> Ended {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell.env_clear().env("PATH", program::path().parent().unwrap()).env("HOME", elsewhere.path());
+    shell.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    shell.current_dir(elsewhere.path()).args(["-c", line]).output().unwrap().into()
+}
+
+fn revoked(operator: &Operator, id: &str) -> bool {
+    operator.json(&["workload", "show", id])["revoked_at"].is_string()
+}
+
+#[tokio::test]
+async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
+    for operator in Operator::everywhere(&two()).await {
+        for id in ["billing", "it's$HOME"] {
+            let ended = operator.run(&["workload", "revoke", id]);
+            assert!(revoked(&operator, id), "{}: {ended:?}", operator.kind);
+            let undone = paste(&told(&ended, "undo: "));
+            assert_eq!(undone.code, Some(0), "{}: {undone:?}", operator.kind);
+            assert!(!revoked(&operator, id), "{}: {ended:?}", operator.kind);
+        }
+        let created = operator.run(&["token", "create"]);
+        let ended = paste(&told(&created, "revoke it: "));
+        assert_eq!(ended.code, Some(0), "{}: {ended:?}", operator.kind);
+        assert_eq!(
+            operator.json(&["token", "list"])["tokens"],
+            Value::Array(Vec::new()),
+            "{}",
+            operator.kind
+        );
+
+        let listed = operator.run(&["audit", "--workload", "billing"]);
+        let one = paste(&told(&listed, "one decision in words: "));
+        assert!(one.code == Some(0) && one.out.contains("billing"), "{}: {one:?}", operator.kind);
+        let missing = operator.run(&["workload", "show", "nobody"]);
+        let list = told(&missing, "hint: ").replace(" shows all of them", "");
+        let list = paste(&list);
+        assert!(list.code == Some(0) && list.out.contains("billing"), "{}: {list:?}", operator.kind);
+    }
+}
+
+/// What `localstack/up` prints for the functions: the names are the settings', and commands on AWS know them.
+#[tokio::test]
+async fn the_environment_that_a_local_aws_prints_breaks_no_command_on_aws() {
+    let script = fs::read_to_string(program::workspace().join("localstack/provision.py")).unwrap();
+    let (_, tables) = script.split_once("TABLES = (").unwrap();
+    let tables: Vec<_> = tables.split(')').next().unwrap().split('"').skip(1).step_by(2).collect();
+    let names: Vec<_> =
+        tables.iter().map(|table| format!("KEYBROKER_{}_TABLE", table.to_uppercase())).collect();
+    let known: Vec<_> = config::VARIABLES.iter().map(|variable| variable.name).collect();
+    assert!(tables.len() == 6 && names.iter().all(|name| known.contains(&name.as_str())), "{names:?}");
+
+    let mut operator = Operator::aws(&two()).await;
+    for (name, table) in names.iter().zip(&tables) {
+        let table = operator.table(table);
+        operator = operator.with(name, &table);
+    }
+    operator = operator.with("KEYBROKER_KMS_KEY", "alias/keybroker");
+    assert!(operator.out(&["workload", "list"]).contains("billing"));
+    let doctor = operator.run(&["doctor"]);
+    assert!(doctor.out.contains("every KEYBROKER_ variable that is set is known"), "{doctor:?}");
+
+    // Other tables than the command's are no setting that is passed over.
+    let other = operator.with("KEYBROKER_WORKLOADS_TABLE", "other-workloads");
+    let ended = other.run(&["workload", "list"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
+    assert!(ended.log.contains("names the table other-workloads"), "{ended:?}");
+    // Nor is a store on this machine one that they speak of.
+    let local = Operator::file(&two()).await.with("KEYBROKER_WORKLOADS_TABLE", "keybroker-workloads");
+    let ended = local.run(&["workload", "revoke", "billing"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
+    assert!(ended.log.contains("this command's store is on this machine"), "{ended:?}");
+}
