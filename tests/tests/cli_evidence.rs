@@ -12,6 +12,12 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXLOWER_PERMISSIVE};
+use jiff::SignedDuration;
+use keybroker_common::{
+    audit::{AuditRecord, Decision, EvidenceSummary},
+    snp::{self, report::Report},
+    workload::WorkloadId,
+};
 use keybroker_simulator::{
     Product,
     guest::Machine,
@@ -20,7 +26,7 @@ use keybroker_simulator::{
 };
 use keybroker_tests::{
     genuine,
-    operator::{Contents, Operator},
+    operator::{Contents, Operator, record},
     program::{self, Ended},
     skip,
     world::{amd, anchors, kds},
@@ -282,6 +288,30 @@ async fn a_hosts_table_and_azures_answer_are_imported() {
     *forged.last_mut().unwrap() ^= 1;
     let forged = files.write("forged", table(&[(CertType::VLEK, &forged), (CertType::ASK, &milan.asvk())]));
     assert_eq!(certificates(&operator, &files, &["import", &forged]).code, Some(3));
+}
+
+/// Of a Turin's chip id sixteen digits are the same as these and 112 zeros, to the audit log too.
+#[tokio::test]
+async fn decisions_about_a_chip_are_found_by_either_length_of_its_id() {
+    let about = |product, seed| {
+        let machine = Machine::new(amd(product), &Chip::new(product, seed));
+        let report = Report::parse(&machine.report([0; 64])).unwrap();
+        let product = snp::product::Product::parse(&product.to_string()).unwrap();
+        AuditRecord {
+            evidence: Some(EvidenceSummary::of(&report, Some(product), true)),
+            ..record(&WorkloadId::new("billing").unwrap(), Decision::Attested, SignedDuration::from_hours(1))
+        }
+    };
+    let records = vec![about(Product::Turin, 1), about(Product::Turin, 2), about(Product::Milan, 3)];
+    let turin = HEXLOWER.encode(&Chip::new(Product::Turin, 1).chip_id());
+    let expected = records[0].id.to_string();
+    for operator in Operator::everywhere(&Contents { workloads: Vec::new(), records }).await {
+        for id in [turin.clone(), turin[..16].to_owned(), format!("0x{}", turin[..16].to_uppercase())] {
+            let found = operator.json(&["audit", "--chip-id", &id])["records"].clone();
+            let ids: Vec<_> = found.as_array().unwrap().iter().map(|record| &record["id"]).collect();
+            assert_eq!(ids, [expected.as_str()], "{} {id}", operator.kind);
+        }
+    }
 }
 
 fn pem_of(der: &[u8]) -> String {
