@@ -274,7 +274,7 @@ fn verification(check: Verification) -> Meaning {
             "A simulated machine: only a broker with --trust-anchor believes it. Otherwise the certificate is not AMD's.",
         ),
         Verification::Validity => meaning_of(
-            "A certificate is outside its time.",
+            "A certificate is outside its time. AMD had no other, or was not asked; where it begins within five minutes the guest was told to wait, and keeps its challenge.",
             "Compare the broker's clock (`keybroker doctor`). A VLEK lives for a year: have the provider's host load a new one.",
         ),
         Verification::Revocation => meaning_of(

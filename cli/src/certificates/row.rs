@@ -158,6 +158,18 @@ fn intermediates(
     if found.is_empty() { Err(cause) } else { Ok(found) }
 }
 
+/// Whether one of them is valid: an earlier ASK or ASVK stays beside the later one.
+fn valid(all: &[Arc<Intermediate>], now: Timestamp) -> Result<State, String> {
+    let mut last = Ok(State::Ok);
+    for one in all {
+        last = one.check_validity(now).map(|()| State::Ok).map_err(|error| error.to_string());
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
 impl Row {
     fn of(
         key: &str,
@@ -173,7 +185,7 @@ impl Row {
             Kind::Certificate(_) if row.bytes.is_empty() => Ok(State::UnknownToAmd),
             Kind::Certificate(id) => certificate(&row.bytes, id, issuers, now).map(|()| State::Ok),
             Kind::Chain(product, kind) => {
-                intermediates(&row.bytes, *product, *kind, anchors).map(|_| State::Ok)
+                intermediates(&row.bytes, *product, *kind, anchors).and_then(|all| valid(&all, now))
             }
             Kind::Revoking(product) => revoking(&row.bytes, *product, anchors).map(|()| State::Ok),
             Kind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))

@@ -12,7 +12,10 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,12 +66,14 @@ pub(super) struct RevocationLists {
     max_age: Option<SignedDuration>,
     held: Mutex<HashMap<(Product, EndorsementKind), Held>>,
     revoking: Mutex<HashMap<Product, Revoking>>,
+    /// How often the table was changed by an operator.
+    changes: AtomicU64,
 }
 
 impl RevocationLists {
     /// None yet. One of them counts until it is `max_age` old, whatever it says itself.
     pub(super) fn new(max_age: Option<SignedDuration>) -> Self {
-        Self { max_age, held: Mutex::default(), revoking: Mutex::default() }
+        Self { max_age, held: Mutex::default(), revoking: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
     /// Whether a list in hand holds something against `issuer` or its ARK.
@@ -80,9 +85,18 @@ impl RevocationLists {
 
     /// All are looked for in the table again, before they are used.
     pub(super) fn look_again(&self) {
-        for held in lock(&self.held).values_mut() {
-            (held.fetched_at, held.asked_at, held.table_changed) = (None, None, true);
+        let mut all = lock(&self.held);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        all.values_mut().for_each(Held::look_again);
+    }
+
+    /// Holds what a renewal brought that began after `changes`. What an operator changed meanwhile is yet to be looked at.
+    fn hold(&self, product: Product, kind: EndorsementKind, mut held: Held, changes: u64) {
+        let mut all = lock(&self.held);
+        if self.changes.load(Ordering::Relaxed) != changes {
+            held.look_again();
         }
+        all.insert((product, kind), held);
     }
 
     fn note(&self, product: Product, crl: &Arc<Crl>) {
@@ -131,6 +145,10 @@ struct Held {
 }
 
 impl Held {
+    fn look_again(&mut self) {
+        (self.fetched_at, self.asked_at, self.table_changed) = (None, None, true);
+    }
+
     /// Whether AMD is to be asked for a newer list. A time of fetching in the future is not believed.
     fn is_old(&self, now: Timestamp) -> bool {
         !self.fetched_at.is_some_and(|at| is_recent(at, now, RENEW_AFTER))
@@ -245,6 +263,7 @@ impl EndorsementSource {
     /// Looks into the store, then asks AMD, and keeps what came of it.
     async fn renew(&self, product: Product, kind: EndorsementKind) -> Result<Held, EndorsementError> {
         let now = self.clock.now();
+        let changes = self.revocation.changes.load(Ordering::Relaxed);
         let mut held = self.held(product, kind);
         if !held.is_due(now) {
             return Ok(held);
@@ -253,7 +272,7 @@ impl EndorsementSource {
             held = self.wait_or_ask(product, kind, held).await;
         }
         self.keep_revoking(product).await;
-        lock(&self.revocation.held).insert((product, kind), held.clone());
+        self.revocation.hold(product, kind, held.clone(), changes);
         Ok(held)
     }
 

@@ -285,6 +285,26 @@ async fn a_revocation_lasts_as_long_as_the_table_says_it() {
     assert_eq!(verdict(&source, &hardware.report(), &[]).await, Ok(()));
 }
 
+/// A list that an operator brings while AMD is asked for another one is not passed over.
+#[tokio::test]
+async fn a_list_brought_during_a_renewal_counts_after_it() {
+    let (hardware, source) = started().await;
+    let source = Arc::new(source);
+    hardware.clock.advance(days(1));
+    hardware.kds.hold();
+    let renewing = {
+        let (source, report) = (Arc::clone(&source), hardware.report());
+        tokio::spawn(async move { endorse(&source, &report).await.map(|_| ()) })
+    };
+    hardware.kds.arrived(Kind::Crl, 2).await;
+    let brought = row(revoking(&hardware, Ca::Ask, 0), BEGIN);
+    hardware.cache.plant(KEY, StoredEndorsement { edition: BEGIN.as_second(), ..brought });
+    source.forget();
+    hardware.kds.release();
+    assert_eq!(renewing.await.unwrap(), Ok(()));
+    assert_eq!(verdict(&source, &hardware.report(), &[]).await, revoked(Role::Ask));
+}
+
 /// It ends the time of a list that AMD would let count for months; and never lengthens it.
 #[tokio::test]
 async fn a_list_counts_no_longer_than_the_operator_lets_it() {
