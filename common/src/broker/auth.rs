@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Error;
 use crate::{
     clock::Clock,
+    panics::caught,
     session::{Challenge, Claim, Nonce, SessionId},
     store::ChallengeStore,
 };
@@ -29,7 +30,7 @@ impl Auth {
             claim,
             expires_at: self.clock.now() + self.ttl,
         };
-        self.challenges.put_challenge(&challenge).await?;
+        caught(self.challenges.put_challenge(&challenge)).await??;
         Ok(challenge)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::seconds_until,
     endorsements::EndorsementError,
     metrics::{self, Count},
-    panics::Panicked,
+    panics::{Panicked, caught},
     rego::NotEvaluated,
     secret::KeyError,
     session::SessionId,
@@ -166,16 +166,19 @@ impl Attest {
         };
         record.decision = decision;
         record.failed = Some(failed);
-        let written = match (&error, spend) {
-            (Error::Refused { .. }, Some(session_id)) => self.sessions.refuse(session_id, &record).await,
-            _ => self.audit.append(&record).await,
-        };
-        match written {
-            Ok(()) => {
+        let written = caught(async {
+            match (&error, spend) {
+                (Error::Refused { .. }, Some(session_id)) => self.sessions.refuse(session_id, &record).await,
+                _ => self.audit.append(&record).await,
+            }
+        });
+        match written.await {
+            Ok(Ok(())) => {
                 announce(&record);
                 error
             }
-            Err(cause) => cause.into(),
+            Ok(Err(cause)) => cause.into(),
+            Err(panicked) => panicked.into(),
         }
     }
 }

@@ -336,12 +336,13 @@ impl Register {
 
     /// What the client is told, once it is on record.
     async fn recorded(&self, record: AuditRecord, answer: fn(AuditId) -> Error) -> Error {
-        match self.audit.append(&record).await {
-            Ok(()) => {
+        match caught(self.audit.append(&record)).await {
+            Ok(Ok(())) => {
                 announce(&record);
                 answer(record.id)
             }
-            Err(cause) => cause.into(),
+            Ok(Err(cause)) => cause.into(),
+            Err(panicked) => panicked.into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use keybroker_common::{
     session::{Challenge, Claim, SessionId},
     store::{
         embedded::EmbeddedStore,
-        faulty::{FaultyStore, Method, When},
+        faulty::{FaultyStore, Method, PANIC, When},
     },
     workload::{HostData, Registration, WorkloadId},
 };
@@ -247,7 +247,7 @@ async fn any_single_fault_leaves_nothing_half_done<S: Home>() {
     for method in METHODS {
         assert!(sound.calls(method) > 0, "{method:?} is part of the protocol");
         for nth in 1..=sound.calls(method) {
-            for when in [When::Before, When::After] {
+            for when in [When::Before, When::After, When::Panicking] {
                 let (world, store) = self::world::<S>().await;
                 store.fail(method, nth, when);
                 let run = Run::play(&world.broker_over(store.clone()), &world).await;
@@ -266,7 +266,7 @@ async fn any_single_fault_leaves_no_resource_half_done<S: Home>() {
 
     for method in METHODS {
         for nth in 1..=sound.calls(method) {
-            for when in [When::Before, When::After] {
+            for when in [When::Before, When::After, When::Panicking] {
                 let (world, store) = self::world::<S>().await;
                 store.fail(method, nth, when);
                 let host_data = HostData::random();
@@ -295,6 +295,24 @@ async fn without_its_record_nothing_is_registered<S: Home>() {
     assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
     assert_eq!(store.inner().workload(&workload_id("a")).await.unwrap(), None);
     assert_eq!(audit(&store).await, []);
+}
+
+/// A panic is an error as any other, under a record of its own where one can be written.
+async fn a_panic_is_an_error_with_its_record<S: Home>() {
+    let (world, store, broker) = registered::<S>().await;
+    let challenge = broker.challenge("a").await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    for method in [Method::Challenge, Method::Endorsement, Method::Workload, Method::Attest] {
+        store.fail(method, 1, When::Panicking);
+        let error = broker.refused(&challenge, evidence.clone()).await;
+        let Error::Internal { id: Some(id) } = error else { panic!("{method:?}: {error:?}") };
+        let record = audit(&store).await.into_iter().find(|record| record.id == id).expect("a record");
+        let failed = record.failed.expect("a cause");
+        assert_eq!((record.decision, failed.check.as_str()), (Decision::Unavailable, "internal"));
+        assert!(!failed.cause.contains(PANIC), "{failed:?}");
+    }
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+    assert_eq!(on_record(&store, Decision::Attested).await, 1);
 }
 
 async fn without_its_record_nobody_attests<S: Home>() {
@@ -392,6 +410,7 @@ macro_rules! over {
             any_single_fault_leaves_nothing_half_done
             any_single_fault_leaves_no_resource_half_done
             without_its_record_nothing_is_registered
+            a_panic_is_an_error_with_its_record
             without_its_record_nobody_attests
             an_attestation_whose_answer_was_lost_is_on_record_once
             without_the_windows_end_nobody_attests

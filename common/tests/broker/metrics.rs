@@ -9,6 +9,10 @@ use keybroker_common::{
     broker::{Admission, Error},
     metrics::{Count, LATENCY, Stage, TARGET},
     session::SessionId,
+    store::{
+        embedded::EmbeddedStore,
+        faulty::{FaultyStore, Method, When},
+    },
 };
 use keybroker_simulator::{
     kds::{Behaviour, Kind},
@@ -142,6 +146,14 @@ async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
     let stranger = SessionId::random().unwrap();
     assert!(matches!(broker.fetch(&stranger, "w", &KEY).await, Err(Error::NoSession { .. })));
     expect(&["NoSession"]);
+
+    let store = EmbeddedStore::open(&world.dir().join("panicking"), world.hardware.clock.clone()).unwrap();
+    let store = Arc::new(FaultyStore::new(store));
+    let panicking = world.broker_over(store.clone());
+    store.fail(Method::Create, 1, When::Panicking);
+    let error = panicking.register.register(request("y", "p")).await.unwrap_err();
+    assert!(matches!(error, Error::Internal { id: Some(_) }), "{error:?}");
+    expect(&["wrap", "Panicked"]);
 
     let all = Count::ALL.map(Count::name).into_iter().chain(Stage::ALL.map(Stage::name));
     for name in all {

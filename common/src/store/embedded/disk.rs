@@ -102,7 +102,8 @@ impl Disk {
         done
     }
 
-    /// Commits what `work` writes, unless it changed nothing. Blocks.
+    /// Commits what `work` writes, unless it changed nothing. What ends or records something is tried a second time where the
+    /// database could be opened anew, or the reserve makes room. Blocks.
     pub(super) fn write(
         &self,
         what: Use,
@@ -121,8 +122,14 @@ impl Disk {
             self.state().next = None;
         }
         self.mend();
+        let again = match &done {
+            Err(StoreError::Full(_)) => released,
+            // It may have been another's write that failed, and this one that was not begun.
+            Err(StoreError::Unavailable(_)) => what == Use::Ends && !self.is_broken(),
+            _ => false,
+        };
         match done {
-            Err(first) if released => match self.attempt(&work) {
+            Err(first) if again => match self.attempt(&work) {
                 // What the first attempt wrote may be there after all.
                 Err(StoreError::Conflict) => Err(first),
                 second => second,
@@ -159,11 +166,10 @@ impl Disk {
                 return;
             }
         }
-        // Closing and opening may fail in any way that the store can.
-        let opened = caught(|| {
-            drop(held.take());
-            Ok((self.open)())
-        });
+        // One that panicked has poisoned locks, and may panic once more on its way out.
+        let closing = held.take();
+        let _ = caught(|| Ok(drop(closing)));
+        let opened = caught(|| Ok((self.open)()));
         let took = began.elapsed();
         let mut state = self.state();
         state.next = Some(began + took + (took * PAUSE).min(LONGEST_PAUSE));
