@@ -168,7 +168,7 @@ impl Disk {
         }
         // One that panicked has poisoned locks, and may panic once more on its way out.
         let closing = held.take();
-        let _ = caught(|| Ok(drop(closing)));
+        let _ = caught_here(move || drop(closing));
         let opened = caught(|| Ok((self.open)()));
         let took = began.elapsed();
         let mut state = self.state();
