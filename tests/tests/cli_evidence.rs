@@ -23,6 +23,7 @@ use keybroker_simulator::{
     guest::Machine,
     kds::Kind,
     pki::{Ca, Chip, CrlOptions, Overrides},
+    tls::Authority,
 };
 use keybroker_tests::{
     genuine,
@@ -316,6 +317,26 @@ async fn decisions_about_a_chip_are_found_by_either_length_of_its_id() {
 
 fn pem_of(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(der))
+}
+
+/// Nothing was verified of a certificate that is none of AMD's: that is no "denied".
+#[tokio::test]
+async fn another_authoritys_certificate_is_not_read_and_not_denied() {
+    let operator = Operator::file(&Contents::default()).await;
+    let files = Files::new();
+    let (report, vcek) = sample();
+    let (report, vcek) = (files.write("report.bin", report), files.write("vcek.der", vcek));
+    let tls = Authority::new();
+    for (name, bytes) in
+        [("tls.pem", tls.pem().into_bytes()), ("key.pem", b"-----BEGIN PRIVATE KEY-----\n".to_vec())]
+    {
+        let file = files.write(name, bytes);
+        let ended = certificates(&operator, &files, &["import", &file]);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+        let ended =
+            verify(&["--report", &report, "--endorsement", &vcek, "--endorsement", &file, "--at", AT]);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    }
 }
 
 /// From one store into another, of whatever kind: the same rows, in the same state.

@@ -236,6 +236,38 @@ fn on_aws_it_is_signed_and_a_refusal_is_told() {
     }
 }
 
+/// snpguest prints digests so.
+#[test]
+fn digests_may_have_0x_in_front() {
+    let files = Files::new();
+    let key = files.write("key.pem", "a key");
+    let (measurement, digest) = ("ab".repeat(48), "cd".repeat(48));
+    let shown = |prefix: &str| {
+        let demand = format!("id_key_digest={prefix}{digest}");
+        let measurement = format!("{prefix}{measurement}");
+        let resource = format!("tls.key={key}");
+        let arguments = [
+            "register",
+            "--dry-run",
+            "--measurement",
+            &measurement,
+            "--require",
+            &demand,
+            "--resource",
+            &resource,
+        ];
+        let ended = program::run(&arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.log
+    };
+    assert!(shown("").contains(&measurement) && shown("").contains(&digest));
+    assert_eq!(shown("0x"), shown(""));
+    // A number is none: sixteen is not ten.
+    let number =
+        ["register", "--dry-run", "--measurement", &measurement, "--require", "minimum_guest_svn=0x10"];
+    assert_eq!(program::run(&number).code, Some(2));
+}
+
 /// Who refuses without a record is something before the broker: its words, and who was asked for.
 #[test]
 fn a_gateways_refusal_is_told_in_its_words() {
