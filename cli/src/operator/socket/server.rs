@@ -115,6 +115,14 @@ impl Listener for Socket {
     }
 }
 
+/// What commands act on.
+#[derive(Debug, Clone)]
+struct Served {
+    store: Arc<dyn OperatorStore>,
+    /// The broker's memory of certificates, if there is a broker.
+    endorsements: Option<Arc<EndorsementSource>>,
+}
+
 /// The routes of the socket: the store's own, and `others`, none of which sees a request of another user. Handlers find
 /// out who asks by `Extension<Peer>`, the broker's by its own [`Operator`]. The broker's `endorsements` forget what an
 /// operator changes.
@@ -125,7 +133,7 @@ pub(crate) fn router(
 ) -> Router {
     Router::new()
         .route(OPERATE, post(operate))
-        .with_state((store, endorsements))
+        .with_state(Served { store, endorsements })
         .merge(others)
         .layer(middleware::from_fn(owner_only))
 }
@@ -146,7 +154,7 @@ async fn owner_only(mut request: HttpRequest, next: Next) -> Response {
 }
 
 async fn operate(
-    State((store, endorsements)): State<(Arc<dyn OperatorStore>, Option<Arc<EndorsementSource>>)>,
+    State(Served { store, endorsements }): State<Served>,
     Extension(peer): Extension<Peer>,
     body: Body,
 ) -> Response {
