@@ -313,6 +313,76 @@ fn variables_count_where_no_option_is_given() {
 }
 
 #[test]
+fn it_listens_on_localhost_and_on_a_bare_port() {
+    for (address, host) in [("localhost:0", "127.0.0.1:"), (":0", "0.0.0.0:")] {
+        let home = TempDir::new().unwrap();
+        let mut command = serve(home.path());
+        let running = start({
+            command.args(["--listen", address, "--registration", "token"]);
+            command
+        });
+        assert!(running.address.starts_with(host), "{address}: {}", running.address);
+        let answer = running.exchange("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    // A bare port is no loopback: nobody registers there by accident.
+    let home = TempDir::new().unwrap();
+    let (code, text) = refused(serve(home.path()).args(["--listen", ":0"]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("0.0.0.0:0 could register"), "{text}");
+    let (code, text) = refused(serve(home.path()).args(["--listen", "broker.example.org:8080"]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("localhost:8080, or :8080"), "{text}");
+}
+
+#[test]
+fn a_refusal_is_one_line_with_its_record_check_and_workload() {
+    let home = TempDir::new().unwrap();
+    let running = start(serve(home.path()));
+    running.post("/kbs/v0/register_workload", REGISTRATION);
+    let answer = running.post("/kbs/v0/register_workload", &REGISTRATION.replace("0001", "1111"));
+    assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let id = body["id"].as_str().unwrap().to_owned();
+    // What has no record is told with its status and cause.
+    running.post("/kbs/v0/auth", "{");
+    let (_, _, log) = running.end("TERM");
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("request refused")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for part in [format!("id={id}"), "check=\"replacement\"".to_owned(), "workload_id=web".to_owned()] {
+        assert!(lines[0].contains(&part), "{part}: {}", lines[0]);
+    }
+    assert!(lines[1].contains("status=400 cause=body: not JSON"), "{}", lines[1]);
+    assert!(!log.contains("left_out"), "{log}");
+}
+
+/// Strangers can send as many as they like.
+#[test]
+fn lines_about_refusals_are_limited_and_those_left_out_are_counted() {
+    const REFUSED: usize = 400;
+    let home = TempDir::new().unwrap();
+    let running = start(serve(home.path()));
+    let mut stream = TcpStream::connect(&running.address).unwrap();
+    for _ in 0..REFUSED / 50 {
+        stream.write_all("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(49).as_bytes()).unwrap();
+        stream.write_all(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 404").count(), 50);
+        stream = TcpStream::connect(&running.address).unwrap();
+    }
+    // A second later there is a line again.
+    thread::sleep(Duration::from_millis(1_100));
+    running.exchange("GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let (_, _, log) = running.end("TERM");
+    let lines = log.lines().filter(|line| line.contains("request refused")).count();
+    assert!((51..100).contains(&lines), "{lines}: {log}");
+    let counts = log.lines().filter_map(|line| line.split_once("left_out=")?.1.split(' ').next());
+    let left_out: usize = counts.map(|count| count.parse::<usize>().unwrap()).sum();
+    assert!(lines + left_out >= REFUSED, "{lines} and {left_out}: {log}");
+}
+
+#[test]
 fn no_home_and_no_option_is_5() {
     let home = TempDir::new().unwrap();
     let mut command = serve(home.path());

@@ -16,6 +16,7 @@ use std::{
 
 use keybroker_simulator::guest::{Error, KrunGuest};
 use keybroker_tests::{
+    DEADLINE,
     hostile::{Crowd, Manner, allow_files},
     passphrase,
     relay::Relay,
@@ -29,26 +30,35 @@ const HOSTILE: usize = 1000;
 /// Where the hostile ones come from. Everybody else comes from 127.0.0.1.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 const BESIDE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// Lines of a log that thousands of hostile connections may cause.
+const FEW_LINES: usize = 150;
 /// How long an honest guest may take.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Boots guests one after the other, and gives the longest time that one took.
-async fn longest_boot(guests: Vec<KrunGuest>, passphrase: &str) -> Duration {
-    let mut longest = Duration::ZERO;
-    for mut guest in guests {
-        guest.state.deadline = Duration::from_secs(60);
-        let begin = Instant::now();
-        let booted = guest.boot().await;
-        let took = begin.elapsed();
-        assert_eq!(booted, Ok(passphrase.as_bytes().to_vec()), "after {took:?}");
-        longest = longest.max(took);
-    }
-    longest
+/// How long this guest takes to boot. It can boot again.
+async fn boot(guest: &mut KrunGuest, passphrase: &str) -> Duration {
+    guest.state.deadline = Duration::from_secs(60);
+    let begin = Instant::now();
+    let booted = guest.boot().await;
+    let took = begin.elapsed();
+    assert_eq!(booted, Ok(passphrase.as_bytes().to_vec()), "after {took:?}");
+    took
 }
 
-fn guests(world: &World, id: &str, count: usize) -> Vec<KrunGuest> {
-    let machine = world.milan();
-    (0..count).map(|_| world.krun(id, machine.clone())).collect()
+/// Boots a guest again and again, until each of the crowd has come twice, and gives the longest time that it took.
+async fn longest_boot(
+    guest: &mut KrunGuest,
+    passphrase: &str,
+    crowd: &Crowd,
+    size: usize,
+) -> (Duration, usize) {
+    let (mut longest, mut boots) = (Duration::ZERO, 0);
+    let until = Instant::now() + DEADLINE;
+    while boots < 5 || (crowd.attempts() < 2 * size && Instant::now() < until) {
+        longest = longest.max(boot(guest, passphrase).await);
+        boots += 1;
+    }
+    (longest, boots)
 }
 
 async fn besieged(manners: &'static [Manner]) {
@@ -56,21 +66,23 @@ async fn besieged(manners: &'static [Manner]) {
     let id = unique("w");
     let passphrase = world.register(&id).await;
     // The chip's certificate is with the broker before they come.
-    let [quiet, during, after] = [1, 5, 1].map(|count| guests(&world, &id, count));
-    let quiet = longest_boot(quiet, &passphrase).await;
+    let mut guest = world.krun(&id, world.milan());
+    boot(&mut guest, &passphrase).await;
+    let quiet = boot(&mut guest, &passphrase).await;
     let crowd = Crowd::of(HOSTILE, manners, ELSEWHERE, &world.authority());
-    let during = longest_boot(during, &passphrase).await;
+    let (during, boots) = longest_boot(&mut guest, &passphrase, &crowd, HOSTILE).await;
     let came = crowd.attempts();
     drop(crowd);
-    let after = longest_boot(after, &passphrase).await;
+    let after = boot(&mut guest, &passphrase).await;
     println!(
-        "{manners:?}: a guest boots in {quiet:.0?} before, {during:.0?} at most during {came} connections, {after:.0?} after"
+        "{manners:?}: a guest boots in {quiet:.0?} before, in {during:.0?} at most of {boots} times during {came} connections, \
+         in {after:.0?} after"
     );
     assert!(during < SOON && after < SOON, "{during:?}, {after:?}");
     let (server, _home, _kds) = world.into_parts();
     let log = server.terminate().log;
     let told = log.lines().filter(|line| line.contains("connections were closed")).count();
-    assert!(log.lines().count() < 60, "a line for each would be {came}:\n{log}");
+    assert!(log.lines().count() < FEW_LINES, "a line for each would be {came}:\n{log}");
     assert!(told >= 1, "{log}");
 }
 
@@ -133,7 +145,7 @@ async fn two_hundred_guests_boot_through_one_relay_whoever_attacks() {
     let host = relay.url().strip_prefix("http://").unwrap().to_owned();
     // Making their keys takes its time, which is not the broker's.
     let mut guests = through(&relay, &world, &id);
-    longest_boot(vec![relay.krun(&id, world.milan())], &secret).await;
+    boot(&mut guests[0], &secret).await;
     let quiet = all_at_once(&mut guests, &secret).await;
     let crowd = Crowd::of(HOSTILE, &Manner::ALL, ELSEWHERE, &world.authority());
     let broker = all_at_once(&mut guests, &secret).await;
@@ -147,7 +159,7 @@ async fn two_hundred_guests_boot_through_one_relay_whoever_attacks() {
          guest beside them attacks the relay, with {came} connections"
     );
     let log = relay.terminate().log;
-    assert!(log.contains("connections were closed") && log.lines().count() < 60, "{log}");
+    assert!(log.contains("connections were closed") && log.lines().count() < FEW_LINES, "{log}");
 }
 
 /// Where a process may open few files, it keeps within them.
@@ -167,7 +179,9 @@ async fn a_guest_boots_where_the_process_may_open_128_files() {
     let id = unique("w");
     let passphrase = world.register(&id).await;
     let crowd = Crowd::of(300, &Manner::ALL, ELSEWHERE, &world.authority());
-    let took = longest_boot(guests(&world, &id, 3), &passphrase).await;
+    let mut guest = world.krun(&id, world.milan());
+    boot(&mut guest, &passphrase).await;
+    let (took, _) = longest_boot(&mut guest, &passphrase, &crowd, 300).await;
     drop(crowd);
     assert!(took < SOON, "{took:?}");
     let (server, _home, _kds) = world.into_parts();

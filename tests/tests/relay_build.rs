@@ -219,13 +219,15 @@ fn a_name_that_leads_to_the_loopback_does_not_register() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = signing(&upstream.url, &[], &[("AWS_REGION", "eu-central-1")]);
     let authority = relay.url.trim_start_matches("http://").to_owned();
-    let mut connection = keybroker_tests::connection::Connection::open(&authority);
-    connection.send(
-        "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: rebound.example.org:8000\r\n\
-         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-    );
-    let response = connection.response().unwrap();
-    assert_eq!(response.status, 421, "{}", response.text());
-    assert!((3..=199).contains(&response.body.len()));
+    for path in ["/kbs/v0/register_workload", "//kbs/v0/register_workload"] {
+        let mut connection = keybroker_tests::connection::Connection::open(&authority);
+        connection.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: rebound.example.org:8000\r\n\
+             Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        let response = connection.response().unwrap();
+        assert_eq!(response.status, 421, "{}", response.text());
+        assert!((3..=199).contains(&response.body.len()));
+    }
     assert!(upstream.seen().is_empty());
 }

@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 
 use keybroker_simulator::{
     Product,
-    guest::{Error, KeybrokerGuest, PoliteGuest},
+    guest::{Error, KeybrokerGuest, KrunGuest, PoliteGuest},
     rvp::RvpCli,
     tls::{Authority, ServerName},
 };
@@ -39,6 +39,19 @@ async fn libkruns_guest_boots_with_an_id_of_64_characters() {
     let id = buildahs_id();
     let passphrase = world.register(&id).await;
     assert_eq!(relay.krun(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()));
+}
+
+/// As they ask where the image's URL ends with a slash: the broker is asked for the route.
+#[tokio::test]
+async fn libkruns_guest_boots_with_a_url_that_ends_with_a_slash() {
+    let world = World::serve(&[]);
+    for base in ["", "/"] {
+        let relay = Relay::to(&format!("{}{base}", world.url), &[]);
+        let id = unique("w");
+        let passphrase = world.register(&id).await;
+        let mut guest = KrunGuest::new(&format!("{}/", relay.url()), &id, world.milan()).unwrap();
+        assert_eq!(guest.boot().await, Ok(passphrase.into_bytes()));
+    }
 }
 
 #[tokio::test]

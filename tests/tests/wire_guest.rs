@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use data_encoding::{BASE64, HEXLOWER};
 use keybroker_simulator::{
     Product,
-    guest::{Error, Machine},
+    guest::{Error, KrunGuest, Machine},
     http::Response,
     pki::CSP_ID,
 };
@@ -22,6 +22,22 @@ use keybroker_tests::{
     remote, unique,
     world::{World, amd},
 };
+
+/// buildah takes the slash away where it registers and leaves it in the image: the guest asks for `//kbs/v0/auth`.
+#[tokio::test]
+async fn krun_boots_with_a_url_that_ends_with_a_slash() {
+    if remote::decides("a second slash in front of the path") {
+        return;
+    }
+    let world = World::start();
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    for slashes in ["/", "//"] {
+        let url = format!("{}{slashes}", world.url);
+        let mut guest = KrunGuest::new(&url, &id, world.milan()).unwrap();
+        assert_eq!(guest.boot().await, Ok(passphrase.clone().into_bytes()), "{url}");
+    }
+}
 
 #[tokio::test]
 async fn krun_boots_on_every_product_and_report_version() {

@@ -9,6 +9,9 @@ const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
 /// Characters of the ids that buildah makes up.
 const DEFAULT_ID: i64 = 64;
 const CHECK: &str = "url";
+/// What a slash at the end does. buildah takes it away where it registers, and leaves it in the image.
+const SLASH: &str = "leave the slash at the end away: it counts, and guests then ask for //kbs/v0/…, which keybroker answers, \
+                     but which Amazon API Gateway need not match to a route and then answers with 404";
 
 /// What libkrun's guest, which has 99 characters for the URL of its key, leaves for the id.
 pub(super) fn budget(url: &str) -> Finding {
@@ -49,7 +52,7 @@ pub(super) fn budget(url: &str) -> Finding {
         ));
     }
     if url.ends_with('/') {
-        advice.push("leave the slash at the end away: it counts".to_owned());
+        advice.push(SLASH.to_owned());
     }
     if secure {
         advice.push("krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or bring roots into the guest".to_owned());
@@ -89,7 +92,13 @@ mod tests {
             ("http://kb-1.example.com", Verdict::Ok, "leaves 64"),
             ("http://kb-10.example.com", Verdict::Warn, "leaves 63"),
             ("http://x:aaaaaaaaaaaaaa@h", Verdict::Warn, "leaves 62 characters for a workload's id"),
-            ("http://127.0.0.1:8000/", Verdict::Warn, "leaves 65"),
+            (
+                "http://127.0.0.1:8000/",
+                Verdict::Warn,
+                "leaves 65 characters for a workload's id, 48 with a token",
+            ),
+            ("http://127.0.0.1:8000//", Verdict::Warn, "leaves 64"),
+            ("http://127.0.0.1:8000/base/", Verdict::Warn, "leaves 60"),
             (
                 "https://abcdefghij.execute-api.us-east-1.amazonaws.com",
                 Verdict::Warn,
@@ -105,6 +114,16 @@ mod tests {
             let found = budget(url);
             assert!(found.verdict == verdict && found.finding.contains(said), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_is_told_with_what_api_gateway_does() {
+        let advice = |url| budget(url).advice.unwrap_or_default();
+        for url in ["http://127.0.0.1:8000/", "http://127.0.0.1:8000/base/", "https://k.example.org//"] {
+            let said = advice(url);
+            assert!(said.contains("//kbs/v0/") && said.contains("API Gateway"), "{url}: {said}");
+        }
+        assert!(!advice("http://127.0.0.1:8000/base").contains("slash"));
     }
 
     #[test]

@@ -56,6 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_registration_is_one_behind_any_number_of_slashes() {
+        for path in ["/kbs/v0/register_workload", "//kbs/v0/register_workload", "///rvp/register?x"] {
+            let request = Request::post(path).body(axum::body::Body::empty()).unwrap();
+            assert!(registers(&request), "{path}");
+        }
+    }
+
+    #[test]
     fn the_loopback_goes_by_its_addresses_and_its_one_name() {
         let rows = [
             (&["127.0.0.1:8000"][..], true),

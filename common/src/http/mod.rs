@@ -165,10 +165,11 @@ fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
     let mount = |router: Router, (route, handler): (Route, MethodRouter)| {
         router.route(route.path, handler.layer(middleware::from_fn_with_state(route.method, only)))
     };
-    let routes = handlers.into_iter().fold(Router::new(), mount).fallback(|| async { Problem::NotFound });
-    // Around the routes: a layer of theirs would run once they have been compared with the path.
-    let routes = MapRequestLayer::new(with_path).layer(routes);
-    Router::new().fallback_service(routes).layer(middleware::from_fn(answered))
+    let routes = handlers.into_iter().fold(Router::new(), mount);
+    // What is no route as it came may be one by its path.
+    let by_path = routes.clone().fallback(|| async { Problem::NotFound });
+    let router = routes.fallback_service(MapRequestLayer::new(with_path).layer(by_path));
+    router.layer(middleware::from_fn(answered))
 }
 
 /// Answers in the place of a handler that panicked.

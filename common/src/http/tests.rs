@@ -8,6 +8,7 @@ mod logs;
 mod panics;
 mod rejected;
 mod served;
+mod slashes;
 mod strangers;
 
 use axum::{Router, body::Body, middleware, response::Response};

@@ -174,7 +174,7 @@ mod tests {
         for (from, to, fault) in [
             ("0.4.0", "0.0.0", Fault::Type),
             ("{\"supported-hash-algorithms\":[\"sha384\"]}", "7", Fault::Type),
-            ("}}", "}", Fault::Syntax),
+            ("\"tee\"", "tee", Fault::Syntax),
         ] {
             let sent = later.replace(from, to);
             assert_eq!(

@@ -305,6 +305,57 @@ async fn without_a_matched_route_the_stage_is_stripped() {
     }
 }
 
+/// A guest whose URL ends with a slash asks so.
+#[tokio::test]
+async fn a_second_slash_before_the_route_is_none_whichever_route_api_gateway_matched() {
+    let world = world(Admission::OPEN);
+    world.registered("w").await;
+    let session = format!("session_id={}", world.attested("w").await);
+    let paths = [
+        ("POST", "/kbs/v0/auth", "/kbs/v0/auth", 200),
+        ("POST", "/kbs/v0/register_workload", "/kbs/v0/register_workload", 400),
+        ("POST", "/rvp/register", "/rvp/register", 400),
+        ("POST", "/kbs/v0/attest", "/kbs/v0/attest", 400),
+        ("GET", "/kbs/v0/key/w", "/kbs/v0/key/{workload_id}", 200),
+        // The other dialect's session.
+        ("GET", "/kbs/v0/resource/disk", "/kbs/v0/resource/{name}", 401),
+    ];
+    for (method, path, route, status) in paths {
+        for (before, matched) in [
+            ("/", true),
+            ("//", true),
+            ("/prod/", true),
+            ("/broker/v1/", true),
+            ("/", false),
+            ("//", false),
+            ("/prod/", false),
+        ] {
+            let mut event = match (method, path) {
+                ("POST", "/kbs/v0/auth") => post(path, AUTH),
+                ("POST", _) => post(path, "{}"),
+                (_, "/kbs/v0/key/w") => key(path, &[&session]),
+                _ => resource(path, &[&session]),
+            };
+            if path == "/kbs/v0/attest" {
+                event["cookies"] = json!([session]);
+            }
+            event["rawPath"] = format!("{before}{path}").into();
+            event["requestContext"]["stage"] = "prod".into();
+            let key = if matched { format!("{method} {route}") } else { "$default".to_owned() };
+            event["requestContext"]["routeKey"] = key.into();
+            assert_eq!(world.reply(event).await["statusCode"], status, "{before}{path}, matched: {matched}");
+        }
+    }
+    let mut further_in = key("/kbs/v0//key/w", &[&session]);
+    further_in["requestContext"]["routeKey"] = "$default".into();
+    assert_eq!(world.reply(further_in).await["statusCode"], 404);
+    // Signed registration, as API Gateway authorised it.
+    let mut signed = post("/kbs/v0/register_workload", "{}");
+    signed["rawPath"] = "//iam/kbs/v0/register_workload".into();
+    signed["requestContext"]["routeKey"] = "POST /iam/kbs/v0/register_workload".into();
+    assert_eq!(world.reply(signed).await["statusCode"], 400);
+}
+
 #[tokio::test]
 async fn an_id_arrives_decoded_or_encoded() {
     let world = world(Admission::OPEN);
