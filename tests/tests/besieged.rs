@@ -114,7 +114,7 @@ async fn a_guest_boots_while_they_do_all_of_it() {
 const THROUGH_ONE_RELAY: usize = 200;
 
 /// Boots all of them at once; how long the last one took. They can boot again.
-async fn all_at_once(guests: &mut Vec<KrunGuest>, passphrase: &str) -> Duration {
+async fn all_at_once(guests: &mut Vec<KrunGuest>, passphrase: &str, relay: &Relay) -> Duration {
     let begin = Instant::now();
     let mut crowd = JoinSet::new();
     for mut guest in guests.drain(..) {
@@ -126,7 +126,14 @@ async fn all_at_once(guests: &mut Vec<KrunGuest>, passphrase: &str) -> Duration 
     let took = begin.elapsed();
     let expected = Ok(passphrase.as_bytes().to_vec());
     let failed: Vec<_> = booted.iter().filter(|booted| **booted != expected).collect();
-    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), booted.len(), failed.first());
+    assert!(
+        failed.is_empty(),
+        "{} of {}: {:?}\n{}",
+        failed.len(),
+        booted.len(),
+        failed.first(),
+        relay.server.log_until_now()
+    );
     took
 }
 
@@ -146,12 +153,12 @@ async fn two_hundred_guests_boot_through_one_relay_whoever_attacks() {
     // Making their keys takes its time, which is not the broker's.
     let mut guests = through(&relay, &world, &id);
     boot(&mut guests[0], &secret).await;
-    let quiet = all_at_once(&mut guests, &secret).await;
+    let quiet = all_at_once(&mut guests, &secret, &relay).await;
     let crowd = Crowd::of(HOSTILE, &Manner::ALL, ELSEWHERE, &world.authority());
-    let broker = all_at_once(&mut guests, &secret).await;
+    let broker = all_at_once(&mut guests, &secret, &relay).await;
     drop(crowd);
     let crowd = Crowd::of(HOSTILE, &Manner::ALL, BESIDE, &host);
-    let beside = all_at_once(&mut guests, &secret).await;
+    let beside = all_at_once(&mut guests, &secret, &relay).await;
     let came = crowd.attempts();
     drop(crowd);
     println!(

@@ -40,8 +40,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_pending() {
-            self.progress.nothing_to_read();
+        match polled {
+            Poll::Pending => self.progress.nothing_to_read(),
+            Poll::Ready(_) => self.progress.something_to_read(),
         }
         polled
     }

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -106,8 +106,8 @@ impl Places {
         Arc::clone(&self.open).acquire_owned().await.ok()
     }
 
-    /// A place for a connection of `peer`. If all are taken, the peer with the most connections that wait loses the one that has
-    /// waited longest; if none waits, this waits until one does. `None` if this peer has all that it may have, each with a
+    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if none waits, this waits
+    /// until one does. `None` if this peer has all that it may have, each with a
     /// request in hand.
     pub(super) async fn take(
         self: &Arc<Self>,
@@ -134,18 +134,16 @@ impl Places {
             }
             own
         } else if seats.len() >= self.limits.places {
-            let waiting =
-                count(seats.iter().filter(|seat| seat.waits_since().is_some()).map(|seat| seat.peer));
-            let most = waiting.values().max().copied();
-            seats.iter().filter(|seat| waiting.get(&seat.peer).copied() == most).collect()
+            seats.iter().collect()
         } else {
             Vec::new()
         };
         if !candidates.is_empty() {
-            let waiting = candidates.into_iter().filter_map(|seat| Some((seat.waits_since()?, seat)));
-            let longest = waiting.min_by_key(|(since, _)| *since);
-            let latest = self.now().saturating_sub(millis(GRACE));
-            let Some((_, seat)) = longest.filter(|(since, _)| *since <= latest) else { return Some(None) };
+            let now = self.now();
+            let Some((since, seat)) = first_to_go(&candidates, now) else { return Some(None) };
+            if now.saturating_sub(since) < millis(GRACE) {
+                return Some(None);
+            }
             let seat = Arc::clone(seat);
             self.close(&mut seats, &seat);
         }
@@ -209,6 +207,20 @@ impl Places {
     }
 }
 
+/// The one that has waited longest of the peer with the most that wait, and since when. Those that have just been answered and were
+/// sent nothing since go last: their client may send the next request before it learns that they are closed.
+fn first_to_go<'a>(seats: &[&'a Arc<Seat>], now: u64) -> Option<(u64, &'a Arc<Seat>)> {
+    [false, true].into_iter().find_map(|idle| {
+        let waiting = || {
+            let waiting = seats.iter().filter_map(|seat| Some((seat.waits_since()?, *seat)));
+            waiting.filter(|(since, seat)| idle == seat.is_idle(*since, now))
+        };
+        let counts = count(waiting().map(|(_, seat)| seat.peer));
+        let most = counts.values().max().copied();
+        waiting().filter(|(_, seat)| counts.get(&seat.peer).copied() == most).min_by_key(|(since, _)| *since)
+    })
+}
+
 fn count<T: Eq + Hash>(all: impl Iterator<Item = T>) -> HashMap<T, usize> {
     let mut counts = HashMap::new();
     all.for_each(|one| *counts.entry(one).or_default() += 1);
@@ -238,18 +250,26 @@ struct Seat {
     owes: AtomicU64,
     /// Since when the client does not take what it is answered.
     unread: AtomicU64,
+    /// Whether it was answered, and has sent nothing since.
+    answered: AtomicBool,
     out: Notify,
 }
 
 impl Seat {
     fn new(peer: Peer) -> Self {
         let (owes, unread) = (AtomicU64::new(NOT_YET), AtomicU64::new(NEVER));
-        Self { peer, owes, unread, out: Notify::new() }
+        Self { peer, owes, unread, answered: AtomicBool::new(false), out: Notify::new() }
     }
 
     fn waits_since(&self) -> Option<u64> {
         let since = self.owes.load(Ordering::Relaxed).min(self.unread.load(Ordering::Relaxed));
         (since < NOT_YET).then_some(since)
+    }
+
+    /// Whether it has been between two requests for a short while.
+    fn is_idle(&self, since: u64, now: u64) -> bool {
+        let unread = self.unread.load(Ordering::Relaxed) != NEVER;
+        self.answered.load(Ordering::Relaxed) && !unread && now.saturating_sub(since) < millis(STALLED)
     }
 
     fn has_request(&self) -> bool {
@@ -301,6 +321,11 @@ impl Progress {
         }
     }
 
+    /// The client has sent something.
+    pub(super) fn something_to_read(&self) {
+        self.seat.answered.store(false, Ordering::Relaxed);
+    }
+
     /// There is a whole request.
     pub(super) fn request_in_hand(&self) {
         self.seat.owes.store(NEVER, Ordering::Relaxed);
@@ -309,6 +334,7 @@ impl Progress {
 
     /// There is an answer: the next request may be there already.
     pub(super) fn answered(&self) {
+        self.seat.answered.store(true, Ordering::Relaxed);
         self.seat.owes.store(NOT_YET, Ordering::Relaxed);
     }
 

@@ -178,3 +178,27 @@ async fn one_that_nobody_has_read_from_keeps_its_place_and_so_does_one_that_wait
     assert!((GRACE..GRACE * 3).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     assert_eq!(lost(&crowd).await, [5]);
 }
+
+/// A relay keeps connections for its guests' next requests, and cannot know that one is being closed.
+#[tokio::test(start_paused = true)]
+async fn one_that_was_just_answered_goes_after_all_that_owe_a_request() {
+    let places = Places::new(LIMITS);
+    let relay = busy(&places, peer(1), 10).await;
+    for place in &relay {
+        place.progress().answered();
+        place.progress().nothing_to_read();
+    }
+    let others = taken(&places, peer(2), 6).await;
+    let mut newcomers = Vec::new();
+    for _ in 0..6 {
+        newcomers.extend(busy(&places, peer(3), 1).await);
+    }
+    assert_eq!((lost(&relay).await, lost(&others).await.len()), (vec![], 6), "though the first has more");
+    // What has begun another request owes it.
+    relay[4].progress().something_to_read();
+    newcomers.extend(busy(&places, peer(3), 1).await);
+    assert_eq!(lost(&relay).await, [4]);
+    // Where there is nothing else, it goes.
+    newcomers.extend(busy(&places, peer(3), 1).await);
+    assert_eq!((lost(&relay).await, lost(&newcomers).await), (vec![0], vec![]));
+}
