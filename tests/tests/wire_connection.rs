@@ -144,7 +144,7 @@ async fn the_server_says_nothing_of_what_it_is() {
 #[tokio::test]
 async fn no_path_redirects() {
     let world = World::serve(&[]);
-    for path in ["/kbs/v0/auth/", "//kbs/v0/auth", "/kbs/v0/../v0/auth", "/kbs/v0/register_workload/", "/kbs"]
+    for path in ["/kbs/v0/auth/", "/kbs//v0/auth", "/kbs/v0/../v0/auth", "/kbs/v0/register_workload/", "/kbs"]
     {
         for method in ["GET", "POST"] {
             let response = world.ask(method, path, &[], Some("{}"));
