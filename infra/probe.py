@@ -20,7 +20,8 @@ KEYS = {
 }
 # In no table: so every write's condition fails.
 ROW = f"smoke-{uuid.uuid4()}"
-CONTEXT = {"purpose": "keybroker/v1", "registration": "smoke", "secret": "smoke", "workload_id": "smoke"}
+# Joined without a border it is the same text as with the last two values exchanged.
+CONTEXT = {"purpose": "keybroker/v1", "registration": "smoke", "secret": "smoke", "workload_id": "smokeworkload_idsmoke"}
 DENIED = ("AccessDenied", "AccessDeniedException")
 # The service got as far as looking at what it was asked to do.
 REACHED = ("ConditionalCheckFailedException",)
@@ -88,6 +89,7 @@ def key(prefix, ciphertext):
     for name, context in [
         ("an altered registration", {**CONTEXT, "registration": "altered"}),
         ("the name of another resource", {**CONTEXT, "secret": "other"}),
+        ("one that joins to the same text", {**CONTEXT, "secret": "smokeworkload_idsmoke", "workload_id": "smoke"}),
     ]:
         verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=context)
         yield f"{verdict} kms:Decrypt under {name}"

@@ -4,11 +4,13 @@ The endpoint and the credentials are the AWS SDK's standard variables.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import sys
 
 import boto3
+import yaml
 from botocore.config import Config
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -19,6 +21,36 @@ TABLES = ("workloads", "tokens", "challenges", "sessions", "endorsements", "audi
 def client(service):
     # boto3 itself reads AWS_DEFAULT_REGION alone.
     return boto3.client(service, region_name=os.environ["AWS_REGION"], config=Config(retries={"mode": "standard"}))
+
+
+def template(values):
+    """The template, with what it substitutes. What it refers to otherwise is left out."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def substituted(loader, node):
+        text = loader.construct_scalar(node)
+        for name, value in values.items():
+            text = text.replace(f"${{{name}}}", value)
+        return text
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    Loader.add_constructor("!Sub", substituted)
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
+
+
+def put_policies(dynamodb, prefix):
+    """moto takes no policy of a table from a template, and refuses nobody because of one; but it tells it to who asks."""
+    arn = dynamodb.describe_table(TableName=f"{prefix}-{TABLES[0]}")["Table"]["TableArn"]
+    _, partition, _, region, account, _ = arn.split(":")
+    values = {"Prefix": prefix, "AWS::Partition": partition, "AWS::Region": region, "AWS::AccountId": account}
+    for resource in template(values)["Resources"].values():
+        properties = resource["Properties"]
+        if "ResourcePolicy" in properties:
+            arn = dynamodb.describe_table(TableName=properties["TableName"])["Table"]["TableArn"]
+            policy = properties["ResourcePolicy"]["PolicyDocument"]
+            dynamodb.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy))
 
 
 def provision(prefix):
@@ -37,6 +69,7 @@ def provision(prefix):
     dynamodb = client("dynamodb")
     for table in TABLES:
         dynamodb.describe_table(TableName=f"{prefix}-{table}")
+    put_policies(dynamodb, prefix)
     # moto cannot describe a key whose policy came from a template.
     pages = client("kms").get_paginator("list_aliases").paginate()
     if not any(alias["AliasName"] == f"alias/{prefix}" for page in pages for alias in page["Aliases"]):

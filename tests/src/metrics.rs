@@ -1,4 +1,4 @@
-//! The metrics of the functions, in CloudWatch's namespace `keybroker`.
+//! The metrics of the functions.
 
 /// Every metric, as the functions' log names it.
 pub const METRICS: [&str; 13] = [

@@ -13,12 +13,12 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 use jiff::SignedDuration;
 use keybroker_simulator::kds::Behaviour;
 use keybroker_tests::{
-    operator::{Contents, Operator, workload},
+    operator::{self, Contents, Operator, workload},
     program::{self, Ended},
     unique,
     world::{World, anchors, kds},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The exit code, and each check with its verdict.
 fn examined(mut command: Command) -> (Option<i32>, Vec<(String, String)>, Value) {
@@ -171,6 +171,23 @@ async fn a_deployment_is_examined_table_by_table() {
     assert_eq!(tables.len(), 6, "{document}");
     assert!(!tables.contains(&"fail"), "{document}");
     assert_eq!((verdict(&verdicts, "store"), verdict(&verdicts, "kds")), ("ok", "ok"), "{document}");
+    // The template's own, as localstack/provision.py puts it.
+    assert_eq!(verdict(&verdicts, "sessions-policy"), "ok", "{document}");
+
+    // As a table is that was restored.
+    let dynamodb = operator::dynamodb();
+    let sessions = dynamodb.describe_table().table_name(there.table("sessions")).send().await.unwrap();
+    let arn = sessions.table.unwrap().table_arn.unwrap();
+    dynamodb.delete_resource_policy().resource_arn(&arn).send().await.unwrap();
+    let (code, verdicts, document) = examined_at(&there);
+    assert_eq!((code, verdict(&verdicts, "sessions-policy")), (Some(1), "fail"), "{document}");
+    assert!(document.to_string().contains("infra/restore settings sessions"), "{document}");
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Deny", "Principal": "*", "Action": "dynamodb:PutItem", "Resource": arn},
+    ]});
+    dynamodb.put_resource_policy().resource_arn(&arn).policy(policy.to_string()).send().await.unwrap();
+    let (_, verdicts, document) = examined_at(&there);
+    assert_eq!(verdict(&verdicts, "sessions-policy"), "fail", "{document}");
 
     let (code, verdicts, document) = examined_at(&Operator::without_tables());
     assert_eq!(code, Some(1), "{document}");

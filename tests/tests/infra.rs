@@ -147,7 +147,10 @@ fn each_function_is_its_own_package_role_and_log() {
         assert_eq!(function["FunctionName"], sub(&format!("${{Prefix}}-{package}")));
         assert_eq!(function["CodeUri"], format!("../target/lambda/{package}"));
         assert_eq!(function["Role"], json!({"Fn::GetAtt": format!("{name}Role.Arn")}));
-        assert_eq!(function["LoggingConfig"], json!({"LogGroup": {"Ref": format!("{name}Log")}}));
+        assert_eq!(
+            function["LoggingConfig"],
+            json!({"LogGroup": sub(&format!("/aws/lambda/${{Prefix}}/{package}"))})
+        );
         assert_eq!(function["Timeout"], timeout);
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["RoleName"], sub(&format!("${{Prefix}}-{package}")));
@@ -196,7 +199,6 @@ fn each_role_may_do_what_its_function_calls_and_nothing_else() {
         assert!(role.get("ManagedPolicyArns").is_none());
         let [policy] = role["Policies"].as_array().unwrap().as_slice() else { panic!("{name}: one policy") };
 
-        let log = json!({"Fn::GetAtt": format!("{name}Log.Arn")});
         let mut logs = Vec::new();
         let mut granted = BTreeSet::new();
         for statement in policy["PolicyDocument"]["Statement"].as_array().unwrap() {
@@ -207,14 +209,14 @@ fn each_role_may_do_what_its_function_calls_and_nothing_else() {
             for action in one_or_many(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap())
             {
                 for resource in one_or_many(&statement["Resource"]) {
-                    if *resource == log {
-                        logs.push(action);
-                        continue;
-                    }
                     let on = resource["Fn::ImportValue"]["Fn::Sub"]
                         .as_str()
                         .and_then(|name| name.strip_prefix("${Prefix}-"));
                     let on = on.unwrap_or_else(|| panic!("{name}: {action} on {resource}"));
+                    if on == format!("{function}-log") {
+                        logs.push(action);
+                        continue;
+                    }
                     assert!(granted.insert((action, on)), "{name}: {action} on {on} twice");
                 }
             }
@@ -233,26 +235,53 @@ fn what_the_roles_name_is_what_the_storage_exports() {
         let export =
             output["Export"]["Name"]["Fn::Sub"].as_str().unwrap().strip_prefix("${Prefix}-").unwrap();
         let resource = output["Value"]["Fn::GetAtt"].as_str().unwrap().strip_suffix(".Arn").unwrap();
-        assert_eq!(export, resource.to_lowercase());
+        assert_eq!(export.replace('-', ""), resource.to_lowercase());
         exports.insert(export);
     }
-    assert_eq!(exports, calls().map(|call| call.on).collect());
+    let tables_and_key = calls().map(|call| call.on);
+    assert_eq!(exports, tables_and_key.chain(LOGS.map(|(name, _)| name)).collect());
+}
+
+/// What the storage exports of each log, and what the log is called.
+const LOGS: [(&str, &str); 4] = [
+    ("register-log", "/aws/lambda/${Prefix}/register"),
+    ("auth-log", "/aws/lambda/${Prefix}/auth"),
+    ("attest-log", "/aws/lambda/${Prefix}/attest"),
+    ("access-log", "/aws/vendedlogs/${Prefix}/access"),
+];
+
+/// The records' second copy is among them. What ends is what they hold, after as many days as the operator says.
+#[test]
+fn logs_outlive_releases_mistakes_and_the_stack() {
+    let (template, storage) = (read("template.yaml"), read("storage.yaml"));
+    assert_eq!(resources(&template, "AWS::Logs::LogGroup").count(), 0);
+    assert_eq!(resources(&storage, "AWS::Logs::LogGroup").count(), LOGS.len());
+    assert!(storage["Parameters"]["LogRetentionDays"]["Default"].as_u64().unwrap() >= 365);
+    for (export, name) in LOGS {
+        let resource = storage["Resources"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .find(|(resource, _)| resource.to_lowercase() == export.replace('-', ""));
+        let expected = json!({
+            "Type": "AWS::Logs::LogGroup",
+            "DeletionPolicy": "Retain",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": {
+                "LogGroupName": sub(name),
+                "RetentionInDays": {"Ref": "LogRetentionDays"},
+                "DeletionProtectionEnabled": true,
+            },
+        });
+        assert_eq!(*resource.unwrap().1, expected, "{export}");
+    }
 }
 
 #[test]
-fn logs_end_and_hold_neither_bodies_nor_cookies() {
+fn the_access_log_holds_neither_bodies_nor_cookies() {
     let template = read("template.yaml");
-    let mut names = BTreeSet::new();
-    for (name, log) in resources(&template, "AWS::Logs::LogGroup") {
-        assert_eq!(log["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{name}");
-        names.insert(log["Properties"]["LogGroupName"]["Fn::Sub"].as_str().unwrap());
-    }
-    let expected = ["auth", "attest", "register"].map(|name| format!("/aws/lambda/${{Prefix}}-{name}"));
-    let expected = expected.iter().map(String::as_str).chain(["/aws/vendedlogs/${Prefix}"]);
-    assert_eq!(names, expected.collect());
-
     let access = &template["Resources"]["Api"]["Properties"]["AccessLogSettings"];
-    assert_eq!(access["DestinationArn"], json!({"Fn::GetAtt": "AccessLog.Arn"}));
+    assert_eq!(access["DestinationArn"], json!({"Fn::ImportValue": sub("${Prefix}-access-log")}));
     let format: Value = serde_json::from_str(access["Format"].as_str().unwrap()).unwrap();
     let expected = json!({
         "time": "$context.requestTime",
@@ -273,16 +302,34 @@ fn alarms_watch_what_operators_are_told_to_expect() {
     let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
     let watched: BTreeSet<_> = alarms
         .inspect(|alarm| assert_eq!(alarm["TreatMissingData"], "notBreaching"))
-        .map(|alarm| (alarm["Namespace"].as_str().unwrap(), alarm["MetricName"].as_str().unwrap()))
+        .map(|alarm| (alarm["Namespace"].to_string(), alarm["MetricName"].as_str().unwrap()))
         .collect();
-    let expected = [
-        ("AWS/ApiGateway", "5xx"),
-        ("keybroker", "KdsThrottled"),
-        ("keybroker", "Unauthenticated"),
-        ("keybroker", "KeyUnavailable"),
-        ("keybroker", "Refused"),
-    ];
-    assert_eq!(watched, BTreeSet::from(expected));
+    let own = own_namespace().to_string();
+    let metrics =
+        ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "Refused"].map(|name| (own.clone(), name));
+    let expected = metrics.into_iter().chain([("\"AWS/ApiGateway\"".to_owned(), "5xx")]);
+    assert_eq!(watched, expected.collect());
+    for (_, alarm) in resources(&template, "AWS::CloudWatch::Alarm") {
+        let alarm = &alarm["Properties"];
+        let dimensions = alarm.get("Dimensions").cloned().unwrap_or_default();
+        let of_aws = json!([{"Name": "ApiId", "Value": {"Ref": "Api"}}]);
+        let expected = if alarm["Namespace"] == own_namespace() { Value::Null } else { of_aws };
+        assert_eq!(dimensions, expected, "an alarm is set off by its own deployment alone");
+    }
+}
+
+/// The functions take it from their names, which begin with the prefix: `each_function_is_its_own_package_role_and_log`.
+fn own_namespace() -> Value {
+    json!({"Ref": "Prefix"})
+}
+
+/// By which `infra/smoke` finds it. Without it SAM gives the API the stack's name.
+#[test]
+fn the_api_has_the_name_that_smoke_looks_for() {
+    let template = read("template.yaml");
+    assert_eq!(template["Resources"]["Api"]["Properties"]["Name"], json!({"Ref": "Prefix"}));
+    let smoke = fs::read_to_string(workspace().join("infra/smoke")).unwrap();
+    assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
 }
 
 /// Every metric that an alarm or the manual names is one that `tests/tests/seen.rs` looks for in the functions' log.
@@ -290,7 +337,7 @@ fn alarms_watch_what_operators_are_told_to_expect() {
 fn every_metric_that_is_named_is_one_of_the_functions() {
     let template = read("template.yaml");
     let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
-    let watched = alarms.filter(|alarm| alarm["Namespace"] == "keybroker");
+    let watched = alarms.filter(|alarm| alarm["Namespace"] == own_namespace());
     let watched = watched.map(|alarm| alarm["MetricName"].as_str().unwrap().to_owned());
     let manual = fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
     let told = manual.split("metric `").skip(1).map(|rest| rest.split('`').next().unwrap().to_owned());
@@ -344,6 +391,9 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
                 {"IndexName": "workload", "KeySchema": key, "Projection": {"ProjectionType": "ALL"}},
             ]);
         }
+        if name == "Sessions" {
+            properties["ResourcePolicy"] = json!({"PolicyDocument": attest_alone_writes()});
+        }
         let table = json!({
             "Type": "AWS::DynamoDB::Table",
             "DeletionPolicy": "Retain",
@@ -352,6 +402,35 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
         });
         assert_eq!(storage["Resources"][name], table, "{name}");
     }
+}
+
+/// The policy of the sessions' table. `infra/policies` evaluates it.
+fn attest_alone_writes() -> Value {
+    let writes = [
+        "BatchWriteItem",
+        "DeleteItem",
+        "PartiQLDelete",
+        "PartiQLInsert",
+        "PartiQLUpdate",
+        "PutItem",
+        "UpdateItem",
+    ];
+    let attest = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}-attest";
+    let table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Prefix}-sessions";
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "AttestAloneWrites",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": writes.map(|action| format!("dynamodb:{action}")),
+            "Resource": sub(table),
+            "Condition": {
+                "ArnNotEquals": {"aws:PrincipalArn": sub(attest)},
+                "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+            },
+        }],
+    })
 }
 
 #[test]

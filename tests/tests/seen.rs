@@ -97,13 +97,14 @@ fn each_function_called_what_its_role_allows_and_all_of_it() {
     assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), expected.collect());
 }
 
-/// The metrics of a line in the embedded metric format, each with its stage if it has one.
+/// The metrics of a line in the embedded metric format, each with its stage if it has one. They are in a namespace that is what
+/// the names of `localstack/stack`'s functions begin with.
 fn measured(line: &str) -> Vec<(String, Option<String>)> {
     // The log holds other things too.
     let line: Value =
         line.find('{').and_then(|at| serde_json::from_str(&line[at..]).ok()).unwrap_or_default();
     let directives = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
-    let directives = directives.inspect(|directive| assert_eq!(directive["Namespace"], "keybroker"));
+    let directives = directives.inspect(|directive| assert_eq!(directive["Namespace"], "stack"));
     let metrics = directives.flat_map(|directive| directive["Metrics"].as_array().unwrap());
     let stage = line["Stage"].as_str().map(str::to_owned);
     metrics

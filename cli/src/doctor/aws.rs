@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
 use aws_sdk_kms::types::KeyState;
 use keybroker_common::store::dynamodb::AllTables;
 
-use super::Finding;
+use super::{Finding, sessions};
 use crate::operator;
 
 /// A table of a deployment, and whether its rows expire.
@@ -43,6 +43,7 @@ pub(super) async fn examine(prefix: &str) -> Vec<Finding> {
     for table in tables(prefix) {
         findings.push(examine_table(&client, &table).await);
     }
+    findings.extend(sessions::examine(&client, prefix, &AllTables::with_prefix(prefix).sessions).await);
     findings.push(key(&config, prefix).await);
     findings
 }
@@ -86,7 +87,7 @@ async fn examine_table(client: &Client, table: &Table) -> Finding {
     Finding::warn(
         TABLE,
         format!("{name} is active; off: {}", off.join(", ")),
-        "deploy infra/storage.yaml again: a restored table comes without them",
+        "infra/restore settings puts them back: a restored table comes without them",
     )
 }
 
@@ -133,7 +134,7 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
 }
 
 /// Something that is not there is a failure; something that may not be looked at is not known to be one.
-fn not_seen(check: &'static str, name: &str, code: Option<&str>) -> Finding {
+pub(super) fn not_seen(check: &'static str, name: &str, code: Option<&str>) -> Finding {
     match code {
         Some("ResourceNotFoundException" | "NotFoundException") => Finding::fail(
             check,

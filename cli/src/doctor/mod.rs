@@ -4,6 +4,7 @@ mod aws;
 mod endorser;
 mod local;
 mod measurements;
+mod sessions;
 mod url;
 
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ enum Verdict {
     Ok,
     /// It works, and somebody should look at it.
     Warn,
-    /// Guests are refused, or will be.
+    /// Guests are refused, or will be; or somebody can get at secrets who must not.
     Fail,
 }
 

@@ -36,7 +36,7 @@ pub fn run<C: Configuration, S: Serve>(
     others: &[&str],
     wire: impl FnOnce(C, &Aws) -> Result<S, Error>,
 ) -> ExitCode {
-    telemetry::start();
+    telemetry::start(C::FUNCTION);
     panics::hush();
     match start(others, wire) {
         Ok(()) => ExitCode::SUCCESS,

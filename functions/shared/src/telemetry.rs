@@ -16,7 +16,7 @@
 //! | `Panicked` | | requests that met an error of the program, answered with 500 |
 //! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
-//! A metric with a dimension is also kept without it.
+//! A metric with a dimension is also kept without it. All are in a namespace of the deployment's own: see [`namespace`].
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::AUDIT_TARGET,
+    http::Function,
     metrics,
 };
 use serde::Serialize;
@@ -43,8 +44,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Starts the log, for the whole process. Its level is the one that Lambda's own setting names; INFO without it.
-pub(crate) fn start() {
+/// Starts the log of this function, for the whole process. Its level is the one that Lambda's own setting names; INFO without it.
+pub(crate) fn start(function: Function) {
     let level = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = LevelFilter::from_level(level.unwrap_or(Level::INFO));
     let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
@@ -52,13 +53,31 @@ pub(crate) fn start() {
         filter_fn(|metadata| metadata.target() != AUDIT_TARGET && metadata.target() != metrics::TARGET);
     let measured =
         Targets::new().with_target(AUDIT_TARGET, Level::INFO).with_target(metrics::TARGET, Level::DEBUG);
-    let registry = tracing_subscriber::registry().with(Metrics(io::stdout).with_filter(measured));
+    let name = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    let metrics = Metrics { namespace: namespace(&name, function).to_owned(), out: io::stdout };
+    let registry = tracing_subscriber::registry().with(metrics.with_filter(measured));
     // Fails only where logging was started before, and then there is a log already.
     let _ = registry.with(log.with_filter(level.and(ours))).try_init();
 }
 
+/// What CloudWatch shows the metrics of a function under that Lambda calls `name`: what that begins with, before `-register`,
+/// `-auth` or `-attest`. So two deployments in an account, whose functions cannot have the same name, do not set off each
+/// other's alarms. `keybroker` for a function that is called otherwise.
+fn namespace(name: &str, function: Function) -> &str {
+    let suffix = match function {
+        Function::Register => "-register",
+        Function::Auth => "-auth",
+        Function::Attest => "-attest",
+        Function::Any => "",
+    };
+    name.strip_suffix(suffix).filter(|prefix| !prefix.is_empty()).unwrap_or("keybroker")
+}
+
 /// Prints decisions and measurements, whatever the log's level.
-struct Metrics<W>(W);
+struct Metrics<W> {
+    namespace: String,
+    out: W,
+}
 
 impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for Metrics<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -66,12 +85,12 @@ impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for Metrics<W>
         event.record(&mut fields);
         let now = Timestamp::now();
         let line = match event.metadata().target() {
-            AUDIT_TARGET => fields.decision(),
-            _ => fields.measurement(now),
+            AUDIT_TARGET => fields.decision(&self.namespace),
+            _ => fields.measurement(&self.namespace, now),
         };
         if let Some(line) = line {
             // The record is in its table; that nobody reads along must not keep the broker from its work.
-            let _ = self.0.make_writer().write_all(format!("{line}\n").as_bytes());
+            let _ = self.out.make_writer().write_all(format!("{line}\n").as_bytes());
         }
     }
 }
@@ -106,7 +125,7 @@ impl Visit for Fields {
 }
 
 impl Fields {
-    fn decision(&self) -> Option<String> {
+    fn decision(&self, namespace: &str) -> Option<String> {
         let record: AuditRecord = serde_json::from_str(self.record.as_deref()?).ok()?;
         let check = record.failed.as_ref().map(|failed| failed.check.as_str());
         let (metrics, cause): (&[&str], _) = match record.decision {
@@ -125,14 +144,15 @@ impl Fields {
             | Decision::TokenRevoked => (&[], None),
         };
         let dimension = cause.map(|cause| ("Cause", cause));
-        line(record.time, Count, metrics, 1.0, dimension, Some(&record))
+        line((namespace, record.time), Count, metrics, 1.0, dimension, Some(&record))
     }
 
-    fn measurement(&self, now: Timestamp) -> Option<String> {
+    fn measurement(&self, namespace: &str, now: Timestamp) -> Option<String> {
         let metric = self.metric.as_deref()?;
+        let at = (namespace, now);
         match self.stage.as_deref() {
-            Some(stage) => line(now, Milliseconds, &[metric], self.value, Some(("Stage", stage)), None),
-            None => line(now, Count, &[metric], self.value, None, None),
+            Some(stage) => line(at, Milliseconds, &[metric], self.value, Some(("Stage", stage)), None),
+            None => line(at, Count, &[metric], self.value, None, None),
         }
     }
 }
@@ -170,7 +190,7 @@ struct Metadata<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Directive<'a> {
-    namespace: &'static str,
+    namespace: &'a str,
     dimensions: Vec<Vec<&'a str>>,
     metrics: Vec<Definition<'a>>,
 }
@@ -182,11 +202,8 @@ struct Definition<'a> {
     unit: Unit,
 }
 
-/// What CloudWatch shows the metrics under.
-const NAMESPACE: &str = "keybroker";
-
 fn line(
-    time: Timestamp,
+    (namespace, time): (&str, Timestamp),
     unit: Unit,
     metrics: &[&str],
     value: f64,
@@ -196,7 +213,7 @@ fn line(
     let mut dimensions = vec![vec![]];
     dimensions.extend(dimension.map(|(name, _)| vec![name]));
     let metric = Directive {
-        namespace: NAMESPACE,
+        namespace,
         dimensions,
         metrics: metrics.iter().map(|name| Definition { name, unit }).collect(),
     };
@@ -216,20 +233,34 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn two_deployments_have_a_namespace_each() {
+        for (function, package) in
+            [(Function::Register, "register"), (Function::Auth, "auth"), (Function::Attest, "attest")]
+        {
+            for prefix in ["keybroker", "other", "keybroker-attest"] {
+                assert_eq!(namespace(&format!("{prefix}-{package}"), function), prefix);
+            }
+            for name in ["", package, &format!("-{package}"), "named-otherwise"] {
+                assert_eq!(namespace(name, function), "keybroker", "{name}");
+            }
+        }
+    }
+
     fn decision(decision: Decision, check: Option<&str>) -> Value {
         let mut record = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, decision);
         record.failed =
             check.map(|check| FailedCheck { check: check.to_owned(), cause: "because".to_owned() });
         let record = serde_json::to_string(&record).unwrap();
         let fields = Fields { record: Some(record), ..Fields::default() };
-        serde_json::from_str(&fields.decision().unwrap()).unwrap()
+        serde_json::from_str(&fields.decision("other").unwrap()).unwrap()
     }
 
     #[test]
     fn a_decision_is_counted_in_the_line_of_its_record() {
         let line = decision(Decision::Attested, None);
         let directive = json!({
-            "Namespace": "keybroker", "Dimensions": [[]], "Metrics": [{"Name": "Attested", "Unit": "Count"}],
+            "Namespace": "other", "Dimensions": [[]], "Metrics": [{"Name": "Attested", "Unit": "Count"}],
         });
         assert_eq!(line["_aws"], json!({"Timestamp": 0, "CloudWatchMetrics": [directive]}));
         assert_eq!((&line["Attested"], &line["record"]["decision"]), (&json!(1.0), &json!("attested")));
@@ -256,7 +287,7 @@ mod tests {
         for name in metrics::Count::ALL.map(metrics::Count::name) {
             let fields = Fields { metric: Some(name.to_owned()), value: 1.0, ..Fields::default() };
             let line: Value =
-                serde_json::from_str(&fields.measurement(Timestamp::UNIX_EPOCH).unwrap()).unwrap();
+                serde_json::from_str(&fields.measurement("other", Timestamp::UNIX_EPOCH).unwrap()).unwrap();
             let definition = json!([{"Name": name, "Unit": "Count"}]);
             assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"], definition);
             assert_eq!((&line[name], line.get("Stage")), (&json!(1.0), None));
@@ -271,7 +302,8 @@ mod tests {
             value: 1.5,
             ..Fields::default()
         };
-        let line: Value = serde_json::from_str(&fields.measurement(Timestamp::UNIX_EPOCH).unwrap()).unwrap();
+        let line: Value =
+            serde_json::from_str(&fields.measurement("other", Timestamp::UNIX_EPOCH).unwrap()).unwrap();
         let definition = json!([{"Name": "Latency", "Unit": "Milliseconds"}]);
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"], definition);
         assert_eq!((&line["Latency"], &line["Stage"]), (&json!(1.5), &json!("verify")));
