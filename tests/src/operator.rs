@@ -222,6 +222,16 @@ impl Operator {
         self.command(arguments).output().expect("the program").into()
     }
 
+    /// Runs `infra/restore` over the deployment, in the local AWS's Python environment.
+    pub fn restore(&self, arguments: &[&str]) -> Ended {
+        let prefix = self.arguments.last().expect("a prefix");
+        let mut command = Command::new(workspace().join("target/localstack/venv/bin/python"));
+        command.arg(workspace().join("infra/restore")).args(arguments);
+        command.args(["--prefix", prefix, "--pause", "0.05", "--patience", "1"]);
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
+        command.output().expect("python").into()
+    }
+
     /// Runs the program, which must end with 0; its standard output.
     pub fn out(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);

@@ -1,0 +1,169 @@
+//! `infra/restore` on a local AWS, whose restoring to a point in time gives what is there now, whatever the time: so the test
+//! restores first and does the damage afterwards. How long AWS takes, and which rights it asks for, cannot be seen here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, BackupStatus, PointInTimeRecoveryStatus},
+};
+use jiff::SignedDuration;
+use keybroker_common::{
+    audit::Decision,
+    store::{
+        AuditStore as _,
+        dynamodb::{AllTables, DynamoStore},
+    },
+};
+use keybroker_tests::{
+    operator::{Contents, Operator, dynamodb, record, workload},
+    program::Ended,
+};
+use serde_json::Value;
+
+type Row = HashMap<String, AttributeValue>;
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+/// The rows of a table of workloads, by their ids.
+async fn rows(client: &Client, table: &str) -> BTreeMap<String, Row> {
+    let items = client.scan().table_name(table).send().await.unwrap().items.unwrap();
+    items.into_iter().map(|row| (row["workload_id"].as_s().unwrap().clone(), row)).collect()
+}
+
+/// The tables that have a backup that is complete, once for each.
+async fn backed_up(client: &Client, prefix: &str) -> Vec<String> {
+    let backups = client.list_backups().send().await.unwrap().backup_summaries.unwrap();
+    let backups = backups.into_iter().filter(|one| one.table_name().unwrap().starts_with(prefix));
+    let backups = backups.inspect(|one| assert_eq!(one.backup_status(), Some(&BackupStatus::Available)));
+    backups.map(|one| one.table_name.unwrap()).collect()
+}
+
+fn done(ended: Ended) -> String {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.out
+}
+
+fn not_done(ended: Ended, because: &str) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.log.contains(because), "{ended:?}");
+}
+
+/// Of two lines of `out` the one with `first` comes before the one with `then`.
+fn assert_order(out: &str, first: &str, then: &str) {
+    let at = |text: &str| out.find(text).unwrap_or_else(|| panic!("no {text:?}: {out}"));
+    assert!(at(first) < at(then), "{out}");
+}
+
+#[tokio::test]
+async fn rows_come_back_and_nothing_is_overwritten_or_deleted_before_it_is_backed_up() {
+    let day = SignedDuration::from_hours(24);
+    let workloads = ["lost", "altered", "revoked", "kept"].map(|id| workload(id, None, day));
+    let revoked = workloads[2].id.clone();
+    let aws = Operator::aws(&Contents { workloads: workloads.into(), records: vec![] }).await;
+    let (client, table) = (dynamodb(), aws.table("workloads"));
+    let prefix = table.strip_suffix("workloads").unwrap();
+    let before = rows(&client, &table).await;
+
+    not_done(aws.restore(&["beside", "workloads"]), "has no point-in-time recovery");
+    done(aws.restore(&["settings", "workloads"]));
+    not_done(aws.restore(&["beside", "workloads", "--at", "2020-01-01T00:00:00Z"]), "can be restored from");
+    assert!(done(aws.restore(&["beside", "workloads", "--dry-run"])).starts_with("would restore "));
+    let out = done(aws.restore(&["beside", "workloads"]));
+    assert!(out.contains(" has 4 rows, ") && out.contains("not as the broker writes them: 0"), "{out}");
+    let copy = out.lines().last().unwrap().split("--from ").nth(1).unwrap().split(' ').next().unwrap();
+    let described = client.describe_table().table_name(copy).send().await.unwrap().table.unwrap();
+    assert_eq!(described.deletion_protection_enabled, Some(true), "until it is dropped");
+
+    // The damage.
+    let key = |id: &str| Row::from([("workload_id".to_owned(), text(id))]);
+    client.delete_item().table_name(&table).set_key(Some(key("lost"))).send().await.unwrap();
+    client.delete_item().table_name(&table).set_key(Some(key("revoked"))).send().await.unwrap();
+    let mut altered = before["altered"].clone();
+    altered.insert("digest".to_owned(), text("other"));
+    client.put_item().table_name(&table).set_item(Some(altered.clone())).send().await.unwrap();
+    let mut broken = altered.clone();
+    broken.insert("workload_id".to_owned(), text("broken"));
+    client.put_item().table_name(copy).set_item(Some(broken)).send().await.unwrap();
+    let store = DynamoStore::new(client.clone(), AllTables::with_prefix(prefix.trim_end_matches('-')));
+    store.append(&record(&revoked, Decision::Revoked, SignedDuration::ZERO)).await.unwrap();
+    let damaged = rows(&client, &table).await;
+
+    let out = done(aws.restore(&["copy", "workloads", "--from", copy, "--dry-run"]));
+    assert!(out.contains("would put lost\n"), "{out}");
+    assert_eq!((rows(&client, &table).await, backed_up(&client, prefix).await), (damaged, vec![]));
+
+    let out = done(aws.restore(&["copy", "workloads", "--from", copy]));
+    assert!(out.contains("another than in the copy, and left as it is: altered\n"), "{out}");
+    assert!(out.contains("not as the broker writes it, and left out: broken\n"), "{out}");
+    assert!(out.contains("decided since, and left out: revoked: revoked at "), "{out}");
+    assert_order(&out, "back ", "put lost\n");
+    let mut expected = before.clone();
+    expected.insert("altered".to_owned(), altered);
+    expected.remove("revoked");
+    assert_eq!(rows(&client, &table).await, expected);
+    assert_eq!(backed_up(&client, prefix).await, [table.as_str()]);
+
+    assert!(done(aws.restore(&["copy", "workloads", "--from", copy])).ends_with("nothing to bring back\n"));
+    done(aws.restore(&["copy", "workloads", "--from", copy, "--undo-decisions"]));
+    expected.insert("revoked".to_owned(), before["revoked"].clone());
+    assert_eq!(rows(&client, &table).await, expected);
+
+    not_done(aws.restore(&["drop", &table]), "it deletes nothing else");
+    let out = done(aws.restore(&["drop", copy, "--dry-run"]));
+    assert!(out.contains("would delete ") && client.describe_table().table_name(copy).send().await.is_ok());
+    let out = done(aws.restore(&["drop", copy]));
+    assert_order(&out, "back ", "delete ");
+    assert!(client.describe_table().table_name(copy).send().await.is_err());
+    assert!(backed_up(&client, prefix).await.contains(&copy.to_owned()));
+    assert_eq!(rows(&client, &table).await, expected, "the table itself is never deleted");
+}
+
+#[tokio::test]
+async fn a_restored_table_gets_back_what_the_template_gave_it() {
+    let aws = Operator::aws(&Contents::default()).await;
+    let (client, table) = (dynamodb(), aws.table("sessions"));
+    let arn =
+        client.describe_table().table_name(&table).send().await.unwrap().table.unwrap().table_arn.unwrap();
+    client.delete_resource_policy().resource_arn(&arn).send().await.unwrap();
+    client.update_table().table_name(&table).deletion_protection_enabled(false).send().await.unwrap();
+    let of_sessions = |word: &str| {
+        let ended = aws.run(&["doctor", "--json"]);
+        let document: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+        let findings = document["findings"].as_array().unwrap();
+        let found = findings.iter().filter(|one| one["finding"].as_str().unwrap().contains(&table));
+        let verdicts: Vec<_> = found.map(|one| one["verdict"].clone()).collect();
+        assert!(verdicts.contains(&word.into()), "{document}");
+        verdicts
+    };
+    of_sessions("fail");
+    let out = done(aws.restore(&["settings", "sessions", "--dry-run"]));
+    assert!(out.contains("would let attest alone write sessions\n"), "{out}");
+    of_sessions("fail");
+    done(aws.restore(&["settings", "sessions"]));
+    // What doctor knows of the template, too.
+    assert_eq!(of_sessions("ok"), ["ok", "ok"]);
+    let backups = client.describe_continuous_backups().table_name(&table).send().await.unwrap();
+    let recovery =
+        backups.continuous_backups_description.unwrap().point_in_time_recovery_description.unwrap();
+    assert_eq!(recovery.point_in_time_recovery_status, Some(PointInTimeRecoveryStatus::Enabled));
+    assert!(!done(aws.restore(&["settings", "sessions"])).contains("turn on"), "nothing is left to do");
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_is_for_its_backup() {
+    let aws = Operator::without_tables();
+    not_done(aws.restore(&["beside", "workloads"]), "$DeletedTableBackup");
+    not_done(aws.restore(&["settings", "audit"]), "there is no ");
+    assert_eq!(aws.restore(&["beside", "sessions"]).code, Some(2), "sessions need no restoring");
+}
