@@ -163,8 +163,6 @@ fn sentence(cause: &str) -> String {
 
 const OTHER_REGISTRATION: &str = "If this is wanted, register the workload anew with other requirements.";
 const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit); compare with what the other hosts report before raising a floor.";
-const ALTERED: &str =
-    "Nobody but AMD's firmware can make a report: look for what alters it between guest and broker.";
 const LAUNCH: &str = "Launch it with krun as it comes.";
 
 /// What a failed check means and what helps: one entry for each. `unavailable`: it was not refused, it could not be decided.
@@ -186,15 +184,15 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Endorsements if unavailable => meaning_of(
             "AMD's certificates or revocation list are needed, are not in the store, and could not be had.",
-            "Look at the KDS with `keybroker doctor`. A chip's certificate can be brought with `keybroker certificates import FILE` while KDS is down, and so can a revocation list.",
+            "Look at the KDS with `keybroker doctor`. A name that is not found, a refused connection, or a proxy: open the way. A TLS authority that is not known: name it with --kds-ca. A chip's certificate can be brought with `keybroker certificates import FILE` while KDS is down, and so can a revocation list and the ASVK above a VLEK.",
         ),
         Check::Endorsements => meaning_of(
             "No certificate of AMD's vouches for the key that should have signed the report.",
-            "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). New chips not asked for (--kds known-chips-only): bring theirs with `keybroker certificates prefetch --report FILE`. A VLEK: the guest has to send its certificate along.",
+            "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). A chip id that is masked: have the host's owner turn MASK_CHIP_ID off. New chips not asked for (--kds known-chips-only): bring theirs with `keybroker certificates prefetch --report FILE`. A VLEK: the guest has to send its certificate along, and the ASVK above it where the KDS cannot be asked.",
         ),
         Check::NewChips => meaning_of(
-            "More chips that nobody has seen before came at once than AMD answers for.",
-            "New hosts: wait, or bring their certificates with `keybroker certificates prefetch --report FILE` before they come. Otherwise somebody invents chips: see who registered the workloads of these records.",
+            "More chips that nobody has seen before came at once than AMD is asked for: this one waited in line in vain, or found it full.",
+            "New hosts: start the guest again, or bring their certificates with `keybroker certificates prefetch --report FILE` before they come. A KDS that answers faster: raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips under the workload of these records: one who knows its id and measurement can.",
         ),
         Check::Policy if unavailable => meaning_of(
             "Every thread that evaluates policies was taken, by ones that do not end.",
@@ -287,13 +285,16 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::ReportedTcb => meaning_of(
             "The certificate is for other firmware than the host reports: AMD makes one for each TCB.",
-            "If the guest or host brings a certificate along, renew it after a firmware update (snphost fetch vek).",
+            "If the guest or host brings a certificate along, renew it after a firmware update (snphost fetch vek). If its firmware signs under the VCEK of current_tcb, update the firmware and commit to it (snphost commit).",
         ),
         Verification::Identity => meaning_of(
-            "The key that signed belongs to another chip, or to a cloud provider that is not accepted.",
-            "A provider that you trust: name it with --accept-csp-id (AcceptCspIds).",
+            "The key that signed belongs to another chip, or to a cloud provider that is not accepted, or the report names no chip.",
+            "A provider that you trust: name it with --accept-csp-id (AcceptCspIds). A chip id that the host masks: have its owner turn MASK_CHIP_ID off.",
         ),
-        Verification::Signature => meaning_of("The report is not what the chip signed.", ALTERED),
+        Verification::Signature => meaning_of(
+            "The report is not what the chip signed under this certificate's key.",
+            "Where current_tcb is another than reported_tcb, the firmware may have signed under the VCEK of current_tcb: update it, and commit to it on the host (snphost commit). Otherwise look for what alters the report between guest and broker: nobody but AMD's firmware can make one.",
+        ),
     }
 }
 
@@ -313,7 +314,7 @@ fn appraisal(check: Appraisal) -> Meaning {
         ),
         Appraisal::Vmpl => meaning_of(
             "Software at a less privileged level asked for the report, and the measurement says nothing of it.",
-            "Ask for the report at VMPL 0. A guest behind a paravisor cannot.",
+            "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A guest behind a paravisor cannot.",
         ),
         Appraisal::FleetProduct => meaning_of(
             "The operator's list of products does not have the host's.",

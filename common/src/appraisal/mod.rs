@@ -220,7 +220,7 @@ pub enum AppraisalError {
     #[error("the guest policy {0:#x} has reserved bits that this broker does not know")]
     PolicyForm(u64),
     /// Another VMPL than 0.
-    #[error("the report was asked for at VMPL {0}, expected 0")]
+    #[error("the report was asked for at VMPL {vmpl}, expected 0{}", asked_by(*.0), vmpl = .0)]
     Vmpl(u32),
     /// A product that the operator does not accept.
     #[error("the chip is a {found}, the operator accepts {}", list(.accepted))]
@@ -302,6 +302,11 @@ pub enum AppraisalError {
     /// An input was missing.
     #[error("the check {} could not be made", .0.name())]
     NotChecked(Check),
+}
+
+/// The tool that asks at this VMPL of itself.
+fn asked_by(vmpl: u32) -> &'static str {
+    if vmpl == 1 { " (snpguest asks at 1 unless it is given --vmpl 0)" } else { "" }
 }
 
 /// Values as a person reads them: the first few of many.

@@ -121,6 +121,11 @@ pub enum Defect {
     /// No certificate of the issuer is at hand, or none that leads to a trust anchor.
     #[error("does not lead to a trust anchor")]
     NoPath,
+    /// No ASVK is at hand that could have issued a VLEK.
+    #[error(
+        "does not lead to a trust anchor: the ASVK that issued the VLEK is missing (AMD's KDS has it at /vlek/v1/PRODUCT/cert_chain)"
+    )]
+    NoAsvk,
     /// `now` is before notBefore.
     #[error("is not valid before {0}")]
     NotYetValid(Timestamp),

@@ -261,7 +261,10 @@ impl Chain {
 }
 
 fn find_issuer(vek: &Vek, intermediates: &[Arc<Intermediate>]) -> Result<Arc<Intermediate>, Defect> {
-    let mut defect = Defect::NoPath;
+    let mut defect = match vek.kind() {
+        EndorsementKind::Vcek => Defect::NoPath,
+        EndorsementKind::Vlek => Defect::NoAsvk,
+    };
     for intermediate in intermediates {
         match intermediate.check_issued(vek) {
             Ok(()) => return Ok(Arc::clone(intermediate)),

@@ -309,6 +309,11 @@ impl Report {
         self.slice::<{ offset::CHIP_ID }, 64>()
     }
 
+    /// Whether CHIP_ID is all zeros: the host had the firmware leave it out (MASK_CHIP_ID).
+    pub fn chip_is_masked(&self) -> bool {
+        self.chip_id().iter().all(|byte| *byte == 0)
+    }
+
     /// CPUID family and model of the CPU. `None` in version 2, which does not say.
     pub fn cpuid(&self) -> Option<(u8, u8)> {
         let [family, model] = self.field::<{ offset::CPUID }, 2>();

@@ -152,9 +152,23 @@ pub enum VerifyError {
         /// The certificate's.
         certificate: TcbVersion,
     },
+    /// The certificate is for current_tcb, which is another than the reported one, and its key did sign the report.
+    #[error(
+        "the report is signed under the VCEK of current_tcb ({current}), where AMD's ABI has that of reported_tcb ({reported}): update \
+         the host's firmware, and commit to it (snphost commit), so that the two are the same"
+    )]
+    SignedAtCurrentTcb {
+        /// The report's, which should have been signed under.
+        reported: TcbVersion,
+        /// The report's, which was.
+        current: TcbVersion,
+    },
     /// The chip is not the certificate's.
     #[error("the certificate is another chip's")]
     ChipId,
+    /// The report does not say which chip it is of.
+    #[error("the report names no chip, so no VCEK can be its: the host masks the chip id (MASK_CHIP_ID)")]
+    ChipMasked,
     /// The VLEK's provider is not on the accepted list.
     #[error("the provider is {found:?}, accepted is {}", crate::appraisal::list(.accepted))]
     Provider {
@@ -166,6 +180,17 @@ pub enum VerifyError {
     /// The signature does not hold over the received bytes.
     #[error("the signature does not hold")]
     Signature,
+    /// It does not hold under the VCEK of reported_tcb, and current_tcb is another.
+    #[error(
+        "the signature does not hold under the VCEK of reported_tcb ({reported}), and current_tcb is another ({current}): some firmware \
+         signs under that one's. Update the host's firmware, and commit to it (snphost commit), so that the two are the same"
+    )]
+    SignatureBesideCurrentTcb {
+        /// The report's, whose key the certificate is for.
+        reported: TcbVersion,
+        /// The report's.
+        current: TcbVersion,
+    },
     /// An input was missing.
     #[error("the check {} could not be made", .0.name())]
     NotChecked(Check),
@@ -422,6 +447,14 @@ fn reported_tcb(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     if report == Some(vek.tcb) {
         return Outcome::Passed;
     }
+    // A signature is not looked at for a certificate that has no chain.
+    if let (Some(reported), Some(_)) = (report, &inputs.chain)
+        && vek.kind() == EndorsementKind::Vcek
+        && inputs.report.current_tcb(vek.product) == Some(vek.tcb)
+        && vek.has_signed(inputs.report.signed_bytes(), &inputs.report.signature())
+    {
+        return Outcome::Failed(VerifyError::SignedAtCurrentTcb { reported, current: vek.tcb });
+    }
     Outcome::Failed(VerifyError::ReportedTcb { report, certificate: vek.tcb })
 }
 
@@ -431,6 +464,7 @@ fn identity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     match &vek.identity {
         Identity::Chip(hwid) => match inputs.report.chip_id().strip_prefix(hwid.as_slice()) {
             Some(rest) if rest.iter().all(|byte| *byte == 0) => Outcome::Passed,
+            _ if inputs.report.chip_is_masked() => Outcome::Failed(VerifyError::ChipMasked),
             _ => Outcome::Failed(VerifyError::ChipId),
         },
         Identity::Provider(csp_id) => match inputs.accepted_csp_ids {
@@ -449,5 +483,14 @@ fn signature(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     if vek.has_signed(inputs.report.signed_bytes(), &inputs.report.signature()) {
         return Outcome::Passed;
     }
-    Outcome::Failed(VerifyError::Signature)
+    let (reported, current) =
+        (inputs.report.reported_tcb(vek.product), inputs.report.current_tcb(vek.product));
+    Outcome::Failed(match reported.zip(current) {
+        Some((reported, current))
+            if vek.kind() == EndorsementKind::Vcek && reported == vek.tcb && current != reported =>
+        {
+            VerifyError::SignatureBesideCurrentTcb { reported, current }
+        }
+        _ => VerifyError::Signature,
+    })
 }

@@ -8,7 +8,7 @@ use keybroker_common::snp::{
         Role,
     },
     chain::{Chain, Intermediate},
-    product::Product::{self, Milan, Turin},
+    product::Product::{self, Genoa, Milan, Turin},
     vek::Vek,
     verify::{Check, VerifyError},
 };
@@ -341,7 +341,8 @@ fn swapped_ask_and_asvk() {
         Ok(Chain::verify(one.parsed_vek()?, &[other.intermediate()?])?)
     };
     assert_eq!(chain(&vcek, &vlek).unwrap_err(), no_path);
-    assert_eq!(chain(&vlek, &vcek).unwrap_err(), no_path);
+    let no_asvk = attempt::certificate(Role::Vek, Defect::NoAsvk);
+    assert_eq!(chain(&vlek, &vcek).unwrap_err(), no_asvk);
 
     // Issued by the ASVK indeed: still a VCEK, whose kind only an ASK may vouch for.
     let by_asvk =
@@ -355,6 +356,19 @@ fn swapped_ask_and_asvk() {
 fn no_issuer_at_hand() {
     let vek = Attempt::vcek(Milan).parsed_vek().unwrap();
     assert_eq!(Chain::verify(vek, &[]).unwrap_err(), Role::Vek.has(Defect::NoPath));
+}
+
+/// A guest's VLEK comes with its ASVK, or without: then that is what is missing, whatever ASKs are at hand.
+#[test]
+fn a_vlek_without_its_asvk() {
+    let vlek = || Attempt::vlek(Milan).parsed_vek().unwrap();
+    let asks = [Attempt::vcek(Milan).intermediate().unwrap(), Attempt::vlek(Genoa).intermediate().unwrap()];
+    for at_hand in [&[][..], &asks] {
+        let error = Chain::verify(vlek(), at_hand).unwrap_err();
+        assert_eq!(error, Role::Vek.has(Defect::NoAsvk));
+        assert!(error.to_string().contains("the ASVK that issued the VLEK is missing"), "{error}");
+    }
+    Chain::verify(vlek(), &[Attempt::vlek(Milan).intermediate().unwrap()]).unwrap();
 }
 
 /// The right one is found among others.

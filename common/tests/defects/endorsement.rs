@@ -20,7 +20,10 @@ fn reported_otherwise(
     kind: EndorsementKind,
     alter: impl Fn(&mut keybroker_simulator::Tcb),
 ) {
-    let attempt = Attempt::new(product, kind).fields(|fields| alter(&mut fields.reported_tcb));
+    let attempt = Attempt::new(product, kind).fields(|fields| {
+        alter(&mut fields.reported_tcb);
+        fields.current_tcb = fields.reported_tcb;
+    });
     let certificate = attempt.parsed_vek().unwrap().tcb;
     match attempt.refusal() {
         Refusal::Verify(

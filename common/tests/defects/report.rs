@@ -1,5 +1,8 @@
 use keybroker_common::snp::{
-    product::Product::{Milan, Turin},
+    product::{
+        Product::{Milan, Turin},
+        TcbVersion,
+    },
     report::{ParseError, Report},
     verify::{Check, VerifyError},
 };
@@ -116,7 +119,8 @@ fn unknown_cpu() {
 #[test]
 fn masked_chip_id() {
     let attempt = Attempt::vcek(Milan).fields(|fields| fields.chip_id = [0; 64]);
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::Identity, VerifyError::ChipId));
+    assert_eq!(attempt.refusal(), Refusal::Verify(Check::Identity, VerifyError::ChipMasked));
+    assert!(VerifyError::ChipMasked.to_string().contains("the host masks the chip id"));
 }
 
 #[test]
@@ -145,5 +149,34 @@ fn signed_by_another_chip() {
     assert_eq!(
         attempt.verify_report(&other.report_bytes(), &attempt.endorsements().unwrap()).unwrap_err(),
         Refusal::Verify(Check::Signature, VerifyError::Signature)
+    );
+}
+
+/// Firmware that signs under the VCEK of current_tcb where the host reports another: the certificate of either gives it away, and
+/// vouches for nothing.
+#[test]
+fn signed_under_the_vcek_of_the_current_tcb() {
+    let signed = Attempt::vcek(Milan).fields(|fields| fields.reported_tcb.snp -= 1);
+    let current = signed.parsed_vek().unwrap().tcb;
+    let reported = TcbVersion { snp: current.snp - 1, ..current };
+    let error = VerifyError::SignedAtCurrentTcb { reported, current };
+    assert!(error.to_string().contains("signed under the VCEK of current_tcb"), "{error}");
+    assert_eq!(signed.refusal(), Refusal::Verify(Check::ReportedTcb, error));
+
+    let mut as_reported = signed.clone();
+    as_reported.chip = signed.chip.at(signed.fields.reported_tcb);
+    let error = VerifyError::SignatureBesideCurrentTcb { reported, current };
+    assert!(error.to_string().contains("snphost commit"), "{error}");
+    assert_eq!(
+        signed.verify_report(&signed.report_bytes(), &as_reported.endorsements().unwrap()).unwrap_err(),
+        Refusal::Verify(Check::Signature, error)
+    );
+    // Nothing of that is said of a report that was signed under neither.
+    let mut altered = signed.report_bytes();
+    altered[0x90] ^= 1;
+    let error = VerifyError::ReportedTcb { report: Some(reported), certificate: current };
+    assert_eq!(
+        signed.verify_report(&altered, &signed.endorsements().unwrap()).unwrap_err(),
+        Refusal::Verify(Check::ReportedTcb, error)
     );
 }
