@@ -101,16 +101,15 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> i
 pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
     let anchors = args.anchors.read()?;
     let fleet = Arc::new(args.fleet.read()?);
+    let known_chips_only = args.kds == KdsUse::KnownChipsOnly;
+    let crl_max_age = args.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+    let endorsements =
+        Settings { known_chips_only, crl_max_age, ..args.endorser.settings(args.new_chips.read())? };
     let (data_dir, key_file) = (args.data_dir()?, args.key_file()?);
     check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
     let key = Arc::new(open_key(&key_file, &store)?);
-    let endorsements = Settings {
-        kds_url: args.endorser.kds_url.clone(),
-        known_chips_only: args.kds == KdsUse::KnownChipsOnly,
-        crl_max_age: args.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days))),
-    };
     let ttl = Duration::from_secs(args.session_ttl.into());
     let admission = args.registration;
     Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })

@@ -2,8 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
+use anyhow::Context as _;
 use keybroker_common::{
     config,
+    endorsements::{NewChips, Settings},
     snp::{anchors::TrustAnchors, kds::Kds},
 };
 
@@ -15,6 +17,74 @@ pub(crate) struct KdsArgs {
     /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
     #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
     pub(crate) kds_url: String,
+    /// Also believe the TLS authorities in this PEM file, of a mirror or of a proxy that looks into TLS.
+    ///
+    /// What they could send in AMD's place is verified up to AMD's roots all the same.
+    #[arg(long, env = "KEYBROKER_KDS_CA", value_name = "FILE")]
+    kds_ca: Option<PathBuf>,
+}
+
+impl KdsArgs {
+    /// What is at that URL. Connects to nothing.
+    pub(crate) fn kds(&self) -> Result<Kds, Failure> {
+        let kds = Kds::new(self.kds_url.as_str(), self.authorities()?);
+        self.check(&kds)?;
+        Ok(kds)
+    }
+
+    /// The settings of whoever asks it, at this pace.
+    pub(crate) fn settings(&self, new_chips: NewChips) -> Result<Settings, Failure> {
+        let kds_authorities = self.authorities()?;
+        self.check(&Kds::new(self.kds_url.as_str(), kds_authorities.as_slice()))?;
+        let kds_url = self.kds_url.clone();
+        Ok(Settings { kds_url, kds_authorities, new_chips, ..Settings::default() })
+    }
+
+    fn authorities(&self) -> Result<Vec<u8>, Failure> {
+        let Some(path) = &self.kds_ca else { return Ok(Vec::new()) };
+        let read = fs::read(path).with_context(|| format!("reading {}", path.display()));
+        read.map_err(|error| Failure::new(Exit::Configuration, error))
+    }
+
+    /// A file that is no authority's is found at the start, not with the first chip.
+    fn check(&self, kds: &Kds) -> Result<(), Failure> {
+        let Some(path) = &self.kds_ca else { return Ok(()) };
+        kds.check().map_err(|error| {
+            Failure::new(Exit::Configuration, error).context(format!("reading {}", path.display()))
+        })
+    }
+}
+
+/// How fast it is asked for chips that nobody has seen.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NewChipsArgs {
+    /// For how many chips that nobody has seen the KDS is asked in a minute, for long; 0 for as many as come.
+    ///
+    /// Guests on more of them wait for up to 20 seconds, and then are told to come again. A chip whose guest is verified costs
+    /// nothing in the end. Without it: 6 for AMD's own KDS, which answers no faster, and as many as come for another. For a mirror
+    /// that asks AMD for each chip say 6.
+    #[arg(
+        long,
+        env = "KEYBROKER_NEW_CHIPS_PER_MINUTE",
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(NewChips::MAX_PER_MINUTE)),
+        value_name = "CHIPS"
+    )]
+    new_chips_per_minute: Option<u32>,
+    /// For how many at once, after a while without any. One workload has half of both for itself [default: 8]
+    #[arg(
+        long,
+        env = "KEYBROKER_NEW_CHIPS_BURST",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(NewChips::MAX_BURST)),
+        value_name = "CHIPS"
+    )]
+    new_chips_burst: Option<u32>,
+}
+
+impl NewChipsArgs {
+    /// What was said of it.
+    pub(crate) fn read(&self) -> NewChips {
+        NewChips { per_minute: self.new_chips_per_minute, burst: self.new_chips_burst }
+    }
 }
 
 /// Which roots are believed beside AMD's own.

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     broker,
-    endorser::{AnchorArgs, KdsArgs},
+    endorser::{AnchorArgs, KdsArgs, NewChipsArgs},
     exit::{Exit, Failure},
     fleet::FleetArgs,
     operator::socket::{self, Socket},
@@ -82,6 +82,8 @@ pub(crate) struct ServeArgs {
         value_name = "DAYS"
     )]
     pub(crate) crl_max_age: Option<u32>,
+    #[command(flatten)]
+    pub(crate) new_chips: NewChipsArgs,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
     /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of `keybroker token

@@ -295,6 +295,41 @@ fn a_trust_anchor_that_is_none_is_5_and_touches_nothing() {
 }
 
 #[test]
+fn an_authority_of_the_kds_that_is_none_is_5_and_touches_nothing() {
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("ca.pem");
+    for contents in [None, Some("nonsense")] {
+        if let Some(contents) = contents {
+            fs::write(&file, contents).unwrap();
+        }
+        let (code, text) = refused(serve(home.path()).arg("--kds-ca").arg(&file));
+        assert_eq!(code, Some(5), "{text}");
+        assert!(text.contains("ca.pem"), "{text}");
+        assert!(!home.path().join(".local").exists());
+    }
+}
+
+#[test]
+fn a_pace_of_new_chips_that_is_none_is_2() {
+    let home = TempDir::new().unwrap();
+    for (name, value) in [
+        ("KEYBROKER_NEW_CHIPS_PER_MINUTE", "6001"),
+        ("KEYBROKER_NEW_CHIPS_PER_MINUTE", "fast"),
+        ("KEYBROKER_NEW_CHIPS_BURST", "0"),
+        ("KEYBROKER_NEW_CHIPS_BURST", "1001"),
+    ] {
+        let (code, text) = refused(serve(home.path()).env(name, value));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains(
+                name.trim_start_matches("KEYBROKER_NEW_CHIPS_").to_lowercase().replace('_', "-").as_str()
+            ),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_variable_that_is_not_known_is_5_and_the_nearest_is_named() {
     let home = TempDir::new().unwrap();
     let (code, text) = refused(serve(home.path()).env("KEYBROKER_KDSURL", "https://x"));

@@ -4,36 +4,87 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The bucket, as the time at which it will be full again.
-#[derive(Debug)]
-pub(crate) struct Bucket {
+/// How many may be taken: a burst at once, and one more for each interval that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
     every: SignedDuration,
     burst: i32,
-    full_at: Mutex<Option<Timestamp>>,
+}
+
+/// What is left of a burst, as the time at which all of it will be there again. A greater one has less left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Level(Timestamp);
+
+impl Level {
+    /// All of it.
+    pub(crate) const FULL: Self = Self(Timestamp::MIN);
+
+    /// Whether nothing is missing: such a level is worth no memory.
+    pub(crate) fn is_full(self, now: Timestamp) -> bool {
+        self.0 <= now
+    }
+}
+
+impl Rate {
+    /// `burst` at once, and one more for each `every` that passes.
+    pub(crate) const fn new(every: SignedDuration, burst: i32) -> Self {
+        Self { every, burst }
+    }
+
+    /// Half of it, and no less than one at once.
+    pub(crate) fn half(self) -> Self {
+        Self { every: self.every * 2, burst: (self.burst / 2).max(1) }
+    }
+
+    /// How long it takes until there is one to be taken: no time at all if there is one.
+    pub(crate) fn wait(self, level: &mut Level, now: Timestamp) -> SignedDuration {
+        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far beyond was noted
+        // by a clock that ran ahead and was put right.
+        let empty = self.every * self.burst;
+        level.0 = if level.0 > now + empty * 2 { Timestamp::MIN } else { level.0.min(now + empty) };
+        let room = now + self.every * (self.burst - 1);
+        level.0.duration_since(room).max(SignedDuration::ZERO)
+    }
+
+    /// Takes one, which must be there.
+    pub(crate) fn take(self, level: &mut Level, now: Timestamp) {
+        level.0 = level.0.max(now) + self.every;
+    }
+
+    /// Puts one back.
+    pub(crate) fn put_back(self, level: &mut Level) {
+        level.0 = level.0.checked_sub(self.every).unwrap_or(Timestamp::MIN);
+    }
+}
+
+/// A rate and what is left of it.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    rate: Rate,
+    level: Mutex<Level>,
 }
 
 impl Bucket {
     /// A full one: `burst` at once, and one more for each `every` that passes.
     pub(crate) const fn new(every: SignedDuration, burst: i32) -> Self {
-        Self { every, burst, full_at: Mutex::new(None) }
+        Self { rate: Rate::new(every, burst), level: Mutex::new(Level::FULL) }
     }
 
     /// Takes one, or says after how many seconds there will be one again.
     pub(crate) fn take(&self, now: Timestamp) -> Result<(), u64> {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far beyond was noted
-        // by a clock that ran ahead and was put right.
-        let empty = self.every * self.burst;
-        let believed = full_at.filter(|full_at| *full_at <= now + empty * 2);
-        let from = believed.unwrap_or(now).clamp(now, now + empty);
-        let room = now + self.every * (self.burst - 1);
-        if from > room {
-            *full_at = Some(from);
-            return Err(from.duration_since(room).as_secs().unsigned_abs() + 1);
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.rate.wait(&mut level, now);
+        if wait.is_positive() {
+            return Err(whole_seconds(wait));
         }
-        *full_at = Some(from + self.every);
+        self.rate.take(&mut level, now);
         Ok(())
     }
+}
+
+/// A time to wait, as a client is told it: in seconds, after which it is over.
+pub(crate) fn whole_seconds(wait: SignedDuration) -> u64 {
+    wait.as_secs().unsigned_abs() + 1
 }
 
 #[cfg(test)]
@@ -76,5 +127,28 @@ mod tests {
         let earlier = BEGIN - SignedDuration::from_secs(80);
         assert_eq!(taken(&bucket, earlier), (0, 11));
         assert_eq!(taken(&bucket, earlier + SignedDuration::from_secs(80)), (8, 11));
+    }
+
+    #[test]
+    fn what_is_put_back_is_there_again_and_never_more_than_a_burst() {
+        let rate = Rate::new(SignedDuration::from_secs(10), 2);
+        let mut level = Level::FULL;
+        rate.put_back(&mut level);
+        for _ in 0..2 {
+            assert_eq!(rate.wait(&mut level, BEGIN), SignedDuration::ZERO);
+            rate.take(&mut level, BEGIN);
+        }
+        assert_eq!(rate.wait(&mut level, BEGIN), SignedDuration::from_secs(10));
+        rate.put_back(&mut level);
+        assert_eq!(rate.wait(&mut level, BEGIN), SignedDuration::ZERO);
+        for _ in 0..5 {
+            rate.put_back(&mut level);
+        }
+        assert!(level.is_full(BEGIN));
+        for _ in 0..2 {
+            assert_eq!(rate.wait(&mut level, BEGIN), SignedDuration::ZERO);
+            rate.take(&mut level, BEGIN);
+        }
+        assert!(rate.wait(&mut level, BEGIN).is_positive());
     }
 }

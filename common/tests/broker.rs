@@ -17,6 +17,8 @@ mod evidence;
 mod faults;
 #[path = "broker/metrics.rs"]
 mod metrics;
+#[path = "broker/new_chips.rs"]
+mod new_chips;
 #[path = "broker/registration.rs"]
 mod registration;
 #[path = "broker/release.rs"]

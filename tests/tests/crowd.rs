@@ -102,3 +102,34 @@ async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
     }
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
 }
+
+/// A fleet that is put into service at once, or updated: at the pace that holds towards AMD, and at that of another KDS.
+#[tokio::test]
+async fn twenty_honest_new_chips_at_once_all_boot() {
+    const AMDS: [&str; 4] = ["--new-chips-per-minute", "6", "--new-chips-burst", "8"];
+    for arguments in [&AMDS[..], &[]] {
+        let world = World::serve(arguments);
+        let id = unique("w");
+        let passphrase = world.register(&id).await;
+        world.kds.otherwise(Behaviour::Slow(Duration::from_millis(300)));
+        let mut guests = Vec::new();
+        for seed in 1..=20 {
+            let mut guest: KrunGuest = world.krun(&id, world.machine(Product::Milan, seed));
+            guest.auth().await.unwrap();
+            guests.push(guest);
+        }
+        let begun = Instant::now();
+        let mut crowd = JoinSet::new();
+        for mut guest in guests {
+            crowd.spawn(async move {
+                guest.attest().await?;
+                guest.key().await
+            });
+        }
+        let booted = crowd.join_all().await;
+        assert_eq!(booted, vec![Ok(passphrase.into_bytes()); 20], "{arguments:?}");
+        println!("twenty new chips at once, {arguments:?}: all boot within {:?}", begun.elapsed());
+        assert_eq!(world.kds.count(Kind::Vcek), 20);
+        assert!(world.kds.peak() <= 5, "four certificates, and a list: {}", world.kds.peak());
+    }
+}

@@ -8,14 +8,16 @@
     reason = "a test may panic, and so may what it is made of"
 )]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
 
 use jiff::SignedDuration;
-use keybroker_simulator::kds::Behaviour;
+use keybroker_simulator::{kds::Behaviour, tls::Authority};
 use keybroker_tests::{
     operator::{self, Contents, Operator, workload},
     program::{self, Ended},
+    tls::Terminator,
     unique,
+    upstream::{self, Upstream},
     world::{World, anchors, kds},
 };
 use serde_json::{Value, json};
@@ -198,4 +200,80 @@ async fn a_deployment_is_examined_table_by_table() {
     let nowhere = there.with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
     let (code, verdicts, document) = examined_at(&nowhere);
     assert_eq!((code, verdict(&verdicts, "store")), (Some(1), "fail"), "{document}");
+}
+
+/// What a doctor without a broker finds about the KDS at `url`, where the environment names `proxy`.
+fn kds_at(url: &str, arguments: &[&str], proxy: Option<&str>) -> Value {
+    let nothing = tempfile::tempdir().unwrap();
+    let mut command = program::keybroker();
+    command.args(["doctor", "--kds-url", url]).args(arguments).env("HOME", nothing.path());
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        command.envs(proxy.map(|proxy| (name, proxy)));
+    }
+    let (_, _, document) = examined(command);
+    let findings = document["findings"].as_array().unwrap();
+    findings.iter().find(|one| one["check"] == "kds").unwrap_or_else(|| panic!("{document}")).clone()
+}
+
+/// A port of this machine on which nobody listens.
+fn nobody() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("http://{address}")
+}
+
+#[test]
+fn what_keeps_the_kds_away_is_named() {
+    // A name that no resolver is asked for: its first part is too long.
+    let no_name = format!("http://{}.example", "k".repeat(64));
+    let tls = Terminator::start(&Authority::new(), "127.0.0.1:9");
+    let forbidding = Upstream::saying(upstream::response(403, "", ""));
+    for (url, proxy, said) in [
+        (no_name.as_str(), None, "dns error"),
+        (&nobody(), None, "Connection refused"),
+        (&tls.url, None, "UnknownIssuer"),
+        ("https://kds.example", Some(nobody().as_str()), "Connection refused"),
+        ("https://kds.example", Some(&forbidding.url), "tunnel"),
+    ] {
+        let found = kds_at(url, &[], proxy);
+        assert_eq!(found["verdict"], "fail", "{found}");
+        let finding = found["finding"].as_str().unwrap();
+        assert!(finding.contains("error sending request: ") && finding.contains(said), "{said}: {finding}");
+        assert!(found["advice"].as_str().unwrap().contains("--kds-ca"), "{found}");
+    }
+    assert_eq!(forbidding.seen().len(), 1);
+}
+
+#[test]
+fn a_kds_behind_an_authority_of_ones_own_is_believed_if_the_authority_is_named() {
+    let kds = kds();
+    let authority = Authority::new();
+    let tls = Terminator::start(&authority, kds.url().strip_prefix("http://").unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, contents: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (own, another) = (file("ca.pem", &authority.pem()), file("another.pem", &Authority::new().pem()));
+    assert_eq!(kds_at(&tls.url, &["--kds-ca", &own], None)["verdict"], "ok");
+    for (ca, said) in [
+        (another.as_str(), "invalid peer certificate"),
+        (&file("none.pem", "nothing\n"), "no certificate"),
+        ("/nonexistent/ca.pem", "No such file"),
+    ] {
+        let found = kds_at(&tls.url, &["--kds-ca", ca], None);
+        assert_eq!(found["verdict"], "fail", "{found}");
+        assert!(found["finding"].as_str().unwrap().contains(said), "{said}: {found}");
+    }
+}
+
+/// The proxy that the environment names is for what is outside.
+#[test]
+fn a_kds_on_the_loopback_is_asked_through_no_proxy() {
+    let (kds, proxy) = (kds(), Upstream::saying(upstream::response(502, "", "")));
+    assert_eq!(kds_at(&kds.url(), &[], Some(&proxy.url))["verdict"], "ok");
+    assert_eq!(proxy.seen(), Vec::<String>::new());
+    let found = kds_at("http://kds.example", &[], Some(&proxy.url));
+    assert!(found["finding"].as_str().unwrap().contains("502"), "{found}");
+    assert_eq!(proxy.seen().len(), 1);
 }

@@ -142,7 +142,7 @@ fn each_function_is_its_own_package_role_and_log() {
     });
     assert_eq!(template["Globals"]["Function"], globals);
     assert_eq!(template["Parameters"]["Architecture"]["Default"], "arm64");
-    for ((name, package), timeout) in FUNCTIONS.into_iter().zip([10, 10, 25]) {
+    for ((name, package), timeout) in FUNCTIONS.into_iter().zip([10, 10, 29]) {
         let function = &template["Resources"][name]["Properties"];
         assert_eq!(function["FunctionName"], sub(&format!("${{Prefix}}-{package}")));
         assert_eq!(function["CodeUri"], format!("../target/lambda/{package}"));

@@ -10,7 +10,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use keybroker_common::{
     clock::SystemClock,
-    endorsements::{EndorsementError, EndorsementSource, Fetched, Settings},
+    endorsements::{EndorsementError, EndorsementSource, Fetched},
     snp::{
         certificate::EndorsementKind,
         kds::VcekId,
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::chips::ChipArgs;
 use crate::{
-    endorser::{AnchorArgs, KdsArgs},
+    endorser::{AnchorArgs, KdsArgs, NewChipsArgs},
     exit::{Exit, Failure},
     operator::StoreArgs,
     table::{self, NONE},
@@ -59,6 +59,8 @@ pub(super) struct PrefetchArgs {
     json: bool,
     #[command(flatten)]
     kds: KdsArgs,
+    #[command(flatten)]
+    new_chips: NewChipsArgs,
     #[command(flatten)]
     anchors: AnchorArgs,
     #[command(flatten)]
@@ -126,7 +128,7 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     let chips = args.chips.read()?;
     let anchors = args.anchors.read()?;
     let operator = args.store.open().await?;
-    let settings = Settings { kds_url: args.kds.kds_url.clone(), ..Settings::default() };
+    let settings = args.kds.settings(args.new_chips.read())?;
     let source = EndorsementSource::new(anchors, operator.store.clone(), Arc::new(SystemClock), &settings);
     let mut unreachable = false;
     let mut report = Report { schema: 1, certificates: Vec::new(), revocation_lists: Vec::new() };

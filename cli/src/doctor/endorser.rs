@@ -1,16 +1,12 @@
 //! AMD's KDS, the clock by it, and the revocation lists held.
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::snp::{
-    anchors::TrustAnchors,
-    crl::Crl,
-    kds::{Kds, KdsError},
-    product::Product,
-};
+use keybroker_common::snp::{anchors::TrustAnchors, crl::Crl, kds::KdsError, product::Product};
 
 use super::{Finding, local};
 use crate::{
     certificates::row::{self, Kind, Row},
+    endorser::KdsArgs,
     operator::OperatorHandle,
 };
 
@@ -22,8 +18,13 @@ const USUAL: SignedDuration = SignedDuration::from_secs(30);
 const RENEWED: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// Whether the KDS answers, and how far the clock is from its.
-pub(super) async fn kds(url: &str) -> Vec<Finding> {
-    match Kds::new(url).probe().await {
+pub(super) async fn kds(args: &KdsArgs) -> Vec<Finding> {
+    let kds = match args.kds() {
+        Ok(kds) => kds,
+        Err(failure) => return vec![Finding::failed("kds", &failure)],
+    };
+    let url = &args.kds_url;
+    match kds.probe().await {
         Ok(date) => vec![Finding::ok("kds", format!("{url} answers")), clock(date, Timestamp::now())],
         Err(error @ KdsError::Status { status: 429, .. }) => vec![Finding::warn(
             "kds",
@@ -33,8 +34,9 @@ pub(super) async fn kds(url: &str) -> Vec<Finding> {
         Err(error) => vec![Finding::fail(
             "kds",
             format!("{url}: {error}"),
-            "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url, \
-             or bring certificates with `keybroker certificates import FILE`",
+            "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url and its \
+             authority, or that of a proxy that looks into TLS, with --kds-ca, or bring certificates with `keybroker \
+             certificates import FILE`",
         )],
     }
 }

@@ -169,7 +169,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
         }
         Err(failure) => findings.push(Finding::failed("store", &failure)),
     }
-    findings.extend(endorser::kds(&args.kds.kds_url).await);
+    findings.extend(endorser::kds(&args.kds).await);
     findings.extend(args.url.iter().map(|url| url::budget(url)));
     findings
 }

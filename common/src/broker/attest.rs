@@ -167,7 +167,7 @@ impl Attest {
         let report_data = ReportData(wire::report_data(evidence.dialect, &challenge.nonce, texts));
         self.refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
 
-        let endorsements = self.endorsements.obtain(&request, at_hand).await?;
+        let endorsements = self.endorsements.obtain(&request, at_hand, &workload_id).await?;
         let now = self.clock.now();
         let verified = metrics::timed(Stage::Verify, async {
             verify(request.report, &endorsements, &report_data, &self.fleet.accepted_csp_ids, now)

@@ -5,14 +5,22 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    reading::{Reader, base_url, crl_max_age, days, known_chips_only, list, products, tcb_floors, text, ttl},
+    reading::{
+        Reader, base_url, crl_max_age, days, known_chips_only, list, new_chips_burst, new_chips_per_minute,
+        products, tcb_floors, text, ttl,
+    },
     table::{
         ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, CRL_MAX_AGE,
-        ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, REGISTRATION, SESSION_TTL, SESSIONS_TABLE,
-        TOKENS_TABLE, WORKLOADS_TABLE,
+        ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, NEW_CHIPS_BURST, NEW_CHIPS_PER_MINUTE,
+        REGISTRATION, SESSION_TTL, SESSIONS_TABLE, TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
-use crate::{appraisal::Fleet, broker::Admission, endorsements::Settings, http::Function};
+use crate::{
+    appraisal::Fleet,
+    broker::Admission,
+    endorsements::{NewChips, Settings},
+    http::Function,
+};
 
 /// The settings of one function.
 pub trait Configuration: Sized {
@@ -119,6 +127,8 @@ impl Configuration for AttestConfig {
         let kds_url = reader.value(KDS_URL, base_url);
         let known_chips_only = reader.value(KDS, known_chips_only);
         let crl_max_age = reader.value(CRL_MAX_AGE, crl_max_age);
+        let per_minute = reader.value(NEW_CHIPS_PER_MINUTE, new_chips_per_minute);
+        let burst = reader.value(NEW_CHIPS_BURST, new_chips_burst);
         Some(Self {
             workloads_table: workloads_table?,
             challenges_table: challenges_table?,
@@ -130,8 +140,10 @@ impl Configuration for AttestConfig {
             fleet: fleet?,
             endorsements: Settings {
                 kds_url: kds_url?,
+                kds_authorities: Vec::new(),
                 known_chips_only: known_chips_only?,
                 crl_max_age: crl_max_age?,
+                new_chips: NewChips { per_minute: per_minute?, burst: burst? },
             },
         })
     }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     appraisal::{FloorError, TcbFloors},
+    endorsements::NewChips,
     snp::product::Product,
 };
 
@@ -149,6 +150,18 @@ pub(super) fn crl_max_age(value: &str) -> Result<Option<SignedDuration>, &'stati
     }
     let days = number(value, 1, 36_500).ok_or("must be a number from 1 to 36500")?;
     Ok(Some(SignedDuration::from_hours(24 * i64::from(days))))
+}
+
+pub(super) fn new_chips_per_minute(value: &str) -> Result<Option<u32>, &'static str> {
+    optional(value, 0, NewChips::MAX_PER_MINUTE, "must be a number from 0 to 6000")
+}
+
+pub(super) fn new_chips_burst(value: &str) -> Result<Option<u32>, &'static str> {
+    optional(value, 1, NewChips::MAX_BURST, "must be a number from 1 to 1000")
+}
+
+fn optional(value: &str, least: u32, most: u32, cause: &'static str) -> Result<Option<u32>, &'static str> {
+    if value.is_empty() { Ok(None) } else { number(value, least, most).map(Some).ok_or(cause) }
 }
 
 pub(super) fn known_chips_only(value: &str) -> Result<bool, &'static str> {

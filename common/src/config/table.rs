@@ -17,7 +17,7 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 16] = [
+pub const VARIABLES: [Variable; 18] = [
     WORKLOADS_TABLE,
     TOKENS_TABLE,
     CHALLENGES_TABLE,
@@ -33,6 +33,8 @@ pub const VARIABLES: [Variable; 16] = [
     KDS_URL,
     KDS,
     CRL_MAX_AGE,
+    NEW_CHIPS_PER_MINUTE,
+    NEW_CHIPS_BURST,
     AUDIT_RETENTION_DAYS,
 ];
 
@@ -124,6 +126,19 @@ pub(super) const CRL_MAX_AGE: Variable = Variable {
     name: "KEYBROKER_CRL_MAX_AGE",
     read_by: &[Function::Attest],
     meaning: "days for which a revocation list counts at most, from its thisUpdate on, whatever it says itself: 1 to 36500",
+    default: Some(""),
+};
+pub(super) const NEW_CHIPS_PER_MINUTE: Variable = Variable {
+    name: "KEYBROKER_NEW_CHIPS_PER_MINUTE",
+    read_by: &[Function::Attest],
+    meaning: "chips that nobody has seen for which the KDS is asked in a minute, for long: 0 to 6000, 0 for as many as come; without \
+              it 6 of AMD's own, and of another as many as come",
+    default: Some(""),
+};
+pub(super) const NEW_CHIPS_BURST: Variable = Variable {
+    name: "KEYBROKER_NEW_CHIPS_BURST",
+    read_by: &[Function::Attest],
+    meaning: "chips that nobody has seen for which the KDS is asked at once, after a while without any: 1 to 1000; without it 8",
     default: Some(""),
 };
 pub(super) const AUDIT_RETENTION_DAYS: Variable = Variable {

@@ -6,7 +6,7 @@ use super::{table::known, *};
 use crate::{
     appraisal::Fleet,
     broker::Admission,
-    endorsements::Settings,
+    endorsements::{NewChips, Settings},
     http::Function,
     snp::product::{Product, TcbVersion},
 };
@@ -73,6 +73,8 @@ fn what_is_said_counts() {
         ("KEYBROKER_KDS_URL", "http://127.0.0.1:1/"),
         ("KEYBROKER_KDS", "known-chips-only"),
         ("KEYBROKER_CRL_MAX_AGE", "30"),
+        ("KEYBROKER_NEW_CHIPS_PER_MINUTE", "0"),
+        ("KEYBROKER_NEW_CHIPS_BURST", "20"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "400"),
     ];
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
@@ -85,6 +87,7 @@ fn what_is_said_counts() {
     assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
     assert!(config.endorsements.known_chips_only);
     assert_eq!(config.endorsements.crl_max_age, Some(SignedDuration::from_hours(30 * 24)));
+    assert_eq!(config.endorsements.new_chips, NewChips { per_minute: Some(0), burst: Some(20) });
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
 }
 
@@ -127,12 +130,25 @@ fn nonsense_is_named_and_never_quoted() {
         ("KEYBROKER_SESSION_TTL", "soon", "must be a number from 1 to 86400"),
         ("KEYBROKER_KDS", "ask", "must be any-chip or known-chips-only"),
         ("KEYBROKER_KDS_URL", "ftp://x", "must begin with http:// or https:// and hold neither ? nor #"),
+        ("KEYBROKER_NEW_CHIPS_PER_MINUTE", "6001", "must be a number from 0 to 6000"),
+        ("KEYBROKER_NEW_CHIPS_PER_MINUTE", "10s", "must be a number from 0 to 6000"),
+        ("KEYBROKER_NEW_CHIPS_BURST", "0", "must be a number from 1 to 1000"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "-1", "must be a number from 0 to 36500"),
         ("KEYBROKER_CRL_MAX_AGE", "0", "must be a number from 1 to 36500"),
     ];
     for (name, value, cause) in rows {
         assert_eq!(with::<AttestConfig>(&ATTEST, &[(name, value)]).unwrap_err(), format!("{name} {cause}"));
     }
+}
+
+#[test]
+fn all_nonsense_is_named_at_once() {
+    let more = [("KEYBROKER_NEW_CHIPS_PER_MINUTE", "fast"), ("KEYBROKER_NEW_CHIPS_BURST", "1001")];
+    assert_eq!(
+        with::<AttestConfig>(&ATTEST, &more).unwrap_err(),
+        "KEYBROKER_NEW_CHIPS_PER_MINUTE must be a number from 0 to 6000; \
+         KEYBROKER_NEW_CHIPS_BURST must be a number from 1 to 1000"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cached::Cached;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    EndorsementError, EndorsementSource, Origin, Request,
+    BUDGET, EndorsementError, EndorsementSource, Origin, Request,
     issuers::chain_key,
     lock,
     turns::{Turn, WAIT},
@@ -23,6 +23,7 @@ use crate::{
         vek::Vek,
         verify::belongs,
     },
+    workload::WorkloadId,
 };
 
 /// Edition of a row that says, by `fetched_at`, when AMD last knew no such certificate; a certificate's own is later.
@@ -42,16 +43,19 @@ impl EndorsementSource {
     pub(super) async fn fetch(
         &self,
         request: &Request<'_>,
+        workload: &WorkloadId,
     ) -> Result<(Arc<Chain>, Origin), EndorsementError> {
         if request.report.signing_key() == Some(EndorsementKind::Vlek) {
             return self.fetch_asvk(request).await;
         }
         let candidates = request.candidates();
         if candidates.is_empty() {
-            return Err(EndorsementError::NoChip);
+            let (report, no_chip) = (request.report, EndorsementError::NoChip);
+            let masked = report.signing_key().is_some() && report.chip_is_masked();
+            return Err(if masked { EndorsementError::MaskedChip } else { no_chip });
         }
         for id in &candidates {
-            match self.fetch_vcek(id).await {
+            match self.fetch_vcek(id, Some(workload)).await {
                 Err(EndorsementError::UnknownChip) => {}
                 other => return other,
             }
@@ -59,12 +63,18 @@ impl EndorsementSource {
         Err(EndorsementError::UnknownChip)
     }
 
-    /// Asks AMD for the certificate that `id` names.
-    pub(super) async fn fetch_vcek(&self, id: &VcekId) -> Result<(Arc<Chain>, Origin), EndorsementError> {
+    /// Asks AMD for the certificate that `id` names, for a guest of `workload`, or for an operator.
+    pub(super) async fn fetch_vcek(
+        &self,
+        id: &VcekId,
+        workload: Option<&WorkloadId>,
+    ) -> Result<(Arc<Chain>, Origin), EndorsementError> {
         if self.known_chips_only {
             return Err(EndorsementError::NewChip);
         }
-        let _flight = self.flights.board(&id.to_string()).await?;
+        let _guest = self.newcomers.enter(workload)?;
+        // Whoever is first for this chip may have to wait in line.
+        let _flight = self.flights.board_for(&id.to_string(), BUDGET).await?;
         if let Some(chain) = self.cached(id) {
             return Ok((chain, Origin::Memory));
         }
@@ -72,14 +82,15 @@ impl EndorsementSource {
             return Ok((chain, Origin::Amd { lease: None }));
         }
         self.patience.check_chip(id, self.clock.now())?;
+        // Before the lease, which nobody should hold who only waits.
+        let mut fare = self.newcomers.admit(id, workload).await?;
+        // AMD may have turned somebody away meanwhile.
+        self.patience.check_chip(id, self.clock.now())?;
         let key = id.to_string();
         if let Turn::Found(chain) = self.turn(&key, WAIT, || self.seen(id)).await? {
             return Ok((chain, Origin::Table));
         }
-        if let Err(error) = self.newcomers.admit(self.clock.now()) {
-            self.end_turn(&key).await;
-            return Err(error);
-        }
+        fare.pay();
         let der = match self.kds.fetch(&id.path(), Kds::BUDGET).await {
             Ok(der) => der,
             Err(KdsError::NotFound) => {
@@ -147,7 +158,12 @@ impl EndorsementSource {
         let vek = veks.find(|vek| belongs(request.report, vek));
         let best = match vek.filter(|_| !sound) {
             Some(vek) => {
-                self.fetch_issuer(&vek).await?;
+                let asked = self.fetch_issuer(&vek).await;
+                if first.is_err() {
+                    asked.map_err(asvk_missing)?
+                } else {
+                    asked?
+                }
                 self.sent(request).await
             }
             None => first,
@@ -186,5 +202,16 @@ impl EndorsementSource {
             self.issuers.note_asked_in_vain(product, kind, self.clock.now());
         }
         Ok(())
+    }
+}
+
+/// A guest that sends its VLEK alone needs AMD for the certificate above it: that is what to look for, whatever failed.
+fn asvk_missing(error: EndorsementError) -> EndorsementError {
+    match error {
+        EndorsementError::Unavailable { retry_after, cause } => EndorsementError::Unavailable {
+            retry_after,
+            cause: format!("the ASVK that issued the guest's VLEK is neither held nor sent along: {cause}"),
+        },
+        other => other,
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -20,7 +21,16 @@ impl Flights {
     /// Waits until no other task flies under `key`, as long as one flight may take. Whoever comes second should look again
     /// before setting out.
     pub(super) async fn board(&self, key: &str) -> Result<OwnedMutexGuard<()>, EndorsementError> {
-        tokio::time::timeout(Kds::BUDGET, self.lock(key).lock_owned()).await.map_err(|_| {
+        self.board_for(key, Kds::BUDGET).await
+    }
+
+    /// The same for flights that take as long as `wait`.
+    pub(super) async fn board_for(
+        &self,
+        key: &str,
+        wait: Duration,
+    ) -> Result<OwnedMutexGuard<()>, EndorsementError> {
+        tokio::time::timeout(wait, self.lock(key).lock_owned()).await.map_err(|_| {
             EndorsementError::Unavailable { retry_after: patience::SHORT, cause: KdsError::Busy.to_string() }
         })
     }

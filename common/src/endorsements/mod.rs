@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 pub use self::{
     issuers::chain_key,
+    newcomers::NewChips,
     operators::CHANGED_KEY,
     prefetch::Fetched,
     revocation::{crl_key, revoking_key},
@@ -56,11 +57,12 @@ use crate::{
         verify::{Endorsements, VerifiedReport, belongs},
     },
     store::{EndorsementStore, StoreError, StoredEndorsement},
+    workload::WorkloadId,
 };
 
-/// Finding all that one report needs may take this long, whatever is slow: a guest waits for a minute, a function does not
-/// run for half of one.
-const BUDGET: Duration = Duration::from_secs(20);
+/// Finding all that one report needs may take this long, whatever is slow, its place in the line of new chips included: a guest
+/// waits for a minute, API Gateway for half of one.
+const BUDGET: Duration = Duration::from_secs(25);
 /// Chips, and VLEKs sent by guests, that a process remembers.
 const CACHED_CHAINS: usize = 4096;
 
@@ -74,7 +76,13 @@ pub enum EndorsementError {
     /// What the guest sent fits the report and does not lead to a trust anchor.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The chip id is masked, or its reported TCB is in no product's layout: no certificate can be asked for.
+    /// The chip id is all zeros.
+    #[error(
+        "the report names no chip: its host masks the chip id (MASK_CHIP_ID), so there is no certificate to ask for"
+    )]
+    MaskedChip,
+    /// The chip id is of another product's length, its reported TCB is in no product's layout, or no key signed: no certificate can
+    /// be asked for.
     #[error("the report names no chip and TCB that a certificate could be asked for")]
     NoChip,
     /// AMD's KDS knows no certificate for the chip and its TCB.
@@ -184,16 +192,26 @@ impl Deref for Obtained {
 pub struct Settings {
     /// Base URL of AMD's KDS, or of a service that answers like it.
     pub kds_url: String,
+    /// Whom TLS to it is believed of beside the usual authorities: certificates in PEM, or nothing.
+    pub kds_authorities: Vec<u8>,
     /// Never ask for the certificate of a chip that is not in the store yet.
     pub known_chips_only: bool,
     /// The longest time since its thisUpdate for which a revocation list counts. It can only end a list's time earlier than
     /// the list does.
     pub crl_max_age: Option<SignedDuration>,
+    /// How fast it is asked for chips that nobody has seen.
+    pub new_chips: NewChips,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { kds_url: Kds::AMD.to_owned(), known_chips_only: false, crl_max_age: None }
+        Self {
+            kds_url: Kds::AMD.to_owned(),
+            kds_authorities: Vec::new(),
+            known_chips_only: false,
+            crl_max_age: None,
+            new_chips: NewChips::default(),
+        }
     }
 }
 
@@ -239,11 +257,12 @@ impl EndorsementSource {
         clock: Arc<dyn Clock>,
         settings: &Settings,
     ) -> Self {
+        let newcomers = Newcomers::new(settings.new_chips, &settings.kds_url, Arc::clone(&clock));
         Self {
             anchors,
             store,
             clock,
-            kds: Kds::new(settings.kds_url.as_str()),
+            kds: Kds::new(settings.kds_url.as_str(), settings.kds_authorities.as_slice()),
             known_chips_only: settings.known_chips_only,
             process: Uuid::new_v4(),
             chips: Mutex::new(LruCache::new(CACHED_CHAINS)),
@@ -253,7 +272,7 @@ impl EndorsementSource {
             operators: Operators::default(),
             revocation: RevocationLists::new(settings.crl_max_age),
             patience: Patience::default(),
-            newcomers: Newcomers::default(),
+            newcomers,
             flights: Flights::default(),
         }
     }
@@ -280,14 +299,16 @@ impl EndorsementSource {
         Ok((chain.is_some() || rows.is_some()).then_some(AtHand { chain, rows }))
     }
 
-    /// The chain, from AMD if none that holds is at hand, and the revocation lists of its ARK. To be called only for a guest
-    /// whose challenge is open, and whose report was not refused early; and to be followed by [`EndorsementSource::settle`].
+    /// The chain, from AMD if none that holds is at hand, and the revocation lists of its ARK. A chip that nobody has seen takes
+    /// its turn among those of `workload`. To be called only for a guest whose challenge is open, and whose report was not
+    /// refused early; and to be followed by [`EndorsementSource::settle`].
     pub async fn obtain(
         &self,
         request: &Request<'_>,
         at_hand: Option<AtHand>,
+        workload: &WorkloadId,
     ) -> Result<Obtained, EndorsementError> {
-        tokio::time::timeout(BUDGET, self.find(request, at_hand)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(BUDGET, self.find(request, at_hand, workload)).await.unwrap_or_else(|_| {
             let cause = "AMD's KDS is slow".to_owned();
             Err(EndorsementError::Unavailable { retry_after: patience::SHORT, cause })
         })
@@ -297,7 +318,8 @@ impl EndorsementSource {
     /// lets other processes ask AMD, or find what it sent.
     pub async fn settle(&self, obtained: &Obtained, verified: Option<&VerifiedReport>) {
         let chain = &obtained.endorsements.chain;
-        if verified.is_some_and(|verified| Arc::ptr_eq(verified.chain(), chain)) {
+        if let Some(verified) = verified.filter(|verified| Arc::ptr_eq(verified.chain(), chain)) {
+            self.note_real(verified);
             self.keep(chain, &obtained.origin).await;
         }
         self.release(&obtained.origin).await;
@@ -314,22 +336,32 @@ impl EndorsementSource {
         self.revocation.look_again();
     }
 
+    /// A chip of which a report was verified is real: it comes before chips that nobody knows of.
+    fn note_real(&self, report: &VerifiedReport) {
+        if report.csp_id().is_none()
+            && let Some(id) = VcekId::of(report.report(), report.product())
+        {
+            self.newcomers.note_verified(&id);
+        }
+    }
+
     async fn find(
         &self,
         request: &Request<'_>,
         at_hand: Option<AtHand>,
+        workload: &WorkloadId,
     ) -> Result<Obtained, EndorsementError> {
         let (mut chain, mut origin) = match self.best_at_hand(request, at_hand).await? {
             Some((chain, origin)) if self.holds(&chain) => {
                 metrics::count(Count::KdsHit);
                 (chain, origin)
             }
-            poor => self.ask_amd(request, poor).await?,
+            poor => self.ask_amd(request, workload, poor).await?,
         };
         let mut lists = self.revocation_lists(&chain, &origin).await?;
         if !self.holds(&chain) && !matches!(origin, Origin::Amd { .. }) {
             // It expired, or the list that was just renewed revokes its issuer.
-            (chain, origin) = self.ask_amd(request, Some((chain, origin))).await?;
+            (chain, origin) = self.ask_amd(request, workload, Some((chain, origin))).await?;
             lists = self.revocation_lists(&chain, &origin).await?;
         }
         let Lists { crl, crl_grace, further_crls } = lists;
@@ -342,10 +374,11 @@ impl EndorsementSource {
     async fn ask_amd(
         &self,
         request: &Request<'_>,
+        workload: &WorkloadId,
         poor: Option<(Arc<Chain>, Origin)>,
     ) -> Result<(Arc<Chain>, Origin), EndorsementError> {
         metrics::count(Count::KdsMiss);
-        match (metrics::timed(Stage::Kds, self.fetch(request)).await, poor) {
+        match (metrics::timed(Stage::Kds, self.fetch(request, workload)).await, poor) {
             (Err(error), Some(poor)) if !error.is_passing() => Ok(poor),
             (fetched, _) => fetched,
         }

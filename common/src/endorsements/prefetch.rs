@@ -23,7 +23,7 @@ impl EndorsementSource {
         if self.seen(id).await?.is_some() {
             return Ok(Fetched::Held);
         }
-        let (chain, origin) = self.fetch_vcek(id).await?;
+        let (chain, origin) = self.fetch_vcek(id, None).await?;
         if self.holds(&chain) {
             self.keep_issuer(chain.intermediate()).await;
             self.put(&id.to_string(), chain.vek().der(), 0).await;

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes back is bytes from the network. Nothing here verifies them.
 
+mod client;
 mod rest;
 
 use std::{
@@ -14,9 +15,8 @@ use backon::{ExponentialBuilder, Retryable};
 use data_encoding::HEXLOWER;
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{
-    Certificate, Client, Response, StatusCode,
+    Client, Response, StatusCode,
     header::{DATE, RETRY_AFTER},
-    redirect::Policy,
 };
 use tokio::{
     sync::Semaphore,
@@ -162,9 +162,12 @@ pub enum KdsError {
         /// After how many seconds it wants to be asked again.
         retry_after: Option<u64>,
     },
-    /// It did not answer, or not in time.
+    /// It did not answer, or not in time. The text has the whole chain of causes, and neither path nor host.
     #[error("AMD's KDS did not answer: {0}")]
     Silent(String),
+    /// No client can be made for it.
+    #[error("AMD's KDS cannot be asked: {0}")]
+    Client(String),
     /// The answer is larger than any certificate.
     #[error("AMD's KDS sent more than a certificate's worth")]
     TooLarge,
@@ -179,7 +182,7 @@ impl KdsError {
         match self {
             Self::Status { status, .. } => *status == 429 || *status >= 500,
             Self::Silent(_) => true,
-            Self::NotFound | Self::TooLarge | Self::Busy => false,
+            Self::NotFound | Self::TooLarge | Self::Busy | Self::Client(_) => false,
         }
     }
 }
@@ -188,6 +191,7 @@ impl KdsError {
 #[derive(Debug)]
 pub struct Kds {
     base: String,
+    authorities: Vec<u8>,
     client: OnceLock<Client>,
     permits: Semaphore,
     rests: Rests,
@@ -204,19 +208,26 @@ impl Kds {
     /// The pause before the second attempt, at least.
     const PAUSE: Duration = Duration::from_millis(200);
     /// Requests for certificates under way at once.
-    const CONCURRENCY: usize = 4;
+    pub(crate) const CONCURRENCY: usize = 4;
     /// Larger than any certificate, chain or CRL of AMD's.
     const MAX_BODY: usize = 64 * 1024;
 
-    /// A client of the service at `base` (scheme and host, without a slash behind).
-    pub fn new(base: impl Into<String>) -> Self {
+    /// A client of the service at `base` (scheme and host, without a slash behind). TLS is also believed of servers that one of
+    /// `authorities` vouches for: certificates in PEM, or nothing.
+    pub fn new(base: impl Into<String>, authorities: impl Into<Vec<u8>>) -> Self {
         let base = base.into().trim_end_matches('/').to_owned();
         Self {
             base,
+            authorities: authorities.into(),
             client: OnceLock::new(),
             permits: Semaphore::new(Self::CONCURRENCY),
             rests: Rests::default(),
         }
+    }
+
+    /// Whether the client can be made, with the authorities that it was given. Connects to nothing.
+    pub fn check(&self) -> Result<(), KdsError> {
+        self.client().map(|_| ())
     }
 
     /// Asks for the certificate or chain at `path`, up to three times within `budget` in all. A Retry-After is honoured where
@@ -244,9 +255,8 @@ impl Kds {
 
     /// Whether the service answers at all, and the time that it says it is: for an operator, once.
     pub async fn probe(&self) -> Result<Option<Timestamp>, KdsError> {
-        let silent = |error: reqwest::Error| KdsError::Silent(error.without_url().to_string());
         let url = format!("{}{}", self.base, chain_path(Product::Milan, EndorsementKind::Vcek));
-        let answer = async { self.client().map_err(silent)?.get(url).send().await.map_err(silent) };
+        let answer = async { self.client()?.get(url).send().await.map_err(client::silent) };
         let answer = timeout(Self::ATTEMPT, answer).await;
         let response = answer.unwrap_or_else(|_| Err(KdsError::Silent("time ran out".to_owned())))?;
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
@@ -264,9 +274,8 @@ impl Kds {
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, KdsError> {
-        let silent = |error: reqwest::Error| KdsError::Silent(error.without_url().to_string());
         let url = format!("{}{path}", self.base);
-        let response = self.client().map_err(silent)?.get(url).send().await.map_err(silent)?;
+        let response = self.client()?.get(url).send().await.map_err(client::silent)?;
         match response.status() {
             StatusCode::OK => body(response).await,
             StatusCode::NOT_FOUND => Err(KdsError::NotFound),
@@ -281,16 +290,11 @@ impl Kds {
         }
     }
 
-    fn client(&self) -> Result<&Client, reqwest::Error> {
+    fn client(&self) -> Result<&Client, KdsError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));
-        let client = Client::builder()
-            .user_agent(concat!("keybroker/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
-            .redirect(Policy::none())
-            .build()?;
+        let client = client::build(&self.base, &self.authorities)?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -320,8 +324,7 @@ where
 
 async fn body(mut response: Response) -> Result<Vec<u8>, KdsError> {
     let mut body = Vec::new();
-    let silent = |error: reqwest::Error| KdsError::Silent(error.without_url().to_string());
-    while let Some(chunk) = response.chunk().await.map_err(silent)? {
+    while let Some(chunk) = response.chunk().await.map_err(client::silent)? {
         if body.len() + chunk.len() > Kds::MAX_BODY {
             return Err(KdsError::TooLarge);
         }

@@ -1,6 +1,6 @@
 //! What is not asked again, and until when.
 
-use keybroker_common::endorsements::{EndorsementError, Settings};
+use keybroker_common::endorsements::{EndorsementError, Request, Settings};
 use keybroker_simulator::{
     Product,
     kds::{Behaviour, Kind},
@@ -9,7 +9,7 @@ use keybroker_simulator::{
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
-    hardware::{Hardware, endorse, endorse_with, report, retry_after},
+    hardware::{Hardware, endorse, endorse_as, endorse_with, report, retry_after},
 };
 
 #[tokio::test]
@@ -96,34 +96,68 @@ async fn new_chips_are_not_asked_for_where_the_operator_wants_none() {
     assert!(endorse(&closed, &report).await.is_ok() && hardware.kds.count(Kind::Vcek) == asked);
 }
 
-/// Made-up chips, one after the other: after some of them AMD is asked for one in ten seconds.
+/// Made-up chips of one workload, one after the other: after some of them AMD is asked for one in twenty seconds.
 #[tokio::test]
-async fn a_flood_of_new_chips_is_let_through_as_fast_as_kds_answers() {
+async fn a_flood_of_new_chips_is_let_through_at_a_pace() {
     let hardware = Hardware::new().await;
-    let source = hardware.source();
+    let source = hardware.source_with(hardware.cache.clone(), &hardware.paced());
     endorse(&source, &hardware.report()).await.unwrap();
     hardware.clock.advance(minutes(2));
     let stranger = |seed| report(&Chip::new(Product::Milan, seed));
-    for seed in 2..10 {
+    for seed in 2..6 {
         assert_eq!(endorse(&source, &stranger(seed)).await.unwrap_err(), EndorsementError::UnknownChip);
     }
     let asked = hardware.kds.count(Kind::Vcek);
     let genuine = Chip::new(Product::Milan, 99);
     hardware.kds.add(&genuine);
+    tokio::time::pause();
     for guest in [stranger(10), report(&genuine)] {
         let outcome = endorse(&source, &guest).await;
-        assert_eq!(outcome.unwrap_err(), EndorsementError::TooManyNewChips { retry_after: 11 });
+        assert_eq!(outcome.unwrap_err(), EndorsementError::TooManyNewChips { retry_after: 21 });
     }
+    tokio::time::resume();
     assert_eq!(hardware.kds.count(Kind::Vcek), asked);
-    // Nothing of that is felt by a chip that was seen, here or elsewhere, nor by another process.
+    // Nothing of that is felt by a chip that was seen, here or elsewhere, nor by another process or another workload.
     endorse(&source, &hardware.report()).await.unwrap();
     endorse(&hardware.source(), &report(&genuine)).await.unwrap();
     endorse(&source, &report(&genuine)).await.unwrap();
+    let neighbour = Chip::new(Product::Milan, 98);
+    hardware.kds.add(&neighbour);
+    let neighbour = report(&neighbour);
+    let request = Request { report: &neighbour, claimed_product: None, certificates: &[] };
+    endorse_as(&source, &request, "another").await.unwrap();
     // What AMD does not know costs nothing when it is presented again.
     assert_eq!(endorse(&source, &stranger(2)).await.unwrap_err(), EndorsementError::UnknownChip);
-    hardware.clock.advance(seconds(10));
+    hardware.clock.advance(seconds(20));
     assert_eq!(endorse(&source, &stranger(10)).await.unwrap_err(), EndorsementError::UnknownChip);
-    assert_eq!(retry_after(endorse(&source, &stranger(11)).await), 11);
+    tokio::time::pause();
+    assert_eq!(retry_after(endorse(&source, &stranger(11)).await), 21);
+}
+
+/// Neither the time that a line may cost nor what is charged is spent on a KDS of the operator's own.
+#[tokio::test]
+async fn another_kds_is_asked_for_as_many_as_come() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source();
+    for seed in 2..42 {
+        let stranger = report(&Chip::new(Product::Milan, seed));
+        assert_eq!(endorse(&source, &stranger).await.unwrap_err(), EndorsementError::UnknownChip);
+    }
+    assert_eq!(hardware.kds.count(Kind::Vcek), 40);
+}
+
+/// What AMD failed to answer was charged for: the guest that comes again takes no other's turn.
+#[tokio::test]
+async fn a_failure_of_amds_is_charged_for_once() {
+    let hardware = Hardware::new().await;
+    let source = hardware.source_with(hardware.cache.clone(), &hardware.paced());
+    for _ in 0..10 {
+        hardware.kds.script(Kind::Vcek, [Behaviour::Status(400, None)]);
+        assert_eq!(retry_after(endorse(&source, &hardware.report()).await), 5);
+        hardware.clock.advance(seconds(5));
+    }
+    endorse(&source, &hardware.report()).await.unwrap();
+    assert_eq!(hardware.kds.count(Kind::Vcek), 11);
 }
 
 /// A clock that ran ahead by a month, while KDS failed, and was put right.

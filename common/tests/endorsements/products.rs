@@ -74,7 +74,7 @@ async fn a_masked_chip_is_never_asked_for() {
     let hardware = Hardware::new().await;
     let fields = ReportFields { chip_id: [0; 64], ..ReportFields::new(&hardware.chip) };
     let outcome = endorse(&hardware.source(), &signed(&fields, &hardware.chip)).await;
-    assert_eq!(outcome.unwrap_err(), EndorsementError::NoChip);
+    assert_eq!(outcome.unwrap_err(), EndorsementError::MaskedChip);
     assert_eq!(hardware.kds.requests(), []);
 }
 

@@ -144,7 +144,12 @@ async fn without_an_asvk_a_vlek_has_to_wait() {
     let vlek = hardware.amd.vlek(CSP_ID, hardware.chip.tcb);
     hardware.down();
     let (source, report, sent) = (hardware.source(), vlek_report(&hardware, &vlek), [vlek.certificate]);
-    assert_eq!(retry_after(endorse_with(&source, &report, None, &sent).await), 5);
+    let error = endorse_with(&source, &report, None, &sent).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("the ASVK that issued the guest's VLEK is neither held nor"),
+        "{error}"
+    );
+    assert_eq!(retry_after(Err(error)), 5);
     assert_eq!(retry_after(endorse_with(&source, &report, None, &sent).await), 6);
     assert_eq!(hardware.kds.count(Kind::Chain), 3, "the attempts of the first guest");
 }

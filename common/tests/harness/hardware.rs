@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use keybroker_common::{
     clock::Clock,
-    endorsements::{EndorsementError, EndorsementSource, Request, Settings},
+    endorsements::{EndorsementError, EndorsementSource, NewChips, Request, Settings},
     snp::{
         anchors::TrustAnchors,
         product,
@@ -12,6 +12,7 @@ use keybroker_common::{
         verify::{Check, Endorsements, ReportData, VerifyError, verify},
     },
     store::{EndorsementStore, StoredEndorsement},
+    workload::WorkloadId,
 };
 use keybroker_simulator::{
     Product, Tcb,
@@ -80,6 +81,12 @@ impl Hardware {
 
     pub(crate) fn settings(&self) -> Settings {
         Settings { kds_url: self.kds.url(), ..Settings::default() }
+    }
+
+    /// The same at the pace that holds towards AMD.
+    pub(crate) fn paced(&self) -> Settings {
+        let new_chips = NewChips { per_minute: Some(NewChips::PER_MINUTE), burst: Some(NewChips::BURST) };
+        Settings { new_chips, ..self.settings() }
     }
 
     /// A process that has seen nothing yet, over the shared table.
@@ -161,16 +168,33 @@ pub(crate) async fn endorse_with(
     certificates: &[Vec<u8>],
 ) -> Result<Endorsements, EndorsementError> {
     let request = Request { report, claimed_product, certificates };
-    attempt(source, &request).await.map(|(endorsements, _)| endorsements)
+    endorse_as(source, &request, "w").await
 }
 
-/// The same, and what verification says.
+/// The same for a guest of another workload.
+pub(crate) async fn endorse_as(
+    source: &Process,
+    request: &Request<'_>,
+    workload: &str,
+) -> Result<Endorsements, EndorsementError> {
+    attempt_as(source, request, workload).await.map(|(endorsements, _)| endorsements)
+}
+
+/// The endorsements, and what verification says.
 pub(crate) async fn attempt(
     source: &Process,
     request: &Request<'_>,
 ) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
+    attempt_as(source, request, "w").await
+}
+
+async fn attempt_as(
+    source: &Process,
+    request: &Request<'_>,
+    workload: &str,
+) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
     let at_hand = source.at_hand(request).await?;
-    let obtained = source.obtain(request, at_hand).await?;
+    let obtained = source.obtain(request, at_hand, &WorkloadId::new(workload).unwrap()).await?;
     let report_data = ReportData(*request.report.report_data());
     let verified = verify(request.report, &obtained, &report_data, &[CSP_ID.to_owned()], source.clock.now());
     source.settle(&obtained, verified.as_ref().ok()).await;

@@ -77,6 +77,14 @@ impl World {
         self.broker_over(Arc::clone(&self.store))
     }
 
+    /// The same, asking for new chips at the pace that holds towards AMD.
+    pub(crate) fn paced_broker(&self) -> Broker {
+        let mut broker = self.broker();
+        let endorsements = self.hardware.source_with(self.store.clone(), &self.hardware.paced());
+        broker.attest.endorsements = Arc::new(endorsements.source);
+        broker
+    }
+
     /// The same over another store.
     pub(crate) fn broker_over<S: Stores + 'static>(&self, store: Arc<S>) -> Broker {
         let clock: Arc<dyn Clock> = self.hardware.clock.clone();
