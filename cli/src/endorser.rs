@@ -1,8 +1,10 @@
 //! Where AMD's certificates come from, and which roots are believed, as arguments.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context as _;
 use keybroker_common::{
     config,
     endorsements::{NewChips, Settings},
@@ -42,17 +44,21 @@ impl KdsArgs {
 
     fn authorities(&self) -> Result<Vec<u8>, Failure> {
         let Some(path) = &self.kds_ca else { return Ok(Vec::new()) };
-        let read = fs::read(path).with_context(|| format!("reading {}", path.display()));
-        read.map_err(|error| Failure::new(Exit::Configuration, error))
+        fs::read(path).map_err(|error| unusable(path, error.into()))
     }
 
     /// A file that is no authority's is found at the start, not with the first chip.
     fn check(&self, kds: &Kds) -> Result<(), Failure> {
         let Some(path) = &self.kds_ca else { return Ok(()) };
-        kds.check().map_err(|error| {
-            Failure::new(Exit::Configuration, error).context(format!("reading {}", path.display()))
-        })
+        kds.check().map_err(|error| unusable(path, error.into()))
     }
+}
+
+/// The file of authorities cannot be used.
+fn unusable(path: &Path, error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Configuration, error)
+        .context(format!("reading {}", path.display()))
+        .hint("give --kds-ca a file with the authority's certificate in PEM")
 }
 
 /// How fast it is asked for chips that nobody has seen.
