@@ -48,20 +48,20 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
 fn denies_all_but_attest(policy: &str, table: &str, prefix: &str) -> bool {
     let Some(attest) = attest(table, prefix) else { return false };
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
-    one_or_many(&policy["Statement"]).iter().any(|statement| {
+    one_or_many(field(&policy, "Statement")).iter().any(|statement| {
         let all = |element: &str, wanted: &[String]| {
-            let given = one_or_many(&statement[element]);
+            let given = one_or_many(field(statement, element));
             wanted.iter().all(|wanted| given.iter().any(|given| *given == wanted.as_str()))
         };
         let everybody = [json!("*"), json!({"AWS": "*"}), json!({"AWS": ["*"]})];
-        let condition = &statement["Condition"];
-        statement["Effect"] == "Deny"
-            && everybody.contains(&statement["Principal"])
+        let condition = field(statement, "Condition");
+        field(statement, "Effect") == "Deny"
+            && everybody.contains(field(statement, "Principal"))
             && all("Action", &WRITES.map(|action| format!("dynamodb:{action}")))
             && all("Resource", &[table.to_owned()])
             && is_only(condition, &["ArnNotEquals", "BoolIfExists"])
-            && is_one(&condition["ArnNotEquals"], "aws:PrincipalArn", &attest)
-            && is_one(&condition["BoolIfExists"], "aws:PrincipalIsAWSService", "false")
+            && is_one(field(condition, "ArnNotEquals"), "aws:PrincipalArn", &attest)
+            && is_one(field(condition, "BoolIfExists"), "aws:PrincipalIsAWSService", "false")
     })
 }
 
@@ -70,6 +70,11 @@ fn attest(table: &str, prefix: &str) -> Option<String> {
     let mut parts = table.split(':').skip(1);
     let (partition, account) = (parts.next()?, parts.nth(2)?);
     Some(format!("arn:{partition}:iam::{account}:role/{prefix}-attest"))
+}
+
+/// A field of an object; null if it is not there.
+fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 /// `value` itself, or each of its items if it is a list.
@@ -84,7 +89,7 @@ fn is_only(value: &Value, names: &[&str]) -> bool {
 
 /// Whether `value` is an object of this field alone, with this text alone.
 fn is_one(value: &Value, name: &str, text: &str) -> bool {
-    is_only(value, &[name]) && matches!(one_or_many(&value[name]), [one] if one == text)
+    is_only(value, &[name]) && matches!(one_or_many(field(value, name)), [one] if one == text)
 }
 
 #[cfg(test)]
