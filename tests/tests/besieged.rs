@@ -103,7 +103,7 @@ async fn a_guest_boots_while_nobody_of_a_thousand_reads() {
 
 #[tokio::test]
 async fn a_guest_boots_while_a_thousand_connections_are_half_open() {
-    besieged(&[Manner::Silent, Manner::HalfClosed]).await;
+    besieged(&[Manner::Silent, Manner::Silent, Manner::Silent, Manner::HalfClosed]).await;
 }
 
 #[tokio::test]
