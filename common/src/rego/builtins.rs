@@ -53,6 +53,11 @@ pub(super) fn is_allowed(path: &str) -> bool {
     ALLOWED.contains(&path)
 }
 
+/// All that may be called, for people to read.
+pub(super) fn allowed() -> String {
+    ALLOWED.join(", ")
+}
+
 /// Whether what `path` gives is a number, boolean or string.
 pub(super) fn is_flat(path: &str) -> bool {
     is_allowed(path) && !PASSING.contains(&path)

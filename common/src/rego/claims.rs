@@ -101,7 +101,7 @@ pub struct SnpClaims {
     pub launch_tcb: Option<TcbClaims>,
     /// CPUID family, model and stepping. `null` in version 2, which does not say.
     pub cpuid: Option<CpuidClaims>,
-    /// CHIP_ID, 64 bytes: zero where it is masked, and with a VLEK.
+    /// CHIP_ID, 64 bytes: zero where it is masked, and with a VLEK. The first 8 bytes alone for a Turin that the policy names so.
     pub chip_id: String,
     /// Version of the SNP firmware that runs.
     pub current_version: FirmwareClaims,
@@ -226,6 +226,43 @@ impl Claims {
     /// Claims of no report, to try a policy with: every number is zero and every permission refused.
     pub fn sample() -> Self {
         Self::unverified(&Report::blank(), Product::Milan, None)
+    }
+
+    /// Claims of no report, none of which is `null`: for their kinds, beside those of [`sample`](Self::sample).
+    pub(super) fn full() -> Self {
+        let sample = Self::sample();
+        let tcb = Some(TcbClaims { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 });
+        let snp = SnpClaims {
+            signing_key: Some(EndorsementKind::Vcek),
+            csp_id: Some(String::new()),
+            reported_tcb: tcb.clone(),
+            current_tcb: tcb.clone(),
+            committed_tcb: tcb.clone(),
+            launch_tcb: tcb,
+            cpuid: Some(CpuidClaims { family: 0, model: 0, stepping: 0 }),
+            launch_mit_vector: Some(0),
+            current_mit_vector: Some(0),
+            ..sample.snp
+        };
+        Self { snp, ..sample }
+    }
+
+    /// Claims of no report, all of which are `null` that can be.
+    pub(super) fn scant() -> Self {
+        let sample = Self::sample();
+        let snp = SnpClaims {
+            signing_key: None,
+            csp_id: None,
+            reported_tcb: None,
+            current_tcb: None,
+            committed_tcb: None,
+            launch_tcb: None,
+            cpuid: None,
+            launch_mit_vector: None,
+            current_mit_vector: None,
+            ..sample.snp
+        };
+        Self { snp, ..sample }
     }
 
     /// The claims of a verified report.

@@ -70,7 +70,7 @@ impl Policy {
     /// What each query gives, in their order; for people to read. Blocks for at most `deadline`.
     pub fn results(&self, claims: &Claims, deadline: Duration) -> Vec<Gave> {
         let (sender, receiver) = mpsc::channel();
-        let (policy, input) = (self.clone(), input(claims));
+        let (policy, input) = (self.clone(), self.input(claims));
         let ends = Instant::now() + deadline;
         let started = thread::start(move || {
             policy.each(input, ends, |gave| {
@@ -97,8 +97,13 @@ impl Policy {
     /// The same on this thread, whose stack must suffice: for a thread that was made for it.
     pub fn evaluate_here(&self, claims: &Claims, deadline: Duration) -> Result<(), Denied> {
         let mut results = Vec::with_capacity(self.queries.len());
-        self.each(input(claims), Instant::now() + deadline, |gave| results.push(gave));
+        self.each(self.input(claims), Instant::now() + deadline, |gave| results.push(gave));
         decide(results)
+    }
+
+    /// Claims as this policy is to see them.
+    pub(super) fn input(&self, claims: &Claims) -> Result<Value, Gave> {
+        input(&self.chips.named(claims))
     }
 
     /// Evaluates query after query on this thread. Each is told what is left of the time until `ends`.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     claims::Claims,
-    evaluate::{DEADLINE, Denied, Gave, Shared, decide, input},
+    evaluate::{DEADLINE, Denied, Gave, Shared, decide},
     policy::{Policy, PolicyError, PolicyText},
     thread,
 };
@@ -145,7 +145,7 @@ fn work(
 /// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an instance of little
 /// memory is most of the time, the policy is given more of it, until it had its deadline in processor time.
 fn fairly(policy: &Policy, claims: &Claims, deadline: Duration) -> Vec<Gave> {
-    let (began, mut limit, input) = (processor_time(), deadline, input(claims));
+    let (began, mut limit, input) = (processor_time(), deadline, policy.input(claims));
     loop {
         let mut results = Vec::with_capacity(policy.queries.len());
         policy.each(input.clone(), Instant::now() + limit, |gave| results.push(gave));

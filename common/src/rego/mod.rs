@@ -18,6 +18,7 @@ pub mod restrict;
 pub mod text;
 
 mod builtins;
+mod chip;
 mod query;
 mod thread;
 

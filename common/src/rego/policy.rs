@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::{
     MAX_MODULE, MAX_QUERIES, MAX_QUERY,
+    chip::{Chips, Twice},
     claims::Claims,
     evaluate::{Denied, Gave, input},
     query::{self, Namespace, Query},
     reference::{self, ReferenceError},
-    restrict::{self, Checked, Forbidden},
+    restrict::{self, Checked, Forbidden, Meaning},
     text::{self, Position, TextFault},
     thread,
 };
@@ -136,6 +137,9 @@ pub enum PolicyError {
     /// The module's package would hide reference values, or be hidden by them.
     #[error("the reference values have {0:?}, with which the policy's package begins")]
     Shadows(String),
+    /// A Turin under both of its names.
+    #[error("the chip id {0:?} is there with 16 digits and with 128: write it in one form")]
+    ChipTwice(String),
     /// Tried with sample claims, a query failed, took too long or gave no boolean.
     #[error("tried with a sample, {0}")]
     Trial(Denied),
@@ -149,6 +153,7 @@ pub enum PolicyError {
 pub struct Policy {
     pub(super) engine: Engine,
     pub(super) queries: Vec<Query>,
+    pub(super) chips: Chips,
 }
 
 impl fmt::Debug for Policy {
@@ -211,23 +216,29 @@ fn compile(text: &PolicyText) -> Result<Policy, PolicyError> {
         check_text(part, text, max_len)?;
     }
     let data = reference::read(&text.reference_values)?;
+    let chips = Chips::of(text).map_err(|Twice(chip)| PolicyError::ChipTwice(chip))?;
     let mut engine = engine();
-    let given = Checked::new(data.clone(), claims());
+    let claims = claims();
+    let sample = claims.first().cloned().unwrap_or_else(Value::new_object);
+    let given = Checked::new(data.clone(), sample);
     let checked = match &text.module {
         Some(module) => add_module(&mut engine, module.clone(), &data, given)?,
         None => given,
     };
+    let module = engine.get_modules().first().cloned();
+    let mut meaning = Meaning::of(module.as_deref(), &data, &claims).map_err(forbidden(Part::Module))?;
+    meaning.module().map_err(forbidden(Part::Module))?;
     engine.add_data(data).map_err(|error| syntax(Part::Module, &error))?;
     let namespace = Namespace::beside(text);
     let (truth, path) = namespace.truth();
     engine.add_policy("truth".to_owned(), truth).map_err(|error| syntax(Part::Module, &error))?;
     let mut queries = Vec::with_capacity(text.queries.len());
     for (index, query) in text.queries.iter().enumerate() {
-        queries.push(add_query(&mut engine, query, &namespace, index, &checked)?);
+        queries.push(add_query(&mut engine, query, &namespace, index, &checked, &mut meaning)?);
     }
     // The first evaluation schedules every statement: it is then done once for all.
     engine.eval_rule(path).map_err(|error| unscheduled(&error))?;
-    Ok(Policy { engine, queries })
+    Ok(Policy { engine, queries, chips })
 }
 
 fn check_text(part: Part, text: &str, max_len: usize) -> Result<(), PolicyError> {
@@ -246,9 +257,12 @@ fn engine() -> Engine {
     engine
 }
 
-/// Claims as every report has them: for their names.
-fn claims() -> Value {
-    input(&Claims::sample()).unwrap_or_else(|_| Value::new_object())
+/// Claims of three reports, which together have everything that a claim can be: for their names and kinds.
+fn claims() -> Vec<Value> {
+    [Claims::sample(), Claims::full(), Claims::scant()]
+        .iter()
+        .filter_map(|claims| input(claims).ok())
+        .collect()
 }
 
 fn parse_module(engine: &mut Engine, module: String) -> Result<(), PolicyError> {
@@ -287,14 +301,20 @@ fn add_query(
     namespace: &Namespace,
     index: usize,
     checked: &Checked,
+    meaning: &mut Meaning<'_>,
 ) -> Result<Query, PolicyError> {
     let part = Part::Query(index);
+    if text.trim().is_empty() {
+        return Err(no_query(index));
+    }
     let within = |error: &dyn fmt::Display| within_query(index, syntax(part, error));
     let name = format!("query {index}");
     engine.add_policy(name.clone(), query::rule(text, namespace, index)).map_err(|error| within(&error))?;
     let module = engine.get_modules().last().cloned();
     let statements = module.as_deref().and_then(query::body).ok_or_else(|| no_query(index))?;
-    restrict::query(statements, checked).map_err(|refused| within_query(index, forbidden(part)(refused)))?;
+    restrict::query(statements, checked)
+        .and_then(|()| meaning.query(statements))
+        .map_err(|refused| within_query(index, forbidden(part)(refused)))?;
     let (query, values) = Query::new(statements, namespace, index).ok_or_else(|| no_query(index))?;
     engine.add_policy(name, values).map_err(|_| no_query(index))?;
     Ok(query)

@@ -9,7 +9,7 @@ use regorus::{
     unstable::{Expr, Literal, LiteralStmt, Module, Rule, RuleHead},
 };
 
-use super::{MAX_QUERY, evaluate::Gave, policy::PolicyText};
+use super::{MAX_QUERY, evaluate::Gave, policy::PolicyText, text::written};
 
 /// Lines of the module that stand before the query.
 pub(super) const LINES_BEFORE: u32 = 3;
@@ -81,7 +81,7 @@ impl Query {
         let single = statements.len() == 1;
         let (mut lines, mut values) = (String::new(), Vec::new());
         for statement in statements {
-            let text = whole(statement)?;
+            let text = written(&statement.span)?;
             match &statement.literal {
                 Literal::Expr { expr, .. } if !matches!(expr.as_ref(), Expr::AssignExpr { .. }) => {
                     let value = format!("{name}{}", values.len());
@@ -120,16 +120,4 @@ impl Query {
         };
         Ok(if solutions.iter().any(solved) { Gave::True } else { Gave::Undefined })
     }
-}
-
-/// A statement's text. Spans leave out the quotes of strings.
-fn whole(statement: &LiteralStmt) -> Option<&str> {
-    let quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'`'));
-    let source = statement.span.source.contents();
-    let (start, end) =
-        (usize::try_from(statement.span.start).ok()?, usize::try_from(statement.span.end).ok()?);
-    let before = start.checked_sub(1)?;
-    let start = if quote(source.as_bytes().get(before)) { before } else { start };
-    let end = if quote(source.as_bytes().get(end)) { end + 1 } else { end };
-    source.get(start..end)
 }

@@ -9,14 +9,17 @@
 //! - for `with`, imports other than `rego.v1` and `future.keywords`, and targets: they rename what is called;
 //! - if it refers to its own package other than by the full name of a rule (`data.policy[x]`, `data`);
 //! - if a rule needs itself, or rules and expressions need each other too deeply for a stack;
-//! - if it orders a claim at the root of `input`, which is a string: by `<` a number is less than any string;
 //! - if a name that is not there stands under `not`, which would always hold;
+//! - if it says something else than it seems to ([`meaning`]): orders what may be no number, takes what may be no boolean for
+//!   a condition, or has under `not` what may be missing or is bound to nothing;
 //! - if values could grow out of proportion: each array, set, object or comprehension built of variables multiplies,
 //!   and what rules build of each other multiplies again. Comparing two such values is one step.
 
 mod cost;
 mod forbidden;
+mod meaning;
 mod names;
+mod shape;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +31,7 @@ use regorus::{
 
 use cost::{Cost, Needs, cost};
 pub use forbidden::Forbidden;
+pub(super) use meaning::Meaning;
 use survey::{Survey, not_shadowing};
 
 use super::{builtins, text::Position};

@@ -4,6 +4,8 @@
 //! reports errors. A program that aborts on panic must keep away from it what could overflow its stack, take it for ever
 //! or split a character.
 
+use regorus::unstable::Span;
+
 use super::MAX_NESTING;
 
 /// Longest number, in characters. Longer ones are no version, count or size.
@@ -42,6 +44,11 @@ pub enum TextFault {
     /// A character outside printable ASCII, tabs and line ends.
     #[error("a character that is not printable ASCII: write it as \\u escape in a string")]
     Character,
+    /// The same in a comment.
+    #[error(
+        "a character in a comment that is not printable ASCII: write comments in ASCII, or leave this one out"
+    )]
+    Comment,
     /// Brackets nest deeper than [`MAX_NESTING`].
     #[error("brackets nested deeper than {MAX_NESTING}")]
     Nesting,
@@ -67,6 +74,15 @@ pub fn check(text: &str, max_len: usize) -> Result<(), (Position, TextFault)> {
     let start = Position { line: 1, column: 1 };
     let mut scanner = Scanner { rest: text.as_bytes(), at: start, readings: vec![1], read: 0 };
     scanner.code().map_err(|fault| (scanner.at, fault))
+}
+
+/// What a span covers. At its ends it leaves out the quotes of strings.
+pub(super) fn written(span: &Span) -> Option<&str> {
+    let source = span.source.contents();
+    let quote = |at: usize| matches!(source.as_bytes().get(at), Some(b'"' | b'`'));
+    let (start, end) = (usize::try_from(span.start).ok()?, usize::try_from(span.end).ok()?);
+    let start = start.checked_sub(1).filter(|before| quote(*before)).unwrap_or(start);
+    source.get(start..if quote(end) { end + 1 } else { end })
 }
 
 struct Scanner<'a> {
@@ -128,7 +144,7 @@ impl Scanner<'_> {
             }
             match byte {
                 b'"' | b'`' => self.string(byte)?,
-                b'#' => while self.next()?.is_some_and(|byte| byte != b'\n') {},
+                b'#' => self.comment()?,
                 b'(' | b'[' | b'{' => self.open(byte)?,
                 b')' | b']' | b'}' => self.close(),
                 b'0'..=b'9' => self.word().and_then(|rest| number(byte, rest))?,
@@ -137,6 +153,16 @@ impl Scanner<'_> {
             }
         }
         Ok(())
+    }
+
+    fn comment(&mut self) -> Result<(), TextFault> {
+        loop {
+            match self.next() {
+                Err(TextFault::Character) => return Err(TextFault::Comment),
+                Ok(None | Some(b'\n')) => return Ok(()),
+                other => other.map(|_| ())?,
+            }
+        }
     }
 
     /// The rest of a number or name. A point is part of it only where a digit follows.
@@ -199,6 +225,8 @@ mod tests {
         assert_eq!(fault(&" ".repeat(1001)), Some(TextFault::TooLong(1000)));
         assert_eq!(fault("x == \"\u{e9}\""), Some(TextFault::Character));
         assert_eq!(fault("x\0"), Some(TextFault::Character));
+        assert_eq!(fault("x # caf\u{e9}"), Some(TextFault::Comment));
+        assert_eq!(fault("x # cafe\ny == \u{e9}"), Some(TextFault::Character));
         assert_eq!(fault("1e5"), Some(TextFault::Number));
         assert_eq!(fault("x == 1E5"), Some(TextFault::Number));
         assert_eq!(fault(&format!("x == {}", "1".repeat(41))), Some(TextFault::Number));

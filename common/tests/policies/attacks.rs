@@ -71,7 +71,9 @@ fn the_deepest_policy_fits_the_stack() {
     deepest(&|i| format!("r{i} if r{}", i - 1));
     deepest(&|i| format!("r{i} := {}", nested(8, &format!("r{}", i - 1))));
     deepest(&|i| format!("r{i} := count({})", nested(8, &format!("r{}", i - 1))));
-    deepest(&|i| format!("r{i} := x if {{ every x in [1] {{ every x in [1] {{ r{} }} }}; x := 1 }}", i - 1));
+    deepest(&|i| {
+        format!("r{i} := x if {{ every y in [1] {{ every z in [1] {{ r{} }} }}; x := true }}", i - 1)
+    });
     deepest(&|i| format!("f{i}(x) := x\nr{i} := f{i}(f{i}(r{0}))", i - 1));
 }
 

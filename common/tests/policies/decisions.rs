@@ -117,3 +117,29 @@ async fn a_policy_that_fails_with_the_sample_is_not_admitted() {
         assert_eq!(evaluator.admit(&text("", &[query], "{}"), &sample()).await, Ok(()), "{query}");
     }
 }
+
+/// AMD names a Turin by the first 16 of its 128 digits.
+#[test]
+fn sixteen_digits_of_a_turin_mean_its_chip_wherever_they_stand() {
+    let mut claims = sample();
+    claims.snp.product = keybroker_common::snp::product::Product::Turin;
+    let (short, long) = ("0123456789abcdef", format!("{:0<128}", "0123456789abcdef"));
+    claims.snp.chip_id = long.clone();
+    let other = "fedcba9876543210";
+    for (name, is) in [(short, true), (long.as_str(), true), (other, false)] {
+        for (module, query, reference) in [
+            ("", "input.snp.chip_id in data.chips".to_owned(), format!(r#"{{"chips":["{name}"]}}"#)),
+            ("", "data.chips[input.snp.chip_id]".to_owned(), format!(r#"{{"chips":{{"{name}":true}}}}"#)),
+            ("", "input.snp.chip_id == data.chip".to_owned(), format!(r#"{{"chip":"{name}"}}"#)),
+            ("", format!("input.snp.chip_id == \"{name}\""), "{}".to_owned()),
+        ] {
+            let policy = compile(module, &[&query], &reference).unwrap();
+            assert_eq!(policy.evaluate(&claims, super::DEADLINE).is_ok(), is, "{query} {reference}");
+            let negated = compile(module, &[&format!("not {query}")], &reference).unwrap();
+            assert_eq!(negated.evaluate(&claims, super::DEADLINE).is_ok(), !is, "not {query} {reference}");
+        }
+    }
+    let both = format!(r#"{{"chips":["{short}","{long}"]}}"#);
+    let refused = compile("", &["input.snp.chip_id in data.chips"], &both).map(|_| ()).unwrap_err();
+    assert_eq!(refused, keybroker_common::rego::PolicyError::ChipTwice(short.to_owned()));
+}

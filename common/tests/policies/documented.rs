@@ -24,6 +24,52 @@ fn blocks(label: &str) -> Vec<String> {
     blocks
 }
 
+/// A line of "Differences from OPA": the body of a rule, what OPA makes of it, why it is refused here, and what to write.
+pub(crate) struct Difference {
+    pub(crate) written: String,
+    pub(crate) opa: String,
+    refusal: String,
+    instead: String,
+}
+
+pub(crate) fn differences() -> Vec<Difference> {
+    let (_, section) = DOCUMENT.split_once("## Differences from OPA").unwrap();
+    let (_, table) = section.split_once("|---|---|---|---|\n").unwrap();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [written, opa, refusal, instead] = cells[..] else { panic!("{line}") };
+        let code = |cell: &str| cell.trim_matches('`').to_owned();
+        Difference {
+            written: code(written),
+            opa: opa.to_owned(),
+            refusal: refusal.to_owned(),
+            instead: code(instead),
+        }
+    };
+    table.lines().take_while(|line| line.starts_with('|')).map(row).collect()
+}
+
+pub(crate) fn reference_of_differences() -> String {
+    blocks(" reference-of-differences").pop().unwrap()
+}
+
+/// Each line is refused with its words, in a rule and as a query, and what to write instead is not.
+#[test]
+fn differences_from_opa_are_refused_as_they_say() {
+    let rows = differences();
+    assert!(rows.len() >= 10, "{}", rows.len());
+    let reference = reference_of_differences();
+    for Difference { written, refusal, instead, .. } in rows {
+        let rule = |body: &str| format!("package policy\n\nallow if {{ {body} }}\n");
+        let query = ["data.policy.allow"];
+        let refused = super::compile(&rule(&written), &query, &reference).unwrap_err().to_string();
+        assert!(refused.contains(&refusal), "{written}: {refused}");
+        super::compile(&rule(&instead), &query, &reference)
+            .unwrap_or_else(|error| panic!("{instead}: {error}"));
+        super::compile("", &[&instead], &reference).unwrap_or_else(|error| panic!("{instead}: {error}"));
+    }
+}
+
 fn documented(name: &str) -> PolicyText {
     let one = |label: &str| blocks(&format!(" {label}={name}"));
     let queries: Vec<String> = one("query");

@@ -7,10 +7,12 @@ mod support;
 mod attacks;
 mod claims;
 mod decisions;
+mod differential;
 mod documented;
 mod fuzz;
 mod refusals;
 mod statements;
+mod traps;
 
 use std::{sync::LazyLock, time::Duration};
 

@@ -60,6 +60,11 @@ const KINDS: [Kind; 21] = [
     kind("data.flag.on", &["data.flag.off", "data.flag.none", "data.policy.no", "data.policy.never"]),
 ];
 
+/// Every statement above.
+pub(crate) fn all() -> Vec<&'static str> {
+    KINDS.iter().flat_map(|Kind { holds, fails }| [*holds].into_iter().chain(fails.iter().copied())).collect()
+}
+
 /// A statement alone, and as the first, one in the middle and the last of several.
 fn places(statement: &str) -> [String; 5] {
     [

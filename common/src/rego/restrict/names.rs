@@ -2,7 +2,6 @@
 
 use regorus::unstable::{ArithOp, Expr, Ref};
 
-use super::{Forbidden, Walk, at};
 use crate::rego::builtins;
 
 pub(super) enum Step<'e> {
@@ -52,16 +51,6 @@ pub(super) fn plain_path(mut expr: &Ref<Expr>) -> Option<Vec<String>> {
             }
             _ => return None,
         }
-    }
-}
-
-/// Claims at the root of `input` are strings, but for `input.snp`.
-pub(super) fn not_a_text(expr: &Ref<Expr>) -> Walk {
-    match plain_path(expr).as_deref() {
-        Some([input, claim]) if input == "input" && claim != "snp" => {
-            Err((at(expr.span()), Forbidden::Ordered(format!("input.{claim}"))))
-        }
-        _ => Ok(()),
     }
 }
 

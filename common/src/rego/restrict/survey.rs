@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use regorus::{
     Value,
     unstable::{
-        BoolOp, Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span,
-        WithModifier,
+        Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead, Span, WithModifier,
     },
 };
 
 use super::{
     Checked, Forbidden, Walk, at,
     cost::Needs,
-    names::{Step, claim, flat, not_a_text, plain_path, steps},
+    names::{Step, claim, flat, plain_path, steps},
+    rule_name,
 };
 use crate::rego::{builtins, text::Position};
 
@@ -39,6 +39,8 @@ pub(super) struct Survey<'a> {
     known: &'a Checked,
     rules: BTreeSet<String>,
     function: bool,
+    /// The rule, if it is one for `opa test`.
+    test: Option<String>,
     in_query: bool,
     under_not: bool,
     level: u32,
@@ -54,6 +56,7 @@ impl<'a> Survey<'a> {
             known,
             rules: BTreeSet::new(),
             function: false,
+            test: None,
             in_query: false,
             under_not: false,
             level: 0,
@@ -74,6 +77,7 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn rule(&mut self, rule: &Rule) -> Walk {
+        self.test = Some(rule_name(rule)?).filter(|name| name.starts_with("test_"));
         match rule {
             Rule::Default { refr, args, value, .. } => {
                 self.head_path(refr)?;
@@ -140,7 +144,8 @@ impl<'a> Survey<'a> {
     pub(super) fn statements(&mut self, statements: &[LiteralStmt]) -> Walk {
         for stmt in statements {
             if let Some(WithModifier { span, .. }) = stmt.with_mods.first() {
-                return Err((at(span), Forbidden::With));
+                let test = self.test.clone();
+                return Err((at(span), test.map_or(Forbidden::With, Forbidden::WithInTest)));
             }
             match &stmt.literal {
                 Literal::SomeVars { vars, .. } => {
@@ -221,17 +226,13 @@ impl<'a> Survey<'a> {
             }
             Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
-            Expr::BoolExpr { op, lhs, rhs, .. } => {
-                if !matches!(op, BoolOp::Eq | BoolOp::Ne) {
-                    [lhs, rhs].into_iter().try_for_each(not_a_text)?;
-                }
-                self.all([lhs, rhs])
-            }
             Expr::AssignExpr { lhs, rhs, .. } => {
                 not_shadowing(lhs)?;
                 self.all([lhs, rhs])
             }
-            Expr::BinExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => self.all([lhs, rhs]),
+            Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::BinExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. } => self.all([lhs, rhs]),
             Expr::Membership { key, value, collection, .. } => {
                 self.maybe(key.as_ref())?;
                 self.all([value, collection])
