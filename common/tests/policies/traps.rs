@@ -268,6 +268,7 @@ fn what_always_differs_is_not_asked() {
     for body in [
         "input.snp.vmpl != 0",
         "input.snp.csp_id != null",
+        "input.snp.vmpl != null",
         "input.snp.csp_id != \"CN=a\"",
         "some x in data.list; x != 5",
     ] {

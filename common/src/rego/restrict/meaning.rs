@@ -355,10 +355,12 @@ impl<'m> Meaning<'m> {
         }
     }
 
-    /// What can never be equal differs whatever is in it: a number from its digits in quotes.
+    /// What can never be equal differs whatever is in it: a number from its digits in quotes. `!= null` asks if there is a
+    /// value.
     fn may_equal(&mut self, lhs: &Ref<Expr>, rhs: &Ref<Expr>) -> Walk {
         let (left, right) = (self.shape(lhs)?.kinds, self.shape(rhs)?.kinds);
-        if left.none() || right.none() || left.has(right) {
+        let null = [left, right].contains(&Kinds::NULL);
+        if null || left.none() || right.none() || left.has(right) {
             return Ok(());
         }
         let what = Forbidden::Differs(named(lhs), left.to_string(), named(rhs), right.to_string());
