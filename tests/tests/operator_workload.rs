@@ -172,7 +172,7 @@ async fn list_names_registrations_whose_queries_always_held_and_whose_policy_is_
         assert_eq!((of("good").get("once_always_held"), of("good").get("policy_refused")), (None, None));
         let refused = of("calls")["policy_refused"].as_str().unwrap().to_owned();
         assert!(
-            refused.starts_with("query 0, line 1, column 1: not allowed: the function http.send"),
+            refused.starts_with("query 0, line 1, column 10: not allowed: the function http.send"),
             "{refused}"
         );
 
