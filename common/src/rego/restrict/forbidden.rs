@@ -8,7 +8,7 @@ use crate::rego::builtins;
 pub enum Forbidden {
     /// A function that is neither the policy's own nor one of the builtins that policies may call.
     #[error(
-        "the function {0} is not one that a policy may call: those are its own and {allowed}",
+        "the function {0} is not one that a policy may call: its own, and {allowed}",
         allowed = builtins::allowed()
     )]
     Function(String),
