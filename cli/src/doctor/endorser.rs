@@ -35,8 +35,8 @@ pub(super) async fn kds(args: &KdsArgs) -> Vec<Finding> {
             "kds",
             format!("{url}: {error}"),
             "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url and its \
-             authority, or that of a proxy that looks into TLS, with --kds-ca, or bring certificates with `keybroker \
-             certificates import FILE`",
+             authority, or that of a proxy that looks into TLS, with --kds-ca, or bring certificates with \
+             `keybroker certificates import FILE`",
         )],
     }
 }

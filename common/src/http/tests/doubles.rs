@@ -201,9 +201,7 @@ impl ChallengeStore for Empty {
 #[async_trait]
 impl SessionStore for Empty {
     async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
-        let claim = Claim::Named { workload_id: open().id };
-        let challenge = Challenge { session_id: id.clone(), claim, ..sample::challenge() };
-        Ok((id.expose() == CHALLENGE).then_some(challenge))
+        Ok((id.expose() == CHALLENGE).then(|| challenge(id)))
     }
 
     async fn attest(&self, _: &Session, _: &AuditRecord) -> Result<(), StoreError> {
@@ -215,11 +213,15 @@ impl SessionStore for Empty {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        let challenge = Challenge { session_id: id.clone(), ..sample::challenge() };
-        let challenge = Challenge { claim: Claim::Named { workload_id: open().id }, ..challenge };
         let audit = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, Decision::Attested);
-        Ok((id.expose() == SESSION).then(|| sample::session_as(&open(), &challenge, &audit)))
+        Ok((id.expose() == SESSION).then(|| sample::session_as(&open(), &challenge(id), &audit)))
     }
+}
+
+/// One that was just given.
+fn challenge(id: &SessionId) -> Challenge {
+    let claim = Claim::Named { workload_id: open().id };
+    Challenge { session_id: id.clone(), claim, expires_at: Timestamp::now() + TTL, ..sample::challenge() }
 }
 
 #[async_trait]

@@ -13,9 +13,12 @@ use serde_json::json;
 
 use super::{doubles::Empty, logs::Lines, *};
 use crate::{
+    clock::SystemClock,
+    endorsements::{EndorsementSource, Request as Endorsed, Settings},
     session::SessionId,
-    snp::certificate::PARSED,
+    snp::{anchors::TrustAnchors, certificate::PARSED, report::Report},
     store::faulty::{FaultyStore, Method as Called},
+    workload::WorkloadId,
 };
 
 /// What a stranger can send at most: a report as a chip signs it, and eight certificates that belong to it.
@@ -62,16 +65,25 @@ async fn counted(router: Router, request: Request<Body>) -> (StatusCode, String,
     (status, body, PARSED.get())
 }
 
-/// And so none is verified: what is verified was parsed.
+/// And so none is verified: what is verified was parsed. Neither is one of a report that no challenge was given for.
 #[tokio::test]
 async fn without_an_open_challenge_no_certificate_is_parsed() {
-    let body = Sent::new().body();
-    let (status, text, parsed) = counted(all(), under(&stranger(), post(ATTEST, body.clone()))).await;
+    let sent = Sent::new();
+    let (status, text, parsed) = counted(all(), under(&stranger(), post(ATTEST, sent.body()))).await;
     assert_eq!((status, parsed), (StatusCode::UNAUTHORIZED, 0), "{text}");
     let challenge = SessionId::parse(CHALLENGE).unwrap();
-    let (status, text, parsed) = counted(all(), under(&challenge, post(ATTEST, body))).await;
-    assert_eq!(status, StatusCode::FORBIDDEN, "{text}");
-    assert!(parsed > 0, "with one they are");
+    let (status, text, parsed) = counted(all(), under(&challenge, post(ATTEST, sent.body()))).await;
+    assert_eq!((status, parsed), (StatusCode::FORBIDDEN, 0), "{text}");
+
+    // What comes next parses them, so that the count means something.
+    let settings = Settings { known_chips_only: true, ..Settings::default() };
+    let (anchors, clock) = (TrustAnchors::default(), Arc::new(SystemClock));
+    let source = EndorsementSource::new(anchors, Arc::new(Empty), clock, &settings);
+    let report = Report::parse(&sent.report).unwrap();
+    let request = Endorsed { report: &report, claimed_product: None, certificates: &sent.certificates };
+    PARSED.set(0);
+    let error = source.obtain(&request, None, &WorkloadId::new("open").unwrap()).await.unwrap_err();
+    assert!(PARSED.get() > 0, "{error:?}");
 }
 
 /// Beyond the first few: no record, few lines, and an answer all the same that libkrun's guest can hold.

@@ -99,9 +99,9 @@ pub fn session_until(challenge: &Challenge, audit: &AuditRecord, expires_at: Tim
     stored(&workload_id, Standing { registration, restored_by: None }, challenge, audit, expires_at)
 }
 
-/// The same of a guest that was appraised as `workload`.
+/// The same of a guest that was appraised as `workload`, and for as long as the challenge.
 pub fn session_as(workload: &Workload, challenge: &Challenge, audit: &AuditRecord) -> Session {
-    stored(&workload.id, workload.standing(), challenge, audit, expiry())
+    stored(&workload.id, workload.standing(), challenge, audit, challenge.expires_at)
 }
 
 /// No guest was appraised, so there is no other way to a session than a row that says so.
