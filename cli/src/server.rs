@@ -10,7 +10,13 @@ pub(crate) mod loopback;
 mod places;
 mod requests;
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -21,6 +27,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    task::yield_now,
     time::{sleep, timeout},
 };
 
@@ -46,6 +53,8 @@ const MAX_HEAD_LEN: usize = 32 * 1024;
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection: it is short of something, and asking at once changes nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// How often a connection without a place is asked whether its last request is answered.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What takes connections.
 pub(crate) trait Listener {
@@ -108,13 +117,14 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
             let router = listener.router_for(&stream, &router);
             let connection = graceful.watch(connection(stream, router, place.progress()));
             tokio::spawn(async move {
+                let mut connection = pin!(connection);
                 tokio::select! {
-                    ended = connection => {
+                    ended = &mut connection => {
                         if let Err(cause) = ended {
                             tracing::debug!(%cause, "connection");
                         }
                     }
-                    () = place.lost() => {}
+                    () = place.lost() => answer_what_came(connection, &place).await,
                 }
                 drop(place);
             });
@@ -128,6 +138,24 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
     places.tell();
     drop(listener);
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
+}
+
+/// Ends a connection that lost its place. A busy system may not have looked yet at a request that came in time: it is read and
+/// answered.
+async fn answer_what_came(mut connection: Pin<&mut impl Future>, place: &Place) {
+    // What the system has to tell of all connections is heard first.
+    yield_now().await;
+    let mut ended = timeout(Duration::ZERO, connection.as_mut()).await.is_ok();
+    if !place.has_request() {
+        return;
+    }
+    while !ended && place.has_request() {
+        ended = timeout(SLICE, connection.as_mut()).await.is_ok();
+    }
+    // The answer may be on its way out.
+    if !ended {
+        let _ = timeout(SLICE, connection).await;
+    }
 }
 
 /// The next connection that has a place.

@@ -291,6 +291,11 @@ impl Place {
         self.seat.out.notified().await;
     }
 
+    /// Whether there is a whole request that is not answered.
+    pub(super) fn has_request(&self) -> bool {
+        self.seat.has_request()
+    }
+
     /// What the connection tells of itself.
     pub(super) fn progress(&self) -> Progress {
         Progress { seat: Arc::clone(&self.seat), places: Arc::clone(&self.places) }

@@ -92,26 +92,33 @@ impl Attest {
     /// The id is the record's by which the session was opened.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
-        let outcome = caught(async {
-            let appraised = self.appraise(&mut record, session_id, &evidence).await?;
-            self.open(&mut record, session_id, &evidence, appraised).await
-        });
-        let outcome = outcome.await.unwrap_or_else(|panicked| Err(panicked.into()));
-        let failure = match outcome {
+        let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
+        match answered.unwrap_or_else(|panicked| Err(panicked.into())) {
+            Ok(attestation) => Ok(attestation),
+            Err(failure) => Err(self.fail(record, Some(session_id), failure).await),
+        }
+    }
+
+    async fn answer(
+        &self,
+        record: &mut AuditRecord,
+        session_id: &SessionId,
+        evidence: &Evidence,
+    ) -> Result<AuditId, Failure> {
+        let opened = match self.appraise(record, session_id, evidence).await {
+            Ok(appraised) => self.open(record, session_id, evidence, appraised).await,
+            Err(failure) => Err(failure),
+        };
+        match opened {
             Ok(()) => {
-                announce(&record);
-                return Ok(record.id);
+                announce(record);
+                Ok(record.id)
             }
             Err(failure @ (Failure::NoSession(_) | Failure::Late(_))) => {
-                match self.attested_before(&mut record, session_id, &evidence).await {
-                    Ok(Some(attestation)) => return Ok(attestation),
-                    Ok(None) => failure,
-                    Err(failure) => failure,
-                }
+                self.attested_before(record, session_id, evidence).await?.ok_or(failure)
             }
-            Err(failure) => failure,
-        };
-        Err(self.fail(record, Some(session_id), failure).await)
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The attestation that this very evidence was answered with, if its session lasts and may still be released to: nothing

@@ -73,12 +73,20 @@ proptest! {
         let certificate = expected(attempt.product, attempt.chip.tcb);
         let reported = expected(attempt.product, tcb);
         prop_assume!(certificate != reported);
-        let attempt = attempt.clone().fields(|fields| fields.reported_tcb = tcb);
+        let refused = |current_tcb| {
+            let attempt = attempt.clone().fields(|fields| {
+                fields.reported_tcb = tcb;
+                fields.current_tcb = current_tcb;
+            });
+            attempt.verify_report(&attempt.report_bytes(), endorsements).unwrap_err()
+        };
         let error = VerifyError::ReportedTcb { report: Some(reported), certificate };
-        prop_assert_eq!(
-            attempt.verify_report(&attempt.report_bytes(), endorsements).unwrap_err(),
-            Refusal::Verify(Check::ReportedTcb, error)
-        );
+        prop_assert_eq!(refused(tcb), Refusal::Verify(Check::ReportedTcb, error));
+        // Where the chip's own key signed for the TCB that it was at, that is said.
+        if attempt.kind == Vcek {
+            let error = VerifyError::SignedAtCurrentTcb { reported, current: certificate };
+            prop_assert_eq!(refused(attempt.chip.tcb), Refusal::Verify(Check::ReportedTcb, error));
+        }
     }
 
     /// The same with one component at a time, and the certificate's side altered.

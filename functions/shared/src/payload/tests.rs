@@ -86,6 +86,7 @@ impl World {
     async fn attested_by(&self, claim: Claim, id: &WorkloadId) -> String {
         let mut challenge = sample::challenge();
         challenge.claim = claim;
+        challenge.expires_at = Timestamp::now() + TTL;
         self.store.put_challenge(&challenge).await.unwrap();
         let audit = AuditRecord::new(Timestamp::now(), Operation::Attest, Decision::Attested);
         let workload = self.store.workload(id).await.unwrap().unwrap();
