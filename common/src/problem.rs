@@ -1,7 +1,7 @@
 //! The one map from what went wrong to what the client is told.
 //!
 //! libkrun's guest ignores the status and takes an empty body for success, a longer one than its buffer for a crash: every
-//! answer here has a body of 3 to 199 bytes. Clients get fixed texts and the id of the audit record, never a cause.
+//! answer that a guest may get has a body of 3 to 199 bytes. Clients get fixed texts and the id of the audit record, never a cause.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -51,8 +51,8 @@ pub enum Problem {
     MediaType,
 }
 
-/// Longest text, in characters.
-pub(crate) const TEXT_MAX_LEN: usize = 120;
+/// Longest text about a policy, in characters: it says what to write instead, and no guest is told it.
+pub(crate) const POLICY_TEXT_MAX_LEN: usize = 600;
 
 impl Problem {
     /// The status that goes with it.
@@ -91,13 +91,18 @@ impl Problem {
         }
     }
 
-    /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes.
+    /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes, but for what a policy is refused
+    /// for.
     pub fn body(&self) -> Vec<u8> {
         let error = match self {
             // The parser's words, and a length of its own: what JSON would escape is replaced, the end left out.
-            Self::Broker(broker::Error::Policy(error)) => {
-                error.to_string().replace('"', "'").replace('\\', "/").chars().take(TEXT_MAX_LEN).collect()
-            }
+            Self::Broker(broker::Error::Policy(error)) => error
+                .to_string()
+                .replace('"', "'")
+                .replace('\\', "/")
+                .chars()
+                .take(POLICY_TEXT_MAX_LEN)
+                .collect(),
             // Quotes are all that the other texts hold of what JSON escapes; a test looks at every one of them.
             other => other.to_string().replace('"', "\\\""),
         };
@@ -287,11 +292,11 @@ mod tests {
 
     /// The parser quotes what it was given.
     #[test]
-    fn whatever_a_policy_makes_the_parser_say_is_a_short_body_of_json() {
-        for message in ["x".repeat(500), "\"\\\"".repeat(100), "\\u0000".repeat(30)] {
+    fn whatever_a_policy_makes_the_parser_say_is_a_body_of_json_with_a_bound() {
+        for message in ["x".repeat(5000), "\"\\\"".repeat(1000), "\\u0000".repeat(300)] {
             let error = PolicyError::Syntax { part: rego::policy::Part::Query(15), at: None, message };
             let body = Problem::Broker(broker::Error::Policy(error)).body();
-            assert!((3..=199).contains(&body.len()), "{} bytes", body.len());
+            assert!(body.len() <= POLICY_TEXT_MAX_LEN + 12, "{} bytes", body.len());
             let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
             assert!(object["error"].starts_with("query 15: "), "{object:?}");
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     broker::Error,
-    problem::{Problem, TEXT_MAX_LEN},
+    problem::{POLICY_TEXT_MAX_LEN, Problem},
 };
 
 /// The answer 200 with this body and these further header fields.
@@ -71,7 +71,7 @@ pub(super) fn refusal(problems: &[Problem]) -> Value {
 /// The schemas of refusals.
 pub(super) fn schemas() -> Map<String, Value> {
     let error = json!({
-        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": TEXT_MAX_LEN,
+        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": POLICY_TEXT_MAX_LEN,
     });
     let id = json!({
         "description": "The audit record, which holds the cause.", "type": "string", "format": "uuid",

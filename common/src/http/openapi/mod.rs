@@ -32,7 +32,7 @@ Registration of confidential workloads, and release of their secrets to guests t
 what they are. `protocol.md` beside this file says it in prose, with what clients do on the wire.
 
 Every answer has a `Content-Length` and `Cache-Control: no-store`, and none redirects. Every refusal is a JSON object of 3 to
-199 bytes. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is
+199 bytes, but for the words about a policy that is refused. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is
 404 (`NotFound`), another method than a path's own is 405 (`MethodNotAllowed`).
 
 On AWS each route of registration is there a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
