@@ -55,7 +55,7 @@ fn the_story_is_told_to_machines() {
     assert_eq!(claim["checked"].as_array().unwrap().len(), 3, "it is said why: {claim}");
     let attacks = story["attacks"].as_array().unwrap();
     assert!(attacks.len() >= 8, "{story}");
-    let own = "the same guest claims a workload whose launch measurement is its own";
+    let own = "the same guest claims a workload that has a launch measurement of its own";
     assert_eq!((&attacks[0]["attack"], &attacks[0]["check"]), (&own.into(), &"measurement".into()));
     let mut ids = BTreeSet::new();
     for attack in attacks {

@@ -51,7 +51,7 @@ impl Attack {
     /// What is tried, for people.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::OtherGuest => "the same guest claims a workload whose launch measurement is its own",
+            Self::OtherGuest => "the same guest claims a workload that has a launch measurement of its own",
             Self::OtherMeasurement => "another image is launched",
             Self::Debug => "the same image is launched with DEBUG set",
             Self::MigrationAgent => "the same image is launched open to a migration agent",

@@ -133,7 +133,7 @@ async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
         &[
             "libkrun's images of one firmware, vCPUs and memory share a launch measurement: the disk is not in it",
             "the workload id is a claim: it stands in clear in the image, and the report does not name it",
-            "a launch measurement of its own binds a workload: the first attack below is the same, against one",
+            "a launch measurement of its own binds a workload: in the first attack below the same guest claims such a workload",
         ],
     )?;
     narrator.let_in();
