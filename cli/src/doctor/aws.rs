@@ -3,7 +3,8 @@
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    error::ProvideErrorMetadata,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
     types::{PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus},
 };
 use aws_sdk_kms::types::KeyState;
@@ -54,7 +55,7 @@ async fn examine_table(client: &Client, table: &Table) -> Finding {
     let name = &table.name;
     let described = match client.describe_table().table_name(name).send().await {
         Ok(answer) => answer.table,
-        Err(error) => return not_seen(TABLE, name, error.code()),
+        Err(error) => return not_seen(TABLE, name, &error),
     };
     let status = described.as_ref().and_then(|described| described.table_status.clone());
     if status != Some(TableStatus::Active) {
@@ -111,10 +112,7 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
     let answer = aws_sdk_kms::Client::new(config).describe_key().key_id(&alias).send().await;
     let described = match answer {
         Ok(answer) => answer.key_metadata,
-        Err(error) => {
-            let code = aws_sdk_kms::error::ProvideErrorMetadata::code(&error);
-            return not_seen("key", &alias, code);
-        }
+        Err(error) => return not_seen("key", &alias, &error),
     };
     let state = described.as_ref().and_then(|described| described.key_state.clone());
     let arn = described.and_then(|described| described.arn).unwrap_or_default();
@@ -134,8 +132,12 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
 }
 
 /// Something that is not there is a failure; something that may not be looked at is not known to be one.
-pub(super) fn not_seen(check: &'static str, name: &str, code: Option<&str>) -> Finding {
-    match code {
+pub(super) fn not_seen<E: ProvideErrorMetadata>(
+    check: &'static str,
+    name: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Finding {
+    match error.code() {
         Some("ResourceNotFoundException" | "NotFoundException") => Finding::fail(
             check,
             format!("there is no {name}"),
@@ -151,10 +153,35 @@ pub(super) fn not_seen(check: &'static str, name: &str, code: Option<&str>) -> F
             format!("{name}: AWS answered {code}"),
             "check the credentials (aws sts get-caller-identity)",
         ),
-        None => Finding::fail(
-            check,
-            format!("{name}: AWS cannot be reached"),
-            "check the region and the network; AWS_ENDPOINT_URL leads elsewhere",
-        ),
+        None => {
+            let found = error.raw_response().map_or_else(
+                || "AWS cannot be reached".to_owned(),
+                |answer| format!("AWS answered {}", answer.status().as_u16()),
+            );
+            Finding::fail(
+                check,
+                format!("{name}: {found}"),
+                "check the region and the network, and where AWS_ENDPOINT_URL leads if it is set",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+
+    use super::*;
+
+    /// A gateway in between, or an emulator, answers without a code of AWS's.
+    #[test]
+    fn an_answer_without_a_code_is_told_from_none() {
+        let answer = HttpResponse::new(500.try_into().unwrap(), "".into());
+        let answered = SdkError::service_error(DescribeTableError::unhandled("no code"), answer);
+        let silent = SdkError::<DescribeTableError, HttpResponse>::timeout_error("no answer");
+        for (error, found) in [(answered, "AWS answered 500"), (silent, "AWS cannot be reached")] {
+            let finding = not_seen(TABLE, "workloads", &error);
+            assert_eq!(finding.finding, format!("workloads: {found}"));
+        }
     }
 }

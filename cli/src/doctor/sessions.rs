@@ -27,7 +27,7 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
     let policy = match client.get_resource_policy().resource_arn(&arn).send().await {
         Ok(answer) => answer.policy.unwrap_or_default(),
         Err(error) if error.code() == Some("PolicyNotFoundException") => String::new(),
-        Err(error) => return Some(not_seen(CHECK, &format!("the policy of {table}"), error.code())),
+        Err(error) => return Some(not_seen(CHECK, &format!("the policy of {table}"), &error)),
     };
     Some(if denies_all_but_attest(&policy, &arn, prefix) {
         Finding::ok(CHECK, format!("{table} is written by {prefix}-attest alone"))
