@@ -21,7 +21,7 @@ pub(crate) struct KdsArgs {
     pub(crate) kds_url: String,
     /// Also believe the TLS authorities in this PEM file, of a mirror or of a proxy that looks into TLS.
     ///
-    /// What they could send in AMD's place is verified up to AMD's roots all the same.
+    /// Certificates that such a server sends in AMD's place are verified up to AMD's roots all the same.
     #[arg(long, env = "KEYBROKER_KDS_CA", value_name = "FILE")]
     kds_ca: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ fn unusable(path: &Path, error: anyhow::Error) -> Failure {
 /// How fast it is asked for chips that nobody has seen.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NewChipsArgs {
-    /// For how many chips that nobody has seen the KDS is asked in a minute, for long; 0 for as many as come.
+    /// The rate at which the KDS is asked for chips that nobody has seen, for each minute; 0 for as many as come.
     ///
     /// Guests on more of them wait for up to 20 seconds, and then are told to come again. A chip whose guest is verified costs
     /// nothing in the end. Without it: 6 for AMD's own KDS, which answers no faster, and as many as come for another. For a mirror
@@ -76,7 +76,7 @@ pub(crate) struct NewChipsArgs {
         value_name = "CHIPS"
     )]
     new_chips_per_minute: Option<u32>,
-    /// For how many at once, after a while without any. One workload has half of both for itself [default: 8]
+    /// For how many such chips the KDS is asked at once, after a while without any. One workload gets half of both at most [default: 8]
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_BURST",
