@@ -106,6 +106,11 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
             format!("there is no {at} yet, and no store that needs it"),
             "`keybroker serve` makes both on its first start",
         ),
+        (Err(KeyFileError::Missing), Err(OpenError::Io(_))) => Finding::fail(
+            "key",
+            format!("there is no {at}, and whether a store needs it cannot be told"),
+            "run this as the broker's user, or name the key's file with --key-file",
+        ),
         (Err(KeyFileError::Missing), _) => Finding::fail(
             "key",
             format!("there is no {at}, and a store that needs its key"),
@@ -161,5 +166,20 @@ pub(super) fn backend(backend: Backend) -> Finding {
         Backend::File => Finding::ok("store", "it opens, and no broker has it open"),
         Backend::Socket => Finding::ok("store", "the running broker answers on its socket"),
         Backend::Aws => Finding::ok("store", "DynamoDB answers, and what it holds can be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The directory's own parent is a file: nobody can look whether there is a store.
+    #[test]
+    fn a_store_that_cannot_be_looked_at_is_not_said_to_need_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let found = key(&directory.path().join("key"), &file.join("data")).finding;
+        assert!(found.ends_with("whether a store needs it cannot be told"), "{found}");
     }
 }
