@@ -160,6 +160,8 @@ async fn launch_measurements_that_several_ids_share_are_counted() {
     assert_eq!(verdict(&verdicts, "measurements"), "warn", "{document}");
     let counted = "2 workload ids share 1 launch measurement; 1 by ids of several owners";
     assert!(document.to_string().contains(counted), "{document}");
+    // A whole command for the store at hand, as every suggestion.
+    assert!(document.to_string().contains("keybroker workload list --aws --prefix "), "{document}");
 }
 
 #[tokio::test]

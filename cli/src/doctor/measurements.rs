@@ -29,6 +29,6 @@ pub(super) async fn shared(operator: &OperatorHandle) -> Finding {
         CHECK,
         format!("{ids} workload ids share {measurements} {noun}{across}"),
         "a guest of such a measurement can claim any of its ids: give a workload that must be told apart a measurement of its \
-         own. `workload list` marks them",
+         own. `keybroker workload list` marks them",
     )
 }
