@@ -17,7 +17,7 @@ use keybroker_simulator::{
     rvp::RvpCli,
 };
 use keybroker_tests::{
-    connection::assert_short_refusal,
+    connection::{assert_refusal_within, assert_short_refusal},
     passphrase, unique,
     world::{MEASUREMENT, World},
 };
@@ -254,7 +254,7 @@ async fn bad_registrations_are_told_what_is_wrong() {
     ] {
         let response = cli.send(&body).await.unwrap();
         assert_eq!(response.status, status, "{}: {body:.100}", response.text());
-        assert_short_refusal(&response);
+        assert_refusal_within(&response, 612);
         assert!(response.text().contains(says), "{says}: {}", response.text());
     }
 }
