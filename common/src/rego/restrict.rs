@@ -10,7 +10,7 @@
 //! - if it refers to its own package other than by the full name of a rule (`data.policy[x]`, `data`);
 //! - if a rule needs itself, or rules and expressions need each other too deeply for a stack;
 //! - if a name that is not there stands under `not`, which would always hold;
-//! - if it says something else than it seems to ([`meaning`]): orders what may be no number, takes what may be no boolean for
+//! - if it says something else than it seems to (`meaning`): orders what may be no number, takes what may be no boolean for
 //!   a condition, or has under `not` what may be missing or is bound to nothing;
 //! - if values could grow out of proportion: each array, set, object or comprehension built of variables multiplies,
 //!   and what rules build of each other multiplies again. Comparing two such values is one step.

@@ -487,7 +487,10 @@ fn signature(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
         (inputs.report.reported_tcb(vek.product), inputs.report.current_tcb(vek.product));
     Outcome::Failed(match reported.zip(current) {
         Some((reported, current))
-            if vek.kind() == EndorsementKind::Vcek && reported == vek.tcb && current != reported =>
+            if vek.kind() == EndorsementKind::Vcek
+                && reported == vek.tcb
+                && current != reported
+                && matches!(identity(inputs), Outcome::Passed) =>
         {
             VerifyError::SignatureBesideCurrentTcb { reported, current }
         }

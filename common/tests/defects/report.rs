@@ -4,7 +4,7 @@ use keybroker_common::snp::{
         TcbVersion,
     },
     report::{ParseError, Report},
-    verify::{Check, VerifyError},
+    verify::{Check, Inputs, Outcome, VerifyError, examine},
 };
 use keybroker_simulator::report::SIGNED_BY_NONE;
 
@@ -171,6 +171,23 @@ fn signed_under_the_vcek_of_the_current_tcb() {
         signed.verify_report(&signed.report_bytes(), &as_reported.endorsements().unwrap()).unwrap_err(),
         Refusal::Verify(Check::Signature, error)
     );
+    // Another chip's certificate tells nothing of this one's firmware.
+    let mut others = as_reported.clone();
+    let other = keybroker_simulator::pki::Chip::new(keybroker_simulator::Product::Milan, 2);
+    others.chip = other.at(signed.fields.reported_tcb);
+    let (report, others) = (Report::parse(&signed.report_bytes()).unwrap(), others.parsed_vek().unwrap());
+    let inputs = Inputs {
+        report: &report,
+        report_data: None,
+        vek: Some(&others),
+        chain: None,
+        crl: None,
+        further_crls: &[],
+        accepted_csp_ids: None,
+        now: signed.now,
+    };
+    let said = examine(&inputs).into_iter().find(|(check, _)| *check == Check::Signature).unwrap().1;
+    assert_eq!(said, Outcome::Failed(VerifyError::Signature));
     // Nothing of that is said of a report that was signed under neither.
     let mut altered = signed.report_bytes();
     altered[0x90] ^= 1;

@@ -22,20 +22,18 @@ fn main() -> ExitCode {
         };
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
-        let clock = Arc::new(SystemClock);
-        let endorsements =
-            EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
+        let amd = EndorsementSource::new(anchors, store.clone(), Arc::new(SystemClock), &config.endorsements);
         config.fleet.announce();
         Ok(Attest {
             sessions: store.clone(),
             workloads: store.clone(),
             audit: store,
-            endorsements: Arc::new(endorsements),
+            endorsements: Arc::new(amd),
             policies: Arc::default(),
             fleet: Arc::new(config.fleet),
             patience: Arc::default(),
             unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
-            clock,
+            clock: Arc::new(SystemClock),
             ttl: config.session_ttl,
         })
     })

@@ -1,8 +1,8 @@
 //! The store of a broker on one machine: every table in one redb file of one process.
 //!
 //! Each method is one transaction, synced to disk before it is acknowledged; redb has one writer at a time, so the
-//! conditions of a write hold until it is committed. A store that failed is opened anew in its place ([`disk`]), and room is
-//! kept for what ends or records something when the disk is full ([`room`]).
+//! conditions of a write hold until it is committed. A store that failed is opened anew in its place (`disk`), and room is
+//! kept for what ends or records something when the disk is full (`room`).
 
 mod disk;
 mod errors;
