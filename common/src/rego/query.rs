@@ -22,10 +22,14 @@ pub(super) const MAX_LINE: usize = MAX_QUERY + 256;
 pub(super) struct Namespace(String);
 
 impl Namespace {
-    /// A name with one `_` more in a row than the policy has anywhere.
+    /// A name with one `_` more in a row than the policy has anywhere, as such or as an escape in a string.
     pub(super) fn beside(text: &PolicyText) -> Self {
         let texts = text.queries.iter().chain(&text.module).chain([&text.reference_values]);
-        let longest = texts.flat_map(|text| text.split(|c| c != '_')).map(str::len).max().unwrap_or(0);
+        let longest = |text: &String| {
+            let spelt = text.replace("\\u005f", "_").replace("\\u005F", "_");
+            spelt.split(|c| c != '_').map(str::len).max()
+        };
+        let longest = texts.filter_map(longest).max().unwrap_or(0);
         Self(format!("query{}", "_".repeat(longest + 1)))
     }
 

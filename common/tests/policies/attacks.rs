@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use keybroker_common::rego::{Evaluator, Gave, NotEvaluated, Policy};
 
-use super::{compile, sample, text};
+use super::{compile, evaluate, sample, text};
 
 /// 4000 zeros.
 fn long_list() -> String {
@@ -114,5 +114,25 @@ async fn policies_that_take_their_time_do_not_stop_the_others_for_good() {
     let patience = Instant::now() + super::DEADLINE;
     while evaluator.evaluate(&fair, &sample).await != Ok(()) {
         assert!(Instant::now() < patience, "no thread was given back");
+    }
+}
+
+/// Rules are made for the queries, and stand in `data`: no spelling of a name leads to them, or puts something in their place.
+#[test]
+fn no_escape_spells_the_names_that_are_made_for_queries() {
+    for escape in ["\\u005f", "\\u005F"] {
+        let name = |rule: &str| format!("\"query{escape}{rule}\"");
+        let planted = format!("{{{}: {{{}: true, {}: [[true]]}}}}", name(""), name("0h"), name("0v"));
+        let false_query = evaluate("", &["input.snp.vmpl == 99"], &planted);
+        assert_eq!(false_query.unwrap_err().gave, Gave::False, "{planted}");
+        let number = format!("{{{}: 1}}", name(""));
+        assert_eq!(evaluate("", &["input.snp.vmpl == 0"], &number), Ok(()));
+        for rule in ["", "0h"] {
+            let made = format!("data[{}][{}] == true", name(""), name(rule));
+            let denied = evaluate("", &["true", &made], "{}").unwrap_err();
+            assert_eq!((denied.query, denied.gave), (1, Gave::Undefined), "{made}");
+            let module = format!("package policy\nallow if {made}");
+            assert_eq!(evaluate(&module, &["data.policy.allow"], "{}").unwrap_err().gave, Gave::Undefined);
+        }
     }
 }
