@@ -89,13 +89,22 @@ impl Place {
 
     /// `text` in which every `` `keybroker …` `` is made whole, unless it is.
     pub(crate) fn advice(&self, text: &str) -> String {
+        self.advice_about(text, None)
+    }
+
+    /// The same, with a workload's id in the place of a last word `ID`. A stranger may have chosen it.
+    pub(crate) fn advice_about(&self, text: &str, id: Option<&str>) -> String {
         const BEGIN: &str = "`keybroker ";
         let mut whole = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(BEGIN) {
             let (command, behind) = after.split_once('`').unwrap_or((after, ""));
             let is_whole = ["--data-dir ", "--aws "].iter().any(|option| command.contains(option));
-            let command = if is_whole { format!("keybroker {command}") } else { self.command(command, &[]) };
+            let command = match command.strip_suffix(" ID").zip(id) {
+                _ if is_whole => format!("keybroker {command}"),
+                Some((command, id)) => self.command(command, &[id]),
+                None => self.command(command, &[]),
+            };
             whole += &format!("{before}`{command}`");
             rest = behind;
         }

@@ -11,9 +11,13 @@
 use std::{fs, process::Command};
 
 use jiff::SignedDuration;
-use keybroker_common::config;
+use keybroker_common::{
+    audit::{AuditRecord, Decision, FailedCheck},
+    config,
+    workload::WorkloadId,
+};
 use keybroker_tests::{
-    operator::{Contents, Operator, workload},
+    operator::{Contents, Operator, record, workload},
     program::{self, Ended},
 };
 use serde_json::Value;
@@ -73,6 +77,50 @@ async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
         let list = told(&missing, "hint: ").replace(" shows all of them", "");
         let list = paste(&list);
         assert!(list.code == Some(0) && list.out.contains("billing"), "{}: {list:?}", operator.kind);
+    }
+}
+
+/// A stranger may ask under any id that there can be, and the words about the refusal name it in a command.
+#[tokio::test]
+async fn a_command_in_the_words_about_a_refusal_takes_any_id_for_an_id() {
+    let ids = [
+        "a;id",
+        "$(id)",
+        "-x",
+        "--aws",
+        "--data-dir=x",
+        "-h",
+        "it's",
+        "&id",
+        "ID",
+        "a|id",
+        "=ls",
+        "help",
+        "$HOME",
+    ];
+    let named = |id: &&str| WorkloadId::new(*id).unwrap();
+    let refused = |id: &&str| {
+        let failed = FailedCheck { check: "workload".to_owned(), cause: String::new() };
+        let record = record(&named(id), Decision::Refused, SignedDuration::ZERO);
+        AuditRecord { failed: Some(failed), ..record }
+    };
+    let ago = SignedDuration::from_hours(24);
+    let contents = Contents {
+        workloads: ids.iter().map(|id| workload(id, None, ago)).collect(),
+        records: ids.iter().map(refused).collect(),
+    };
+    for operator in Operator::everywhere(&contents).await {
+        for (id, record) in ids.iter().zip(&contents.records) {
+            let words = operator.out(&["audit", &record.id.to_string()]);
+            let command = words.split_once("See it with `").and_then(|(_, rest)| rest.split_once('`'));
+            let (command, _) = command.unwrap_or_else(|| panic!("{words}"));
+            let shown = paste(command);
+            assert!(
+                shown.code == Some(0) && shown.out.contains(id),
+                "{}: {command}: {shown:?}",
+                operator.kind
+            );
+        }
     }
 }
 

@@ -93,13 +93,8 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
         no_such("audit record", id)
             .hint("is this the store of the broker that the guest asked? A typed id may have a wrong digit")
     })?;
-    let whole = |words: String| {
-        let words = match &record.workload_id {
-            Some(id) => words.replace(" ID`", &format!(" {id}`")),
-            None => words,
-        };
-        operator.place.advice(&words)
-    };
+    let id = record.workload_id.as_ref().map(WorkloadId::as_str);
+    let whole = |words: String| operator.place.advice_about(&words, id);
     let mut explanation: Vec<_> = explain::words(&record).into_iter().map(whole).collect();
     if let Some(attestation) = attestation(operator, &record).await? {
         explanation.extend(basis::words(&attestation));
