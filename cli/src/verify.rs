@@ -4,6 +4,7 @@ mod policy;
 mod verdict;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -167,13 +168,17 @@ impl<'a> Inputs<'a> {
         for path in &args.endorsements {
             ders.extend(Evidence::certificates(path)?.into_iter().map(|der| (&**path, der)));
         }
-        let mut veks: Vec<Vek> = Vec::new();
+        let mut veks: BTreeMap<&Path, Vec<Vek>> = BTreeMap::new();
         let mut intermediates = Product::ALL.map(|product| anchors.asks(product)).concat();
         let mut certificates = Ok(());
         for (path, der) in &ders {
             match Endorsement::of(der, &arks) {
-                Ok(Endorsement::Vek(vek)) if veks.iter().any(|other| other.der() == der) => drop(vek),
-                Ok(Endorsement::Vek(vek)) => veks.push(vek),
+                Ok(Endorsement::Vek(vek)) => {
+                    let of_file = veks.entry(path).or_default();
+                    if of_file.iter().all(|other| other.der() != der) {
+                        of_file.push(vek);
+                    }
+                }
                 Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
                 Ok(Endorsement::Ark) => {}
                 Ok(Endorsement::List(_)) => anstream::eprintln!(
@@ -285,14 +290,23 @@ impl<'a> Inputs<'a> {
 }
 
 /// The certificate of the key that signed. A host's table may hold a VCEK and a VLEK: the report says which of them it was.
-fn signer(report: &Report, mut veks: Vec<Vek>) -> Result<Option<Vek>, Failure> {
-    if veks.len() > 1 {
-        veks.retain(|vek| Some(vek.kind()) == report.signing_key());
-        if veks.len() != 1 {
+/// Of certificates in several files it does not: each was given to be the signer's.
+fn signer<'p>(
+    report: &Report,
+    files: impl IntoIterator<Item = (&'p Path, Vec<Vek>)>,
+) -> Result<Option<Vek>, Failure> {
+    let mut signer: Option<Vek> = None;
+    for (_, mut veks) in files {
+        if veks.len() > 1 {
+            veks.retain(|vek| Some(vek.kind()) == report.signing_key());
+        }
+        let [vek] = <[Vek; 1]>::try_from(veks).map_err(|_| several_veks())?;
+        if signer.as_ref().is_some_and(|other| other.der() != vek.der()) {
             return Err(several_veks());
         }
+        signer = Some(vek);
     }
-    Ok(veks.pop())
+    Ok(signer)
 }
 
 /// The one revocation list in the file at `path`.

@@ -189,6 +189,24 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
     }
 }
 
+/// A table behind a report was not chosen by who names a certificate beside it: it must not stand in for that one.
+#[test]
+fn no_table_puts_another_certificate_in_the_place_of_the_one_given() {
+    let files = Files::new();
+    let (report, vcek) = sample();
+    let tcb = Chip::new(Product::Milan, 1).tcb;
+    let vlek = amd(Product::Milan).vlek("CN=cc-us-east-2.amazonaws.com", tcb).certificate;
+    let given = files.write("vlek.der", &vlek);
+    for entries in [
+        vec![(CertType::VCEK, vcek.as_slice())],
+        vec![(CertType::VCEK, vcek.as_slice()), (CertType::VLEK, vlek.as_slice())],
+    ] {
+        let extended = files.write("extended", [report.clone(), table(&entries)].concat());
+        let (code, checks) = failed(&["--report", &extended, "--endorsement", &given, "--at", AT]);
+        assert!(code == Some(2) && checks[0].contains("more than one VCEK or VLEK"), "{code:?} {checks:?}");
+    }
+}
+
 #[test]
 fn what_openssl_prints_is_read() {
     let files = Files::new();
