@@ -22,6 +22,9 @@ use crate::{
     workload::{RegistrationDigest, Workload, WorkloadId},
 };
 
+/// How often a restoration is tried at most, by turns for a row that is revoked and for one that is not.
+const RESTORATIONS: usize = 6;
+
 #[async_trait]
 impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorStore for DynamoStore<T> {
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
@@ -61,10 +64,14 @@ impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorS
             let transaction = Transaction::new().update(update.build())?;
             self.commit(transaction.put_new(self.tables.audit(), &self.audit_item(audit))?).await
         };
-        match commit(revoked).await {
-            Err(StoreError::Conflict) => commit(unrevoked).await,
-            other => other,
+        // Another operator may revoke or restore it between the two.
+        for update in [&revoked, &unrevoked].into_iter().cycle().take(RESTORATIONS) {
+            match commit(update.clone()).await {
+                Err(StoreError::Conflict) => {}
+                other => return other,
+            }
         }
+        Err(StoreError::Conflict)
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
