@@ -123,6 +123,9 @@ impl Attest {
         if recorded == Err(StoreError::Conflict) {
             // Nothing is on record. What came between is in the row.
             self.look_again(&session, wanted.dialect()).await?;
+        } else if recorded.is_err() {
+            // The release may be on record although its store failed: that nothing left is a decision of its own.
+            (record.id, record.time) = (AuditId::new(), self.clock.now());
         }
         recorded?;
         announce(record);

@@ -364,8 +364,10 @@ async fn without_its_record_nothing_is_released<S: Home>() {
         let session = broker.attested(&world.hardware, "a").await;
         store.fail(Method::RecordRelease, 1, when);
         let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        // A release that is on record, and did not leave, has a record of that as well.
+        assert!(matches!(error, Error::Unavailable { id: Some(_), .. }), "{error:?}");
         assert_eq!(on_record(&store, Decision::Released).await, usize::from(when == When::After));
+        assert_eq!(on_record(&store, Decision::Unavailable).await, 1);
         assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     }
 }
