@@ -1,7 +1,7 @@
 //! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request): entries of a GUID, an
 //! offset and a length, one of zeros behind the last, then what they lead to.
 
-use super::{Evidence, Unread};
+use super::{Unread, binary, text};
 
 /// An entry: the GUID's 16 bytes and two words.
 const ENTRY: usize = 24;
@@ -62,10 +62,12 @@ pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     if ders.is_empty() { Err(Unread::EmptyTable) } else { Ok(ders) }
 }
 
-/// Certificates or lists: a host's operator may have loaded them as PEM.
+/// Certificates or lists: a host's operator may have loaded them as PEM. No table is in a table: reading would not come to an
+/// end.
 fn content_of(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
-    match Evidence::of(content)? {
-        Evidence { report: None, ders } => Ok(ders),
-        Evidence { report: Some(_), .. } => Err(Unread::Unknown(content.len())),
+    match text::of(content) {
+        Some(text) => text::pem(text),
+        None if content.starts_with(&[0x30]) => binary::ders(content),
+        None => Err(Unread::Unknown(content.len())),
     }
 }

@@ -215,6 +215,16 @@ fn a_cut_file_is_never_taken_for_another() {
     }
 }
 
+/// Each of a table's two entries could lead to the same table, whose entries do so again.
+#[test]
+fn a_table_in_a_table_is_not_read() {
+    let Sample { vcek, .. } = sample();
+    let inner = table(&[(VCEK, &vcek)]);
+    assert_eq!(Evidence::of(&table(&[(VCEK, &inner)])), Err(Unread::Unknown(inner.len())));
+    let deep = (0..2000).fold(vcek, |inner, _| table(&[(VCEK, &inner)]));
+    assert!(Evidence::of(&deep).is_err());
+}
+
 #[test]
 fn sixty_four_bytes_are_raw_or_digits() {
     let directory = tempfile::tempdir().unwrap();

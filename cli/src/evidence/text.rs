@@ -54,7 +54,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// What the blocks hold, whatever text is around them.
-fn pem(text: &str) -> Result<Vec<Vec<u8>>, Unread> {
+pub(super) fn pem(text: &str) -> Result<Vec<Vec<u8>>, Unread> {
     let mut ders = Vec::new();
     let mut block: Option<(&str, String)> = None;
     // Files without a line break at their end, one behind the other, have END and BEGIN on one line.
