@@ -51,10 +51,13 @@ pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
         found.push((is_amds(guid), offset, len, outside));
     }
     let header = (count + 1) * ENTRY;
+    // No host lets entries share bytes: read once for each, a small file would grow without bound.
+    let mut room = table.len().saturating_sub(header);
     let mut ders = Vec::new();
     for (amds, offset, len, outside) in found {
         let end = offset.checked_add(len).filter(|_| offset >= header).ok_or(outside.clone())?;
-        let content = table.get(offset..end).ok_or(outside)?;
+        let content = table.get(offset..end).ok_or(outside.clone())?;
+        room = room.checked_sub(len).ok_or(outside)?;
         if amds && !content.is_empty() {
             ders.extend(content_of(content)?);
         }

@@ -158,6 +158,9 @@ fn what_is_not_taken_is_told_by_what_it_is() {
         pem("CERTIFICATE", &vcek).replace("-----END CERTIFICATE-----\n", ""),
         pem("CERTIFICATE", &vcek)
     );
+    // Two entries lead to the bytes of one certificate.
+    let mut shared = table(&[(VCEK, &vcek), (VCEK, b"")]);
+    shared.copy_within(16..24, 40);
     for (bytes, unread) in [
         (Vec::new(), Unread::Empty),
         (b"junk".to_vec(), Unread::Text),
@@ -187,6 +190,7 @@ fn what_is_not_taken_is_told_by_what_it_is() {
         (into_itself, Unread::Table(1)),
         (wraps, Unread::Table(1)),
         (endless, Unread::Table(2)),
+        (shared, Unread::Table(2)),
         (vec![0; 4096], Unread::EmptyTable),
         (table(&[(VCEK, b"")]), Unread::EmptyTable),
         (table(&[(VCEK, &report)]), Unread::Unknown(1184)),
