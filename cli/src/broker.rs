@@ -135,7 +135,8 @@ fn real(path: &Path) -> PathBuf {
     resolved.unwrap_or(path)
 }
 
-/// The store's file is made its owner's alone whatever it was. Its directory may be the operator's own choice.
+/// The store's file is made its owner's alone whatever it was. Its directory may be the operator's own
+/// choice.
 fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
     let store = EmbeddedStore::open(data_dir, clock).map_err(|error| {
         store_failure(error).context(format!("opening the store in {}", data_dir.display()))
@@ -173,8 +174,9 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
     }
 }
 
-/// The wrapping key in `path`, tied to `store`. Made if both are new: a store that belongs to a key which is not there
-/// must not get another, since nothing could open its secrets then, and nobody would notice until a guest asks.
+/// The wrapping key in `path`, tied to `store`. Made if both are new: a store that belongs to a key which is
+/// not there must not get another, since nothing could open its secrets then, and nobody would notice until a
+/// guest asks.
 pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
     let unusable = |error| {
         Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()))

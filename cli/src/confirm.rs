@@ -18,7 +18,8 @@ pub(crate) struct ConfirmArgs {
 }
 
 impl ConfirmArgs {
-    /// Whether to go on: unasked, or because somebody at a terminal agrees. An error where nobody can be asked.
+    /// Whether to go on: unasked, or because somebody at a terminal agrees. An error where nobody can be
+    /// asked.
     pub(crate) fn agreed(&self, question: &str) -> Result<bool, Failure> {
         if self.yes { Ok(true) } else { ask(question) }
     }

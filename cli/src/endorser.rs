@@ -64,11 +64,12 @@ fn unusable(path: &Path, error: anyhow::Error) -> Failure {
 /// How fast it is asked for chips that nobody has seen.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NewChipsArgs {
-    /// The rate at which the KDS is asked for chips that nobody has seen, for each minute; 0 for as many as come.
+    /// The rate at which the KDS is asked for chips that nobody has seen, for each minute; 0 for as many as
+    /// come.
     ///
-    /// Guests on more of them wait for up to 20 seconds, and then are told to come again. A chip whose guest is verified costs
-    /// nothing in the end. Without it: 6 for AMD's own KDS, which answers no faster, and as many as come for another. For a mirror
-    /// that asks AMD for each chip say 6.
+    /// Guests on more of them wait for up to 20 seconds, and then are told to come again. A chip whose guest
+    /// is verified costs nothing in the end. Without it: 6 for AMD's own KDS, which answers no faster, and as
+    /// many as come for another. For a mirror that asks AMD for each chip say 6.
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_PER_MINUTE",
@@ -76,7 +77,8 @@ pub(crate) struct NewChipsArgs {
         value_name = "CHIPS"
     )]
     new_chips_per_minute: Option<u32>,
-    /// For how many such chips the KDS is asked at once, after a while without any. One workload gets half of both at most [default: 8]
+    /// For how many such chips the KDS is asked at once, after a while without any. One workload gets half of
+    /// both at most [default: 8]
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_BURST",
@@ -96,8 +98,8 @@ impl NewChipsArgs {
 /// Which roots are believed beside AMD's own.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AnchorArgs {
-    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times (in the
-    /// variable: separated by `;`).
+    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times
+    /// (in the variable: separated by `;`).
     ///
     /// A guest that proves itself by one of them proves nothing about hardware.
     #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]

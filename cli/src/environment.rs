@@ -1,4 +1,5 @@
-//! KEYBROKER_… variables that nobody reads are refused: a mistyped setting must not be passed over in silence.
+//! KEYBROKER_… variables that nobody reads are refused: a mistyped setting must not be passed over in
+//! silence.
 
 use std::{collections::BTreeSet, env};
 
@@ -36,8 +37,8 @@ impl Reach {
     }
 }
 
-/// Refuses the environment if it holds a variable of ours that no option of `command` reads, or one of the functions' that
-/// speaks of another store than `reach`.
+/// Refuses the environment if it holds a variable of ours that no option of `command` reads, or one of the
+/// functions' that speaks of another store than `reach`.
 pub(crate) fn check(command: &Command, reach: &Reach) -> Result<(), Failure> {
     let known = known(command);
     let variables: Vec<_> = env::vars_os()
@@ -51,7 +52,8 @@ pub(crate) fn check(command: &Command, reach: &Reach) -> Result<(), Failure> {
     read_by_functions.try_for_each(|(name, value)| elsewhere(name, value, reach))
 }
 
-/// Refuses a variable of the functions' that would be passed over in silence: whoever has set it means another store.
+/// Refuses a variable of the functions' that would be passed over in silence: whoever has set it means
+/// another store.
 fn elsewhere(name: &str, value: &str, reach: &Reach) -> Result<(), Failure> {
     if !is_a_functions(name) {
         return Ok(());

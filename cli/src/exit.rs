@@ -76,7 +76,8 @@ impl Failure {
         (format!("{:#}", self.error), self.hint.as_deref())
     }
 
-    /// Tells the user, and gives the code to end with. Whoever closed the pipe that was written to need not be told.
+    /// Tells the user, and gives the code to end with. Whoever closed the pipe that was written to need not
+    /// be told.
     pub(crate) fn report(self) -> ExitCode {
         let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
         if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {

@@ -12,12 +12,12 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Demands on every guest")]
 pub(crate) struct FleetArgs {
-    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id; none without it. May be given
-    /// several times (in the variable: separated by `;`).
+    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id; none without it. May
+    /// be given several times (in the variable: separated by `;`).
     #[arg(long, env = "KEYBROKER_ACCEPT_CSP_IDS", value_delimiter = ';', value_name = "ID")]
     pub(crate) accept_csp_id: Vec<String>,
-    /// Admit guests on this product, and on no others that are not named; all without it. May be given several times (in
-    /// the variable: separated by `;`).
+    /// Admit guests on this product, and on no others that are not named; all without it. May be given
+    /// several times (in the variable: separated by `;`).
     #[arg(
         long,
         env = "KEYBROKER_ACCEPT_PRODUCTS",
@@ -26,8 +26,8 @@ pub(crate) struct FleetArgs {
         value_name = "milan|genoa|turin"
     )]
     accept_product: Vec<Product>,
-    /// Least reported TCB of a product's guests, component by component: `milan:bl=4,tee=0,snp=22,ucode=213`; for turin
-    /// `fmc` too. May be given once for each product (in the variable: separated by `;`).
+    /// Least reported TCB of a product's guests, component by component: `milan:bl=4,tee=0,snp=22,ucode=213`;
+    /// for turin `fmc` too. May be given once for each product (in the variable: separated by `;`).
     #[arg(long, env = "KEYBROKER_MINIMUM_TCB", value_delimiter = ';', value_parser = floor, value_name = "FLOOR")]
     minimum_tcb: Vec<String>,
 }

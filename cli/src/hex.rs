@@ -20,7 +20,8 @@ pub(crate) fn parse_or_base64<const N: usize>(text: &str) -> Result<Hex<N>, Stri
     base64.map_or_else(|| parse(text), |bytes| Ok(Hex(bytes)))
 }
 
-/// The digits of a digest of `N` bytes as the broker takes them; any other text as it is, for the broker to refuse.
+/// The digits of a digest of `N` bytes as the broker takes them; any other text as it is, for the broker to
+/// refuse.
 pub(crate) fn digest(text: &str) -> Result<String, std::convert::Infallible> {
     let plain = digits(text);
     let is_digest = plain.len() >= 32 && plain.bytes().all(|byte| byte.is_ascii_hexdigit());

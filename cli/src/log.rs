@@ -1,4 +1,5 @@
-//! The log, on stderr, and the audit records, on stdout: one JSON line each, as they were written to the store.
+//! The log, on stderr, and the audit records, on stdout: one JSON line each, as they were written to the
+//! store.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -50,8 +51,8 @@ enum Format {
     Json,
 }
 
-/// Starts logging, for the whole process; what this gives is to be dropped at its end. Only a server prints audit records;
-/// other commands have results of their own on stdout, and by default log warnings alone.
+/// Starts logging, for the whole process; what this gives is to be dropped at its end. Only a server prints
+/// audit records; other commands have results of their own on stdout, and by default log warnings alone.
 pub(crate) fn start(args: &Args, serving: bool) -> anyhow::Result<impl Sized> {
     let level = if serving { Level::INFO } else { Level::WARN };
     let default = || Targets::new().with_default(level);

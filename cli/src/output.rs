@@ -1,9 +1,9 @@
 //! Lines for whoever reads along, written by a thread: a reader that stalls must not stall the broker.
 //!
-//! Who prints a line waits until it is written, so that a record is out before the answer that it explains. Once that takes
-//! too long the reader has stalled, and nobody waits any more until it has caught up: a broker answers although nobody takes
-//! its lines. A few are kept, the rest are lost, counted, and told of once the reader goes on. An audit record that is lost
-//! here is in the store all the same.
+//! Who prints a line waits until it is written, so that a record is out before the answer that it explains.
+//! Once that takes too long the reader has stalled, and nobody waits any more until it has caught up: a
+//! broker answers although nobody takes its lines. A few are kept, the rest are lost, counted, and told of
+//! once the reader goes on. An audit record that is lost here is in the store all the same.
 
 use std::{
     collections::VecDeque,
@@ -55,7 +55,8 @@ impl Queue {
 }
 
 impl Lines {
-    /// Lines to `out`, by a thread of this name. After a time in which lines were lost, `tell` gets their number.
+    /// Lines to `out`, by a thread of this name. After a time in which lines were lost, `tell` gets their
+    /// number.
     pub(crate) fn to(
         out: impl Write + Send + 'static,
         name: &str,

@@ -37,16 +37,17 @@ Examples:
 
 /// Serve registration, challenges, attestation and release over HTTP, from a store on this machine.
 ///
-/// Audit records go to stdout, one JSON line each; the log goes to stderr. Whoever reads them cannot hold the broker up: lines
-/// that nobody takes are lost, and their number logged; the records are in the store. SIGTERM and SIGINT end it once the requests
-/// under way are answered, within 10 seconds; a second signal ends it at once.
+/// Audit records go to stdout, one JSON line each; the log goes to stderr. Whoever reads them cannot hold the
+/// broker up: lines that nobody takes are lost, and their number logged; the records are in the store.
+/// SIGTERM and SIGINT end it once the requests under way are answered, within 10 seconds; a second signal
+/// ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes any that is free. `:8080` is every IPv4 address.
     ///
-    /// On the loopback guests reach it through libkrun's TSI. Anywhere else nothing on the wire is encrypted, and whoever
-    /// reaches it must not be able to register: see --registration.
+    /// On the loopback guests reach it through libkrun's TSI. Anywhere else nothing on the wire is encrypted,
+    /// and whoever reaches it must not be able to register: see --registration.
     #[arg(
         long,
         env = "KEYBROKER_LISTEN",
@@ -73,8 +74,8 @@ pub(crate) struct ServeArgs {
     pub(crate) kds: KdsUse,
     /// For how many days a revocation list of AMD's counts at most, from its thisUpdate on: 1 to 36500.
     ///
-    /// It can only end a list's time before the list does. Without it a list counts until its nextUpdate, and for seven days
-    /// more while the KDS does not answer.
+    /// It can only end a list's time before the list does. Without it a list counts until its nextUpdate, and
+    /// for seven days more while the KDS does not answer.
     #[arg(
         long,
         env = "KEYBROKER_CRL_MAX_AGE",
@@ -86,12 +87,12 @@ pub(crate) struct ServeArgs {
     pub(crate) new_chips: NewChipsArgs,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
-    /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of `keybroker token
-    /// create`), or both, `;` between them.
+    /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of
+    /// `keybroker token create`), or both, `;` between them.
     #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
     pub(crate) registration: Admission,
-    /// Start with open registration on an address that is not the loopback, or for requests that name another host, as those
-    /// of a proxy do: ANYBODY who reaches it registers workloads.
+    /// Start with open registration on an address that is not the loopback, or for requests that name another
+    /// host, as those of a proxy do: ANYBODY who reaches it registers workloads.
     #[arg(long)]
     anyone_may_register: bool,
     /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
@@ -113,8 +114,8 @@ pub(crate) enum KdsUse {
     /// Any chip that a plausible report names.
     #[default]
     AnyChip,
-    /// None: chips whose certificate is neither in the store nor sent by the guest are refused. Revocation lists are
-    /// asked for all the same.
+    /// None: chips whose certificate is neither in the store nor sent by the guest are refused. Revocation
+    /// lists are asked for all the same.
     KnownChipsOnly,
 }
 
@@ -138,7 +139,8 @@ impl ServeArgs {
         }
     }
 
-    /// Whether registration is open because only this machine reaches the address: then not to a page that a name led here.
+    /// Whether registration is open because only this machine reaches the address: then not to a page that a
+    /// name led here.
     fn guarded(&self) -> bool {
         self.registration.open && self.listen.ip().is_loopback() && !self.anyone_may_register
     }

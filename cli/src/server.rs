@@ -1,5 +1,5 @@
-//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head and the reading of an answer may
-//! take, how many requests a connection has, how long a farewell is.
+//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head and the reading
+//! of an answer may take, how many requests a connection has, how long a farewell is.
 //!
 //! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
@@ -51,7 +51,8 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD_LEN: usize = 32 * 1024;
 /// How long requests under way are waited for at the end.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long to wait after the system refused a connection: it is short of something, and asking at once changes nothing.
+/// How long to wait after the system refused a connection: it is short of something, and asking at once
+/// changes nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// How often a connection without a place is asked whether its last request is answered.
 const SLICE: Duration = Duration::from_millis(100);
@@ -107,7 +108,8 @@ pub(crate) enum Ended {
     CutOff,
 }
 
-/// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10 seconds at most.
+/// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10
+/// seconds at most.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
     let places = Places::new(listener.limits());
     let graceful = GracefulShutdown::new();
@@ -140,8 +142,8 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
 }
 
-/// Ends a connection that lost its place. A busy system may not have looked yet at a request that came in time: it is read and
-/// answered.
+/// Ends a connection that lost its place. A busy system may not have looked yet at a request that came in
+/// time: it is read and answered.
 async fn answer_what_came(mut connection: Pin<&mut impl Future>, place: &Place) {
     // What the system has to tell of all connections is heard first.
     yield_now().await;
@@ -195,7 +197,8 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_LEN)
-        // Head and body in one buffer, and so in one write: libkrun's guest takes what the first read gives it.
+        // Head and body in one buffer, and so in one write: libkrun's guest takes what the first read gives
+        // it.
         .writev(false)
         .serve_connection(
             TokioIo::new(Deadline::new(stream, progress.clone())),

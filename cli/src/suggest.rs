@@ -1,7 +1,8 @@
 //! Commands that a person is told to give next.
 //!
-//! They are pasted, so each must be whole and act on the store at hand: an undo that acts on another store ends well and
-//! undoes nothing. All of them are made here, by a [`Place`], which adds what led to the store wherever the command takes it.
+//! They are pasted, so each must be whole and act on the store at hand: an undo that acts on another store
+//! ends well and undoes nothing. All of them are made here, by a [`Place`], which adds what led to the store
+//! wherever the command takes it.
 
 use std::path::Path;
 

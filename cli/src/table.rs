@@ -59,8 +59,8 @@ pub(crate) fn optional_time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| NONE.to_owned(), time)
 }
 
-/// `text` with the characters spelt out that do something to what is shown: what others wrote must not steer the operator's
-/// terminal, nor read otherwise than it is.
+/// `text` with the characters spelt out that do something to what is shown: what others wrote must not steer
+/// the operator's terminal, nor read otherwise than it is.
 pub(crate) fn printable(text: &str) -> String {
     let spelt = |c: char| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(spelt).collect()

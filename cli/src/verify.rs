@@ -41,7 +41,8 @@ use crate::{
 
 /// Verify one attestation report offline, against AMD's roots
 ///
-/// Makes every check that the broker makes and shows each: passed, failed, or not checked because its input was not given.
+/// Makes every check that the broker makes and shows each: passed, failed, or not checked because its input
+/// was not given.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -63,12 +64,12 @@ check that failed.
 Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done (a file holds nothing that can be read, a \
 policy does not compile, no certificate was given), 2 wrong usage.")]
 pub(crate) struct VerifyArgs {
-    /// The report: its 1184 bytes, raw or in hex or base64; alone, with the host's certificate table behind it, in the
-    /// driver's answer, or in Azure's blob
+    /// The report: its 1184 bytes, raw or in hex or base64; alone, with the host's certificate table behind
+    /// it, in the driver's answer, or in Azure's blob
     #[arg(long, value_name = "FILE")]
     report: PathBuf,
-    /// Certificates: one VCEK or VLEK, and for a VLEK the ASVK, in any order; DER, PEM, the host's certificate table, or what
-    /// Azure's THIM answers
+    /// Certificates: one VCEK or VLEK, and for a VLEK the ASVK, in any order; DER, PEM, the host's
+    /// certificate table, or what Azure's THIM answers
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
     /// The CRL of the product's ARK, DER or PEM
@@ -80,7 +81,8 @@ pub(crate) struct VerifyArgs {
     /// An expected launch measurement, 96 hex digits
     #[arg(long = "measurement", value_name = "HEX", value_parser = hex::parse::<48>)]
     measurements: Vec<Hex<48>>,
-    /// What the report must be bound to: 128 hex digits, or a file of these 64 bytes as snpguest's request file
+    /// What the report must be bound to: 128 hex digits, or a file of these 64 bytes as snpguest's request
+    /// file
     #[arg(long, value_name = "HEX|FILE", value_parser = Bound::parse)]
     report_data: Option<Bound>,
     /// The HOST_DATA that the guest must have been launched with, 64 hex digits or base64
@@ -279,7 +281,8 @@ impl<'a> Inputs<'a> {
         // A registration's other requirements cannot be given here.
         let given = [appraisal::Check::Measurement, appraisal::Check::HostData];
         checks.retain(|(check, _)| appraisal::Check::FLOOR.contains(check) || given.contains(check));
-        // To a registration that asks for none any HOST_DATA is right. Here nobody has said what it should be.
+        // To a registration that asks for none any HOST_DATA is right. Here nobody has said what it should
+        // be.
         for (check, outcome) in &mut checks {
             if *check == appraisal::Check::HostData && host_data.is_none() {
                 *outcome = Outcome::NotChecked;
@@ -289,8 +292,8 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// The certificate of the key that signed. A host's table may hold a VCEK and a VLEK: the report says which of them it was.
-/// Of certificates in several files it does not: each was given to be the signer's.
+/// The certificate of the key that signed. A host's table may hold a VCEK and a VLEK: the report says which
+/// of them it was. Of certificates in several files it does not: each was given to be the signer's.
 fn signer<'p>(
     report: &Report,
     files: impl IntoIterator<Item = (&'p Path, Vec<Vek>)>,

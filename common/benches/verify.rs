@@ -91,7 +91,8 @@ fn warm(criterion: &mut Criterion, case: &Case) {
     group.finish();
 }
 
-/// The same without the P-384 signature: a report that is refused by the check before it, after all the others.
+/// The same without the P-384 signature: a report that is refused by the check before it, after all the
+/// others.
 fn rules(criterion: &mut Criterion, case: &Case) {
     let mut group = criterion.benchmark_group("without-signature");
     let mut report = case.report.clone();

@@ -23,7 +23,8 @@ use crate::{
     workload::{RegistrationDigest, WorkloadId},
 };
 
-/// Identifies one decision: a UUID of version 7, so ids sort by time. A refused guest is told it and nothing else.
+/// Identifies one decision: a UUID of version 7, so ids sort by time. A refused guest is told it and nothing
+/// else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AuditId(pub Uuid);
@@ -96,7 +97,8 @@ pub enum Operation {
 /// The check that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
-    /// The check's stable name ([`Check::name`]), e.g. `guest-policy-debug`. A text, since a later release may know others.
+    /// The check's stable name ([`Check::name`]), e.g. `guest-policy-debug`. A text, since a later release
+    /// may know others.
     pub check: String,
     /// What was expected and what was found, for the operator.
     pub cause: String,

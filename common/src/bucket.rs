@@ -38,8 +38,8 @@ impl Rate {
 
     /// How long it takes until there is one to be taken: no time at all if there is one.
     pub(crate) fn wait(self, level: &mut Level, now: Timestamp) -> SignedDuration {
-        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far beyond was noted
-        // by a clock that ran ahead and was put right.
+        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far
+        // beyond was noted by a clock that ran ahead and was put right.
         let empty = self.every * self.burst;
         level.0 = if level.0 > now + empty * 2 { Timestamp::MIN } else { level.0.min(now + empty) };
         let room = now + self.every * (self.burst - 1);

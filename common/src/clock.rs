@@ -1,5 +1,6 @@
-//! Time as an argument: no decision in this crate reads the system's clock but through [`SystemClock`]. The ids of audit
-//! records are drawn with the system's time, so that they sort by it; nothing is decided by them.
+//! Time as an argument: no decision in this crate reads the system's clock but through [`SystemClock`]. The
+//! ids of audit records are drawn with the system's time, so that they sort by it; nothing is decided by
+//! them.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -21,21 +22,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// Whether `instant` was less than `lasts` ago. One that is yet to come was noted by a clock that ran ahead and was put
-/// right since: it counts for nothing.
+/// Whether `instant` was less than `lasts` ago. One that is yet to come was noted by a clock that ran ahead
+/// and was put right since: it counts for nothing.
 pub(crate) fn is_recent(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
     instant <= now && now.duration_since(instant) < lasts
 }
 
-/// Whether what lasts for `lasts` and ends at `end` is over at `now`. An end further off was set by a clock that ran ahead and
-/// was put right since: it does not count.
+/// Whether what lasts for `lasts` and ends at `end` is over at `now`. An end further off was set by a clock
+/// that ran ahead and was put right since: it does not count.
 pub(crate) fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {
     let left = end.duration_since(now);
     !left.is_positive()
         || left > SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX).saturating_add(SOON)
 }
 
-/// What begins to count within this time is waited for: clocks differ, and AMD dates some things at the moment of asking.
+/// What begins to count within this time is waited for: clocks differ, and AMD dates some things at the
+/// moment of asking.
 const SOON: SignedDuration = SignedDuration::from_mins(5);
 
 /// After how many seconds `from` will have come, if it is yet to come and that is a matter of minutes.

@@ -74,7 +74,8 @@ impl<const N: usize> std::fmt::Debug for Hex<N> {
     }
 }
 
-/// `N` bytes that read and print as standard base64 without padding: a third shorter than hex, for what is kept often.
+/// `N` bytes that read and print as standard base64 without padding: a third shorter than hex, for what is
+/// kept often.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Base64<const N: usize>(pub [u8; N]);
 

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-/// Target of the events. `metric` is its name, `value` a number; one with a `stage` is a time in milliseconds, any other
-/// a count.
+/// Target of the events. `metric` is its name, `value` a number; one with a `stage` is a time in
+/// milliseconds, any other a count.
 pub const TARGET: &str = "keybroker::metrics";
 
 /// The metric of all times, whose events have a stage.

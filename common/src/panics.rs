@@ -1,8 +1,9 @@
-//! Panics, of other people's code above all: each ends the request that met it and nothing else, and says nothing of what that
-//! request held.
+//! Panics, of other people's code above all: each ends the request that met it and nothing else, and says
+//! nothing of what that request held.
 //!
-//! What such code holds at the time is lost with it. What the broker itself holds is not: its locks are taken again after a
-//! panic, for what they guard is changed in one step or not at all, and a store that panicked is opened anew.
+//! What such code holds at the time is lost with it. What the broker itself holds is not: its locks are taken
+//! again after a panic, for what they guard is changed in one step or not at all, and a store that panicked
+//! is opened anew.
 
 use std::{
     future::poll_fn,
@@ -26,8 +27,8 @@ impl Panicked {
     }
 }
 
-/// Has the log say where a panic was, and never what was said of it, in which may stand what was worked on. For the whole
-/// process, once the log is there.
+/// Has the log say where a panic was, and never what was said of it, in which may stand what was worked on.
+/// For the whole process, once the log is there.
 pub fn hush() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The one map from what went wrong to what the client is told.
 //!
-//! libkrun's guest ignores the status and takes an empty body for success, a longer one than its buffer for a crash: every
-//! answer that a guest may get has a body of 3 to 199 bytes. Clients get fixed texts and the id of the audit record, never a cause.
+//! libkrun's guest ignores the status and takes an empty body for success, a longer one than its buffer for a
+//! crash: every answer that a guest may get has a body of 3 to 199 bytes. Clients get fixed texts and the id
+//! of the audit record, never a cause.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -91,11 +92,12 @@ impl Problem {
         }
     }
 
-    /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes, but for what a policy is refused
-    /// for.
+    /// The body: `{"error":"<text>"}`, with `"id"` where there is an audit record. 3 to 199 bytes, but for
+    /// what a policy is refused for.
     pub fn body(&self) -> Vec<u8> {
         let error = match self {
-            // The parser's words, and a length of its own: what JSON would escape is replaced, the end left out.
+            // The parser's words, and a length of its own: what JSON would escape is replaced, the end left
+            // out.
             Self::Broker(broker::Error::Policy(error)) => error
                 .to_string()
                 .replace('"', "'")
@@ -103,7 +105,8 @@ impl Problem {
                 .chars()
                 .take(POLICY_TEXT_MAX_LEN)
                 .collect(),
-            // Quotes are all that the other texts hold of what JSON escapes; a test looks at every one of them.
+            // Quotes are all that the other texts hold of what JSON escapes; a test looks at every one of
+            // them.
             other => other.to_string().replace('"', "\\\""),
         };
         match self.id() {
@@ -123,8 +126,8 @@ impl From<Panicked> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         static LINES: Sampled = Sampled::new();
-        // What buildah's user is shown is the status alone: the operator can look here for the rest. What has a record was told
-        // with it.
+        // What buildah's user is shown is the status alone: the operator can look here for the rest. What has
+        // a record was told with it.
         if self.id().is_none()
             && let Some(Line { left_out }) = LINES.line()
         {

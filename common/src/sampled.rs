@@ -1,5 +1,5 @@
-//! Lines of the log that strangers can have written: so many at once and then one a second, with a count of those that were left
-//! out. Audit records are never left out.
+//! Lines of the log that strangers can have written: so many at once and then one a second, with a count of
+//! those that were left out. Audit records are never left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

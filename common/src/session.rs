@@ -120,8 +120,8 @@ pub struct Challenge {
     pub expires_at: Timestamp,
 }
 
-/// SHA-256 of a guest's answer to its challenge, byte for byte: by it a guest that asks again, since the answer was lost, is
-/// known to ask for the same.
+/// SHA-256 of a guest's answer to its challenge, byte for byte: by it a guest that asks again, since the
+/// answer was lost, is known to ask for the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EvidenceDigest(Base64<32>);
@@ -149,12 +149,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a guest that was appraised, with what `result` says of it: there is none for another workload or
-    /// registration.
+    /// The session of a guest that was appraised, with what `result` says of it: there is none for another
+    /// workload or registration.
     ///
-    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `evidence` the digest of how it
-    /// came, `attestation` the audit record, and `expires_at` the first instant at which the session no longer counts. That
-    /// they are is not established here.
+    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `evidence` the
+    /// digest of how it came, `attestation` the audit record, and `expires_at` the first instant at which the
+    /// session no longer counts. That they are is not established here.
     pub fn open(
         session_id: SessionId,
         result: &AttestationResult,
@@ -178,7 +178,8 @@ impl Session {
         &self.workload_id
     }
 
-    /// The registration that it was appraised against, no other's secrets either; and since which restoration.
+    /// The registration that it was appraised against, no other's secrets either; and since which
+    /// restoration.
     pub fn standing(&self) -> Standing {
         self.standing
     }

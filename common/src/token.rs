@@ -1,8 +1,9 @@
 //! Tokens: what lets a build register one workload for a short time.
 //!
-//! `buildah` leaves the URL that it was given in the image, credentials included. So a token is bound to the first workload
-//! that it registers, and worth nothing once its build is over: when its time is up, when the build window that its first use
-//! opened has ended, or when the first guest has attested as what it registered.
+//! `buildah` leaves the URL that it was given in the image, credentials included. So a token is bound to the
+//! first workload that it registers, and worth nothing once its build is over: when its time is up, when the
+//! build window that its first use opened has ended, or when the first guest has attested as what it
+//! registered.
 
 use std::fmt;
 
@@ -20,7 +21,8 @@ use crate::{
 
 /// A token as its holder has it: 14 characters of base64url without padding, 80 random bits.
 ///
-/// Whoever knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no log ever holds it.
+/// Whoever knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no log
+/// ever holds it.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct TokenText([u8; Self::BYTES]);
 
@@ -59,8 +61,8 @@ impl fmt::Debug for TokenText {
     }
 }
 
-/// Names a token without being one: the first 16 bytes of SHA-256 over its 10. Of 80 random bits no hash needs salt or
-/// stretching, and finding a second token with the same id is work for 2^80 tries.
+/// Names a token without being one: the first 16 bytes of SHA-256 over its 10. Of 80 random bits no hash
+/// needs salt or stretching, and finding a second token with the same id is work for 2^80 tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);
@@ -149,8 +151,8 @@ impl Token {
         self.expires_at.checked_add(Self::LISTED_FOR).ok()
     }
 
-    /// Whether it may be used at `now` for `workload_id`, as far as its row can say: how it fares after its first use also
-    /// hangs on what it registered.
+    /// Whether it may be used at `now` for `workload_id`, as far as its row can say: how it fares after its
+    /// first use also hangs on what it registered.
     pub fn check(&self, workload_id: &WorkloadId, now: Timestamp) -> Result<(), Dead> {
         if self.revoked_at.is_some() {
             return Err(Dead::Revoked);
@@ -199,7 +201,8 @@ mod tests {
         assert_eq!(text.len(), TokenText::LEN);
         assert_eq!(TokenText::parse(text.as_bytes()), Some(token.clone()));
         assert_ne!(TokenText::random().unwrap(), token);
-        // The last character holds four bits too many: of the 16 that decode to the same bytes one is the token's.
+        // The last character holds four bits too many: of the 16 that decode to the same bytes one is the
+        // token's.
         for wrong in
             [&text[..13], &format!("{text}A"), "AAAAAAAAAAAAAB", "AAAAAAAAAAA+AA", "AAAAAAAAAAAAA=", ""]
         {

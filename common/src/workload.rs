@@ -18,9 +18,10 @@ use crate::{
 /// The name under which a workload is registered and asks for its secrets.
 ///
 /// 1 to 256 bytes of UTF-8 without control characters, and without the characters that a guest which prints
-/// the id into its URL unescaped could not send back: slash and backslash, `?`, `#`, `%`, quotes and backticks, angle
-/// brackets, white space, and the path segments `.` and `..`. Nor those of Unicode's category Cf, such as zero-width joiners and
-/// changes of direction: two ids that are not the same must not look alike to an operator for want of a visible character.
+/// the id into its URL unescaped could not send back: slash and backslash, `?`, `#`, `%`, quotes and
+/// backticks, angle brackets, white space, and the path segments `.` and `..`. Nor those of Unicode's
+/// category Cf, such as zero-width joiners and changes of direction: two ids that are not the same must not
+/// look alike to an operator for want of a visible character.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkloadId(String);
@@ -46,7 +47,8 @@ impl WorkloadId {
     /// Longest id, in bytes.
     pub const MAX_LEN: usize = 256;
 
-    /// Beside white space and control characters, what a guest that prints the id into its URL could not send back.
+    /// Beside white space and control characters, what a guest that prints the id into its URL could not send
+    /// back.
     pub const UNSENDABLE: &str = "/?#%\\\"<>`";
 
     /// Checks `text` against the rules of the type.
@@ -74,7 +76,8 @@ impl WorkloadId {
     }
 }
 
-/// Without the rule about characters that are not shown, which few dialects of regular expressions could state.
+/// Without the rule about characters that are not shown, which few dialects of regular expressions could
+/// state.
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for WorkloadId {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -161,7 +164,8 @@ impl HostData {
     }
 }
 
-/// All that decides about a release, as one value: stored, hashed and bound to the secrets as one byte string.
+/// All that decides about a release, as one value: stored, hashed and bound to the secrets as one byte
+/// string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
@@ -198,7 +202,8 @@ impl Registration {
         if registration.format == Self::FORMAT { Ok(registration) } else { Err(RegistrationError) }
     }
 
-    /// Whether the two differ in nothing that a guest is held to: what a replacement without a credential must satisfy.
+    /// Whether the two differ in nothing that a guest is held to: what a replacement without a credential
+    /// must satisfy.
     pub fn same_requirements(&self, other: &Self) -> bool {
         self.dialect == other.dialect
             && self.reference_values == other.reference_values
@@ -207,8 +212,9 @@ impl Registration {
     }
 }
 
-/// A workload's registration as it was read, with the digest of the very bytes that say so. Only [`Workload::read`] makes one,
-/// so that what is appraised, what is recorded and what a session names cannot be three things.
+/// A workload's registration as it was read, with the digest of the very bytes that say so. Only
+/// [`Workload::read`] makes one, so that what is appraised, what is recorded and what a session names cannot
+/// be three things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
     id: WorkloadId,
@@ -288,15 +294,16 @@ pub struct Workload {
     pub registration: Vec<u8>,
     /// Its wrapped secrets by name.
     pub secrets: BTreeMap<String, WrappedSecret>,
-    /// When the build that wrote this registration first did: the build window starts here, and nothing that the build itself
-    /// writes moves it.
+    /// When the build that wrote this registration first did: the build window starts here, and nothing that
+    /// the build itself writes moves it.
     pub first_registered_at: Timestamp,
     /// Since when nothing is released for it.
     pub revoked_at: Option<Timestamp>,
-    /// When the first guest attested as what this build registered: from then on its secrets count as released.
+    /// When the first guest attested as what this build registered: from then on its secrets count as
+    /// released.
     pub released_at: Option<Timestamp>,
-    /// The record by which a revocation was last taken back. Sessions from before it do not count: not by a time, for the
-    /// operator's clock need not agree with the broker's.
+    /// The record by which a revocation was last taken back. Sessions from before it do not count: not by a
+    /// time, for the operator's clock need not agree with the broker's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restored_by: Option<AuditId>,
 }

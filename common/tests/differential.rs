@@ -1,7 +1,8 @@
-//! Beside `sev`, the implementation by AMD's own engineers: what this broker accepts, `sev` accepts too, and both read
-//! the same out of a report.
+//! Beside `sev`, the implementation by AMD's own engineers: what this broker accepts, `sev` accepts too, and
+//! both read the same out of a report.
 //!
-//! `sev` looks at signatures alone; where this broker demands more stands in [`stricter`], where less in [`looser`].
+//! `sev` looks at signatures alone; where this broker demands more stands in [`stricter`], where less in
+//! [`looser`].
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -151,7 +152,8 @@ fn where_this_broker_is_stricter() {
     }
 }
 
-/// What the chip did not sign must be zero here: behind R, behind S, and behind both. `sev` does not look at it.
+/// What the chip did not sign must be zero here: behind R, behind S, and behind both. `sev` does not look at
+/// it.
 #[test]
 fn where_this_broker_is_stricter_about_padding() {
     let sound = evidence(&Attempt::vcek(Milan));
@@ -166,8 +168,8 @@ fn where_this_broker_is_stricter_about_padding() {
 fn looser() -> Vec<(&'static str, Attempt)> {
     let unknown = |offset| Attempt { signed_bytes: vec![(offset, 1)], ..Attempt::vcek(Milan) };
     vec![
-        // The chip has signed these bytes, so nobody altered them; no rule depends on them; and firmware may give one of
-        // them a meaning without a new version, which must not lock every guest out.
+        // The chip has signed these bytes, so nobody altered them; no rule depends on them; and firmware may
+        // give one of them a meaning without a new version, which must not lock every guest out.
         ("reserved bytes behind the key information", unknown(0x4C)),
         ("reserved bytes behind CPUID", unknown(0x18B)),
         ("reserved byte behind CURRENT_VERSION", unknown(0x1EB)),

@@ -1,4 +1,5 @@
-//! Where endorsements come from, put to the test against a KDS that misbehaves on demand and a table that lies.
+//! Where endorsements come from, put to the test against a KDS that misbehaves on demand and a table that
+//! lies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;

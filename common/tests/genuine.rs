@@ -131,7 +131,8 @@ fn a_genuine_vcek_that_was_altered_is_refused() {
     }
 }
 
-/// The signature alone notices every altered bit of what it covers and of itself; the parser notices the rest.
+/// The signature alone notices every altered bit of what it covers and of itself; the parser notices the
+/// rest.
 #[test]
 fn every_single_bit_of_every_genuine_report_counts() {
     for genuine in genuine::all() {

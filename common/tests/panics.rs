@@ -1,4 +1,5 @@
-//! What the log says of a panic. In a process of its own: how panics are told is a matter of the whole process.
+//! What the log says of a panic. In a process of its own: how panics are told is a matter of the whole
+//! process.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, and so may what it is made of")]
 

@@ -1,5 +1,6 @@
-//! What a registration by reference values may require, as a table: who is admitted and who is denied by each requirement where it
-//! is there, what its absence leaves open, and which forms of it are no requirement at all.
+//! What a registration by reference values may require, as a table: who is admitted and who is denied by each
+//! requirement where it is there, what its absence leaves open, and which forms of it are no requirement at
+//! all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -284,7 +285,8 @@ async fn each_requirement_malformed() {
     }
 }
 
-/// HOST_DATA selects. That it is the registration's own is looked at once more, and is not the client's to say.
+/// HOST_DATA selects. That it is the registration's own is looked at once more, and is not the client's to
+/// say.
 #[tokio::test]
 async fn host_data_is_the_brokers_to_choose() {
     assert_eq!(denied(&strict(), |guest| guest.host_data[0] ^= 1).await, Some("host-data"));

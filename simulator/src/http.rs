@@ -1,6 +1,7 @@
 //! One HTTP/1.1 exchange, byte for byte.
 //!
-//! Tests assert what is on the wire, so nothing here is added to a request, normalised or hidden in a response.
+//! Tests assert what is on the wire, so nothing here is added to a request, normalised or hidden in a
+//! response.
 
 use std::{io, time::Duration};
 
@@ -43,8 +44,8 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Reads a response. `None` if there is more to come, unless `at_end`: then what is missing does not come, and a
-    /// body whose length the head does not tell ends here.
+    /// Reads a response. `None` if there is more to come, unless `at_end`: then what is missing does not
+    /// come, and a body whose length the head does not tell ends here.
     pub fn parse(raw: &[u8], at_end: bool) -> io::Result<Option<Self>> {
         let Some((head, rest)) = split_once(raw, b"\r\n\r\n") else {
             return if at_end { Err(malformed("no complete head")) } else { Ok(None) };
@@ -116,7 +117,8 @@ fn unchunk(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
 pub async fn exchange(authority: &str, request: &[u8], deadline: Duration) -> io::Result<Response> {
     timeout(deadline, async {
         let mut stream = TcpStream::connect(authority).await?;
-        // A server may refuse a request before it has read all of it: its response counts, not the broken pipe.
+        // A server may refuse a request before it has read all of it: its response counts, not the broken
+        // pipe.
         let sent = stream.write_all(request).await;
         let mut raw = Vec::new();
         loop {

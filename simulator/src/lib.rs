@@ -12,7 +12,8 @@
 //! | [`http`] | the raw HTTP/1.1 exchange that guests and builds speak |
 //!
 //! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
-//! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the other.
+//! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the
+//! other.
 
 pub mod build;
 pub mod guest;

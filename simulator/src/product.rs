@@ -34,7 +34,8 @@ impl Product {
         }
     }
 
-    /// CPUID family, model and stepping of a CPU of this line, as report version 3 and later carry them at 188h.
+    /// CPUID family, model and stepping of a CPU of this line, as report version 3 and later carry them at
+    /// 188h.
     pub const fn cpuid(self) -> [u8; 3] {
         match self {
             Self::Milan => [0x19, 0x01, 0x01],
@@ -43,7 +44,8 @@ impl Product {
         }
     }
 
-    /// How many bytes of CHIP_ID identify a chip: the length of a VCEK's HWID and of the id in the KDS's paths.
+    /// How many bytes of CHIP_ID identify a chip: the length of a VCEK's HWID and of the id in the KDS's
+    /// paths.
     pub const fn hwid_len(self) -> usize {
         match self {
             Self::Milan | Self::Genoa => 64,
@@ -84,7 +86,8 @@ impl Tcb {
         }
     }
 
-    /// The eight bytes in a report: Milan and Genoa have the SNP firmware at byte 6, Turin puts the FMC first.
+    /// The eight bytes in a report: Milan and Genoa have the SNP firmware at byte 6, Turin puts the FMC
+    /// first.
     pub const fn encode(self, product: Product) -> [u8; 8] {
         let Self { fmc, boot_loader, tee, snp, microcode } = self;
         match product {

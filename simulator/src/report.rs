@@ -1,4 +1,5 @@
-//! Attestation reports, as a secure processor makes them (SEV-SNP firmware ABI 1.58, 7.3, ATTESTATION_REPORT).
+//! Attestation reports, as a secure processor makes them (SEV-SNP firmware ABI 1.58, 7.3,
+//! ATTESTATION_REPORT).
 
 use crate::{
     pki::{Chip, VekKey},
@@ -81,8 +82,8 @@ pub struct ReportFields {
 }
 
 impl ReportFields {
-    /// A guest as libkrun launches it on `chip`: the VCEK signs, every TCB is the chip's own, the version is what the
-    /// product's firmware writes today (5 on Turin, else 3).
+    /// A guest as libkrun launches it on `chip`: the VCEK signs, every TCB is the chip's own, the version is
+    /// what the product's firmware writes today (5 on Turin, else 3).
     pub fn new(chip: &Chip) -> Self {
         let product = chip.product();
         let tcb = chip.tcb;
@@ -164,7 +165,8 @@ impl ReportFields {
     }
 }
 
-/// Signs bytes as the secure processor does, whatever they say: R and S are little-endian numbers in fields of 72 bytes.
+/// Signs bytes as the secure processor does, whatever they say: R and S are little-endian numbers in fields
+/// of 72 bytes.
 pub fn sign(signed: &[u8; SIGNED_LEN], key: &VekKey) -> [u8; REPORT_LEN] {
     let (r, s) = key.sign(signed);
     let field = |big_endian: Vec<u8>| big_endian.into_iter().rev().chain(std::iter::repeat(0)).take(72);
@@ -242,8 +244,8 @@ mod tests {
             change(&mut fields, tcb);
             let after = fields.encode();
             let differ: Vec<usize> = (0..SIGNED_LEN).filter(|i| before[*i] != after[*i]).collect();
-            // The four reserved bytes in the middle of Milan's TCB are zero in both, and version 4 has no mitigation
-            // vectors: the first and last byte tell the place.
+            // The four reserved bytes in the middle of Milan's TCB are zero in both, and version 4 has no
+            // mitigation vectors: the first and last byte tell the place.
             let last = if *at == 0 { 0x200 } else { at + length - 1 };
             assert_eq!((differ.first(), differ.last()), (Some(at), Some(&last)), "{at:#x}");
         }

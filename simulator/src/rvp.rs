@@ -60,7 +60,8 @@ impl RvpCli {
         http::exchange(&endpoint.authority, request.as_bytes(), self.deadline).await
     }
 
-    /// HOST_DATA as the client reads it: it cuts a character off either end of the body, and prints what is left.
+    /// HOST_DATA as the client reads it: it cuts a character off either end of the body, and prints what is
+    /// left.
     pub fn host_data(response: &Response) -> Option<[u8; 32]> {
         let text = response.text();
         let inner = text.get(1..text.len().checked_sub(1)?)?;

@@ -1,6 +1,6 @@
 //! An authority for TLS, and the servers that it vouches for.
-// A key that was just made cannot be refused, nor can signing with it fail, unless memory ran out: a fixture that cannot be
-// made has nothing better to do than to stop.
+// A key that was just made cannot be refused, nor can signing with it fail, unless memory ran out: a fixture
+// that cannot be made has nothing better to do than to stop.
 #![allow(clippy::expect_used)]
 
 use std::net::IpAddr;

@@ -93,8 +93,8 @@ impl Connection {
     }
 }
 
-/// Asserts what every refusal must be for libkrun's guest to survive it: JSON of 3 to 199 bytes with an `error`, whole, and
-/// no redirect.
+/// Asserts what every refusal must be for libkrun's guest to survive it: JSON of 3 to 199 bytes with an
+/// `error`, whole, and no redirect.
 pub fn assert_short_refusal(response: &Response) {
     assert_refusal_within(response, 199);
 }

@@ -32,7 +32,8 @@ fn run(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The directory of a vector: `KEYBROKER_VECTORS`, or `shared/vectors` beside the clone, holds it. `None` if not.
+/// The directory of a vector: `KEYBROKER_VECTORS`, or `shared/vectors` beside the clone, holds it. `None` if
+/// not.
 pub fn vector(name: &str) -> Option<PathBuf> {
     let beside = || program::workspace().join("../shared/vectors");
     let vectors = env::var_os("KEYBROKER_VECTORS").map_or_else(beside, PathBuf::from);

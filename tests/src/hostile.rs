@@ -70,8 +70,8 @@ struct State {
 }
 
 impl Crowd {
-    /// `count` connections from `address` to `server`, each of which comes again when it is closed: on a thread of their own, and
-    /// all of them were there before this returns.
+    /// `count` connections from `address` to `server`, each of which comes again when it is closed: on a
+    /// thread of their own, and all of them were there before this returns.
     pub fn of(count: usize, manners: &'static [Manner], address: Ipv4Addr, server: &str) -> Self {
         allow_files();
         let server: SocketAddr = server.parse().expect("an address and a port");

@@ -1,5 +1,5 @@
-//! What the end-to-end suites stand on: the broker as a process, or as a deployment that the environment names, with a
-//! simulated AMD around it.
+//! What the end-to-end suites stand on: the broker as a process, or as a deployment that the environment
+//! names, with a simulated AMD around it.
 //!
 //! | module | gives |
 //! |---|---|
@@ -18,8 +18,8 @@
 //! | [`calls`] | what each function calls on AWS, and what it may so do there |
 //! | [`metrics`] | what the functions measure |
 //!
-//! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A suite, or a part
-//! of one, that cannot prints a line that begins with `skipped: `.
+//! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A
+//! suite, or a part of one, that cannot prints a line that begins with `skipped: `.
 
 pub mod calls;
 pub mod connection;
@@ -44,8 +44,8 @@ use std::{
 /// How long anything that must happen may take, on a machine that is busy with other things.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Says that a part of a suite does not run here, and why: on a line of its own, past the test harness, which would keep
-/// what a test that passes prints to itself.
+/// Says that a part of a suite does not run here, and why: on a line of its own, past the test harness, which
+/// would keep what a test that passes prints to itself.
 pub fn skip(why: &str) {
     // Nobody may be reading.
     let _ = io::stdout().write_all(format!("\nskipped: {why}\n").as_bytes());

@@ -1,4 +1,5 @@
-//! The operator's commands, and the stores that they are given: a file, the same while a broker serves it, tables on AWS.
+//! The operator's commands, and the stores that they are given: a file, the same while a broker serves it,
+//! tables on AWS.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -195,7 +196,8 @@ impl Operator {
         Self { kind: "aws", arguments, environment: local_aws().to_vec(), _kept: None }
     }
 
-    /// The store of this broker, be it a process or a deployment on a local AWS that the environment leads to.
+    /// The store of this broker, be it a process or a deployment on a local AWS that the environment leads
+    /// to.
     pub fn of(world: &World) -> Self {
         if remote::url().is_none() {
             return Self::of_directory(&world.home().data_dir(), "served");
@@ -279,8 +281,8 @@ impl Operator {
     }
 }
 
-/// Runs a program at a terminal of its own, whose keys are this one's input and whose screen is its output. Ends as that
-/// does; a signal counts from 128.
+/// Runs a program at a terminal of its own, whose keys are this one's input and whose screen is its output.
+/// Ends as that does; a signal counts from 128.
 const PTY: &str = r#"
 import os, pty, select, signal, sys
 child, terminal = pty.fork()
@@ -351,7 +353,8 @@ impl Terminal {
     }
 }
 
-/// Has the local AWS answer the next call of `operation` that is signed with the access key `by` with this error.
+/// Has the local AWS answer the next call of `operation` that is signed with the access key `by` with this
+/// error.
 pub fn refuse(by: &str, operation: &str, error: &str) {
     let (_, url) = local_aws().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").expect("an address");
     let authority = url.trim_start_matches("http://");

@@ -26,7 +26,8 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Where the program is. It is built first, once per process, so that these suites run by themselves in any clone.
+/// Where the program is. It is built first, once per process, so that these suites run by themselves in any
+/// clone.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(build)

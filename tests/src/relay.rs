@@ -46,8 +46,8 @@ impl Relay {
         Self { server: Server::start(command(url, arguments)), _files: files, _tls: None }
     }
 
-    /// A relay with these arguments to the broker of `world`, over TLS, for which an authority vouches that the relay was told
-    /// of.
+    /// A relay with these arguments to the broker of `world`, over TLS, for which an authority vouches that
+    /// the relay was told of.
     pub fn over_tls(world: &World, arguments: &[&str]) -> Self {
         let (ca, files) = (Authority::new(), TempDir::new().expect("a directory"));
         let tls = Terminator::start(&ca, &world.authority());

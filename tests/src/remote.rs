@@ -7,8 +7,9 @@
 //! | `KEYBROKER_TEST_LISTENER` | `cargo-lambda` if that is what listens: see [`decides`] |
 //! | `KEYBROKER_TEST_AUDIT` | a shell command that prints the audit record with the id `$ID` as one JSON line, or nothing |
 //!
-//! The simulated AMD is made anew by every suite, keys and all: that is why the deployment is told, and does not tell. Or
-//! it is the same for all, by the keys that `KEYBROKER_SIMULATOR_KEYS` names, and the deployment is told before they start.
+//! The simulated AMD is made anew by every suite, keys and all: that is why the deployment is told, and does
+//! not tell. Or it is the same for all, by the keys that `KEYBROKER_SIMULATOR_KEYS` names, and the deployment
+//! is told before they start.
 #![allow(clippy::expect_used, reason = "a fixture that cannot be made has nothing better to do")]
 
 use std::{
@@ -30,8 +31,9 @@ pub fn url() -> Option<String> {
     Some(env::var("KEYBROKER_TEST_URL").ok()?.trim_end_matches('/').to_owned())
 }
 
-/// Whether what becomes of `what` is decided by a listener that is not the deployment's own, before the broker sees any of
-/// it: that part of a suite does not run then, and this says so. What can be put in a payload is among the functions' tests.
+/// Whether what becomes of `what` is decided by a listener that is not the deployment's own, before the
+/// broker sees any of it: that part of a suite does not run then, and this says so. What can be put in a
+/// payload is among the functions' tests.
 pub fn decides(what: &str) -> bool {
     let foreign =
         url().is_some() && env::var("KEYBROKER_TEST_LISTENER").is_ok_and(|name| name == "cargo-lambda");

@@ -23,7 +23,8 @@ use crate::{
     program::{self, Ended},
 };
 
-/// Files of a broker: a data directory, a key file apart from it, trust anchors. Several servers may use them in turn.
+/// Files of a broker: a data directory, a key file apart from it, trust anchors. Several servers may use them
+/// in turn.
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,

@@ -23,8 +23,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Answers each request by calling `answer` with it and its connection, which then waits for the next. It goes on until
-    /// the process ends.
+    /// Answers each request by calling `answer` with it and its connection, which then waits for the next. It
+    /// goes on until the process ends.
     pub fn start(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

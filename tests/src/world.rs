@@ -36,8 +36,8 @@ pub const MEASUREMENT: [u8; 48] = [0x4D; 48];
 /// Arguments with which VLEKs of the simulated provider are accepted.
 pub const ACCEPT_CSP: [&str; 2] = ["--accept-csp-id", CSP_ID];
 
-/// Arguments of a broker that takes what a deployment in the tests takes: VLEKs of the simulated provider, and registrations of
-/// anybody and by token.
+/// Arguments of a broker that takes what a deployment in the tests takes: VLEKs of the simulated provider,
+/// and registrations of anybody and by token.
 const AS_DEPLOYED: [&str; 4] = ["--accept-csp-id", CSP_ID, "--registration", "open;token"];
 
 /// AMD for a product. Its keys are made once per process, which takes a while.
@@ -88,7 +88,8 @@ impl World {
         }
     }
 
-    /// The same, but `keybroker serve` where a listener that is not the deployment's own decides about `what`.
+    /// The same, but `keybroker serve` where a listener that is not the deployment's own decides about
+    /// `what`.
     pub fn listening(what: &str) -> Self {
         if remote::decides(what) { Self::serve(&AS_DEPLOYED) } else { Self::start() }
     }
@@ -248,8 +249,8 @@ impl World {
         self.assert_said(&said, (status, check))
     }
 
-    /// The same for a response as it is. Of strangers the broker records the first few, and tells the others just as little: whose
-    /// turn that is depends on what else the suite asked.
+    /// The same for a response as it is. Of strangers the broker records the first few, and tells the others
+    /// just as little: whose turn that is depends on what else the suite asked.
     pub fn assert_said(&self, said: &Said, (status, check): (u16, &str)) -> Option<Value> {
         assert!((3..=199).contains(&said.body.len()), "{said:?}");
         if (status, check) == (401, "session") && said.status == 429 {

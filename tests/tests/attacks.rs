@@ -1,4 +1,5 @@
-//! Attacks through HTTP: each is refused, and the audit record under the id in the refusal names the check that stopped it.
+//! Attacks through HTTP: each is refused, and the audit record under the id in the refusal names the check
+//! that stopped it.
 
 #![allow(
     clippy::unwrap_used,
@@ -140,7 +141,8 @@ async fn evidence_twice_in_one_session() {
 #[tokio::test]
 async fn bits_flipped_anywhere_in_a_report() {
     let scene = Scene::new().await;
-    // Offset, and the check that finds it out. A bit of the report's reserved areas is signed like every other.
+    // Offset, and the check that finds it out. A bit of the report's reserved areas is signed like every
+    // other.
     let rows = [
         (0x2A0, "signature"),
         (0x2A0 + 47, "signature"),
@@ -188,7 +190,8 @@ async fn another_chips_certificate_comes_along() {
     scene.world.assert_refused(scene.guest(machine).boot().await, (403, "endorsements"));
 }
 
-/// A machine of a chip that AMD's KDS does not know: its own certificate, so altered, comes along with others.
+/// A machine of a chip that AMD's KDS does not know: its own certificate, so altered, comes along with
+/// others.
 fn certified(seed: u8, certificate: &Overrides, others: &[(&str, Vec<u8>)]) -> Machine {
     let chip = Chip::new(Product::Milan, seed);
     let mut machine = Machine::new(amd(Product::Milan), &chip);

@@ -1,4 +1,5 @@
-//! The audit records of the served broker: one JSON line per decision, written before the answer, and the same in the store.
+//! The audit records of the served broker: one JSON line per decision, written before the answer, and the
+//! same in the store.
 
 #![allow(
     clippy::unwrap_used,
@@ -119,7 +120,8 @@ async fn challenges_and_what_is_no_request_leave_no_record() {
     assert_eq!(server.terminate().out, "");
 }
 
-/// Standard output is a file here: what was written before the answer was sent is in it when the answer arrives.
+/// Standard output is a file here: what was written before the answer was sent is in it when the answer
+/// arrives.
 #[tokio::test]
 async fn a_record_is_written_before_the_answer_is_sent() {
     let (home, kds) = (Home::new(&anchors()), kds());

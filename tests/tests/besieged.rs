@@ -1,5 +1,5 @@
-//! A thousand hostile connections from one address, and honest guests who boot meanwhile: at once from another address, and
-//! through a relay even beside an attacker. How long it took is printed.
+//! A thousand hostile connections from one address, and honest guests who boot meanwhile: at once from
+//! another address, and through a relay even beside an attacker. How long it took is printed.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,7 +45,8 @@ async fn boot(guest: &mut KrunGuest, passphrase: &str) -> Duration {
     took
 }
 
-/// Boots a guest again and again, until each of the crowd has come twice, and gives the longest time that it took.
+/// Boots a guest again and again, until each of the crowd has come twice, and gives the longest time that it
+/// took.
 async fn longest_boot(
     guest: &mut KrunGuest,
     passphrase: &str,

@@ -1,5 +1,5 @@
-//! Files as tools write them, for `verify`, `certificates import` and `prefetch`; those tools are other people's: the `sev` package,
-//! openssl, and what the genuine vectors came as.
+//! Files as tools write them, for `verify`, `certificates import` and `prefetch`; those tools are other
+//! people's: the `sev` package, openssl, and what the genuine vectors came as.
 
 #![allow(
     clippy::unwrap_used,
@@ -177,7 +177,8 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
     let (_, vcek) = sample();
     let files = Files::new();
     let report = files.write("outblob", read("report.bin"));
-    // As EC2's hosts have it; and one that has a VCEK besides, of another chip: the report says which of the two signed.
+    // As EC2's hosts have it; and one that has a VCEK besides, of another chip: the report says which of the
+    // two signed.
     let (vlek, asvk) = (read("vlek.der"), read("asvk.der"));
     for entries in [
         vec![(CertType::VLEK, vlek.as_slice()), (CertType::ASK, &asvk)],
@@ -189,7 +190,8 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
     }
 }
 
-/// A table behind a report was not chosen by who names a certificate beside it: it must not stand in for that one.
+/// A table behind a report was not chosen by who names a certificate beside it: it must not stand in for that
+/// one.
 #[test]
 fn no_table_puts_another_certificate_in_the_place_of_the_one_given() {
     let files = Files::new();

@@ -103,7 +103,8 @@ async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
 }
 
-/// A fleet that is put into service at once, or updated: at the pace that holds towards AMD, and at that of another KDS.
+/// A fleet that is put into service at once, or updated: at the pace that holds towards AMD, and at that of
+/// another KDS.
 #[tokio::test]
 async fn twenty_honest_new_chips_at_once_all_boot() {
     const AMDS: [&str; 4] = ["--new-chips-per-minute", "6", "--new-chips-burst", "8"];

@@ -1,4 +1,5 @@
-//! AWS fails under the functions: an answer that is lost costs nothing, a service that is out costs a 503 and no challenge.
+//! AWS fails under the functions: an answer that is lost costs nothing, a service that is out costs a 503 and
+//! no challenge.
 //!
 //! `KEYBROKER_TEST_FAULTS` is where the local AWS takes orders to fail, as `localstack/moto_serial.py` says.
 

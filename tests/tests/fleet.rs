@@ -1,4 +1,5 @@
-//! What the operator demands of every guest: `--minimum-tcb` and `--accept-product`, of `serve` and of `verify`.
+//! What the operator demands of every guest: `--minimum-tcb` and `--accept-product`, of `serve` and of
+//! `verify`.
 
 #![allow(
     clippy::unwrap_used,

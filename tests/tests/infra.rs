@@ -30,7 +30,8 @@ use template::{one_or_many, read, resources};
 
 const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
 
-/// The package of the function that serves a route. None for what any of them would answer: that is not deployed.
+/// The package of the function that serves a route. None for what any of them would answer: that is not
+/// deployed.
 fn package(function: Function) -> Option<&'static str> {
     match function {
         Function::Register => Some("register"),
@@ -157,8 +158,8 @@ fn each_function_is_its_own_package_role_and_log() {
     }
 }
 
-/// Of the settings that have a default too: an operator can set each by a parameter, and what the parameter defaults to is
-/// what the code does.
+/// Of the settings that have a default too: an operator can set each by a parameter, and what the parameter
+/// defaults to is what the code does.
 #[test]
 fn each_function_is_told_its_settings_and_no_other() {
     let template = read("template.yaml");
@@ -250,7 +251,8 @@ const LOGS: [(&str, &str); 4] = [
     ("access-log", "/aws/vendedlogs/${Prefix}/access"),
 ];
 
-/// The records' second copy is among them. What ends is what they hold, after as many days as the operator says.
+/// The records' second copy is among them. What ends is what they hold, after as many days as the operator
+/// says.
 #[test]
 fn logs_outlive_releases_mistakes_and_the_stack() {
     let (template, storage) = (read("template.yaml"), read("storage.yaml"));
@@ -318,7 +320,8 @@ fn alarms_watch_what_operators_are_told_to_expect() {
     }
 }
 
-/// The functions take it from their names, which begin with the prefix: `each_function_is_its_own_package_role_and_log`.
+/// The functions take it from their names, which begin with the prefix:
+/// `each_function_is_its_own_package_role_and_log`.
 fn own_namespace() -> Value {
     json!({"Ref": "Prefix"})
 }
@@ -332,7 +335,8 @@ fn the_api_has_the_name_that_smoke_looks_for() {
     assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
 }
 
-/// Every metric that an alarm or the manual names is one that `tests/tests/seen.rs` looks for in the functions' log.
+/// Every metric that an alarm or the manual names is one that `tests/tests/seen.rs` looks for in the
+/// functions' log.
 #[test]
 fn every_metric_that_is_named_is_one_of_the_functions() {
     let template = read("template.yaml");

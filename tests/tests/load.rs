@@ -1,7 +1,7 @@
 //! Many guests for a while: nobody is answered with a 5xx, and no registration is lost.
 //!
-//! `KEYBROKER_TEST_LOAD_SECONDS` is for how long new ones come; by default 3 seconds. How fast it goes is printed, and
-//! nothing is asserted of it.
+//! `KEYBROKER_TEST_LOAD_SECONDS` is for how long new ones come; by default 3 seconds. How fast it goes is
+//! printed, and nothing is asserted of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,8 @@ const STEPS: [&str; 4] = ["register", "auth", "attest", "key"];
 /// How long each step of one guest took.
 type Times = [Duration; 4];
 
-/// More than anybody should need on a machine that is busy: API Gateway waits for 30 seconds, and here requests queue.
+/// More than anybody should need on a machine that is busy: API Gateway waits for 30 seconds, and here
+/// requests queue.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One workload's life: it is registered, and a guest fetches its passphrase. Panics at any other outcome.
@@ -74,8 +75,8 @@ fn report(mut cycles: Vec<Times>, took: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_guests_at_a_time_all_get_what_they_came_for() {
     let world = Arc::new(World::start());
-    // Making keys takes its time, which is not the broker's. Few chips: more new ones at once than AMD answers for are told
-    // to come back.
+    // Making keys takes its time, which is not the broker's. Few chips: more new ones at once than AMD
+    // answers for are told to come back.
     let mut guests = JoinSet::new();
     for number in 0..GUESTS {
         let world = Arc::clone(&world);

@@ -1,4 +1,5 @@
-//! docs/openapi.yaml, held against `keybroker serve` by schemathesis. That it is what the code generates is tested in the core.
+//! docs/openapi.yaml, held against `keybroker serve` by schemathesis. That it is what the code generates is
+//! tested in the core.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! `keybroker audit`, and that there is a record of everything: whatever the store, and however many ask at once.
+//! `keybroker audit`, and that there is a record of everything: whatever the store, and however many ask at
+//! once.
 
 #![allow(
     clippy::unwrap_used,
@@ -156,8 +157,8 @@ async fn what_a_release_rests_on_is_told() {
     assert_eq!(records["records"][1]["basis"]["simulated"], true);
 }
 
-/// Revoked, a workload's guests get nothing from the next request on: whether they have a challenge or a session by then.
-/// Restored, it is released to those that attest anew, and to no session from before.
+/// Revoked, a workload's guests get nothing from the next request on: whether they have a challenge or a
+/// session by then. Restored, it is released to those that attest anew, and to no session from before.
 #[tokio::test]
 async fn revocation_takes_effect_at_the_next_request() {
     let world = World::start();
@@ -198,8 +199,8 @@ async fn revocation_takes_effect_at_the_next_request() {
     assert_eq!(decisions(&records), expected);
 }
 
-/// 20 hosts at a time, each with ten workloads, of each of which one guest fetches the passphrase twice and one is refused: 1,000
-/// decisions.
+/// 20 hosts at a time, each with ten workloads, of each of which one guest fetches the passphrase twice and
+/// one is refused: 1,000 decisions.
 #[tokio::test]
 async fn a_thousand_decisions_leave_a_thousand_records() {
     const HOSTS: usize = 20;

@@ -37,7 +37,8 @@ fn told(ended: &Ended, lead: &str) -> String {
     line.unwrap_or_else(|| panic!("no {lead:?}: {ended:?}")).to_owned()
 }
 
-/// Pastes a line into another shell, in another directory. Of the environment it has the credentials alone, which nobody prints.
+/// Pastes a line into another shell, in another directory. Of the environment it has the credentials alone,
+/// which nobody prints.
 fn paste(line: &str) -> Ended {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut shell = Command::new("/bin/sh");

@@ -1,4 +1,5 @@
-//! `keybroker register`, as a person would use it: into the store, through the broker that has it open, and signed.
+//! `keybroker register`, as a person would use it: into the store, through the broker that has it open, and
+//! signed.
 
 #![allow(
     clippy::unwrap_used,
@@ -312,7 +313,8 @@ fn over_tls_it_trusts_whom_it_is_told_to() {
     assert_eq!(body["passphrase"], "open sesame", "without the line break");
 }
 
-/// The document from a pipe; the guest that the host launches with what came back gets the secret, which nobody else sees.
+/// The document from a pipe; the guest that the host launches with what came back gets the secret, which
+/// nobody else sees.
 #[tokio::test]
 async fn what_comes_from_standard_input_reaches_the_guest_alone() {
     let world = World::serve(&[]);

@@ -1,5 +1,5 @@
-//! The socket by which an operator's commands reach a broker that has the store open: whose it is, what becomes of it, and
-//! of several operators at once.
+//! The socket by which an operator's commands reach a broker that has the store open: whose it is, what
+//! becomes of it, and of several operators at once.
 
 #![allow(
     clippy::unwrap_used,
@@ -186,7 +186,8 @@ fn a_store_that_is_held_by_something_else_is_locked() {
     );
 }
 
-/// Each deletes what it can of the same ten, at once: every workload is deleted by one, and both come to an end.
+/// Each deletes what it can of the same ten, at once: every workload is deleted by one, and both come to an
+/// end.
 #[tokio::test]
 async fn two_operators_do_not_get_into_each_others_way() {
     let rows = || (0..10).map(|index| workload(&format!("w-{index}"), None, SignedDuration::from_hours(1)));

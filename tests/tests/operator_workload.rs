@@ -23,7 +23,8 @@ fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * days)
 }
 
-/// Five workloads: `old` and `young` were never released, `used` was, `gone` is revoked, `owned` has an owner.
+/// Five workloads: `old` and `young` were never released, `used` was, `gone` is revoked, `owned` has an
+/// owner.
 fn five() -> Contents {
     let at = |days_ago| Some(Timestamp::now() - days(days_ago));
     let workloads = vec![
@@ -99,7 +100,8 @@ async fn list_shows_all_or_what_is_asked_for() {
     }
 }
 
-/// A guest of a shared launch measurement can claim any of the ids: the operator is told which are exposed to which.
+/// A guest of a shared launch measurement can claim any of the ids: the operator is told which are exposed to
+/// which.
 #[tokio::test]
 async fn launch_measurements_that_several_ids_share_are_marked() {
     let own = |id, byte| with_measurement(workload(id, None, days(1)), byte);

@@ -213,7 +213,8 @@ async fn what_the_broker_says_of_a_token_reaches_the_build() {
     assert!(log.contains("its token") && !log.contains(TOKEN) && !log.contains("open sesame"), "{log}");
 }
 
-/// A page in the build host's browser whose name leads to the loopback posts as to itself: its Host gives it away.
+/// A page in the build host's browser whose name leads to the loopback posts as to itself: its Host gives it
+/// away.
 #[test]
 fn a_name_that_leads_to_the_loopback_does_not_register() {
     let upstream = Upstream::saying(response(200, "", ""));

@@ -121,7 +121,8 @@ async fn nobody_registers_through_it() {
     world.register(&id).await;
 }
 
-/// What the broker says of how it was asked is the relay's to pass on, and the relay's own answers look like it.
+/// What the broker says of how it was asked is the relay's to pass on, and the relay's own answers look like
+/// it.
 #[tokio::test]
 async fn every_answer_arrives_in_one_read_with_its_length() {
     let world = World::start();

@@ -1,4 +1,5 @@
-//! The guest relay before a broker that misbehaves: what it makes of bad answers, and what the broker sees of requests.
+//! The guest relay before a broker that misbehaves: what it makes of bad answers, and what the broker sees of
+//! requests.
 
 #![allow(
     clippy::unwrap_used,

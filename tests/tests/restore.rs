@@ -1,5 +1,6 @@
-//! `infra/restore` on a local AWS, whose restoring to a point in time gives what is there now, whatever the time: so the test
-//! restores first and does the damage afterwards. How long AWS takes, and which rights it asks for, cannot be seen here.
+//! `infra/restore` on a local AWS, whose restoring to a point in time gives what is there now, whatever the
+//! time: so the test restores first and does the damage afterwards. How long AWS takes, and which rights it
+//! asks for, cannot be seen here.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
-//! What the suites before this one had the functions do, by the record of the local AWS and the functions' log: each called
-//! exactly what `infra/calls.txt` says, to which the test of the templates holds the roles, and they measured what they should.
+//! What the suites before this one had the functions do, by the record of the local AWS and the functions'
+//! log: each called exactly what `infra/calls.txt` says, to which the test of the templates holds the roles,
+//! and they measured what they should.
 //!
 //! | variable | is |
 //! |---|---|
@@ -97,8 +98,8 @@ fn each_function_called_what_its_role_allows_and_all_of_it() {
     assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), expected.collect());
 }
 
-/// The metrics of a line in the embedded metric format, each with its stage if it has one. They are in a namespace that is what
-/// the names of `localstack/stack`'s functions begin with.
+/// The metrics of a line in the embedded metric format, each with its stage if it has one. They are in a
+/// namespace that is what the names of `localstack/stack`'s functions begin with.
 fn measured(line: &str) -> Vec<(String, Option<String>)> {
     // The log holds other things too.
     let line: Value =

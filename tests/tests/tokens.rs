@@ -1,5 +1,5 @@
-//! Tokens, from the operator's command to the guest, on each broker: what one lets a build do, and what is left of it in
-//! the image.
+//! Tokens, from the operator's command to the guest, on each broker: what one lets a build do, and what is
+//! left of it in the image.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,8 @@ const FOREIGN: &str = "the token is another workload's";
 const RELEASED: &str = "a guest has attested as what the token registered";
 const UNKNOWN: &str = "there is no such token";
 
-/// The whole of it: `buildah --layers` posts twice, the guest gets the second, and what stays in the image is worth nothing.
+/// The whole of it: `buildah --layers` posts twice, the guest gets the second, and what stays in the image is
+/// worth nothing.
 #[tokio::test]
 async fn a_build_registers_with_a_token_and_its_guest_ends_it() {
     let world = World::start();
@@ -73,7 +74,8 @@ async fn a_build_registers_with_a_token_and_its_guest_ends_it() {
     assert_eq!(shown["owner"], format!("token/{}", text(&token, "id")), "{shown}");
 }
 
-/// Read out of the image before any guest came, it can change the passphrase, which is denial, and nothing else.
+/// Read out of the image before any guest came, it can change the passphrase, which is denial, and nothing
+/// else.
 #[tokio::test]
 async fn inside_its_window_a_token_from_an_image_cannot_change_the_measurement() {
     let world = World::start();

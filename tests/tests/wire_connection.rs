@@ -30,8 +30,8 @@ fn whole(bytes: &[u8]) -> bool {
     body.len() == length.parse::<usize>().unwrap()
 }
 
-/// A read returns as soon as anything is there, so that head and body in two writes would come apart in some of these
-/// rounds. That there is one write is proved where writes can be counted, in the server's own tests.
+/// A read returns as soon as anything is there, so that head and body in two writes would come apart in some
+/// of these rounds. That there is one write is proved where writes can be counted, in the server's own tests.
 #[tokio::test]
 async fn every_response_arrives_in_one_read() {
     let world = World::serve(&[]);

@@ -23,7 +23,8 @@ use keybroker_tests::{
     world::{World, amd},
 };
 
-/// buildah takes the slash away where it registers and leaves it in the image: the guest asks for `//kbs/v0/auth`.
+/// buildah takes the slash away where it registers and leaves it in the image: the guest asks for
+/// `//kbs/v0/auth`.
 #[tokio::test]
 async fn krun_boots_with_a_url_that_ends_with_a_slash() {
     if remote::decides("a second slash in front of the path") {

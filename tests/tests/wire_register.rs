@@ -130,7 +130,8 @@ async fn tee_config_asks_for_more_than_the_floor() {
     }
 }
 
-/// Where anybody on this machine may register, a page in its browser may not, whose name somebody had lead here.
+/// Where anybody on this machine may register, a page in its browser may not, whose name somebody had lead
+/// here.
 #[tokio::test]
 async fn a_name_that_leads_to_the_loopback_does_not_register() {
     let world = World::serve(&[]);

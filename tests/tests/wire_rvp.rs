@@ -1,4 +1,5 @@
-//! keybroker's clients: `rvp_cli`, which registers reference values, and the guest that is launched with the answer.
+//! keybroker's clients: `rvp_cli`, which registers reference values, and the guest that is launched with the
+//! answer.
 
 #![allow(
     clippy::unwrap_used,

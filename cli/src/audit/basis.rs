@@ -6,8 +6,8 @@ use keybroker_common::{
     snp::crl::CrlEdition,
 };
 
-/// The basis of `record` in whole sentences. Nothing of one that has none: it decided nothing about evidence, or is release
-/// 0.1's.
+/// The basis of `record` in whole sentences. Nothing of one that has none: it decided nothing about evidence,
+/// or is release 0.1's.
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let Some(Basis { anchor, simulated, vek, crls, guest_key, fleet }) = &record.basis else {
         return Vec::new();

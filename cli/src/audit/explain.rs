@@ -1,7 +1,7 @@
 //! An audit record in words: what happened, what was expected and found, and what an operator can do.
 //!
-//! Expected and found are in the record's own cause. What it means and what helps is in one table, [`meaning`], which has
-//! an entry for everything that the broker can refuse for.
+//! Expected and found are in the record's own cause. What it means and what helps is in one table,
+//! [`meaning`], which has an entry for everything that the broker can refuse for.
 
 use keybroker_common::{
     appraisal::Check as Appraisal,
@@ -21,7 +21,8 @@ const fn meaning_of(means: &'static str, advice: &'static str) -> Meaning {
     Meaning { means, advice }
 }
 
-/// The record in whole sentences, the first what happened. Of a check that this release does not know, the cause alone.
+/// The record in whole sentences, the first what happened. Of a check that this release does not know, the
+/// cause alone.
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let mut words = Vec::new();
     match &record.failed {
@@ -165,7 +166,8 @@ const OTHER_REGISTRATION: &str = "If this is wanted, register the workload anew 
 const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit); compare with what the other hosts report before raising a floor.";
 const LAUNCH: &str = "Launch it with krun as it comes.";
 
-/// What a failed check means and what helps: one entry for each. `unavailable`: it was not refused, it could not be decided.
+/// What a failed check means and what helps: one entry for each. `unavailable`: it was not refused, it could
+/// not be decided.
 fn meaning(check: Check, unavailable: bool) -> Meaning {
     match check {
         Check::Verification(check) => verification(check),

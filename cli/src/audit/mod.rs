@@ -22,11 +22,11 @@ use crate::{
 
 /// Tell why a guest got nothing, or what was decided about a workload
 ///
-/// With the id that a guest printed on its console: that decision, in words. With --workload or a span of time: one line
-/// for each decision, oldest first.
+/// With the id that a guest printed on its console: that decision, in words. With --workload or a span of
+/// time: one line for each decision, oldest first.
 ///
-/// On AWS the records of a workload come from an index of the table, which follows it by a moment; without --workload the
-/// whole table is read, and paid for.
+/// On AWS the records of a workload come from an index of the table, which follows it by a moment; without
+/// --workload the whole table is read, and paid for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -44,8 +44,8 @@ pub(crate) struct AuditArgs {
     /// Only decisions about this workload
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload: Option<WorkloadId>,
-    /// Only decisions about guests on this chip: its id in hex, or how it begins, 16 digits at least; read as without
-    /// --workload
+    /// Only decisions about guests on this chip: its id in hex, or how it begins, 16 digits at least; read as
+    /// without --workload
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
     /// Only decisions since then: 24h, 7d, or RFC 3339

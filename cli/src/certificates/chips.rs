@@ -23,16 +23,16 @@ use crate::{
 /// Which chips.
 #[derive(Debug, clap::Args)]
 pub(super) struct ChipArgs {
-    /// A report of the chip, in any form that `verify` takes: whose certificate it needs is read from it. May be given several
-    /// times
+    /// A report of the chip, in any form that `verify` takes: whose certificate it needs is read from it. May
+    /// be given several times
     #[arg(long, value_name = "FILE", required_unless_present_any = ["chip_id", "from", "vcek_url"])]
     report: Vec<PathBuf>,
-    /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: it is asked for at --kds-url. May be given
-    /// several times
+    /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: it is asked for at --kds-url.
+    /// May be given several times
     #[arg(long, value_name = "URL", value_parser = of_url)]
     vcek_url: Vec<VcekId>,
-    /// Lines of `PRODUCT CHIP-ID TCB`, of a VCEK's URL, or of `report FILE`; empty ones and what follows `#` count for nothing.
-    /// `-`: standard input. May be given several times
+    /// Lines of `PRODUCT CHIP-ID TCB`, of a VCEK's URL, or of `report FILE`; empty ones and what follows `#`
+    /// count for nothing. `-`: standard input. May be given several times
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
     /// The product of --chip-id, or of reports of version 2, which do not say
@@ -177,7 +177,8 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
         .with_context(at)
 }
 
-/// The VCEK that a URL of KDS's asks for: `https://…/vcek/v1/Milan/CHIP-ID?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115`.
+/// The VCEK that a URL of KDS's asks for:
+/// `https://…/vcek/v1/Milan/CHIP-ID?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115`.
 fn of_url(url: &str) -> Result<VcekId, String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let (_, path) = rest.and_then(|rest| rest.split_once('/')).ok_or("not a URL")?;

@@ -18,8 +18,9 @@ use crate::{
 
 /// Write what is in the store as PEM, for `certificates import` into another broker's
 ///
-/// ASKs and ASVKs first, then VCEKs, then the revocation lists that --list-for names; before each a line says what it is.
-/// Certificates and lists that the broker would not use are left out. The other broker verifies all of it anew.
+/// ASKs and ASVKs first, then VCEKs, then the revocation lists that --list-for names; before each a line says
+/// what it is. Certificates and lists that the broker would not use are left out. The other broker verifies
+/// all of it anew.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

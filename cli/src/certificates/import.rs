@@ -33,11 +33,12 @@ use crate::{
 
 /// Put certificates and revocation lists from files into the store, verified up to AMD's roots
 ///
-/// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's `certificates
-/// export`. A file holds VCEKs, ASKs and ASVKs and revocation lists, in DER or PEM, as a host's certificate table, or as
-/// Azure's THIM answers; roots are skipped, since the pinned ones count, and VLEKs, since guests bring them. Everything is
-/// verified before anything is written; a revocation list never takes the place of a later one. A running `keybroker serve`
-/// uses what was brought at once, functions on AWS within a minute.
+/// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's
+/// `certificates export`. A file holds VCEKs, ASKs and ASVKs and revocation lists, in DER or PEM, as a host's
+/// certificate table, or as Azure's THIM answers; roots are skipped, since the pinned ones count, and VLEKs,
+/// since guests bring them. Everything is verified before anything is written; a revocation list never takes
+/// the place of a later one. A running `keybroker serve` uses what was brought at once, functions on AWS
+/// within a minute.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -51,7 +52,8 @@ pub(super) struct ImportArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For which kind of key the revocation lists among them were published: AMD has one for each, and a list does not say
+    /// For which kind of key the revocation lists among them were published: AMD has one for each, and a list
+    /// does not say
     #[arg(long, value_enum, value_name = "KIND")]
     list_for: Option<KeyKind>,
     /// Print one JSON document in place of the table
@@ -250,7 +252,8 @@ impl<'a> Import<'a> {
         // Under the other kind's key it would bar that kind's own list until AMD has published a later one.
         let list_for = self.list_for.ok_or(Refusal::ListForWhat)?;
         let key = crl_key(crl.anchor().product(), list_for);
-        // As old as it says: a list that was brought along must not keep the broker from asking AMD for a newer one.
+        // As old as it says: a list that was brought along must not keep the broker from asking AMD for a
+        // newer one.
         let edition = (crl.this_update(), crl.this_update().as_second());
         self.add(file, key, crl.der().to_vec(), edition);
         Ok(())

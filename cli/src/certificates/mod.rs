@@ -1,7 +1,7 @@
 //! `keybroker certificates`: AMD's certificates and revocation lists in the broker's store.
 //!
-//! The store is a cache. Whatever comes out of it is verified again before it counts, so nothing that these commands write
-//! or delete makes the broker believe anything; it only spares AMD, or asks it again.
+//! The store is a cache. Whatever comes out of it is verified again before it counts, so nothing that these
+//! commands write or delete makes the broker believe anything; it only spares AMD, or asks it again.
 
 mod chips;
 mod export;

@@ -32,9 +32,10 @@ const ATTEMPTS: usize = 3;
 
 /// Fetch the certificates of chips before their guests come, and the revocation lists of their products
 ///
-/// AMD answers for about one chip in ten seconds and address, so that many new hosts at once keep each other waiting.
-/// Fetched ahead, they boot without AMD. What is in the store already is not asked for again: give the same command once
-/// more to go on where it ended. A chip that gets new firmware needs another certificate.
+/// AMD answers for about one chip in ten seconds and address, so that many new hosts at once keep each other
+/// waiting. Fetched ahead, they boot without AMD. What is in the store already is not asked for again: give
+/// the same command once more to go on where it ended. A chip that gets new firmware needs another
+/// certificate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -161,8 +162,8 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     Ok(report.exit(unreachable))
 }
 
-/// Asks, and waits as long as AMD wants in between. A burst of new chips is let through at AMD's pace however long that
-/// takes; what does not answer is given up.
+/// Asks, and waits as long as AMD wants in between. A burst of new chips is let through at AMD's pace however
+/// long that takes; what does not answer is given up.
 async fn patiently(
     fetch: impl AsyncFn() -> Result<Fetched, EndorsementError>,
 ) -> Result<Fetched, EndorsementError> {

@@ -21,8 +21,9 @@ use crate::{
 ///
 /// A running `keybroker serve` forgets them at once, functions on AWS within a minute.
 ///
-/// Shows what it will delete, and asks. Revocation lists stay unless they are asked for: a list that is held is never
-/// replaced by an older one, and without it whoever answers in the place of AMD's KDS could bring an old list back.
+/// Shows what it will delete, and asks. Revocation lists stay unless they are asked for: a list that is held
+/// is never replaced by an older one, and without it whoever answers in the place of AMD's KDS could bring an
+/// old list back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["product", "chip_id", "older_than"])), after_long_help = format!("\

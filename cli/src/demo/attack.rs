@@ -151,7 +151,8 @@ async fn boot(world: &World, alter: impl FnOnce(&mut Machine)) -> anyhow::Result
     attest(&mut world.guest(machine)?).await
 }
 
-/// Another genuine guest, as the one that was let in: this workload's measurement is not the firmware's alone.
+/// Another genuine guest, as the one that was let in: this workload's measurement is not the firmware's
+/// alone.
 async fn other_guest(world: &World) -> anyhow::Result<Said> {
     const WORKLOAD: &str = "workload-with-its-own-measurement";
     let response = world.build_with_own_measurement(WORKLOAD, "a passphrase of its own").register().await?;

@@ -1,4 +1,5 @@
-//! `keybroker demo`: the whole story in one process, over real HTTP on the loopback: a build, a boot, a release, and attacks.
+//! `keybroker demo`: the whole story in one process, over real HTTP on the loopback: a build, a boot, a
+//! release, and attacks.
 
 mod attack;
 mod narrator;
@@ -16,8 +17,9 @@ use crate::exit::Exit;
 
 /// Show the whole story: build, boot, release, and attacks refused
 ///
-/// Runs a broker on the loopback over a temporary store, with a simulated chip and a simulated AMD KDS. Registers a
-/// workload as buildah does, boots a guest as krun does, and then attacks. Ends well only if all went as told.
+/// Runs a broker on the loopback over a temporary store, with a simulated chip and a simulated AMD KDS.
+/// Registers a workload as buildah does, boots a guest as krun does, and then attacks. Ends well only if all
+/// went as told.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -117,8 +119,8 @@ async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Another image of the same launch measurement claims the workload: no check stands between it and the passphrase, and the
-/// story must say so.
+/// Another image of the same launch measurement claims the workload: no check stands between it and the
+/// passphrase, and the story must say so.
 async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut guest = KrunGuest::new(&world.url, &world.workload_id, world.other_machine())?;

@@ -19,8 +19,8 @@ struct Story {
     /// Whether all went as told.
     ok: bool,
     passphrase_arrived: bool,
-    /// Whether a guest with other code and the same launch measurement got the passphrase, too: the demo's workload is bound
-    /// by nothing else.
+    /// Whether a guest with other code and the same launch measurement got the passphrase, too: the demo's
+    /// workload is bound by nothing else.
     other_guest_let_in: bool,
     steps: Vec<Step>,
     attacks: Vec<Refusal>,

@@ -120,7 +120,8 @@ impl World {
         machine(&self.milan, &self.chip)
     }
 
-    /// Another machine of the same kind: a guest on it has the same launch measurement, whatever code runs in it.
+    /// Another machine of the same kind: a guest on it has the same launch measurement, whatever code runs in
+    /// it.
     pub(super) fn other_machine(&self) -> Machine {
         machine(&self.milan, &self.other_chip)
     }

@@ -26,9 +26,10 @@ use crate::{
 
 /// Look for what would keep the broker from working
 ///
-/// Configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids may be behind a base
-/// URL: each is ok, a warning, or a failure, with what to do. Looks and changes nothing. The variables of `keybroker serve`
-/// count here too: run it as the broker's user, with the broker's environment.
+/// Configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids
+/// may be behind a base URL: each is ok, a warning, or a failure, with what to do. Looks and changes nothing.
+/// The variables of `keybroker serve` count here too: run it as the broker's user, with the broker's
+/// environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -1,5 +1,5 @@
-//! The policy of the sessions' table, which keeps everybody but `attest` from writing there, whatever else IAM allows them.
-//! `infra/storage.yaml` has it, and a table that was restored does not.
+//! The policy of the sessions' table, which keeps everybody but `attest` from writing there, whatever else
+//! IAM allows them. `infra/storage.yaml` has it, and a table that was restored does not.
 
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
 use serde_json::{Value, json};
@@ -43,8 +43,9 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
     })
 }
 
-/// Whether a statement of `policy` denies every write to the table of this ARN, with no exception but `attest`'s role and AWS's own
-/// services, which delete what has expired. What other statements allow does not matter: a denial overrides it.
+/// Whether a statement of `policy` denies every write to the table of this ARN, with no exception but
+/// `attest`'s role and AWS's own services, which delete what has expired. What other statements allow does
+/// not matter: a denial overrides it.
 fn denies_all_but_attest(policy: &str, table: &str, prefix: &str) -> bool {
     let Some(attest) = attest(table, prefix) else { return false };
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();

@@ -4,9 +4,9 @@ use keybroker_common::snp::report::Report;
 
 use super::{Evidence, Unread, table};
 
-/// What `bytes`, which are no text, hold. No two of the forms can be mistaken for each other: a table begins with one of five
-/// GUIDs, the blob with its name, DER with 30h, the driver's answer has zeros where a report has its policy, in which bit 17 is
-/// set.
+/// What `bytes`, which are no text, hold. No two of the forms can be mistaken for each other: a table begins
+/// with one of five GUIDs, the blob with its name, DER with 30h, the driver's answer has zeros where a report
+/// has its policy, in which bit 17 is set.
 pub(super) fn evidence(bytes: &[u8]) -> Result<Evidence, Unread> {
     match bytes {
         [0x1F, 0x8B, ..] => Err(Unread::Gzip),
@@ -49,7 +49,8 @@ fn with_report(bytes: &[u8]) -> Result<Evidence, Unread> {
     }
 }
 
-/// What /dev/sev-guest answers: status, the report's length, 24 bytes of zeros, the report. `None` if this is something else.
+/// What /dev/sev-guest answers: status, the report's length, 24 bytes of zeros, the report. `None` if this is
+/// something else.
 fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
     let (status, size) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?);
     let (header, report) = bytes.split_at_checked(32)?;
@@ -62,7 +63,8 @@ fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
     }
 }
 
-/// What Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words of which the third is the report's type, claims.
+/// What Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words of which the third is the
+/// report's type, claims.
 fn azure(blob: &[u8]) -> Result<Evidence, Unread> {
     const HEADER: usize = 32;
     const TYPE: usize = HEADER + Report::SIZE + 8;
@@ -91,7 +93,8 @@ pub(super) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     Ok(ders)
 }
 
-/// How long the sequence at the beginning of `bytes` says that it is, header included. AMD's are longer than 127 bytes.
+/// How long the sequence at the beginning of `bytes` says that it is, header included. AMD's are longer than
+/// 127 bytes.
 fn der_len(bytes: &[u8]) -> Option<usize> {
     let (header, content) = match bytes {
         [0x30, 0x81, len, ..] => (3, usize::from(*len)),

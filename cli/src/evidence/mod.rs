@@ -1,8 +1,8 @@
 //! Files that hold evidence, as tools write them.
 //!
-//! Nothing that is found is believed: in whatever form it came, it goes to the same verification. There is one function for
-//! each form. A form is taken where the bytes can be nothing else. All else is refused, with what the file is and how to cut
-//! it, and that is no verdict: what was not read was not verified.
+//! Nothing that is found is believed: in whatever form it came, it goes to the same verification. There is
+//! one function for each form. A form is taken where the bytes can be nothing else. All else is refused, with
+//! what the file is and how to cut it, and that is no verdict: what was not read was not verified.
 
 mod binary;
 mod endorsement;

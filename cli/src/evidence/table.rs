@@ -1,5 +1,5 @@
-//! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request): entries of a GUID, an
-//! offset and a length, one of zeros behind the last, then what they lead to.
+//! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request):
+//! entries of a GUID, an offset and a length, one of zeros behind the last, then what they lead to.
 
 use super::{Unread, binary, text};
 
@@ -15,8 +15,8 @@ const AMD: [[u8; 16]; 5] = [
     *b"\x92\xf8\x1b\xc3\x58\x11\x4d\x3d\x97\xff\xd1\x9f\x88\xdc\x67\xea",
 ];
 
-/// Whether the GUID is AMD's. `snphost` and the `sev` package write the bytes as they are read; UEFI's form has the first three
-/// groups the other way round. One cannot be taken for the other.
+/// Whether the GUID is AMD's. `snphost` and the `sev` package write the bytes as they are read; UEFI's form
+/// has the first three groups the other way round. One cannot be taken for the other.
 fn is_amds(guid: &[u8; 16]) -> bool {
     let mut turned = *guid;
     let [a, b, c, d, e, f, g, h, ..] = &mut turned;
@@ -27,12 +27,14 @@ fn is_amds(guid: &[u8; 16]) -> bool {
     AMD.contains(guid) || AMD.contains(&turned)
 }
 
-/// Whether these are a table's first bytes: one of AMD's GUIDs, or the entry of an empty one and nothing behind it.
+/// Whether these are a table's first bytes: one of AMD's GUIDs, or the entry of an empty one and nothing
+/// behind it.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.first_chunk().is_some_and(is_amds) || (bytes.len() >= ENTRY && bytes.iter().all(|byte| *byte == 0))
 }
 
-/// What the entries with AMD's GUIDs lead to, in DER. What a host keeps under a GUID of its own is none of AMD's.
+/// What the entries with AMD's GUIDs lead to, in DER. What a host keeps under a GUID of its own is none of
+/// AMD's.
 pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     let mut found = Vec::new();
     let mut entries = table.chunks_exact(ENTRY);
@@ -65,8 +67,8 @@ pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     if ders.is_empty() { Err(Unread::EmptyTable) } else { Ok(ders) }
 }
 
-/// Certificates or lists: a host's operator may have loaded them as PEM. No table is in a table: reading would not come to an
-/// end.
+/// Certificates or lists: a host's operator may have loaded them as PEM. No table is in a table: reading
+/// would not come to an end.
 fn content_of(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     match text::of(content) {
         Some(text) => text::pem(text),

@@ -39,7 +39,8 @@ pub(super) fn evidence(text: &str) -> Result<Evidence, Unread> {
     }
 }
 
-/// Bytes in hex, with or without 0x in front, or in one of the two alphabets of base64, padded or not; in lines or one.
+/// Bytes in hex, with or without 0x in front, or in one of the two alphabets of base64, padded or not; in
+/// lines or one.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let text: String = text.trim_start_matches(BOM).split_whitespace().collect();
     if text.is_empty() {

@@ -1,7 +1,8 @@
-//! What the operator's commands stand on: the store that the broker uses, wherever it is, and in whose name they act.
+//! What the operator's commands stand on: the store that the broker uses, wherever it is, and in whose name
+//! they act.
 //!
-//! A command never knows which store it has: the file of a broker on this machine, the same through the process that has
-//! it open ([`socket`]), or the tables of a deployment on AWS.
+//! A command never knows which store it has: the file of a broker on this machine, the same through the
+//! process that has it open ([`socket`]), or the tables of a deployment on AWS.
 
 pub(crate) mod socket;
 mod store_args;
@@ -64,8 +65,8 @@ impl OperatorHandle {
         AuditRecord { token: Some(id), ..self.act(decision) }
     }
 
-    /// Tells every process that certificates in the store were brought or deleted: each looks within a minute, and the broker
-    /// that has the store open at once.
+    /// Tells every process that certificates in the store were brought or deleted: each looks within a
+    /// minute, and the broker that has the store open at once.
     pub(crate) async fn certificates_changed(&self) -> Result<(), Failure> {
         let (bytes, fetched_at) = (Uuid::new_v4().as_bytes().to_vec(), Timestamp::now());
         let mark = StoredEndorsement { bytes, fetched_at, edition: 0 };

@@ -46,8 +46,8 @@ pub(crate) struct StoreArgs {
     pub(crate) prefix: String,
 }
 
-/// How long a store is waited for that another process has open and serves to nobody: another command, or a broker that
-/// starts or ends.
+/// How long a store is waited for that another process has open and serves to nobody: another command, or a
+/// broker that starts or ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);

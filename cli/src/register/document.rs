@@ -52,8 +52,8 @@ pub(super) struct Args {
     /// A JSON object: `data` of the queries
     #[arg(long, value_name = "FILE")]
     reference_values: Option<PathBuf>,
-    /// A demand on the guest's ID block or policy, as the document names it: id_key_digest=HEX, minimum_guest_svn=2,
-    /// single_socket=true
+    /// A demand on the guest's ID block or policy, as the document names it: id_key_digest=HEX,
+    /// minimum_guest_svn=2, single_socket=true
     #[arg(long, value_name = "NAME=VALUE", value_parser = demand)]
     require: Vec<(String, String)>,
     /// Least reported TCB of a product's guests: milan:bl=4,tee=0,snp=22,ucode=213; for turin `fmc` too

@@ -25,13 +25,14 @@ use crate::{
 
 /// Register a workload, or put another registration in its place
 ///
-/// With --workload-id as buildah does: one measurement, one passphrase. Without, by reference values and policy, from flags or,
-/// with --from, from the JSON document that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that comes
-/// back. What every guest will be held to is shown first.
+/// With --workload-id as buildah does: one measurement, one passphrase. Without, by reference values and
+/// policy, from flags or, with --from, from the JSON document that `POST /rvp/register` takes; guests are
+/// then launched with the HOST_DATA that comes back. What every guest will be held to is shown first.
 ///
-/// On this machine it goes to the broker that serves the data directory, or into its store; the operator may replace any
-/// registration that buildah's way made, whoever owns it, at any time. With --aws it is a signed request to --url, under the
-/// credentials that AWS's tools would find: they need the builders' policy, and may replace what they registered themselves.
+/// On this machine it goes to the broker that serves the data directory, or into its store; the operator may
+/// replace any registration that buildah's way made, whoever owns it, at any time. With --aws it is a signed
+/// request to --url, under the credentials that AWS's tools would find: they need the builders' policy, and
+/// may replace what they registered themselves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -21,8 +21,8 @@ use super::{
     upstream::{Fault, Upstream},
 };
 
-/// What the broker's protocol needs of a request's head. A client's Authorization is not among it: who registers is for the
-/// relay to say, and guests do not.
+/// What the broker's protocol needs of a request's head. A client's Authorization is not among it: who
+/// registers is for the relay to say, and guests do not.
 const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::ACCEPT, header::USER_AGENT];
 
 /// For whom a relay is.

@@ -39,13 +39,14 @@ Examples:
 
 /// Pass requests from this machine on to a broker, over TLS.
 ///
-/// Without --sign and --token-file it is a guest relay, for hosts that run guests: it passes on what guests ask, and
-/// nobody can register through it. With one of them it is a build relay: it passes on registrations, and nothing that
-/// guests ask. WHOEVER REACHES A BUILD RELAY REGISTERS AS IT: run it for as long as a build takes.
+/// Without --sign and --token-file it is a guest relay, for hosts that run guests: it passes on what guests
+/// ask, and nobody can register through it. With one of them it is a build relay: it passes on registrations,
+/// and nothing that guests ask. WHOEVER REACHES A BUILD RELAY REGISTERS AS IT: run it for as long as a build
+/// takes.
 ///
-/// It sees what TLS hides on the rest of the way, and no secret of a guest: those are sealed to the guest's key. The
-/// Authorization that a client sends is passed on in neither case. SIGTERM and SIGINT end it once the requests under way are
-/// answered, within 10 seconds; a second signal ends it at once.
+/// It sees what TLS hides on the rest of the way, and no secret of a guest: those are sealed to the guest's
+/// key. The Authorization that a client sends is passed on in neither case. SIGTERM and SIGINT end it once
+/// the requests under way are answered, within 10 seconds; a second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct RelayArgs {
@@ -54,8 +55,8 @@ pub(crate) struct RelayArgs {
     to: Target,
     /// Address and port to listen on; port 0 takes any that is free. `:8000` is every IPv4 address.
     ///
-    /// Guests reach the loopback of their host through libkrun's TSI. http://127.0.0.1:8000 leaves 66 of the 99 characters
-    /// that libkrun's guest has for its key's URL to the workload id.
+    /// Guests reach the loopback of their host through libkrun's TSI. http://127.0.0.1:8000 leaves 66 of the
+    /// 99 characters that libkrun's guest has for its key's URL to the workload id.
     #[arg(
         long,
         env = "KEYBROKER_RELAY_LISTEN",
@@ -64,8 +65,8 @@ pub(crate) struct RelayArgs {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Be a build relay that signs registrations for AWS (SigV4), with the credentials that AWS's tools would find:
-    /// environment, profile, role of the container or the machine.
+    /// Be a build relay that signs registrations for AWS (SigV4), with the credentials that AWS's tools would
+    /// find: environment, profile, role of the container or the machine.
     ///
     /// Registrations go to the broker's signed routes, under /iam.
     #[arg(long, conflicts_with = "token_file")]
@@ -81,12 +82,14 @@ pub(crate) struct RelayArgs {
     /// Let a build relay listen where others than this machine reach it. All of them can register as it does.
     #[arg(long)]
     anyone_may_register: bool,
-    /// Also trust the authorities in this PEM file to vouch for the broker's name. May be given several times.
+    /// Also trust the authorities in this PEM file to vouch for the broker's name. May be given several
+    /// times.
     #[arg(long, value_name = "PEM")]
     ca: Vec<PathBuf>,
     /// For how many seconds the broker may take to answer.
     ///
-    /// One that has to ask AMD for a new chip's certificate takes up to 25, and API Gateway answers in its place after 30.
+    /// One that has to ask AMD for a new chip's certificate takes up to 25, and API Gateway answers in its
+    /// place after 30.
     #[arg(
         long,
         default_value_t = 35,

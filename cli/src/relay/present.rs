@@ -1,7 +1,8 @@
 //! The broker's answers, as libkrun's guest can read them.
 //!
-//! It takes what the first read brings, minds no status, and copies bodies into buffers of fixed size. The broker answers as it
-//! must; what stands between it and the relay (a gateway's own refusals, a proxy) may not.
+//! It takes what the first read brings, minds no status, and copies bodies into buffers of fixed size. The
+//! broker answers as it must; what stands between it and the relay (a gateway's own refusals, a proxy) may
+//! not.
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Response, header},
@@ -40,8 +41,8 @@ pub(super) fn present(answer: Response<Vec<u8>>, end: End) -> Answer {
     whole
 }
 
-/// Whether the guest can take the body of a refusal for one: an empty one means success to it, and so does one that begins
-/// with a NUL; a longer one overruns its buffer.
+/// Whether the guest can take the body of a refusal for one: an empty one means success to it, and so does
+/// one that begins with a NUL; a longer one overruns its buffer.
 fn is_legible(body: &[u8]) -> bool {
     (3..=199).contains(&body.len()) && !body.contains(&0)
 }

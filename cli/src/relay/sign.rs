@@ -34,8 +34,8 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// A signer with the credentials that AWS's tools would use, for `region`, or the one that they would take. Asks for
-    /// credentials now, so that a build learns at once that there are none.
+    /// A signer with the credentials that AWS's tools would use, for `region`, or the one that they would
+    /// take. Asks for credentials now, so that a build learns at once that there are none.
     pub(super) async fn new(region: Option<String>) -> Result<Self, Failure> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = region {

@@ -37,8 +37,8 @@ impl Target {
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// The URL of `path`, which matched `route`, with `prefix` before it. `None` if it would be another route's: a URL takes
-    /// `.` and `..` out of its path, however they are spelt, and `\` for `/`.
+    /// The URL of `path`, which matched `route`, with `prefix` before it. `None` if it would be another
+    /// route's: a URL takes `.` and `..` out of its path, however they are spelt, and `\` for `/`.
     pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
         let base = self.0.path().trim_end_matches('/');
         let (fixed, parameter) = match route.path.split_once('{') {

@@ -24,10 +24,11 @@ use crate::exit::{Exit, Failure};
 
 /// How long a connection to the broker may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a connection is kept for the next request: shorter than any broker keeps it, so that seldom one is used that
-/// the broker is about to close. `keybroker serve` may do so after two seconds.
+/// How long a connection is kept for the next request: shorter than any broker keeps it, so that seldom one
+/// is used that the broker is about to close. `keybroker serve` may do so after two seconds.
 const IDLE: Duration = Duration::from_secs(1);
-/// Requests under way at once; more wait their turn. As many clients' connections are open, and the system allows few files.
+/// Requests under way at once; more wait their turn. As many clients' connections are open, and the system
+/// allows few files.
 const UNDER_WAY: usize = 256;
 /// Longest body of an answer, in bytes: far more than any that the broker gives.
 const MAX_BODY: usize = 64 * 1024;
@@ -99,7 +100,8 @@ impl Upstream {
         Ok(Self { client, target, permits: Semaphore::new(UNDER_WAY), patience })
     }
 
-    /// The URL under which the broker has `path`, which matched `route`. `None` if that is no URL of this route.
+    /// The URL under which the broker has `path`, which matched `route`. `None` if that is no URL of this
+    /// route.
     pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
         self.target.url(prefix, route, path)
     }

@@ -7,14 +7,17 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// What the system holds of one connection's answers, or requests, that are not read, in bytes. It takes twice of it.
+/// What the system holds of one connection's answers, or requests, that are not read, in bytes. It takes
+/// twice of it.
 const BUFFER: u32 = 32 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// For how long the system tries to get rid of an answer that nobody takes, in milliseconds: also when we have done with it.
+/// For how long the system tries to get rid of an answer that nobody takes, in milliseconds: also when we
+/// have done with it.
 const USER_TIMEOUT: u32 = 10_000;
 
-/// Reads an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for every IPv4 address.
+/// Reads an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for every IPv4
+/// address.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -35,7 +38,8 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     port.map(|port| SocketAddr::from((host, port))).ok_or_else(instead)
 }
 
-/// Listens at `address`. What the sockets of connections inherit keeps clients that do not read from filling the system's memory.
+/// Listens at `address`. What the sockets of connections inherit keeps clients that do not read from filling
+/// the system's memory.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

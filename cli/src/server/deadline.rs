@@ -60,7 +60,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
                 ready!(until.as_mut().poll(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            // Everything that was to be written is with the system. Less of it is no more than a reader's first byte.
+            // Everything that was to be written is with the system. Less of it is no more than a reader's
+            // first byte.
             Poll::Ready(Ok(length)) if length == bytes.len() => {
                 if self.until.take().is_some() {
                     self.progress.read();

@@ -14,9 +14,9 @@ use tokio::{
 use super::{Ended, FAREWELL, Listener, address, run};
 use crate::exit::{Exit, Failure};
 
-/// Serves `router` at `address`, and `beside` what it brings along, until SIGTERM or SIGINT, and then until the requests under
-/// way are answered, for 10 seconds at most; a second signal ends it at once. Tells systemd, where that has started it, when it
-/// is ready and when it stops.
+/// Serves `router` at `address`, and `beside` what it brings along, until SIGTERM or SIGINT, and then until
+/// the requests under way are answered, for 10 seconds at most; a second signal ends it at once. Tells
+/// systemd, where that has started it, when it is ready and when it stops.
 pub(crate) async fn until_signalled<L: Listener>(
     address: SocketAddr,
     router: Router,

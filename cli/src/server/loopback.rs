@@ -1,7 +1,7 @@
 //! Requests that are meant for this machine's loopback, and those that a name led here.
 //!
-//! A page in a browser on this machine can have its own name resolve to the loopback, and then post to it as to itself. What it
-//! cannot do is name another host than its own.
+//! A page in a browser on this machine can have its own name resolve to the loopback, and then post to it as
+//! to itself. What it cannot do is name another host than its own.
 
 use axum::{
     extract::{Request, State},
@@ -15,7 +15,8 @@ use keybroker_common::{
 };
 use std::net::{IpAddr, SocketAddr};
 
-/// Refuses a registration that names another host than the loopback, where `guarded` and for whoever layers it: 421.
+/// Refuses a registration that names another host than the loopback, where `guarded` and for whoever layers
+/// it: 421.
 pub(crate) async fn only(State(guarded): State<bool>, request: Request, next: Next) -> Response {
     if guarded && registers(&request) && !names_loopback(request.headers()) {
         static LINES: Sampled = Sampled::new();

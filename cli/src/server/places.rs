@@ -1,7 +1,8 @@
 //! The places that connections take, and whose goes when there are too few.
 //!
-//! A connection waits for its client, or has a request in hand. Those that wait can be closed, and cost their client a new
-//! connection; one with a request in hand never is. So whoever comes new finds a place, however many others hold.
+//! A connection waits for its client, or has a request in hand. Those that wait can be closed, and cost their
+//! client a new connection; one with a request in hand never is. So whoever comes new finds a place, however
+//! many others hold.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// In how many of those looks one line at most tells of closed connections.
 const LOOKS_PER_LINE: u32 = 10;
 
-/// Whom connections are counted against: an address; of IPv6 the network, of which one customer has all addresses.
+/// Whom connections are counted against: an address; of IPv6 the network, of which one customer has all
+/// addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     /// Over IP.
@@ -106,8 +108,8 @@ impl Places {
         Arc::clone(&self.open).acquire_owned().await.ok()
     }
 
-    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if none waits, this waits
-    /// until one does. `None` if this peer has all that it may have, each with a
+    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if
+    /// none waits, this waits until one does. `None` if this peer has all that it may have, each with a
     /// request in hand.
     pub(super) async fn take(
         self: &Arc<Self>,
@@ -152,7 +154,8 @@ impl Places {
         Some(Some(seat))
     }
 
-    /// Closes what has waited too long beyond what its peer may have of it, again and again, and tells of it now and then.
+    /// Closes what has waited too long beyond what its peer may have of it, again and again, and tells of it
+    /// now and then.
     pub(super) async fn watch(&self) {
         let (mut looks, mut look) = (0_u32, interval(EVERY));
         loop {
@@ -207,8 +210,9 @@ impl Places {
     }
 }
 
-/// The one that has waited longest of the peer with the most that wait, and since when. Those that have just been answered and were
-/// sent nothing since go last: their client may send the next request before it learns that they are closed.
+/// The one that has waited longest of the peer with the most that wait, and since when. Those that have just
+/// been answered and were sent nothing since go last: their client may send the next request before it learns
+/// that they are closed.
 fn first_to_go<'a>(seats: &[&'a Arc<Seat>], now: u64) -> Option<(u64, &'a Arc<Seat>)> {
     [false, true].into_iter().find_map(|idle| {
         let waiting = || {

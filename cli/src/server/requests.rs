@@ -50,7 +50,8 @@ impl Service<Request<Incoming>> for Requests {
         let request = request.map(|body| Body::new(Arriving::new(body, progress.clone())));
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {
-            // One that sends its requests without waiting for answers takes its turn among the others with each of them.
+            // One that sends its requests without waiting for answers takes its turn among the others with
+            // each of them.
             if earlier > 0 {
                 yield_now().await;
             }

@@ -20,11 +20,13 @@ use crate::{
 
 /// Make a token for one build
 ///
-/// The token is printed once and kept nowhere: the store has its hash. stdout gets the token and then the URL for
-/// buildah's --attestation-url, a line each. Whoever has it can register one workload; put it into no log.
+/// The token is printed once and kept nowhere: the store has its hash. stdout gets the token and then the URL
+/// for buildah's --attestation-url, a line each. Whoever has it can register one workload; put it into no
+/// log.
 ///
-/// The URL, token included, is in the image afterwards, and counts in the 99 characters that krun's guest has for the URL of
-/// its key: stderr says how many are left for the workload id. Through `keybroker relay --token-file` images need no token.
+/// The URL, token included, is in the image afterwards, and counts in the 99 characters that krun's guest has
+/// for the URL of its key: stderr says how many are left for the workload id. Through `keybroker relay
+/// --token-file` images need no token.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

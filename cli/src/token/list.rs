@@ -17,8 +17,9 @@ use crate::{
 
 /// List tokens
 ///
-/// Oldest first: those that may still be used, with --all also those that have expired, are revoked, or whose build window is
-/// over. Whether a guest has attested, which ends a token as well, stands with the workload. Tokens themselves are kept nowhere.
+/// Oldest first: those that may still be used, with --all also those that have expired, are revoked, or whose
+/// build window is over. Whether a guest has attested, which ends a token as well, stands with the workload.
+/// Tokens themselves are kept nowhere.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

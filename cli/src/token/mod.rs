@@ -11,9 +11,10 @@ use crate::{
 
 /// Make, list and revoke the tokens that let builds register
 ///
-/// A token is for one workload and one build. It is bound to the first workload id that it registers, may register that
-/// again within the build (buildah --layers does), and ends with its time, 30 minutes after its first use, or with the first
-/// guest that attests: so the copy that buildah leaves in the image is worth nothing.
+/// A token is for one workload and one build. It is bound to the first workload id that it registers, may
+/// register that again within the build (buildah --layers does), and ends with its time, 30 minutes after its
+/// first use, or with the first guest that attests: so the copy that buildah leaves in the image is worth
+/// nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenArgs {
     #[command(subcommand)]

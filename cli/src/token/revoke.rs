@@ -9,7 +9,8 @@ use crate::{
 
 /// Revoke a token
 ///
-/// From the next request on it registers nothing. What it has registered stays: `keybroker workload revoke` is for that.
+/// From the next request on it registers nothing. What it has registered stays: `keybroker workload revoke`
+/// is for that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -85,8 +85,8 @@ fn read(path: &PathBuf) -> Result<String, Failure> {
 }
 
 impl Tried {
-    /// What each query gives, as the broker would have it. `None` if nothing says which product the report is of, on
-    /// which the layout of its TCB depends.
+    /// What each query gives, as the broker would have it. `None` if nothing says which product the report is
+    /// of, on which the layout of its TCB depends.
     pub(super) fn results(&self, report: &Report, vek: Option<&Vek>) -> Option<Vec<Gave>> {
         let by_cpuid = || report.cpuid().and_then(|(family, model)| Product::from_cpuid(family, model));
         let product = vek.map(|vek| vek.product).or_else(by_cpuid)?;

@@ -65,7 +65,8 @@ impl Verdict {
         self.push(Row { check, result, cause, query: None });
     }
 
-    /// Adds a row for each query of a policy, with what it gave: nothing where the report's product is not known.
+    /// Adds a row for each query of a policy, with what it gave: nothing where the report's product is not
+    /// known.
     pub(super) fn add_policy(&mut self, queries: &[String], results: Option<Vec<Gave>>) {
         let results = results.map(|results| results.into_iter().map(Some).collect());
         let results: Vec<_> = results.unwrap_or_else(|| vec![None; queries.len()]);

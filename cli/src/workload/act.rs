@@ -12,8 +12,8 @@ use crate::{
 
 /// Release nothing more for a workload
 ///
-/// Guests that have attested, too, get nothing from their next request on; what they have got stays theirs. `restore`
-/// takes it back. The id stays taken.
+/// Guests that have attested, too, get nothing from their next request on; what they have got stays theirs.
+/// `restore` takes it back. The id stays taken.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -31,8 +31,8 @@ pub(super) struct RevokeArgs {
 
 /// Take a revocation back
 ///
-/// From the next request on guests are appraised again, by the registration as it was. Guests that had attested before the
-/// revocation must attest anew: start them again.
+/// From the next request on guests are appraised again, by the registration as it was. Guests that had
+/// attested before the revocation must attest anew: start them again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

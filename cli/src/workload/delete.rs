@@ -23,10 +23,11 @@ use crate::{
 
 /// Delete registrations and their secrets, for good
 ///
-/// Shows what it will delete, and asks. By a filter it leaves alone what is revoked, whose id is to stay taken, and what a build may
-/// still be at work on, for 30 minutes. A workload that changes meanwhile, by a release for one, is left alone. Nobody can
-/// bring a passphrase back: a disk that is encrypted with it is lost, unless whoever built it has another copy. The id can be
-/// registered anew, by anybody who may register. To stop releases alone: `keybroker workload revoke`.
+/// Shows what it will delete, and asks. By a filter it leaves alone what is revoked, whose id is to stay
+/// taken, and what a build may still be at work on, for 30 minutes. A workload that changes meanwhile, by a
+/// release for one, is left alone. Nobody can bring a passphrase back: a disk that is encrypted with it is
+/// lost, unless whoever built it has another copy. The id can be registered anew, by anybody who may
+/// register. To stop releases alone: `keybroker workload revoke`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -18,11 +18,11 @@ use crate::{
 
 /// List registered workloads
 ///
-/// Oldest first. SHARED marks those whose launch measurement other ids have, too: a guest of that measurement can claim any
-/// of these ids, and gets its secrets, where nothing else tells the workloads apart. A row that cannot be read is told of on
-/// stderr, and the command ends with 1. stderr also names registrations with a query that begins with `not` or `every`,
-/// which version 0.1.0 took to hold whatever it gave, and those whose policy this release refuses: their guests are refused
-/// until they are registered anew.
+/// Oldest first. SHARED marks those whose launch measurement other ids have, too: a guest of that measurement
+/// can claim any of these ids, and gets its secrets, where nothing else tells the workloads apart. A row that
+/// cannot be read is told of on stderr, and the command ends with 1. stderr also names registrations with a
+/// query that begins with `not` or `every`, which version 0.1.0 took to hold whatever it gave, and those
+/// whose policy this release refuses: their guests are refused until they are registered anew.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

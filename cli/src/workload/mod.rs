@@ -19,8 +19,9 @@ use crate::{
 
 /// See, revoke, restore and delete registered workloads
 ///
-/// The store is the one that the broker uses: its file, running or not, or with --aws the tables of a deployment. Nothing
-/// but names and lengths of secrets can be seen. What is revoked is refused from the next request on.
+/// The store is the one that the broker uses: its file, running or not, or with --aws the tables of a
+/// deployment. Nothing but names and lengths of secrets can be seen. What is revoked is refused from the next
+/// request on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WorkloadArgs {
     #[command(subcommand)]

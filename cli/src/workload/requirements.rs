@@ -7,7 +7,8 @@ use keybroker_common::{
     workload::Registration,
 };
 
-/// Every requirement of `registration`: its name and what is required. What holds for every guest comes first.
+/// Every requirement of `registration`: its name and what is required. What holds for every guest comes
+/// first.
 pub(crate) fn of(registration: &Registration) -> Vec<(&'static str, String)> {
     let mut all =
         vec![("always", "no DEBUG, no migration agent, VMPL 0, and what the operator demands".to_owned())];

@@ -1,4 +1,5 @@
-//! Launch measurements that several registrations accept: any guest of such a measurement can claim any of their ids.
+//! Launch measurements that several registrations accept: any guest of such a measurement can claim any of
+//! their ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,8 +9,8 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
-/// Who accepts each launch measurement, among the workloads that secrets are released for: neither the revoked nor those that
-/// cannot be read.
+/// Who accepts each launch measurement, among the workloads that secrets are released for: neither the
+/// revoked nor those that cannot be read.
 #[derive(Debug, Default)]
 pub(crate) struct Sharing {
     measurements: HashMap<Measurement, Group>,
@@ -40,7 +41,8 @@ impl Sharing {
         Self { measurements }
     }
 
-    /// How many share a launch measurement with `workload`, where it is not alone: of several measurements, that of the most.
+    /// How many share a launch measurement with `workload`, where it is not alone: of several measurements,
+    /// that of the most.
     pub(crate) fn shared(&self, workload: &Workload) -> Option<Shared> {
         let groups = accepted(workload).filter_map(|(measurement, _)| self.measurements.get(&measurement));
         groups.filter_map(shared).max_by_key(|shared| shared.ids)
@@ -63,7 +65,8 @@ fn shared(group: &Group) -> Option<Shared> {
     (ids > 1).then_some(Shared { ids, owners: group.len() })
 }
 
-/// The launch measurements that a guest may have to be released this workload's secrets, and whose registration says so.
+/// The launch measurements that a guest may have to be released this workload's secrets, and whose
+/// registration says so.
 fn accepted(workload: &Workload) -> impl Iterator<Item = (Measurement, Option<String>)> + use<> {
     let read = workload.revoked_at.is_none().then(|| workload.read().ok()).flatten();
     read.into_iter().flat_map(|read| {

@@ -20,7 +20,8 @@ use crate::{
 
 /// Show one workload: everything that its registration requires of a guest
 ///
-/// And what binds the workload to all that, beside what its guests claim. Of its secrets the names, lengths as they are wrapped, and the key: never what they are.
+/// And what binds the workload to all that, beside what its guests claim. Of its secrets the names, lengths
+/// as they are wrapped, and the key: never what they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -72,8 +73,8 @@ fn secrets(workload: &Workload) -> Vec<SecretSummary<'_>> {
         .collect()
 }
 
-/// Until when the build that registered it may replace it, as long as that may still be: without a credential, or with its
-/// token.
+/// Until when the build that registered it may replace it, as long as that may still be: without a
+/// credential, or with its token.
 fn build_window(
     workload: &Workload,
     registration: Option<&Registration>,

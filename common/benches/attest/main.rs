@@ -1,8 +1,8 @@
-//! What a guest's attestation costs the broker, side by side: the report's signature alone, the whole attestation, the
-//! whole protocol, and the attestation over HTTP. The guest's own work is not counted.
+//! What a guest's attestation costs the broker, side by side: the report's signature alone, the whole
+//! attestation, the whole protocol, and the attestation over HTTP. The guest's own work is not counted.
 //!
-//! In memory it is this thread's CPU time that is measured, which other processes do not disturb. With the embedded store
-//! it is time by the clock, transactions synced to `TMPDIR` and all.
+//! In memory it is this thread's CPU time that is measured, which other processes do not disturb. With the
+//! embedded store it is time by the clock, transactions synced to `TMPDIR` and all.
 
 // A bench that cannot be set up has nothing to measure.
 #![allow(clippy::expect_used, missing_docs)]

@@ -1,4 +1,5 @@
-//! The stores in memory, for what the broker itself costs: one lock over maps, and nothing kept of audit records.
+//! The stores in memory, for what the broker itself costs: one lock over maps, and nothing kept of audit
+//! records.
 
 use std::{
     collections::HashMap,

@@ -15,7 +15,8 @@ use crate::{
 pub struct Fleet {
     /// Products whose reports are accepted.
     pub products: Vec<Product>,
-    /// What the reported TCB must at least be in every component. A product that is not named here has no floor.
+    /// What the reported TCB must at least be in every component. A product that is not named here has no
+    /// floor.
     pub minimum_tcb: TcbFloors,
     /// Cloud providers whose VLEKs are accepted, as their CSP ids (`CN=…`).
     pub accepted_csp_ids: Vec<String>,
@@ -107,8 +108,8 @@ impl TcbFloors {
 }
 
 impl TcbVersion {
-    /// Reads a version of `product` that is written as `bl=4,tee=0,snp=22,ucode=213`, for Turin with `fmc=…` too: every
-    /// component once, in any order.
+    /// Reads a version of `product` that is written as `bl=4,tee=0,snp=22,ucode=213`, for Turin with `fmc=…`
+    /// too: every component once, in any order.
     pub fn parse(product: Product, levels: &str) -> Result<Self, FloorError> {
         version(product, levels)
     }

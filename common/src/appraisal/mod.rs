@@ -1,9 +1,10 @@
 //! Appraisal: is this the workload that was registered, launched as its owner demands?
 //!
-//! [`appraise`] establishes that a verified report equals the reference values and satisfies the policy of a registration,
-//! and the floor that no registration can lower: no DEBUG, no migration agent, VMPL 0, and what the operator demands of
-//! every guest. It does not establish that the disk behind the guest is the registered one, nor which of the
-//! workloads that share the guest's launch measurement it is: no report says so.
+//! [`appraise`] establishes that a verified report equals the reference values and satisfies the policy of a
+//! registration, and the floor that no registration can lower: no DEBUG, no migration agent, VMPL 0, and what
+//! the operator demands of every guest. It does not establish that the disk behind the guest is the
+//! registered one, nor which of the workloads that share the guest's launch measurement it is: no report says
+//! so.
 
 mod fleet;
 mod rules;
@@ -41,8 +42,9 @@ impl fmt::Display for Measurement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceValues {
-    /// The launch measurements of the workload: the report's must be one of them. None at all admits nobody, unless the
-    /// policy requires an ID key, which then vouches for the measurement in the ID block that it signed.
+    /// The launch measurements of the workload: the report's must be one of them. None at all admits nobody,
+    /// unless the policy requires an ID key, which then vouches for the measurement in the ID block that it
+    /// signed.
     pub measurements: Vec<Measurement>,
 }
 
@@ -92,7 +94,8 @@ pub struct Abi {
     pub minor: u8,
 }
 
-/// What else the evidence must satisfy. What is `None` or `false` is not required; what is required and missing denies.
+/// What else the evidence must satisfy. What is `None` or `false` is not required; what is required and
+/// missing denies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppraisalPolicy {
@@ -104,9 +107,11 @@ pub struct AppraisalPolicy {
     pub require_ciphertext_hiding: bool,
     /// The guest policy must demand at least this ABI version.
     pub minimum_abi: Option<Abi>,
-    /// The reported TCB must be at least this in every component. A product that is not named is not admitted.
+    /// The reported TCB must be at least this in every component. A product that is not named is not
+    /// admitted.
     pub minimum_tcb: Option<TcbFloors>,
-    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this, likewise.
+    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this,
+    /// likewise.
     pub minimum_committed_tcb: Option<TcbFloors>,
     /// The TCB at the guest's launch must have been at least this, likewise.
     pub minimum_launch_tcb: Option<TcbFloors>,
@@ -120,7 +125,8 @@ pub struct AppraisalPolicy {
     pub family_id: Option<Hex<16>>,
     /// IMAGE_ID of the ID block must equal this. Means something only with a required ID or author key.
     pub image_id: Option<Hex<16>>,
-    /// GUEST_SVN of the ID block must be at least this. Means something only with a required ID or author key.
+    /// GUEST_SVN of the ID block must be at least this. Means something only with a required ID or author
+    /// key.
     pub minimum_guest_svn: Option<u32>,
 }
 
@@ -358,7 +364,8 @@ pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<AppraisalError>)> {
     rules::RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
 }
 
-/// The first check that an unverified report already fails. It can refuse early; that it finds nothing means nothing.
+/// The first check that an unverified report already fails. It can refuse early; that it finds nothing means
+/// nothing.
 pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> {
     for (check, rule) in rules::RULES {
         rule(inputs).not_failed().map_err(|error| (check, error))?;
@@ -366,7 +373,8 @@ pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> 
     Ok(())
 }
 
-/// That a verified report satisfies all that is not Rego in the registration of a workload. Only [`appraise`] makes one.
+/// That a verified report satisfies all that is not Rego in the registration of a workload. Only [`appraise`]
+/// makes one.
 #[derive(Debug)]
 #[must_use]
 pub struct Appraised<'a> {
@@ -375,7 +383,8 @@ pub struct Appraised<'a> {
 }
 
 impl Appraised<'_> {
-    /// What the registration demands in Rego, if it does: every query must be defined and true for the report's claims.
+    /// What the registration demands in Rego, if it does: every query must be defined and true for the
+    /// report's claims.
     pub async fn consent(self, policies: &Evaluator) -> Result<AttestationResult, NotEvaluated> {
         if let Some(policy) = &self.registered.registration().rego {
             policies.evaluate(policy, &Claims::of(self.verified)).await?;
@@ -385,8 +394,8 @@ impl Appraised<'_> {
     }
 }
 
-/// That a verified report satisfies the registration of a workload, and which. Only [`Appraised::consent`] makes one, and
-/// only from one comes a session ([`Session::open`](crate::session::Session::open)).
+/// That a verified report satisfies the registration of a workload, and which. Only [`Appraised::consent`]
+/// makes one, and only from one comes a session ([`Session::open`](crate::session::Session::open)).
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct AttestationResult {
@@ -411,7 +420,8 @@ impl AttestationResult {
     }
 }
 
-/// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and none lifts one.
+/// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and
+/// none lifts one.
 pub fn appraise<'a>(
     verified: &'a VerifiedReport,
     fleet: &Fleet,

@@ -79,8 +79,8 @@ fn fleet_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     at_least(inputs.report.reported_tcb(product), "reported", Authority::Operator, required)
 }
 
-/// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the ID block
-/// that the key has signed. [`id_key`] holds the guest to that key.
+/// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the
+/// ID block that the key has signed. [`id_key`] holds the guest to that key.
 fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let Some(ReferenceValues { measurements }) = inputs.reference_values else { return Outcome::NotChecked };
     // A guest without an ID block reports zeros: no key vouches for it.

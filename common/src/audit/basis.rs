@@ -10,13 +10,14 @@ use crate::{
     snp::{anchors, crl::CrlEdition, verify::Endorsements},
 };
 
-/// What an attestation rests on, and so every release to its session. Digests are SHA-256, and bytes rather than hex: there
-/// is one of these for every boot.
+/// What an attestation rests on, and so every release to its session. Digests are SHA-256, and bytes rather
+/// than hex: there is one of these for every boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
     /// Of the certificate of the ARK that the chain leads to.
     pub anchor: Base64<32>,
-    /// Whether that is none of AMD's, but a root that the operator added: nothing then proves that the hardware is genuine.
+    /// Whether that is none of AMD's, but a root that the operator added: nothing then proves that the
+    /// hardware is genuine.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub simulated: bool,
     /// Of the certificate of the key that signed the report.
@@ -30,8 +31,8 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// What a report rests on that was verified by `endorsements`, bound to `guest_key` and appraised by `fleet`. That it was is
-    /// not established here.
+    /// What a report rests on that was verified by `endorsements`, bound to `guest_key` and appraised by
+    /// `fleet`. That it was is not established here.
     pub fn of(endorsements: &Endorsements, guest_key: &GuestKey, fleet: &Fleet) -> Self {
         let further = endorsements.further_crls.iter();
         let anchor = endorsements.chain.intermediate().anchor();

@@ -1,7 +1,7 @@
 //! Attestation: from evidence to a session.
 //!
-//! Whoever asks with no open challenge costs two or three look-ups, and nothing is parsed, verified or, beyond a few, recorded
-//! for them.
+//! Whoever asks with no open challenge costs two or three look-ups, and nothing is parsed, verified or,
+//! beyond a few, recorded for them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,8 +86,9 @@ pub struct Attest {
 }
 
 impl Attest {
-    /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all holds. What
-    /// opened a session already is answered again as long as that lasts, for the guest may have missed the answer.
+    /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all
+    /// holds. What opened a session already is answered again as long as that lasts, for the guest may have
+    /// missed the answer.
     ///
     /// The id is the record's by which the session was opened.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
@@ -121,8 +122,8 @@ impl Attest {
         }
     }
 
-    /// The attestation that this very evidence was answered with, if its session lasts and may still be released to: nothing
-    /// is decided anew, so nothing is recorded.
+    /// The attestation that this very evidence was answered with, if its session lasts and may still be
+    /// released to: nothing is decided anew, so nothing is recorded.
     async fn attested_before(
         &self,
         record: &mut AuditRecord,
@@ -141,8 +142,8 @@ impl Attest {
         Ok(Some(session.attestation()))
     }
 
-    /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification, appraisal. The
-    /// result, and whether a guest attested as the workload before.
+    /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification,
+    /// appraisal. The result, and whether a guest attested as the workload before.
     async fn appraise(
         &self,
         record: &mut AuditRecord,
@@ -231,7 +232,8 @@ impl Attest {
         Ok((registered, workload.released_at.is_some()))
     }
 
-    /// Junk must not spend AMD's patience: what could never be accepted is refused before AMD is asked. Accepts nothing.
+    /// Junk must not spend AMD's patience: what could never be accepted is refused before AMD is asked.
+    /// Accepts nothing.
     fn refuse_early(
         &self,
         report: &Report,
@@ -253,7 +255,8 @@ impl Attest {
 
     /// Ends the build window, then spends the challenge and writes session and record in one transaction.
     ///
-    /// In this order: were the window still open once a session exists, a registration could be replaced under it.
+    /// In this order: were the window still open once a session exists, a registration could be replaced
+    /// under it.
     async fn open(
         &self,
         record: &mut AuditRecord,

@@ -10,7 +10,8 @@ use crate::{
     store::ChallengeStore,
 };
 
-/// Gives every guest a challenge, whether or not its workload exists: the answer tells nobody what is registered.
+/// Gives every guest a challenge, whether or not its workload exists: the answer tells nobody what is
+/// registered.
 #[derive(Debug, Clone)]
 pub struct Auth {
     /// Where challenges are kept until they are answered.

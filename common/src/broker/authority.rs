@@ -100,11 +100,11 @@ impl Authority {
         matches!(self, Self::Token(Token { bound: Some(_), .. }))
     }
 
-    /// Whether it may put a registration of a new build in the place of one that `owner` holds, at any time and changing
-    /// what it likes.
+    /// Whether it may put a registration of a new build in the place of one that `owner` holds, at any time
+    /// and changing what it likes.
     ///
-    /// A token may if the operator made it for this very workload and it is not used yet: with its first use its own build
-    /// begins, and that of a token is held to its window like any.
+    /// A token may if the operator made it for this very workload and it is not used yet: with its first use
+    /// its own build begins, and that of a token is held to its window like any.
     pub(super) fn may_take_over(&self, id: &WorkloadId, owner: Option<&str>) -> bool {
         match self {
             Self::Anybody => false,
@@ -136,9 +136,9 @@ impl Stranger {
     }
 }
 
-/// How many strangers one process turns away with a record of each. A token cannot be guessed, but every try writes to the
-/// audit log; whoever has a token that counts is let in however many tries there are. Uses of tokens that no longer count are
-/// reckoned apart: whoever makes them has one, and junk must not hide it.
+/// How many strangers one process turns away with a record of each. A token cannot be guessed, but every try
+/// writes to the audit log; whoever has a token that counts is let in however many tries there are. Uses of
+/// tokens that no longer count are reckoned apart: whoever makes them has one, and junk must not hide it.
 #[derive(Debug)]
 pub struct Patience {
     strangers: Bucket,

@@ -61,8 +61,8 @@ impl From<ParseError> for Failure {
     }
 }
 
-/// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good: the challenge
-/// stays until then.
+/// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good:
+/// the challenge stays until then.
 pub(super) fn unverified((check, error): (verify::Check, VerifyError), now: Timestamp) -> Failure {
     match error.valid_from().and_then(|from| seconds_until(from, now)) {
         Some(retry_after) => Failure::Unavailable { retry_after, failed: failed(check, error) },
@@ -132,7 +132,8 @@ impl From<KeyError> for Failure {
 }
 
 impl Attest {
-    /// Writes the record of a failure, unless there are too many of its kind, and spends the challenge if it was refused.
+    /// Writes the record of a failure, unless there are too many of its kind, and spends the challenge if it
+    /// was refused.
     pub(super) async fn fail(
         &self,
         mut record: AuditRecord,

@@ -1,8 +1,8 @@
 //! The protocol, from top to bottom: [`register`](Register::register) → [`challenge`](Auth::challenge) →
 //! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource).
 //!
-//! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them, [`Auth`] can write
-//! challenges alone, only [`Attest`] can unwrap, write sessions and release.
+//! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them,
+//! [`Auth`] can write challenges alone, only [`Attest`] can unwrap, write sessions and release.
 
 mod attest;
 mod auth;
@@ -29,7 +29,8 @@ use crate::{
     store::StoreError,
 };
 
-/// Why the broker did not do what it was asked. Causes are in the audit record under `id`; outsiders get the id alone.
+/// Why the broker did not do what it was asked. Causes are in the audit record under `id`; outsiders get the
+/// id alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -107,7 +108,8 @@ impl From<RandomnessError> for Error {
     }
 }
 
-/// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`]. A refusal is in the log, too.
+/// Prints a record that its store has taken, as one JSON line under the target [`AUDIT_TARGET`]. A refusal is
+/// in the log, too.
 pub fn announce(record: &AuditRecord) {
     static LINES: Sampled = Sampled::new();
     if let Some(failed) = &record.failed

@@ -74,8 +74,8 @@ pub struct Register {
 }
 
 impl Register {
-    /// For how long after an id's first registration a build may register it again. `buildah build --layers` posts twice,
-    /// and the image opens only with the second passphrase. No replacement extends it.
+    /// For how long after an id's first registration a build may register it again. `buildah build --layers`
+    /// posts twice, and the image opens only with the second passphrase. No replacement extends it.
     pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
 
     /// Whether the build window of a registration first written at `begin` has ended at `now`.
@@ -84,7 +84,8 @@ impl Register {
         begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| is_over(end, now, Self::BUILD_WINDOW))
     }
 
-    /// Writes a new registration, or puts it in the place of one of the same build, or of one that who asks may replace.
+    /// Writes a new registration, or puts it in the place of one of the same build, or of one that who asks
+    /// may replace.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Register, Decision::Registered);
         record.workload_id = Some(request.workload_id.clone());
@@ -112,7 +113,8 @@ impl Register {
             policy: request.policy,
             rego: request.rego,
         };
-        // A token that has registered already can only replace, and whether it still may is known before anything is wrapped.
+        // A token that has registered already can only replace, and whether it still may is known before
+        // anything is wrapped.
         let held = if authority.is_bound() {
             match self.held(&request.workload_id, &registration, &authority, &record).await? {
                 Ok(held) => Some(held),
@@ -177,7 +179,8 @@ impl Register {
         })
     }
 
-    /// The same answer for whatever is wrong with a credential; and no record where there would be too many of them.
+    /// The same answer for whatever is wrong with a credential; and no record where there would be too many
+    /// of them.
     async fn turn_away(&self, mut record: AuditRecord, credential: &Credential, cause: Stranger) -> Error {
         metrics::count(Count::Unauthenticated);
         // What no row says is a token's is not named: it may be one with a slip.
@@ -261,8 +264,8 @@ impl Register {
         })
     }
 
-    /// The id is taken. Who has the authority begins a new build in its place; and within the build window, whoever registered
-    /// it changes the secrets.
+    /// The id is taken. Who has the authority begins a new build in its place; and within the build window,
+    /// whoever registered it changes the secrets.
     async fn replace(
         &self,
         (held, build): (Workload, Build),

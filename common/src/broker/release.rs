@@ -124,7 +124,8 @@ impl Attest {
             // Nothing is on record. What came between is in the row.
             self.look_again(&session, wanted.dialect()).await?;
         } else if recorded.is_err() {
-            // The release may be on record although its store failed: that nothing left is a decision of its own.
+            // The release may be on record although its store failed: that nothing left is a decision of its
+            // own.
             (record.id, record.time) = (AuditId::new(), self.clock.now());
         }
         recorded?;
@@ -146,16 +147,18 @@ impl Attest {
         sealed
     }
 
-    /// Whether the release may still leave: the last look at the row, after the secret was unwrapped and the release recorded.
+    /// Whether the release may still leave: the last look at the row, after the secret was unwrapped and the
+    /// release recorded.
     ///
-    /// So nothing leaves by a look that began after a revocation was acknowledged. What a look that began before it let through
-    /// may be on its way when `revoke` returns.
+    /// So nothing leaves by a look that began after a revocation was acknowledged. What a look that began
+    /// before it let through may be on its way when `revoke` returns.
     async fn look_again(&self, session: &Session, dialect: Dialect) -> Result<(), Failure> {
         let workload = self.workloads.workload(session.workload_id()).await?;
         check_workload(workload, session, dialect).map(drop)
     }
 
-    /// The session, checked, and the row of the workload that it attested as: at once where the guest names it.
+    /// The session, checked, and the row of the workload that it attested as: at once where the guest names
+    /// it.
     async fn session_and_workload(
         &self,
         record: &mut AuditRecord,
@@ -201,7 +204,8 @@ fn check_session(
     Ok(session)
 }
 
-/// The registration that the guest was appraised against still stands, unrevoked since, and is one of `dialect`.
+/// The registration that the guest was appraised against still stands, unrevoked since, and is one of
+/// `dialect`.
 pub(super) fn check_workload(
     workload: Option<Workload>,
     session: &Session,

@@ -47,9 +47,10 @@ impl ReplacementRefused {
     }
 }
 
-/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client chose. Of any other
-/// who has the authority may begin a new build at any time: guests that attested under the earlier registration get nothing
-/// more. For all others: same owner, same requirements, in the build window, before the first attestation.
+/// A revoked workload stays as it is, and so does a registration by reference values, whose id no client
+/// chose. Of any other who has the authority may begin a new build at any time: guests that attested under
+/// the earlier registration get nothing more. For all others: same owner, same requirements, in the build
+/// window, before the first attestation.
 pub(super) fn replaceable(
     held: &Workload,
     registration: &Registration,

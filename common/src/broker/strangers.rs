@@ -9,9 +9,10 @@ use crate::{
     sampled::{Line, Sampled},
 };
 
-/// How many requests under no session that counts one process turns away with a record of each. A session cannot be guessed,
-/// but every try would write to the audit log for good. Challenges and sessions that were given, and expired or are answered,
-/// are reckoned apart: whoever names one has had one, and junk must not hide it.
+/// How many requests under no session that counts one process turns away with a record of each. A session
+/// cannot be guessed, but every try would write to the audit log for good. Challenges and sessions that were
+/// given, and expired or are answered, are reckoned apart: whoever names one has had one, and junk must not
+/// hide it.
 #[derive(Debug)]
 pub struct SessionPatience {
     unknown: Bucket,

@@ -14,8 +14,8 @@ use crate::{
     snp::product::Product,
 };
 
-/// Reads a function's settings from `environment`. `others` are names with our prefix that this table does not know and that
-/// are no mistake.
+/// Reads a function's settings from `environment`. `others` are names with our prefix that this table does
+/// not know and that are no mistake.
 pub fn read<C: Configuration>(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     others: &[&str],

@@ -1,7 +1,7 @@
 //! Asking AMD for certificates: one process at a time for each, and nothing that AMD said it does not have.
 //!
-//! What comes back leads to a trust anchor and is not kept for that: [`EndorsementSource::settle`] does, once a report was
-//! verified under it.
+//! What comes back leads to a trust anchor and is not kept for that: [`EndorsementSource::settle`] does, once
+//! a report was verified under it.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// Edition of a row that says, by `fetched_at`, when AMD last knew no such certificate; a certificate's own is later.
+/// Edition of a row that says, by `fetched_at`, when AMD last knew no such certificate; a certificate's own
+/// is later.
 const ABSENT: i64 = -1;
 /// For how long what AMD sent serves others of the same chip although no report was verified under it yet.
 const SERVES_OTHERS_FOR: SignedDuration = SignedDuration::from_mins(1);
@@ -115,7 +116,8 @@ impl EndorsementSource {
         found.map(|found| Arc::clone(&found.chain))
     }
 
-    /// What another process has put into the table: a chain of the chip that holds, or that AMD knew none a while ago.
+    /// What another process has put into the table: a chain of the chip that holds, or that AMD knew none a
+    /// while ago.
     pub(super) async fn seen(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
         let now = self.clock.now();
@@ -171,8 +173,9 @@ impl EndorsementSource {
         best?.map(|chain| (chain, Origin::Guest)).ok_or(EndorsementError::NoVlek)
     }
 
-    /// Asks AMD for the chain above `vek`, once for all who want it, since none of the issuers at hand issued it and is neither
-    /// expired nor revoked. What AMD sends is among [`EndorsementSource::issuers`] from then on.
+    /// Asks AMD for the chain above `vek`, once for all who want it, since none of the issuers at hand issued
+    /// it and is neither expired nor revoked. What AMD sends is among [`EndorsementSource::issuers`] from
+    /// then on.
     async fn fetch_issuer(&self, vek: &Vek) -> Result<(), EndorsementError> {
         let (product, kind) = (vek.product, vek.kind());
         let key = chain_key(product, kind);
@@ -205,7 +208,8 @@ impl EndorsementSource {
     }
 }
 
-/// A guest that sends its VLEK alone needs AMD for the certificate above it: that is what to look for, whatever failed.
+/// A guest that sends its VLEK alone needs AMD for the certificate above it: that is what to look for,
+/// whatever failed.
 fn asvk_missing(error: EndorsementError) -> EndorsementError {
     match error {
         EndorsementError::Unavailable { retry_after, cause } => EndorsementError::Unavailable {

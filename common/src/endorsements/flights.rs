@@ -18,8 +18,8 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// Waits until no other task flies under `key`, as long as one flight may take. Whoever comes second should look again
-    /// before setting out.
+    /// Waits until no other task flies under `key`, as long as one flight may take. Whoever comes second
+    /// should look again before setting out.
     pub(super) async fn board(&self, key: &str) -> Result<OwnedMutexGuard<()>, EndorsementError> {
         self.board_for(key, Kds::BUDGET).await
     }

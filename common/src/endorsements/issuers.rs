@@ -1,5 +1,5 @@
-//! The certificates between a VEK and its anchor: ASKs and ASVKs. AMD replaces one now and then; VEKs of the earlier one stay
-//! in use beside those of the later.
+//! The certificates between a VEK and its anchor: ASKs and ASVKs. AMD replaces one now and then; VEKs of the
+//! earlier one stay in use beside those of the later.
 
 use std::{
     cmp::Reverse,
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// For how long AMD is not asked again for a chain that brought no issuer of a VEK; also for how long an issuer counts that AMD
-/// sent and that no report was verified under yet.
+/// For how long AMD is not asked again for a chain that brought no issuer of a VEK; also for how long an
+/// issuer counts that AMD sent and that no report was verified under yet.
 pub(super) const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// Issuers that are kept of one product and kind, the latest.
 const KEPT: usize = 4;
@@ -43,8 +43,8 @@ struct Known {
 #[derive(Debug, Clone)]
 struct Issuer {
     certificate: Arc<Intermediate>,
-    /// Since when AMD's word is all there is for it: no report was verified under it yet. Then it is soon forgotten, and not
-    /// in the table.
+    /// Since when AMD's word is all there is for it: no report was verified under it yet. Then it is soon
+    /// forgotten, and not in the table.
     unproven_since: Option<Timestamp>,
 }
 
@@ -55,7 +55,8 @@ impl Issuer {
 }
 
 impl Known {
-    /// Adds `certificate`, unless it is there. One that is there unproven is proven from now on, if this one is.
+    /// Adds `certificate`, unless it is there. One that is there unproven is proven from now on, if this one
+    /// is.
     fn add(&mut self, certificate: Arc<Intermediate>, unproven_since: Option<Timestamp>) {
         let held = self.issuers.iter().position(|held| held.certificate.der() == certificate.der());
         let proven = held.map(|at| self.issuers.remove(at)).is_some_and(|held| held.unproven_since.is_none());
@@ -109,8 +110,8 @@ impl Issuers {
 }
 
 impl EndorsementSource {
-    /// The ASKs or ASVKs that may have issued `vek` and can be had without asking AMD; the likeliest first. One that is
-    /// expired or revoked comes last: verification refuses what it issued, and says why.
+    /// The ASKs or ASVKs that may have issued `vek` and can be had without asking AMD; the likeliest first.
+    /// One that is expired or revoked comes last: verification refuses what it issued, and says why.
     pub(super) async fn issuers(
         &self,
         vek: &Vek,

@@ -1,8 +1,10 @@
-//! Where AMD's certificates come from: the process's cache, what the guest sent, the shared store, AMD's KDS; in this order.
+//! Where AMD's certificates come from: the process's cache, what the guest sent, the shared store, AMD's KDS;
+//! in this order.
 //!
-//! A chain is kept, in memory and in the store, once a report was verified under it, and verified again when it is read from
-//! the store. Wherever it is kept, one that is expired, or whose issuer a list in hand revokes, is as good as none. That a
-//! chain is handed out says nothing about its validity or revocation all the same: [`crate::snp::verify`] looks at both.
+//! A chain is kept, in memory and in the store, once a report was verified under it, and verified again when
+//! it is read from the store. Wherever it is kept, one that is expired, or whose issuer a list in hand
+//! revokes, is as good as none. That a chain is handed out says nothing about its validity or revocation all
+//! the same: [`crate::snp::verify`] looks at both.
 
 mod fetch;
 mod flights;
@@ -60,8 +62,8 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// Finding all that one report needs may take this long, whatever is slow, its place in the line of new chips included: a guest
-/// waits for a minute, API Gateway for half of one.
+/// Finding all that one report needs may take this long, whatever is slow, its place in the line of new chips
+/// included: a guest waits for a minute, API Gateway for half of one.
 const BUDGET: Duration = Duration::from_secs(25);
 /// Chips, and VLEKs sent by guests, that a process remembers.
 const CACHED_CHAINS: usize = 4096;
@@ -81,8 +83,8 @@ pub enum EndorsementError {
         "the report names no chip: its host masks the chip id (MASK_CHIP_ID), so there is no certificate to ask for"
     )]
     MaskedChip,
-    /// The chip id is of another product's length, its reported TCB is in no product's layout, or no key signed: no certificate can
-    /// be asked for.
+    /// The chip id is of another product's length, its reported TCB is in no product's layout, or no key
+    /// signed: no certificate can be asked for.
     #[error("the report names no chip and TCB that a certificate could be asked for")]
     NoChip,
     /// AMD's KDS knows no certificate for the chip and its TCB.
@@ -171,8 +173,8 @@ enum Origin {
     Amd { lease: Option<String> },
 }
 
-/// Endorsements for one report. What is new of them is kept once the report was verified under them, and not before:
-/// see [`EndorsementSource::settle`].
+/// Endorsements for one report. What is new of them is kept once the report was verified under them, and not
+/// before: see [`EndorsementSource::settle`].
 #[derive(Debug)]
 pub struct Obtained {
     endorsements: Endorsements,
@@ -196,8 +198,8 @@ pub struct Settings {
     pub kds_authorities: Vec<u8>,
     /// Never ask for the certificate of a chip that is not in the store yet.
     pub known_chips_only: bool,
-    /// The longest time since its thisUpdate for which a revocation list counts. It can only end a list's time earlier than
-    /// the list does.
+    /// The longest time since its thisUpdate for which a revocation list counts. It can only end a list's
+    /// time earlier than the list does.
     pub crl_max_age: Option<SignedDuration>,
     /// How fast it is asked for chips that nobody has seen.
     pub new_chips: NewChips,
@@ -277,8 +279,8 @@ impl EndorsementSource {
         }
     }
 
-    /// What can be had without asking AMD. Reads, writes nothing and verifies nothing: whoever asks may have no open
-    /// challenge.
+    /// What can be had without asking AMD. Reads, writes nothing and verifies nothing: whoever asks may have
+    /// no open challenge.
     pub async fn at_hand(&self, request: &Request<'_>) -> Result<Option<AtHand>, EndorsementError> {
         let candidates = request.candidates();
         let known = || candidates.iter().find_map(|id| self.cached(id)).or_else(|| self.cached_vlek(request));
@@ -299,9 +301,10 @@ impl EndorsementSource {
         Ok((chain.is_some() || rows.is_some()).then_some(AtHand { chain, rows }))
     }
 
-    /// The chain, from AMD if none that holds is at hand, and the revocation lists of its ARK. A chip that nobody has seen takes
-    /// its turn among those of `workload`. To be called only for a guest whose challenge is open, and whose report was not
-    /// refused early; and to be followed by [`EndorsementSource::settle`].
+    /// The chain, from AMD if none that holds is at hand, and the revocation lists of its ARK. A chip that
+    /// nobody has seen takes its turn among those of `workload`. To be called only for a guest whose
+    /// challenge is open, and whose report was not refused early; and to be followed by
+    /// [`EndorsementSource::settle`].
     pub async fn obtain(
         &self,
         request: &Request<'_>,
@@ -314,8 +317,8 @@ impl EndorsementSource {
         })
     }
 
-    /// Keeps what is new of `obtained` if `verified` is a report that was verified under it, in memory and in the table; and
-    /// lets other processes ask AMD, or find what it sent.
+    /// Keeps what is new of `obtained` if `verified` is a report that was verified under it, in memory and in
+    /// the table; and lets other processes ask AMD, or find what it sent.
     pub async fn settle(&self, obtained: &Obtained, verified: Option<&VerifiedReport>) {
         let chain = &obtained.endorsements.chain;
         if let Some(verified) = verified.filter(|verified| Arc::ptr_eq(verified.chain(), chain)) {
@@ -325,8 +328,9 @@ impl EndorsementSource {
         self.release(&obtained.origin).await;
     }
 
-    /// Forgets all certificates, and looks at the revocation lists in the table again before the next release: somebody has
-    /// changed the table. A list stays, unless its row is gone, until there is a later one.
+    /// Forgets all certificates, and looks at the revocation lists in the table again before the next
+    /// release: somebody has changed the table. A list stays, unless its row is gone, until there is a later
+    /// one.
     pub fn forget(&self) {
         lock(&self.chips).cache_clear();
         lock(&self.vleks).cache_clear();
@@ -369,8 +373,8 @@ impl EndorsementSource {
         Ok(Obtained { endorsements, origin })
     }
 
-    /// Asks AMD. Where that is out of the question, or brings nothing, `poor` is the answer: what was at hand and does not hold.
-    /// Verification refuses it, and says why.
+    /// Asks AMD. Where that is out of the question, or brings nothing, `poor` is the answer: what was at hand
+    /// and does not hold. Verification refuses it, and says why.
     async fn ask_amd(
         &self,
         request: &Request<'_>,
@@ -424,8 +428,8 @@ impl EndorsementSource {
         Ok(poor)
     }
 
-    /// Whether verification would find nothing wrong with the chain now, or in a moment, as far as the lists in hand tell. If
-    /// not it is as good as not at hand.
+    /// Whether verification would find nothing wrong with the chain now, or in a moment, as far as the lists
+    /// in hand tell. If not it is as good as not at hand.
     fn holds(&self, chain: &Chain) -> bool {
         let now = self.clock.now();
         let valid = match chain.check_validity(now) {
@@ -493,7 +497,8 @@ impl EndorsementSource {
         }
     }
 
-    /// Puts the chip's certificate into the table. A guest's own does not take the place of one that lasts longer.
+    /// Puts the chip's certificate into the table. A guest's own does not take the place of one that lasts
+    /// longer.
     async fn keep_row(&self, id: &VcekId, chain: &Chain, origin: &Origin) {
         let key = id.to_string();
         if matches!(origin, Origin::Guest)
@@ -546,8 +551,8 @@ impl EndorsementSource {
         Ok(Chain::verify(vek, &issuers).ok().map(Arc::new))
     }
 
-    /// The guest's certificate that belongs to its report and leads to a trust anchor: of several that do, one that holds, and
-    /// lasts longest.
+    /// The guest's certificate that belongs to its report and leads to a trust anchor: of several that do,
+    /// one that holds, and lasts longest.
     async fn sent(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let (mut best, mut error) = (None::<Arc<Chain>>, None);
         for der in request.certificates {

@@ -1,12 +1,14 @@
 //! How fast one process asks AMD for chips that nobody has seen, and for whom first.
 //!
-//! Whoever knows a workload's id and measurement can make up reports that pass every check which needs no certificate, each of
-//! another chip. AMD answers about one request for a VCEK per ten seconds and address, and turns away what is beyond that, for
-//! some time and whoever asks: were each of those chips asked for, none that is real would get its turn. A chip that was
-//! seen is in the cache or the table and never comes here, and neither does one that AMD said it does not know a while ago.
+//! Whoever knows a workload's id and measurement can make up reports that pass every check which needs no
+//! certificate, each of another chip. AMD answers about one request for a VCEK per ten seconds and address,
+//! and turns away what is beyond that, for some time and whoever asks: were each of those chips asked for,
+//! none that is real would get its turn. A chip that was seen is in the cache or the table and never comes
+//! here, and neither does one that AMD said it does not know a while ago.
 //!
-//! What tells the real ones apart is that their reports are verified in the end. So the first report of a chip that is verified
-//! gives back what was charged for it, and a chip of which one was verified is not charged for newer firmware.
+//! What tells the real ones apart is that their reports are verified in the end. So the first report of a
+//! chip that is verified gives back what was charged for it, and a chip of which one was verified is not
+//! charged for newer firmware.
 
 mod crowd;
 mod line;
@@ -34,9 +36,11 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// For how long a chip that was charged for is not charged for again: as long as AMD's word that it knows none is believed.
+/// For how long a chip that was charged for is not charged for again: as long as AMD's word that it knows
+/// none is believed.
 const CHARGED_FOR: SignedDuration = SignedDuration::from_mins(10);
-/// How many times in an hour a chip of which a report was verified is asked for at newer firmware without a charge.
+/// How many times in an hour a chip of which a report was verified is asked for at newer firmware without a
+/// charge.
 const PASSES: usize = 2;
 /// The hour.
 const PASSES_WITHIN: SignedDuration = SignedDuration::from_hours(1);
@@ -46,8 +50,8 @@ const CHIPS: usize = 4096;
 /// What an operator says of the pace at which chips that nobody has seen are asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NewChips {
-    /// How many a minute for long; 0 for as many as come. Without it [`NewChips::PER_MINUTE`] of AMD's own KDS, and of another
-    /// as many as come, unless `burst` is given.
+    /// How many a minute for long; 0 for as many as come. Without it [`NewChips::PER_MINUTE`] of AMD's own
+    /// KDS, and of another as many as come, unless `burst` is given.
     pub per_minute: Option<u32>,
     /// How many at once, after a while without any. Without it [`NewChips::BURST`].
     pub burst: Option<u32>,
@@ -133,7 +137,8 @@ impl Newcomers {
         }
     }
 
-    /// Lets a guest wait for a chip's certificate, with others of its chip or for its turn, unless too many do.
+    /// Lets a guest wait for a chip's certificate, with others of its chip or for its turn, unless too many
+    /// do.
     pub(super) fn enter(&self, party: Option<&WorkloadId>) -> Result<Guest<'_>, EndorsementError> {
         let full = EndorsementError::TooManyNewChips { retry_after: patience::SHORT };
         self.crowd.enter(party.cloned()).ok_or(full)
@@ -189,8 +194,8 @@ impl Newcomers {
         within(charge.at, CHARGED_FOR, self.clock.now())
     }
 
-    /// Whether the chip has newer firmware than a report of it that was verified, and was let through seldom enough. Counts as
-    /// once more.
+    /// Whether the chip has newer firmware than a report of it that was verified, and was let through seldom
+    /// enough. Counts as once more.
     fn has_a_pass(&self, id: &VcekId, party: &Party) -> bool {
         let now = self.clock.now();
         let mut verified = lock(&self.verified);

@@ -1,4 +1,5 @@
-//! What operators change in the table counts in every process soon: they leave a mark there, and processes look at it.
+//! What operators change in the table counts in every process soon: they leave a mark there, and processes
+//! look at it.
 
 use std::sync::Mutex;
 
@@ -37,8 +38,8 @@ impl Operators {
 }
 
 impl EndorsementSource {
-    /// Forgets what it knows if an operator has changed the table since this process last looked. A table that cannot be read
-    /// is looked at again by the next guest.
+    /// Forgets what it knows if an operator has changed the table since this process last looked. A table
+    /// that cannot be read is looked at again by the next guest.
     pub(super) async fn heed_operator(&self) {
         let Ok(row) = self.store.endorsement(CHANGED_KEY).await else { return };
         if self.operators.see(row.map(|row| row.bytes).unwrap_or_default(), self.clock.now()) {

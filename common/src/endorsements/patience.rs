@@ -23,8 +23,9 @@ const ABSENT_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// Chips remembered as absent.
 const ABSENT_CHIPS: usize = 4096;
 
-/// What is remembered of KDS's refusals. Each is kept as the instant at which it was met, and counts for its time after that
-/// and not before: else a clock that ran ahead would keep AMD from being asked for as long, once it was put right.
+/// What is remembered of KDS's refusals. Each is kept as the instant at which it was met, and counts for its
+/// time after that and not before: else a clock that ran ahead would keep AMD from being asked for as long,
+/// once it was put right.
 #[derive(Debug)]
 pub(super) struct Patience {
     absent: Mutex<LruCache<VcekId, Timestamp>>,

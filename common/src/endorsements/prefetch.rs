@@ -13,12 +13,12 @@ pub enum Fetched {
 }
 
 impl EndorsementSource {
-    /// Puts the certificate of `id` into the store, verified up to a trust anchor and valid now, unless one is there. AMD is
-    /// asked as it is for a guest, at the same pace: [`EndorsementError::TooManyNewChips`] and
-    /// [`EndorsementError::Unavailable`] say when to try again.
+    /// Puts the certificate of `id` into the store, verified up to a trust anchor and valid now, unless one
+    /// is there. AMD is asked as it is for a guest, at the same pace: [`EndorsementError::TooManyNewChips`]
+    /// and [`EndorsementError::Unavailable`] say when to try again.
     ///
-    /// No report was verified under it: that an operator wants it is what puts it there. One that does not hold when a guest
-    /// comes is as good as not there.
+    /// No report was verified under it: that an operator wants it is what puts it there. One that does not
+    /// hold when a guest comes is as good as not there.
     pub async fn prefetch(&self, id: &VcekId) -> Result<Fetched, EndorsementError> {
         if self.seen(id).await?.is_some() {
             return Ok(Fetched::Held);
@@ -38,8 +38,8 @@ impl EndorsementSource {
         }
     }
 
-    /// Puts the revocation list for VEKs of `product` and `kind` into the store, renewed if it is a day old. Fails unless
-    /// there is one then that counts.
+    /// Puts the revocation list for VEKs of `product` and `kind` into the store, renewed if it is a day old.
+    /// Fails unless there is one then that counts.
     pub async fn prefetch_revocation_list(
         &self,
         product: Product,

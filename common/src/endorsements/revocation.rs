@@ -1,13 +1,14 @@
 //! Revocation lists: one held per product and kind of VEK, renewed once a day by whoever finds it old.
 //!
-//! Past its nextUpdate a list counts only after AMD did not answer a request for this very list, made then, with all the
-//! time that it may take; what else AMD is asked for has no part in it. Such a failure is noted in the table, and believed
-//! by every process for ten minutes. A process that waits in vain for another's renewal knows nothing of AMD: it goes on
-//! with the list held until nextUpdate, and no longer.
+//! Past its nextUpdate a list counts only after AMD did not answer a request for this very list, made then,
+//! with all the time that it may take; what else AMD is asked for has no part in it. Such a failure is noted
+//! in the table, and believed by every process for ten minutes. A process that waits in vain for another's
+//! renewal knows nothing of AMD: it goes on with the list held until nextUpdate, and no longer.
 //!
-//! A list does not say for which kind it was published, and each claims to hold all that its ARK has revoked: so does the one
-//! for the other kind, which somebody on the way to AMD may answer with. Therefore what any list of the ARK has ever listed is
-//! revoked, for both kinds and for good. The list of the right kind must count nevertheless.
+//! A list does not say for which kind it was published, and each claims to hold all that its ARK has revoked:
+//! so does the one for the other kind, which somebody on the way to AMD may answer with. Therefore what any
+//! list of the ARK has ever listed is revoked, for both kinds and for good. The list of the right kind must
+//! count nevertheless.
 
 use std::{
     collections::HashMap,
@@ -44,8 +45,8 @@ use crate::{
 const RENEW_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// For how long a guest waits for a newer list while one that needs no grace is held.
 const QUICK: Duration = Duration::from_secs(1);
-/// For how long AMD is not asked again after it brought nothing new, while a list that counts is held; also for how long it
-/// is believed that it did not answer.
+/// For how long AMD is not asked again after it brought nothing new, while a list that counts is held; also
+/// for how long it is believed that it did not answer.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// The same without one: every guest depends on it.
 const RETRY_SOON: SignedDuration = SignedDuration::from_secs(5);
@@ -90,7 +91,8 @@ impl RevocationLists {
         all.values_mut().for_each(Held::look_again);
     }
 
-    /// Holds what a renewal brought that began after `changes`. What an operator changed meanwhile is yet to be looked at.
+    /// Holds what a renewal brought that began after `changes`. What an operator changed meanwhile is yet to
+    /// be looked at.
     fn hold(&self, product: Product, kind: EndorsementKind, mut held: Held, changes: u64) {
         let mut all = lock(&self.held);
         if self.changes.load(Ordering::Relaxed) != changes {
@@ -108,8 +110,8 @@ impl RevocationLists {
     }
 }
 
-/// As few of a product's lists as hold all that any of them was seen to hold; whichever kind they were published for, and
-/// however old they are.
+/// As few of a product's lists as hold all that any of them was seen to hold; whichever kind they were
+/// published for, and however old they are.
 #[derive(Debug, Default)]
 struct Revoking {
     lists: Vec<Arc<Crl>>,
@@ -138,9 +140,11 @@ struct Held {
     fetched_at: Option<Timestamp>,
     /// When this process last looked for a newer list, whatever came of it.
     asked_at: Option<Timestamp>,
-    /// Whether AMD did not answer when a list was last asked for in the place of this one, which was past its nextUpdate.
+    /// Whether AMD did not answer when a list was last asked for in the place of this one, which was past its
+    /// nextUpdate.
     unreachable: bool,
-    /// Whether an operator has changed the table since this process looked: then a list without a row is held no longer.
+    /// Whether an operator has changed the table since this process looked: then a list without a row is held
+    /// no longer.
     table_changed: bool,
 }
 
@@ -181,13 +185,15 @@ impl Held {
         self.counts(now, self.grace())
     }
 
-    /// Whether AMD was left alone for long enough. An answer that brought no list that counts is no reason to ask at once.
+    /// Whether AMD was left alone for long enough. An answer that brought no list that counts is no reason to
+    /// ask at once.
     fn may_ask(&self, now: Timestamp) -> bool {
         let pause = if self.is_usable(now) { RETRY_AFTER } else { RETRY_SOON };
         !self.asked_at.is_some_and(|at| is_recent(at, now, pause))
     }
 
-    /// Takes `crl` unless it is older than the one held, or could not be used now. One that is to come soon is put by.
+    /// Takes `crl` unless it is older than the one held, or could not be used now. One that is to come soon
+    /// is put by.
     fn adopt(&mut self, crl: Arc<Crl>, fetched_at: Timestamp, now: Timestamp) -> bool {
         if seconds_until(crl.this_update(), now).is_some() {
             self.coming = Some((crl, fetched_at));
@@ -229,7 +235,8 @@ impl Held {
 }
 
 impl EndorsementSource {
-    /// The revocation list for VEKs of `product` and `kind`, renewed first if it is old; and others of the product.
+    /// The revocation list for VEKs of `product` and `kind`, renewed first if it is old; and others of the
+    /// product.
     pub(super) async fn crl(
         &self,
         product: Product,
@@ -276,7 +283,8 @@ impl EndorsementSource {
         Ok(held)
     }
 
-    /// Takes the list in the store, if it is later than the one held, or note of AMD's silence. Whether that will do.
+    /// Takes the list in the store, if it is later than the one held, or note of AMD's silence. Whether that
+    /// will do.
     async fn look(
         &self,
         product: Product,
@@ -306,7 +314,8 @@ impl EndorsementSource {
         Ok(!held.is_old(now) || held.unreachable)
     }
 
-    /// When AMD did not answer this process or another, if that was a short while ago. A time in the future is not believed.
+    /// When AMD did not answer this process or another, if that was a short while ago. A time in the future
+    /// is not believed.
     async fn silent_since(
         &self,
         product: Product,

@@ -1,8 +1,8 @@
 //! One process at a time per certificate, so that a thousand that start at once ask the network once.
 //!
-//! Whoever gets the lease looks into the table once more and then asks AMD. It ends its lease when what it fetched is in the
-//! table, and not when it failed: then the others leave AMD alone, too, until the lease is over. They look into the table
-//! meanwhile, at odd intervals, and for a limited time.
+//! Whoever gets the lease looks into the table once more and then asks AMD. It ends its lease when what it
+//! fetched is in the table, and not when it failed: then the others leave AMD alone, too, until the lease is
+//! over. They look into the table meanwhile, at odd intervals, and for a limited time.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(super) enum Turn<T> {
 }
 
 impl EndorsementSource {
-    /// Waits until `look` finds something in the table, or until it is this process's turn to ask AMD for `key`; for
-    /// about as long as `wait`.
+    /// Waits until `look` finds something in the table, or until it is this process's turn to ask AMD for
+    /// `key`; for about as long as `wait`.
     pub(super) async fn turn<T, F>(
         &self,
         key: &str,
@@ -82,7 +82,8 @@ impl EndorsementSource {
         }
     }
 
-    /// What `key` names is in the table: nobody needs a lease any more. One that cannot be ended ends by itself.
+    /// What `key` names is in the table: nobody needs a lease any more. One that cannot be ended ends by
+    /// itself.
     pub(super) async fn end_turn(&self, key: &str) {
         if let Err(cause) = self.store.end_lease(key, self.process).await {
             tracing::warn!(key, %cause, "lease not ended");

@@ -11,15 +11,15 @@ pub const MAX_LEN: usize = 99;
 /// What stands between the base URL and the workload's id.
 const KEY_PATH: &str = "/kbs/v0/key/";
 
-/// How many bytes a workload's id may have behind a base URL of `base_len` bytes, `user:password@` included. Below 1 no
-/// id fits.
+/// How many bytes a workload's id may have behind a base URL of `base_len` bytes, `user:password@` included.
+/// Below 1 no id fits.
 pub fn room_for_id(base_len: usize) -> i64 {
     let signed = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
     signed(MAX_LEN - KEY_PATH.len()).saturating_sub(signed(base_len))
 }
 
-/// By how many characters the key's URL will be too long for a guest that uses the URL by which this request came.
-/// `None` if it fits, or if the request does not say how it came.
+/// By how many characters the key's URL will be too long for a guest that uses the URL by which this request
+/// came. `None` if it fits, or if the request does not say how it came.
 pub(super) fn overflow(headers: &HeaderMap, id: &WorkloadId) -> Option<usize> {
     let host = headers.get(header::HOST)?;
     let base = scheme(headers).len() + "://".len() + userinfo_len(headers) + host.len();
@@ -33,7 +33,8 @@ fn scheme(headers: &HeaderMap) -> &'static str {
     if behind_tls { "https" } else { "http" }
 }
 
-/// buildah sends the `user:password@` of its URL as Basic credentials, and writes the URL into the image with them.
+/// buildah sends the `user:password@` of its URL as Basic credentials, and writes the URL into the image with
+/// them.
 fn userinfo_len(headers: &HeaderMap) -> usize {
     let credentials = || {
         let encoded = headers.get(header::AUTHORIZATION)?.as_bytes().strip_prefix(b"Basic ")?;

@@ -81,14 +81,14 @@ const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 /// Every route there is.
 pub const ROUTES: [Route; 7] = [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, HEALTH];
 
-/// What the paths of registration begin with where API Gateway asks for a signature: beside the plain ones, for a route there
-/// has one authoriser or none. To the broker both are the same route.
+/// What the paths of registration begin with where API Gateway asks for a signature: beside the plain ones,
+/// for a route there has one authoriser or none. To the broker both are the same route.
 pub const SIGNED: &str = "/iam";
 
 /// What serves some of the routes.
 ///
-/// Each service names its own handlers, and no table names all of them: so a function that is built over one service holds
-/// no code of the others.
+/// Each service names its own handlers, and no table names all of them: so a function that is built over one
+/// service holds no code of the others.
 pub trait Serve {
     /// The routes that it serves, with their handlers.
     fn handlers(self) -> Vec<(Route, MethodRouter)>;
@@ -124,8 +124,9 @@ impl<A: Serve, B: Serve> Serve for (A, B) {
     }
 }
 
-/// The path of a request as the routes have it, with one slash in front however many were sent: libkrun's guest puts its path
-/// behind the URL in its image as that is, and asks for `//kbs/v0/auth` where it ends with a slash.
+/// The path of a request as the routes have it, with one slash in front however many were sent: libkrun's
+/// guest puts its path behind the URL in its image as that is, and asks for `//kbs/v0/auth` where it ends
+/// with a slash.
 ///
 /// No guest sends more than one further in, where a slash may be a part of an id: what does is no route.
 pub fn path(uri: &Uri) -> &str {
@@ -177,17 +178,18 @@ async fn answered(request: Request, next: Next) -> Response {
     caught(next.run(request)).await.unwrap_or_else(|panicked| Problem::from(panicked).into_response())
 }
 
-/// Whom somebody in front of the broker has authenticated: an extension of the request. Nothing that the client itself
-/// sends becomes one.
+/// Whom somebody in front of the broker has authenticated: an extension of the request. Nothing that the
+/// client itself sends becomes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 
-/// The operator, by a name for the record: an extension of requests that come the operator's own way, and of no others.
+/// The operator, by a name for the record: an extension of requests that come the operator's own way, and of
+/// no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator(pub String);
 
-/// Lets `method` alone through. axum would answer HEAD wherever it answers GET: to a key that means a release, audit
-/// record and all, for an answer that nobody reads.
+/// Lets `method` alone through. axum would answer HEAD wherever it answers GET: to a key that means a
+/// release, audit record and all, for an answer that nobody reads.
 async fn only(State(method): State<Method>, request: Request, next: Next) -> Response {
     if request.method() == method {
         next.run(request).await

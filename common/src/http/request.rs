@@ -15,8 +15,8 @@ use crate::{problem::Problem, session::SessionId, wire::cookie, workload::Dialec
 /// Longest body, in bytes. An attestation with a full certificate chain has about 20 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// Longest body of a registration by reference values, in bytes: 16 resources of 4,000 bytes, a module, reference values
-/// and queries, and room for what JSON escapes.
+/// Longest body of a registration by reference values, in bytes: 16 resources of 4,000 bytes, a module,
+/// reference values and queries, and room for what JSON escapes.
 pub const REFERENCE_VALUES_LIMIT: usize = 192 * 1024;
 
 /// How long a body may take to arrive.
@@ -37,8 +37,8 @@ pub(super) async fn json_within(limit: usize, request: Request) -> Result<Zeroiz
 
 /// All of `body`, of at most `limit` bytes.
 ///
-/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the connection
-/// itself has read ahead is out of reach.
+/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the
+/// connection itself has read ahead is out of reach.
 pub async fn body_within(limit: usize, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
     tokio::time::timeout(BODY_TIMEOUT, collect(limit, body)).await.map_err(|_| Problem::Timeout)?
 }

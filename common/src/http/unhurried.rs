@@ -1,7 +1,8 @@
 //! Work that is not broken off when its client goes away.
 //!
-//! hyper drops a handler whose connection was closed. A decision would then be neither recorded nor printed, a challenge
-//! that failed not spent, and what AMD's service answered not remembered: a client could ask for it again and again.
+//! hyper drops a handler whose connection was closed. A decision would then be neither recorded nor printed,
+//! a challenge that failed not spent, and what AMD's service answered not remembered: a client could ask for
+//! it again and again.
 
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;

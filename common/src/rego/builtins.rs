@@ -2,9 +2,10 @@
 
 use regorus::unstable::BUILTINS;
 
-/// Those that give back no more than they are given, in time that grows with it linearly. What is not here is refused:
-/// what joins, repeats, formats or copies (`concat`, `sprintf`, `array.concat`, `sort`, `numbers.range`, `json.marshal`)
-/// could be chained to grow without bounds between two looks at the clock, which no function takes itself.
+/// Those that give back no more than they are given, in time that grows with it linearly. What is not here is
+/// refused: what joins, repeats, formats or copies (`concat`, `sprintf`, `array.concat`, `sort`,
+/// `numbers.range`, `json.marshal`) could be chained to grow without bounds between two looks at the clock,
+/// which no function takes itself.
 const ALLOWED: [&str; 34] = [
     "abs",
     "bits.and",
@@ -63,7 +64,8 @@ pub(super) fn is_flat(path: &str) -> bool {
     is_allowed(path) && !PASSING.contains(&path)
 }
 
-/// Whether `name` begins the name of a builtin, on our list or not: a rule of that name would make calls mean something else.
+/// Whether `name` begins the name of a builtin, on our list or not: a rule of that name would make calls mean
+/// something else.
 pub(super) fn is_reserved(name: &str) -> bool {
     name == "print" || BUILTINS.keys().any(|path| path.split('.').next() == Some(name))
 }

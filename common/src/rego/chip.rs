@@ -1,8 +1,8 @@
-//! The two names of a Turin: CHIP_ID's 128 digits, of which all but the first 16 are zeros, and those 16 alone, as AMD's KDS
-//! and the chip's certificate have them.
+//! The two names of a Turin: CHIP_ID's 128 digits, of which all but the first 16 are zeros, and those 16
+//! alone, as AMD's KDS and the chip's certificate have them.
 //!
-//! A chip goes by the name that the policy has for it, whatever the policy compares it with. One that has both is refused:
-//! one of them would mean nothing.
+//! A chip goes by the name that the policy has for it, whatever the policy compares it with. One that has
+//! both is refused: one of them would mean nothing.
 
 use std::collections::BTreeSet;
 

@@ -101,7 +101,8 @@ pub struct SnpClaims {
     pub launch_tcb: Option<TcbClaims>,
     /// CPUID family, model and stepping. `null` in version 2, which does not say.
     pub cpuid: Option<CpuidClaims>,
-    /// CHIP_ID, 64 bytes: zero where it is masked, and with a VLEK. The first 8 bytes alone for a Turin that the policy names so.
+    /// CHIP_ID, 64 bytes: zero where it is masked, and with a VLEK. The first 8 bytes alone for a Turin that
+    /// the policy names so.
     pub chip_id: String,
     /// Version of the SNP firmware that runs.
     pub current_version: FirmwareClaims,
@@ -228,7 +229,8 @@ impl Claims {
         Self::unverified(&Report::blank(), Product::Milan, None)
     }
 
-    /// Claims of no report, none of which is `null`: for their kinds, beside those of [`sample`](Self::sample).
+    /// Claims of no report, none of which is `null`: for their kinds, beside those of
+    /// [`sample`](Self::sample).
     pub(super) fn full() -> Self {
         let sample = Self::sample();
         let tcb = Some(TcbClaims { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 });

@@ -1,8 +1,9 @@
 //! Policies at appraisal: compiled once, evaluated on threads of their own, few at a time.
 //!
-//! These are no threads of the runtime's blocking pool: their stack is larger, and a runtime waits for its own when it
-//! ends. One that does not come to an end in time is left behind: it keeps its place among the few until it does, which
-//! the restrictions on policies make a matter of seconds; meanwhile the policy is refused.
+//! These are no threads of the runtime's blocking pool: their stack is larger, and a runtime waits for its
+//! own when it ends. One that does not come to an end in time is left behind: it keeps its place among the
+//! few until it does, which the restrictions on policies make a matter of seconds; meanwhile the policy is
+//! refused.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -74,8 +75,8 @@ impl Default for Evaluator {
 type Compiled = Arc<Mutex<LruCache<[u8; 32], Shared>>>;
 
 impl Evaluator {
-    /// On so many threads. Registrations and guests do not share one: whoever registers one policy after the other must not
-    /// keep guests waiting, or have their policies forgotten.
+    /// On so many threads. Registrations and guests do not share one: whoever registers one policy after the
+    /// other must not keep guests waiting, or have their policies forgotten.
     pub fn new(threads: usize) -> Self {
         Self {
             compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),
@@ -142,8 +143,9 @@ fn work(
     Ok(fairly(&policy, claims, deadline))
 }
 
-/// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an instance of little
-/// memory is most of the time, the policy is given more of it, until it had its deadline in processor time.
+/// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an
+/// instance of little memory is most of the time, the policy is given more of it, until it had its deadline
+/// in processor time.
 fn fairly(policy: &Policy, claims: &Claims, deadline: Duration) -> Vec<Gave> {
     let (began, mut limit, input) = (processor_time(), deadline, policy.input(claims));
     loop {

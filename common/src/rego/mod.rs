@@ -1,13 +1,13 @@
 //! Policies in Rego: what a registration demands beyond fixed values.
 //!
-//! A policy is one or more queries, reference values, and optionally one module. The reference values are the root of
-//! `data`, the [`Claims`] of a report are `input`. Nothing is granted by default: each query must be defined and give
-//! `true`, and nothing but `true` ([`evaluate`]).
+//! A policy is one or more queries, reference values, and optionally one module. The reference values are the
+//! root of `data`, the [`Claims`] of a report are `input`. Nothing is granted by default: each query must be
+//! defined and give `true`, and nothing but `true` ([`evaluate`]).
 //!
-//! Whoever registers writes the policy, so that it is input like any other. [`Policy::compile`] accepts a part of Rego
-//! that cannot reach the network, the time or randomness, cannot recurse, and cannot build values out of proportion
-//! ([`restrict`]); [`Evaluator`] bounds what is left in time. A [`Policy`] decides nothing alone: it is evaluated
-//! beside the floor of [`crate::appraisal`], never in its place.
+//! Whoever registers writes the policy, so that it is input like any other. [`Policy::compile`] accepts a
+//! part of Rego that cannot reach the network, the time or randomness, cannot recurse, and cannot build
+//! values out of proportion ([`restrict`]); [`Evaluator`] bounds what is left in time. A [`Policy`] decides
+//! nothing alone: it is evaluated beside the floor of [`crate::appraisal`], never in its place.
 
 pub mod claims;
 pub mod evaluate;

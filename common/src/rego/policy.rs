@@ -50,8 +50,8 @@ impl PolicyText {
         digest.finalize().into()
     }
 
-    /// The queries, from 0, with a statement that begins with `not` or `every`. Version 0.1.0 took such a statement to hold,
-    /// whatever it gave: what it released under them is to be looked at.
+    /// The queries, from 0, with a statement that begins with `not` or `every`. Version 0.1.0 took such a
+    /// statement to hold, whatever it gave: what it released under them is to be looked at.
     pub fn beginning_with_not_or_every(&self) -> Vec<usize> {
         let text = self.clone();
         let found = move || {
@@ -174,8 +174,8 @@ impl Policy {
         compile(text)
     }
 
-    /// Evaluates every query with sample claims. That they are false or undefined there is no fault; that they fail, take
-    /// too long or give no boolean is.
+    /// Evaluates every query with sample claims. That they are false or undefined there is no fault; that
+    /// they fail, take too long or give no boolean is.
     pub fn trial(&self, sample: &Claims) -> Result<(), PolicyError> {
         for (query, gave) in self.results(sample, super::evaluate::DEADLINE).into_iter().enumerate() {
             match gave {
@@ -189,8 +189,8 @@ impl Policy {
     }
 }
 
-/// The query for a module's rule `allow`, by its full name: what is asked of a policy that comes without queries. The rule
-/// need not be there; it is undefined then.
+/// The query for a module's rule `allow`, by its full name: what is asked of a policy that comes without
+/// queries. The rule need not be there; it is undefined then.
 pub fn allow_query(module: &str) -> Result<String, PolicyError> {
     let module = module.to_owned();
     thread::run(move || {
@@ -350,8 +350,8 @@ fn unscheduled(error: &dyn fmt::Display) -> PolicyError {
     }
 }
 
-/// The parser's errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and `error: ` with what is wrong. A few are
-/// `FILE:LINE:COLUMN error: ` and what is wrong.
+/// The parser's errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and `error: ` with what is
+/// wrong. A few are `FILE:LINE:COLUMN error: ` and what is wrong.
 fn syntax(part: Part, error: &dyn fmt::Display) -> PolicyError {
     let text = error.to_string();
     PolicyError::Syntax { part, at: position(&text), message: message(&text) }

@@ -1,8 +1,9 @@
 //! A query, as the interpreter is asked it: the body of a rule.
 //!
-//! Asked as a query of its own, a statement that begins with `not` or `every` would hold whatever it gave. So each query
-//! stands in two rules that are made for it: in the first as it was written, in the second with a variable for what each
-//! of its expressions gives. It holds if the first does and every value in the second is `true`.
+//! Asked as a query of its own, a statement that begins with `not` or `every` would hold whatever it gave. So
+//! each query stands in two rules that are made for it: in the first as it was written, in the second with a
+//! variable for what each of its expressions gives. It holds if the first does and every value in the second
+//! is `true`.
 
 use regorus::{
     Value,
@@ -49,13 +50,14 @@ pub(super) struct Query {
     single: bool,
 }
 
-/// The module whose rule `h` has the query as its body, after a statement that lets no parser take the body for a set.
+/// The module whose rule `h` has the query as its body, after a statement that lets no parser take the body
+/// for a set.
 pub(super) fn rule(query: &str, Namespace(name): &Namespace, index: usize) -> String {
     format!("package {name}\n{name}{index}h if {{\ntrue;\n{query}\n}}\n")
 }
 
-/// The query's statements in the module that [`rule`] made. `None` unless that module is what was made: one rule of one
-/// body, which ends where it was made to end, and is not empty.
+/// The query's statements in the module that [`rule`] made. `None` unless that module is what was made: one
+/// rule of one body, which ends where it was made to end, and is not empty.
 pub(super) fn body(module: &Module) -> Option<&[LiteralStmt]> {
     let [rule] = module.policy.as_slice() else { return None };
     let Rule::Spec { span, head: RuleHead::Compr { assign: None, .. }, bodies } = rule.as_ref() else {
@@ -76,7 +78,8 @@ pub(super) fn negates(statements: &[LiteralStmt]) -> bool {
 }
 
 impl Query {
-    /// The query whose [`body`] is `statements`, and the module whose rule `v` has what they give: a list for each solution.
+    /// The query whose [`body`] is `statements`, and the module whose rule `v` has what they give: a list for
+    /// each solution.
     pub(super) fn new(
         statements: &[LiteralStmt],
         Namespace(name): &Namespace,

@@ -1,19 +1,20 @@
 //! What of Rego a policy may use.
 //!
-//! The interpreter looks at the clock between steps, but no step can be interrupted: what one step may cost is decided
-//! here, before anything is evaluated, on the syntax tree. A policy is refused
+//! The interpreter looks at the clock between steps, but no step can be interrupted: what one step may cost
+//! is decided here, before anything is evaluated, on the syntax tree. A policy is refused
 //!
-//! - if it calls what is neither its own function nor on the list of builtins, or calls by anything but a plain name. Its own
-//!   are those whose whole name stands at the head, and in a query they go by their full name (`data.policy.f`): where the
-//!   interpreter finds no function under a name it looks for a builtin of that name, whether that is on our list or not;
+//! - if it calls what is neither its own function nor on the list of builtins, or calls by anything but a
+//!   plain name. Its own are those whose whole name stands at the head, and in a query they go by their full
+//!   name (`data.policy.f`): where the interpreter finds no function under a name it looks for a builtin of
+//!   that name, whether that is on our list or not;
 //! - for `with`, imports other than `rego.v1` and `future.keywords`, and targets: they rename what is called;
 //! - if it refers to its own package other than by the full name of a rule (`data.policy[x]`, `data`);
 //! - if a rule needs itself, or rules and expressions need each other too deeply for a stack;
 //! - if a name that is not there stands under `not`, which would always hold;
-//! - if it says something else than it seems to (`meaning`): orders what may be no number, takes what may be no boolean for
-//!   a condition, or has under `not` what may be missing or is bound to nothing;
-//! - if values could grow out of proportion: each array, set, object or comprehension built of variables multiplies,
-//!   and what rules build of each other multiplies again. Comparing two such values is one step.
+//! - if it says something else than it seems to (`meaning`): orders what may be no number, takes what may be
+//!   no boolean for a condition, or has under `not` what may be missing or is bound to nothing;
+//! - if values could grow out of proportion: each array, set, object or comprehension built of variables
+//!   multiplies, and what rules build of each other multiplies again. Comparing two such values is one step.
 
 mod cost;
 mod forbidden;

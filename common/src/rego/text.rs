@@ -1,8 +1,8 @@
 //! What the text of a module or query must be before a parser sees it.
 //!
-//! The parser recurses where brackets nest, reads again what stands in them, and slices text at byte offsets when it
-//! reports errors. A program that aborts on panic must keep away from it what could overflow its stack, take it for ever
-//! or split a character.
+//! The parser recurses where brackets nest, reads again what stands in them, and slices text at byte offsets
+//! when it reports errors. A program that aborts on panic must keep away from it what could overflow its
+//! stack, take it for ever or split a character.
 
 use regorus::unstable::Span;
 
@@ -16,7 +16,8 @@ const MAX_MINUSES: usize = 2;
 /// Most bytes that the parser may have to read, counting each as often as it may be read.
 const MAX_READ: u64 = 1 << 20;
 
-/// How often the parser may read what stands in a bracket: it tries a comprehension, a set and an object in turn.
+/// How often the parser may read what stands in a bracket: it tries a comprehension, a set and an object in
+/// turn.
 fn readings(open: u8) -> u64 {
     match open {
         b'{' => 3,

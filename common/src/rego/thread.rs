@@ -2,8 +2,8 @@
 
 use std::{io, thread::Builder};
 
-/// Both recurse: [`super::text`] and [`super::restrict`] bound how deep. The deepest that they accept takes less than a
-/// sixteenth of this, and the C library keeps a stack of this size for the next thread.
+/// Both recurse: [`super::text`] and [`super::restrict`] bound how deep. The deepest that they accept takes
+/// less than a sixteenth of this, and the C library keeps a stack of this size for the next thread.
 const STACK: usize = if cfg!(debug_assertions) { 256 << 20 } else { 16 << 20 };
 
 /// Starts `work`. Pages of the stack that it does not touch cost nothing.

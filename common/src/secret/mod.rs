@@ -89,7 +89,8 @@ pub trait Wrap: fmt::Debug + Send + Sync {
 /// Decrypts secrets at release.
 #[async_trait]
 pub trait Unwrap: fmt::Debug + Send + Sync {
-    /// Decrypts `wrapped`, or refuses with [`KeyError::Mismatch`] if it was not wrapped under this very `context`.
+    /// Decrypts `wrapped`, or refuses with [`KeyError::Mismatch`] if it was not wrapped under this very
+    /// `context`.
     async fn unwrap_secret(
         &self,
         context: &EncryptionContext,

@@ -22,8 +22,8 @@ pub enum Sealed {
 
 /// A guest's public RSA key, of 2048 to 4096 bits.
 ///
-/// That the guest's evidence is bound to it is the attestation's business; the type says only that it is fit to
-/// encrypt to. It is checked anew whenever a row is read.
+/// That the guest's evidence is bound to it is the attestation's business; the type says only that it is fit
+/// to encrypt to. It is checked anew whenever a row is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Components")]
 pub struct GuestKey {
@@ -96,8 +96,9 @@ impl GuestKey {
 
     /// Encrypts `secret` by RSAES-PKCS1-v1_5 (RFC 8017, 7.2): as many bytes as the modulus has.
     ///
-    /// The client prescribes the padding. Its weakness is the decrypting side that tells good padding from bad
-    /// (Bleichenbacher); the broker never decrypts, and a guest decrypts one answer with a key that it made for it.
+    /// The client prescribes the padding. Its weakness is the decrypting side that tells good padding from
+    /// bad (Bleichenbacher); the broker never decrypts, and a guest decrypts one answer with a key that it
+    /// made for it.
     pub fn seal_pkcs1(&self, secret: &Secret) -> Result<Vec<u8>, SealError> {
         if secret.expose().len() > self.max_secret_len() {
             return Err(SealError::TooLong);

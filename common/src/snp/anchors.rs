@@ -52,7 +52,8 @@ fn amd_root(product: Product) -> Option<&'static Root> {
     }
 }
 
-/// `None` would mean that this crate was built with other files than AMD's; then nothing of the product is trusted.
+/// `None` would mean that this crate was built with other files than AMD's; then nothing of the product is
+/// trusted.
 fn parse_published(product: Product) -> Option<Root> {
     let Published { ark, ask } = published(product);
     let anchor = Arc::new(TrustAnchor::new(&pem_certificate(ark).ok()?).ok()?);

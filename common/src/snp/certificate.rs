@@ -251,8 +251,8 @@ pub(super) fn serial(raw: &[u8]) -> Vec<u8> {
 /// id-mgf1 (RFC 8017, B.2.1).
 const OID_MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
 
-/// The one signature algorithm of AMD's certificates and CRLs. Milan spells out the default trailer field and Turin
-/// omits it: both encodings of the parameters are the same algorithm.
+/// The one signature algorithm of AMD's certificates and CRLs. Milan spells out the default trailer field and
+/// Turin omits it: both encodings of the parameters are the same algorithm.
 pub(super) fn is_pss_sha384(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(algorithm) else {
         return false;

@@ -1,8 +1,9 @@
 //! From a VEK to a trust anchor: VEK ← ASK or ASVK ← ARK.
 //!
-//! A [`Chain`] establishes that every signature holds and that names, kinds and products agree, up to a pinned ARK. It
-//! does not establish that the certificates are valid now or unrevoked: [`Chain::check_validity`] and
-//! [`Chain::check_revocation`] are asked on every use, because their answer changes.
+//! A [`Chain`] establishes that every signature holds and that names, kinds and products agree, up to a
+//! pinned ARK. It does not establish that the certificates are valid now or unrevoked:
+//! [`Chain::check_validity`] and [`Chain::check_revocation`] are asked on every use, because their answer
+//! changes.
 
 use std::{fmt, sync::Arc};
 
@@ -223,8 +224,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Finds the one of `intermediates` that issued `vek`. Kind and product must agree: an ASVK never vouches for a VCEK,
-    /// nor Milan's ASK for a certificate that says Genoa.
+    /// Finds the one of `intermediates` that issued `vek`. Kind and product must agree: an ASVK never vouches
+    /// for a VCEK, nor Milan's ASK for a certificate that says Genoa.
     pub fn verify(vek: Vek, intermediates: &[Arc<Intermediate>]) -> Result<Self, CertificateError> {
         match find_issuer(&vek, intermediates) {
             Ok(intermediate) => Ok(Self { vek, intermediate }),
@@ -253,8 +254,9 @@ impl Chain {
         self.intermediate.check_validity(now)
     }
 
-    /// Whether `crl` lists the intermediate or the ARK. VEKs are not revoked by CRL: all have the serial number 0, and it is
-    /// the TCB version that outdates them. A list of another ARK says nothing about the chain.
+    /// Whether `crl` lists the intermediate or the ARK. VEKs are not revoked by CRL: all have the serial
+    /// number 0, and it is the TCB version that outdates them. A list of another ARK says nothing about the
+    /// chain.
     pub fn check_revocation(&self, crl: &Crl) -> Result<(), CertificateError> {
         self.intermediate.check_revocation(crl)
     }

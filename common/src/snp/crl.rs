@@ -82,8 +82,8 @@ impl Crl {
         if algorithms.inner != algorithms.outer || !is_pss_sha384(&list.signature_algorithm) {
             return Err(CrlError::Algorithm);
         }
-        // No critical extension is expected at all: an issuing distribution point or a delta would say that the list
-        // covers less than everything the ARK issued.
+        // No critical extension is expected at all: an issuing distribution point or a delta would say that
+        // the list covers less than everything the ARK issued.
         let entries = list.iter_revoked_certificates();
         if list
             .extensions()
@@ -202,7 +202,8 @@ mod tests {
         [header, content].concat()
     }
 
-    /// A list of one entry with a reason code, not really signed: what is looked at before the signature counts here.
+    /// A list of one entry with a reason code, not really signed: what is looked at before the signature
+    /// counts here.
     fn list(critical: &[u8]) -> Vec<u8> {
         let usual = Amd::new(Product::Milan, Timestamp::UNIX_EPOCH).crl(&CrlOptions::default());
         let algorithm = der::algorithms(&usual).unwrap().outer;

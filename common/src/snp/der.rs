@@ -1,7 +1,8 @@
 //! The outer form of certificates and CRLs: what stands around the signed part.
 //!
-//! The X.509 parser takes more than DER there, such as other classes of a tag or longer forms of a length. No signature
-//! would notice: one certificate could be written in many ways, and its digest would not be a name for it.
+//! The X.509 parser takes more than DER there, such as other classes of a tag or longer forms of a length. No
+//! signature would notice: one certificate could be written in many ways, and its digest would not be a name
+//! for it.
 
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
@@ -14,7 +15,8 @@ pub(super) struct Algorithms<'a> {
     pub(super) outer: &'a [u8],
 }
 
-/// Reads `SEQUENCE { signed part, algorithm, signature }` (RFC 5280, 4.1 and 5.1) in DER. `None` if it is not that.
+/// Reads `SEQUENCE { signed part, algorithm, signature }` (RFC 5280, 4.1 and 5.1) in DER. `None` if it is not
+/// that.
 pub(super) fn algorithms(der: &[u8]) -> Option<Algorithms<'_>> {
     let (whole, []) = expect(SEQUENCE, der)? else { return None };
     let (signed, rest) = expect(SEQUENCE, whole.content)?;

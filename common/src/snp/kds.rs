@@ -41,8 +41,9 @@ pub struct VcekId {
 }
 
 impl VcekId {
-    /// The VCEK that should have signed `report`, if its chip is one of `product`. `None` if it cannot be: the chip id is
-    /// masked, of another product's length, or the reported TCB is not in the product's layout.
+    /// The VCEK that should have signed `report`, if its chip is one of `product`. `None` if it cannot be:
+    /// the chip id is masked, of another product's length, or the reported TCB is not in the product's
+    /// layout.
     pub fn of(report: &Report, product: Product) -> Option<Self> {
         let (hwid, rest) = report.chip_id().split_at_checked(product.hwid_len())?;
         let masked = hwid.iter().all(|byte| *byte == 0);
@@ -54,8 +55,8 @@ impl VcekId {
         Some(Self { product, hwid: hwid.to_vec(), tcb: report.reported_tcb(product)? })
     }
 
-    /// The VCEK of a chip at a TCB. `None` unless both are in the form of `product`'s: `hwid` of its length and not all zeros,
-    /// an FMC level on Turin alone.
+    /// The VCEK of a chip at a TCB. `None` unless both are in the form of `product`'s: `hwid` of its length
+    /// and not all zeros, an FMC level on Turin alone.
     pub fn new(product: Product, hwid: &[u8], tcb: TcbVersion) -> Option<Self> {
         let masked = hwid.iter().all(|byte| *byte == 0);
         let fits = hwid.len() == product.hwid_len() && tcb.fmc.is_some() == (product == Product::Turin);
@@ -212,8 +213,8 @@ impl Kds {
     /// Larger than any certificate, chain or CRL of AMD's.
     const MAX_BODY: usize = 64 * 1024;
 
-    /// A client of the service at `base` (scheme and host, without a slash behind). TLS is also believed of servers that one of
-    /// `authorities` vouches for: certificates in PEM, or nothing.
+    /// A client of the service at `base` (scheme and host, without a slash behind). TLS is also believed of
+    /// servers that one of `authorities` vouches for: certificates in PEM, or nothing.
     pub fn new(base: impl Into<String>, authorities: impl Into<Vec<u8>>) -> Self {
         let base = base.into().trim_end_matches('/').to_owned();
         Self {
@@ -230,8 +231,8 @@ impl Kds {
         self.client().map(|_| ())
     }
 
-    /// Asks for the certificate or chain at `path`, up to three times within `budget` in all. A Retry-After is honoured where
-    /// it fits.
+    /// Asks for the certificate or chain at `path`, up to three times within `budget` in all. A Retry-After
+    /// is honoured where it fits.
     pub async fn fetch(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
         let under_way = self.rests.enter(path);
@@ -245,9 +246,9 @@ impl Kds {
         retried(permitted, deadline).await
     }
 
-    /// The same for the CRL at `path`. It takes no permit and minds no rest: what guests' chips are asked for must not keep a
-    /// list from being renewed. The caller asks for one list once at a time, so that there is never more than one request
-    /// per product and kind under way beside those of [`Kds::fetch`].
+    /// The same for the CRL at `path`. It takes no permit and minds no rest: what guests' chips are asked for
+    /// must not keep a list from being renewed. The caller asks for one list once at a time, so that there is
+    /// never more than one request per product and kind under way beside those of [`Kds::fetch`].
     pub async fn fetch_crl(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
         retried(|| self.attempt(path, deadline), deadline).await

@@ -53,7 +53,8 @@ impl Product {
         }
     }
 
-    /// How many bytes of the report's CHIP_ID identify a chip of this product: the length of a VCEK's HWID extension.
+    /// How many bytes of the report's CHIP_ID identify a chip of this product: the length of a VCEK's HWID
+    /// extension.
     pub fn hwid_len(self) -> usize {
         match self {
             Self::Milan | Self::Genoa => 64,
@@ -107,7 +108,8 @@ impl TcbVersion {
         }
     }
 
-    /// Whether every component is at least `floor`'s. A floor that names a component which this version lacks is missed.
+    /// Whether every component is at least `floor`'s. A floor that names a component which this version lacks
+    /// is missed.
     pub fn at_least(&self, floor: &Self) -> bool {
         let fmc = match (self.fmc, floor.fmc) {
             (_, None) => true,

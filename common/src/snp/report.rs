@@ -1,7 +1,7 @@
 //! The attestation report (SEV-SNP firmware ABI, ATTESTATION_REPORT), as received.
 //!
-//! [`Report::parse`] establishes that the bytes have the form of a report of a known version. It does not establish
-//! that a chip signed them: that is [`crate::snp::verify`].
+//! [`Report::parse`] establishes that the bytes have the form of a report of a known version. It does not
+//! establish that a chip signed them: that is [`crate::snp::verify`].
 
 use std::fmt;
 
@@ -23,7 +23,8 @@ pub enum ParseError {
     /// SIGNATURE_ALGO is not 1, ECDSA P-384 with SHA-384.
     #[error("signature algorithm {0} is not 1 (ECDSA P-384 with SHA-384)")]
     SignatureAlgorithm(u32),
-    /// A reserved bit of the key-information word (48h) is set, or SIGNING_KEY is neither VCEK, VLEK nor none.
+    /// A reserved bit of the key-information word (48h) is set, or SIGNING_KEY is neither VCEK, VLEK nor
+    /// none.
     #[error("the key information {0:#x} has reserved bits set")]
     KeyInfo(u32),
     /// A byte behind R, S or the signature is not zero.
@@ -31,7 +32,8 @@ pub enum ParseError {
     SignaturePadding,
 }
 
-/// The guest policy (SEV-SNP firmware ABI, GUEST_POLICY). The host chooses it at launch; the chip enforces and reports it.
+/// The guest policy (SEV-SNP firmware ABI, GUEST_POLICY). The host chooses it at launch; the chip enforces
+/// and reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestPolicy(u64);
 
@@ -143,7 +145,8 @@ impl Report {
     /// How many bytes, from the first, the chip signs.
     pub const SIGNED_LEN: usize = offset::SIGNATURE_R;
 
-    /// Checks size, version, signature algorithm, reserved bits of the key information and the signature's padding.
+    /// Checks size, version, signature algorithm, reserved bits of the key information and the signature's
+    /// padding.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let bytes: [u8; Self::SIZE] = bytes.try_into().map_err(|_| ParseError::Size(bytes.len()))?;
         let report = Self { bytes: Box::new(bytes) };

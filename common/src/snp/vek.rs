@@ -117,7 +117,8 @@ fn public_key(x509: &X509Certificate<'_>) -> Result<ParsedPublicKey, Defect> {
 
 fn tcb(x509: &X509Certificate<'_>, product: Product) -> Result<TcbVersion, Defect> {
     for reserved in &RESERVED {
-        // The report's bytes for these levels are reserved and zero: a certificate that sets one is for another TCB.
+        // The report's bytes for these levels are reserved and zero: a certificate that sets one is for
+        // another TCB.
         if optional(x509, reserved).is_some() && level(x509, reserved, "reserved patch level")? != 0 {
             return Err(Defect::ExtensionValue("reserved patch level"));
         }

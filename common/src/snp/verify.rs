@@ -1,8 +1,8 @@
 //! Verification: is this report AMD's word about a guest that answers this challenge?
 //!
-//! [`verify`] establishes that a genuine chip of a trusted product signed these very bytes, with a key that AMD certified
-//! for this chip (or accepted provider) and this TCB, in answer to the challenge. It does not establish that the guest is
-//! one that anybody should trust: that is [`crate::appraisal`].
+//! [`verify`] establishes that a genuine chip of a trusted product signed these very bytes, with a key that
+//! AMD certified for this chip (or accepted provider) and this TCB, in answer to the challenge. It does not
+//! establish that the guest is one that anybody should trust: that is [`crate::appraisal`].
 //!
 //! No I/O, no clock: the time, the endorsements and the challenge are arguments.
 
@@ -152,7 +152,8 @@ pub enum VerifyError {
         /// The certificate's.
         certificate: TcbVersion,
     },
-    /// The certificate is for current_tcb, which is another than the reported one, and its key did sign the report.
+    /// The certificate is for current_tcb, which is another than the reported one, and its key did sign the
+    /// report.
     #[error(
         "the report is signed under the VCEK of current_tcb ({current}), where AMD's ABI has that of reported_tcb ({reported}): update \
          the host's firmware, and commit to it (snphost commit), so that the two are the same"
@@ -220,8 +221,8 @@ pub struct Endorsements {
     pub crl: Arc<Crl>,
     /// How long past its nextUpdate the list may still be used: zero unless AMD cannot be reached.
     pub crl_grace: SignedDuration,
-    /// Other lists that the ARK signed: for VEKs of the other kind, or earlier ones. What they list is revoked, too, however
-    /// old they are; none of them takes the place of `crl`.
+    /// Other lists that the ARK signed: for VEKs of the other kind, or earlier ones. What they list is
+    /// revoked, too, however old they are; none of them takes the place of `crl`.
     pub further_crls: Vec<Arc<Crl>>,
 }
 
@@ -267,8 +268,8 @@ pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<VerifyError>)> {
     RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
 }
 
-/// The first check that fails on what is known before any endorsement is at hand. It can refuse early; that it finds
-/// nothing means nothing.
+/// The first check that fails on what is known before any endorsement is at hand. It can refuse early; that
+/// it finds nothing means nothing.
 pub fn refuse_early(
     report: &Report,
     report_data: &ReportData,
@@ -290,7 +291,8 @@ pub fn refuse_early(
     Ok(())
 }
 
-/// Whether `vek` is the certificate that `report` names: kind, product, TCB and chip. Says nothing about signatures.
+/// Whether `vek` is the certificate that `report` names: kind, product, TCB and chip. Says nothing about
+/// signatures.
 pub(crate) fn belongs(report: &Report, vek: &Vek) -> bool {
     let inputs = Inputs {
         report,
@@ -401,7 +403,8 @@ fn validity(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     chain.check_validity(inputs.now).map_err(VerifyError::from).into()
 }
 
-/// The chain's own ARK has, in a list that counts at `now`, revoked neither the intermediate nor itself; nor in any other.
+/// The chain's own ARK has, in a list that counts at `now`, revoked neither the intermediate nor itself; nor
+/// in any other.
 fn revocation(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     let (Some(Ok(chain)), Some(crl)) = (&inputs.chain, &inputs.crl) else { return Outcome::NotChecked };
     check_revocation(chain, crl, inputs.further_crls, inputs.now).into()
@@ -422,7 +425,8 @@ fn check_revocation(
     Ok(further_crls.iter().try_for_each(|crl| chain.check_revocation(crl))?)
 }
 
-/// The CPU is of a known product, and the certificate's. Version 2 reports do not say: the certificate decides.
+/// The CPU is of a known product, and the certificate's. Version 2 reports do not say: the certificate
+/// decides.
 fn product(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     let by_cpuid = match inputs.report.cpuid() {
         None => None,

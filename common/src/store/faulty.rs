@@ -1,5 +1,5 @@
-//! A store that fails on demand: before it has done what it was asked, or after, so that the caller sees an error
-//! although the write landed.
+//! A store that fails on demand: before it has done what it was asked, or after, so that the caller sees an
+//! error although the write landed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,11 @@
 //! What the broker keeps, as contracts in words. Every implementation passes the same suite (`contract`).
 //!
-//! Common to all of them: a read sees every write that was acknowledged before it began; a method either does all that
-//! it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed, and the caller treats
-//! the operation as failed. A caller that goes away does not call a write back. A method that writes an audit record
-//! fails with [`StoreError::Conflict`] if the record's id is taken. Expiry is checked by the caller and again in the
-//! condition of every write that depends on it; removing what has expired is the store's own business and nobody may
-//! rely on it.
+//! Common to all of them: a read sees every write that was acknowledged before it began; a method either does
+//! all that it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed,
+//! and the caller treats the operation as failed. A caller that goes away does not call a write back. A
+//! method that writes an audit record fails with [`StoreError::Conflict`] if the record's id is taken. Expiry
+//! is checked by the caller and again in the condition of every write that depends on it; removing what has
+//! expired is the store's own business and nobody may rely on it.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -48,7 +48,8 @@ pub enum StoreError {
     /// There is no room for the write; whether it landed is unknown.
     #[error("there is no room: {0}")]
     Full(String),
-    /// The store was reached and does not let the caller do this, or there is no such table; this call wrote nothing.
+    /// The store was reached and does not let the caller do this, or there is no such table; this call wrote
+    /// nothing.
     #[error("the store refused: {0}")]
     Refused(String),
     /// A row is not what this release writes or reads.
@@ -79,16 +80,16 @@ pub enum Build {
 
 /// Registrations as `register` sees them.
 ///
-/// Both writes may use a token: then they also fail with [`StoreError::Conflict`] unless the token has a row that is neither
-/// revoked nor expired at `audit.time` (`expires_at` is the first such instant) and made for no other workload, and is bound
-/// as the write demands. The token is bound in the same transaction.
+/// Both writes may use a token: then they also fail with [`StoreError::Conflict`] unless the token has a row
+/// that is neither revoked nor expired at `audit.time` (`expires_at` is the first such instant) and made for
+/// no other workload, and is bound as the write demands. The token is bound in the same transaction.
 #[async_trait]
 pub trait RegistrationStore: WorkloadStore {
     /// The row of a token.
     async fn token(&self, id: &TokenId) -> Result<Option<Token>, StoreError>;
 
-    /// Writes a new row and `audit`, together, and binds `token`, which must be bound to nothing, to the row's id as of
-    /// `audit.time`. [`StoreError::Conflict`] if the id has a row, revoked or not.
+    /// Writes a new row and `audit`, together, and binds `token`, which must be bound to nothing, to the
+    /// row's id as of `audit.time`. [`StoreError::Conflict`] if the id has a row, revoked or not.
     async fn create(
         &self,
         workload: &Workload,
@@ -97,9 +98,9 @@ pub trait RegistrationStore: WorkloadStore {
     ) -> Result<(), StoreError>;
 
     /// Puts `workload`, all of it, in the place of the row of its id, and writes `audit`, together.
-    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, it is not revoked,
-    /// and, for [`Build::Same`], not released either. `token` must be bound to the id for [`Build::Same`], and to nothing
-    /// for [`Build::New`], which binds it.
+    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, it is
+    /// not revoked, and, for [`Build::Same`], not released either. `token` must be bound to the id for
+    /// [`Build::Same`], and to nothing for [`Build::New`], which binds it.
     async fn replace(
         &self,
         replaced: RegistrationDigest,
@@ -124,11 +125,12 @@ pub trait TokenStore: Debug + Send + Sync {
     async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError>;
 }
 
-/// Registrations as `attest` sees them: it can note that one was released under, and what was released, and write none.
+/// Registrations as `attest` sees them: it can note that one was released under, and what was released, and
+/// write none.
 #[async_trait]
 pub trait ReleaseStore: WorkloadStore {
-    /// Notes that a guest attested under `registration`: sets `released_at` to `at` if it is absent, revoked or not.
-    /// [`StoreError::Conflict`] if there is no row, or it holds another registration.
+    /// Notes that a guest attested under `registration`: sets `released_at` to `at` if it is absent, revoked
+    /// or not. [`StoreError::Conflict`] if there is no row, or it holds another registration.
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -138,9 +140,10 @@ pub trait ReleaseStore: WorkloadStore {
 
     /// Writes `audit`, the record of a release for `id` that rests on `standing`.
     ///
-    /// Where the store can look at the row in the same transaction and nobody waits longer for it, it writes nothing and ends
-    /// with [`StoreError::Conflict`] unless the row is there and [stands](Workload::stands_as) so. Where it cannot, the record
-    /// is written whatever the row says. Either way nothing may leave before the row was read again, after this.
+    /// Where the store can look at the row in the same transaction and nobody waits longer for it, it writes
+    /// nothing and ends with [`StoreError::Conflict`] unless the row is there and
+    /// [stands](Workload::stands_as) so. Where it cannot, the record is written whatever the row says. Either
+    /// way nothing may leave before the row was read again, after this.
     async fn record_release(
         &self,
         id: &WorkloadId,
@@ -160,8 +163,8 @@ pub trait RevocationStore: WorkloadStore {
 /// Challenges as `auth` sees them: it can write new ones and nothing else.
 #[async_trait]
 pub trait ChallengeStore: Debug + Send + Sync {
-    /// Writes a new challenge. [`StoreError::Conflict`] if there is a challenge under its session id; whether there is a
-    /// session is not looked at here, but by [`SessionStore::attest`].
+    /// Writes a new challenge. [`StoreError::Conflict`] if there is a challenge under its session id; whether
+    /// there is a session is not looked at here, but by [`SessionStore::attest`].
     async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError>;
 }
 
@@ -172,12 +175,13 @@ pub trait SessionStore: Debug + Send + Sync {
     async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError>;
 
     /// Answers the challenge: deletes it, writes `session` (under the same id) and `audit`, together.
-    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time` (`expires_at` is the first such
-    /// instant), or the id has a session; so one challenge yields at most one session, however many try at once.
+    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time` (`expires_at` is the
+    /// first such instant), or the id has a session; so one challenge yields at most one session, however
+    /// many try at once.
     async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// Refuses the challenge: deletes it, if it is there, and writes `audit` either way, together. A session under `id`
-    /// stays.
+    /// Refuses the challenge: deletes it, if it is there, and writes `audit` either way, together. A session
+    /// under `id` stays.
     async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// The session under `id`, expired or not.
@@ -192,23 +196,25 @@ pub struct StoredEndorsement {
     pub bytes: Vec<u8>,
     /// When it was fetched from AMD.
     pub fetched_at: Timestamp,
-    /// What puts one row before another under the same key: a CRL's thisUpdate, in seconds; 0 for what never changes.
+    /// What puts one row before another under the same key: a CRL's thisUpdate, in seconds; 0 for what never
+    /// changes.
     pub edition: i64,
 }
 
-/// AMD's certificates and CRLs, shared by every instance. A cache: whoever reads from it verifies what it got.
+/// AMD's certificates and CRLs, shared by every instance. A cache: whoever reads from it verifies what it
+/// got.
 #[async_trait]
 pub trait EndorsementStore: Debug + Send + Sync {
     /// The row under `key` (`Milan/<chip id>/<tcb>`, `Milan/vcek/chain`, `Milan/vcek/crl`).
     async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError>;
 
-    /// Writes the row under `key`, unless the row there has a later edition: then nothing is written, and that is no error.
-    /// A row of the same edition gives way, and so does one that cannot be read.
+    /// Writes the row under `key`, unless the row there has a later edition: then nothing is written, and
+    /// that is no error. A row of the same edition gives way, and so does one that cannot be read.
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError>;
 
     /// Gives `lease` on `key`, which need not have a row, in the place of any lease that does not block it
-    /// ([`Lease::blocks`]): one that is over, or of the same holder. `None` if it was given, or the lease that blocks it. Of
-    /// many that ask at once one gets it.
+    /// ([`Lease::blocks`]): one that is over, or of the same holder. `None` if it was given, or the lease
+    /// that blocks it. Of many that ask at once one gets it.
     ///
     /// A lease keeps nobody from reading or writing the row.
     async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError>;
@@ -217,8 +223,8 @@ pub trait EndorsementStore: Debug + Send + Sync {
     async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError>;
 }
 
-/// The audit log. Records are written once and never changed. The time in a record's id is the record's own, give or take
-/// [`AuditQuery::SKEW`].
+/// The audit log. Records are written once and never changed. The time in a record's id is the record's own,
+/// give or take [`AuditQuery::SKEW`].
 #[async_trait]
 pub trait AuditStore: Debug + Send + Sync {
     /// Writes `record`. [`StoreError::Conflict`] if its id is taken.
@@ -228,7 +234,7 @@ pub trait AuditStore: Debug + Send + Sync {
 /// Whether a store can be used, as whoever watches the broker is told.
 #[async_trait]
 pub trait Health: Debug + Send + Sync {
-    /// Looks, and tries again what failed last. An error while the store's last operation failed, or it has no room for
-    /// more.
+    /// Looks, and tries again what failed last. An error while the store's last operation failed, or it has
+    /// no room for more.
     async fn check(&self) -> Result<(), StoreError>;
 }

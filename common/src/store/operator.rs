@@ -67,8 +67,8 @@ pub struct AuditQuery {
 }
 
 impl AuditQuery {
-    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be from the record's own: a listing of a
-    /// span of time need not look at records whose ids are farther from it.
+    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be from the record's own: a
+    /// listing of a span of time need not look at records whose ids are farther from it.
     pub const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
     /// Whether `record` is asked for.
@@ -81,17 +81,17 @@ impl AuditQuery {
 
 /// Everything but sessions and secrets in the clear.
 ///
-/// A listing gives every row that was there when it began and still is when its page is read, once; of rows that are
-/// written or deleted meanwhile it may give any. A page is of bounded size, some megabytes at most.
+/// A listing gives every row that was there when it began and still is when its page is read, once; of rows
+/// that are written or deleted meanwhile it may give any. A page is of bounded size, some megabytes at most.
 #[async_trait]
 pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + AuditStore {
     /// A page of the registrations, in an order of the store's own.
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
 
-    /// Takes a revocation back and writes `audit`, together: `restored_by` becomes the record's id, so that no session from
-    /// before counts again. Of a row that is not revoked only the record is new.
-    /// [`StoreError::Conflict`] unless there is a row with this registration: another than the one that was looked at must not
-    /// come back in its place.
+    /// Takes a revocation back and writes `audit`, together: `restored_by` becomes the record's id, so that
+    /// no session from before counts again. Of a row that is not revoked only the record is new.
+    /// [`StoreError::Conflict`] unless there is a row with this registration: another than the one that was
+    /// looked at must not come back in its place.
     async fn restore(
         &self,
         id: &WorkloadId,
@@ -99,11 +99,12 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
         audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 
-    /// Deletes the row of `seen.id` and writes `audit`, together. [`StoreError::Conflict`] unless the row is the one that was
-    /// seen: the same digest, `revoked_at` and `released_at`.
+    /// Deletes the row of `seen.id` and writes `audit`, together. [`StoreError::Conflict`] unless the row is
+    /// the one that was seen: the same digest, `revoked_at` and `released_at`.
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// A page of the endorsement cache, with the rows' keys, in an order of the store's own. Leases are no rows of it.
+    /// A page of the endorsement cache, with the rows' keys, in an order of the store's own. Leases are no
+    /// rows of it.
     async fn endorsements(
         &self,
         after: Option<&Cursor>,
@@ -115,11 +116,11 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     /// The audit record with this id.
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 
-    /// A page of the audit log, oldest first. The pages of one listing are in that order, too, except on DynamoDB where no
-    /// workload is named: whoever puts several together sorts them by time.
+    /// A page of the audit log, oldest first. The pages of one listing are in that order, too, except on
+    /// DynamoDB where no workload is named: whoever puts several together sorts them by time.
     ///
-    /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was recorded just
-    /// now may be missing, unlike anywhere else in these contracts.
+    /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was
+    /// recorded just now may be missing, unlike anywhere else in these contracts.
     async fn audit_records(
         &self,
         query: &AuditQuery,

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::token::TokenText;
 
-/// The token of `headers`: after Bearer, or either half of Basic, where `https://x:TOKEN@host` and `https://TOKEN@host` put
-/// it; the password's half first. `None` where there is none that has a token's form, or more than one such header.
+/// The token of `headers`: after Bearer, or either half of Basic, where `https://x:TOKEN@host` and
+/// `https://TOKEN@host` put it; the password's half first. `None` where there is none that has a token's
+/// form, or more than one such header.
 pub fn token(headers: &HeaderMap) -> Option<TokenText> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

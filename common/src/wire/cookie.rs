@@ -13,11 +13,12 @@ pub fn name(dialect: Dialect) -> &'static str {
     }
 }
 
-/// The session that the Cookie fields name, and in which dialect; `None` if none does, or none in the form that sessions
-/// have.
+/// The session that the Cookie fields name, and in which dialect; `None` if none does, or none in the form
+/// that sessions have.
 ///
-/// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same cookie any number of
-/// times is one session. Fields that a proxy joined like any other are separated by commas, which no session id holds.
+/// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same cookie any
+/// number of times is one session. Fields that a proxy joined like any other are separated by commas, which
+/// no session id holds.
 pub fn session(headers: &HeaderMap) -> Result<Option<(Dialect, SessionId)>, Invalid> {
     let mut cookies = headers
         .get_all(header::COOKIE)

@@ -5,8 +5,8 @@ use std::fmt;
 use super::rvp::RegistrationFault;
 use crate::{secret::seal::GuestKeyError, workload::WorkloadIdError};
 
-/// Why a request was not understood. The texts go to the client: short, fixed, and without the request's contents
-/// but for the name of a field.
+/// Why a request was not understood. The texts go to the client: short, fixed, and without the request's
+/// contents but for the name of a field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {

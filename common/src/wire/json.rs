@@ -41,7 +41,8 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// Reads `text` as one JSON object of which `T` wants only part; what of that part has another form is `otherwise`.
+/// Reads `text` as one JSON object of which `T` wants only part; what of that part has another form is
+/// `otherwise`.
 pub(super) fn read_known<'a, T: Deserialize<'a>>(
     part: Part,
     text: &'a [u8],
@@ -55,8 +56,8 @@ pub(super) fn read_known<'a, T: Deserialize<'a>>(
     }
 }
 
-/// A string that is taken straight into a [`Secret`], without a `String` in between that nobody would zero. One with escapes
-/// passes through the parser's own buffer.
+/// A string that is taken straight into a [`Secret`], without a `String` in between that nobody would zero.
+/// One with escapes passes through the parser's own buffer.
 pub(super) struct SecretText(pub(super) Secret);
 
 impl<'de> Deserialize<'de> for SecretText {
@@ -113,8 +114,8 @@ fn fault(error: &serde_json::Error) -> Fault {
     }
 }
 
-/// serde tells which of its errors it was in words alone. Other words than these make it a [`Fault::Type`]: the request
-/// is refused all the same.
+/// serde tells which of its errors it was in words alone. Other words than these make it a [`Fault::Type`]:
+/// the request is refused all the same.
 fn data_fault(message: &str) -> Fault {
     let named = |prefix| message.strip_prefix(prefix)?.split_once('`').map(|(name, _)| FieldName::new(name));
     named("unknown field `")

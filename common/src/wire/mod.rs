@@ -1,7 +1,9 @@
-//! What clients say and are told: one module per dialect, each a set of pure functions between bytes and types.
+//! What clients say and are told: one module per dialect, each a set of pure functions between bytes and
+//! types.
 //!
-//! Reading is strict. Bodies are read into structs, never into a map, so that a duplicate key is an error and not the
-//! last one's victory; an unknown key is an error too, since it may be a requirement that this release does not know.
+//! Reading is strict. Bodies are read into structs, never into a map, so that a duplicate key is an error and
+//! not the last one's victory; an unknown key is an error too, since it may be a requirement that this
+//! release does not know.
 
 pub mod authorization;
 pub mod cookie;

@@ -86,7 +86,8 @@ async fn an_expired_certificate() {
     .await;
 }
 
-/// AMD's clock and ours differ by seconds, and AMD dates a certificate at the moment of asking: no final refusal.
+/// AMD's clock and ours differ by seconds, and AMD dates a certificate at the moment of asking: no final
+/// refusal.
 #[tokio::test]
 async fn a_certificate_that_is_valid_in_a_moment() {
     let (world, broker) = started().await;
@@ -172,8 +173,8 @@ async fn an_unknown_chip() {
     .await;
 }
 
-/// Whoever knows a workload can make up chips for it. The guest of a new chip that comes behind them may come again
-/// with the same challenge.
+/// Whoever knows a workload can make up chips for it. The guest of a new chip that comes behind them may come
+/// again with the same challenge.
 #[tokio::test]
 async fn a_new_chip_behind_too_many_others() {
     let (world, _) = started().await;
@@ -195,7 +196,8 @@ async fn a_new_chip_behind_too_many_others() {
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
 }
 
-/// A version 2 report does not name its product, so a TCB floor can only be looked at once the certificate is there.
+/// A version 2 report does not name its product, so a TCB floor can only be looked at once the certificate is
+/// there.
 #[tokio::test]
 async fn a_floor_that_only_the_certificate_can_tell() {
     let world = World::new().await;

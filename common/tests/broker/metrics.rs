@@ -76,8 +76,8 @@ impl Visit for Visited {
 }
 
 impl Gathered {
-    /// Of the thread that calls this. For the whole process: while a subscriber is one thread's alone, tracing may ask
-    /// another, which has none, whether anybody cares, and remember the answer.
+    /// Of the thread that calls this. For the whole process: while a subscriber is one thread's alone,
+    /// tracing may ask another, which has none, whether anybody cares, and remember the answer.
     fn here() -> Self {
         let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
         let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);

@@ -38,7 +38,8 @@ fn chips(world: &World, count: u8) -> Vec<Chip> {
     chips
 }
 
-/// At the pace that holds towards AMD, and at that of another KDS. The broker's clock stands still: no bucket fills.
+/// At the pace that holds towards AMD, and at that of another KDS. The broker's clock stands still: no bucket
+/// fills.
 #[tokio::test]
 async fn twenty_honest_new_chips_at_once_all_boot() {
     for paced in [true, false] {

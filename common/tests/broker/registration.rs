@@ -172,7 +172,8 @@ async fn registrations_at_once_leave_one_whole_row() {
     assert!(written.iter().any(|number| passphrase == format!("passphrase {number}")), "{passphrase}");
 }
 
-/// Replaced while its guest was being verified: the guest was held to requirements that no longer have a secret.
+/// Replaced while its guest was being verified: the guest was held to requirements that no longer have a
+/// secret.
 #[tokio::test]
 async fn a_registration_replaced_during_attestation_attests_nobody() {
     let world = World::new().await;

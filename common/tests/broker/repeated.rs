@@ -37,7 +37,8 @@ async fn assert_no_session(world: &World, broker: &Broker, challenge: &Challenge
     world.assert_recorded(&error, "session", cause);
 }
 
-/// Also in another process, and when AMD is out of reach: nothing is verified again. Nothing is recorded either.
+/// Also in another process, and when AMD is out of reach: nothing is verified again. Nothing is recorded
+/// either.
 #[tokio::test]
 async fn the_same_evidence_is_answered_again_until_the_session_ends() {
     let (world, broker, challenge, evidence) = answered().await;

@@ -201,8 +201,8 @@ async fn a_row_that_cannot_be_read_decides_nothing() {
     assert_eq!(world.hardware.kds.requests(), []);
 }
 
-/// The documented limit: a whole row rolled back is a row, and its revocation is gone with it. Who did it needs to write
-/// the table; the guest still has to be the registered one.
+/// The documented limit: a whole row rolled back is a row, and its revocation is gone with it. Who did it
+/// needs to write the table; the guest still has to be the registered one.
 #[tokio::test]
 async fn a_row_rolled_back_whole_is_as_it_was() {
     let world = registered(&["a"]).await;
@@ -220,7 +220,8 @@ async fn a_row_rolled_back_whole_is_as_it_was() {
     assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), "a");
 }
 
-/// A revoked row whose registration is taken from an earlier one opens nothing: the secret was wrapped for another.
+/// A revoked row whose registration is taken from an earlier one opens nothing: the secret was wrapped for
+/// another.
 #[tokio::test]
 async fn an_earlier_registration_restored_opens_nothing() {
     let world = World::new().await;

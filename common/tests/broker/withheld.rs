@@ -366,8 +366,8 @@ impl ReleaseStore for Noted {
     }
 }
 
-/// Guests that ask again and again while the workload is revoked: no answer whose last look began after `revoke` returned, and
-/// none without a look after its secret was unwrapped.
+/// Guests that ask again and again while the workload is revoked: no answer whose last look began after
+/// `revoke` returned, and none without a look after its secret was unwrapped.
 async fn no_answer_by_a_look_that_began_after_the_revocation<S: Home + OperatorStore>() {
     const GUESTS: usize = 8;
     let scene = Scene::<S>::new().await;

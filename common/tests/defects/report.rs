@@ -152,8 +152,8 @@ fn signed_by_another_chip() {
     );
 }
 
-/// Firmware that signs under the VCEK of current_tcb where the host reports another: the certificate of either gives it away, and
-/// vouches for nothing.
+/// Firmware that signs under the VCEK of current_tcb where the host reports another: the certificate of
+/// either gives it away, and vouches for nothing.
 #[test]
 fn signed_under_the_vcek_of_the_current_tcb() {
     let signed = Attempt::vcek(Milan).fields(|fields| fields.reported_tcb.snp -= 1);

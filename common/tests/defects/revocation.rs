@@ -69,7 +69,8 @@ fn revoked_under_another_spelling() {
     assert_eq!(attempt.refusal(), revocation(Role::Ask.has(Defect::Revoked)));
 }
 
-/// Revoking one authority leaves the other's keys alone, and nobody is revoked by a number that only looks alike.
+/// Revoking one authority leaves the other's keys alone, and nobody is revoked by a number that only looks
+/// alike.
 #[test]
 fn others_revoked() {
     with(revoked(Ca::Asvk)).verify().unwrap();

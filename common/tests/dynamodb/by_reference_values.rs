@@ -1,4 +1,5 @@
-//! Registrations by reference values over DynamoDB and KMS: the largest, and what whoever can write the table makes of one.
+//! Registrations by reference values over DynamoDB and KMS: the largest, and what whoever can write the table
+//! makes of one.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use keybroker_common::{
@@ -43,8 +44,9 @@ fn escaped(len: usize) -> String {
     "\"".repeat(len)
 }
 
-/// The body of a registration that fills whatever may be filled, up to the limit of the body: 16 resources of 4,000 bytes;
-/// module and reference values, most of them characters that are escaped; queries; and then measurements.
+/// The body of a registration that fills whatever may be filled, up to the limit of the body: 16 resources of
+/// 4,000 bytes; module and reference values, most of them characters that are escaped; queries; and then
+/// measurements.
 fn largest_body() -> String {
     let resources: Value = (0..16).map(|index| (format!("r{index}"), json!("s".repeat(4000)))).collect();
     let values = json!({"filler": escaped(MAX_REFERENCE_VALUES / 2 - 100)});

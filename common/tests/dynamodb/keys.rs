@@ -1,5 +1,6 @@
-//! The key in KMS: what opens again. What must not open is for `common/src/secret/kms/tests.rs` and for `infra/smoke`: the local
-//! KMS joins the names and values of a context without a border, and decrypts with keys that are disabled or deleted.
+//! The key in KMS: what opens again. What must not open is for `common/src/secret/kms/tests.rs` and for
+//! `infra/smoke`: the local KMS joins the names and values of a context without a border, and decrypts with
+//! keys that are disabled or deleted.
 
 use keybroker_common::{
     secret::{

@@ -1,4 +1,5 @@
-//! The whole protocol over DynamoDB and KMS, and the hand of whoever can write the tables but not use the key.
+//! The whole protocol over DynamoDB and KMS, and the hand of whoever can write the tables but not use the
+//! key.
 
 use std::sync::Arc;
 
@@ -28,10 +29,11 @@ pub(crate) struct Aws {
     kms: Counted,
 }
 
-/// What KMS was asked for, of a ciphertext: under which context it was made, and under which it should be opened.
+/// What KMS was asked for, of a ciphertext: under which context it was made, and under which it should be
+/// opened.
 ///
-/// KMS refuses if they differ in anything. That it does is looked at by `infra/smoke`: the local KMS joins the names and values
-/// of a context without a border, so that its refusal alone says little.
+/// KMS refuses if they differ in anything. That it does is looked at by `infra/smoke`: the local KMS joins
+/// the names and values of a context without a border, so that its refusal alone says little.
 pub(crate) struct Asked {
     pub(crate) made_under: Value,
     pub(crate) opened_under: Value,

@@ -78,7 +78,8 @@ async fn silence_has_its_limit() {
     assert_eq!(hardware.kds.count(Kind::Vcek), 3);
 }
 
-/// An answer that is no certificate, or another's, is no answer: the guest is not refused, and nothing is kept.
+/// An answer that is no certificate, or another's, is no answer: the guest is not refused, and nothing is
+/// kept.
 #[tokio::test]
 async fn an_answer_that_is_not_the_certificate_is_none() {
     for behaviour in [Html200, Empty, WrongChip] {

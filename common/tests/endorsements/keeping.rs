@@ -254,7 +254,8 @@ async fn a_chip_outlives_the_ask_that_was_revoked() {
     }
 }
 
-/// The same key, certified anew: of two certificates of one ASK the one that holds is taken, and the one that lasts longer.
+/// The same key, certified anew: of two certificates of one ASK the one that holds is taken, and the one that
+/// lasts longer.
 #[tokio::test]
 async fn an_ask_certified_anew_takes_the_place_of_the_expired() {
     let hardware = Hardware::new().await;
@@ -273,7 +274,8 @@ async fn an_ask_certified_anew_takes_the_place_of_the_expired() {
     }
 }
 
-/// An older certificate of the chip, which is valid yet, does not take the place of the one that lasts longer.
+/// An older certificate of the chip, which is valid yet, does not take the place of the one that lasts
+/// longer.
 #[tokio::test]
 async fn the_certificate_that_lasts_longer_stays() {
     let hardware = Hardware::new().await;

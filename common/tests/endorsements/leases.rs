@@ -145,7 +145,8 @@ async fn a_renewal_by_another_process_costs_a_second_at_most() {
     assert_eq!(shared.hardware.kds.count(Kind::Crl), asked);
 }
 
-/// Past nextUpdate a lease of another's says nothing about AMD: the process waits, and has no list that counts.
+/// Past nextUpdate a lease of another's says nothing about AMD: the process waits, and has no list that
+/// counts.
 #[tokio::test(start_paused = true)]
 async fn anothers_lease_gives_an_expired_list_no_grace() {
     let shared = Shared::new().await;

@@ -96,7 +96,8 @@ async fn new_chips_are_not_asked_for_where_the_operator_wants_none() {
     assert!(endorse(&closed, &report).await.is_ok() && hardware.kds.count(Kind::Vcek) == asked);
 }
 
-/// Made-up chips of one workload, one after the other: after some of them AMD is asked for one in twenty seconds.
+/// Made-up chips of one workload, one after the other: after some of them AMD is asked for one in twenty
+/// seconds.
 #[tokio::test]
 async fn a_flood_of_new_chips_is_let_through_at_a_pace() {
     let hardware = Hardware::new().await;
@@ -117,7 +118,8 @@ async fn a_flood_of_new_chips_is_let_through_at_a_pace() {
     }
     tokio::time::resume();
     assert_eq!(hardware.kds.count(Kind::Vcek), asked);
-    // Nothing of that is felt by a chip that was seen, here or elsewhere, nor by another process or another workload.
+    // Nothing of that is felt by a chip that was seen, here or elsewhere, nor by another process or another
+    // workload.
     endorse(&source, &hardware.report()).await.unwrap();
     endorse(&hardware.source(), &report(&genuine)).await.unwrap();
     endorse(&source, &report(&genuine)).await.unwrap();

@@ -208,7 +208,8 @@ fn revoked(role: Role) -> Result<(), (Check, VerifyError)> {
     Err((Check::Revocation, role.has(Defect::Revoked).into()))
 }
 
-/// Whoever is on the way to AMD answers with the list for the other kind, which is later and does not list the ASVK or ASK.
+/// Whoever is on the way to AMD answers with the list for the other kind, which is later and does not list
+/// the ASVK or ASK.
 #[tokio::test]
 async fn the_other_kinds_list_answered_in_its_place_takes_no_revocation_back() {
     for (ca, role) in [(Ca::Asvk, Role::Asvk), (Ca::Ask, Role::Ask)] {
@@ -446,8 +447,8 @@ async fn lists_are_renewed_where_no_new_chips_are_asked_for() {
     assert_eq!(hardware.kds.count(Kind::Crl), 2);
 }
 
-/// One process is told for all of them that KDS does not answer; and whoever writes the table cannot say it for longer than
-/// it would be believed, nor where it is not asked.
+/// One process is told for all of them that KDS does not answer; and whoever writes the table cannot say it
+/// for longer than it would be believed, nor where it is not asked.
 #[tokio::test]
 async fn that_kds_does_not_answer_is_told_from_process_to_process() {
     let (hardware, source) = started().await;
@@ -499,7 +500,8 @@ async fn a_time_of_fetching_in_the_future_is_not_believed() {
     assert_eq!(hardware.kds.count(Kind::Crl), 3);
 }
 
-/// The documented limit: whoever writes the table can give a new process an older list, until that is a day old.
+/// The documented limit: whoever writes the table can give a new process an older list, until that is a day
+/// old.
 #[tokio::test]
 async fn a_list_rolled_back_in_the_table_lasts_a_day() {
     let (hardware, running) = started().await;

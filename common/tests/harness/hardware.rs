@@ -156,7 +156,8 @@ pub(crate) fn row(bytes: Vec<u8>) -> StoredEndorsement {
     StoredEndorsement { bytes, fetched_at: BEGIN, edition: 0 }
 }
 
-/// What an attestation does: what is at hand, the rest from AMD, verification, and what comes of it for those who come after.
+/// What an attestation does: what is at hand, the rest from AMD, verification, and what comes of it for those
+/// who come after.
 pub(crate) async fn endorse(source: &Process, report: &Report) -> Result<Endorsements, EndorsementError> {
     endorse_with(source, report, None, &[]).await
 }

@@ -1,4 +1,5 @@
-//! What the suites of this crate share: a clock that a test moves, simulated hardware, and a place to keep things.
+//! What the suites of this crate share: a clock that a test moves, simulated hardware, and a place to keep
+//! things.
 //!
 //! Nobody sleeps to wait for something: time is the clock's, and AMD's KDS is held and released.
 

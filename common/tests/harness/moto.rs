@@ -17,7 +17,8 @@ use aws_sdk_dynamodb::{
 use keybroker_common::store::dynamodb::{AllTables, DynamoStore};
 use uuid::Uuid;
 
-/// The server's address. Started by the first test that asks for it, ended when this process does, however it ends.
+/// The server's address. Started by the first test that asks for it, ended when this process does, however it
+/// ends.
 fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {

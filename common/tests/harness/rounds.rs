@@ -1,9 +1,9 @@
 //! Calls of AWS in rounds: those that wait at the same time are one.
 //!
-//! A call is held until the work that made it waits for nothing but answers. Then all that are held are a round: they are
-//! sent, and their answers are handed over together. So how many round trips some work needs does not depend on how fast
-//! anybody answers. Every poll of the work is made here. While it waits for something that is no call, as for a thread, it
-//! must wait for no call beside it: then that is waited for.
+//! A call is held until the work that made it waits for nothing but answers. Then all that are held are a
+//! round: they are sent, and their answers are handed over together. So how many round trips some work needs
+//! does not depend on how fast anybody answers. Every poll of the work is made here. While it waits for
+//! something that is no call, as for a thread, it must wait for no call beside it: then that is waited for.
 
 use std::{
     pin::pin,
@@ -33,7 +33,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::moto;
 
-/// Calls that wait at the same time, each as its operation and the tables that it is on, in order of these names.
+/// Calls that wait at the same time, each as its operation and the tables that it is on, in order of these
+/// names.
 pub(crate) type Round = Vec<String>;
 
 /// The connection of clients whose calls are counted, and recorded.

@@ -77,8 +77,8 @@ fn the_deepest_policy_fits_the_stack() {
     deepest(&|i| format!("f{i}(x) := x\nr{i} := f{i}(f{i}(r{0}))", i - 1));
 }
 
-/// The parser reads what stands in brackets again and again: the worst that is accepted is read in no time, the rest is
-/// not read at all.
+/// The parser reads what stands in brackets again and again: the worst that is accepted is read in no time,
+/// the rest is not read at all.
 #[test]
 fn brackets_that_multiply_are_not_read() {
     for (open, close) in [("[", "]"), ("{", "}"), ("{[", "]}"), ("{1:", "}"), ("[[1]|", "]"), ("{{", "|1}}")]
@@ -91,7 +91,8 @@ fn brackets_that_multiply_are_not_read() {
     }
 }
 
-/// What is left behind takes places; once all are taken nothing is decided, and when they end all is as before.
+/// What is left behind takes places; once all are taken nothing is decided, and when they end all is as
+/// before.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_that_take_their_time_do_not_stop_the_others_for_good() {
     let evaluator = Evaluator::default();
@@ -117,7 +118,8 @@ async fn policies_that_take_their_time_do_not_stop_the_others_for_good() {
     }
 }
 
-/// Rules are made for the queries, and stand in `data`: no spelling of a name leads to them, or puts something in their place.
+/// Rules are made for the queries, and stand in `data`: no spelling of a name leads to them, or puts
+/// something in their place.
 #[test]
 fn no_escape_spells_the_names_that_are_made_for_queries() {
     for escape in ["\\u005f", "\\u005F"] {

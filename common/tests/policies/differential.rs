@@ -1,8 +1,9 @@
-//! Bodies of rules, made at random, as OPA's own engine has them: what OPA refuses or leaves undefined is refused here.
+//! Bodies of rules, made at random, as OPA's own engine has them: what OPA refuses or leaves undefined is
+//! refused here.
 //!
-//! Guesses, written down before the first run: `=` and destructuring differ; `not` over what is missing differs; objects
-//! and sets by number as index differ; `every` and comprehensions do not. Found: `not` over what is missing or unbound alone,
-//! and what OPA's types and its rules for declarations forbid.
+//! Guesses, written down before the first run: `=` and destructuring differ; `not` over what is missing
+//! differs; objects and sets by number as index differ; `every` and comprehensions do not. Found: `not` over
+//! what is missing or unbound alone, and what OPA's types and its rules for declarations forbid.
 
 use std::{
     collections::BTreeMap,

@@ -24,7 +24,8 @@ fn blocks(label: &str) -> Vec<String> {
     blocks
 }
 
-/// A line of "Differences from OPA": the body of a rule, what OPA makes of it, why it is refused here, and what to write.
+/// A line of "Differences from OPA": the body of a rule, what OPA makes of it, why it is refused here, and
+/// what to write.
 pub(crate) struct Difference {
     pub(crate) written: String,
     pub(crate) opa: String,

@@ -1,5 +1,5 @@
-//! What every kind of statement gives, in a query and in the body of a rule: a statement that does not hold refuses,
-//! wherever it stands.
+//! What every kind of statement gives, in a query and in the body of a rule: a statement that does not hold
+//! refuses, wherever it stands.
 
 use keybroker_common::rego::{Denied, Gave, PolicyError, restrict::Forbidden};
 

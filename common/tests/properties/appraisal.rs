@@ -46,7 +46,8 @@ fn floors(turin: TcbVersion) -> Option<TcbFloors> {
 }
 
 proptest! {
-    /// A report that satisfies a random registration exactly stops to do so with any one byte of a claim lowered.
+    /// A report that satisfies a random registration exactly stops to do so with any one byte of a claim
+    /// lowered.
     #[test]
     fn lowering_any_claim_denies(
         (svn, abi, reported, committed, launch) in (1_u32.., (1_u8.., 1_u8..), tcb(), tcb(), tcb()),

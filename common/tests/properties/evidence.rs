@@ -66,7 +66,8 @@ proptest! {
         prop_assert_eq!(verified.product(), sound.product);
     }
 
-    /// The certificate is for one TCB; a report of any other is not its key's, in whatever component they differ.
+    /// The certificate is for one TCB; a report of any other is not its key's, in whatever component they
+    /// differ.
     #[test]
     fn any_other_tcb_is_refused(which in any::<Index>(), tcb in tcb()) {
         let (attempt, endorsements) = which.get(&SOUND);

@@ -1,4 +1,5 @@
-//! A guest's attempt to be verified, on simulated hardware: sound in every respect that a test does not alter.
+//! A guest's attempt to be verified, on simulated hardware: sound in every respect that a test does not
+//! alter.
 
 use std::sync::{Arc, OnceLock};
 

@@ -24,7 +24,8 @@ pub fn tcb() -> impl Strategy<Value = Tcb> {
 }
 
 prop_compose! {
-    /// Any report that has the form of one. Product and version are those of Milan, version 3: set what else is wanted.
+    /// Any report that has the form of one. Product and version are those of Milan, version 3: set what else
+    /// is wanted.
     pub fn fields()(
         (guest_svn, policy, vmpl, platform_info) in any::<(u32, u64, u32, u64)>(),
         (author_key_en, mask_chip_key) in any::<(bool, bool)>(),

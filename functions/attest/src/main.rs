@@ -1,4 +1,5 @@
-//! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET /kbs/v0/key/{workload_id}`.
+//! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET
+//! /kbs/v0/key/{workload_id}`.
 use std::{process::ExitCode, sync::Arc};
 
 use keybroker_common::store::dynamodb::{AttestTables, DynamoStore};

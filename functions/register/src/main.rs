@@ -1,4 +1,5 @@
-//! The function that registers workloads: `POST /kbs/v0/register_workload`. It can wrap secrets and never unwrap them.
+//! The function that registers workloads: `POST /kbs/v0/register_workload`. It can wrap secrets and never
+//! unwrap them.
 
 use std::{process::ExitCode, sync::Arc};
 

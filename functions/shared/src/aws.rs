@@ -1,7 +1,7 @@
 //! Clients of AWS, from the standard variables that Lambda sets; `AWS_ENDPOINT_URL` leads to an emulator.
 //!
-//! Not aws-config's loader: it also reads profiles from files, asks metadata services and assumes roles, and a function has
-//! none of these.
+//! Not aws-config's loader: it also reads profiles from files, asks metadata services and assumes roles, and
+//! a function has none of these.
 
 use std::{env, time::Duration};
 
@@ -63,7 +63,8 @@ impl Aws {
     }
 }
 
-/// Amazon's own roots, under which all of its services are. The names are those in the certificates' subjects.
+/// Amazon's own roots, under which all of its services are. The names are those in the certificates'
+/// subjects.
 const ROOTS: [&[u8]; 2] = [b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2"];
 /// Serial, algorithm, issuer, validity and subject are within this many bytes.
 const NAMES: usize = 512;

@@ -1,9 +1,9 @@
-//! What the three functions share. Each is a `main` of a few lines over this: settings, AWS clients, one service of
-//! `keybroker-common` behind API Gateway.
+//! What the three functions share. Each is a `main` of a few lines over this: settings, AWS clients, one
+//! service of `keybroker-common` behind API Gateway.
 //!
-//! Not lambda_http, but the runtime below it: its adapter turns payloads into requests with `unwrap` and `expect` on the
-//! Host and X-Forwarded-Proto headers, the query and the body: whoever can send such a header could make each request a
-//! panic. See [`payload`].
+//! Not lambda_http, but the runtime below it: its adapter turns payloads into requests with `unwrap` and
+//! `expect` on the Host and X-Forwarded-Proto headers, the query and the body: whoever can send such a header
+//! could make each request a panic. See [`payload`].
 
 pub mod aws;
 pub mod payload;
@@ -29,7 +29,8 @@ use crate::{
 /// Why a function does not start.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs a function: reads its settings, has `wire` make its service of them, and serves until the instance is taken down.
+/// Runs a function: reads its settings, has `wire` make its service of them, and serves until the instance is
+/// taken down.
 ///
 /// `others` are names of settings that are known though `C` has no place for them.
 pub fn run<C: Configuration, S: Serve>(

@@ -1,6 +1,7 @@
 //! API Gateway's payload format 2.0: an event becomes a request, a response becomes a reply.
 //!
-//! Nothing in an event can make this panic. What HTTP could not carry, a header with a line break in it for one, is left out.
+//! Nothing in an event can make this panic. What HTTP could not carry, a header with a line break in it for
+//! one, is left out.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -20,7 +21,8 @@ use keybroker_common::{
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
-/// An event of payload format 2.0, as far as the broker reads it. Its body may be a passphrase: there is no `Debug`.
+/// An event of payload format 2.0, as far as the broker reads it. Its body may be a passphrase: there is no
+/// `Debug`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -111,10 +113,11 @@ fn body(text: String, base64: bool) -> Result<Body, Problem> {
     }
 }
 
-/// The path that the routes know: `raw` without what stands in front of it, a stage's name or a custom domain's base path.
+/// The path that the routes know: `raw` without what stands in front of it, a stage's name or a custom
+/// domain's base path.
 ///
-/// The route that API Gateway matched says how many segments are the route's own. Where it matched none (`$default`, as with
-/// `cargo lambda watch`), a named stage is all that can be told apart.
+/// The route that API Gateway matched says how many segments are the route's own. Where it matched none
+/// (`$default`, as with `cargo lambda watch`), a named stage is all that can be told apart.
 fn path<'a>(raw: &'a str, context: &RequestContext) -> &'a str {
     let route = context.route_key.as_deref().and_then(|key| key.split_once(' '));
     if let Some((_, template)) = route {
@@ -128,8 +131,8 @@ fn path<'a>(raw: &'a str, context: &RequestContext) -> &'a str {
     stage.and_then(below).unwrap_or(raw)
 }
 
-/// API Gateway hands out paths decoded: what a URL cannot hold is encoded again. `%` stays, for it may stand for itself
-/// where the path came as it was sent, and no id of ours holds one.
+/// API Gateway hands out paths decoded: what a URL cannot hold is encoded again. `%` stays, for it may stand
+/// for itself where the path came as it was sent, and no id of ours holds one.
 fn encoded(path: &str) -> Cow<'_, str> {
     let holds = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&byte);
     if path.bytes().all(holds) {
@@ -140,7 +143,8 @@ fn encoded(path: &str) -> Cow<'_, str> {
 }
 
 impl RequestContext {
-    /// Whom API Gateway authenticated by IAM. Sessions of one role are one principal: their names are the callers' choice.
+    /// Whom API Gateway authenticated by IAM. Sessions of one role are one principal: their names are the
+    /// callers' choice.
     fn principal(&self) -> Option<Principal> {
         let arn = self.authorizer.as_ref()?.iam.as_ref()?.user_arn.as_deref()?;
         let role = |arn: &str| {

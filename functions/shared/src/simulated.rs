@@ -6,9 +6,9 @@ use keybroker_common::snp::anchors::TrustAnchors;
 
 use crate::Error;
 
-/// Names PEM files of roots that `attest` trusts beside AMD's, `:` between them, if it was built with its feature
-/// `simulated-hardware`. Any other build of it knows no such setting, and does not start with it. The other functions
-/// ignore it, as they do each of `attest`'s.
+/// Names PEM files of roots that `attest` trusts beside AMD's, `:` between them, if it was built with its
+/// feature `simulated-hardware`. Any other build of it knows no such setting, and does not start with it. The
+/// other functions ignore it, as they do each of `attest`'s.
 pub const TRUST_ANCHORS: &str = "KEYBROKER_TRUST_ANCHORS";
 
 /// `anchors` and the roots that the environment names. Says aloud that it does so.

@@ -1,5 +1,5 @@
-//! The log: one JSON object per line on stdout, which CloudWatch keeps. Decisions and measurements are among them, in the
-//! embedded metric format, of which CloudWatch makes metrics.
+//! The log: one JSON object per line on stdout, which CloudWatch keeps. Decisions and measurements are among
+//! them, in the embedded metric format, of which CloudWatch makes metrics.
 //!
 //! | metric | dimension | counts |
 //! |---|---|---|
@@ -16,7 +16,8 @@
 //! | `Panicked` | | requests that met an error of the program, answered with 500 |
 //! | `Latency` | `Stage`: `kds`, `verify`, `transaction`, `wrap`, `unwrap` | milliseconds |
 //!
-//! A metric with a dimension is also kept without it. All are in a namespace of the deployment's own: see [`namespace`].
+//! A metric with a dimension is also kept without it. All are in a namespace of the deployment's own: see
+//! [`namespace`].
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +45,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Starts the log of this function, for the whole process. Its level is the one that Lambda's own setting names; INFO without it.
+/// Starts the log of this function, for the whole process. Its level is the one that Lambda's own setting
+/// names; INFO without it.
 pub(crate) fn start(function: Function) {
     let level = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = LevelFilter::from_level(level.unwrap_or(Level::INFO));
@@ -60,9 +62,9 @@ pub(crate) fn start(function: Function) {
     let _ = registry.with(log.with_filter(level.and(ours))).try_init();
 }
 
-/// What CloudWatch shows the metrics of a function under that Lambda calls `name`: what that begins with, before `-register`,
-/// `-auth` or `-attest`. So two deployments in an account, whose functions cannot have the same name, do not set off each
-/// other's alarms. `keybroker` for a function that is called otherwise.
+/// What CloudWatch shows the metrics of a function under that Lambda calls `name`: what that begins with,
+/// before `-register`, `-auth` or `-attest`. So two deployments in an account, whose functions cannot have
+/// the same name, do not set off each other's alarms. `keybroker` for a function that is called otherwise.
 fn namespace(name: &str, function: Function) -> &str {
     let suffix = match function {
         Function::Register => "-register",

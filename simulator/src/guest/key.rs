@@ -17,8 +17,8 @@ use data_encoding::BASE64;
 
 use super::Error;
 
-/// RSAPublicKey (RFC 8017, A.1.1) of a 2048-bit key up to the modulus: SEQUENCE of 266 bytes, INTEGER of 257 with a
-/// leading zero, for a modulus of 2048 bits has its first bit set.
+/// RSAPublicKey (RFC 8017, A.1.1) of a 2048-bit key up to the modulus: SEQUENCE of 266 bytes, INTEGER of 257
+/// with a leading zero, for a modulus of 2048 bits has its first bit set.
 const BEFORE_MODULUS: [u8; 9] = [0x30, 0x82, 0x01, 0x0A, 0x02, 0x82, 0x01, 0x01, 0x00];
 /// INTEGER of three bytes: the exponent.
 const BEFORE_EXPONENT: [u8; 2] = [0x02, 0x03];
@@ -67,8 +67,8 @@ impl GuestKey {
 }
 
 impl GuestKey {
-    /// A JWE (RFC 7516) with RSA-OAEP-256 and A256GCM: its protected header as sent, the encrypted key, the IV, and the
-    /// ciphertext with the tag behind it.
+    /// A JWE (RFC 7516) with RSA-OAEP-256 and A256GCM: its protected header as sent, the encrypted key, the
+    /// IV, and the ciphertext with the tag behind it.
     pub fn decrypt_jwe(
         &self,
         protected: &str,

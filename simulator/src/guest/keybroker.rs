@@ -1,4 +1,5 @@
-//! A guest of keybroker's, the broker that registers by reference values: it names no workload, its HOST_DATA does.
+//! A guest of keybroker's, the broker that registers by reference values: it names no workload, its HOST_DATA
+//! does.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Value, json};
@@ -6,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Error, Machine, Said, State};
 use crate::http::Response;
 
-/// A guest that was launched with HOST_DATA from a registration. It believes the status and parses JSON; any status but
-/// 200 is [`Error::Refused`].
+/// A guest that was launched with HOST_DATA from a registration. It believes the status and parses JSON; any
+/// status but 200 is [`Error::Refused`].
 #[derive(Debug)]
 pub struct KeybrokerGuest {
     /// What it knows. It has no use for the workload's id.

@@ -1,5 +1,5 @@
-//! libkrun's SEV-SNP client (a C program over libcurl), which distributions had up to libkrun 1.16.0 with libkrunfw 4.10.0: to
-//! the byte in what it sends, and with the same flaws in what it reads.
+//! libkrun's SEV-SNP client (a C program over libcurl), which distributions had up to libkrun 1.16.0 with
+//! libkrunfw 4.10.0: to the byte in what it sends, and with the same flaws in what it reads.
 
 use data_encoding::HEXUPPER_PERMISSIVE;
 
@@ -13,8 +13,8 @@ const ERROR_BUFFER: usize = 200;
 /// Size of the buffer for the key's URL, and of the one for the cookie's value.
 const URL_BUFFER: usize = 100;
 
-/// A guest with libkrun's client. It sends no User-Agent, ignores every status, and copies what it receives into
-/// buffers of fixed size: what would overrun one is [`Error::Crash`] or [`Error::UrlOverflow`] here.
+/// A guest with libkrun's client. It sends no User-Agent, ignores every status, and copies what it receives
+/// into buffers of fixed size: what would overrun one is [`Error::Crash`] or [`Error::UrlOverflow`] here.
 #[derive(Debug)]
 pub struct KrunGuest {
     /// What it knows.
@@ -81,7 +81,8 @@ impl KrunGuest {
         if response.chunked {
             return Err(bad_key());
         }
-        // Nothing ends the text but a NUL: where the body brings none, what lay in memory before belongs to it.
+        // Nothing ends the text but a NUL: where the body brings none, what lay in memory before belongs to
+        // it.
         let text = c_string(&response.body, &self.stale);
         if response.body.len().min(text.len()) <= 2 {
             return Err(Error::Crash("it cuts a byte off either end of fewer than three"));
@@ -101,8 +102,8 @@ impl KrunGuest {
         Ok(response)
     }
 
-    /// The head of a request but for its end. The cookie is there twice: libcurl's engine puts it behind the host, and
-    /// the client adds a field of its own.
+    /// The head of a request but for its end. The cookie is there twice: libcurl's engine puts it behind the
+    /// host, and the client adds a field of its own.
     fn head(&self, method: &str, target: &str, with_cookie: bool) -> String {
         let session_id = self.state.session_id.as_ref().filter(|_| with_cookie);
         let cookie = session_id.map(|value| format!("Cookie: session_id={value}\r\n")).unwrap_or_default();
@@ -114,7 +115,8 @@ impl KrunGuest {
     }
 }
 
-/// What libcurl asks the host for: all that is behind it, as it is. A slash at the end of the image's URL stays.
+/// What libcurl asks the host for: all that is behind it, as it is. A slash at the end of the image's URL
+/// stays.
 fn target(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
@@ -125,8 +127,8 @@ fn c_string(memory: &[u8], behind: &[u8]) -> Vec<u8> {
     memory.iter().chain(behind).copied().take_while(|byte| *byte != 0).collect()
 }
 
-/// The value of the cookie `session_id`, if that is what this field sets and libcurl keeps it: over plain http it
-/// ignores a `Secure` one.
+/// The value of the cookie `session_id`, if that is what this field sets and libcurl keeps it: over plain
+/// http it ignores a `Secure` one.
 fn session_id(set_cookie: &str) -> Option<String> {
     let mut parts = set_cookie.split(';').map(str::trim);
     let value = parts.next()?.strip_prefix("session_id=")?;

@@ -1,8 +1,9 @@
 //! Confidential guests that ask the broker for their passphrase (libkrun's protocol: auth, attest, key).
 //!
-//! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker spares them. [`PoliteGuest`] honours
-//! HTTP: it shows what the broker says. Each step can be called by itself, and what a guest knows between the steps is
-//! open in [`State`], so that a test can take one guest's cookie to another, send evidence twice or alter it.
+//! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker spares them. [`PoliteGuest`]
+//! honours HTTP: it shows what the broker says. Each step can be called by itself, and what a guest knows
+//! between the steps is open in [`State`], so that a test can take one guest's cookie to another, send
+//! evidence twice or alter it.
 
 mod key;
 mod keybroker;

@@ -8,8 +8,8 @@ use crate::http::Response;
 /// Its User-Agent.
 pub const USER_AGENT: &str = "polite-guest/1";
 
-/// A guest that speaks libkrun's protocol well: it has a User-Agent, sends one cookie, believes the status and parses
-/// JSON. Any status but 200 is [`Error::Refused`].
+/// A guest that speaks libkrun's protocol well: it has a User-Agent, sends one cookie, believes the status
+/// and parses JSON. Any status but 200 is [`Error::Refused`].
 #[derive(Debug)]
 pub struct PoliteGuest {
     /// What it knows.

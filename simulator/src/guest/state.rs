@@ -20,7 +20,8 @@ pub struct Machine {
     pub vek: Vek,
     /// What its reports say, but for REPORT_DATA.
     pub fields: ReportFields,
-    /// Certificates that the guest sends along, each with its type (`VCEK`, `VLEK`, `ASK`, `ARK`). libkrun sends none.
+    /// Certificates that the guest sends along, each with its type (`VCEK`, `VLEK`, `ASK`, `ARK`). libkrun
+    /// sends none.
     pub certificates: Vec<(String, Vec<u8>)>,
 }
 
@@ -30,8 +31,8 @@ impl Machine {
         Self { vek: amd.vcek(chip), fields: ReportFields::new(chip), certificates: Vec::new() }
     }
 
-    /// A machine of the cloud provider `csp_id`: its VLEK signs, the chip's id is masked, and the VLEK comes along,
-    /// for AMD's KDS serves none.
+    /// A machine of the cloud provider `csp_id`: its VLEK signs, the chip's id is masked, and the VLEK comes
+    /// along, for AMD's KDS serves none.
     pub fn in_cloud(amd: &Amd, chip: &Chip, csp_id: &str) -> Self {
         let vek = amd.vlek(csp_id, chip.tcb);
         let certificates = vec![("VLEK".to_owned(), vek.certificate.clone())];

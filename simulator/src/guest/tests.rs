@@ -27,7 +27,8 @@ fn json_body(request: &str) -> Value {
     serde_json::from_str(request.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
 }
 
-/// What a broker says to key after this attest: the passphrase for its key, with `end` after the closing quote.
+/// What a broker says to key after this attest: the passphrase for its key, with `end` after the closing
+/// quote.
 fn sealed(attest: &str, end: &str) -> Vec<u8> {
     let body = json_body(attest);
     let number = |name: &str| {

@@ -74,7 +74,8 @@ impl Catalogue {
     }
 }
 
-/// The TCB that a query names: every parameter of the product once, in decimal of two digits or more, and no other.
+/// The TCB that a query names: every parameter of the product once, in decimal of two digits or more, and no
+/// other.
 fn requested_tcb(product: Product, query: &str) -> Option<Tcb> {
     let mut parameters: HashMap<&str, &str> = HashMap::new();
     for parameter in query.split('&') {

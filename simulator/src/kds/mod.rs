@@ -1,8 +1,9 @@
 //! AMD's Key Distribution Service on the loopback, with failures on demand.
 //!
-//! It knows the paths of AMD 57230 ("VCEK Certificate and KDS Interface Specification", 4) and answers for the chips it
-//! was told of, each at any TCB that is asked for, as the real one does. It speaks HTTP/1.1 by itself and closes after
-//! every response: no server library lets a test cut a response short or reset the connection.
+//! It knows the paths of AMD 57230 ("VCEK Certificate and KDS Interface Specification", 4) and answers for
+//! the chips it was told of, each at any TCB that is asked for, as the real one does. It speaks HTTP/1.1 by
+//! itself and closes after every response: no server library lets a test cut a response short or reset the
+//! connection.
 
 mod answer;
 mod script;

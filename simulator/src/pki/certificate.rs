@@ -9,7 +9,8 @@ use super::{
 };
 use crate::der;
 
-/// What to make otherwise than AMD does. The default alters nothing; every field is independent of the others.
+/// What to make otherwise than AMD does. The default alters nothing; every field is independent of the
+/// others.
 ///
 /// ```
 /// use keybroker_simulator::{

@@ -45,8 +45,8 @@ impl Chip {
         self.chip_id.get(..self.product.hwid_len()).unwrap_or(&self.chip_id)
     }
 
-    /// The chip's key at `tcb`. Another TCB gives another key, as on hardware: a certificate fetched for the wrong TCB
-    /// is sound, and verifies nothing that this chip signs.
+    /// The chip's key at `tcb`. Another TCB gives another key, as on hardware: a certificate fetched for the
+    /// wrong TCB is sound, and verifies nothing that this chip signs.
     pub fn vcek_key(&self, tcb: Tcb) -> VekKey {
         VekKey::derive(Curve::P384, &[self.chip_id.as_slice(), &tcb.encode(self.product)].concat())
     }

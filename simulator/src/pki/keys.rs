@@ -1,6 +1,6 @@
 //! The keys of the simulated PKI.
-// A key that was just made or derived cannot be refused, nor can signing with it fail, unless memory ran out: a
-// fixture that cannot be made has nothing better to do than to stop.
+// A key that was just made or derived cannot be refused, nor can signing with it fail, unless memory ran out:
+// a fixture that cannot be made has nothing better to do than to stop.
 #![allow(clippy::expect_used)]
 
 use std::{
@@ -32,9 +32,9 @@ const PRIME256V1: Oid = Oid(&[1, 2, 840, 10045, 3, 1, 7]);
 /// Names a directory in which processes that are to be one AMD share their RSA keys, as PKCS #8 files.
 pub const SHARED_KEYS: &str = "KEYBROKER_SIMULATOR_KEYS";
 
-/// The RSA keys of a process. Each is made when it is first used (a second or so for 4096 bits), once, and serves every
-/// product: names tell the products apart, as they must for a verifier. With [`SHARED_KEYS`] in the environment, a key
-/// that another process has made serves this one, too.
+/// The RSA keys of a process. Each is made when it is first used (a second or so for 4096 bits), once, and
+/// serves every product: names tell the products apart, as they must for a verifier. With [`SHARED_KEYS`] in
+/// the environment, a key that another process has made serves this one, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RsaKey {
     /// AMD's root key.
@@ -196,7 +196,8 @@ pub struct VekKey {
 }
 
 impl VekKey {
-    /// The key that belongs to `secret`, always the same one: as a chip derives its VCEK from its secret and its TCB.
+    /// The key that belongs to `secret`, always the same one: as a chip derives its VCEK from its secret and
+    /// its TCB.
     pub(super) fn derive(curve: Curve, secret: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA384, secret);
         // A leading zero keeps the number below the order of either curve.

@@ -6,7 +6,8 @@
 //!     └─────── CRL
 //! ```
 //!
-//! Names, key types, extensions, their order and the parameters of the signatures are those of AMD's own certificates.
+//! Names, key types, extensions, their order and the parameters of the signatures are those of AMD's own
+//! certificates.
 
 mod certificate;
 mod chip;
@@ -101,8 +102,9 @@ pub struct Amd {
 }
 
 impl Amd {
-    /// AMD for `product`, with certificates that are valid around `now`: from three years before to 22 years after
-    /// for the authorities, from a day before to seven years (VCEK) or one year (VLEK) after for the chips' keys.
+    /// AMD for `product`, with certificates that are valid around `now`: from three years before to 22 years
+    /// after for the authorities, from a day before to seven years (VCEK) or one year (VLEK) after for the
+    /// chips' keys.
     pub fn new(product: Product, now: Timestamp) -> Self {
         RsaKey::prepare(&[RsaKey::Ark, RsaKey::Ask]);
         let mut amd = Self { product, now, ark: Vec::new(), ask: Vec::new() };

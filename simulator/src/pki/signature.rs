@@ -1,4 +1,5 @@
-//! What is signed, and how the signature says so: the outer form of certificates and CRLs (RFC 5280, 4.1 and 5.1).
+//! What is signed, and how the signature says so: the outer form of certificates and CRLs (RFC 5280, 4.1 and
+//! 5.1).
 
 use super::keys::RsaKey;
 use crate::der::{self, Oid};
@@ -33,8 +34,8 @@ impl Hash {
 /// A signature algorithm as a certificate or CRL states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// RSASSA-PSS (RFC 4055, 3.1). The signature is made with `hash` for message and mask and a salt of its length;
-    /// the other values are claims, true or not.
+    /// RSASSA-PSS (RFC 4055, 3.1). The signature is made with `hash` for message and mask and a salt of its
+    /// length; the other values are claims, true or not.
     Pss {
         /// Hash of the message.
         hash: Hash,
@@ -53,7 +54,8 @@ impl Algorithm {
     /// AMD's algorithm without the default trailer field, as Genoa's and Turin's VCEKs and all VLEKs have it.
     pub const PSS: Self =
         Self::Pss { hash: Hash::Sha384, mgf_hash: Hash::Sha384, salt_len: 48, trailer: None };
-    /// AMD's algorithm with the default trailer field spelled out, as every CA certificate and Milan's VCEKs have it.
+    /// AMD's algorithm with the default trailer field spelled out, as every CA certificate and Milan's VCEKs
+    /// have it.
     pub const PSS_EXPLICIT_TRAILER: Self =
         Self::Pss { hash: Hash::Sha384, mgf_hash: Hash::Sha384, salt_len: 48, trailer: Some(1) };
     /// RSASSA-PSS, sound but with SHA-256.

@@ -58,7 +58,8 @@ fn chains_hold_for_every_product() {
     }
 }
 
-/// The extensions of the genuine Milan, Turin and VLEK certificates, in their order, with the simulated values.
+/// The extensions of the genuine Milan, Turin and VLEK certificates, in their order, with the simulated
+/// values.
 #[test]
 fn endorsement_keys_have_amds_extensions() {
     let ours = |der: &[u8]| -> Vec<(String, Vec<u8>)> {

@@ -1,4 +1,5 @@
-//! A CloudFormation template as JSON in its long form: `!Ref X` is `{"Ref": "X"}`, `!Sub X` is `{"Fn::Sub": "X"}`.
+//! A CloudFormation template as JSON in its long form: `!Ref X` is `{"Ref": "X"}`, `!Sub X` is `{"Fn::Sub":
+//! "X"}`.
 
 use std::fs;
 

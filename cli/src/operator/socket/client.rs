@@ -49,8 +49,8 @@ impl SocketStore {
 
     /// A connection to a broker's socket, for whatever is mounted there.
     ///
-    /// Whoever may write to the directory could put another socket there: it must be its owner's alone, and so must be who
-    /// answers.
+    /// Whoever may write to the directory could put another socket there: it must be its owner's alone, and
+    /// so must be who answers.
     async fn connect(&self) -> io::Result<UnixStream> {
         let directory = fs::metadata(&self.data_dir)?;
         let refused = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
@@ -87,7 +87,8 @@ impl SocketStore {
         serde_json::from_slice(&answer).context("the broker's answer is none that this release reads")
     }
 
-    /// Passes a request on to whatever the broker has mounted beside its store; the status and the body of the answer.
+    /// Passes a request on to whatever the broker has mounted beside its store; the status and the body of
+    /// the answer.
     pub(crate) async fn pass(&self, request: HttpRequest<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         timeout(PATIENCE, self.exchange(request)).await.context("the broker does not answer")?
     }

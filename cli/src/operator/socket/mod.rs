@@ -1,8 +1,8 @@
 //! The store of a running broker, through a Unix socket in its data directory: one request for each method of
 //! [`OperatorStore`](keybroker_common::store::OperatorStore), over HTTP/1.
 //!
-//! The socket is its owner's alone, by its mode and by asking the kernel who connects. Whoever passes could as well open
-//! the file once the broker has ended.
+//! The socket is its owner's alone, by its mode and by asking the kernel who connects. Whoever passes could
+//! as well open the file once the broker has ended.
 
 mod client;
 mod server;
@@ -63,8 +63,8 @@ enum Request {
 /// Longest path that a socket's address holds, with room to spare.
 const ADDRESS_LEN: usize = 100;
 
-/// `name` in `directory` by a path that fits into a socket's address: where the real one is too long, by way of the open
-/// directory, which has to stay open until the path was used.
+/// `name` in `directory` by a path that fits into a socket's address: where the real one is too long, by way
+/// of the open directory, which has to stay open until the path was used.
 fn address(directory: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> {
     let path = directory.join(name);
     if path.as_os_str().len() <= ADDRESS_LEN {

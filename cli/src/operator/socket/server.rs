@@ -65,8 +65,8 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket in `data_dir`, whose store this process must have open: a socket that is there was left by one that
-    /// was killed, and is replaced. At no time can anybody but the owner connect.
+    /// Makes the socket in `data_dir`, whose store this process must have open: a socket that is there was
+    /// left by one that was killed, and is replaced. At no time can anybody but the owner connect.
     pub(crate) fn bind(data_dir: &Path) -> io::Result<Self> {
         let workshop = data_dir.join(WORKSHOP);
         remove(fs::remove_dir_all(&workshop))?;
@@ -123,9 +123,9 @@ struct Served {
     endorsements: Option<Arc<EndorsementSource>>,
 }
 
-/// The routes of the socket: the store's own, and `others`, none of which sees a request of another user. Handlers find
-/// out who asks by `Extension<Peer>`, the broker's by its own [`Operator`]. The broker's `endorsements` forget what an
-/// operator changes.
+/// The routes of the socket: the store's own, and `others`, none of which sees a request of another user.
+/// Handlers find out who asks by `Extension<Peer>`, the broker's by its own [`Operator`]. The broker's
+/// `endorsements` forget what an operator changes.
 pub(crate) fn router(
     store: Arc<dyn OperatorStore>,
     endorsements: Option<Arc<EndorsementSource>>,

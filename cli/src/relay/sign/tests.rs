@@ -41,8 +41,8 @@ struct Vector {
 }
 
 impl Vector {
-    /// `None` for one of those that ask for what the relay never does: a path that is not normalised, or encoded once
-    /// where API Gateway has it encoded twice, or a session token beside the signature.
+    /// `None` for one of those that ask for what the relay never does: a path that is not normalised, or
+    /// encoded once where API Gateway has it encoded twice, or a session token beside the signature.
     fn read(directory: &Path) -> Option<Self> {
         let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
         let context: Value = serde_json::from_str(&read("context.json")?).unwrap();

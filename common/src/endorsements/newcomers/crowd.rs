@@ -1,5 +1,5 @@
-//! How many guests wait for certificates of new chips, each workload's within bounds: a request that waits takes one of the
-//! places that a process has for work.
+//! How many guests wait for certificates of new chips, each workload's within bounds: a request that waits
+//! takes one of the places that a process has for work.
 
 use std::{collections::HashMap, sync::Mutex};
 

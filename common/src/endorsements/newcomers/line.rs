@@ -1,9 +1,10 @@
 //! The line before AMD: whose turn it is to ask, so that no workload keeps the others waiting.
 //!
-//! Where there is a pace, each turn is taken out of two buckets: one for all, and one for the workload, which holds half as much
-//! and fills half as fast. So a workload for which chips are made up leaves half of everything to the others. Of those
-//! that wait, the one is next whose workload has the fewest turns at the moment, then the one whose workload has the most left, or has
-//! had all for the longest, then the one who came first.
+//! Where there is a pace, each turn is taken out of two buckets: one for all, and one for the workload, which
+//! holds half as much and fills half as fast. So a workload for which chips are made up leaves half of
+//! everything to the others. Of those that wait, the one is next whose workload has the fewest turns at the
+//! moment, then the one whose workload has the most left, or has had all for the longest, then the one who
+//! came first.
 
 use std::{
     collections::HashMap,
@@ -34,8 +35,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How many wait where there is a pace: at AMD's own pace a line has no use for more in that time.
 pub(super) const PLACES: usize = 64;
 
-/// Above this many workloads, those to which all is left are forgotten. The others are bounded by the turns that there are while a
-/// bucket fills.
+/// Above this many workloads, those to which all is left are forgotten. The others are bounded by the turns
+/// that there are while a bucket fills.
 const PARTIES: usize = 1024;
 
 /// The turns of all, and each workload's share of them.
@@ -110,7 +111,8 @@ impl Line {
         self.pace.is_some()
     }
 
-    /// Waits for a turn; where there is none in time, or too many wait, says after how many seconds to try again.
+    /// Waits for a turn; where there is none in time, or too many wait, says after how many seconds to try
+    /// again.
     pub(super) async fn turn(&self, party: &Party, free: bool) -> Result<Place<'_>, u64> {
         let deadline = Instant::now() + PATIENCE;
         let place = self.join(party, free)?;
@@ -142,8 +144,8 @@ impl Line {
         self.changed.notify_waiters();
     }
 
-    /// Takes a place at the end. Where all are taken, the workload that has the most gives its last one up to another that has
-    /// fewer.
+    /// Takes a place at the end. Where all are taken, the workload that has the most gives its last one up to
+    /// another that has fewer.
     fn join(&self, party: &Party, free: bool) -> Result<Place<'_>, u64> {
         let mut state = lock(&self.state);
         if self.pace.is_some() && state.waiting.len() >= PLACES {

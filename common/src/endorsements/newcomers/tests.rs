@@ -61,7 +61,8 @@ async fn at_once(newcomers: &Newcomers, id: &VcekId, party: &WorkloadId) -> bool
     }
 }
 
-/// Presents made-up chips under `party` for ever, a hundred at once. The number of those that AMD was asked for.
+/// Presents made-up chips under `party` for ever, a hundred at once. The number of those that AMD was asked
+/// for.
 fn flood(newcomers: &Arc<Newcomers>, party: &str, crowd: &mut JoinSet<()>) -> Arc<AtomicUsize> {
     let asked = Arc::new(AtomicUsize::new(0));
     for _ in 0..100 {
@@ -82,8 +83,8 @@ fn flood(newcomers: &Arc<Newcomers>, party: &str, crowd: &mut JoinSet<()>) -> Ar
     asked
 }
 
-/// How many of `count` honest chips that come at once get their certificates from an AMD that answers in 0.3 s, and after how
-/// long the last one does.
+/// How many of `count` honest chips that come at once get their certificates from an AMD that answers in 0.3
+/// s, and after how long the last one does.
 async fn honest(newcomers: &Arc<Newcomers>, party: &str, count: usize) -> (usize, Duration) {
     let begun = Instant::now();
     let mut guests = JoinSet::new();

@@ -74,8 +74,8 @@ fn leads(route: &Route, path: &str) -> bool {
     }
 }
 
-/// Whether the members of a value are those of the schema. What they are is for a validator to say: the suite `openapi` of
-/// the end-to-end tests has one.
+/// Whether the members of a value are those of the schema. What they are is for a validator to say: the suite
+/// `openapi` of the end-to-end tests has one.
 fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     if let Some(reference) = schema["$ref"].as_str() {
         let referred = document.pointer(reference.trim_start_matches('#')).expect("a schema");

@@ -1,5 +1,6 @@
-//! The description of the HTTP API in `docs/openapi.yaml`, from the table of routes, the wire's types and the map of
-//! problems; and the proof that what the router answers is described there. For tests alone: none of it ships.
+//! The description of the HTTP API in `docs/openapi.yaml`, from the table of routes, the wire's types and the
+//! map of problems; and the proof that what the router answers is described there. For tests alone: none of
+//! it ships.
 
 mod answers;
 mod described;

@@ -19,7 +19,8 @@ pub(super) struct Operation {
     pub(super) request: Option<Request>,
     /// The answer 200.
     pub(super) success: Value,
-    /// Everything that can go wrong, as an example of each: status, body and header fields are those of the map of problems.
+    /// Everything that can go wrong, as an example of each: status, body and header fields are those of the
+    /// map of problems.
     pub(super) problems: Vec<Problem>,
     /// How a client may authenticate itself; empty where nobody does.
     pub(super) security: Vec<Value>,

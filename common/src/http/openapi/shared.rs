@@ -22,7 +22,8 @@ pub(super) const WORKLOAD: &str = "my-app";
 /// The sample's resource.
 pub(super) const RESOURCE_NAME: &str = "passphrase";
 
-/// What can be wrong with any body of at most `limit` bytes; `unknown` is a field that one might expect in it.
+/// What can be wrong with any body of at most `limit` bytes; `unknown` is a field that one might expect in
+/// it.
 pub(super) fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Problem> {
     let fault = |fault| Problem::Invalid(Invalid::Json { part: Part::Body, fault });
     vec![

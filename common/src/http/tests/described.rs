@@ -50,8 +50,8 @@ fn with_bodies(route: &Route) -> Vec<Request<Body>> {
     ]
 }
 
-/// What can be asked of any route with a parameter: a secret that is there, one that is not, none at all, and without a
-/// session.
+/// What can be asked of any route with a parameter: a secret that is there, one that is not, none at all, and
+/// without a session.
 fn with_parameters(route: &Route) -> Vec<Request<Body>> {
     let path = |segment| format!("{}/{segment}", route.path.rsplit_once('/').unwrap().0);
     let ask = |segment| session(route, bare(Method::GET, &path(segment)));
@@ -79,7 +79,8 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     for request in requests {
         ask(router(doubles::services()), request).await;
     }
-    // The same as the first one where nobody may register or has a session, and where every store is down, or panics.
+    // The same as the first one where nobody may register or has a session, and where every store is down, or
+    // panics.
     let first = || match (route.method == Method::POST, route.path.ends_with('}')) {
         (true, _) => with_bodies(route).swap_remove(0),
         (_, true) => with_parameters(route).swap_remove(0),

@@ -29,8 +29,8 @@ use crate::{
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
 
-/// Takes every write, and has next to nothing to read: the workload `taken`, which is revoked, and the workload `open`, as
-/// which the guest under [`SESSION`] has attested and the one under [`CHALLENGE`] may.
+/// Takes every write, and has next to nothing to read: the workload `taken`, which is revoked, and the
+/// workload `open`, as which the guest under [`SESSION`] has attested and the one under [`CHALLENGE`] may.
 #[derive(Debug)]
 pub(super) struct Empty;
 

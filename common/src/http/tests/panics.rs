@@ -1,5 +1,5 @@
-//! A part of the broker panics: 500, a record, and the next request is answered. That it is counted once shows
-//! `common/tests/broker/metrics.rs`.
+//! A part of the broker panics: 500, a record, and the next request is answered. That it is counted once
+//! shows `common/tests/broker/metrics.rs`.
 
 use std::sync::{Arc, Mutex};
 
@@ -53,7 +53,8 @@ fn with_policy() -> Request<Body> {
     post("/rvp/register", body.to_string())
 }
 
-/// What is told and recorded of a request that met a panic; neither has anything of what was said, nor the log.
+/// What is told and recorded of a request that met a panic; neither has anything of what was said, nor the
+/// log.
 async fn met(router: &Router, request: Request<Body>, records: &Records) -> (String, AuditRecord) {
     let (lines, guard) = Lines::gather();
     let (status, body) = answer(router.clone(), request).await;

@@ -65,7 +65,8 @@ async fn counted(router: Router, request: Request<Body>) -> (StatusCode, String,
     (status, body, PARSED.get())
 }
 
-/// And so none is verified: what is verified was parsed. Neither is one of a report that no challenge was given for.
+/// And so none is verified: what is verified was parsed. Neither is one of a report that no challenge was
+/// given for.
 #[tokio::test]
 async fn without_an_open_challenge_no_certificate_is_parsed() {
     let sent = Sent::new();

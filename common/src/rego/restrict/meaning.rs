@@ -1,7 +1,7 @@
 //! What expressions can give, and where that is a trap: policies that say something else than they seem to.
 //!
-//! Each rule is looked at once, each function once for every kind of arguments. Variables are what any statement of their
-//! body makes of them.
+//! Each rule is looked at once, each function once for every kind of arguments. Variables are what any
+//! statement of their body makes of them.
 
 mod expressions;
 mod statements;
@@ -219,7 +219,8 @@ impl<'m> Meaning<'m> {
         }
     }
 
-    /// Walks through a body in a scope of its own, until nothing more is learnt of its variables, and then through `after`.
+    /// Walks through a body in a scope of its own, until nothing more is learnt of its variables, and then
+    /// through `after`.
     fn body(&mut self, statements: &[LiteralStmt], after: impl FnOnce(&mut Self) -> Walk) -> Walk {
         let top = self.in_query && self.scopes.is_empty();
         self.scopes.push(Scope::default());
@@ -239,7 +240,8 @@ impl<'m> Meaning<'m> {
                 Literal::SomeVars { .. } | Literal::NotExpr { .. } => {}
             }
         }
-        // Each round learns of one variable at least what it is made of. What is not known by then is made of itself.
+        // Each round learns of one variable at least what it is made of. What is not known by then is made of
+        // itself.
         let mut known = BTreeMap::new();
         let mut rounds = 0..statements.len() + 2;
         let walked = loop {

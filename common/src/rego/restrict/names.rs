@@ -59,7 +59,8 @@ pub(super) fn claim(expr: &Ref<Expr>) -> bool {
     plain_path(expr).is_some_and(|path| path.len() > 1 && path.first().is_some_and(|root| root == "input"))
 }
 
-/// Whether an expression gives a number, boolean, string or null, or something that is written out in the policy.
+/// Whether an expression gives a number, boolean, string or null, or something that is written out in the
+/// policy.
 pub(super) fn flat(expr: &Ref<Expr>) -> bool {
     match expr.as_ref() {
         Expr::String { .. }

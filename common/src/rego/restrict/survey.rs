@@ -335,7 +335,8 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// The rule that a path from `data` names, if it leads into the module's package. `None` if that cannot be told.
+    /// The rule that a path from `data` names, if it leads into the module's package. `None` if that cannot
+    /// be told.
     fn own_rule(&self, steps: &[Step<'_>]) -> Option<Option<String>> {
         let mut steps = steps.iter();
         for name in &self.known.package {

@@ -12,8 +12,9 @@ pub(super) fn encrypt<R>(error: SdkError<EncryptError, R>) -> KeyError {
     unavailable(&error)
 }
 
-/// A ciphertext that KMS rejects is not the one that was wrapped for this workload and registration. Everything else,
-/// a disabled or deleted key and a refusal by IAM included, can be mended without the row: nothing is lost.
+/// A ciphertext that KMS rejects is not the one that was wrapped for this workload and registration.
+/// Everything else, a disabled or deleted key and a refusal by IAM included, can be mended without the row:
+/// nothing is lost.
 pub(super) fn decrypt<R>(error: SdkError<DecryptError, R>) -> KeyError {
     match error.as_service_error() {
         Some(DecryptError::InvalidCiphertextException(_) | DecryptError::IncorrectKeyException(_)) => {

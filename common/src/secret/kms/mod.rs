@@ -1,14 +1,16 @@
 //! The wrapping key in AWS KMS: it never leaves KMS, and each use of it is on record there.
 //!
-//! What a secret is bound to is KMS's encryption context, [`EncryptionContext::pairs`]: KMS decrypts under an equal context
-//! alone. Each wrapped secret names the key that wrapped it, by its ARN, so a key that is rotated, or another one under
-//! the alias, needs no rewriting: what was wrapped before is decrypted with what wrapped it.
+//! What a secret is bound to is KMS's encryption context, [`EncryptionContext::pairs`]: KMS decrypts under an
+//! equal context alone. Each wrapped secret names the key that wrapped it, by its ARN, so a key that is
+//! rotated, or another one under the alias, needs no rewriting: what was wrapped before is decrypted with
+//! what wrapped it.
 //!
-//! Which keys may be used, and by whom, is decided by IAM and the keys' policies. Whoever can write the table can put
-//! the ARN of a key of his own into a row; that this broker may decrypt with its own key alone keeps him from choosing secrets.
+//! Which keys may be used, and by whom, is decided by IAM and the keys' policies. Whoever can write the table
+//! can put the ARN of a key of his own into a row; that this broker may decrypt with its own key alone keeps
+//! him from choosing secrets.
 //!
-//! The clear text passes through buffers of the SDK's HTTP client and parser that cannot be reached to be zeroed. What
-//! they hand over is not copied again.
+//! The clear text passes through buffers of the SDK's HTTP client and parser that cannot be reached to be
+//! zeroed. What they hand over is not copied again.
 
 mod errors;
 #[cfg(test)]
@@ -29,8 +31,8 @@ pub struct KmsWrap {
 }
 
 impl KmsWrap {
-    /// Wraps with the key that `key_id` names: an alias (`alias/keybroker`), a key id, or the ARN of either. It is
-    /// looked up by KMS at each use. A secret may have 4096 bytes at most.
+    /// Wraps with the key that `key_id` names: an alias (`alias/keybroker`), a key id, or the ARN of either.
+    /// It is looked up by KMS at each use. A secret may have 4096 bytes at most.
     pub fn new(client: Client, key_id: impl Into<String>) -> Self {
         Self { client, key_id: key_id.into() }
     }
@@ -86,7 +88,8 @@ impl fmt::Debug for KmsUnwrap {
 
 #[async_trait]
 impl Unwrap for KmsUnwrap {
-    /// [`KeyError::UnknownKey`] if what names the key is no ARN, which no secret that [`KmsWrap`] wrapped is named by.
+    /// [`KeyError::UnknownKey`] if what names the key is no ARN, which no secret that [`KmsWrap`] wrapped is
+    /// named by.
     async fn unwrap_secret(
         &self,
         context: &EncryptionContext,

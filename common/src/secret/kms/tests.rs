@@ -1,5 +1,5 @@
-//! What is sent to KMS, and what its errors come to. That KMS keeps to the context, and uses no key that is disabled, is put to
-//! the test by `infra/smoke`: the local KMS does neither.
+//! What is sent to KMS, and what its errors come to. That KMS keeps to the context, and uses no key that is
+//! disabled, is put to the test by `infra/smoke`: the local KMS does neither.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use aws_sdk_kms::{

@@ -86,8 +86,8 @@ fn parse(bytes: &[u8]) -> Option<Zeroizing<[u8; LocalKey::LEN]>> {
     Some(key)
 }
 
-/// Writes the key to a file that is not there yet, in a directory that is made if need be. It has its name once it is whole:
-/// a process that is killed meanwhile leaves none, or the key.
+/// Writes the key to a file that is not there yet, in a directory that is made if need be. It has its name
+/// once it is whole: a process that is killed meanwhile leaves none, or the key.
 pub(super) fn create(path: &Path, key: &[u8; LocalKey::LEN]) -> Result<(), KeyFileError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -109,8 +109,8 @@ fn workshop(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Gives the whole file its name, which must not be another's. An empty file that has it is what earlier releases left when
-/// they were killed.
+/// Gives the whole file its name, which must not be another's. An empty file that has it is what earlier
+/// releases left when they were killed.
 fn named(workshop: &Path, path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
         fs::remove_file(path)?;

@@ -109,8 +109,8 @@ impl Unwrap for LocalKey {
     }
 }
 
-/// The context as one byte string: every name and value after its length in 8 big-endian bytes, so that no two contexts
-/// share one. Part of the format of every wrapped secret: a change makes them all unreadable.
+/// The context as one byte string: every name and value after its length in 8 big-endian bytes, so that no
+/// two contexts share one. Part of the format of every wrapped secret: a change makes them all unreadable.
 fn associated_data(context: &EncryptionContext) -> Aad<Vec<u8>> {
     let mut bytes = Vec::new();
     for (name, value) in context.pairs() {

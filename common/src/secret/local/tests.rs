@@ -77,7 +77,8 @@ fn a_file_that_others_may_use_is_refused() {
     assert!(load_file(line.as_bytes(), 0o400).is_ok());
 }
 
-/// The fingerprint is stored with every secret: it must come out the same for ever. (HMAC-SHA-256 computed elsewhere.)
+/// The fingerprint is stored with every secret: it must come out the same for ever. (HMAC-SHA-256 computed
+/// elsewhere.)
 #[test]
 fn the_fingerprint_is_fixed() {
     let key = load_file(format!("keybroker-key-v1:{}", "5a".repeat(32)).as_bytes(), 0o600).unwrap();

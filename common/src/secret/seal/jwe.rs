@@ -1,4 +1,5 @@
-//! A secret of any length to an RSA key: JSON Web Encryption (RFC 7516) with RSA-OAEP-256 and A256GCM (RFC 7518, 4.3 and 5.3).
+//! A secret of any length to an RSA key: JSON Web Encryption (RFC 7516) with RSA-OAEP-256 and A256GCM (RFC
+//! 7518, 4.3 and 5.3).
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},

@@ -6,7 +6,8 @@ use reqwest::{Certificate, Client, Url, redirect::Policy};
 
 use super::KdsError;
 
-/// A client for the service at `base`, which believes the usual authorities of TLS and those in `authorities`, PEM.
+/// A client for the service at `base`, which believes the usual authorities of TLS and those in
+/// `authorities`, PEM.
 pub(super) fn build(base: &str, authorities: &[u8]) -> Result<Client, KdsError> {
     let unusable = |error: reqwest::Error| KdsError::Client(causes(&error.without_url()));
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));

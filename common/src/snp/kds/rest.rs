@@ -1,4 +1,5 @@
-//! AMD counts requests, not who makes them: while one request of a product is turned away, those under way beside it wait, too.
+//! AMD counts requests, not who makes them: while one request of a product is turned away, those under way
+//! beside it wait, too.
 
 use std::{
     collections::HashMap,
@@ -13,8 +14,8 @@ use super::{Kds, KdsError};
 /// HTTP's "Too Many Requests".
 const TOO_MANY_REQUESTS: u16 = 429;
 
-/// By product, as the KDS's paths name it. A rest is gone with the last request that was under way: who comes later asks
-/// the memory of the endorsements first.
+/// By product, as the KDS's paths name it. A rest is gone with the last request that was under way: who comes
+/// later asks the memory of the endorsements first.
 #[derive(Debug, Default)]
 pub(super) struct Rests(Mutex<HashMap<String, Rest>>);
 

@@ -1,8 +1,8 @@
 //! The contracts of the stores as tests: one for each promise, the same for every implementation.
 //!
-//! [`store_contract!`](crate::store_contract) turns them all into `#[tokio::test]`s. They share nothing, draw their ids
-//! at random and lie far in the future, so they can run at once on the tables of one live service, and nothing of theirs
-//! expires by anybody's clock.
+//! [`store_contract!`](crate::store_contract) turns them all into `#[tokio::test]`s. They share nothing, draw
+//! their ids at random and lie far in the future, so they can run at once on the tables of one live service,
+//! and nothing of theirs expires by anybody's clock.
 
 #![allow(missing_docs, reason = "a function is named after the promise that it puts to the test")]
 #![allow(clippy::expect_used, reason = "a test stops where its premise fails")]

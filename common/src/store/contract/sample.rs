@@ -133,8 +133,8 @@ fn odd(mut number: Vec<u8>) -> Vec<u8> {
     number
 }
 
-/// A record of a decision taken so many seconds into the suite, and with an id of that time: those of one time are in the
-/// order in which they were made.
+/// A record of a decision taken so many seconds into the suite, and with an id of that time: those of one
+/// time are in the order in which they were made.
 pub fn audit(seconds: i64, operation: Operation, decision: Decision) -> AuditRecord {
     let time = at(seconds);
     AuditRecord { id: id_at(time), ..AuditRecord::new(time, operation, decision) }

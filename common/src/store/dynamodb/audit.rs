@@ -1,5 +1,5 @@
-//! Audit records as items: `record` is the record's JSON, `time`, `workload_id` and `expires` stand beside it. By the second
-//! and the first the index [`WORKLOAD_INDEX`] finds what was decided about a workload.
+//! Audit records as items: `record` is the record's JSON, `time`, `workload_id` and `expires` stand beside
+//! it. By the second and the first the index [`WORKLOAD_INDEX`] finds what was decided about a workload.
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -58,7 +58,8 @@ impl AuditItem {
 }
 
 impl<T: AuditTable> DynamoStore<T> {
-    /// The audit record with this id. No function of the broker asks for it: an operator may, and the tests do.
+    /// The audit record with this id. No function of the broker asks for it: an operator may, and the tests
+    /// do.
     pub async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
         let item: Option<AuditItem> = self.get(self.tables.audit(), &id.to_string()).await?;
         Ok(item.map(|item| item.record))

@@ -1,5 +1,5 @@
-//! Endorsements as items: `bytes`, `fetched_at` and `edition`; leases beside them, under the same name after `lease/`:
-//! `holder`, `from` and `until`.
+//! Endorsements as items: `bytes`, `fetched_at` and `edition`; leases beside them, under the same name after
+//! `lease/`: `holder`, `from` and `until`.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
@@ -87,7 +87,8 @@ impl Item for LeaseItem {
     }
 }
 
-/// Holds unless there is a lease that blocks this one, as [`Lease::blocks`] says; one that cannot be read does not.
+/// Holds unless there is a lease that blocks this one, as [`Lease::blocks`] says; one that cannot be read
+/// does not.
 const NOT_BLOCKED: &str = "NOT (#format = :format AND attribute_type(#holder, :string) \
     AND attribute_type(#from, :number) AND attribute_type(#until, :number) \
     AND #holder <> :holder AND #until > :from AND #until <= :latest)";

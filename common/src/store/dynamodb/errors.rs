@@ -10,8 +10,9 @@ use crate::store::StoreError;
 pub(super) const CONDITION: &str = "ConditionalCheckFailed";
 /// What they call a part that nothing was in the way of.
 pub(super) const NOTHING: &str = "None";
-/// What they call a part whose condition was not looked at, and may be soon: another transaction is at work on its item, or
-/// its table or partition is throttled. The last two are those that single requests are answered with.
+/// What they call a part whose condition was not looked at, and may be soon: another transaction is at work
+/// on its item, or its table or partition is throttled. The last two are those that single requests are
+/// answered with.
 pub(super) const PASSING: [&str; 5] = [
     "TransactionConflict",
     "ThrottlingError",
@@ -32,8 +33,8 @@ const REFUSALS: [&str; 8] = [
     "UnrecognizedClientException",
 ];
 
-/// An error that no condition is behind: throttling, a conflict with another transaction, a time limit, which leave
-/// unknown whether the write landed; or a refusal.
+/// An error that no condition is behind: throttling, a conflict with another transaction, a time limit, which
+/// leave unknown whether the write landed; or a refusal.
 pub(super) fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: ProvideErrorMetadata,

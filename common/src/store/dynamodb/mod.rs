@@ -1,19 +1,21 @@
 //! The stores on DynamoDB: six tables, of which each function holds only those that it uses.
 //!
-//! Every item carries `format`; one of a format that this release does not know is [`StoreError::Corrupt`], so that a
-//! later release may write another and still read today's. Points in time are numbers of nanoseconds since 1970, which
-//! conditions compare exactly; `expires` is the same in whole seconds, rounded up, for DynamoDB's TTL to clean up by.
-//! Nothing is decided by `expires`.
+//! Every item carries `format`; one of a format that this release does not know is [`StoreError::Corrupt`],
+//! so that a later release may write another and still read today's. Points in time are numbers of
+//! nanoseconds since 1970, which conditions compare exactly; `expires` is the same in whole seconds, rounded
+//! up, for DynamoDB's TTL to clean up by. Nothing is decided by `expires`.
 //!
-//! No function scans, and nothing is read to be written back: what must hold of a row is the condition of its write. Reads
-//! are strongly consistent, because the contracts promise that they see every acknowledged write; what an operator asks
-//! of the audit table's index is not ([`OperatorStore::audit_records`](super::OperatorStore::audit_records)).
+//! No function scans, and nothing is read to be written back: what must hold of a row is the condition of its
+//! write. Reads are strongly consistent, because the contracts promise that they see every acknowledged
+//! write; what an operator asks of the audit table's index is not
+//! ([`OperatorStore::audit_records`](super::OperatorStore::audit_records)).
 //!
-//! **Lost answers.** A put whose answer was lost is repeated by the SDK and then meets its own item. So every item that
-//! must be new carries `write`, drawn at random for each call: the condition's failure brings the item that is there,
-//! and if that is the call's own, the call has succeeded. Transactions also carry a client request token, by which DynamoDB
-//! itself recognises a repetition for ten minutes. When all attempts went unanswered the call ends with
-//! [`StoreError::Unavailable`], and whoever asks again meets what was written: that fails closed.
+//! **Lost answers.** A put whose answer was lost is repeated by the SDK and then meets its own item. So every
+//! item that must be new carries `write`, drawn at random for each call: the condition's failure brings the
+//! item that is there, and if that is the call's own, the call has succeeded. Transactions also carry a
+//! client request token, by which DynamoDB itself recognises a repetition for ten minutes. When all attempts
+//! went unanswered the call ends with [`StoreError::Unavailable`], and whoever asks again meets what was
+//! written: that fails closed.
 
 mod audit;
 mod challenges;
@@ -37,8 +39,8 @@ pub use self::tables::{
 };
 use super::StoreError;
 
-/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`], [`AttestTables`], [`OperatorTables`] or
-/// [`AllTables`].
+/// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`], [`AttestTables`],
+/// [`OperatorTables`] or [`AllTables`].
 #[derive(Debug, Clone)]
 pub struct DynamoStore<T> {
     client: Client,

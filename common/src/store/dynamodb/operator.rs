@@ -1,4 +1,5 @@
-//! What an operator sees and does: scans, which no function of the broker makes, and the index `workload` of the audit table.
+//! What an operator sees and does: scans, which no function of the broker makes, and the index `workload` of
+//! the audit table.
 //!
 //! A scan reads the whole table, a page at a time, and costs as much.
 

@@ -1,5 +1,5 @@
-//! Sessions as items, and the transactions that make them: `session` is the session's JSON, `expires_at` and `expires`
-//! stand beside it.
+//! Sessions as items, and the transactions that make them: `session` is the session's JSON, `expires_at` and
+//! `expires` stand beside it.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::Delete;

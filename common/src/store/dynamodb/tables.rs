@@ -37,8 +37,8 @@ pub trait EndorsementsTable: Tables {
 
 /// Names the table of audit records.
 pub trait AuditTable: Tables {
-    /// Its name; its key is `id`. Where an operator asks it has an index `workload`, of the attributes `workload_id` and then
-    /// `time`, with all of the items.
+    /// Its name; its key is `id`. Where an operator asks it has an index `workload`, of the attributes
+    /// `workload_id` and then `time`, with all of the items.
     fn audit(&self) -> &str;
 }
 

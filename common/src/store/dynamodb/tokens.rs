@@ -1,5 +1,5 @@
-//! Tokens as items, under the id in hex: `created_at` and `expires_at`, and where they have one `note`, `made_for`, `bound_to`
-//! with `bound_at`, and `revoked_at`. The token itself is nowhere.
+//! Tokens as items, under the id in hex: `created_at` and `expires_at`, and where they have one `note`,
+//! `made_for`, `bound_to` with `bound_at`, and `revoked_at`. The token itself is nowhere.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::Update;

@@ -1,5 +1,5 @@
-//! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions look at:
-//! `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`.
+//! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions
+//! look at: `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`.
 //!
 //! `digest` is for conditions alone. Whoever reads a row hashes the bytes.
 
@@ -130,8 +130,8 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
 
 #[async_trait]
 impl<T: WorkloadsTable + AuditTable> ReleaseStore for DynamoStore<T> {
-    /// Repeating it changes nothing, so an answer that was lost needs no recognition, and neither does what an operator's
-    /// transaction on the row is in the way of.
+    /// Repeating it changes nothing, so an answer that was lost needs no recognition, and neither does what
+    /// an operator's transaction on the row is in the way of.
     async fn mark_released(
         &self,
         id: &WorkloadId,
@@ -164,7 +164,8 @@ impl<T: WorkloadsTable + AuditTable> ReleaseStore for DynamoStore<T> {
         .await
     }
 
-    /// The record alone: as a part of one transaction with the row, the releases of one workload would be in each other's way.
+    /// The record alone: as a part of one transaction with the row, the releases of one workload would be in
+    /// each other's way.
     async fn record_release(
         &self,
         _: &WorkloadId,

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Pause before a write is tried again, jittered up to twice that, and three times as long before the next time: a hot
-/// partition has room again within a second.
+/// Pause before a write is tried again, jittered up to twice that, and three times as long before the next
+/// time: a hot partition has room again within a second.
 const PAUSE: Duration = Duration::from_millis(25);
 /// How often.
 const RETRIES: usize = 4;
@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How an attempt at a write failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Its conditions were not looked at: a transaction was at work on the same items, or a table was throttled.
+    /// Its conditions were not looked at: a transaction was at work on the same items, or a table was
+    /// throttled.
     Passing(StoreError),
     /// Whatever else.
     Final(StoreError),
@@ -39,7 +40,8 @@ pub(super) enum Failure {
 
 /// Attempts a write until it succeeds, fails for good, or has failed in passing too often or for too long.
 ///
-/// Only for what the SDK does not repeat itself: it looks at the name of an error, and not at the reasons behind it.
+/// Only for what the SDK does not repeat itself: it looks at the name of an error, and not at the reasons
+/// behind it.
 pub(super) async fn patiently<F>(attempt: impl FnMut() -> F) -> Result<(), StoreError>
 where
     F: Future<Output = Result<(), Failure>>,
@@ -126,12 +128,13 @@ impl Transaction {
 }
 
 impl<T: Tables> DynamoStore<T> {
-    /// Writes all of `transaction`. [`StoreError::Conflict`] if one of its conditions does not hold, unless that is so
-    /// because this very transaction was written before: each holds at least one item that must be new.
+    /// Writes all of `transaction`. [`StoreError::Conflict`] if one of its conditions does not hold, unless
+    /// that is so because this very transaction was written before: each holds at least one item that must be
+    /// new.
     ///
-    /// Where another transaction is at work on the same items, or a table is throttled, its conditions are not looked at:
-    /// then it is tried again. Every attempt is the same request under the same token, so that one whose answer was lost
-    /// is written once.
+    /// Where another transaction is at work on the same items, or a table is throttled, its conditions are
+    /// not looked at: then it is tried again. Every attempt is the same request under the same token, so that
+    /// one whose answer was lost is written once.
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
         patiently(|| self.attempt(&transaction)).await
     }
@@ -165,7 +168,8 @@ impl<T: Tables> DynamoStore<T> {
         Err(if passing { Failure::Passing(error) } else { Failure::Final(error) })
     }
 
-    /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not write.
+    /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not
+    /// write.
     pub(super) async fn put_new<I: Item>(&self, table: &str, row: &I) -> Result<(), StoreError> {
         let (token, mut item) = (Token::new(), row.to_item()?);
         token.mark(&mut item);

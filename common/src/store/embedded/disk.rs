@@ -1,8 +1,8 @@
 //! The database of a running broker: opened anew in its place when it failed.
 //!
-//! redb refuses everything after one failed read or write, for good: what it has in memory may not be what the disk has. So it
-//! is closed, and opened from the disk as it would be after a restart: the last transaction that was acknowledged is there, and
-//! of the one that failed all or nothing.
+//! redb refuses everything after one failed read or write, for good: what it has in memory may not be what
+//! the disk has. So it is closed, and opened from the disk as it would be after a restart: the last
+//! transaction that was acknowledged is there, and of the one that failed all or nothing.
 
 use std::{
     fmt,
@@ -16,7 +16,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use super::{Change, OpenError, file, meta, room::Room};
 use crate::{panics::caught_here, store::StoreError};
 
-/// Each attempt to open it reads the whole file. The next is made after so many times as long as the last one took,
+/// Each attempt to open it reads the whole file. The next is made after so many times as long as the last one
+/// took,
 const PAUSE: u32 = 10;
 /// and after this long at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -35,8 +36,8 @@ type Open = Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>;
 
 /// A database, and whether it can be used.
 pub(super) struct Disk {
-    /// `None` after it failed, until it could be opened anew. Who uses it holds the lock to read: it is never opened anew
-    /// under a transaction.
+    /// `None` after it failed, until it could be opened anew. Who uses it holds the lock to read: it is never
+    /// opened anew under a transaction.
     database: RwLock<Option<Database>>,
     open: Open,
     room: Room,
@@ -46,7 +47,8 @@ pub(super) struct Disk {
 /// What came of the last operations.
 #[derive(Debug, Default)]
 struct State {
-    /// Why the last write failed, or a read since. A read alone does not show that the disk can be written to again.
+    /// Why the last write failed, or a read since. A read alone does not show that the disk can be written to
+    /// again.
     failed: Option<StoreError>,
     /// Whether the database must be opened anew.
     broken: bool,
@@ -102,8 +104,8 @@ impl Disk {
         done
     }
 
-    /// Commits what `work` writes, unless it changed nothing. What ends or records something is tried a second time where the
-    /// database could be opened anew, or the reserve makes room. Blocks.
+    /// Commits what `work` writes, unless it changed nothing. What ends or records something is tried a
+    /// second time where the database could be opened anew, or the reserve makes room. Blocks.
     pub(super) fn write(
         &self,
         what: Use,
@@ -153,7 +155,8 @@ impl Disk {
         self.state().broken
     }
 
-    /// Opens the database anew if it failed, unless that was tried just now. Waits for those who use it, and blocks.
+    /// Opens the database anew if it failed, unless that was tried just now. Waits for those who use it, and
+    /// blocks.
     pub(super) fn mend(&self) {
         if !self.is_broken() {
             return;

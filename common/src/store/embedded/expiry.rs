@@ -1,6 +1,7 @@
 //! Rows that expire, and the index by which they are found when they have.
 //!
-//! redb removes nothing by itself, so every transaction that writes such a row first removes some that are due.
+//! redb removes nothing by itself, so every transaction that writes such a row first removes some that are
+//! due.
 
 use jiff::Timestamp;
 use redb::{Table, TableDefinition, WriteTransaction};
@@ -11,7 +12,8 @@ use crate::{
     store::StoreError,
 };
 
-/// Most rows of one type that one transaction removes: bounds its work, and outruns the one row that it may add.
+/// Most rows of one type that one transaction removes: bounds its work, and outruns the one row that it may
+/// add.
 pub(super) const SWEEP_LIMIT: usize = 64;
 
 /// An index entry: when a row expires, in nanoseconds since 1970, and the row's key.
@@ -72,7 +74,8 @@ impl<'a, R: Expires> ExpiringRows<'a, R> {
         Ok(row)
     }
 
-    /// Deletes the rows that expired first, at most [`SWEEP_LIMIT`]. A row that cannot be read goes like any other.
+    /// Deletes the rows that expired first, at most [`SWEEP_LIMIT`]. A row that cannot be read goes like any
+    /// other.
     fn sweep(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let first_unexpired: (i128, &[u8]) = (now.as_nanosecond() + 1, &[]);
         let due = self.index.extract_from_if(..first_unexpired, |_, ()| true)?;

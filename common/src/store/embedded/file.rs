@@ -29,7 +29,8 @@ pub(super) fn exists(data_dir: &Path) -> Result<bool, OpenError> {
     Ok(found(data_dir)?.is_some())
 }
 
-/// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its database.
+/// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its
+/// database.
 pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
     make_directory(data_dir)?;
     match found(data_dir)? {
@@ -44,8 +45,8 @@ pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
 
 /// The database in an open file, which it locks.
 ///
-/// What the system remembers of the file goes first: after a write that did not reach the disk it may remember what is not
-/// there, and a transaction that is built on that is lost with the power.
+/// What the system remembers of the file goes first: after a write that did not reach the disk it may
+/// remember what is not there, and a transaction that is built on that is lost with the power.
 pub(super) fn database(file: &File) -> Result<Database, OpenError> {
     // A file system that takes no advice remembers nothing, or is memory itself.
     let _ = fadvise(file, 0, None, Advice::DontNeed);
@@ -70,8 +71,8 @@ fn found(data_dir: &Path) -> Result<Option<File>, OpenError> {
     Ok(Some(file))
 }
 
-/// Whether redb never got as far as its first bytes. Such a file is empty beyond its header: no row was ever written to it,
-/// and nobody was told of one.
+/// Whether redb never got as far as its first bytes. Such a file is empty beyond its header: no row was ever
+/// written to it, and nobody was told of one.
 fn half_made(file: &File) -> io::Result<bool> {
     let mut bytes = [0; HEADER];
     let mut at = 0;
@@ -127,7 +128,8 @@ fn same(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes the directory for its owner alone, and each that it stands in, on disk for good as entries of theirs.
+/// Makes the directory for its owner alone, and each that it stands in, on disk for good as entries of
+/// theirs.
 fn make_directory(data_dir: &Path) -> io::Result<()> {
     let missing: Vec<_> = data_dir.ancestors().take_while(|directory| !directory.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;

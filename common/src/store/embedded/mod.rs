@@ -1,8 +1,8 @@
 //! The store of a broker on one machine: every table in one redb file of one process.
 //!
-//! Each method is one transaction, synced to disk before it is acknowledged; redb has one writer at a time, so the
-//! conditions of a write hold until it is committed. A store that failed is opened anew in its place (`disk`), and room is
-//! kept for what ends or records something when the disk is full (`room`).
+//! Each method is one transaction, synced to disk before it is acknowledged; redb has one writer at a time,
+//! so the conditions of a write hold until it is committed. A store that failed is opened anew in its place
+//! (`disk`), and room is kept for what ends or records something when the disk is full (`room`).
 
 mod disk;
 mod errors;
@@ -44,9 +44,9 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in `data_dir`, or makes an empty one, directory included, for its owner alone.
     ///
-    /// The whole file is read and its checksums compared, so that damage is found here and not under a request. They
-    /// are no signatures: someone who alters the file and computes them anew is not found out. `clock` tells which rows
-    /// are due for removal.
+    /// The whole file is read and its checksums compared, so that damage is found here and not under a
+    /// request. They are no signatures: someone who alters the file and computes them anew is not found out.
+    /// `clock` tells which rows are due for removal.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         Ok(Self::over(Disk::open(data_dir)?, clock))
     }
@@ -60,14 +60,16 @@ impl EmbeddedStore {
         Self { disk: Arc::new(disk), clock, leases: Leases::default() }
     }
 
-    /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store that has one
-    /// can be used with that key only: whoever has no key at hand must not make a new one for it.
+    /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store
+    /// that has one can be used with that key only: whoever has no key at hand must not make a new one for
+    /// it.
     pub fn bound_key(&self) -> Result<Option<String>, OpenError> {
         self.disk.with(meta::bound_key)
     }
 
-    /// Ties the store to the wrapping key with this fingerprint, for good. [`OpenError::OtherKey`] if it belongs to
-    /// another: its secrets could not be opened, and new ones would be lost to whoever has the first key.
+    /// Ties the store to the wrapping key with this fingerprint, for good. [`OpenError::OtherKey`] if it
+    /// belongs to another: its secrets could not be opened, and new ones would be lost to whoever has the
+    /// first key.
     pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
         self.disk.with(|database| meta::bind_key(database, key_id))
     }
@@ -86,7 +88,8 @@ impl EmbeddedStore {
 
     /// The row under `key`.
     ///
-    /// Done in place: a read takes a page or two out of redb's cache, or else the file, and waits for no writer's sync.
+    /// Done in place: a read takes a page or two out of redb's cache, or else the file, and waits for no
+    /// writer's sync.
     fn read<R: rows::Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
         self.reading(|transaction| rows::get(transaction, key))
     }
@@ -107,12 +110,12 @@ impl EmbeddedStore {
         done
     }
 
-    /// Runs `work` in a write transaction of its own, and commits it unless it changed nothing. If it fails, all that it
-    /// wrote until then is undone. It may run twice, in two transactions of which one is undone. For what ends or records
-    /// something: it may use up the reserve.
+    /// Runs `work` in a write transaction of its own, and commits it unless it changed nothing. If it fails,
+    /// all that it wrote until then is undone. It may run twice, in two transactions of which one is undone.
+    /// For what ends or records something: it may use up the reserve.
     ///
-    /// Done on a thread that may block: it waits for the writer before it, and for the disk. A caller that goes away does
-    /// not stop it.
+    /// Done on a thread that may block: it waits for the writer before it, and for the disk. A caller that
+    /// goes away does not stop it.
     async fn write(
         &self,
         work: impl Fn(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,
@@ -120,8 +123,8 @@ impl EmbeddedStore {
         self.commit(Use::Ends, work).await
     }
 
-    /// The same, for what begins something, and for what can be done without: [`StoreError::Full`] while there is no room for
-    /// what will end it.
+    /// The same, for what begins something, and for what can be done without: [`StoreError::Full`] while
+    /// there is no room for what will end it.
     async fn write_if_room(
         &self,
         work: impl Fn(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,

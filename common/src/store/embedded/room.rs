@@ -1,4 +1,5 @@
-//! Room on the disk: what is kept aside for the writes that end something or record it, when there is none for others.
+//! Room on the disk: what is kept aside for the writes that end something or record it, when there is none
+//! for others.
 //!
 //! A disk fills up with what others write, too, so what is free is no reserve: a file of its own is.
 
@@ -57,7 +58,8 @@ impl Room {
         Self { data_dir: data_dir.to_owned(), free, told: AtomicBool::new(false) }
     }
 
-    /// [`StoreError::Full`] unless something may begin: the reserve is whole, or can be made so, and enough is free beside it.
+    /// [`StoreError::Full`] unless something may begin: the reserve is whole, or can be made so, and enough
+    /// is free beside it.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let checked = self.look();
         let full = checked.is_err();
@@ -111,7 +113,8 @@ impl Room {
     }
 }
 
-/// Has the file system set the reserve's blocks aside. One that cannot is given bytes that it cannot leave out either.
+/// Has the file system set the reserve's blocks aside. One that cannot is given bytes that it cannot leave
+/// out either.
 fn fill(file: &mut File) -> io::Result<()> {
     match fallocate(&*file, FallocateFlags::empty(), 0, RESERVE) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}

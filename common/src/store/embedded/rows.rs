@@ -210,7 +210,8 @@ fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| unreadable::<R>(&error))
 }
 
-/// Says where the row broke and how, but not in serde's words: they quote what they found, and a row holds nonces.
+/// Says where the row broke and how, but not in serde's words: they quote what they found, and a row holds
+/// nonces.
 fn unreadable<R: Row>(error: &serde_json::Error) -> StoreError {
     let cause = format!("{:?} error at byte {}", error.classify(), error.column());
     StoreError::Corrupt { table: R::NAME.into(), cause }

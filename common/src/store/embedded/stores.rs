@@ -157,7 +157,8 @@ impl ReleaseStore for EmbeddedStore {
         .await
     }
 
-    /// The condition stands in the commit that writes the record: what was revoked before is not on record as released.
+    /// The condition stands in the commit that writes the record: what was revoked before is not on record as
+    /// released.
     async fn record_release(
         &self,
         id: &WorkloadId,

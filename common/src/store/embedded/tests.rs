@@ -202,7 +202,8 @@ fn half_made() -> Vec<Vec<u8>> {
     vec![Vec::new(), vec![0; whole.len()], header]
 }
 
-/// Nobody was told of anything in it: earlier releases were killed at their first start, and never accepted it again.
+/// Nobody was told of anything in it: earlier releases were killed at their first start, and never accepted
+/// it again.
 #[test]
 fn a_file_that_was_never_made_a_database_is_none() {
     for left in half_made() {
@@ -232,7 +233,8 @@ fn a_store_without_its_first_words_is_not_made_anew() {
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
-/// It has its name once it is whole; what a killed process left on the way is overwritten, and what one is at is not.
+/// It has its name once it is whole; what a killed process left on the way is overwritten, and what one is at
+/// is not.
 #[test]
 fn a_store_is_made_under_another_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -32,8 +32,8 @@ pub(crate) struct Body {
     tee_evidence: String,
 }
 
-/// An RSA key that the guest has just made: 2048 to 4096 bits, an odd modulus, the exponent 65537. Modulus and exponent go
-/// by either of their two names.
+/// An RSA key that the guest has just made: 2048 to 4096 bits, an odd modulus, the exponent 65537. Modulus
+/// and exponent go by either of their two names.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = either_name))]
 #[serde(deny_unknown_fields)]
@@ -65,7 +65,8 @@ struct TeeEvidence {
     /// `SHA-512(nonce ‖ modulus ‖ exponent)`, over the three base64 texts as sent.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = "^([0-9A-Fa-f]{2})*$")))]
     report: String,
-    /// Where to ask first for the certificate of a report that does not say what CPU signed it: `milan`, `genoa`, `turin`.
+    /// Where to ask first for the certificate of a report that does not say what CPU signed it: `milan`,
+    /// `genoa`, `turin`.
     #[serde(rename = "gen", default)]
     generation: Option<String>,
     /// JSON in a string: certificates that the host has.
@@ -92,8 +93,9 @@ fn either_name(schema: &mut schemars::Schema) {
     schema.insert("allOf".to_owned(), serde_json::json!([either("k-mod", "n"), either("k-exp", "e")]));
 }
 
-/// Reads what a guest of `dialect` presents: the two differ in nothing here but the names of the key's fields, and either
-/// may use the other's. The report's own form is not looked at: `Report::parse` judges that.
+/// Reads what a guest of `dialect` presents: the two differ in nothing here but the names of the key's
+/// fields, and either may use the other's. The report's own form is not looked at: `Report::parse` judges
+/// that.
 pub fn evidence(dialect: Dialect, body: &[u8]) -> Result<Evidence, Invalid> {
     let digest = EvidenceDigest::of(body);
     let body: Body = json::read(Part::Body, body)?;
@@ -122,8 +124,8 @@ fn guest_key(sent: TeePubkey) -> Result<(GuestKey, KeyTexts), Invalid> {
     Ok((key, KeyTexts { modulus: sent.modulus, exponent: sent.exponent }))
 }
 
-/// The product that a guest says it runs on. libkrun always says `milan`: it is a hint where to ask first, and a text
-/// that means nothing is no hint.
+/// The product that a guest says it runs on. libkrun always says `milan`: it is a hint where to ask first,
+/// and a text that means nothing is no hint.
 fn product_hint(generation: &str) -> Option<Product> {
     match generation.to_ascii_lowercase().as_str() {
         "milan" => Some(Product::Milan),
@@ -138,11 +140,12 @@ fn certificate_chain(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
     certificates::usable(entries)
 }
 
-/// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they were sent.
+/// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they
+/// were sent.
 ///
-/// Nothing separates the texts, so whoever passes a guest's report on could move the border between modulus and exponent,
-/// and so present a key that the guest never had and that may be easy to factor. The nonce has a fixed length, and there
-/// is one exponent in one spelling: the border is where it is.
+/// Nothing separates the texts, so whoever passes a guest's report on could move the border between modulus
+/// and exponent, and so present a key that the guest never had and that may be easy to factor. The nonce has
+/// a fixed length, and there is one exponent in one spelling: the border is where it is.
 pub fn report_data(nonce: &str, modulus: &str, exponent: &str) -> [u8; 64] {
     Sha512::new().chain_update(nonce).chain_update(modulus).chain_update(exponent).finalize().into()
 }
@@ -321,7 +324,8 @@ mod tests {
 
     #[test]
     fn the_border_between_modulus_and_exponent_cannot_be_moved() {
-        // 3072 bits have no padding. The last three bytes would make an exponent that is odd and short enough.
+        // 3072 bits have no padding. The last three bytes would make an exponent that is odd and short
+        // enough.
         let modulus = BASE64.encode(&[[0xc3; 381].as_slice(), &[0, 1, 1]].concat());
         let texts = modulus.clone() + "AQAB";
         assert!(evidence(Dialect::V0, &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());

@@ -51,8 +51,8 @@ fn either_guest() -> serde_json::Value {
 /// Longest version that is read, in bytes.
 const VERSION_MAX_LEN: usize = 32;
 
-/// Reads whom a guest claims to be: with a workload id in `extra-params` it is libkrun's and names its registration, with
-/// nothing in them it is keybroker's, and its report's HOST_DATA will.
+/// Reads whom a guest claims to be: with a workload id in `extra-params` it is libkrun's and names its
+/// registration, with nothing in them it is keybroker's, and its report's HOST_DATA will.
 ///
 /// keybroker's clients differ in the version that they name, and nothing depends on it.
 pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
@@ -72,8 +72,8 @@ pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
     Ok(Claim::Named { workload_id: WorkloadId::new(extra.workload_id)? })
 }
 
-/// Whether a guest speaks a later version, whose extra-params are an object. It is told which are spoken, and not what is wrong
-/// with a form that it does not mean.
+/// Whether a guest speaks a later version, whose extra-params are an object. It is told which are spoken, and
+/// not what is wrong with a form that it does not mean.
 fn is_later(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Later {
@@ -84,13 +84,14 @@ fn is_later(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|Later { version, .. }| version != "0.0.0")
 }
 
-/// The answer's body. The guest takes the first key that begins with `nonce`, and knows no escapes: base64 needs none.
+/// The answer's body. The guest takes the first key that begins with `nonce`, and knows no escapes: base64
+/// needs none.
 pub fn challenge(challenge: &Challenge) -> Vec<u8> {
     format!(r#"{{"nonce":"{}","extra-params":""}}"#, challenge.nonce.expose()).into_bytes()
 }
 
-/// The answer's Set-Cookie. Without `Secure`, which would keep the cookie from guests that come over plain http: it is
-/// worth nothing without the guest's key.
+/// The answer's Set-Cookie. Without `Secure`, which would keep the cookie from guests that come over plain
+/// http: it is worth nothing without the guest's key.
 pub fn set_cookie(challenge: &Challenge, ttl: Duration) -> String {
     let (name, id) = (cookie::name(challenge.claim.dialect()), challenge.session_id.expose());
     format!("{name}={id}; Path=/; HttpOnly; Max-Age={}", ttl.as_secs())

@@ -1,7 +1,8 @@
 //! keybroker: registration by reference values, and resources as its guest fetches them.
 //!
-//! The registration answers with the HOST_DATA to launch the guest with. The guest asks for a challenge without naming a
-//! workload, and its report's HOST_DATA selects the registration that it is appraised against.
+//! The registration answers with the HOST_DATA to launch the guest with. The guest asks for a challenge
+//! without naming a workload, and its report's HOST_DATA selects the registration that it is appraised
+//! against.
 
 mod fault;
 mod register;

@@ -17,8 +17,8 @@ use crate::{
     workload::{Dialect, HostData},
 };
 
-/// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in `measurements` or
-/// `reference_values.measurement`) or `require.id_key_digest` must be named.
+/// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in
+/// `measurements` or `reference_values.measurement`) or `require.id_key_digest` must be named.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RegisterReferenceValues"))]
 #[serde(deny_unknown_fields)]
@@ -30,8 +30,8 @@ pub(crate) struct Body {
         schemars(length(max = crate::rego::MAX_QUERIES), inner(length(max = crate::rego::MAX_QUERY)))
     )]
     query: Vec<String>,
-    /// The root of `data` in the queries. `measurement` in it, one of 96 hex digits or a non-empty array of them, is
-    /// enforced natively too, before any query.
+    /// The root of `data` in the queries. `measurement` in it, one of 96 hex digits or a non-empty array of
+    /// them, is enforced natively too, before any query.
     #[serde(default, deserialize_with = "json::present")]
     #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     reference_values: Option<Box<RawValue>>,
@@ -40,8 +40,8 @@ pub(crate) struct Body {
     #[serde(default, deserialize_with = "json::present")]
     #[cfg_attr(feature = "schema", schemars(with = "String", length(max = crate::rego::MAX_MODULE)))]
     policy: Option<String>,
-    /// Launch measurements: the report's must be one of them. Where `reference_values` names some as well, it must be in
-    /// both.
+    /// Launch measurements: the report's must be one of them. Where `reference_values` names some as well, it
+    /// must be in both.
     #[serde(default, deserialize_with = "json::present")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::encoding::Hex<48>>", length(min = 1)))]
     measurements: Option<Vec<String>>,
@@ -149,7 +149,8 @@ fn parsed(field: &'static str, sent: &[String]) -> Result<Vec<Measurement>, Faul
     Ok(measurements)
 }
 
-/// The Rego of a registration, not yet looked at. What decides nothing without a query is refused without one.
+/// The Rego of a registration, not yet looked at. What decides nothing without a query is refused without
+/// one.
 fn rego(
     queries: Vec<String>,
     module: Option<String>,
@@ -175,7 +176,8 @@ fn rego(
     Ok(None)
 }
 
-/// The answer: HOST_DATA in standard base64, as a JSON string. `rvp_cli` cuts a character off either end of the body.
+/// The answer: HOST_DATA in standard base64, as a JSON string. `rvp_cli` cuts a character off either end of
+/// the body.
 pub fn registered(host_data: HostData) -> Vec<u8> {
     format!("\"{}\"", BASE64.encode(&host_data.to_bytes())).into_bytes()
 }

@@ -11,7 +11,8 @@ use crate::{
     workload::HostData,
 };
 
-/// `require` as sent. A field that is absent requires nothing; one that is there requires something, or is refused.
+/// `require` as sent. A field that is absent requires nothing; one that is there requires something, or is
+/// refused.
 #[derive(Default, Deserialize)]
 #[cfg_attr(
     feature = "schema",
@@ -118,8 +119,8 @@ fn digest(field: &'static str, sent: Option<&str>) -> Result<Option<Hex<48>>, Fa
     }
 }
 
-/// Whoever launches a guest may give it an ID block, signed with a key of their own: what it says counts under a required
-/// key alone.
+/// Whoever launches a guest may give it an ID block, signed with a key of their own: what it says counts
+/// under a required key alone.
 fn signed(policy: &AppraisalPolicy) -> Result<(), Fault> {
     let fields = [
         ("family_id", policy.family_id.is_some()),

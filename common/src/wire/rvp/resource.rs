@@ -10,9 +10,9 @@ pub fn resource_name(name: &str) -> Result<&str, Invalid> {
     if is_name(name) { Ok(name) } else { Err(Invalid::ResourceName) }
 }
 
-/// The answer's body: the members of a flattened JWE. keybroker's guest reads `ciphertext` alone, in lower-case hex, and
-/// decrypts it by RSAES-PKCS1-v1_5: so it is where that can be, with the other members empty. A longer secret is a JWE in
-/// full (RFC 7516, 7.2.2).
+/// The answer's body: the members of a flattened JWE. keybroker's guest reads `ciphertext` alone, in
+/// lower-case hex, and decrypts it by RSAES-PKCS1-v1_5: so it is where that can be, with the other members
+/// empty. A longer secret is a JWE in full (RFC 7516, 7.2.2).
 pub fn released(sealed: &Sealed) -> Vec<u8> {
     let pkcs1 = |ciphertext: &[u8]| Jwe {
         protected: String::new(),

@@ -63,7 +63,8 @@ impl Resources {
     }
 }
 
-/// Whether a resource can have this name: it is a path's last segment, and a part of what its ciphertext is bound to.
+/// Whether a resource can have this name: it is a path's last segment, and a part of what its ciphertext is
+/// bound to.
 pub(super) fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(fits) && !matches!(name, "." | "..")

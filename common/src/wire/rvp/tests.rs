@@ -1,4 +1,5 @@
-//! Registrations by reference values as sent: one row for each field that is there, absent, malformed or would be ignored.
+//! Registrations by reference values as sent: one row for each field that is there, absent, malformed or
+//! would be ignored.
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -16,7 +17,8 @@ use crate::{
     workload::{Dialect, HostData},
 };
 
-/// The seed's own files, as its `rvp_cli` puts them into a body: a measurement, the query for it and a passphrase.
+/// The seed's own files, as its `rvp_cli` puts them into a body: a measurement, the query for it and a
+/// passphrase.
 fn seed() -> Value {
     json!({
         "query": ["data.measurement == input.measurement"],

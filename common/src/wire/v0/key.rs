@@ -4,8 +4,9 @@ use data_encoding::HEXLOWER;
 
 /// The answer's body: the ciphertext in lower-case hex, between two quotes.
 ///
-/// libkrun's guest copies the body with `strcpy`, so that bytes of an earlier body may follow it; the NUL ends it. It is
-/// for that client alone, which is known by sending no User-Agent: to others it would be a fault in the JSON.
+/// libkrun's guest copies the body with `strcpy`, so that bytes of an earlier body may follow it; the NUL
+/// ends it. It is for that client alone, which is known by sending no User-Agent: to others it would be a
+/// fault in the JSON.
 pub fn released(ciphertext: &[u8], nul_terminated: bool) -> Vec<u8> {
     let end = if nul_terminated { "\"\0" } else { "\"" };
     format!("\"{}{end}", HEXLOWER.encode(ciphertext)).into_bytes()

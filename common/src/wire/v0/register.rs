@@ -110,8 +110,8 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
 
 /// What the registration requires of the guest's policy.
 ///
-/// `tee_config` *allows* DEBUG and MIGRATE_MA (bits 15), yet libkrun launches without them, and the launch measurement
-/// does not cover them: appraisal refuses both, whatever is written here.
+/// `tee_config` *allows* DEBUG and MIGRATE_MA (bits 15), yet libkrun launches without them, and the launch
+/// measurement does not cover them: appraisal refuses both, whatever is written here.
 fn policy_of(config: TeeConfig) -> AppraisalPolicy {
     let MinimumFirmware { major, minor } = config.minfw;
     AppraisalPolicy {

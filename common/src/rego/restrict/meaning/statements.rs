@@ -65,8 +65,8 @@ impl Meaning<'_> {
         Err((at(expr.span()), what))
     }
 
-    /// Under `not` every variable has a value from elsewhere, and nothing that an expression is made of can be missing: what
-    /// is undefined for another reason would hold.
+    /// Under `not` every variable has a value from elsewhere, and nothing that an expression is made of can
+    /// be missing: what is undefined for another reason would hold.
     pub(super) fn negated(&mut self, expr: &Ref<Expr>) -> Walk {
         self.bound(expr)?;
         self.condition(expr)?;
@@ -95,8 +95,8 @@ impl Meaning<'_> {
         }
     }
 
-    /// What can never be equal differs whatever is in it: a number from its digits in quotes. `!= null` asks if there is a
-    /// value.
+    /// What can never be equal differs whatever is in it: a number from its digits in quotes. `!= null` asks
+    /// if there is a value.
     pub(super) fn may_equal(&mut self, lhs: &Ref<Expr>, rhs: &Ref<Expr>) -> Walk {
         let (left, right) = (self.shape(lhs)?.kinds, self.shape(rhs)?.kinds);
         let null = [left, right].contains(&Kinds::NULL);

@@ -1,5 +1,6 @@
-//! What goes over the wire, where an emulator does not look at it: the tokens of transactions. DynamoDB takes a token that it has
-//! seen within ten minutes for a repetition, whose answer it repeats, and refuses it with another body.
+//! What goes over the wire, where an emulator does not look at it: the tokens of transactions. DynamoDB takes
+//! a token that it has seen within ten minutes for a repetition, whose answer it repeats, and refuses it with
+//! another body.
 
 use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -40,7 +41,8 @@ fn sent(client: &StaticReplayClient) -> Vec<Value> {
     client.actual_requests().map(body).collect()
 }
 
-/// Whoever repeats a request: the SDK, after an error that it knows by its name, or this store, after reasons.
+/// Whoever repeats a request: the SDK, after an error that it knows by its name, or this store, after
+/// reasons.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_at_a_transaction_is_the_same_request_under_the_same_token() {
     let (store, client) = answered(vec![
@@ -82,7 +84,8 @@ async fn a_token_that_dynamodb_knows_otherwise_fails_closed() {
     assert_eq!(sent(&client).len(), 1);
 }
 
-/// Single writes name no token: the SDK repeats them after throttling, the store after a transaction that was in the way.
+/// Single writes name no token: the SDK repeats them after throttling, the store after a transaction that was
+/// in the way.
 #[tokio::test(start_paused = true)]
 async fn a_release_is_noted_by_the_same_request_again() {
     let (store, client) = answered(vec![

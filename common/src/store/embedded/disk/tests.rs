@@ -292,7 +292,8 @@ async fn a_disk_that_fails_is_told_until_it_works() {
     store.append(&lost).await.unwrap();
 }
 
-/// A write whose sync failed may have landed: it is not done twice, and what came of it is not called a conflict.
+/// A write whose sync failed may have landed: it is not done twice, and what came of it is not called a
+/// conflict.
 #[tokio::test]
 async fn a_write_that_landed_before_it_failed_is_not_done_twice() {
     let scratch = Scratch::of(1 << 20);
