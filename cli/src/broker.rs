@@ -18,9 +18,9 @@ use keybroker_common::{
     http::Serve,
     rego::Evaluator,
     secret::local::{KeyFileError, LocalKey},
-    snp::anchors::TrustAnchors,
     store::embedded::{EmbeddedStore, OpenError},
 };
+use keybroker_snp::anchors::TrustAnchors;
 
 use crate::{
     exit::{Exit, Failure},

@@ -7,9 +7,9 @@ use std::{
 
 use keybroker_common::{
     config,
-    endorsements::{NewChips, Settings},
-    snp::{anchors::TrustAnchors, kds::Kds},
+    endorsements::{NewChips, Settings, kds::Kds},
 };
+use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
 

@@ -1,10 +1,8 @@
 //! What the operator demands of every guest, as arguments.
 
 use anyhow::anyhow;
-use keybroker_common::{
-    appraisal::{Fleet, FloorError, TcbFloors},
-    snp::product::Product,
-};
+use keybroker_common::appraisal::{Fleet, FloorError, TcbFloors};
+use keybroker_snp::product::Product;
 
 use crate::exit::{Exit, Failure};
 

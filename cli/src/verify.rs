@@ -16,16 +16,16 @@ use keybroker_common::{
     appraisal::{self, AppraisalPolicy, Fleet, Measurement, ReferenceValues},
     audit::EvidenceSummary,
     encoding::Hex,
-    snp::{
-        anchors::TrustAnchors,
-        certificate::CertificateError,
-        chain::Chain,
-        crl::{Crl, CrlError},
-        product::Product,
-        report::Report,
-        vek::Vek,
-        verify::{self, Outcome, ReportData},
-    },
+};
+use keybroker_snp::{
+    anchors::TrustAnchors,
+    certificate::CertificateError,
+    chain::Chain,
+    crl::{Crl, CrlError},
+    product::Product,
+    report::Report,
+    vek::Vek,
+    verify::{self, Outcome, ReportData},
 };
 
 use self::{

@@ -7,10 +7,8 @@ mod support;
 use std::{hint::black_box, time::Duration};
 
 use criterion::Criterion;
-use keybroker_common::{
-    rego::{Claims, Evaluator, Policy, PolicyText},
-    snp::product::Product,
-};
+use keybroker_common::rego::{Claims, Evaluator, Policy, PolicyText};
+use keybroker_snp::product::Product;
 use support::Attempt;
 
 const DOCUMENT: &str = include_str!("../../docs/policies.md");

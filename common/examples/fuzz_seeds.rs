@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn reports(chip: &Chip) -> Seeds {
     let report = |version| ReportFields { version, ..ReportFields::new(chip) }.sign(&chip.vcek_key(chip.tcb));
-    (2..=5).map(|version| ("report", report(version).to_vec())).collect()
+    let both = |version| ["report", "summary"].map(|target| (target, report(version).to_vec()));
+    (2..=5).flat_map(both).collect()
 }
 
 fn certificates(amd: &Amd, chip: &Chip) -> Seeds {

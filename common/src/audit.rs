@@ -9,18 +9,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use basis::Basis;
+pub use basis::{Basis, CrlEdition};
 pub use check::Check;
 
 use crate::{
-    encoding::Hex,
-    snp::{
-        certificate::EndorsementKind,
-        product::{Product, TcbVersion},
-        report::Report,
-    },
+    encoding::{Hex, amd},
     token::TokenId,
     workload::{RegistrationDigest, WorkloadId},
+};
+use keybroker_snp::{
+    endorsement::EndorsementKind,
+    product::{Product, TcbVersion},
+    report::Report,
 };
 
 /// Identifies one decision: a UUID of version 7, so ids sort by time. A refused guest is told it and nothing
@@ -116,10 +116,13 @@ pub struct EvidenceSummary {
     /// CHIP_ID, 128 hex digits.
     pub chip_id: String,
     /// Product, where it is known.
+    #[serde(with = "amd::optional_product", default)]
     pub product: Option<Product>,
     /// Which kind of key the report says it was signed with.
+    #[serde(with = "amd::optional_kind", default)]
     pub endorsement: Option<EndorsementKind>,
     /// TCB that the platform reports, where the product and so its layout is known.
+    #[serde(with = "amd::optional_tcb", default)]
     pub reported_tcb: Option<TcbVersion>,
     /// Guest policy, as `0x…`.
     pub policy: String,

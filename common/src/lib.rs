@@ -19,7 +19,6 @@ pub mod rego;
 pub mod sampled;
 pub mod secret;
 pub mod session;
-pub mod snp;
 pub mod store;
 pub mod token;
 pub mod wire;

@@ -5,6 +5,8 @@
 mod fleet;
 #[path = "appraisal/floor.rs"]
 mod floor;
+#[path = "appraisal/genuine.rs"]
+mod genuine;
 mod support;
 
 use std::collections::BTreeMap;
@@ -18,16 +20,16 @@ use keybroker_common::{
     },
     encoding::Hex,
     rego::Evaluator,
-    snp::{
-        product::{
-            Product::{self, Genoa, Milan, Turin},
-            TcbVersion,
-        },
-        verify::{Outcome, VerifiedReport},
-    },
     workload::{Dialect, Registration, Workload, WorkloadId},
 };
 use keybroker_simulator::report::ReportFields;
+use keybroker_snp::{
+    product::{
+        Product::{self, Genoa, Milan, Turin},
+        TcbVersion,
+    },
+    verify::{Outcome, VerifiedReport},
+};
 use support::Attempt;
 use uuid::Uuid;
 

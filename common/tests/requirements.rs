@@ -12,11 +12,11 @@ use keybroker_common::{
     appraisal::{Fleet, appraise},
     broker::RegisterRequest,
     rego::{Claims, Evaluator, NotEvaluated, PolicyError},
-    snp::{product::Product::Turin, verify::VerifiedReport},
     wire::{Invalid, rvp},
     workload::{HostData, Registration, Workload},
 };
 use keybroker_simulator::report::ReportFields;
+use keybroker_snp::{product::Product::Turin, verify::VerifiedReport};
 use serde_json::{Value, json};
 use support::Attempt;
 use uuid::Uuid;

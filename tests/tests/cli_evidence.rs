@@ -15,7 +15,6 @@ use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXLOWER_PERMISSIVE};
 use jiff::SignedDuration;
 use keybroker_common::{
     audit::{AuditRecord, Decision, EvidenceSummary},
-    snp::{self, report::Report},
     workload::WorkloadId,
 };
 use keybroker_simulator::{
@@ -25,6 +24,7 @@ use keybroker_simulator::{
     pki::{Ca, Chip, CrlOptions, Overrides},
     tls::Authority,
 };
+use keybroker_snp::{self as snp, report::Report};
 use keybroker_tests::{
     genuine,
     operator::{Contents, Operator, record},

@@ -1,9 +1,8 @@
 //! What an attestation rested on, in words.
 
 use keybroker_common::{
-    audit::{AuditRecord, Basis},
+    audit::{AuditRecord, Basis, CrlEdition},
     encoding::{Base64, Hex},
-    snp::crl::CrlEdition,
 };
 
 /// The basis of `record` in whole sentences. Nothing of one that has none: it decided nothing about evidence,

@@ -6,8 +6,8 @@
 use keybroker_common::{
     appraisal::Check as Appraisal,
     audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck},
-    snp::{report::GuestPolicy, verify::Check as Verification},
 };
+use keybroker_snp::{report::GuestPolicy, verify::Check as Verification};
 
 use super::basis;
 

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use keybroker_common::snp::{
-    certificate::EndorsementKind,
-    kds::VcekId,
+use keybroker_common::{appraisal::parse_tcb, endorsements::kds::VcekId};
+use keybroker_snp::{
+    endorsement::EndorsementKind,
     product::{Product, TcbVersion},
 };
 
@@ -145,7 +145,7 @@ impl ChipPrefix {
 }
 
 fn named(product: Product, chip: &ChipId, tcb: &str) -> anyhow::Result<VcekId> {
-    let tcb = TcbVersion::parse(product, tcb).map_err(|error| anyhow!("the TCB {error}"))?;
+    let tcb = parse_tcb(product, tcb).map_err(|error| anyhow!("the TCB {error}"))?;
     at_tcb(product, chip, tcb)
 }
 

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use jiff::Timestamp;
-use keybroker_common::snp::{anchors::pem_blocks, certificate::EndorsementKind, product::Product};
+use keybroker_snp::{anchors::pem_blocks, endorsement::EndorsementKind, product::Product};
 
 use super::{
     chips::{self, ChipPrefix},

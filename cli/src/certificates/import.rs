@@ -8,17 +8,16 @@ use std::{
 use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
-    endorsements::{chain_key, crl_key},
-    snp::{
-        anchors::{TrustAnchors, pem_blocks},
-        certificate::EndorsementKind,
-        chain::{Chain, Intermediate},
-        crl::Crl,
-        kds::VcekId,
-        product::Product,
-        vek::Vek,
-    },
+    endorsements::{chain_key, crl_key, kds::VcekId},
     store::StoredEndorsement,
+};
+use keybroker_snp::{
+    anchors::{TrustAnchors, pem_blocks},
+    chain::{Chain, Intermediate},
+    crl::Crl,
+    endorsement::EndorsementKind,
+    product::Product,
+    vek::Vek,
 };
 use serde::Serialize;
 

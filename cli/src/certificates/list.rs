@@ -2,7 +2,8 @@
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use keybroker_common::snp::product::{Product, TcbVersion};
+use keybroker_common::encoding::amd;
+use keybroker_snp::product::{Product, TcbVersion};
 use serde::Serialize;
 
 use super::{
@@ -56,11 +57,11 @@ struct Listing {
 pub(super) struct Summary {
     key: String,
     kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "amd::optional_product", skip_serializing_if = "Option::is_none")]
     product: Option<Product>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chip_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
     tcb: Option<TcbVersion>,
     fetched_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,12 +10,12 @@ use std::{
 use data_encoding::HEXLOWER;
 use keybroker_common::{
     clock::SystemClock,
-    endorsements::{EndorsementError, EndorsementSource, Fetched},
-    snp::{
-        certificate::EndorsementKind,
-        kds::VcekId,
-        product::{Product, TcbVersion},
-    },
+    encoding::amd,
+    endorsements::{EndorsementError, EndorsementSource, Fetched, kds::VcekId},
+};
+use keybroker_snp::{
+    endorsement::EndorsementKind,
+    product::{Product, TcbVersion},
 };
 use serde::Serialize;
 
@@ -111,8 +111,10 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Certificate {
+    #[serde(serialize_with = "amd::product")]
     product: Product,
     chip_id: String,
+    #[serde(with = "amd::TcbJson")]
     tcb: TcbVersion,
     #[serde(flatten)]
     outcome: Outcome,
@@ -120,6 +122,7 @@ struct Certificate {
 
 #[derive(Debug, Serialize)]
 struct List {
+    #[serde(serialize_with = "amd::product")]
     product: Product,
     #[serde(flatten)]
     outcome: Outcome,

@@ -1,7 +1,7 @@
 //! `keybroker certificates purge`.
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::snp::product::Product;
+use keybroker_snp::product::Product;
 use serde::Serialize;
 
 use super::{

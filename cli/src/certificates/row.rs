@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    endorsements::{CHANGED_KEY, chain_key, crl_key, revoking_key},
-    snp::{
-        anchors::{TrustAnchors, pem_blocks, pem_certificates},
-        certificate::EndorsementKind,
-        chain::{Chain, Intermediate},
-        crl::Crl,
-        kds::VcekId,
-        product::Product,
-        vek::Vek,
-    },
+    endorsements::{CHANGED_KEY, chain_key, crl_key, kds::VcekId, revoking_key},
     store::StoredEndorsement,
+};
+use keybroker_snp::{
+    anchors::{TrustAnchors, pem_blocks, pem_certificates},
+    chain::{Chain, Intermediate},
+    crl::Crl,
+    endorsement::EndorsementKind,
+    product::Product,
+    vek::Vek,
 };
 use serde::Serialize;
 

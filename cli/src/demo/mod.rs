@@ -9,8 +9,9 @@ use std::{fmt::Display, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use keybroker_common::{appraisal, snp::verify};
+use keybroker_common::appraisal;
 use keybroker_simulator::{build::Buildah, guest::KrunGuest};
+use keybroker_snp::verify;
 
 use self::{attack::Attack, narrator::Narrator, world::World};
 use crate::exit::Exit;

@@ -10,7 +10,6 @@ use keybroker_common::{
     clock::{Clock, SystemClock},
     endorsements::Settings,
     secret::local::LocalKey,
-    snp::anchors::TrustAnchors,
     store::embedded::EmbeddedStore,
 };
 use keybroker_simulator::{
@@ -20,6 +19,7 @@ use keybroker_simulator::{
     kds::Kds,
     pki::{Amd, Ca, Chip, CrlOptions},
 };
+use keybroker_snp::anchors::TrustAnchors;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 

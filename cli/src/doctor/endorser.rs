@@ -1,7 +1,8 @@
 //! AMD's KDS, the clock by it, and the revocation lists held.
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::snp::{anchors::TrustAnchors, crl::Crl, kds::KdsError, product::Product};
+use keybroker_common::endorsements::kds::KdsError;
+use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
 use super::{Finding, local};
 use crate::{
@@ -154,10 +155,7 @@ mod tests {
         let day = |days: i64| now + SignedDuration::from_hours(24 * days);
         Row {
             key: String::new(),
-            kind: Kind::RevocationList(
-                Product::Milan,
-                keybroker_common::snp::certificate::EndorsementKind::Vcek,
-            ),
+            kind: Kind::RevocationList(Product::Milan, keybroker_snp::endorsement::EndorsementKind::Vcek),
             fetched_at: day(fetched),
             updates: Some((day(this), day(next))),
             state: row::State::Ok,

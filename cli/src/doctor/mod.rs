@@ -147,7 +147,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
         Ok(anchors) => anchors,
         Err(failure) => {
             findings.push(Finding::failed("trust-anchors", &failure));
-            keybroker_common::snp::anchors::TrustAnchors::amd()
+            keybroker_snp::anchors::TrustAnchors::amd()
         }
     };
     if args.anchors.any() {

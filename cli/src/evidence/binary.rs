@@ -1,6 +1,6 @@
 //! The forms in bytes.
 
-use keybroker_common::snp::report::Report;
+use keybroker_snp::report::Report;
 
 use super::{Evidence, Unread, table};
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use keybroker_common::snp::{
+use keybroker_snp::{
+    authority::TrustAnchor,
     certificate::{CertificateError, Defect, Role},
-    chain::{Intermediate, TrustAnchor},
+    chain::Intermediate,
     crl::{Crl, CrlError},
     vek::Vek,
 };

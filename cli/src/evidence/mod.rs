@@ -12,7 +12,7 @@ mod text;
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use keybroker_common::snp::report::Report;
+use keybroker_snp::report::Report;
 
 pub(crate) use self::endorsement::{Endorsement, Rejected};
 

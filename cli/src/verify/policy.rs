@@ -3,13 +3,13 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use keybroker_common::{
-    rego::{Claims, Gave, Policy, PolicyError, PolicyText, allow_query, evaluate::DEADLINE, policy::Part},
-    snp::{
-        product::Product,
-        report::Report,
-        vek::{Identity, Vek},
-    },
+use keybroker_common::rego::{
+    Claims, Gave, Policy, PolicyError, PolicyText, allow_query, evaluate::DEADLINE, policy::Part,
+};
+use keybroker_snp::{
+    product::Product,
+    report::Report,
+    vek::{Identity, Vek},
 };
 
 use crate::exit::{Exit, Failure};

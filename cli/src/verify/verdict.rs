@@ -3,7 +3,8 @@
 use std::io::{self, Write as _};
 
 use anstyle::AnsiColor;
-use keybroker_common::{audit::EvidenceSummary, rego::Gave, snp::verify::Outcome};
+use keybroker_common::{audit::EvidenceSummary, rego::Gave};
+use keybroker_snp::verify::Outcome;
 use serde::Serialize;
 
 /// The check that every query of a policy is a row of.

@@ -3,9 +3,9 @@
 use keybroker_common::{
     appraisal::{Abi, AppraisalPolicy, TcbFloors},
     rego::PolicyText,
-    snp::product::Product,
     workload::Registration,
 };
+use keybroker_snp::product::Product;
 
 /// Every requirement of `registration`: its name and what is required. What holds for every guest comes
 /// first.

@@ -13,16 +13,13 @@ mod world;
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keybroker_common::{
-    clock::SystemClock,
-    snp::{report::Report, vek::Vek},
-    store::embedded::EmbeddedStore,
-};
+use keybroker_common::{clock::SystemClock, store::embedded::EmbeddedStore};
 use keybroker_simulator::{
     Product,
     pki::{Amd, Chip},
     report::ReportFields,
 };
+use keybroker_snp::{report::Report, vek::Vek};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 

@@ -12,7 +12,6 @@ use keybroker_common::{
     http::router,
     secret::local::LocalKey,
     session::{Challenge, Claim, SessionId},
-    snp::anchors::TrustAnchors,
     store::{
         AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
         StoredEndorsement,
@@ -26,6 +25,7 @@ use keybroker_simulator::{
     guest::{Machine, PoliteGuest},
     pki::{Amd, Chip, CrlOptions},
 };
+use keybroker_snp::anchors::TrustAnchors;
 use tower::ServiceExt;
 
 /// All five stores in one.

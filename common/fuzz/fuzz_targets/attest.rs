@@ -4,5 +4,5 @@
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let evidence =
         keybroker_common::wire::handshake::evidence(keybroker_common::workload::Dialect::V0, bytes);
-    let _ = evidence.map(|evidence| keybroker_common::snp::report::Report::parse(&evidence.report));
+    let _ = evidence.map(|evidence| keybroker_snp::report::Report::parse(&evidence.report));
 });

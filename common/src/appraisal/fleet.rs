@@ -5,10 +5,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::TcbFloors;
-use crate::{
-    encoding::Hex,
-    snp::product::{Product, TcbVersion},
-};
+use crate::encoding::Hex;
+use keybroker_snp::product::{Product, TcbVersion};
 
 /// The operator's demands. No registration lowers them, and no policy lifts them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,20 +100,14 @@ impl TcbFloors {
         if place.is_some() {
             return Err(FloorError::Duplicate);
         }
-        *place = Some(TcbVersion::parse(product, levels)?);
+        *place = Some(parse_tcb(product, levels)?);
         Ok(())
     }
 }
 
-impl TcbVersion {
-    /// Reads a version of `product` that is written as `bl=4,tee=0,snp=22,ucode=213`, for Turin with `fmc=…`
-    /// too: every component once, in any order.
-    pub fn parse(product: Product, levels: &str) -> Result<Self, FloorError> {
-        version(product, levels)
-    }
-}
-
-fn version(product: Product, levels: &str) -> Result<TcbVersion, FloorError> {
+/// Reads a TCB version of `product` that is written as `bl=4,tee=0,snp=22,ucode=213`, for Turin with `fmc=…`
+/// too: every component once, in any order.
+pub fn parse_tcb(product: Product, levels: &str) -> Result<TcbVersion, FloorError> {
     let [mut fmc, mut boot_loader, mut tee, mut snp, mut microcode] = [None; 5];
     for level in levels.split(',') {
         let (name, level) = level.split_once('=').ok_or(FloorError::Form)?;

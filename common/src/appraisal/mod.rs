@@ -13,17 +13,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use fleet::{Fleet, FloorError};
+pub use fleet::{Fleet, FloorError, parse_tcb};
 
 use crate::{
-    encoding::Hex,
+    encoding::{Hex, amd},
     rego::{Claims, Evaluator, NotEvaluated},
-    snp::{
-        product::{Product, TcbVersion},
-        report::Report,
-        verify::{Outcome, VerifiedReport},
-    },
     workload::{Registered, RegistrationDigest, Standing, WorkloadId},
+};
+use keybroker_snp::{
+    product::{Product, TcbVersion},
+    report::Report,
+    verify::{Outcome, VerifiedReport},
 };
 
 /// A launch measurement: 48 bytes, 96 hex digits in JSON.
@@ -54,13 +54,16 @@ pub struct ReferenceValues {
 #[serde(deny_unknown_fields, default)]
 pub struct TcbFloors {
     /// Milan's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub milan: Option<TcbVersion>,
     /// Genoa's, Bergamo's and Siena's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub genoa: Option<TcbVersion>,
     /// Turin's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub turin: Option<TcbVersion>,
 }
 

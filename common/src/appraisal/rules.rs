@@ -1,13 +1,11 @@
 //! What each check demands, and why.
 
 use super::{Abi, AppraisalError, Authority, Check, Inputs, Measurement, ReferenceValues, TcbFloors};
-use crate::{
-    encoding::Hex,
-    snp::{
-        product::{Product, TcbVersion},
-        report::Report,
-        verify::Outcome,
-    },
+use crate::encoding::Hex;
+use keybroker_snp::{
+    product::{Product, TcbVersion},
+    report::Report,
+    verify::Outcome,
 };
 
 pub(super) type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;

@@ -1,14 +1,27 @@
 //! What an attestation rests on, beside the report.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    appraisal::Fleet,
-    encoding::Base64,
-    secret::seal::GuestKey,
-    snp::{anchors, crl::CrlEdition, verify::Endorsements},
-};
+use crate::{appraisal::Fleet, encoding::Base64, secret::seal::GuestKey};
+use keybroker_snp::{anchors, crl::Crl, verify::Endorsements};
+
+/// Which of an ARK's revocation lists it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlEdition {
+    /// When it was issued.
+    pub this_update: Timestamp,
+    /// Its number (RFC 5280, 5.2.3), in decimal, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub number: Option<String>,
+}
+
+impl From<&Crl> for CrlEdition {
+    fn from(crl: &Crl) -> Self {
+        Self { this_update: crl.this_update(), number: crl.number().map(str::to_owned) }
+    }
+}
 
 /// What an attestation rests on, and so every release to its session. Digests are SHA-256, and bytes rather
 /// than hex: there is one of these for every boot.
@@ -40,7 +53,10 @@ impl Basis {
             anchor: Base64(anchor.fingerprint()),
             simulated: !anchors::is_amds(anchor),
             vek: Base64(Sha256::digest(endorsements.chain.vek().der()).into()),
-            crls: std::iter::once(&endorsements.crl).chain(further).map(|crl| crl.edition()).collect(),
+            crls: std::iter::once(&endorsements.crl)
+                .chain(further)
+                .map(|crl| CrlEdition::from(&**crl))
+                .collect(),
             guest_key: Base64(guest_key.thumbprint()),
             fleet: Base64(fleet.digest()),
         }

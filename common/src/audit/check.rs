@@ -1,6 +1,7 @@
 //! Everything that a record can say has failed: the one list.
 
-use crate::{appraisal, snp::verify};
+use crate::appraisal;
+use keybroker_snp::verify;
 
 /// A check of the broker, or something that a decision needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -22,14 +22,14 @@ use crate::{
     rego::Evaluator,
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Claim, EvidenceDigest, Session, SessionId},
-    snp::{
-        product::Product,
-        report::Report,
-        verify::{self, ReportData, verify},
-    },
     store::{AuditStore, ReleaseStore, SessionStore, StoreError},
     wire,
     workload::{Dialect, HostData, Registered, Registration, WorkloadId},
+};
+use keybroker_snp::{
+    product::Product,
+    report::Report,
+    verify::{self, ReportData, verify},
 };
 
 /// The guest's key as texts, exactly as sent: the report is bound to these characters.

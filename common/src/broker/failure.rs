@@ -13,11 +13,11 @@ use crate::{
     rego::NotEvaluated,
     secret::KeyError,
     session::SessionId,
-    snp::{
-        report::ParseError,
-        verify::{self, VerifyError},
-    },
     store::StoreError,
+};
+use keybroker_snp::{
+    report::ParseError,
+    verify::{self, VerifyError},
 };
 
 /// Why a guest gets nothing.

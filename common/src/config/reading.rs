@@ -11,8 +11,8 @@ use super::{
 use crate::{
     appraisal::{FloorError, TcbFloors},
     endorsements::NewChips,
-    snp::product::Product,
 };
+use keybroker_snp::product::Product;
 
 /// Reads a function's settings from `environment`. `others` are names with our prefix that this table does
 /// not know and that are no mistake.

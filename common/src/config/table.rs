@@ -1,7 +1,7 @@
 //! The table of variables.
 
 use super::PREFIX;
-use crate::{http::Function, snp::kds::Kds};
+use crate::{endorsements::kds::Kds, http::Function};
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

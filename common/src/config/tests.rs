@@ -8,8 +8,8 @@ use crate::{
     broker::Admission,
     endorsements::{NewChips, Settings},
     http::Function,
-    snp::product::{Product, TcbVersion},
 };
+use keybroker_snp::product::{Product, TcbVersion};
 
 const REGISTER: [(&str, &str); 5] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),

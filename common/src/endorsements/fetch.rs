@@ -16,15 +16,10 @@ use super::{
 };
 use crate::{
     clock::is_recent,
-    snp::{
-        certificate::EndorsementKind,
-        chain::Chain,
-        kds::{Kds, KdsError, VcekId, chain_path},
-        vek::Vek,
-        verify::belongs,
-    },
+    endorsements::kds::{Kds, KdsError, VcekId, chain_path},
     workload::WorkloadId,
 };
+use keybroker_snp::{chain::Chain, endorsement::EndorsementKind, vek::Vek, verify::belongs};
 
 /// Edition of a row that says, by `fetched_at`, when AMD last knew no such certificate; a certificate's own
 /// is later.
@@ -131,7 +126,7 @@ impl EndorsementSource {
     /// Verifies what KDS sent for `id`: an answer that is not that certificate is no better than none.
     async fn fetched_chain(&self, id: &VcekId, der: &[u8]) -> Result<Chain, EndorsementError> {
         let unusable = |cause: String| self.patience.note_unusable(id.product(), cause, self.clock.now());
-        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
+        let vek = super::parsed::vek(der).map_err(|error| unusable(error.to_string()))?;
         if !id.names(&vek) {
             return Err(unusable("AMD's KDS sent another chip's certificate".to_owned()));
         }
@@ -142,7 +137,7 @@ impl EndorsementSource {
             return Ok(chain);
         }
         // The ASK is not at hand, or AMD has replaced it.
-        let vek = Vek::parse(der).map_err(|error| unusable(error.to_string()))?;
+        let vek = super::parsed::vek(der).map_err(|error| unusable(error.to_string()))?;
         self.fetch_issuer(&vek).await?;
         let issuers = self.issuers(&vek, &[]).await?;
         Chain::verify(vek, &issuers).map_err(|error| unusable(error.to_string()))
@@ -156,7 +151,7 @@ impl EndorsementSource {
             Ok(Some(chain)) => self.is_sound(chain.intermediate()),
             Err(_) => false,
         };
-        let mut veks = request.certificates.iter().filter_map(|der| Vek::parse(der).ok());
+        let mut veks = request.certificates.iter().filter_map(|der| super::parsed::vek(der).ok());
         let vek = veks.find(|vek| belongs(request.report, vek));
         let best = match vek.filter(|_| !sound) {
             Some(vek) => {

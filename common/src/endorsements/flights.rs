@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::{EndorsementError, patience};
-use crate::snp::kds::{Kds, KdsError};
+use crate::endorsements::kds::{Kds, KdsError};
 
 /// Locks by key. A key that nobody holds takes no memory for long.
 #[derive(Debug, Default)]

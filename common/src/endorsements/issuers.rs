@@ -11,15 +11,10 @@ use data_encoding::BASE64;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{EndorsementError, EndorsementSource, lock};
-use crate::{
-    clock::{is_recent, seconds_until},
-    snp::{
-        anchors::pem_certificates,
-        certificate::{Defect, EndorsementKind},
-        chain::Intermediate,
-        product::Product,
-        vek::Vek,
-    },
+use crate::clock::{is_recent, seconds_until};
+use keybroker_snp::{
+    anchors::pem_certificates, certificate::Defect, chain::Intermediate, endorsement::EndorsementKind,
+    product::Product, vek::Vek,
 };
 
 /// For how long AMD is not asked again for a chain that brought no issuer of a VEK; also for how long an
@@ -120,7 +115,8 @@ impl EndorsementSource {
         let (product, kind) = (vek.product, vek.kind());
         let mut issuers = self.known_issuers(product, kind);
         let arks = self.anchors.arks(product);
-        issuers.extend(sent.iter().filter_map(|der| Intermediate::verify(der, &arks).ok()).map(Arc::new));
+        issuers
+            .extend(sent.iter().filter_map(|der| super::parsed::intermediate(der, &arks).ok()).map(Arc::new));
         if !issuers.iter().any(|issuer| self.is_sound(issuer) && issuer.has_issued(vek)) {
             self.load_issuers(product, kind).await?;
             issuers.extend(self.known_issuers(product, kind));
@@ -181,7 +177,7 @@ impl EndorsementSource {
     fn issuers_in(&self, product: Product, kind: EndorsementKind, pem: &[u8]) -> Vec<Arc<Intermediate>> {
         let arks = self.anchors.arks(product);
         let certificates = pem_certificates(pem).unwrap_or_default();
-        let verified = certificates.iter().filter_map(|der| Intermediate::verify(der, &arks).ok());
+        let verified = certificates.iter().filter_map(|der| super::parsed::intermediate(der, &arks).ok());
         verified.filter(|one| one.product() == product && one.kind() == kind).map(Arc::new).collect()
     }
 

@@ -4,13 +4,15 @@
 //! A chain is kept, in memory and in the store, once a report was verified under it, and verified again when
 //! it is read from the store. Wherever it is kept, one that is expired, or whose issuer a list in hand
 //! revokes, is as good as none. That a chain is handed out says nothing about its validity or revocation all
-//! the same: [`crate::snp::verify`] looks at both.
+//! the same: [`keybroker_snp::verify`] looks at both.
 
 mod fetch;
 mod flights;
 mod issuers;
+pub mod kds;
 mod newcomers;
 mod operators;
+pub(crate) mod parsed;
 mod patience;
 mod prefetch;
 mod revocation;
@@ -47,19 +49,19 @@ use self::{
 };
 use crate::{
     clock::{Clock, seconds_until},
+    endorsements::kds::{Kds, VcekId},
     metrics::{self, Count, Stage},
-    snp::{
-        anchors::TrustAnchors,
-        certificate::{CertificateError, Defect, EndorsementKind},
-        chain::Chain,
-        kds::{Kds, VcekId},
-        product::Product,
-        report::Report,
-        vek::Vek,
-        verify::{Endorsements, VerifiedReport, belongs},
-    },
     store::{EndorsementStore, StoreError, StoredEndorsement},
     workload::WorkloadId,
+};
+use keybroker_snp::{
+    anchors::TrustAnchors,
+    certificate::{CertificateError, Defect},
+    chain::Chain,
+    endorsement::EndorsementKind,
+    product::Product,
+    report::Report,
+    verify::{Endorsements, VerifiedReport, belongs},
 };
 
 /// Finding all that one report needs may take this long, whatever is slow, its place in the line of new chips
@@ -545,7 +547,7 @@ impl EndorsementSource {
         id: &VcekId,
         row: &StoredEndorsement,
     ) -> Result<Option<Arc<Chain>>, EndorsementError> {
-        let vek = Vek::parse(&row.bytes).ok().filter(|vek| id.names(vek));
+        let vek = parsed::vek(&row.bytes).ok().filter(|vek| id.names(vek));
         let Some(vek) = vek else { return Ok(None) };
         let issuers = self.issuers(&vek, &[]).await?;
         Ok(Chain::verify(vek, &issuers).ok().map(Arc::new))
@@ -556,7 +558,7 @@ impl EndorsementSource {
     async fn sent(&self, request: &Request<'_>) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let (mut best, mut error) = (None::<Arc<Chain>>, None);
         for der in request.certificates {
-            let Ok(vek) = Vek::parse(der) else { continue };
+            let Ok(vek) = parsed::vek(der) else { continue };
             if !belongs(request.report, &vek) {
                 continue;
             }

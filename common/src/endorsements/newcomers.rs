@@ -29,12 +29,10 @@ use super::{EndorsementError, lock, patience};
 use crate::{
     bucket::Rate,
     clock::Clock,
-    snp::{
-        kds::{Kds, VcekId},
-        product::TcbVersion,
-    },
+    endorsements::kds::{Kds, VcekId},
     workload::WorkloadId,
 };
+use keybroker_snp::product::TcbVersion;
 
 /// For how long a chip that was charged for is not charged for again: as long as AMD's word that it knows
 /// none is believed.

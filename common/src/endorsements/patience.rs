@@ -8,11 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::{EndorsementError, lock};
 use crate::{
     clock::is_recent,
-    snp::{
-        kds::{KdsError, VcekId},
-        product::Product,
-    },
+    endorsements::kds::{KdsError, VcekId},
 };
+use keybroker_snp::product::Product;
 
 /// Seconds for which a failure is remembered when KDS does not say how long it wants to be left alone.
 pub(super) const SHORT: u64 = 5;

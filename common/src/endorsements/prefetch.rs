@@ -1,7 +1,8 @@
 //! Fetching ahead: for chips that an operator knows before their guests come.
 
 use super::{EndorsementError, EndorsementSource, patience, turns::table_unavailable};
-use crate::snp::{certificate::EndorsementKind, kds::VcekId, product::Product};
+use crate::endorsements::kds::VcekId;
+use keybroker_snp::{endorsement::EndorsementKind, product::Product};
 
 /// What became of fetching one chip's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

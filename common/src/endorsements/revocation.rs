@@ -30,15 +30,11 @@ use super::{
 };
 use crate::{
     clock::{is_recent, seconds_until},
-    snp::{
-        anchors::pem_blocks,
-        certificate::EndorsementKind,
-        chain::Intermediate,
-        crl::Crl,
-        kds::{Kds, KdsError, crl_path},
-        product::Product,
-    },
+    endorsements::kds::{Kds, KdsError, crl_path},
     store::StoredEndorsement,
+};
+use keybroker_snp::{
+    anchors::pem_blocks, chain::Intermediate, crl::Crl, endorsement::EndorsementKind, product::Product,
 };
 
 /// After this long a list is asked for again.

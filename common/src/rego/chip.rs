@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{claims::Claims, policy::PolicyText};
-use crate::snp::product::Product;
+use keybroker_snp::product::Product;
 
 /// Digits of the short name.
 const SHORT: usize = 16;

@@ -6,8 +6,9 @@
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use crate::snp::{
-    certificate::EndorsementKind,
+use crate::encoding::amd;
+use keybroker_snp::{
+    endorsement::EndorsementKind,
     product::{Product, TcbVersion},
     report::{GuestPolicy, Report},
     verify::VerifiedReport,
@@ -55,9 +56,11 @@ pub struct SnpClaims {
     pub version: u32,
     /// Product line of the chip: `"milan"`, `"genoa"` or `"turin"`.
     #[cfg_attr(feature = "schema", schemars(with = "ProductName"))]
+    #[serde(serialize_with = "amd::product")]
     pub product: Product,
     /// Which kind of key signed: `"vcek"` or `"vlek"`. `null` if the report says that none did.
     #[cfg_attr(feature = "schema", schemars(with = "Option<KeyName>"))]
+    #[serde(serialize_with = "amd::optional_kind::serialize")]
     pub signing_key: Option<EndorsementKind>,
     /// CSP_ID of the VLEK's certificate, with its prefix (`CN=…`). `null` for a VCEK.
     pub csp_id: Option<String>,

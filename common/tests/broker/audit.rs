@@ -5,18 +5,21 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use keybroker_common::{
     appraisal::Fleet,
-    audit::{AuditRecord, Basis, Decision, EvidenceSummary, Operation},
+    audit::{AuditRecord, Basis, CrlEdition, Decision, EvidenceSummary, Operation},
     broker::{Error, Evidence, RegisterRequest},
     encoding::Base64,
     endorsements::EndorsementSource,
     problem::Problem,
     rego::PolicyText,
     session::Challenge,
-    snp::{certificate::EndorsementKind, crl::CrlEdition, product::Product, product::TcbVersion},
     store::{RevocationStore, SessionStore, WorkloadStore},
     workload::Dialect,
 };
 use keybroker_simulator::pki::{CSP_ID, Chip};
+use keybroker_snp::{
+    endorsement::EndorsementKind,
+    product::{Product, TcbVersion},
+};
 use sha2::{Digest, Sha256};
 
 use crate::harness::{

@@ -4,7 +4,6 @@ use keybroker_common::{
     appraisal::{AppraisalPolicy, TcbFloors},
     audit::{AuditRecord, Decision},
     broker::{Error, Evidence, RegisterRequest},
-    snp::product::TcbVersion,
     store::{EndorsementStore, SessionStore},
 };
 use keybroker_simulator::{
@@ -12,6 +11,7 @@ use keybroker_simulator::{
     pki::{CSP_ID, Chip, CrlOptions, Overrides},
     report::SIGNED_BY_VLEK,
 };
+use keybroker_snp::product::TcbVersion;
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
@@ -247,7 +247,7 @@ async fn a_self_made_chip() {
     world.hardware.kds.otherwise(keybroker_simulator::kds::Behaviour::Status(429, Some(60)));
     let challenge = broker.challenge("a").await;
     let pem = world.hardware.self_made_chain(keybroker_simulator::pki::Ca::Ask);
-    let mut certificates = keybroker_common::snp::anchors::pem_certificates(pem.as_bytes()).unwrap();
+    let mut certificates = keybroker_snp::anchors::pem_certificates(pem.as_bytes()).unwrap();
     certificates.push(world.hardware.self_made_vcek());
     let evidence = Evidence { certificates, ..evidence(&world.hardware.chip, &KEY, &challenge) };
     let error = broker.refused(&challenge, evidence).await;

@@ -1,19 +1,17 @@
 //! What is kept, and what is left behind: no certificate keeps a chip out for good.
 
 use jiff::Timestamp;
-use keybroker_common::{
-    endorsements::{CHANGED_KEY, EndorsementError, Request, Settings},
-    snp::{
-        certificate::{Defect, Role},
-        report::Report,
-        verify::{Check, VerifyError},
-    },
-};
+use keybroker_common::endorsements::{CHANGED_KEY, EndorsementError, Request, Settings};
 use keybroker_simulator::{
     Product,
     kds::{Behaviour, Kind},
     pki::{CSP_ID, Ca, Chip, CrlOptions, Overrides, RsaKey, SubjectKey, Vek, pem},
     report::{ReportFields, SIGNED_BY_VLEK},
+};
+use keybroker_snp::{
+    certificate::{Defect, Role},
+    report::Report,
+    verify::{Check, VerifyError},
 };
 
 use crate::harness::{

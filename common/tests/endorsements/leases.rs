@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use keybroker_common::{
     endorsements::EndorsementError,
-    snp::crl::Crl,
     store::{EndorsementStore, Lease, StoredEndorsement, embedded::EmbeddedStore},
 };
 use keybroker_simulator::{
     kds::{Behaviour, Kind},
     pki::{Ca, Chip},
 };
+use keybroker_snp::crl::Crl;
 use tempfile::TempDir;
 use uuid::Uuid;
 

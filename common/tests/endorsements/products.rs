@@ -1,11 +1,12 @@
 //! What is asked for: the right product, chip and TCB.
 
-use keybroker_common::{endorsements::EndorsementError, snp::product};
+use keybroker_common::endorsements::EndorsementError;
 use keybroker_simulator::{
     Product, Tcb,
     kds::Kind,
     report::{ReportFields, SIGNED_BY_NONE},
 };
+use keybroker_snp::product;
 
 use crate::harness::hardware::{Hardware, endorse, endorse_with, signed};
 

@@ -8,12 +8,6 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     endorsements::{EndorsementError, Request, Settings},
-    snp::{
-        certificate::{Defect, Role},
-        crl::Crl,
-        report::Report,
-        verify::{Check, Endorsements, VerifyError},
-    },
     store::{StoreError, StoredEndorsement},
 };
 use keybroker_simulator::{
@@ -21,6 +15,12 @@ use keybroker_simulator::{
     kds::{Behaviour, Kind},
     pki::{Amd, CSP_ID, Ca, Chip, CrlOptions, RsaKey},
     report::{ReportFields, SIGNED_BY_VLEK},
+};
+use keybroker_snp::{
+    certificate::{Defect, Role},
+    crl::Crl,
+    report::Report,
+    verify::{Check, Endorsements, VerifyError},
 };
 use tokio::task::JoinSet;
 

@@ -1,17 +1,16 @@
 //! What the guest brings along.
 
-use keybroker_common::{
-    endorsements::EndorsementError,
-    snp::{
-        certificate::{Defect, EndorsementKind, Role},
-        report::Report,
-    },
-};
+use keybroker_common::endorsements::EndorsementError;
 use keybroker_simulator::{
     Product,
     kds::Kind,
     pki::{CSP_ID, Ca, Chip, Overrides, RsaKey, Vek},
     report::{ReportFields, SIGNED_BY_VLEK},
+};
+use keybroker_snp::{
+    certificate::{Defect, Role},
+    endorsement::EndorsementKind,
+    report::Report,
 };
 
 use crate::harness::hardware::{Hardware, endorse, endorse_with, retry_after};
@@ -74,7 +73,7 @@ async fn a_self_made_chain_gains_nothing() {
     let hardware = Hardware::new().await;
     hardware.down();
     let pem = hardware.self_made_chain(Ca::Ask);
-    let mut sent = keybroker_common::snp::anchors::pem_certificates(pem.as_bytes()).unwrap();
+    let mut sent = keybroker_snp::anchors::pem_certificates(pem.as_bytes()).unwrap();
     sent.push(hardware.self_made_vcek());
     let outcome = endorse_with(&hardware.source(), &hardware.report(), None, &sent).await;
     assert_eq!(retry_after(outcome), 5);

@@ -5,12 +5,6 @@ use std::{ops::Deref, sync::Arc};
 use keybroker_common::{
     clock::Clock,
     endorsements::{EndorsementError, EndorsementSource, NewChips, Request, Settings},
-    snp::{
-        anchors::TrustAnchors,
-        product,
-        report::Report,
-        verify::{Check, Endorsements, ReportData, VerifyError, verify},
-    },
     store::{EndorsementStore, StoredEndorsement},
     workload::WorkloadId,
 };
@@ -19,6 +13,12 @@ use keybroker_simulator::{
     kds::{Behaviour, Kds},
     pki::{Amd, CSP_ID, Ca, Chip, CrlOptions, Overrides, RsaKey, SubjectKey, pem},
     report::ReportFields,
+};
+use keybroker_snp::{
+    anchors::TrustAnchors,
+    product,
+    report::Report,
+    verify::{Check, Endorsements, ReportData, VerifyError, verify},
 };
 
 use super::{

@@ -2,10 +2,8 @@
 
 use std::{fs, path::Path};
 
-use keybroker_common::{
-    rego::{Claims, claims::schema},
-    snp::product::Product,
-};
+use keybroker_common::rego::{Claims, claims::schema};
+use keybroker_snp::product::Product;
 use serde_json::{Value, json};
 
 use super::{sample, support::Attempt};

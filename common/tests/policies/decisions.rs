@@ -122,7 +122,7 @@ async fn a_policy_that_fails_with_the_sample_is_not_admitted() {
 #[test]
 fn sixteen_digits_of_a_turin_mean_its_chip_wherever_they_stand() {
     let mut claims = sample();
-    claims.snp.product = keybroker_common::snp::product::Product::Turin;
+    claims.snp.product = keybroker_snp::product::Product::Turin;
     let (short, long) = ("0123456789abcdef", format!("{:0<128}", "0123456789abcdef"));
     claims.snp.chip_id = long.clone();
     let other = "fedcba9876543210";

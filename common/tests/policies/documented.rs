@@ -1,9 +1,7 @@
 //! The policies of docs/policies.md, as they stand there.
 
-use keybroker_common::{
-    rego::{Claims, Denied, Evaluator, Policy, PolicyText},
-    snp::product::Product,
-};
+use keybroker_common::rego::{Claims, Denied, Evaluator, Policy, PolicyText};
+use keybroker_snp::product::Product;
 use serde_json::Value;
 
 use super::{DEADLINE, sample, support::Attempt};

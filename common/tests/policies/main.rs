@@ -16,10 +16,8 @@ mod traps;
 
 use std::{sync::LazyLock, time::Duration};
 
-use keybroker_common::{
-    rego::{Claims, Denied, Policy, PolicyError, PolicyText},
-    snp::product::Product,
-};
+use keybroker_common::rego::{Claims, Denied, Policy, PolicyError, PolicyText};
+use keybroker_snp::product::Product;
 use support::Attempt;
 
 /// Long enough for a debug build beside three others.

@@ -6,11 +6,11 @@ use keybroker_common::{
         examine,
     },
     encoding::Hex,
-    snp::{
-        product::{Product::Turin, TcbVersion},
-        report::Report,
-        verify::Outcome,
-    },
+};
+use keybroker_snp::{
+    product::{Product::Turin, TcbVersion},
+    report::Report,
+    verify::Outcome,
 };
 use proptest::prelude::*;
 

@@ -5,5 +5,3 @@
 mod support;
 
 mod appraisal;
-mod evidence;
-mod parsers;

@@ -2,14 +2,16 @@
 // Each suite is a crate of its own and uses a part of this.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../snp/tests/support/attempt.rs"]
 pub mod attempt;
+#[path = "../../../snp/tests/support/fields.rs"]
 pub mod fields;
+#[path = "../../../snp/tests/support/genuine.rs"]
 pub mod genuine;
-pub mod peer;
 
 use jiff::Timestamp;
-use keybroker_common::snp::product;
 use keybroker_simulator as sim;
+use keybroker_snp::product;
 
 pub use attempt::{Attempt, Refusal};
 

@@ -4,8 +4,9 @@ use std::{process::ExitCode, sync::Arc};
 
 use keybroker_common::store::dynamodb::{AttestTables, DynamoStore};
 use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
-use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap, snp::anchors::TrustAnchors};
+use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap};
 use keybroker_lambda::{run, simulated};
+use keybroker_snp::anchors::TrustAnchors;
 
 const OTHERS: &[&str] = if cfg!(feature = "simulated-hardware") { &[simulated::TRUST_ANCHORS] } else { &[] };
 

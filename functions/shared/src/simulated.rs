@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-use keybroker_common::snp::anchors::TrustAnchors;
+use keybroker_snp::anchors::TrustAnchors;
 
 use crate::Error;
 

@@ -23,7 +23,7 @@ use super::super::lock;
 use crate::{
     bucket::{Level, Rate, whole_seconds},
     clock::Clock,
-    snp::kds::Kds,
+    endorsements::kds::Kds,
     workload::WorkloadId,
 };
 

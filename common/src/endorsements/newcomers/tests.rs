@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::snp::product::Product;
+use keybroker_snp::product::Product;
 
 const BEGIN: Timestamp = Timestamp::constant(1_786_795_200, 0);
 const TCB: TcbVersion = TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };

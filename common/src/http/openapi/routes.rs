@@ -202,7 +202,7 @@ fn auth(schemas: &mut SchemaGenerator) -> Operation {
 
 fn attest(schemas: &mut SchemaGenerator) -> Operation {
     let (modulus, exponent) = (data_encoding::BASE64.encode(&[0xC3; 256]), "AQAB");
-    let report = "00".repeat(crate::snp::report::Report::SIZE);
+    let report = "00".repeat(keybroker_snp::report::Report::SIZE);
     let evidence = json!({ "gen": "milan", "report": report, "cert_chain": "[]" }).to_string();
     let libkrun = json!({
         "tee-pubkey": { "alg": "RSA", "k-mod": modulus, "k-exp": exponent },

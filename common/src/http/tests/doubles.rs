@@ -15,7 +15,6 @@ use crate::{
     endorsements::{EndorsementSource, Settings},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     session::{Challenge, Claim, Session, SessionId},
-    snp::anchors::TrustAnchors,
     store::{
         AuditStore, Build, ChallengeStore, EndorsementStore, Health, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
@@ -26,6 +25,7 @@ use crate::{
     wire::v0::PASSPHRASE,
     workload::{Dialect, Registration, RegistrationDigest, Standing, Workload, WorkloadId},
 };
+use keybroker_snp::anchors::TrustAnchors;
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
 

@@ -12,14 +12,15 @@ use keybroker_simulator::{
 use serde_json::json;
 
 use super::{doubles::Empty, logs::Lines, *};
+use crate::endorsements::parsed::PARSED;
 use crate::{
     clock::SystemClock,
     endorsements::{EndorsementSource, Request as Endorsed, Settings},
     session::SessionId,
-    snp::{anchors::TrustAnchors, certificate::PARSED, report::Report},
     store::faulty::{FaultyStore, Method as Called},
     workload::WorkloadId,
 };
+use keybroker_snp::{anchors::TrustAnchors, report::Report};
 
 /// What a stranger can send at most: a report as a chip signs it, and eight certificates that belong to it.
 struct Sent {

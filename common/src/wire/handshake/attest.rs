@@ -12,9 +12,9 @@ use crate::{
     broker::{Evidence, KeyTexts},
     secret::seal::GuestKey,
     session::EvidenceDigest,
-    snp::product::Product,
     workload::Dialect,
 };
+use keybroker_snp::product::Product;
 
 /// The one exponent that is served, as it is sent: 65537. See [`report_data`].
 const EXPONENT: &str = "AQAB";

@@ -7,9 +7,9 @@ use super::{super::json, RegistrationFault as Fault};
 use crate::{
     appraisal::{AppraisalPolicy, TcbFloors},
     encoding::Hex,
-    snp::product::Product,
     workload::HostData,
 };
+use keybroker_snp::product::Product;
 
 /// `require` as sent. A field that is absent requires nothing; one that is there requires something, or is
 /// refused.

@@ -13,9 +13,9 @@ use crate::{
     broker::RegisterRequest,
     encoding::Hex,
     secret::seal::{Jwe, Sealed},
-    snp::product::TcbVersion,
     workload::{Dialect, HostData},
 };
+use keybroker_snp::product::TcbVersion;
 
 /// The seed's own files, as its `rvp_cli` puts them into a body: a measurement, the query for it and a
 /// passphrase.

@@ -12,10 +12,10 @@ use keybroker_common::{
     http::router,
     secret::local::LocalKey,
     session::Claim,
-    snp::anchors::TrustAnchors,
     store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
     workload::{HostData, Registration, WorkloadId},
 };
+use keybroker_snp::anchors::TrustAnchors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
