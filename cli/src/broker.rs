@@ -11,8 +11,9 @@ use std::{
 use anyhow::anyhow;
 use jiff::SignedDuration;
 use keybroker_common::{
+    admission::Admission,
     appraisal::Fleet,
-    broker::{Admission, Attest, Auth, Register},
+    broker::{Attest, Auth, Register},
     clock::{Clock, SystemClock},
     endorsements::{EndorsementSource, Settings},
     http::Serve,

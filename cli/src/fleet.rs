@@ -1,7 +1,10 @@
 //! What the operator demands of every guest, as arguments.
 
 use anyhow::anyhow;
-use keybroker_common::appraisal::{Fleet, FloorError, TcbFloors};
+use keybroker_common::{
+    appraisal::Fleet,
+    requirements::{FloorError, TcbFloors},
+};
 use keybroker_snp::product::Product;
 
 use crate::exit::{Exit, Failure};

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use axum::middleware;
-use keybroker_common::{broker::Admission, http};
+use keybroker_common::{admission::Admission, http};
 use tokio::runtime::Runtime;
 
 use crate::{

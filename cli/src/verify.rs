@@ -13,9 +13,10 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    appraisal::{self, AppraisalPolicy, Fleet, Measurement, ReferenceValues},
+    appraisal::{self, Fleet},
     audit::EvidenceSummary,
     encoding::Hex,
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
 };
 use keybroker_snp::{
     anchors::TrustAnchors,

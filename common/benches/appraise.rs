@@ -9,9 +9,12 @@ use std::{collections::BTreeMap, hint::black_box};
 use criterion::Criterion;
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Fleet, Measurement, ReferenceValues, appraise},
+    appraisal::{Fleet, appraise},
+    dialect::Dialect,
+    ids::WorkloadId,
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::{Secret, seal::GuestKey},
-    workload::{Dialect, Registration, Workload, WorkloadId},
+    workload::{Registration, Workload},
 };
 use keybroker_simulator::pki::RsaKey;
 use keybroker_snp::product::Product::Milan;
@@ -32,7 +35,7 @@ fn native(criterion: &mut Criterion) {
     let registration = Registration {
         format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         owner: None,
         reference_values: ReferenceValues {
             measurements: vec![Measurement(*verified.report().measurement())],

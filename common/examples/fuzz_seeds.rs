@@ -6,8 +6,9 @@ use std::{error::Error, fs, path::Path};
 
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
-    workload::{Dialect, Registration},
+    dialect::Dialect,
+    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
+    workload::Registration,
 };
 use keybroker_simulator::{
     Product,
@@ -107,7 +108,7 @@ fn registrations() -> Result<Seeds, Box<dyn Error>> {
         let registration = Registration {
             format: Registration::FORMAT,
             serial: Default::default(),
-            dialect: Dialect::V0,
+            dialect: Dialect::Libkrun,
             owner,
             reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
             policy,

@@ -3,50 +3,21 @@
 mod basis;
 mod check;
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 pub use basis::{Basis, CrlEdition};
 pub use check::Check;
 
 use crate::{
     encoding::{Hex, amd},
-    token::TokenId,
-    workload::{RegistrationDigest, WorkloadId},
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
 };
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
     report::Report,
 };
-
-/// Identifies one decision: a UUID of version 7, so ids sort by time. A refused guest is told it and nothing
-/// else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AuditId(pub Uuid);
-
-impl AuditId {
-    /// A new id.
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-}
-
-impl Default for AuditId {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Display for AuditId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,19 +3,26 @@
 //! RATS roles (RFC 9334): the guest is the Attester, AMD the Endorser, whoever registers the Reference Value
 //! Provider; the broker is Verifier and Relying Party in one.
 
+pub mod admission;
 pub mod appraisal;
 pub mod audit;
+pub mod binding;
 pub mod broker;
 mod bucket;
 pub mod clock;
 pub mod config;
+pub mod dialect;
 pub mod encoding;
 pub mod endorsements;
+pub mod function;
 pub mod http;
+pub mod ids;
 pub mod metrics;
 pub mod panics;
 pub mod problem;
+pub mod random;
 pub mod rego;
+pub mod requirements;
 pub mod sampled;
 pub mod secret;
 pub mod session;

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    audit::AuditId,
     broker,
     http::reply,
+    ids::AuditId,
     panics::Panicked,
     sampled::{Line, Sampled},
     wire::Invalid,
@@ -164,10 +164,10 @@ mod tests {
     use super::*;
     use crate::{
         http::{BODY_LIMIT, REFERENCE_VALUES_LIMIT},
+        ids::WorkloadIdError,
         rego::{self, PolicyError},
         secret::seal::GuestKeyError,
-        wire::{Fault, FieldName, Part, rvp::RegistrationFault},
-        workload::WorkloadIdError,
+        wire::{Fault, FieldName, Part, keybroker::RegistrationFault},
     };
 
     fn faults() -> Vec<Invalid> {

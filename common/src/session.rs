@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::rand;
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,52 +10,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     appraisal::AttestationResult,
-    audit::AuditId,
+    dialect::Dialect,
     encoding::Base64,
+    ids::{AuditId, SessionId, WorkloadId},
+    random::{RandomnessError, random},
     secret::seal::GuestKey,
-    workload::{Dialect, Standing, WorkloadId},
+    workload::Standing,
 };
-
-/// The system gave no randomness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the system's source of randomness failed")]
-pub struct RandomnessError;
-
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], RandomnessError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| RandomnessError)?;
-    Ok(bytes)
-}
-
-/// Names a challenge and the session that may come of it: 128 random bits, independent of the nonce.
-///
-/// Whoever knows it can ask in the guest's place, so it is redacted from `Debug` and has no `Display`.
-#[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SessionId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);
-
-impl SessionId {
-    /// Draws a new one.
-    pub fn random() -> Result<Self, RandomnessError> {
-        random().map(Self)
-    }
-
-    /// Reads a cookie's value: exactly 32 lower-case hex digits.
-    pub fn parse(cookie: &str) -> Option<Self> {
-        HEXLOWER.decode(cookie.as_bytes()).ok()?.try_into().ok().map(Self)
-    }
-
-    /// The value for the cookie and for a store's key: 32 hex digits.
-    pub fn expose(&self) -> String {
-        HEXLOWER.encode(&self.0)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId(redacted)")
-    }
-}
 
 /// A challenge's freshness value: 32 random bytes, sent and hashed as 44 characters of base64.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
@@ -97,11 +57,12 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// How such a guest was asked, and must answer.
-    pub fn dialect(&self) -> Dialect {
+    /// The dialects in which such a guest may go on. Dialects whose requests for a challenge are the same
+    /// bytes stand here together: its answer tells them apart.
+    pub fn dialects(&self) -> &'static [Dialect] {
         match self {
-            Self::Named { .. } => Dialect::V0,
-            Self::HostData => Dialect::Rvp,
+            Self::Named { .. } => &[Dialect::Libkrun],
+            Self::HostData => &[Dialect::Keybroker],
         }
     }
 }

@@ -7,16 +7,15 @@
 
 use std::fmt;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
-    broker::Register,
-    session::{RandomnessError, random},
-    workload::WorkloadId,
+    ids::{TokenId, WorkloadId},
+    random::{RandomnessError, random},
+    workload::build_window_is_over,
 };
 
 /// A token as its holder has it: 14 characters of base64url without padding, 80 random bits.
@@ -49,45 +48,13 @@ impl TokenText {
 
     /// Under what its row is kept.
     pub fn id(&self) -> TokenId {
-        let digest: [u8; 32] = Sha256::digest(self.0).into();
-        let (id, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-        TokenId(*id)
+        TokenId::of(&self.0)
     }
 }
 
 impl fmt::Debug for TokenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenText(redacted)")
-    }
-}
-
-/// Names a token without being one: the first 16 bytes of SHA-256 over its 10. Of 80 random bits no hash
-/// needs salt or stretching, and finding a second token with the same id is work for 2^80 tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TokenId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);
-
-impl TokenId {
-    /// Reads 32 lower-case hex digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
-    }
-
-    /// The 16 bytes.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// The owner of what it registers, and the principal in audit records: `token/` and the id.
-    pub fn principal(&self) -> String {
-        format!("token/{self}")
-    }
-}
-
-impl fmt::Display for TokenId {
-    /// 32 lower-case hex digits.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -166,7 +133,7 @@ impl Token {
         }
         match &self.bound {
             Some(bound) if others(&bound.workload_id) => Err(Dead::Foreign),
-            Some(bound) if Register::window_is_over(bound.at, now) => Err(Dead::WindowOver),
+            Some(bound) if build_window_is_over(bound.at, now) => Err(Dead::WindowOver),
             _ => Ok(()),
         }
     }

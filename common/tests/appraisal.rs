@@ -14,13 +14,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{
-        Abi, AppraisalError as Error, AppraisalPolicy as Policy,
+        AppraisalError as Error,
         Authority::{Operator, Registration as TheRegistration},
-        Check, Fleet, Inputs, Measurement, ReferenceValues, TcbFloors, appraise, examine, refuse_early,
+        Check, Fleet, Inputs, appraise, examine, refuse_early,
     },
+    dialect::Dialect,
     encoding::Hex,
+    ids::WorkloadId,
     rego::Evaluator,
-    workload::{Dialect, Registration, Workload, WorkloadId},
+    requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
+    workload::{Registration, Workload},
 };
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{
@@ -90,7 +93,7 @@ fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
     let registration = Registration {
         format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         owner: None,
         reference_values,
         policy: policy.clone(),

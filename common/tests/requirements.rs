@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{Fleet, appraise},
     broker::RegisterRequest,
+    ids::HostData,
     rego::{Claims, Evaluator, NotEvaluated, PolicyError},
-    wire::{Invalid, rvp},
-    workload::{HostData, Registration, Workload},
+    wire::{Invalid, keybroker},
+    workload::{Registration, Workload},
 };
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{product::Product::Turin, verify::VerifiedReport};
@@ -192,7 +193,7 @@ fn guest(host_data: HostData, alter: fn(&mut ReportFields)) -> VerifiedReport {
 }
 
 fn read(body: &Value, host_data: HostData) -> Result<RegisterRequest, Invalid> {
-    rvp::register_request(body.to_string().as_bytes(), host_data)
+    keybroker::register_request(body.to_string().as_bytes(), host_data)
 }
 
 /// The check that denies this guest under this registration, if one does.

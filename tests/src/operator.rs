@@ -22,16 +22,18 @@ use std::{
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
     audit::{AuditRecord, Decision, Operation},
     clock::SystemClock,
+    dialect::Dialect,
+    ids::WorkloadId,
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::WrappedSecret,
     store::{
         AuditStore, RegistrationStore,
         dynamodb::{AllTables, DynamoStore},
         embedded::EmbeddedStore,
     },
-    workload::{Dialect, Registration, Workload, WorkloadId},
+    workload::{Registration, Workload},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -104,11 +106,11 @@ impl Contents {
 }
 
 /// An audit id of that time.
-fn id_at(time: Timestamp) -> keybroker_common::audit::AuditId {
+fn id_at(time: Timestamp) -> keybroker_common::ids::AuditId {
     let milliseconds = u64::try_from(time.as_millisecond()).unwrap();
     let random = Uuid::new_v4().into_bytes();
     let random = random.first_chunk::<10>().unwrap();
-    keybroker_common::audit::AuditId(
+    keybroker_common::ids::AuditId(
         uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid(),
     )
 }
@@ -128,7 +130,7 @@ pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload 
     let registration = Registration {
         format: Registration::FORMAT,
         serial: Uuid::new_v4(),
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         owner: owner.map(str::to_owned),
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy { forbid_smt: true, ..AppraisalPolicy::default() },

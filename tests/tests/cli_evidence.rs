@@ -15,7 +15,7 @@ use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXLOWER_PERMISSIVE};
 use jiff::SignedDuration;
 use keybroker_common::{
     audit::{AuditRecord, Decision, EvidenceSummary},
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 use keybroker_simulator::{
     Product,

@@ -17,11 +17,12 @@ use std::{
 };
 
 use keybroker_common::{
-    broker::Admission,
+    admission::Admission,
     config::VARIABLES,
-    http::{Function, ROUTES, SIGNED},
+    function::Function,
+    http::{ROUTES, SIGNED},
+    ids::{RegistrationDigest, WorkloadId},
     secret::EncryptionContext,
-    workload::{RegistrationDigest, WorkloadId},
 };
 use keybroker_tests::{calls::calls, metrics::METRICS, program::workspace};
 use serde_json::{Value, json};

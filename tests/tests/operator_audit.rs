@@ -17,7 +17,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     audit::{AuditRecord, Decision, FailedCheck},
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 use keybroker_simulator::{
     Product,

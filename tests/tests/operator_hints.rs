@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use keybroker_common::{
     audit::{AuditRecord, Decision, FailedCheck},
     config,
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 use keybroker_tests::{
     operator::{Contents, Operator, record, workload},

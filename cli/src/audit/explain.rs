@@ -388,7 +388,7 @@ fn appraisal(check: Appraisal) -> Meaning {
 mod tests {
     use clap::CommandFactory as _;
     use jiff::Timestamp;
-    use keybroker_common::{audit::Operation, workload::WorkloadId};
+    use keybroker_common::{audit::Operation, ids::WorkloadId};
 
     use super::*;
 

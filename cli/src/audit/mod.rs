@@ -6,9 +6,9 @@ mod explain;
 use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
-    audit::{AuditId, AuditRecord, Decision, Operation},
+    audit::{AuditRecord, Decision, Operation},
+    ids::{AuditId, WorkloadId},
     store::{AuditQuery, Cursor, Unreadable},
-    workload::WorkloadId,
 };
 use serde::Serialize;
 

@@ -127,7 +127,7 @@ impl Attack {
 /// The refusal's body.
 #[derive(Deserialize)]
 struct Body {
-    id: keybroker_common::audit::AuditId,
+    id: keybroker_common::ids::AuditId,
 }
 
 /// A refusal; anything else is the attacker's success, or no answer at all.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use keybroker_common::audit::{AuditId, AuditRecord};
+use keybroker_common::{audit::AuditRecord, ids::AuditId};
 use serde::Serialize;
 
 use super::attack::Attack;

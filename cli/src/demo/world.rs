@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use keybroker_common::{
-    audit::{AuditId, AuditRecord},
-    broker::Admission,
+    admission::Admission,
+    audit::AuditRecord,
     clock::{Clock, SystemClock},
     endorsements::Settings,
+    ids::AuditId,
     secret::local::LocalKey,
     store::embedded::EmbeddedStore,
 };

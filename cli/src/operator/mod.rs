@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     endorsements::CHANGED_KEY,
+    ids::{TokenId, WorkloadId, WorkloadIdError},
     store::{Cursor, OperatorStore, Page, StoreError, StoredEndorsement, Unreadable},
-    token::TokenId,
-    workload::{Workload, WorkloadId, WorkloadIdError},
+    workload::Workload,
 };
 use uuid::Uuid;
 

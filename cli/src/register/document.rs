@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::{
-    appraisal::{FloorError, TcbFloors},
     broker::RegisterRequest,
-    wire::{Invalid, rvp, v0},
-    workload::{HostData, WorkloadId},
+    ids::{HostData, WorkloadId},
+    requirements::{FloorError, TcbFloors},
+    wire::{Invalid, keybroker, libkrun},
 };
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
@@ -167,8 +167,8 @@ impl Document {
     /// What the broker will make of it, but for the HOST_DATA that it draws.
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
         let read = match self {
-            Self::V0 { body, .. } => v0::register_request(body),
-            Self::Rvp(body) => rvp::register_request(body, HostData::random()),
+            Self::V0 { body, .. } => libkrun::register_request(body),
+            Self::Rvp(body) => keybroker::register_request(body, HostData::random()),
         };
         read.map_err(|error: Invalid| Failure::new(Exit::Usage, error).context("the registration"))
     }

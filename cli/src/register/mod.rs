@@ -8,7 +8,8 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::anyhow;
 use keybroker_common::{
     broker::RegisterRequest,
-    workload::{HostData, Registration, WorkloadId},
+    ids::{HostData, WorkloadId},
+    workload::Registration,
 };
 use serde::Serialize;
 use uuid::Uuid;

@@ -9,7 +9,7 @@ use axum::{
 };
 use hyper::{Method, Request, StatusCode, header};
 use keybroker_common::{
-    broker::Admission,
+    admission::Admission,
     clock::SystemClock,
     http::{self, Operator},
 };

@@ -10,7 +10,8 @@ use axum::{
     routing::{MethodRouter, any},
 };
 use keybroker_common::{
-    http::{self, Function, KEY, ROUTES, Route, SIGNED, Serve},
+    function::Function,
+    http::{self, KEY, ROUTES, Route, SIGNED, Serve},
     problem::Problem,
     sampled::{Line, Sampled},
 };

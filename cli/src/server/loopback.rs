@@ -10,7 +10,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use keybroker_common::{
-    http::{self, Function, ROUTES, reply},
+    function::Function,
+    http::{self, ROUTES, reply},
     sampled::{Line, Sampled},
 };
 use std::net::{IpAddr, SocketAddr};

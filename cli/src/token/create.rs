@@ -6,8 +6,8 @@ use keybroker_common::{
     audit::Decision,
     config,
     http::guest_url::room_for_id,
-    token::{Token, TokenId, TokenText},
-    workload::WorkloadId,
+    ids::{TokenId, WorkloadId},
+    token::{Token, TokenText},
 };
 use serde::Serialize;
 

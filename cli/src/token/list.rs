@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use keybroker_common::{
-    broker::Register,
+    ids::{TokenId, WorkloadId},
     store::{Cursor, Unreadable},
-    token::{Token, TokenId},
-    workload::WorkloadId,
+    token::Token,
+    workload::build_window_is_over,
 };
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ fn state(token: &Token, now: Timestamp) -> &'static str {
     match &token.bound {
         _ if token.revoked_at.is_some() => "revoked",
         _ if token.expires_at <= now => "expired",
-        Some(bound) if Register::window_is_over(bound.at, now) => "window over",
+        Some(bound) if build_window_is_over(bound.at, now) => "window over",
         Some(_) => USED,
         None => UNUSED,
     }

@@ -1,6 +1,6 @@
 //! `keybroker token revoke`.
 
-use keybroker_common::{audit::Decision, store::StoreError, token::TokenId};
+use keybroker_common::{audit::Decision, ids::TokenId, store::StoreError};
 
 use crate::{
     exit::{Exit, Failure},

@@ -1,7 +1,7 @@
 //! `keybroker workload revoke` and `restore`.
 
 use anyhow::anyhow;
-use keybroker_common::{audit::Decision, store::StoreError, workload::WorkloadId};
+use keybroker_common::{audit::Decision, ids::WorkloadId, store::StoreError};
 
 use super::{existing, workload_id, written};
 use crate::{

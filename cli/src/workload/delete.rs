@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use keybroker_common::{
     audit::Decision,
-    broker::Register,
+    ids::WorkloadId,
     store::StoreError,
-    workload::{Workload, WorkloadId},
+    workload::{Workload, build_window_is_over},
 };
 use serde::Serialize;
 
@@ -113,7 +113,7 @@ async fn seen(
         None => {
             let now = Timestamp::now();
             // A revoked id stays taken, and a build that is under way is no orphan: neither goes by a filter.
-            let over = |row: &Workload| Register::window_is_over(row.first_registered_at, now);
+            let over = |row: &Workload| build_window_is_over(row.first_registered_at, now);
             let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
             let found = list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await?;
             Ok((found.rows, found.unreadable))

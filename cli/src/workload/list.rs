@@ -2,9 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
+    dialect::Dialect,
+    ids::{RegistrationDigest, WorkloadId},
     rego::{Policy, PolicyText},
     store::{Cursor, Unreadable},
-    workload::{Dialect, RegistrationDigest, Workload, WorkloadId},
+    wire::manners,
+    workload::Workload,
 };
 use serde::Serialize;
 
@@ -124,13 +127,6 @@ fn once_always_held(rego: &PolicyText) -> Vec<String> {
     rego.beginning_with_not_or_every().into_iter().filter_map(query).collect()
 }
 
-pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::V0 => "v0",
-        Dialect::Rvp => "rvp",
-    }
-}
-
 /// Prints workloads as a table; with `sharing`, which of them share a launch measurement.
 pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
     let row = |workload| {
@@ -138,7 +134,7 @@ pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result
             Summary::of(workload);
         let mut row = vec![
             id.to_string(),
-            dialect.map_or("unreadable", dialect_name).to_owned(),
+            dialect.map_or("unreadable", |dialect| manners(dialect).name).to_owned(),
             owner.unwrap_or_else(|| NONE.to_owned()),
             time(registered_at),
             optional_time(released_at),

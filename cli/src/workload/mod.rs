@@ -7,10 +7,7 @@ pub(crate) mod requirements;
 pub(crate) mod sharing;
 mod show;
 
-use keybroker_common::{
-    store::StoreError,
-    workload::{Workload, WorkloadId},
-};
+use keybroker_common::{ids::WorkloadId, store::StoreError, workload::Workload};
 
 use crate::{
     exit::{Exit, Failure},

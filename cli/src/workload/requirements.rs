@@ -1,8 +1,8 @@
 //! What a registration requires of a guest, in words.
 
 use keybroker_common::{
-    appraisal::{Abi, AppraisalPolicy, TcbFloors},
     rego::PolicyText,
+    requirements::{Abi, AppraisalPolicy, TcbFloors},
     workload::Registration,
 };
 use keybroker_snp::product::Product;

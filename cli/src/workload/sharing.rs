@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use keybroker_common::{
-    appraisal::Measurement,
-    workload::{Workload, WorkloadId},
-};
+use keybroker_common::{ids::WorkloadId, requirements::Measurement, workload::Workload};
 use serde::Serialize;
 
 /// Who accepts each launch measurement, among the workloads that secrets are released for: neither the

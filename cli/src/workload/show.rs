@@ -2,14 +2,16 @@
 
 use jiff::Timestamp;
 use keybroker_common::{
-    broker::Register,
-    workload::{Dialect, Registration, Workload, WorkloadId},
+    dialect::Dialect,
+    ids::WorkloadId,
+    wire::manners,
+    workload::{BUILD_WINDOW, Registration, Workload},
 };
 use serde::Serialize;
 
 use super::{
     existing,
-    list::{self, Found, Summary, dialect_name},
+    list::{self, Found, Summary},
     requirements, workload_id,
 };
 use crate::{
@@ -82,9 +84,9 @@ fn build_window(
 ) -> Option<Timestamp> {
     let registration = registration?;
     let builds = registration.owner.as_deref().is_none_or(|owner| owner.starts_with("token/"));
-    let until = workload.first_registered_at.checked_add(Register::BUILD_WINDOW).ok()?;
+    let until = workload.first_registered_at.checked_add(BUILD_WINDOW).ok()?;
     let open = workload.released_at.is_none() && workload.revoked_at.is_none() && now < until;
-    (builds && registration.dialect == Dialect::V0 && open).then_some(until)
+    (builds && registration.dialect == Dialect::Libkrun && open).then_some(until)
 }
 
 pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -126,7 +128,7 @@ fn print(
         at.map_or_else(|| never.to_owned(), |at| format!("since {}", time(at)))
     };
     let owner = registration.and_then(|registration| registration.owner.clone());
-    let dialect = registration.map_or("unreadable", |registration| dialect_name(registration.dialect));
+    let dialect = registration.map_or("unreadable", |registration| manners(registration.dialect).name);
     let mut fields = vec![
         ("id", workload.id.to_string()),
         ("dialect", dialect.to_owned()),
@@ -140,7 +142,9 @@ fn print(
             window.map_or_else(|| "closed".to_owned(), |until| format!("open until {}", time(until))),
         ),
     ];
-    fields.extend(registration.map(|registration| ("bound by", bound_by(registration.dialect).to_owned())));
+    fields.extend(
+        registration.map(|registration| ("bound by", manners(registration.dialect).bound_by.to_owned())),
+    );
     if !shared_with.is_empty() {
         fields.push(("shared", in_words(shared_with)));
     }
@@ -153,16 +157,6 @@ fn print(
         table::print_fields(&requirements::of(registration))?;
     }
     Ok(())
-}
-
-/// What ties a guest to this workload and no other: of what the host sets at launch nothing does.
-fn bound_by(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::V0 => "the launch measurement alone: the id is the guest's claim",
-        Dialect::Rvp => {
-            "the launch measurement or ID key alone: HOST_DATA, which selects it, is the host's to set"
-        }
-    }
 }
 
 /// As many ids as fit into a line, and how many there are.

@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
-    session::{Challenge, Session, SessionId},
+    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
+    session::{Challenge, Session},
     store::{
         AuditStore, Build, ChallengeStore, EndorsementStore, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
     },
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    token::Token,
+    workload::{Standing, Workload},
 };
 use uuid::Uuid;
 

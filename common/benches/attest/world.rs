@@ -6,18 +6,20 @@ use axum::{Router, body::Body};
 use http::{Request, StatusCode, header};
 use jiff::Timestamp;
 use keybroker_common::{
-    broker::{Admission, Attest, Auth, Evidence, Register},
+    admission::Admission,
+    broker::{Attest, Auth, Evidence, Register},
     clock::SystemClock,
+    dialect::Dialect,
     endorsements::{EndorsementSource, Settings},
     http::router,
+    ids::{SessionId, WorkloadId},
     secret::local::LocalKey,
-    session::{Challenge, Claim, SessionId},
+    session::{Challenge, Claim},
     store::{
         AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
         StoredEndorsement,
     },
-    wire::{handshake, v0},
-    workload::{Dialect, WorkloadId},
+    wire::{handshake, libkrun},
 };
 use keybroker_simulator::{
     Product,
@@ -68,7 +70,7 @@ impl World {
 
         let (register, auth, attest) = services(store, anchors);
         let build = Buildah::new(NOWHERE, "bench", &[0x4D; 48], "open sesame");
-        let request = v0::register_request(build.body().as_bytes()).expect("buildah's own body");
+        let request = libkrun::register_request(build.body().as_bytes()).expect("buildah's own body");
         register.register(request).await.expect("nothing is registered yet");
 
         let chip = Chip::new(Product::Milan, 1);
@@ -133,7 +135,7 @@ impl World {
 
 /// What the guest sends, read.
 pub(crate) fn evidence(body: &str) -> Evidence {
-    handshake::evidence(Dialect::V0, body.as_bytes()).expect("the guest's own body")
+    handshake::evidence(vec![Dialect::Libkrun], body.as_bytes()).expect("the guest's own body")
 }
 
 fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, Attest) {

@@ -1,8 +1,8 @@
 //! The body of a registration by reference values.
 #![no_main]
 
-use keybroker_common::{wire::rvp, workload::HostData};
+use keybroker_common::{wire::keybroker, ids::HostData};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = rvp::register_request(bytes, HostData::random());
+    let _ = keybroker::register_request(bytes, HostData::random());
 });

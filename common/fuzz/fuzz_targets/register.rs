@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = keybroker_common::wire::v0::register_request(bytes);
+    let _ = keybroker_common::wire::libkrun::register_request(bytes);
 });

@@ -1,7 +1,8 @@
 //! What each check demands, and why.
 
-use super::{Abi, AppraisalError, Authority, Check, Inputs, Measurement, ReferenceValues, TcbFloors};
+use super::{AppraisalError, Authority, Check, Inputs};
 use crate::encoding::Hex;
+use crate::requirements::{Abi, Measurement, ReferenceValues, TcbFloors};
 use keybroker_snp::{
     product::{Product, TcbVersion},
     report::Report,

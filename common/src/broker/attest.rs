@@ -14,17 +14,19 @@ use super::{
 };
 use crate::{
     appraisal::{self, AttestationResult, Fleet},
-    audit::{AuditId, AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
+    audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
+    binding::Binding,
     clock::{Clock, is_over},
+    dialect::Dialect,
     endorsements::{AtHand, EndorsementSource, Request},
+    ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
     rego::Evaluator,
     secret::{Unwrap, seal::GuestKey},
-    session::{Challenge, Claim, EvidenceDigest, Session, SessionId},
+    session::{Challenge, Claim, EvidenceDigest, Session},
     store::{AuditStore, ReleaseStore, SessionStore, StoreError},
-    wire,
-    workload::{Dialect, HostData, Registered, Registration, WorkloadId},
+    workload::{Registered, Registration},
 };
 use keybroker_snp::{
     product::Product,
@@ -32,20 +34,11 @@ use keybroker_snp::{
     verify::{self, ReportData, verify},
 };
 
-/// The guest's key as texts, exactly as sent: the report is bound to these characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyTexts {
-    /// Modulus, base64 as sent.
-    pub modulus: String,
-    /// Exponent, base64 as sent.
-    pub exponent: String,
-}
-
 /// What a guest presents. Nothing in it is trusted.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    /// How it was presented.
-    pub dialect: Dialect,
+    /// The dialects in which it may have been presented.
+    pub dialects: Vec<Dialect>,
     /// The report, decoded.
     pub report: Vec<u8>,
     /// The product that the guest says it runs on: where to ask first for a report that does not say.
@@ -55,9 +48,18 @@ pub struct Evidence {
     /// The key to seal releases to.
     pub guest_key: GuestKey,
     /// The same key as the report is bound to it.
-    pub key_texts: KeyTexts,
+    pub binding: Arc<dyn Binding>,
     /// Of all of it, as it was sent.
     pub digest: EvidenceDigest,
+}
+
+/// That a guest attested: what the answer in its dialect needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attested {
+    /// The audit record by which the session was opened.
+    pub id: AuditId,
+    /// The dialect of the registration, in which the guest goes on.
+    pub dialect: Dialect,
 }
 
 /// Verifies evidence and releases secrets. The only service that can unwrap.
@@ -89,9 +91,7 @@ impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all
     /// holds. What opened a session already is answered again as long as that lasts, for the guest may have
     /// missed the answer.
-    ///
-    /// The id is the record's by which the session was opened.
-    pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<AuditId, Error> {
+    pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<Attested, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
         let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
         match answered.unwrap_or_else(|panicked| Err(panicked.into())) {
@@ -105,15 +105,17 @@ impl Attest {
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<AuditId, Failure> {
+    ) -> Result<Attested, Failure> {
         let opened = match self.appraise(record, session_id, evidence).await {
-            Ok(appraised) => self.open(record, session_id, evidence, appraised).await,
+            Ok((appraised, dialect)) => {
+                self.open(record, session_id, evidence, appraised).await.map(|()| dialect)
+            }
             Err(failure) => Err(failure),
         };
         match opened {
-            Ok(()) => {
+            Ok(dialect) => {
                 announce(record);
-                Ok(record.id)
+                Ok(Attested { id: record.id, dialect })
             }
             Err(failure @ (Failure::NoSession(_) | Failure::Late(_))) => {
                 self.attested_before(record, session_id, evidence).await?.ok_or(failure)
@@ -129,7 +131,7 @@ impl Attest {
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<Option<AuditId>, Failure> {
+    ) -> Result<Option<Attested>, Failure> {
         let session = self.sessions.session(session_id).await?;
         let lasts = |session: &Session| !is_over(session.expires_at(), self.clock.now(), self.ttl);
         let same = |session: &Session| session.came_of(&evidence.digest) && lasts(session);
@@ -138,18 +140,19 @@ impl Attest {
         record.workload_id = Some(workload_id.clone());
         record.registration = Some(standing.registration);
         record.attestation = Some(session.attestation());
-        check_workload(self.workloads.workload(workload_id).await?, &session, evidence.dialect)?;
-        Ok(Some(session.attestation()))
+        let workload = self.workloads.workload(workload_id).await?;
+        let (_, dialect) = check_workload(workload, &session, &evidence.dialects)?;
+        Ok(Some(Attested { id: session.attestation(), dialect }))
     }
 
     /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification,
-    /// appraisal. The result, and whether a guest attested as the workload before.
+    /// appraisal. The result, whether a guest attested as the workload before, and in which dialect it goes on.
     async fn appraise(
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<(AttestationResult, bool), Failure> {
+    ) -> Result<((AttestationResult, bool), Dialect), Failure> {
         let report = Report::parse(&evidence.report);
         let request = report.as_ref().map(|report| Request {
             report,
@@ -162,7 +165,7 @@ impl Attest {
                 Err(_) => Ok(None),
             }
         });
-        let challenge = self.check_challenge(record, challenge?, evidence.dialect)?;
+        let challenge = self.check_challenge(record, challenge?, &evidence.dialects)?;
         let request = request.map_err(|error| *error)?;
         let at_hand = at_hand?;
         let product = at_hand.as_ref().and_then(AtHand::product).or(by_cpuid(request.report));
@@ -170,9 +173,9 @@ impl Attest {
 
         let workload_id = selected(&challenge.claim, request.report)?;
         record.workload_id = Some(workload_id.clone());
-        let (registered, released) = self.registration(record, &workload_id, evidence.dialect).await?;
-        let texts = &evidence.key_texts;
-        let report_data = ReportData(wire::report_data(evidence.dialect, &challenge.nonce, texts));
+        let (registered, released) =
+            self.registration(record, &workload_id, challenge.claim.dialects()).await?;
+        let report_data = ReportData(evidence.binding.report_data(&challenge.nonce));
         self.refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
 
         let endorsements = self.endorsements.obtain(&request, at_hand, &workload_id).await?;
@@ -186,14 +189,15 @@ impl Attest {
         record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
         record.basis = Some(Basis::of(&endorsements, &evidence.guest_key, &self.fleet));
         let appraised = appraisal::appraise(&verified, &self.fleet, &registered)?;
-        Ok((appraised.consent(&self.policies).await?, released))
+        let dialect = registered.registration().dialect;
+        Ok(((appraised.consent(&self.policies).await?, released), dialect))
     }
 
     fn check_challenge(
         &self,
         record: &mut AuditRecord,
         challenge: Option<Challenge>,
-        dialect: Dialect,
+        spoken: &[Dialect],
     ) -> Result<Challenge, Failure> {
         let Some(challenge) = challenge else {
             let cause = "there is no open challenge under this session: it was never given, or is spent";
@@ -206,7 +210,7 @@ impl Attest {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
             return Err(Failure::Late(failed(Check::Session, cause)));
         }
-        if challenge.claim.dialect() != dialect {
+        if !challenge.claim.dialects().iter().any(|dialect| spoken.contains(dialect)) {
             return Err(refused(Check::Session, "the challenge was given in another dialect"));
         }
         Ok(challenge)
@@ -216,7 +220,7 @@ impl Attest {
         &self,
         record: &mut AuditRecord,
         workload_id: &WorkloadId,
-        dialect: Dialect,
+        dialects: &[Dialect],
     ) -> Result<(Registered, bool), Failure> {
         let Some(workload) = self.workloads.workload(workload_id).await? else {
             return Err(refused(Check::Workload, "no workload is registered under this id"));
@@ -226,7 +230,7 @@ impl Attest {
             return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
         }
         let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
-        if registered.registration().dialect != dialect {
+        if !dialects.contains(&registered.registration().dialect) {
             return Err(refused(Check::Workload, "the workload is registered for another dialect"));
         }
         Ok((registered, workload.released_at.is_some()))

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::Error;
 use crate::{
     clock::Clock,
+    ids::SessionId,
     panics::caught,
-    session::{Challenge, Claim, Nonce, SessionId},
+    session::{Challenge, Claim, Nonce},
     store::ChallengeStore,
 };
 

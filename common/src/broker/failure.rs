@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use super::{Attest, Error, RETRY_AFTER, announce};
 use crate::{
     appraisal::{self, AppraisalError},
-    audit::{AuditId, AuditRecord, Check, Decision, FailedCheck},
+    audit::{AuditRecord, Check, Decision, FailedCheck},
     clock::seconds_until,
     endorsements::EndorsementError,
+    ids::{AuditId, SessionId},
     metrics::{self, Count},
     panics::{Panicked, caught},
     rego::NotEvaluated,
     secret::KeyError,
-    session::SessionId,
     store::StoreError,
 };
 use keybroker_snp::{

@@ -13,19 +13,20 @@ mod release;
 mod replacement;
 mod strangers;
 
-pub use attest::{Attest, Evidence, KeyTexts};
+pub use attest::{Attest, Attested, Evidence};
 pub use auth::Auth;
-pub use authority::{Admission, Credential, Patience};
+pub use authority::{Credential, Patience};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 pub use strangers::SessionPatience;
 
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::AuditId,
     panics::Panicked,
+    random::RandomnessError,
     rego::PolicyError,
     sampled::{Line, Sampled},
-    session::RandomnessError,
     store::StoreError,
 };
 

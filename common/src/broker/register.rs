@@ -1,29 +1,31 @@
 //! Registration: reference values, policy and wrapped secrets, under the name that the guest will give.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Admission, Credential, Error, Patience, RETRY_AFTER, announce,
+    Credential, Error, Patience, RETRY_AFTER, announce,
     authority::{Authority, Stranger},
     failure::failed,
     replacement::{ReplacementRefused, replaceable},
 };
 use crate::{
-    appraisal::{AppraisalPolicy, ReferenceValues},
-    audit::{AuditId, AuditRecord, Check, Decision, FailedCheck, Operation},
-    clock::{Clock, is_over},
+    admission::Admission,
+    audit::{AuditRecord, Check, Decision, FailedCheck, Operation},
+    clock::Clock,
+    dialect::Dialect,
+    ids::{AuditId, RegistrationDigest, WorkloadId},
     metrics::{self, Count, Stage},
     panics::{Panicked, caught},
     rego::{Claims, Evaluator, NotEvaluated, PolicyText},
+    requirements::{AppraisalPolicy, ReferenceValues},
     sampled::Line,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, Build, RegistrationStore, StoreError},
     token::{Dead, Token},
-    workload::{Dialect, Registration, RegistrationDigest, Workload, WorkloadId},
+    workload::{Registration, Workload},
 };
 
 /// What is to be registered, checked in form by the dialect that read it.
@@ -74,16 +76,6 @@ pub struct Register {
 }
 
 impl Register {
-    /// For how long after an id's first registration a build may register it again. `buildah build --layers`
-    /// posts twice, and the image opens only with the second passphrase. No replacement extends it.
-    pub const BUILD_WINDOW: Duration = Duration::from_secs(30 * 60);
-
-    /// Whether the build window of a registration first written at `begin` has ended at `now`.
-    pub fn window_is_over(begin: Timestamp, now: Timestamp) -> bool {
-        // A time so late that the window has no end is nothing that this broker wrote: no window.
-        begin.checked_add(Self::BUILD_WINDOW).map_or(true, |end| is_over(end, now, Self::BUILD_WINDOW))
-    }
-
     /// Writes a new registration, or puts it in the place of one of the same build, or of one that who asks
     /// may replace.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {

@@ -7,18 +7,19 @@ use super::{
     failure::{Failure, failed, refused},
 };
 use crate::{
-    audit::{AuditId, AuditRecord, Check, Decision, Operation},
+    audit::{AuditRecord, Check, Decision, Operation},
     clock::is_over,
+    dialect::Dialect,
+    ids::{AuditId, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
     secret::{
-        EncryptionContext, Secret,
+        EncryptionContext, PASSPHRASE, Secret,
         seal::{GuestKey, SealError, Sealed},
     },
-    session::{Session, SessionId},
+    session::Session,
     store::StoreError,
-    wire::v0::PASSPHRASE,
-    workload::{Dialect, Workload, WorkloadId},
+    workload::Workload,
 };
 
 /// A secret sealed to the key of a guest that attested. Only [`Attest`] makes one.
@@ -48,8 +49,8 @@ enum Wanted<'a> {
 impl Wanted<'_> {
     fn dialect(self) -> Dialect {
         match self {
-            Self::Passphrase(_) => Dialect::V0,
-            Self::Resource(_) => Dialect::Rvp,
+            Self::Passphrase(_) => Dialect::Libkrun,
+            Self::Resource(_) => Dialect::Keybroker,
         }
     }
 
@@ -105,7 +106,7 @@ impl Attest {
         seal: Seal<S>,
     ) -> Result<S, Failure> {
         let (session, workload) = self.session_and_workload(record, session_id, wanted).await?;
-        let workload = check_workload(workload, &session, wanted.dialect())?;
+        let workload = check_workload(workload, &session, &[wanted.dialect()])?.0;
         let standing = session.standing();
         let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
@@ -154,7 +155,7 @@ impl Attest {
     /// before it let through may be on its way when `revoke` returns.
     async fn look_again(&self, session: &Session, dialect: Dialect) -> Result<(), Failure> {
         let workload = self.workloads.workload(session.workload_id()).await?;
-        check_workload(workload, session, dialect).map(drop)
+        check_workload(workload, session, &[dialect]).map(drop)
     }
 
     /// The session, checked, and the row of the workload that it attested as: at once where the guest names
@@ -204,13 +205,13 @@ fn check_session(
     Ok(session)
 }
 
-/// The registration that the guest was appraised against still stands, unrevoked since, and is one of
-/// `dialect`.
+/// The registration that the guest was appraised against still stands, unrevoked since, and is of one of
+/// `dialects`: of which.
 pub(super) fn check_workload(
     workload: Option<Workload>,
     session: &Session,
-    dialect: Dialect,
-) -> Result<Workload, Failure> {
+    dialects: &[Dialect],
+) -> Result<(Workload, Dialect), Failure> {
     let Some(workload) = workload else {
         return Err(refused(Check::Workload, "the workload is no longer registered"));
     };
@@ -230,8 +231,9 @@ pub(super) fn check_workload(
         ));
     }
     let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
-    if registered.registration().dialect != dialect {
+    let dialect = registered.registration().dialect;
+    if !dialects.contains(&dialect) {
         return Err(refused(Check::Workload, "the workload is registered for another dialect"));
     }
-    Ok(workload)
+    Ok((workload, dialect))
 }

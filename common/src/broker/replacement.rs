@@ -1,11 +1,12 @@
 //! When a registration may take the place of one that is there.
 
-use super::{Register, authority::Authority};
+use super::authority::Authority;
 use crate::{
     audit::AuditRecord,
+    dialect::Dialect,
     store::Build,
     token::Dead,
-    workload::{Dialect, Registration, Workload},
+    workload::{Registration, Workload, build_window_is_over},
 };
 
 /// Why a registration may not take the place of the one that is there.
@@ -61,7 +62,7 @@ pub(super) fn replaceable(
         return Err(ReplacementRefused::Revoked);
     }
     let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
-    if [stored.dialect, registration.dialect].contains(&Dialect::Rvp) {
+    if [stored.dialect, registration.dialect].contains(&Dialect::Keybroker) {
         return Err(ReplacementRefused::ByReferenceValues);
     }
     if authority.may_take_over(&held.id, stored.owner.as_deref()) {
@@ -70,7 +71,7 @@ pub(super) fn replaceable(
     if held.released_at.is_some() {
         return Err(ReplacementRefused::Released);
     }
-    if Register::window_is_over(held.first_registered_at, record.time) {
+    if build_window_is_over(held.first_registered_at, record.time) {
         return Err(ReplacementRefused::WindowOver);
     }
     if stored.owner != registration.owner {

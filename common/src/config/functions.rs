@@ -16,10 +16,10 @@ use super::{
     },
 };
 use crate::{
+    admission::Admission,
     appraisal::Fleet,
-    broker::Admission,
     endorsements::{NewChips, Settings},
-    http::Function,
+    function::Function,
 };
 
 /// The settings of one function.

@@ -9,8 +9,8 @@ use super::{
     table::{VARIABLES, Variable, known, nearest},
 };
 use crate::{
-    appraisal::{FloorError, TcbFloors},
     endorsements::NewChips,
+    requirements::{FloorError, TcbFloors},
 };
 use keybroker_snp::product::Product;
 

@@ -1,7 +1,7 @@
 //! The table of variables.
 
 use super::PREFIX;
-use crate::{endorsements::kds::Kds, http::Function};
+use crate::{endorsements::kds::Kds, function::Function};
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 
 use super::{table::known, *};
 use crate::{
+    admission::Admission,
     appraisal::Fleet,
-    broker::Admission,
     endorsements::{NewChips, Settings},
-    http::Function,
+    function::Function,
 };
 use keybroker_snp::product::{Product, TcbVersion};
 

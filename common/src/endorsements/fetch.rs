@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::is_recent,
     endorsements::kds::{Kds, KdsError, VcekId, chain_path},
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 use keybroker_snp::{chain::Chain, endorsement::EndorsementKind, vek::Vek, verify::belongs};
 

@@ -50,9 +50,9 @@ use self::{
 use crate::{
     clock::{Clock, seconds_until},
     endorsements::kds::{Kds, VcekId},
+    ids::WorkloadId,
     metrics::{self, Count, Stage},
     store::{EndorsementStore, StoreError, StoredEndorsement},
-    workload::WorkloadId,
 };
 use keybroker_snp::{
     anchors::TrustAnchors,

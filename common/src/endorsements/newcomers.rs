@@ -30,7 +30,7 @@ use crate::{
     bucket::Rate,
     clock::Clock,
     endorsements::kds::{Kds, VcekId},
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 use keybroker_snp::product::TcbVersion;
 

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use http::{HeaderMap, header};
 
-use crate::workload::WorkloadId;
+use crate::ids::WorkloadId;
 
 /// Longest URL of a key, in bytes: the guest prints it into 100, with a NUL at the end.
 pub const MAX_LEN: usize = 99;

@@ -11,10 +11,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::{Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request, unhurried::to_the_end};
 use crate::{
     broker::{Attest, Auth, Credential, Register, RegisterRequest},
+    dialect::Dialect,
+    ids::{HostData, WorkloadId},
     problem::Problem,
     store::Health,
-    wire::{Invalid, authorization, handshake, rvp, v0},
-    workload::{Dialect, HostData, WorkloadId},
+    wire::{Invalid, authorization, handshake, keybroker, libkrun, manners},
 };
 
 type Answer = Result<Response, Problem>;
@@ -33,7 +34,7 @@ pub(super) async fn health(State(store): State<Option<Arc<dyn Health>>>) -> Answ
 pub(super) async fn register(State(broker): State<Register>, request: Request) -> Answer {
     let headers = request.headers().clone();
     let credential = credential(&request);
-    let registration = v0::register_request(&request::json(request).await?)?;
+    let registration = libkrun::register_request(&request::json(request).await?)?;
     let registration = RegisterRequest { credential, ..registration };
     let workload_id = registration.workload_id.clone();
     let registered = to_the_end(async move {
@@ -42,16 +43,16 @@ pub(super) async fn register(State(broker): State<Register>, request: Request) -
         Ok(registered)
     })
     .await?;
-    Ok(reply::json(StatusCode::OK, v0::registered(&registered)))
+    Ok(reply::json(StatusCode::OK, libkrun::registered(&registered)))
 }
 
 pub(super) async fn register_reference_values(State(broker): State<Register>, request: Request) -> Answer {
     let credential = credential(&request);
     let host_data = HostData::random();
     let body = request::json_within(REFERENCE_VALUES_LIMIT, request).await?;
-    let registration = RegisterRequest { credential, ..rvp::register_request(&body, host_data)? };
+    let registration = RegisterRequest { credential, ..keybroker::register_request(&body, host_data)? };
     to_the_end(async move { broker.register(registration).await }).await?;
-    Ok(reply::json(StatusCode::OK, rvp::registered(host_data)))
+    Ok(reply::json(StatusCode::OK, keybroker::registered(host_data)))
 }
 
 /// Who asks. Only the first two are known to be so, by whoever stands in front of the broker.
@@ -89,10 +90,10 @@ pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer
 }
 
 pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> Answer {
-    let (dialect, session_id) = request::session(request.headers())?;
-    let evidence = handshake::evidence(dialect, &request::json(request).await?)?;
-    to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
-    Ok(reply::empty())
+    let (dialects, session_id) = request::session(request.headers())?;
+    let evidence = handshake::evidence(dialects, &request::json(request).await?)?;
+    let attested = to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
+    Ok(reply::json_or_empty((manners(attested.dialect).attested)(&attested)))
 }
 
 pub(super) async fn key(
@@ -102,10 +103,10 @@ pub(super) async fn key(
 ) -> Answer {
     let Path(workload_id) = path.map_err(|_| Invalid::Path)?;
     let workload_id = WorkloadId::new(workload_id).map_err(Invalid::WorkloadId)?;
-    let session_id = request::session_of(Dialect::V0, &headers)?;
+    let session_id = request::session_of(Dialect::Libkrun, &headers)?;
     let released = to_the_end(async move { broker.passphrase(&session_id, &workload_id).await }).await?;
     let nul_terminated = !headers.contains_key(header::USER_AGENT);
-    Ok(reply::json(StatusCode::OK, v0::released(released.sealed(), nul_terminated)))
+    Ok(reply::json(StatusCode::OK, libkrun::released(released.sealed(), nul_terminated)))
 }
 
 pub(super) async fn resource(
@@ -114,8 +115,8 @@ pub(super) async fn resource(
     headers: HeaderMap,
 ) -> Answer {
     let Path(name) = path.map_err(|_| Invalid::Path)?;
-    let name = rvp::resource_name(&name)?.to_owned();
-    let session_id = request::session_of(Dialect::Rvp, &headers)?;
+    let name = keybroker::resource_name(&name)?.to_owned();
+    let session_id = request::session_of(Dialect::Keybroker, &headers)?;
     let released = to_the_end(async move { broker.resource(&session_id, &name).await }).await?;
-    Ok(reply::json(StatusCode::OK, rvp::released(released.sealed())))
+    Ok(reply::json(StatusCode::OK, keybroker::released(released.sealed())))
 }

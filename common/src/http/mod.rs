@@ -29,23 +29,11 @@ pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within}
 
 use crate::{
     broker::{Attest, Auth, Register},
+    function::Function,
     panics::caught,
     problem::Problem,
     store::Health,
 };
-
-/// Which function of the deployment serves a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Function {
-    /// Registration.
-    Register,
-    /// Challenges.
-    Auth,
-    /// Attestation and release.
-    Attest,
-    /// Each of them.
-    Any,
-}
 
 /// A row of the table of routes.
 #[derive(Debug, Clone, PartialEq, Eq)]

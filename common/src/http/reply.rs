@@ -15,6 +15,11 @@ pub fn empty() -> Response {
     whole(StatusCode::OK, Vec::new())
 }
 
+/// Success with a JSON body, or without one.
+pub fn json_or_empty(body: Vec<u8>) -> Response {
+    if body.is_empty() { empty() } else { json(StatusCode::OK, body) }
+}
+
 /// An answer with this body, whatever it is.
 pub fn whole(status: StatusCode, body: Vec<u8>) -> Response {
     let length = HeaderValue::from(body.len());

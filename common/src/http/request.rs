@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
 
-use crate::{problem::Problem, session::SessionId, wire::cookie, workload::Dialect};
+use crate::{dialect::Dialect, ids::SessionId, problem::Problem, wire::cookie};
 
 /// Longest body, in bytes. An attestation with a full certificate chain has about 20 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -70,15 +70,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// The session that `headers` name, and the dialect in which they do.
-pub(super) fn session(headers: &HeaderMap) -> Result<(Dialect, SessionId), Problem> {
+/// The session that `headers` name, and the dialects in which they may.
+pub(super) fn session(headers: &HeaderMap) -> Result<(Vec<Dialect>, SessionId), Problem> {
     cookie::session(headers)?.ok_or(Problem::NoCookie)
 }
 
 /// The session that `headers` name in `dialect`. One of another dialect is none.
 pub(super) fn session_of(dialect: Dialect, headers: &HeaderMap) -> Result<SessionId, Problem> {
     match session(headers)? {
-        (found, id) if found == dialect => Ok(id),
+        (found, id) if found.contains(&dialect) => Ok(id),
         _ => Err(Problem::NoCookie),
     }
 }

@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::workload::{RegistrationDigest, WorkloadId};
+use crate::ids::{RegistrationDigest, WorkloadId};
+
+/// The name of the one secret that a registration in libkrun's dialect holds.
+pub const PASSPHRASE: &str = "passphrase";
 
 /// A secret in clear: zeroed when dropped, absent from `Debug`.
 pub struct Secret(Zeroizing<Vec<u8>>);

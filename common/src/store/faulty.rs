@@ -13,10 +13,11 @@ use super::{
     TokenStore, WorkloadStore,
 };
 use crate::{
-    audit::{AuditId, AuditRecord},
-    session::{Challenge, Session, SessionId},
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, SessionId, TokenId, WorkloadId},
+    session::{Challenge, Session},
+    token::Token,
+    workload::{Standing, Workload},
 };
 
 /// A method of a store.

@@ -30,9 +30,10 @@ pub use operator::{AuditQuery, Cursor, OperatorStore, Page, Unreadable};
 
 use crate::{
     audit::AuditRecord,
-    session::{Challenge, Session, SessionId},
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
+    session::{Challenge, Session},
+    token::Token,
+    workload::{Standing, Workload},
 };
 
 /// Why a store did not do what it was asked.

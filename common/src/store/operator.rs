@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AuditStore, EndorsementStore, RevocationStore, StoreError, StoredEndorsement, TokenStore};
 use crate::{
-    audit::{AuditId, AuditRecord},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, WorkloadId},
+    workload::Workload,
 };
 
 /// Where a listing goes on: what the page before gave. Only the store that gave it can read it.

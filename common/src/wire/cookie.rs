@@ -1,43 +1,38 @@
-//! The cookie that names a guest's session, and by its own name the dialect that the guest speaks.
+//! The cookie that names a guest's session. Its own name tells in which dialects the guest may be speaking:
+//! which of them counts is decided by the challenge, as it is stored.
 
 use http::{HeaderMap, header};
 
-use super::Invalid;
-use crate::{session::SessionId, workload::Dialect};
+use super::{Invalid, manners};
+use crate::{dialect::Dialect, ids::SessionId};
 
-/// The name of `dialect`'s cookie.
-pub fn name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::V0 => "session_id",
-        Dialect::Rvp => "kbs-session-id",
-    }
-}
-
-/// The session that the Cookie fields name, and in which dialect; `None` if none does, or none in the form
-/// that sessions have.
+/// The session that the Cookie fields name, and the dialects in which they may be meant, at least one; `None`
+/// if none does, or none in the form that sessions have.
 ///
 /// libkrun's guest sends the cookie twice, in two fields or, over HTTP/2, joined in one: the same cookie any
 /// number of times is one session. Fields that a proxy joined like any other are separated by commas, which
 /// no session id holds.
-pub fn session(headers: &HeaderMap) -> Result<Option<(Dialect, SessionId)>, Invalid> {
+pub fn session(headers: &HeaderMap) -> Result<Option<(Vec<Dialect>, SessionId)>, Invalid> {
     let mut cookies = headers
         .get_all(header::COOKIE)
         .iter()
         .flat_map(|field| field.as_bytes().split(|byte| matches!(byte, b';' | b',')))
-        .filter_map(|pair| dialect_and_value(pair.trim_ascii()));
+        .filter_map(|pair| dialects_and_value(pair.trim_ascii()));
     let Some(first) = cookies.next() else { return Ok(None) };
     if cookies.any(|other| other != first) {
         return Err(Invalid::Cookies);
     }
-    let (dialect, value) = first;
-    Ok(std::str::from_utf8(value).ok().and_then(SessionId::parse).map(|id| (dialect, id)))
+    let (dialects, value) = first;
+    Ok(std::str::from_utf8(value).ok().and_then(SessionId::parse).map(|id| (dialects, id)))
 }
 
-fn dialect_and_value(pair: &[u8]) -> Option<(Dialect, &[u8])> {
-    [Dialect::V0, Dialect::Rvp].into_iter().find_map(|dialect| {
-        let value = pair.strip_prefix(name(dialect).as_bytes())?.strip_prefix(b"=")?;
-        Some((dialect, value))
-    })
+/// The dialects whose cookie `pair` is, and its value.
+fn dialects_and_value(pair: &[u8]) -> Option<(Vec<Dialect>, &[u8])> {
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = pair.split_at_checked(equals)?;
+    let named = |dialect: &Dialect| manners(*dialect).cookie.as_bytes() == name;
+    let dialects: Vec<_> = Dialect::ALL.into_iter().filter(named).collect();
+    if dialects.is_empty() { None } else { Some((dialects, value.strip_prefix(b"=")?)) }
 }
 
 #[cfg(test)]
@@ -49,17 +44,17 @@ mod tests {
     const A: &str = "00112233445566778899aabbccddeeff";
     const B: &str = "ffeeddccbbaa99887766554433221100";
 
-    fn read(fields: &[&[u8]]) -> Result<Option<(Dialect, String)>, Invalid> {
+    fn read(fields: &[&[u8]]) -> Result<Option<(Vec<Dialect>, String)>, Invalid> {
         let mut headers = HeaderMap::new();
         for field in fields {
             headers.append(header::COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        Ok(session(&headers)?.map(|(dialect, id)| (dialect, id.expose())))
+        Ok(session(&headers)?.map(|(dialects, id)| (dialects, id.expose())))
     }
 
     fn parse(fields: &[&[u8]]) -> Result<Option<String>, Invalid> {
-        Ok(read(fields)?.map(|(dialect, id)| {
-            assert_eq!(dialect, Dialect::V0);
+        Ok(read(fields)?.map(|(dialects, id)| {
+            assert_eq!(dialects, [Dialect::Libkrun]);
             id
         }))
     }
@@ -87,10 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn the_cookies_name_tells_the_dialect() {
+    fn the_cookies_name_tells_the_dialects() {
         let rvp = format!("kbs-session-id={A}");
-        assert_eq!(read(&[rvp.as_bytes()]), Ok(Some((Dialect::Rvp, A.to_owned()))));
-        assert_eq!(read(&[rvp.as_bytes(), rvp.as_bytes()]), Ok(Some((Dialect::Rvp, A.to_owned()))));
+        assert_eq!(read(&[rvp.as_bytes()]), Ok(Some((vec![Dialect::Keybroker], A.to_owned()))));
+        assert_eq!(
+            read(&[rvp.as_bytes(), rvp.as_bytes()]),
+            Ok(Some((vec![Dialect::Keybroker], A.to_owned())))
+        );
         // Even of the same session: which dialect is meant cannot be known.
         assert_eq!(one(&format!("{rvp}; session_id={A}")), Err(Invalid::Cookies));
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::rvp::RegistrationFault;
-use crate::{secret::seal::GuestKeyError, workload::WorkloadIdError};
+use super::keybroker::RegistrationFault;
+use crate::{ids::WorkloadIdError, secret::seal::GuestKeyError};
 
 /// Why a request was not understood. The texts go to the client: short, fixed, and without the request's
 /// contents but for the name of a field.

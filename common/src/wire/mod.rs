@@ -1,5 +1,12 @@
-//! What clients say and are told: one module per dialect, each a set of pure functions between bytes and
-//! types.
+//! What clients say and are told: one room for each dialect, and what they share. Each is a set of pure
+//! functions between bytes and types.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`libkrun`] | buildah's registration, and the key as libkrun's guest fetches it |
+//! | [`keybroker`] | registration by reference values, and resources as keybroker's guest fetches them |
+//! | [`handshake`] | challenge and evidence, in which the two differ by no more than names |
+//! | [`cookie`], [`authorization`] | headers |
 //!
 //! Reading is strict. Bodies are read into structs, never into a map, so that a duplicate key is an error and
 //! not the last one's victory; an unknown key is an error too, since it may be a requirement that this
@@ -10,19 +17,37 @@ pub mod cookie;
 pub mod handshake;
 mod invalid;
 mod json;
-pub mod rvp;
+pub mod keybroker;
+pub mod libkrun;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
-pub mod v0;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};
 
-use crate::{broker::KeyTexts, session::Nonce, workload::Dialect};
+use crate::{broker::Attested, dialect::Dialect};
 
-/// What the report of a guest must carry as REPORT_DATA, to be bound to the challenge and to the guest's key.
-pub fn report_data(dialect: Dialect, nonce: &Nonce, key: &KeyTexts) -> [u8; 64] {
+/// What a dialect has of its own where dialects share a route: one row for each.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// Its name in rows and listings.
+    pub name: &'static str,
+    /// Its guest, as people call it.
+    pub guest: &'static str,
+    /// The name of the cookie that names a session.
+    pub cookie: &'static str,
+    /// What ties a guest to its workload and to no other, in words.
+    pub bound_by: &'static str,
+    /// The body that tells a guest that it attested.
+    pub attested: fn(&Attested) -> Vec<u8>,
+}
+
+/// The row of `dialect`.
+pub fn manners(dialect: Dialect) -> &'static Manners {
     match dialect {
-        Dialect::V0 | Dialect::Rvp => handshake::report_data(&nonce.expose(), &key.modulus, &key.exponent),
+        Dialect::Libkrun => &libkrun::MANNERS,
+        Dialect::Keybroker => &keybroker::MANNERS,
     }
 }
 
@@ -31,11 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nonce_is_hashed_as_the_text_that_was_sent() {
-        let nonce = Nonce::random().unwrap();
-        let key = KeyTexts { modulus: "m".to_owned(), exponent: "e".to_owned() };
-        for dialect in [Dialect::V0, Dialect::Rvp] {
-            assert_eq!(report_data(dialect, &nonce, &key), handshake::report_data(&nonce.expose(), "m", "e"));
+    fn every_dialect_has_a_row_of_its_own() {
+        for dialect in Dialect::ALL {
+            assert_eq!(manners(dialect).dialect, dialect);
+            assert_eq!(serde_json::to_value(dialect).unwrap(), manners(dialect).name);
         }
     }
 }

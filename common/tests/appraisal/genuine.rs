@@ -1,7 +1,8 @@
 //! Reports of genuine AMD hardware, appraised against their own measurement and nothing else.
 
-use keybroker_common::appraisal::{
-    AppraisalError, AppraisalPolicy, Check, Fleet, Inputs, Measurement, ReferenceValues, examine,
+use keybroker_common::{
+    appraisal::{AppraisalError, Check, Fleet, Inputs, examine},
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
 };
 use keybroker_snp::{report::Report, verify::Outcome};
 

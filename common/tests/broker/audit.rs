@@ -7,13 +7,13 @@ use keybroker_common::{
     appraisal::Fleet,
     audit::{AuditRecord, Basis, CrlEdition, Decision, EvidenceSummary, Operation},
     broker::{Error, Evidence, RegisterRequest},
+    dialect::Dialect,
     encoding::Base64,
     endorsements::EndorsementSource,
     problem::Problem,
     rego::PolicyText,
     session::Challenge,
     store::{RevocationStore, SessionStore, WorkloadStore},
-    workload::Dialect,
 };
 use keybroker_simulator::pki::{CSP_ID, Chip};
 use keybroker_snp::{
@@ -41,7 +41,7 @@ async fn the_story_of_a_release() {
     let registered = broker.registered("a").await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-    let attestation = broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+    let attestation = broker.attest.attest(&challenge.session_id, evidence).await.unwrap().id;
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
     let released = broker.attest.passphrase(&challenge.session_id, &workload_id("a")).await.unwrap();
     let digest = world.store.workload(&workload_id("a")).await.unwrap().unwrap().digest();
@@ -171,7 +171,7 @@ async fn every_refusal_of_evidence_reads_the_same() {
     })
     .await;
     refused("a", "challenge", &|challenge| Evidence {
-        key_texts: evidence(chip, &OTHER_KEY, challenge).key_texts,
+        binding: evidence(chip, &OTHER_KEY, challenge).binding,
         ..evidence(chip, &KEY, challenge)
     })
     .await;
@@ -181,7 +181,7 @@ async fn every_refusal_of_evidence_reads_the_same() {
     })
     .await;
     refused("a", "session", &|challenge| Evidence {
-        dialect: Dialect::Rvp,
+        dialects: vec![Dialect::Keybroker],
         ..evidence(chip, &KEY, challenge)
     })
     .await;
@@ -242,7 +242,6 @@ async fn no_record_holds_what_is_secret() {
     broker.registered("a").await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-    let texts = evidence.key_texts.clone();
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
     broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap();
     let again = crate::harness::guest::evidence(&world.hardware.chip, &KEY, &challenge);
@@ -250,7 +249,7 @@ async fn no_record_holds_what_is_secret() {
     assert!(matches!(error, Error::NoSession { .. }));
     let log = serde_json::to_string(&world.audit()).unwrap();
     let session_id = challenge.session_id.expose();
-    for secret in [PASSPHRASE, &challenge.nonce.expose(), &session_id, &texts.modulus] {
+    for secret in [PASSPHRASE, &challenge.nonce.expose(), &session_id, &KEY.texts.modulus] {
         assert!(!log.contains(secret));
     }
 }

@@ -13,12 +13,14 @@ use data_encoding::BASE64;
 use keybroker_common::{
     audit::{Decision, Operation},
     broker::{Error, RegisterRequest},
+    dialect::Dialect,
     encoding::Hex,
+    ids::HostData,
     rego::PolicyText,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret, local::LocalKey, seal::Sealed},
     session::{Challenge, Claim},
     store::{SessionStore as _, WorkloadStore as _},
-    workload::{Dialect, HostData, Registration},
+    workload::Registration,
 };
 use keybroker_simulator::report::ReportFields;
 use serde_json::json;
@@ -133,11 +135,11 @@ async fn the_dialect_of_a_challenge_is_that_of_its_answer() {
     broker.registered("a").await;
     let cause = "the challenge was given in another dialect";
     for (challenge, answered) in
-        [(challenge(&broker).await, Dialect::V0), (broker.challenge("a").await, Dialect::Rvp)]
+        [(challenge(&broker).await, Dialect::Libkrun), (broker.challenge("a").await, Dialect::Keybroker)]
     {
         let launched = |fields: &mut ReportFields| fields.host_data = host_data.to_bytes();
         let mut evidence = evidence_with(&world.hardware.chip, &KEY, &challenge, launched);
-        evidence.dialect = answered;
+        evidence.dialects = vec![answered];
         let error = broker.refused(&challenge, evidence).await;
         assert!(matches!(error, Error::Refused { .. }));
         world.assert_recorded(&error, "session", cause);
@@ -287,7 +289,7 @@ async fn a_long_resource_is_released_as_a_jwe() {
 fn a_registration_of_the_first_release_is_still_read() {
     let stored = r#"{"format":1,"serial":"00000000-0000-4000-8000-000000000000","dialect":"v0","owner":null,"reference_values":{"measurements":["4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d"]},"policy":{"forbid_smt":false,"require_single_socket":false,"require_ciphertext_hiding":false,"minimum_abi":null,"minimum_tcb":null,"minimum_committed_tcb":null,"minimum_launch_tcb":null,"host_data":null,"id_key_digest":null,"author_key_digest":null,"family_id":null,"image_id":null,"minimum_guest_svn":null}}"#;
     let read = Registration::from_bytes(stored.as_bytes()).unwrap();
-    assert_eq!((read.dialect, read.rego.is_none()), (Dialect::V0, true));
+    assert_eq!((read.dialect, read.rego.is_none()), (Dialect::Libkrun, true));
     assert_eq!(read.to_bytes().unwrap(), stored.as_bytes(), "and is written the same");
     let stored = r#"{"session_id":"00112233445566778899aabbccddeeff","nonce":"4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d","dialect":"v0","workload_id":"web","expires_at":"2100-01-01T00:05:00Z"}"#;
     let read: Challenge = serde_json::from_str(stored).unwrap();

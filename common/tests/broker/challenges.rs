@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use keybroker_common::{
     broker::{Error, Evidence},
-    session::{Challenge, SessionId},
+    ids::SessionId,
+    session::Challenge,
     store::{EndorsementStore, SessionStore},
 };
 use keybroker_simulator::kds::{Behaviour, Kind};
@@ -77,7 +78,7 @@ async fn of_many_answers_at_once_one_wins() {
     assert_eq!((won.len(), lost.len()), (1, 7));
     assert!(lost.iter().all(|one| matches!(one, Err(Error::NoSession { .. }))), "{lost:?}");
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
-    assert_eq!(session.attestation(), won[0].clone().unwrap());
+    assert_eq!(session.attestation(), won[0].clone().unwrap().id);
 }
 
 #[tokio::test]
@@ -199,7 +200,7 @@ async fn a_session_begins_when_the_guest_has_attested() {
     world.hardware.kds.arrived(Kind::Vcek, 1).await;
     world.hardware.clock.advance(seconds(9));
     world.hardware.kds.release();
-    let id = guest.await.unwrap().unwrap();
+    let id = guest.await.unwrap().unwrap().id;
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
     assert_eq!(world.store.audit_record(id).unwrap().unwrap().time, BEGIN + seconds(9));
     assert_eq!(session.expires_at(), BEGIN + seconds(9) + TTL);

@@ -1,9 +1,9 @@
 //! What could never be accepted is refused before AMD is asked.
 
 use keybroker_common::{
-    appraisal::AppraisalPolicy,
     broker::{Error, Evidence},
     encoding::Hex,
+    requirements::AppraisalPolicy,
     session::Challenge,
 };
 use keybroker_simulator::report::{ReportFields, SIGNED_BY_NONE};
@@ -48,7 +48,7 @@ async fn a_report_bound_to_something_else() {
     refused_unasked(&world, &broker, "challenge", |world, _| evidence(&world.hardware.chip, &KEY, &other))
         .await;
     refused_unasked(&world, &broker, "challenge", |world, challenge| Evidence {
-        key_texts: evidence(&world.hardware.chip, &OTHER_KEY, challenge).key_texts,
+        binding: evidence(&world.hardware.chip, &OTHER_KEY, challenge).binding,
         ..evidence(&world.hardware.chip, &KEY, challenge)
     })
     .await;

@@ -1,9 +1,9 @@
 //! What only verification and appraisal can tell, after AMD was asked.
 
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, TcbFloors},
     audit::{AuditRecord, Decision},
     broker::{Error, Evidence, RegisterRequest},
+    requirements::{AppraisalPolicy, TcbFloors},
     store::{EndorsementStore, SessionStore},
 };
 use keybroker_simulator::{

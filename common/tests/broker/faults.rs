@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 #[cfg(feature = "aws")]
-use keybroker_common::audit::AuditId;
+use keybroker_common::ids::AuditId;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::{Error, RegisterRequest},
+    ids::{HostData, SessionId, WorkloadId},
     rego::PolicyText,
-    session::{Challenge, Claim, SessionId},
+    session::{Challenge, Claim},
     store::{
         embedded::EmbeddedStore,
         faulty::{FaultyStore, Method, PANIC, When},
     },
-    workload::{HostData, Registration, WorkloadId},
+    workload::Registration,
 };
 use keybroker_simulator::report::ReportFields;
 

@@ -6,9 +6,10 @@ use std::{
 };
 
 use keybroker_common::{
-    broker::{Admission, Error},
+    admission::Admission,
+    broker::Error,
+    ids::SessionId,
     metrics::{Count, LATENCY, Stage, TARGET},
-    session::SessionId,
     store::{
         embedded::EmbeddedStore,
         faulty::{FaultyStore, Method, When},

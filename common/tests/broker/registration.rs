@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues},
+    admission::Admission,
     audit::{AuditRecord, Decision, Operation},
-    broker::{Admission, Credential, Error, RegisterRequest},
+    broker::{Credential, Error, RegisterRequest},
     clock::Clock as _,
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     store::{RevocationStore, WorkloadStore},
     workload::Registration,
 };

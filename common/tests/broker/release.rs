@@ -13,8 +13,8 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::{Error, RegisterRequest},
     clock::Clock as _,
+    ids::SessionId,
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
-    session::SessionId,
     store::{RevocationStore, WorkloadStore},
 };
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    broker::{Error, Evidence},
+    broker::{Attested, Error, Evidence},
     clock::Clock as _,
+    dialect::Dialect,
     session::{Challenge, EvidenceDigest},
     store::{OperatorStore as _, RevocationStore as _, SessionStore as _, WorkloadStore as _},
-    workload::Dialect,
 };
 use keybroker_simulator::kds::Kind;
 use tokio::task::JoinSet;
@@ -51,7 +51,7 @@ async fn the_same_evidence_is_answered_again_until_the_session_ends() {
     for broker in [&broker, &world.broker()] {
         for _ in 0..3 {
             let again = broker.attest.attest(&challenge.session_id, evidence.clone()).await;
-            assert_eq!(again, Ok(attestation));
+            assert_eq!(again, Ok(Attested { id: attestation, dialect: Dialect::Libkrun }));
         }
     }
     assert_eq!(world.audit(), before);
@@ -73,7 +73,8 @@ async fn anything_else_than_the_same_evidence_is_no_session() {
         assert_no_session(&world, &broker, &challenge, other).await;
     }
     // By the cookie of the other dialect: the session's workload is none of that.
-    let error = broker.refused(&challenge, Evidence { dialect: Dialect::Rvp, ..sent.clone() }).await;
+    let error =
+        broker.refused(&challenge, Evidence { dialects: vec![Dialect::Keybroker], ..sent.clone() }).await;
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     world.assert_recorded(&error, "workload", "the workload is registered for another dialect");
     // Under another challenge it is evidence like any, and bound to the first.
@@ -120,7 +121,10 @@ async fn of_many_that_send_the_same_at_once_all_are_answered_and_one_is_recorded
     world.hardware.kds.release();
     let outcomes = guests.join_all().await;
     let session = world.store.session(&challenge.session_id).await.unwrap().unwrap();
-    assert!(outcomes.iter().all(|outcome| *outcome == Ok(session.attestation())), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| outcome.as_ref().unwrap().id == session.attestation()),
+        "{outcomes:?}"
+    );
     let attested = |record: &&AuditRecord| record.operation == Operation::Attest;
     assert_eq!(world.audit().iter().filter(attested).count(), 1);
 }

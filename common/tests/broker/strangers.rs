@@ -1,6 +1,6 @@
 //! Requests under no session that counts: few of them are recorded, and they hide nobody.
 
-use keybroker_common::{broker::Error, clock::Clock as _, session::SessionId};
+use keybroker_common::{broker::Error, clock::Clock as _, ids::SessionId};
 
 use crate::harness::{
     clock::seconds,

@@ -5,8 +5,8 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::Error,
     clock::Clock as _,
+    ids::SessionId,
     secret::Secret,
-    session::SessionId,
     store::{RevocationStore, WorkloadStore},
 };
 use redb::WriteTransaction;

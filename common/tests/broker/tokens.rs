@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use keybroker_common::{
-    appraisal::{Measurement, ReferenceValues},
-    audit::{AuditId, AuditRecord, Decision, Operation},
-    broker::{Admission, Credential, Error, RegisterRequest, Registered},
+    admission::Admission,
+    audit::{AuditRecord, Decision, Operation},
+    broker::{Credential, Error, RegisterRequest, Registered},
     clock::Clock as _,
+    ids::{AuditId, TokenId},
+    requirements::{Measurement, ReferenceValues},
     store::{RegistrationStore as _, RevocationStore as _, TokenStore as _, WorkloadStore as _},
-    token::{Token, TokenId, TokenText},
+    token::{Token, TokenText},
     workload::Registration,
 };
 use tokio::task::JoinSet;

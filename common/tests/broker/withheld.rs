@@ -14,13 +14,13 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::Error,
     clock::Clock as _,
+    ids::{RegistrationDigest, SessionId, WorkloadId},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, WrappedSecret},
-    session::SessionId,
     store::{
         Build, OperatorStore, ReleaseStore, StoreError, WorkloadStore,
         faulty::{FaultyStore, Method, When},
     },
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    workload::{Standing, Workload},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use uuid::Uuid;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use keybroker_common::{
-    broker::{Admission, Credential, RegisterRequest},
+    admission::Admission,
+    broker::{Credential, RegisterRequest},
+    ids::HostData,
     rego::PolicyText,
     secret::kms::{KmsUnwrap, KmsWrap},
     store::{TokenStore as _, WorkloadStore as _, contract::sample, dynamodb::DynamoStore},
-    workload::HostData,
 };
 use keybroker_simulator::pki::Chip;
 

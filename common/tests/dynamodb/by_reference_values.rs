@@ -6,12 +6,12 @@ use keybroker_common::{
     audit::Decision,
     broker::{Error, RegisterRequest},
     http::REFERENCE_VALUES_LIMIT,
+    ids::{HostData, RegistrationDigest, SessionId},
     rego::{MAX_MODULE, MAX_QUERIES, MAX_QUERY, MAX_REFERENCE_VALUES, PolicyText},
     secret::{EncryptionContext, Unwrap as _, kms::KmsUnwrap, seal::Sealed},
-    session::SessionId,
     store::WorkloadStore as _,
-    wire::rvp::register_request,
-    workload::{HostData, RegistrationDigest, Workload},
+    wire::keybroker::register_request,
+    workload::Workload,
 };
 use serde_json::{Value, json};
 

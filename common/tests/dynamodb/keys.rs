@@ -3,11 +3,11 @@
 //! keys that are disabled or deleted.
 
 use keybroker_common::{
+    ids::{RegistrationDigest, WorkloadId},
     secret::{
         EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret,
         kms::{KmsUnwrap, KmsWrap},
     },
-    workload::{RegistrationDigest, WorkloadId},
 };
 
 use crate::harness::moto;

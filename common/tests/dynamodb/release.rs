@@ -9,9 +9,9 @@ use aws_smithy_mocks::{MockResponseInterceptor, RuleMode, create_mock_http_clien
 use keybroker_common::{
     audit::Decision,
     broker::Error,
+    ids::{RegistrationDigest, WorkloadId},
     secret::kms::{KmsUnwrap, KmsWrap},
     store::WorkloadStore,
-    workload::{RegistrationDigest, WorkloadId},
 };
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! A guest: a fresh RSA key, and reports bound to it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
@@ -8,9 +8,10 @@ use aws_lc_rs::{
 };
 use data_encoding::BASE64;
 use keybroker_common::{
-    broker::{Evidence, KeyTexts},
+    broker::Evidence,
     secret::seal::GuestKey,
     session::{Challenge, EvidenceDigest},
+    wire::handshake::KeyTexts,
 };
 use keybroker_simulator::{
     pki::{Chip, VekKey},
@@ -23,7 +24,7 @@ use x509_parser::{prelude::FromDer, public_key::PublicKey, x509::SubjectPublicKe
 pub(crate) struct KeyPair {
     private: Pkcs1PrivateDecryptingKey,
     public: GuestKey,
-    texts: KeyTexts,
+    pub(crate) texts: KeyTexts,
 }
 
 impl KeyPair {
@@ -88,13 +89,13 @@ pub(crate) fn evidence_signed(
     alter(&mut fields);
     let report = fields.sign(signer).to_vec();
     Evidence {
-        dialect: challenge.claim.dialect(),
+        dialects: challenge.claim.dialects().to_vec(),
         // There is no body here: no two reports are the same.
         digest: EvidenceDigest::of(&report),
         report,
         claimed_product: None,
         certificates: Vec::new(),
         guest_key: key.public.clone(),
-        key_texts: key.texts.clone(),
+        binding: Arc::new(key.texts.clone()),
     }
 }

@@ -5,8 +5,8 @@ use std::{ops::Deref, sync::Arc};
 use keybroker_common::{
     clock::Clock,
     endorsements::{EndorsementError, EndorsementSource, NewChips, Request, Settings},
+    ids::WorkloadId,
     store::{EndorsementStore, StoredEndorsement},
-    workload::WorkloadId,
 };
 use keybroker_simulator::{
     Product, Tcb,

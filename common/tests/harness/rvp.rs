@@ -1,12 +1,13 @@
 //! Registrations by reference values, and the guests that HOST_DATA selects them for.
 
 use keybroker_common::{
-    appraisal::AppraisalPolicy,
     broker::{Error, RegisterRequest},
+    dialect::Dialect,
     encoding::Hex,
+    ids::{HostData, SessionId},
+    requirements::AppraisalPolicy,
     secret::{Secret, seal::Sealed},
-    session::{Challenge, Claim, SessionId},
-    workload::{Dialect, HostData},
+    session::{Challenge, Claim},
 };
 use keybroker_simulator::report::ReportFields;
 
@@ -20,7 +21,7 @@ pub(crate) fn by_reference_values(host_data: HostData, resources: &[(&str, &str)
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
     RegisterRequest {
         workload_id: host_data.workload_id(),
-        dialect: Dialect::Rvp,
+        dialect: Dialect::Keybroker,
         policy: AppraisalPolicy { host_data: Some(Hex(host_data.to_bytes())), ..AppraisalPolicy::default() },
         secrets: resources.iter().map(|(name, text)| ((*name).to_owned(), secret(text))).collect(),
         ..request("unused", PASSPHRASE)

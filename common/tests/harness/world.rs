@@ -4,17 +4,20 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use keybroker_common::{
-    appraisal::{AppraisalPolicy, Fleet, Measurement, ReferenceValues},
+    admission::Admission,
+    appraisal::Fleet,
     audit::{AuditRecord, Decision, FailedCheck, Operation},
-    broker::{Admission, Attest, Auth, Credential, Error, Evidence, Register, RegisterRequest, Registered},
+    broker::{Attest, Auth, Credential, Error, Evidence, Register, RegisterRequest, Registered},
     clock::Clock,
+    dialect::Dialect,
+    ids::{SessionId, WorkloadId},
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::{Secret, Unwrap, Wrap, local::LocalKey},
-    session::{Challenge, Claim, SessionId},
+    session::{Challenge, Claim},
     store::{
         AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
         embedded::EmbeddedStore,
     },
-    workload::{Dialect, WorkloadId},
 };
 use keybroker_simulator::pki::CSP_ID;
 use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
@@ -185,7 +188,7 @@ pub(crate) fn workload_id(id: &str) -> WorkloadId {
 pub(crate) fn request(id: &str, passphrase: &str) -> RegisterRequest {
     RegisterRequest {
         workload_id: workload_id(id),
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy::default(),

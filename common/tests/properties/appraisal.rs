@@ -1,11 +1,9 @@
 //! Appraisal, over reports and registrations at random.
 
 use keybroker_common::{
-    appraisal::{
-        Abi, AppraisalPolicy as Policy, Check, Fleet, Inputs, Measurement, ReferenceValues, TcbFloors,
-        examine,
-    },
+    appraisal::{Check, Fleet, Inputs, examine},
     encoding::Hex,
+    requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
 };
 use keybroker_snp::{
     product::{Product::Turin, TcbVersion},

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::AUDIT_TARGET,
-    http::Function,
+    function::Function,
     metrics,
 };
 use serde::Serialize;

@@ -14,13 +14,14 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request as HttpRequest, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use keybroker_common::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     store::{
         AuditQuery, AuditStore, Cursor, EndorsementStore, Lease, OperatorStore, Page, RevocationStore,
         StoreError, StoredEndorsement, TokenStore, WorkloadStore,
     },
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    token::Token,
+    workload::Workload,
 };
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};

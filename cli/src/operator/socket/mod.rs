@@ -15,10 +15,11 @@ use std::{
 };
 
 use keybroker_common::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     store::{AuditQuery, Cursor, Lease, StoredEndorsement},
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    token::Token,
+    workload::Workload,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

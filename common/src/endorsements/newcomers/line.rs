@@ -24,7 +24,7 @@ use crate::{
     bucket::{Level, Rate, whole_seconds},
     clock::Clock,
     endorsements::kds::Kds,
-    workload::WorkloadId,
+    ids::WorkloadId,
 };
 
 /// For whom a chip is asked for; `None`: for an operator.

@@ -20,11 +20,12 @@ use super::{
 };
 use crate::{
     broker::{Error, Registered},
+    dialect::Dialect,
+    ids::{WorkloadId, WorkloadIdError},
     problem::Problem,
     rego::PolicyError,
     secret::seal::{GuestKey, Jwe, Sealed},
-    wire::{Fault, FieldName, Invalid, Part, cookie, handshake, rvp, v0},
-    workload::{Dialect, WorkloadId, WorkloadIdError},
+    wire::{Fault, FieldName, Invalid, Part, handshake, keybroker, libkrun, manners},
 };
 
 /// Every route with its description, in the order of the table.
@@ -65,7 +66,7 @@ fn register_workload(schemas: &mut SchemaGenerator) -> Operation {
         "passphrase": "9e7a3c52d10f4b8896b1c2a4f0d37e65",
         "tee_config": tee_config,
     });
-    let registered = read(&v0::registered(&Registered { id: ID, replaced: false }));
+    let registered = read(&libkrun::registered(&Registered { id: ID, replaced: false }));
     let mut success =
         answers::success("It is registered, under an audit record.", &on_record(), &registered, &[]);
     success["links"] = json!({
@@ -90,7 +91,7 @@ fn register_workload(schemas: &mut SchemaGenerator) -> Operation {
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
-            schema: schema::<v0::RegisterBody>(schemas),
+            schema: schema::<libkrun::RegisterBody>(schemas),
             limit: BODY_LIMIT,
             examples: vec![("buildah", body)],
         }),
@@ -120,9 +121,9 @@ fn register_reference_values(schemas: &mut SchemaGenerator) -> Operation {
     });
     let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64.";
     let form = json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" });
-    let example = read(&rvp::registered(sample_host_data()));
+    let example = read(&keybroker::registered(sample_host_data()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
-    problems.push(Invalid::Registration(rvp::RegistrationFault::Unbound).into());
+    problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
     problems.push(Error::Policy(PolicyError::TooManyQueries).into());
     problems.extend(refusals_of_a_registration());
     Operation {
@@ -133,7 +134,7 @@ fn register_reference_values(schemas: &mut SchemaGenerator) -> Operation {
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
-            schema: schema::<rvp::RegisterBody>(schemas),
+            schema: schema::<keybroker::RegisterBody>(schemas),
             limit: REFERENCE_VALUES_LIMIT,
             examples: vec![("short", short), ("long", long)],
         }),
@@ -158,12 +159,12 @@ fn auth(schemas: &mut SchemaGenerator) -> Operation {
         ),
         ("extra-params", json!({ "type": "string", "const": "" })),
     ]);
-    let names = [Dialect::V0, Dialect::Rvp].map(cookie::name).join("|");
+    let names = Dialect::ALL.map(|dialect| manners(dialect).cookie).join("|");
     let set_cookie = json!({
         "description": format!(
             "`{}` for whom names a workload, `{}` for whom does not. The challenge can be answered once, for `Max-Age` seconds.",
-            cookie::name(Dialect::V0),
-            cookie::name(Dialect::Rvp)
+            manners(Dialect::Libkrun).cookie,
+            manners(Dialect::Keybroker).cookie
         ),
         "required": true,
         "schema": {
@@ -221,7 +222,7 @@ fn attest(schemas: &mut SchemaGenerator) -> Operation {
         description: "One of the two cookies names the challenge that is answered; both at once are refused. A refusal with 403 \
                       spends the challenge."
             .to_owned(),
-        parameters: [Dialect::V0, Dialect::Rvp].map(|dialect| session_cookie(dialect, false)).into(),
+        parameters: Dialect::ALL.map(|dialect| session_cookie(dialect, false)).into(),
         request: Some(Request {
             schema: schema::<handshake::AttestBody>(schemas),
             limit: BODY_LIMIT,
@@ -244,7 +245,7 @@ fn key(schemas: &mut SchemaGenerator) -> Operation {
         "maxLength": digits(GuestKey::MAX_BITS),
     });
     let sealed = "The passphrase by RSAES-PKCS1-v1_5 to the key that attested, in hex.";
-    let example = read(&v0::released(&[0xAB; 256], false));
+    let example = read(&libkrun::released(&[0xAB; 256], false));
     let mut problems = refusals_of_a_session();
     problems.extend([Invalid::WorkloadId(WorkloadIdError::Unprintable).into(), Invalid::Path.into()]);
     Operation {
@@ -255,7 +256,7 @@ fn key(schemas: &mut SchemaGenerator) -> Operation {
             .to_owned(),
         parameters: vec![
             path_parameter("workload_id", &schema::<WorkloadId>(schemas), WORKLOAD),
-            session_cookie(Dialect::V0, true),
+            session_cookie(Dialect::Libkrun, true),
         ],
         request: None,
         success: answers::success(sealed, &form, &example, &[]),
@@ -267,7 +268,7 @@ fn key(schemas: &mut SchemaGenerator) -> Operation {
 fn resource(schemas: &mut SchemaGenerator) -> Operation {
     let sealed = "The resource, sealed to the key that attested: `ciphertext` by RSAES-PKCS1-v1_5 in hex, with the other \
                   members empty; one that is too long for that as a flattened JWE (RFC 7516) with RSA-OAEP-256 and A256GCM.";
-    let example = read(&rvp::released(&Sealed::Pkcs1(vec![0xAB; 256])));
+    let example = read(&keybroker::released(&Sealed::Pkcs1(vec![0xAB; 256])));
     let mut problems = refusals_of_a_session();
     problems.push(Invalid::ResourceName.into());
     Operation {
@@ -275,8 +276,8 @@ fn resource(schemas: &mut SchemaGenerator) -> Operation {
         summary: "Releases a resource to a guest that HOST_DATA has selected the registration of",
         description: "Can be fetched again until the session expires, always under the same key.".to_owned(),
         parameters: vec![
-            path_parameter("name", &rvp::name_schema().to_value(), RESOURCE_NAME),
-            session_cookie(Dialect::Rvp, true),
+            path_parameter("name", &keybroker::name_schema().to_value(), RESOURCE_NAME),
+            session_cookie(Dialect::Keybroker, true),
         ],
         request: None,
         success: answers::success(sealed, &schema::<Jwe>(schemas), &example, &[]),

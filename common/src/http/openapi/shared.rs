@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    audit::AuditId,
     broker::Error,
+    dialect::Dialect,
+    ids::{AuditId, HostData},
     problem::Problem,
     session::Challenge,
-    wire::{Fault, FieldName, Invalid, Part, cookie},
-    workload::{Dialect, HostData},
+    wire::{Fault, FieldName, Invalid, Part, manners},
 };
 
 /// The sample's audit record.
@@ -65,19 +65,16 @@ pub(super) fn refusals_of_a_session() -> Vec<Problem> {
 
 /// The cookie of a dialect.
 pub(super) fn session_cookie(dialect: Dialect, required: bool) -> Value {
-    let whose = match dialect {
-        Dialect::V0 => "libkrun's guest",
-        Dialect::Rvp => "keybroker's guest",
-    };
+    let whose = manners(dialect).guest;
     let mut parameter = json!({
-        "name": cookie::name(dialect),
+        "name": manners(dialect).cookie,
         "in": "cookie",
         "description": format!("The session of {whose}, as `auth` gave it."),
         "required": required,
         "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
     });
     // With an example of each, tools would send two sessions at once.
-    if required || dialect == Dialect::V0 {
+    if required || dialect == Dialect::Libkrun {
         parameter["example"] = SESSION.into();
     }
     parameter

@@ -10,7 +10,7 @@ use super::{
     bodies::Scripted,
     *,
 };
-use crate::{broker::Admission, store::faulty::When};
+use crate::{admission::Admission, store::faulty::When};
 
 /// By reference values, with a resource of this length.
 fn by_reference_values(length: usize) -> String {

@@ -8,22 +8,24 @@ use uuid::Uuid;
 
 use super::{CHALLENGE, SESSION};
 use crate::{
-    appraisal::{AppraisalPolicy, ReferenceValues},
+    admission::Admission,
     audit::{AuditRecord, Decision, Operation},
-    broker::{Admission, Attest, Auth, Register},
+    broker::{Attest, Auth, Register},
     clock::SystemClock,
+    dialect::Dialect,
     endorsements::{EndorsementSource, Settings},
-    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
-    session::{Challenge, Claim, Session, SessionId},
+    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
+    requirements::{AppraisalPolicy, ReferenceValues},
+    secret::{EncryptionContext, KeyError, PASSPHRASE, Secret, Unwrap, Wrap, WrappedSecret},
+    session::{Challenge, Claim, Session},
     store::{
         AuditStore, Build, ChallengeStore, EndorsementStore, Health, Lease, RegistrationStore, ReleaseStore,
         RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
         contract::sample,
         faulty::{FaultyStore, Method, When},
     },
-    token::{Token, TokenId},
-    wire::v0::PASSPHRASE,
-    workload::{Dialect, Registration, RegistrationDigest, Standing, Workload, WorkloadId},
+    token::Token,
+    workload::{Registration, Standing, Workload},
 };
 use keybroker_snp::anchors::TrustAnchors;
 
@@ -105,7 +107,7 @@ fn open() -> Workload {
     let registration = Registration {
         format: Registration::FORMAT,
         serial: Uuid::nil(),
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         owner: None,
         reference_values: ReferenceValues { measurements: Vec::new() },
         policy: AppraisalPolicy::default(),

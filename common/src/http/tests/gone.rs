@@ -15,8 +15,9 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     audit::AuditRecord,
+    ids::{RegistrationDigest, WorkloadId},
     store::{AuditStore, ReleaseStore, StoreError, WorkloadStore},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    workload::{Standing, Workload},
 };
 
 /// Takes five seconds for each record, and counts them.

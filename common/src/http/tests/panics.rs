@@ -9,12 +9,12 @@ use super::{logs::Lines, *};
 use crate::{
     audit::{AuditRecord, Decision, Operation},
     broker::{Attest, Register},
+    ids::WorkloadId,
     rego::PANICS,
     store::{
         AuditStore, StoreError,
         faulty::{Method as Call, PANIC, When},
     },
-    workload::WorkloadId,
 };
 
 /// Keeps the records.

@@ -16,9 +16,8 @@ use crate::endorsements::parsed::PARSED;
 use crate::{
     clock::SystemClock,
     endorsements::{EndorsementSource, Request as Endorsed, Settings},
-    session::SessionId,
+    ids::{SessionId, WorkloadId},
     store::faulty::{FaultyStore, Method as Called},
-    workload::WorkloadId,
 };
 use keybroker_snp::{anchors::TrustAnchors, report::Report};
 

@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::workload::{RegistrationDigest, WorkloadId};
+use crate::ids::{RegistrationDigest, WorkloadId};
 
 const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1";
 

@@ -7,7 +7,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::workload::{RegistrationDigest, WorkloadId};
+use crate::ids::{RegistrationDigest, WorkloadId};
 
 fn context() -> EncryptionContext {
     EncryptionContext {

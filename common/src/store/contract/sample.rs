@@ -10,12 +10,13 @@ use serde_json::json;
 use uuid::{Builder, Uuid};
 
 use crate::{
-    audit::{AuditId, AuditRecord, Decision, Operation},
+    audit::{AuditRecord, Decision, Operation},
+    ids::{AuditId, RegistrationDigest, SessionId, WorkloadId},
     secret::{WrappedSecret, seal::GuestKey},
-    session::{Challenge, Claim, EvidenceDigest, Nonce, Session, SessionId},
+    session::{Challenge, Claim, EvidenceDigest, Nonce, Session},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    workload::{Standing, Workload},
 };
 
 /// When the suite takes place, in seconds since 1970: the year 2100.

@@ -6,8 +6,9 @@ use super::{
     workloads::{registered, row},
 };
 use crate::{
+    ids::TokenId,
     store::Build,
-    token::{Bound, Token, TokenId},
+    token::{Bound, Token},
 };
 
 /// Makes `token`.

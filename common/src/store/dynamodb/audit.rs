@@ -10,7 +10,8 @@ use super::{
     tables::AuditTable,
 };
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::AuditId,
     store::{AuditStore, StoreError},
 };
 

@@ -18,9 +18,10 @@ use super::{
     write::Transaction,
 };
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, WorkloadId},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::Workload,
 };
 
 /// How often a restoration is tried at most, by turns for a row that is revoked and for one that is not.

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     audit::AuditRecord,
-    session::{Challenge, Session, SessionId},
+    ids::SessionId,
+    session::{Challenge, Session},
     store::{SessionStore, StoreError},
 };
 

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     audit::AuditRecord,
+    ids::{TokenId, WorkloadId},
     store::{Build, Cursor, Page, StoreError, TokenStore},
-    token::{Bound, Token, TokenId},
-    workload::WorkloadId,
+    token::{Bound, Token},
 };
 
 const KEY: &str = "token";

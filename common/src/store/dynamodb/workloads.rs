@@ -19,12 +19,13 @@ use super::{
     write::{Failure, Transaction, patiently},
 };
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     store::{
         AuditStore as _, Build, RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore,
     },
-    token::{Token, TokenId},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    token::Token,
+    workload::{Standing, Workload},
 };
 
 pub(super) const KEY: &str = "workload_id";

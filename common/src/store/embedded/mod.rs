@@ -28,10 +28,7 @@ use self::{
     leases::Leases,
 };
 use super::{Health, StoreError};
-use crate::{
-    audit::{AuditId, AuditRecord},
-    clock::Clock,
-};
+use crate::{audit::AuditRecord, clock::Clock, ids::AuditId};
 
 /// All five stores over one file in a data directory.
 pub struct EmbeddedStore {

@@ -9,9 +9,10 @@ use super::{
     stores::{existing, record},
 };
 use crate::{
-    audit::{AuditId, AuditRecord},
+    audit::AuditRecord,
+    ids::{AuditId, RegistrationDigest, WorkloadId},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
-    workload::{RegistrationDigest, Workload, WorkloadId},
+    workload::Workload,
 };
 
 #[async_trait]

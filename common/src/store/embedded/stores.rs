@@ -12,14 +12,15 @@ use super::{
 };
 use crate::{
     audit::AuditRecord,
-    session::{Challenge, Session, SessionId},
+    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
+    session::{Challenge, Session},
     store::{
         AuditStore, Build, ChallengeStore, Cursor, EndorsementStore, Lease, Page, RegistrationStore,
         ReleaseStore, RevocationStore, SessionStore, StoreError, StoredEndorsement, TokenStore,
         WorkloadStore,
     },
-    token::{Bound, Token, TokenId},
-    workload::{RegistrationDigest, Standing, Workload, WorkloadId},
+    token::{Bound, Token},
+    workload::{Standing, Workload},
 };
 
 #[async_trait]

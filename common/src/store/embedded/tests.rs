@@ -325,7 +325,7 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
         store.plant::<StoredEndorsement>(b"broken", bytes);
         store.plant::<AuditRecord>(audit.id.0.as_bytes(), bytes);
 
-        let id = crate::workload::WorkloadId::new("broken").unwrap();
+        let id = crate::ids::WorkloadId::new("broken").unwrap();
         let broken = Workload { id: id.clone(), ..sample::workload() };
         assert_corrupt("workloads", store.workload(&id).await);
         assert_corrupt(

@@ -1,5 +1,7 @@
 //! `POST /kbs/v0/attest`: the evidence, and the key that it is bound to.
 
+use std::sync::Arc;
+
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use sha2::{Digest, Sha512};
@@ -9,10 +11,11 @@ use super::{
     certificates::{self, Entry},
 };
 use crate::{
-    broker::{Evidence, KeyTexts},
+    binding::Binding,
+    broker::Evidence,
+    dialect::Dialect,
     secret::seal::GuestKey,
-    session::EvidenceDigest,
-    workload::Dialect,
+    session::{EvidenceDigest, Nonce},
 };
 use keybroker_snp::product::Product;
 
@@ -93,21 +96,21 @@ fn either_name(schema: &mut schemars::Schema) {
     schema.insert("allOf".to_owned(), serde_json::json!([either("k-mod", "n"), either("k-exp", "e")]));
 }
 
-/// Reads what a guest of `dialect` presents: the two differ in nothing here but the names of the key's
-/// fields, and either may use the other's. The report's own form is not looked at: `Report::parse` judges
+/// Reads what a guest of one of `dialects` presents: they differ in nothing here but the names of the key's
+/// fields, and any may use the others'. The report's own form is not looked at: `Report::parse` judges
 /// that.
-pub fn evidence(dialect: Dialect, body: &[u8]) -> Result<Evidence, Invalid> {
+pub fn evidence(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid> {
     let digest = EvidenceDigest::of(body);
     let body: Body = json::read(Part::Body, body)?;
     let sent: TeeEvidence = json::read(Part::TeeEvidence, body.tee_evidence.as_bytes())?;
     let (guest_key, key_texts) = guest_key(body.tee_pubkey)?;
     Ok(Evidence {
-        dialect,
+        dialects,
         report: HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?,
         claimed_product: sent.generation.as_deref().and_then(product_hint),
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
         guest_key,
-        key_texts,
+        binding: Arc::new(key_texts),
         digest,
     })
 }
@@ -138,6 +141,22 @@ fn product_hint(generation: &str) -> Option<Product> {
 fn certificate_chain(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
     let entries: Vec<Entry> = json::read_all(Part::CertChain, text.as_bytes())?;
     certificates::usable(entries)
+}
+
+/// The guest's key as texts, exactly as sent: the report is bound to these characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyTexts {
+    /// Modulus, base64 as sent.
+    pub modulus: String,
+    /// Exponent, base64 as sent.
+    pub exponent: String,
+}
+
+impl Binding for KeyTexts {
+    /// The nonce is hashed as the text that the guest was sent.
+    fn report_data(&self, nonce: &Nonce) -> [u8; 64] {
+        report_data(&nonce.expose(), &self.modulus, &self.exponent)
+    }
 }
 
 /// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they
@@ -177,7 +196,7 @@ mod tests {
     }
 
     fn refusal(body: &[u8]) -> Invalid {
-        evidence(Dialect::V0, body).unwrap_err()
+        evidence(vec![Dialect::Libkrun], body).unwrap_err()
     }
 
     fn evidence_fault(fault: Fault) -> Invalid {
@@ -186,13 +205,14 @@ mod tests {
 
     #[test]
     fn what_libkrun_sends_is_read() {
-        let read = evidence(Dialect::V0, &body(EVIDENCE)).unwrap();
-        assert_eq!(read.dialect, Dialect::V0);
+        let nonce = Nonce::random().unwrap();
+        let read = evidence(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
+        assert_eq!(read.dialects, [Dialect::Libkrun]);
         assert_eq!(read.report, [0x00, 0xab, 0xcd]);
         assert_eq!(read.claimed_product, Some(Product::Milan));
         assert_eq!(read.certificates, Vec::<Vec<u8>>::new());
         assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
-        assert_eq!(read.key_texts, KeyTexts { modulus: modulus(), exponent: "AQAB".to_owned() });
+        assert_eq!(read.binding.report_data(&nonce), report_data(&nonce.expose(), &modulus(), "AQAB"));
     }
 
     #[test]
@@ -203,13 +223,16 @@ mod tests {
         let sent = format!(
             r#"{{"tee-evidence":{evidence_text},"tee-pubkey":{{"k-exp":"AQAB","k-mod":"{modulus}","alg":"RSA"}}}}"#
         );
-        assert_eq!(evidence(Dialect::V0, sent.as_bytes()).unwrap().claimed_product, Some(Product::Turin));
+        assert_eq!(
+            evidence(vec![Dialect::Libkrun], sent.as_bytes()).unwrap().claimed_product,
+            Some(Product::Turin)
+        );
     }
 
     #[test]
     fn the_generation_is_a_hint() {
         let hint = |generation: &str| {
-            evidence(Dialect::V0, &body(&format!(r#"{{"gen":"{generation}","report":""}}"#)))
+            evidence(vec![Dialect::Libkrun], &body(&format!(r#"{{"gen":"{generation}","report":""}}"#)))
                 .unwrap()
                 .claimed_product
         };
@@ -219,7 +242,10 @@ mod tests {
         assert_eq!(hint("siena"), Some(Product::Genoa));
         assert_eq!(hint("Turin"), Some(Product::Turin));
         assert_eq!(hint("rome"), None);
-        assert_eq!(evidence(Dialect::V0, &body(r#"{"report":""}"#)).unwrap().claimed_product, None);
+        assert_eq!(
+            evidence(vec![Dialect::Libkrun], &body(r#"{"report":""}"#)).unwrap().claimed_product,
+            None
+        );
     }
 
     #[test]
@@ -266,16 +292,17 @@ mod tests {
 
     #[test]
     fn the_keys_numbers_have_two_pairs_of_names() {
+        let nonce = Nonce::random().unwrap();
         let n = modulus();
         for key in [
             format!(r#""kty":"RSA","alg":"RSA","n":"{n}","e":"AQAB""#),
             format!(r#""kty":"RSA","alg":"RSA","k-mod":"{n}","k-exp":"AQAB""#),
             format!(r#""alg":"RSA","n":"{n}","e":"AQAB""#),
         ] {
-            let read = evidence(Dialect::Rvp, &with_key(&key)).unwrap();
-            assert_eq!(read.dialect, Dialect::Rvp);
+            let read = evidence(vec![Dialect::Keybroker], &with_key(&key)).unwrap();
+            assert_eq!(read.dialects, [Dialect::Keybroker]);
             assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
-            assert_eq!(read.key_texts, KeyTexts { modulus: modulus(), exponent: "AQAB".to_owned() });
+            assert_eq!(read.binding.report_data(&nonce), report_data(&nonce.expose(), &modulus(), "AQAB"));
         }
         let both = format!(r#""alg":"RSA","n":"{n}","k-mod":"{n}","e":"AQAB""#);
         let fault = Fault::DuplicateField(FieldName::new("k-mod"));
@@ -328,7 +355,7 @@ mod tests {
         // enough.
         let modulus = BASE64.encode(&[[0xc3; 381].as_slice(), &[0, 1, 1]].concat());
         let texts = modulus.clone() + "AQAB";
-        assert!(evidence(Dialect::V0, &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
+        assert!(evidence(vec![Dialect::Libkrun], &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
         let (modulus, exponent) = texts.split_at(modulus.len() - 4);
         let [n, e] = [modulus, exponent].map(|text| BASE64.decode(text.as_bytes()).unwrap());
         assert!(GuestKey::rsa(&n, &e).is_ok());

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::super::{Invalid, Part, cookie, json};
+use super::super::{Invalid, Part, json, manners};
 use crate::{
+    ids::WorkloadId,
     session::{Challenge, Claim},
-    workload::WorkloadId,
 };
 
 /// Whom a guest claims to be.
@@ -93,7 +93,9 @@ pub fn challenge(challenge: &Challenge) -> Vec<u8> {
 /// The answer's Set-Cookie. Without `Secure`, which would keep the cookie from guests that come over plain
 /// http: it is worth nothing without the guest's key.
 pub fn set_cookie(challenge: &Challenge, ttl: Duration) -> String {
-    let (name, id) = (cookie::name(challenge.claim.dialect()), challenge.session_id.expose());
+    // Dialects that share their request for a challenge share the cookie that answers it.
+    let [dialect, ..] = challenge.claim.dialects() else { return String::new() };
+    let (name, id) = (manners(*dialect).cookie, challenge.session_id.expose());
     format!("{name}={id}; Path=/; HttpOnly; Max-Age={}", ttl.as_secs())
 }
 
@@ -106,8 +108,8 @@ mod tests {
         *,
     };
     use crate::{
-        session::{Nonce, SessionId},
-        workload::WorkloadIdError,
+        ids::{SessionId, WorkloadIdError},
+        session::Nonce,
     };
 
     fn body(extra_params: &str, tee: &str, version: &str) -> Vec<u8> {

@@ -10,7 +10,7 @@ mod attest;
 mod auth;
 mod certificates;
 
-pub use attest::{evidence, report_data};
+pub use attest::{KeyTexts, evidence, report_data};
 pub use auth::{auth_request, challenge, set_cookie};
 #[cfg(all(test, feature = "schema"))]
 pub(crate) use {attest::Body as AttestBody, auth::Body as AuthBody};

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::{http::StatusCode, routing::get};
 use jiff::Timestamp;
 use keybroker_common::{
+    admission::Admission,
     audit::{AuditRecord, Decision, Operation},
-    broker::{Admission, Attest, Auth, Register},
+    broker::{Attest, Auth, Register},
     clock::SystemClock,
     endorsements::{EndorsementSource, Settings},
     http::router,
+    ids::{HostData, WorkloadId},
     secret::local::LocalKey,
     session::Claim,
     store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
-    workload::{HostData, Registration, WorkloadId},
+    workload::Registration,
 };
 use keybroker_snp::anchors::TrustAnchors;
 use serde_json::{Value, json};

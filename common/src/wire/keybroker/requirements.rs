@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use super::{super::json, RegistrationFault as Fault};
 use crate::{
-    appraisal::{AppraisalPolicy, TcbFloors},
     encoding::Hex,
-    workload::HostData,
+    ids::HostData,
+    requirements::{AppraisalPolicy, TcbFloors},
 };
 use keybroker_snp::product::Product;
 

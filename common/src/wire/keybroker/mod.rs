@@ -19,3 +19,16 @@ pub use register::{register_request, registered};
 pub use resource::{released, resource_name};
 #[cfg(all(test, feature = "schema"))]
 pub(crate) use resources::name_schema;
+
+use super::Manners;
+use crate::dialect::Dialect;
+
+/// keybroker's row.
+pub const MANNERS: Manners = Manners {
+    dialect: Dialect::Keybroker,
+    name: "rvp",
+    guest: "keybroker's guest",
+    cookie: "kbs-session-id",
+    bound_by: "the launch measurement or ID key alone: HOST_DATA, which selects it, is the host's to set",
+    attested: |_| Vec::new(),
+};

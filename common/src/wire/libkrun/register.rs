@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::Deserialize;
 
-use super::{
-    super::{
-        Invalid, Part,
-        json::{self, SecretText},
-    },
-    PASSPHRASE,
+use super::super::{
+    Invalid, Part,
+    json::{self, SecretText},
 };
 use crate::{
-    appraisal::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
     broker::{Credential, RegisterRequest, Registered},
-    secret::Secret,
-    workload::{Dialect, WorkloadId},
+    dialect::Dialect,
+    ids::WorkloadId,
+    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
+    secret::{PASSPHRASE, Secret},
 };
 
 /// Longest passphrase, in bytes: what PKCS#1 v1.5 fits into a guest's RSA-2048 key.
@@ -99,7 +97,7 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
     let body: Body = json::read(Part::Body, body)?;
     Ok(RegisterRequest {
         workload_id: WorkloadId::new(body.workload_id)?,
-        dialect: Dialect::V0,
+        dialect: Dialect::Libkrun,
         credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![measurement(&body.launch_measurement)?] },
         policy: policy_of(TeeConfig::read(&body.tee_config)?),
@@ -153,7 +151,7 @@ mod tests {
         super::super::{Fault, FieldName},
         *,
     };
-    use crate::workload::WorkloadIdError;
+    use crate::ids::WorkloadIdError;
 
     const MEASUREMENT: &str =
         "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";
@@ -180,7 +178,7 @@ mod tests {
     fn what_buildah_sends_is_read() {
         let request = register_request(&body("web", MEASUREMENT, "open sesame", TEE_CONFIG)).unwrap();
         assert_eq!(request.workload_id.as_str(), "web");
-        assert_eq!(request.dialect, Dialect::V0);
+        assert_eq!(request.dialect, Dialect::Libkrun);
         let expected: [u8; 48] = std::array::from_fn(|index| index as u8);
         assert_eq!(request.reference_values.measurements, [Measurement(expected)]);
         assert_eq!(request.secrets.keys().collect::<Vec<_>>(), [PASSPHRASE]);

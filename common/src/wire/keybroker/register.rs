@@ -11,10 +11,11 @@ use super::{
     resources::Resources,
 };
 use crate::{
-    appraisal::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
     broker::{Credential, RegisterRequest},
+    dialect::Dialect,
+    ids::HostData,
     rego::PolicyText,
-    workload::{Dialect, HostData},
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
 };
 
 /// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in
@@ -91,7 +92,7 @@ pub fn register_request(body: &[u8], host_data: HostData) -> Result<RegisterRequ
     }
     Ok(RegisterRequest {
         workload_id: host_data.workload_id(),
-        dialect: Dialect::Rvp,
+        dialect: Dialect::Keybroker,
         credential: Credential::None,
         reference_values: admitted(body.measurements.as_deref(), reference_values, &policy)?,
         policy,

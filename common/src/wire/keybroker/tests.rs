@@ -9,11 +9,12 @@ use super::{
     RegistrationFault, register_request, registered, released, resource_name,
 };
 use crate::{
-    appraisal::{Measurement, TcbFloors},
     broker::RegisterRequest,
+    dialect::Dialect,
     encoding::Hex,
+    ids::HostData,
+    requirements::{Measurement, TcbFloors},
     secret::seal::{Jwe, Sealed},
-    workload::{Dialect, HostData},
 };
 use keybroker_snp::product::TcbVersion;
 
@@ -63,7 +64,7 @@ fn what_rvp_cli_sends_is_read() {
     );
     let host_data = HostData::random();
     let request = register_request(sent.as_bytes(), host_data).unwrap();
-    assert_eq!(request.dialect, Dialect::Rvp);
+    assert_eq!(request.dialect, Dialect::Keybroker);
     assert_eq!(request.workload_id, host_data.workload_id());
     assert_eq!(request.reference_values.measurements, [Measurement([0x4D; 48])]);
     assert_eq!(request.policy.host_data, Some(Hex(host_data.to_bytes())));

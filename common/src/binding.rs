@@ -1,0 +1,14 @@
+//! What binds evidence to a challenge.
+
+use std::fmt::Debug;
+
+use crate::session::Nonce;
+
+/// The key of a guest as its dialect binds a report to it.
+///
+/// REPORT_DATA is the one field of a report that the guest chooses. A report whose REPORT_DATA is what this
+/// gives was made for this nonce and this key, and for no others.
+pub trait Binding: Debug + Send + Sync {
+    /// What the report must carry as REPORT_DATA, all 64 bytes.
+    fn report_data(&self, nonce: &Nonce) -> [u8; 64];
+}

@@ -1,0 +1,80 @@
+//! What a registration requires of the evidence, as data. The rules that hold evidence to it are
+//! [`appraisal`](crate::appraisal)'s.
+
+mod floors;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::floors::{FloorError, TcbFloors, parse_tcb};
+
+use crate::encoding::Hex;
+
+/// A launch measurement: 48 bytes, 96 hex digits in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Measurement(#[serde(with = "crate::encoding::hex_array")] pub [u8; 48]);
+
+impl fmt::Display for Measurement {
+    /// 96 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(self.0).fmt(f)
+    }
+}
+
+/// What the evidence must equal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceValues {
+    /// The launch measurements of the workload: the report's must be one of them. None at all admits nobody,
+    /// unless the policy requires an ID key, which then vouches for the measurement in the ID block that it
+    /// signed.
+    pub measurements: Vec<Measurement>,
+}
+
+/// An ABI version of the SEV-SNP firmware, as in the guest policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Abi {
+    /// ABI_MAJOR.
+    pub major: u8,
+    /// ABI_MINOR.
+    pub minor: u8,
+}
+
+/// What else the evidence must satisfy. What is `None` or `false` is not required; what is required and
+/// missing denies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppraisalPolicy {
+    /// The guest policy must forbid simultaneous multithreading.
+    pub forbid_smt: bool,
+    /// The guest policy must bind the guest to one socket.
+    pub require_single_socket: bool,
+    /// The guest policy must demand that DRAM ciphertext is hidden from the host.
+    pub require_ciphertext_hiding: bool,
+    /// The guest policy must demand at least this ABI version.
+    pub minimum_abi: Option<Abi>,
+    /// The reported TCB must be at least this in every component. A product that is not named is not
+    /// admitted.
+    pub minimum_tcb: Option<TcbFloors>,
+    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this,
+    /// likewise.
+    pub minimum_committed_tcb: Option<TcbFloors>,
+    /// The TCB at the guest's launch must have been at least this, likewise.
+    pub minimum_launch_tcb: Option<TcbFloors>,
+    /// HOST_DATA must equal this. The host chooses it: alone it proves nothing.
+    pub host_data: Option<Hex<32>>,
+    /// The ID block must have been signed with the key of this digest.
+    pub id_key_digest: Option<Hex<48>>,
+    /// The ID key must have been certified by the author key of this digest.
+    pub author_key_digest: Option<Hex<48>>,
+    /// FAMILY_ID of the ID block must equal this. Means something only with a required ID or author key.
+    pub family_id: Option<Hex<16>>,
+    /// IMAGE_ID of the ID block must equal this. Means something only with a required ID or author key.
+    pub image_id: Option<Hex<16>>,
+    /// GUEST_SVN of the ID block must be at least this. Means something only with a required ID or author
+    /// key.
+    pub minimum_guest_svn: Option<u32>,
+}
