@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::{
     reading::{
-        Reader, base_url, crl_max_age, days, known_chips_only, list, new_chips_burst, new_chips_per_minute,
-        products, tcb_floors, text, ttl,
+        Configuration, Reader, base_url, crl_max_age, days, known_chips_only, list, new_chips_burst,
+        new_chips_per_minute, products, tcb_floors, text, ttl,
     },
     table::{
         ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, CRL_MAX_AGE,
@@ -21,15 +21,6 @@ use crate::{
     endorsements::{NewChips, Settings},
     function::Function,
 };
-
-/// The settings of one function.
-pub trait Configuration: Sized {
-    /// Whose settings they are.
-    const FUNCTION: Function;
-
-    /// Reads them. `None` if any fault was noted on the way.
-    fn read(reader: &mut Reader) -> Option<Self>;
-}
 
 /// What `register` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]

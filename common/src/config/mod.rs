@@ -11,8 +11,8 @@ mod reading;
 mod table;
 
 pub use self::{
-    functions::{AttestConfig, AuthConfig, Configuration, RegisterConfig},
-    reading::{ConfigError, Fault, Reader, base_url, read},
+    functions::{AttestConfig, AuthConfig, RegisterConfig},
+    reading::{ConfigError, Configuration, Fault, Reader, base_url, read},
     table::{VARIABLES, Variable, nearest},
 };
 

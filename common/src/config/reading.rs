@@ -5,14 +5,24 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, str::FromStr, time::Duratio
 use jiff::SignedDuration;
 
 use super::{
-    Configuration, PREFIX,
+    PREFIX,
     table::{VARIABLES, Variable, known, nearest},
 };
 use crate::{
     endorsements::NewChips,
+    function::Function,
     requirements::{FloorError, TcbFloors},
 };
 use keybroker_snp::product::Product;
+
+/// The settings of one function.
+pub trait Configuration: Sized {
+    /// Whose settings they are.
+    const FUNCTION: Function;
+
+    /// Reads them. `None` if any fault was noted on the way.
+    fn read(reader: &mut Reader) -> Option<Self>;
+}
 
 /// Reads a function's settings from `environment`. `others` are names with our prefix that this table does
 /// not know and that are no mistake.

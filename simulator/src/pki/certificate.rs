@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::{
     extension::{Extension, Oid},
     keys::{RsaKey, SubjectKey},
-    signature::{Algorithm, signed},
+    signature::Algorithm,
+    signed::signed,
 };
 use crate::der;
 

@@ -6,7 +6,8 @@ use super::{
     certificate::name,
     extension::{self, Extension},
     keys::{RsaKey, SubjectKey},
-    signature::{Algorithm, signed},
+    signature::Algorithm,
+    signed::signed,
 };
 use crate::der;
 

@@ -15,6 +15,7 @@ mod crl;
 pub mod extension;
 mod keys;
 mod signature;
+mod signed;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,5 @@
-//! What is signed, and how the signature says so: the outer form of certificates and CRLs (RFC 5280, 4.1 and
-//! 5.1).
+//! Signature algorithms, as certificates and CRLs state them (RFC 5280, 4.1.1.2 and 5.1.1.2).
 
-use super::keys::RsaKey;
 use crate::der::{self, Oid};
 
 const RSASSA_PSS: Oid = Oid(&[1, 2, 840, 113549, 1, 1, 10]);
@@ -78,13 +76,4 @@ impl Algorithm {
             }
         }
     }
-}
-
-/// `tbs`, the outer algorithm and the signature in one SEQUENCE.
-pub(super) fn signed(tbs: Vec<u8>, algorithm: Algorithm, signer: RsaKey, corrupt: bool) -> Vec<u8> {
-    let mut signature = signer.sign(algorithm, &tbs);
-    if let (true, Some(last)) = (corrupt, signature.last_mut()) {
-        *last ^= 1;
-    }
-    der::sequence(&[tbs, algorithm.identifier(), der::bit_string(0, &signature)])
 }
