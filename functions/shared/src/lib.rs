@@ -1,9 +1,8 @@
 //! What the three functions share. Each is a `main` of a few lines over this: settings, AWS clients, one
 //! service of `keybroker-common` behind API Gateway.
 //!
-//! Not lambda_http, but the runtime below it: its adapter turns payloads into requests with `unwrap` and
-//! `expect` on the Host and X-Forwarded-Proto headers, the query and the body: whoever can send such a header
-//! could make each request a panic. See [`payload`].
+//! They stand on lambda_http: its runtime brings the events, and its conversion makes requests of them,
+//! behind a guard. See [`payload`].
 
 pub mod aws;
 pub mod payload;
@@ -18,7 +17,7 @@ use keybroker_common::{
     http::{Serve, router},
     panics,
 };
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
 use tokio::runtime::Builder;
 
 use crate::{

@@ -1,9 +1,10 @@
 //! API Gateway's payload format 2.0: an event becomes a request, a response becomes a reply.
 //!
-//! Nothing in an event can make this panic. What HTTP could not carry, a header with a line break in it for
-//! one, is left out.
+//! lambda_http makes the request, and `guard` stands before it: no event can make this panic. A header that
+//! HTTP could not carry, with a line break in it for one, is left out. The reply is made here: lambda_http's
+//! own adapter would bring more code to each function, and nothing that the broker needs.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use axum::{
     Router,
@@ -11,15 +12,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use data_encoding::BASE64;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{Request, header};
 use http_body_util::BodyExt;
-use keybroker_common::{
-    http::{Principal, SIGNED},
-    panics::caught,
-    problem::Problem,
-};
+use keybroker_common::{http::Principal, panics::caught, problem::Problem};
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
+
+mod guard;
+#[cfg(test)]
+mod tests;
 
 /// An event of payload format 2.0, as far as the broker reads it. Its body may be a passphrase: there is no
 /// `Debug`.
@@ -86,60 +87,13 @@ pub async fn answer(router: Router, event: Event) -> Reply {
 
 impl Event {
     fn into_request(self) -> Result<Request<Body>, Problem> {
-        let method = Method::from_bytes(self.request_context.http.method.as_bytes());
-        let path = encoded(path(&self.raw_path, &self.request_context)).into_owned();
-        let mut request = Request::new(body(self.body.unwrap_or_default(), self.is_base64_encoded)?);
-        *request.method_mut() = method.map_err(|_| Problem::NotFound)?;
-        *request.uri_mut() = path.parse().map_err(|_| Problem::NotFound)?;
-        let cookies = self.cookies.unwrap_or_default().into_iter().map(|value| ("cookie".to_owned(), value));
-        for (name, value) in self.headers.unwrap_or_default().into_iter().chain(cookies) {
-            let header = (HeaderName::try_from(name), HeaderValue::try_from(value.into_bytes()));
-            if let (Ok(name), Ok(value)) = header {
-                request.headers_mut().append(name, value);
-            }
-        }
-        if let Some(principal) = self.request_context.principal() {
+        let principal = self.request_context.principal();
+        let mut request = guard::request(self)?;
+        if let Some(principal) = principal {
             request.extensions_mut().insert(principal);
         }
         Ok(request)
     }
-}
-
-fn body(text: String, base64: bool) -> Result<Body, Problem> {
-    if base64 {
-        BASE64.decode(text.as_bytes()).map(Body::from).map_err(|_| Problem::Truncated)
-    } else {
-        Ok(Body::from(text))
-    }
-}
-
-/// The path that the routes know: `raw` without what stands in front of it, a stage's name or a custom
-/// domain's base path.
-///
-/// The route that API Gateway matched says how many segments are the route's own. Where it matched none
-/// (`$default`, as with `cargo lambda watch`), a named stage is all that can be told apart.
-fn path<'a>(raw: &'a str, context: &RequestContext) -> &'a str {
-    let route = context.route_key.as_deref().and_then(|key| key.split_once(' '));
-    if let Some((_, template)) = route {
-        let own = template.matches('/').count();
-        let begin = raw.rmatch_indices('/').nth(own.saturating_sub(1)).map_or(0, |(index, _)| index);
-        let path = raw.get(begin..).unwrap_or(raw);
-        return if template.starts_with(SIGNED) { path.strip_prefix(SIGNED).unwrap_or(path) } else { path };
-    }
-    let stage = context.stage.as_deref().filter(|stage| *stage != "$default");
-    let below = |stage| raw.strip_prefix('/')?.strip_prefix(stage).filter(|rest| rest.starts_with('/'));
-    stage.and_then(below).unwrap_or(raw)
-}
-
-/// API Gateway hands out paths decoded: what a URL cannot hold is encoded again. `%` stays, for it may stand
-/// for itself where the path came as it was sent, and no id of ours holds one.
-fn encoded(path: &str) -> Cow<'_, str> {
-    let holds = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&byte);
-    if path.bytes().all(holds) {
-        return path.into();
-    }
-    let encode = |byte| if holds(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    path.bytes().map(encode).collect::<String>().into()
 }
 
 impl RequestContext {
@@ -179,6 +133,3 @@ impl Reply {
         Self { status_code: parts.status.as_u16(), headers, cookies, body, is_base64_encoded }
     }
 }
-
-#[cfg(test)]
-mod tests;

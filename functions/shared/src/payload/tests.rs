@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod hostile;
+
 const TTL: std::time::Duration = std::time::Duration::from_secs(300);
 const HOST: &str = "abcdefghij.execute-api.us-east-1.amazonaws.com";
 const IAM: Admission = Admission { iam: true, ..Admission::NONE };
