@@ -24,8 +24,8 @@ use keybroker_common::{
 use keybroker_snp::anchors::TrustAnchors;
 
 use crate::{
+    command::serve::{KdsUse, ServeArgs},
     exit::{Exit, Failure},
-    serve::{KdsUse, ServeArgs},
 };
 
 /// What a broker on one machine stands on.

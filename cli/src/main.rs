@@ -1,11 +1,8 @@
-//! The key broker on one machine, and its tools.
+//! The program `keybroker`: the broker on one machine, and an operator's tools.
 
-mod audit;
 mod broker;
-mod certificates;
+mod command;
 mod confirm;
-mod demo;
-mod doctor;
 mod endorser;
 mod environment;
 mod evidence;
@@ -13,25 +10,19 @@ mod exit;
 mod fleet;
 mod hex;
 mod log;
-mod manual;
 mod operator;
 mod output;
-mod register;
-mod relay;
-mod serve;
 mod server;
 mod suggest;
 mod table;
-mod token;
-mod verify;
 mod when;
-mod workload;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser};
 
 use crate::{
+    command::Command,
     environment::Reach,
     exit::{Exit, Failure},
 };
@@ -46,22 +37,6 @@ struct Cli {
     log: log::Args,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Audit(audit::AuditArgs),
-    Certificates(certificates::CertificatesArgs),
-    Demo(demo::DemoArgs),
-    Doctor(doctor::DoctorArgs),
-    Register(register::RegisterArgs),
-    Relay(relay::RelayArgs),
-    Serve(serve::ServeArgs),
-    Token(token::TokenArgs),
-    Verify(verify::VerifyArgs),
-    Workload(workload::WorkloadArgs),
-    Completions(manual::CompletionsArgs),
-    Man(manual::ManArgs),
-}
-
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let reach = Reach::of(&matches);
@@ -72,26 +47,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, reach: &Reach) -> Result<Exit, Failure> {
-    // Of the doctor's findings it is one.
-    if !matches!(cli.command, Command::Doctor(_)) {
+    if !cli.command.reports_environment() {
         environment::check(&Cli::command(), reach)?;
     }
-    let _flush = log::start(&cli.log, matches!(cli.command, Command::Relay(_) | Command::Serve(_)))?;
+    let _flush = log::start(&cli.log, cli.command.is_server())?;
     keybroker_common::panics::hush();
-    match cli.command {
-        Command::Audit(args) => audit::run(&args),
-        Command::Certificates(args) => certificates::run(&args),
-        Command::Demo(args) => Ok(demo::run(&args)?),
-        Command::Doctor(args) => doctor::run(&args, reach),
-        Command::Register(args) => register::run(&args),
-        Command::Relay(args) => relay::run(&args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Token(args) => token::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Workload(args) => workload::run(&args),
-        Command::Completions(args) => manual::completions(&args),
-        Command::Man(args) => manual::man(&args),
-    }
+    cli.command.run(reach)
 }
 
 #[cfg(test)]

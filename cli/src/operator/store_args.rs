@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep};
 use super::{Backend, OperatorHandle, socket::SocketStore};
 use crate::{
     broker,
+    command::serve,
     exit::{Exit, Failure},
-    serve,
     suggest::Place,
 };
 

@@ -13,7 +13,7 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
-    certificates::ChipPrefix,
+    command::certificates::ChipPrefix,
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs, no_such, workload_id},
     table::{self, NONE, printable, time},

@@ -16,12 +16,11 @@ use uuid::Uuid;
 
 use self::document::Document;
 use crate::{
+    command::{relay::Target, workload::requirements},
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::{StoreArgs, workload_id},
-    relay::Target,
     table,
-    workload::requirements,
 };
 
 /// Register a workload, or put another registration in its place

@@ -4,8 +4,8 @@ use keybroker_common::store::Cursor;
 
 use super::Finding;
 use crate::{
+    command::workload::sharing::Sharing,
     operator::{self, OperatorHandle},
-    workload::sharing::Sharing,
 };
 
 /// How many are shared, and by how many ids.

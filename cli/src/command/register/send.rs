@@ -19,9 +19,9 @@ use tower::ServiceExt as _;
 use super::{Document, PATIENCE, RegisterArgs};
 use crate::{
     broker,
+    command::{relay, serve},
     exit::{Exit, Failure},
     operator::{Embedded, embedded, principal},
-    relay, serve,
     suggest::Place,
     table::printable,
 };

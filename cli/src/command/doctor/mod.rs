@@ -15,11 +15,11 @@ use serde::Serialize;
 
 use crate::{
     Cli,
+    command::serve,
     endorser::{AnchorArgs, KdsArgs},
     environment::{self, Reach},
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
-    serve,
     suggest::Place,
     table,
 };

@@ -6,7 +6,7 @@ use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
 use super::{Finding, local};
 use crate::{
-    certificates::row::{self, Kind, Row},
+    command::certificates::row::{self, Kind, Row},
     endorser::KdsArgs,
     operator::OperatorHandle,
 };

@@ -19,8 +19,8 @@ use keybroker_common::{
 use super::{DoctorArgs, Finding};
 use crate::{
     broker,
+    command::serve,
     operator::{self, Backend, Embedded},
-    serve,
     suggest::quoted,
 };
 

@@ -1,0 +1,65 @@
+//! The commands: a file or a folder for each. What several of them share is beside this folder.
+
+mod audit;
+mod certificates;
+mod demo;
+mod doctor;
+mod manual;
+mod register;
+mod relay;
+pub(crate) mod serve;
+mod token;
+mod verify;
+mod workload;
+
+use crate::{
+    environment::Reach,
+    exit::{Exit, Failure},
+};
+
+/// A command and its arguments.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Audit(audit::AuditArgs),
+    Certificates(certificates::CertificatesArgs),
+    Demo(demo::DemoArgs),
+    Doctor(doctor::DoctorArgs),
+    Register(register::RegisterArgs),
+    Relay(relay::RelayArgs),
+    Serve(serve::ServeArgs),
+    Token(token::TokenArgs),
+    Verify(verify::VerifyArgs),
+    Workload(workload::WorkloadArgs),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
+}
+
+impl Command {
+    /// Whether the command goes on until it is stopped. Such a command prints audit records, and logs more.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Relay(_) | Self::Serve(_))
+    }
+
+    /// Whether the command itself reports a variable that is wrong, as one of its findings.
+    pub(crate) fn reports_environment(&self) -> bool {
+        matches!(self, Self::Doctor(_))
+    }
+
+    /// Runs the command.
+    pub(crate) fn run(self, reach: &Reach) -> Result<Exit, Failure> {
+        match self {
+            Self::Audit(args) => audit::run(&args),
+            Self::Certificates(args) => certificates::run(&args),
+            Self::Demo(args) => Ok(demo::run(&args)?),
+            Self::Doctor(args) => doctor::run(&args, reach),
+            Self::Register(args) => register::run(&args),
+            Self::Relay(args) => relay::run(&args),
+            Self::Serve(args) => serve::run(&args),
+            Self::Token(args) => token::run(&args),
+            Self::Verify(args) => verify::run(&args),
+            Self::Workload(args) => workload::run(&args),
+            Self::Completions(args) => manual::completions(&args),
+            Self::Man(args) => manual::man(&args),
+        }
+    }
+}
