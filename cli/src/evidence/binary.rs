@@ -2,7 +2,7 @@
 
 use keybroker_snp::report::Report;
 
-use super::{Evidence, Unread, table};
+use super::{Evidence, Unread, der, table};
 
 /// What `bytes`, which are no text, hold. No two of the forms can be mistaken for each other: a table begins
 /// with one of five GUIDs, the blob with its name, DER with 30h, the driver's answer has zeros where a report
@@ -11,8 +11,8 @@ pub(super) fn evidence(bytes: &[u8]) -> Result<Evidence, Unread> {
     match bytes {
         [0x1F, 0x8B, ..] => Err(Unread::Gzip),
         [b'H', b'C', b'L', b'A', ..] => azure(bytes),
-        [0x30, ..] => ders(bytes).map(Evidence::ders),
-        _ if table::begins(bytes) => table::ders(bytes).map(Evidence::ders),
+        [0x30, ..] => der::values(bytes).map(Evidence::ders),
+        _ if table::begins(bytes) => table::content(bytes).map(Evidence::ders),
         _ => match drivers_answer(bytes) {
             Some(Ok(report)) => with_report(report),
             Some(Err(unread)) => Err(unread),
@@ -26,25 +26,20 @@ fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*word))
 }
 
-/// `bytes`, less a line break behind the first `len` of them.
-pub(super) fn less_one_line_break(bytes: &[u8], len: usize) -> &[u8] {
-    match bytes.split_at_checked(len) {
-        Some((whole, b"\n" | b"\r\n")) => whole,
-        _ => bytes,
-    }
-}
-
 /// A report, alone, in a longer buffer of zeros, or with the host's table behind it.
 fn with_report(bytes: &[u8]) -> Result<Evidence, Unread> {
     let begins = matches!(bytes, [1..=32, 0, 0, 0, ..]);
-    let Some((report, rest)) = less_one_line_break(bytes, Report::SIZE).split_at_checked(Report::SIZE) else {
+    let Some((report, rest)) = der::less_one_line_break(bytes, Report::SIZE).split_at_checked(Report::SIZE)
+    else {
         return Err(if begins { Unread::Short(bytes.len()) } else { Unread::Unknown(bytes.len()) });
     };
     match rest {
         [] => Ok(Evidence::report(report)),
         _ if !begins => Err(Unread::Unknown(bytes.len())),
         _ if rest.iter().all(|byte| *byte == 0) => Ok(Evidence::report(report)),
-        _ if table::begins(rest) => Ok(Evidence { report: Some(report.to_vec()), ders: table::ders(rest)? }),
+        _ if table::begins(rest) => {
+            Ok(Evidence { report: Some(report.to_vec()), ders: table::content(rest)? })
+        }
         _ => Err(Unread::Behind(rest.len())),
     }
 }
@@ -75,31 +70,4 @@ fn azure(blob: &[u8]) -> Result<Evidence, Unread> {
         Some(other) => Err(Unread::HclType(other)),
         None => Err(Unread::HclShort),
     }
-}
-
-/// One or more values of DER, one behind the other, and nothing else but a line break.
-pub(super) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
-    let mut ders = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let len = der_len(rest).ok_or(Unread::Der(rest.len()))?;
-        let (der, behind) = less_one_line_break(rest, len).split_at_checked(len).ok_or(Unread::Der(len))?;
-        if !matches!(behind, [] | [0x30, ..]) {
-            return Err(Unread::Der(len));
-        }
-        ders.push(der.to_vec());
-        rest = behind;
-    }
-    Ok(ders)
-}
-
-/// How long the sequence at the beginning of `bytes` says that it is, header included. AMD's are longer than
-/// 127 bytes.
-fn der_len(bytes: &[u8]) -> Option<usize> {
-    let (header, content) = match bytes {
-        [0x30, 0x81, len, ..] => (3, usize::from(*len)),
-        [0x30, 0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-        _ => return None,
-    };
-    Some(header + content)
 }

@@ -5,7 +5,10 @@
 //! what the file is and how to cut it, and that is no verdict: what was not read was not verified.
 
 mod binary;
+mod characters;
+mod der;
 mod endorsement;
+mod pem;
 mod table;
 mod text;
 
@@ -103,7 +106,7 @@ impl Evidence {
 
     /// What `bytes` hold.
     pub(crate) fn of(bytes: &[u8]) -> Result<Self, Unread> {
-        match (bytes, text::of(bytes)) {
+        match (bytes, characters::text(bytes)) {
             ([], _) => Err(Unread::Empty),
             ([0xFF, 0xFE, ..] | [0xFE, 0xFF, ..], _) => Err(Unread::Utf16),
             (_, Some(text)) => text::evidence(text),
@@ -139,9 +142,9 @@ impl Evidence {
 /// The bytes that a file of `N` of them holds: raw, with a line break behind, or in hex or base64.
 pub(crate) fn fixed<const N: usize>(path: &Path) -> anyhow::Result<[u8; N]> {
     let bytes = read(path)?;
-    let raw = <[u8; N]>::try_from(binary::less_one_line_break(&bytes, N));
+    let raw = <[u8; N]>::try_from(der::less_one_line_break(&bytes, N));
     raw.ok()
-        .or_else(|| text::decode(text::of(&bytes)?)?.try_into().ok())
+        .or_else(|| characters::decode(characters::text(&bytes)?)?.try_into().ok())
         .ok_or_else(|| {
             anyhow!(
                 "it has {} bytes, and is not {N} in hex or base64 either (snpguest takes the first {N} of a longer request \

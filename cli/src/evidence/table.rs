@@ -1,7 +1,7 @@
 //! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request):
 //! entries of a GUID, an offset and a length, one of zeros behind the last, then what they lead to.
 
-use super::{Unread, binary, text};
+use super::{Unread, characters, der, pem};
 
 /// An entry: the GUID's 16 bytes and two words.
 const ENTRY: usize = 24;
@@ -35,7 +35,7 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
 
 /// What the entries with AMD's GUIDs lead to, in DER. What a host keeps under a GUID of its own is none of
 /// AMD's.
-pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+pub(super) fn content(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     let mut found = Vec::new();
     let mut entries = table.chunks_exact(ENTRY);
     let mut count = 0;
@@ -61,7 +61,7 @@ pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
         let content = table.get(offset..end).ok_or(outside.clone())?;
         room = room.checked_sub(len).ok_or(outside)?;
         if amds && !content.is_empty() {
-            ders.extend(content_of(content)?);
+            ders.extend(values(content)?);
         }
     }
     if ders.is_empty() { Err(Unread::EmptyTable) } else { Ok(ders) }
@@ -69,10 +69,10 @@ pub(super) fn ders(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
 
 /// Certificates or lists: a host's operator may have loaded them as PEM. No table is in a table: reading
 /// would not come to an end.
-fn content_of(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
-    match text::of(content) {
-        Some(text) => text::pem(text),
-        None if content.starts_with(&[0x30]) => binary::ders(content),
+fn values(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+    match characters::text(content) {
+        Some(text) => pem::blocks(text),
+        None if content.starts_with(&[0x30]) => der::values(content),
         None => Err(Unread::Unknown(content.len())),
     }
 }
