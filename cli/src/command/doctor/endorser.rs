@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use keybroker_common::endorsements::kds::KdsError;
 use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
-use super::{Finding, local};
+use super::{finding::Finding, local};
 use crate::{
-    command::certificates::row::{self, Kind, Row},
+    endorsement_row::{self as row, Kind, Row},
     endorser::KdsArgs,
     operator::OperatorHandle,
 };
@@ -131,7 +131,7 @@ fn list(product: Product, rows: &[Row], now: Timestamp) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Verdict, *};
+    use super::{super::finding::Verdict, *};
 
     #[test]
     fn a_clock_may_be_off_by_half_a_minute() {

@@ -16,11 +16,11 @@ use keybroker_common::{
     },
 };
 
-use super::{DoctorArgs, Finding};
+use super::{DoctorArgs, finding::Finding};
 use crate::{
     broker,
-    command::serve,
     operator::{self, Backend, Embedded},
+    paths,
     suggest::quoted,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
         Ok(data_dir) => data_dir,
         Err(failure) => return vec![Finding::failed("store", &failure)],
     };
-    let key_file = match serve::key_file(args.key_file.as_deref()) {
+    let key_file = match paths::key_file(args.key_file.as_deref()) {
         Ok(key_file) => key_file,
         Err(failure) => {
             return vec![directory(&data_dir), space(&data_dir), Finding::failed("key", &failure)];

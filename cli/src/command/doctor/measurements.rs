@@ -2,10 +2,10 @@
 
 use keybroker_common::store::Cursor;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
-    command::workload::sharing::Sharing,
     operator::{self, OperatorHandle},
+    sharing::Sharing,
 };
 
 /// How many are shared, and by how many ids.

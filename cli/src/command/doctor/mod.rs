@@ -2,9 +2,9 @@
 
 mod aws;
 mod endorser;
+mod finding;
 mod local;
 mod measurements;
-mod sessions;
 mod url;
 
 use std::path::PathBuf;
@@ -13,13 +13,14 @@ use anstyle::{AnsiColor, Style};
 use clap::CommandFactory as _;
 use serde::Serialize;
 
+use self::finding::{Finding, Verdict};
 use crate::{
     Cli,
-    command::serve,
     endorser::{AnchorArgs, KdsArgs},
     environment::{self, Reach},
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
+    paths,
     suggest::Place,
     table,
 };
@@ -64,51 +65,10 @@ impl DoctorArgs {
     /// What leads another command to the store that is looked at, and to its key.
     fn place(&self) -> Place {
         let place = self.store.place();
-        match serve::key_file(self.key_file.as_deref()) {
+        match paths::key_file(self.key_file.as_deref()) {
             Ok(key_file) if !self.store.aws => place.with_key_file(&key_file),
             _ => place,
         }
-    }
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Ok,
-    /// It works, and somebody should look at it.
-    Warn,
-    /// Guests are refused, or will be; or somebody can get at secrets who must not.
-    Fail,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    finding: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, finding: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, finding: finding.into(), advice: None }
-    }
-
-    fn warn(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, finding: finding.into(), advice: Some(advice.into()) }
-    }
-
-    fn fail(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::warn(check, finding, advice) }
-    }
-
-    fn failed(check: &'static str, failure: &Failure) -> Self {
-        let (finding, hint) = failure.told();
-        Self { check, verdict: Verdict::Fail, finding, advice: hint.map(str::to_owned) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use keybroker_common::http::guest_url::{MAX_LEN, room_for_id};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Characters of the userinfo that a token adds: `x:`, 14 characters and `@`.
 const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
@@ -78,7 +78,7 @@ fn split(url: &str) -> Option<(bool, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Verdict, *};
+    use super::{super::finding::Verdict, *};
 
     #[test]
     fn a_base_url_leaves_so_much_for_the_id() {

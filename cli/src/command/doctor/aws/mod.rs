@@ -1,17 +1,18 @@
 //! Tables and key of a deployment on AWS, as infra/storage.yaml makes them.
 
+mod not_seen;
+mod sessions;
+
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
     types::{PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus},
 };
 use aws_sdk_kms::types::KeyState;
 use keybroker_common::store::dynamodb::AllTables;
 
-use super::{Finding, sessions};
-use crate::operator;
+use self::not_seen::not_seen;
+use crate::{command::doctor::finding::Finding, operator};
 
 /// A table of a deployment, and whether its rows expire.
 struct Table {
@@ -128,60 +129,5 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
             format!("{alias} is {}: {arn}", other.as_ref().map_or("in no known state", KeyState::as_str)),
             "find out in CloudTrail who did it, then aws kms enable-key",
         ),
-    }
-}
-
-/// Something that is not there is a failure; something that may not be looked at is not known to be one.
-pub(super) fn not_seen<E: ProvideErrorMetadata>(
-    check: &'static str,
-    name: &str,
-    error: &SdkError<E, HttpResponse>,
-) -> Finding {
-    match error.code() {
-        Some("ResourceNotFoundException" | "NotFoundException") => Finding::fail(
-            check,
-            format!("there is no {name}"),
-            "check --prefix and the region, or deploy infra/storage.yaml",
-        ),
-        Some(code) if code.contains("AccessDenied") => Finding::warn(
-            check,
-            format!("{name} may not be looked at"),
-            "allow these credentials to describe it, or look yourself",
-        ),
-        Some(code) => Finding::fail(
-            check,
-            format!("{name}: AWS answered {code}"),
-            "check the credentials (aws sts get-caller-identity)",
-        ),
-        None => {
-            let found = error.raw_response().map_or_else(
-                || "AWS cannot be reached".to_owned(),
-                |answer| format!("AWS answered {}", answer.status().as_u16()),
-            );
-            Finding::fail(
-                check,
-                format!("{name}: {found}"),
-                "check the region and the network, and where AWS_ENDPOINT_URL leads if it is set",
-            )
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
-
-    use super::*;
-
-    /// A gateway in between, or an emulator, answers without a code of AWS's.
-    #[test]
-    fn an_answer_without_a_code_is_told_from_none() {
-        let answer = HttpResponse::new(500.try_into().unwrap(), "".into());
-        let answered = SdkError::service_error(DescribeTableError::unhandled("no code"), answer);
-        let silent = SdkError::<DescribeTableError, HttpResponse>::timeout_error("no answer");
-        for (error, found) in [(answered, "AWS answered 500"), (silent, "AWS cannot be reached")] {
-            let finding = not_seen(TABLE, "workloads", &error);
-            assert_eq!(finding.finding, format!("workloads: {found}"));
-        }
     }
 }

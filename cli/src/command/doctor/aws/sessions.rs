@@ -4,7 +4,8 @@
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
 use serde_json::{Value, json};
 
-use super::{Finding, aws::not_seen};
+use super::not_seen::not_seen;
+use crate::command::doctor::finding::Finding;
 
 const CHECK: &str = "sessions-policy";
 

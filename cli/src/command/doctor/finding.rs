@@ -1,0 +1,46 @@
+//! What a check of the doctor found, and what helps.
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Ok,
+    /// It works, and somebody should look at it.
+    Warn,
+    /// Guests are refused, or will be; or somebody can get at secrets who must not.
+    Fail,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) check: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) finding: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advice: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, finding: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, finding: finding.into(), advice: None }
+    }
+
+    pub(super) fn warn(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warn, finding: finding.into(), advice: Some(advice.into()) }
+    }
+
+    pub(super) fn fail(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::warn(check, finding, advice) }
+    }
+
+    pub(super) fn failed(check: &'static str, failure: &Failure) -> Self {
+        let (finding, hint) = failure.told();
+        Self { check, verdict: Verdict::Fail, finding, advice: hint.map(str::to_owned) }
+    }
+}
