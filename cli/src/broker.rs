@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::anyhow;
-use jiff::SignedDuration;
 use keybroker_common::{
     admission::Admission,
     appraisal::Fleet,
@@ -23,10 +22,26 @@ use keybroker_common::{
 };
 use keybroker_snp::anchors::TrustAnchors;
 
-use crate::{
-    command::serve::{KdsUse, ServeArgs},
-    exit::{Exit, Failure},
-};
+use crate::exit::{Exit, Failure};
+
+/// What a broker on one machine is made from.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    /// Where the store is.
+    pub(crate) data_dir: PathBuf,
+    /// The file of the wrapping key.
+    pub(crate) key_file: PathBuf,
+    /// The roots that are trusted.
+    pub(crate) anchors: TrustAnchors,
+    /// Where AMD's certificates come from.
+    pub(crate) endorsements: Settings,
+    /// What is demanded of every guest.
+    pub(crate) fleet: Arc<Fleet>,
+    /// Who may register.
+    pub(crate) admission: Admission,
+    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    pub(crate) ttl: Duration,
+}
 
 /// What a broker on one machine stands on.
 #[derive(Debug)]
@@ -98,21 +113,13 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> i
     (register, (auth, attest))
 }
 
-/// Opens what `args` name: trust anchors first, since nothing is to be made if they cannot be read.
-pub(crate) fn open(args: &ServeArgs) -> Result<Parts, Failure> {
-    let anchors = args.anchors.read()?;
-    let fleet = Arc::new(args.fleet.read()?);
-    let known_chips_only = args.kds == KdsUse::KnownChipsOnly;
-    let crl_max_age = args.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
-    let endorsements =
-        Settings { known_chips_only, crl_max_age, ..args.endorser.settings(args.new_chips.read())? };
-    let (data_dir, key_file) = (args.data_dir()?, args.key_file()?);
+/// Opens or makes the store and the wrapping key that are named.
+pub(crate) fn open(configuration: Configuration) -> Result<Parts, Failure> {
+    let Configuration { data_dir, key_file, anchors, endorsements, fleet, admission, ttl } = configuration;
     check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
     let key = Arc::new(open_key(&key_file, &store)?);
-    let ttl = Duration::from_secs(args.session_ttl.into());
-    let admission = args.registration;
     Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })
 }
 

@@ -1,8 +1,10 @@
 //! The program `keybroker`: the broker on one machine, and an operator's tools.
 
 mod broker;
+mod chip_prefix;
 mod command;
 mod confirm;
+mod endorsement_row;
 mod endorser;
 mod environment;
 mod evidence;
@@ -12,7 +14,10 @@ mod hex;
 mod log;
 mod operator;
 mod output;
+mod paths;
+mod requirements;
 mod server;
+mod sharing;
 mod suggest;
 mod table;
 mod when;

@@ -7,7 +7,7 @@ mod doctor;
 mod manual;
 mod register;
 mod relay;
-pub(crate) mod serve;
+mod serve;
 mod token;
 mod verify;
 mod workload;

@@ -1,23 +1,25 @@
 //! `keybroker serve`: the whole broker in one process.
 
 use std::{
-    env,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow};
 use axum::middleware;
-use keybroker_common::{admission::Admission, http};
+use jiff::SignedDuration;
+use keybroker_common::{admission::Admission, endorsements::Settings, http};
 use tokio::runtime::Runtime;
 
 use crate::{
-    broker,
+    broker::{self, Configuration},
     endorser::{AnchorArgs, KdsArgs, NewChipsArgs},
     exit::{Exit, Failure},
     fleet::FleetArgs,
     operator::socket::{self, Socket},
-    server,
+    paths, server,
     suggest::Place,
 };
 
@@ -55,7 +57,7 @@ pub(crate) struct ServeArgs {
         value_parser = server::listen_address,
         value_name = "ADDRESS"
     )]
-    pub(crate) listen: SocketAddr,
+    listen: SocketAddr,
     /// Where the store is.
     ///
     /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
@@ -68,10 +70,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) endorser: KdsArgs,
+    endorser: KdsArgs,
     /// For which chips the KDS is asked for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
-    pub(crate) kds: KdsUse,
+    kds: KdsUse,
     /// For how many days a revocation list of AMD's counts at most, from its thisUpdate on: 1 to 36500.
     ///
     /// It can only end a list's time before the list does. Without it a list counts until its nextUpdate, and
@@ -82,15 +84,15 @@ pub(crate) struct ServeArgs {
         value_parser = clap::value_parser!(u32).range(1..=36_500),
         value_name = "DAYS"
     )]
-    pub(crate) crl_max_age: Option<u32>,
+    crl_max_age: Option<u32>,
     #[command(flatten)]
-    pub(crate) new_chips: NewChipsArgs,
+    new_chips: NewChipsArgs,
     #[command(flatten)]
-    pub(crate) anchors: AnchorArgs,
+    anchors: AnchorArgs,
     /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of
     /// `keybroker token create`), or both, `;` between them.
     #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
-    pub(crate) registration: Admission,
+    registration: Admission,
     /// Start with open registration on an address that is not the loopback, or for requests that name another
     /// host, as those of a proxy do: ANYBODY who reaches it registers workloads.
     #[arg(long)]
@@ -103,14 +105,14 @@ pub(crate) struct ServeArgs {
         value_parser = clap::value_parser!(u32).range(1..=86_400),
         value_name = "SECONDS"
     )]
-    pub(crate) session_ttl: u32,
+    session_ttl: u32,
     #[command(flatten)]
-    pub(crate) fleet: FleetArgs,
+    fleet: FleetArgs,
 }
 
 /// For which chips AMD's KDS is asked for a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum KdsUse {
+enum KdsUse {
     /// Any chip that a plausible report names.
     #[default]
     AnyChip,
@@ -157,45 +159,35 @@ impl ServeArgs {
         )))
     }
 
+    /// What the broker is made from. The trust anchors are read first: nothing is made if they cannot be read.
+    fn configuration(&self) -> Result<Configuration, Failure> {
+        let anchors = self.anchors.read()?;
+        let fleet = Arc::new(self.fleet.read()?);
+        let known_chips_only = self.kds == KdsUse::KnownChipsOnly;
+        let crl_max_age = self.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+        let endorsements =
+            Settings { known_chips_only, crl_max_age, ..self.endorser.settings(self.new_chips.read())? };
+        Ok(Configuration {
+            data_dir: self.data_dir()?,
+            key_file: paths::key_file(self.key_file.as_deref())?,
+            anchors,
+            endorsements,
+            fleet,
+            admission: self.registration,
+            ttl: Duration::from_secs(self.session_ttl.into()),
+        })
+    }
+
     /// The data directory, given or by default.
-    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        data_dir(self.data_dir.as_deref())
-    }
-
-    /// The wrapping key's file, given or by default.
-    pub(crate) fn key_file(&self) -> Result<PathBuf, Failure> {
-        key_file(self.key_file.as_deref())
-    }
-}
-
-/// The wrapping key's file, given or by default.
-pub(crate) fn key_file(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    let default = || under_home("XDG_CONFIG_HOME", ".config", "keybroker/key", "--key-file");
-    given.map_or_else(default, |given| Ok(given.to_owned()))
-}
-
-/// The data directory, given or by default.
-pub(crate) fn data_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    let default = || under_home("XDG_DATA_HOME", ".local/share", "keybroker", "--data-dir");
-    given.map_or_else(default, |given| Ok(given.to_owned()))
-}
-
-/// A path by the XDG Base Directory Specification, which has relative values ignored.
-fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Result<PathBuf, Failure> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    match absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(fallback))) {
-        Some(base) => Ok(base.join(path)),
-        None => {
-            Err(Failure::new(Exit::Configuration, anyhow!("there is no home directory, and no {option}"))
-                .hint(format!("give {option}, or set {variable} or HOME")))
-        }
+    fn data_dir(&self) -> Result<PathBuf, Failure> {
+        paths::data_dir(self.data_dir.as_deref())
     }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     args.check_registration()?;
-    let parts = broker::open(args)?;
+    let parts = broker::open(args.configuration()?)?;
     let runtime = Runtime::new().context("starting")?;
     args.warn();
     parts.fleet.announce();

@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep};
 use super::{Backend, OperatorHandle, socket::SocketStore};
 use crate::{
     broker,
-    command::serve,
     exit::{Exit, Failure},
+    paths,
     suggest::Place,
 };
 
@@ -62,7 +62,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 impl StoreArgs {
     /// The data directory, given or by default.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        serve::data_dir(self.data_dir.as_deref())
+        paths::data_dir(self.data_dir.as_deref())
     }
 
     /// What leads another command to the same store.

@@ -13,7 +13,7 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
-    command::certificates::ChipPrefix,
+    chip_prefix::ChipPrefix,
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs, no_such, workload_id},
     table::{self, NONE, printable, time},

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use keybroker_common::{endorsements::kds::VcekId, requirements::parse_tcb};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use keybroker_common::endorsements::kds::VcekId;
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
@@ -117,30 +117,6 @@ fn chip_id(text: &str) -> Result<ChipId, String> {
     match bytes.len() {
         8 | 64 => Ok(ChipId(bytes)),
         other => Err(format!("{} hex digits long, expected 128 (of a Turin 16)", 2 * other)),
-    }
-}
-
-/// How a chip's id begins, in hex: 16 digits at least, which is a Turin's whole HWID.
-#[derive(Debug, Clone)]
-pub(crate) struct ChipPrefix(String);
-
-impl ChipPrefix {
-    /// Reads digits in either case, with or without 0x in front.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let digits = hex::digits(text);
-        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
-        let whole = bytes.is_ok_and(|bytes| (8..=64).contains(&bytes.len()));
-        if whole { Ok(Self(digits.to_ascii_lowercase())) } else { Err("not 16 to 128 hex digits".to_owned()) }
-    }
-
-    /// Whether the chip that `id` is of has such an id.
-    pub(super) fn names(&self, id: &VcekId) -> bool {
-        self.begins(&HEXLOWER.encode(id.hwid()))
-    }
-
-    /// Whether `chip_id`, in lower case, begins so. A Turin's CHIP_ID is its HWID and zeros: either names it.
-    pub(crate) fn begins(&self, chip_id: &str) -> bool {
-        format!("{chip_id:0<128}").starts_with(&self.0)
     }
 }
 
@@ -281,23 +257,6 @@ mod tests {
         ] {
             let error = of_url(&url).unwrap_err();
             assert!(error.contains(said), "{url}: {error}");
-        }
-    }
-
-    #[test]
-    fn sixteen_digits_name_a_turin_as_its_hundred_and_twenty_eight_do() {
-        let tcb = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 72 };
-        let turin = VcekId::new(Product::Turin, &[0xCD; 8], tcb).unwrap();
-        let milan = [[0xCD; 8], [1; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8]].concat();
-        let milan = VcekId::new(Product::Milan, &milan, TcbVersion { fmc: None, ..tcb }).unwrap();
-        let (short, zeros) = ("CD".repeat(8), "00".repeat(56));
-        for text in [short.clone(), format!("0x{short}"), format!("{short}{zeros}"), format!("{short}0000")] {
-            assert!(ChipPrefix::parse(&text).unwrap().names(&turin), "{text}");
-        }
-        assert!(ChipPrefix::parse(&short).unwrap().names(&milan), "how it begins");
-        assert!(!ChipPrefix::parse(&format!("{short}{zeros}")).unwrap().names(&milan));
-        for text in ["cd", "cdcdcdcdcdcdcdc", "xdcdcdcdcdcdcdcd", "", "0x"] {
-            assert!(ChipPrefix::parse(text).is_err(), "{text}");
         }
     }
 

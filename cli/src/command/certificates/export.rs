@@ -1,15 +1,12 @@
 //! `keybroker certificates export`.
 
-use data_encoding::BASE64;
 use jiff::Timestamp;
 use keybroker_snp::{anchors::pem_blocks, endorsement::EndorsementKind, product::Product};
 
-use super::{
-    chips::{self, ChipPrefix},
-    import::KeyKind,
-    row::{self, Kind, Row, State},
-};
+use super::{chips, key_kind::KeyKind, pem::pem};
 use crate::{
+    chip_prefix::ChipPrefix,
+    endorsement_row::{self as row, Kind, Row, State},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -93,11 +90,4 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(exit)
-}
-
-/// `der` as PEM.
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

@@ -21,7 +21,7 @@ use keybroker_snp::{
 };
 use serde::Serialize;
 
-use super::export::pem;
+use super::{key_kind::KeyKind, pem::pem};
 use crate::{
     endorser::AnchorArgs,
     evidence::{Endorsement, Evidence, Rejected},
@@ -62,24 +62,6 @@ pub(super) struct ImportArgs {
     anchors: AnchorArgs,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// A kind of key that lists are published for.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum KeyKind {
-    /// Chips' own keys
-    Vcek,
-    /// Cloud providers' keys
-    Vlek,
-}
-
-impl From<KeyKind> for EndorsementKind {
-    fn from(kind: KeyKind) -> Self {
-        match kind {
-            KeyKind::Vcek => Self::Vcek,
-            KeyKind::Vlek => Self::Vlek,
-        }
-    }
 }
 
 /// Something to write.

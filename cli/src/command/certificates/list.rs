@@ -6,11 +6,10 @@ use keybroker_common::encoding::amd;
 use keybroker_snp::product::{Product, TcbVersion};
 use serde::Serialize;
 
-use super::{
-    chips::{self, ChipPrefix},
-    row::{self, Kind, Row, State},
-};
+use super::chips;
 use crate::{
+    chip_prefix::ChipPrefix,
+    endorsement_row::{self as row, Kind, Row, State},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},

@@ -6,12 +6,11 @@
 mod chips;
 mod export;
 mod import;
+mod key_kind;
 mod list;
+mod pem;
 mod prefetch;
 mod purge;
-pub(crate) mod row;
-
-pub(crate) use self::chips::ChipPrefix;
 
 use crate::{
     exit::{Exit, Failure},

@@ -5,12 +5,13 @@ use keybroker_snp::product::Product;
 use serde::Serialize;
 
 use super::{
-    chips::{self, ChipPrefix},
+    chips,
     list::{self, Summary},
-    row::{self, Kind, Row},
 };
 use crate::{
+    chip_prefix::ChipPrefix,
     confirm::ConfirmArgs,
+    endorsement_row::{self as row, Kind, Row},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},

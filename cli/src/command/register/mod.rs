@@ -16,11 +16,11 @@ use uuid::Uuid;
 
 use self::document::Document;
 use crate::{
-    command::{relay::Target, workload::requirements},
+    command::relay::Target,
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::{StoreArgs, workload_id},
-    table,
+    requirements, table,
 };
 
 /// Register a workload, or put another registration in its place

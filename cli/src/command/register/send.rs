@@ -19,9 +19,10 @@ use tower::ServiceExt as _;
 use super::{Document, PATIENCE, RegisterArgs};
 use crate::{
     broker,
-    command::{relay, serve},
+    command::relay,
     exit::{Exit, Failure},
     operator::{Embedded, embedded, principal},
+    paths,
     suggest::Place,
     table::printable,
 };
@@ -85,7 +86,7 @@ pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<Ans
             Ok(Answer { status, body })
         }
         Embedded::File(store) => {
-            let key_file = serve::key_file(args.key_file.as_deref())?;
+            let key_file = paths::key_file(args.key_file.as_deref())?;
             broker::check_apart(&data_dir, &key_file)?;
             let key = Arc::new(broker::open_key(&key_file, &store)?);
             let register = broker::register(Arc::new(store), key, Arc::new(SystemClock), Admission::NONE);

@@ -11,10 +11,10 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
-use super::sharing::{Shared, Sharing};
 use crate::{
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs},
+    sharing::{Shared, Sharing},
     table::{self, NONE, optional_time, time},
     when,
 };

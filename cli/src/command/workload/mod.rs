@@ -3,8 +3,6 @@
 mod act;
 mod delete;
 mod list;
-pub(crate) mod requirements;
-pub(crate) mod sharing;
 mod show;
 
 use keybroker_common::{ids::WorkloadId, store::StoreError, workload::Workload};

@@ -12,11 +12,12 @@ use serde::Serialize;
 use super::{
     existing,
     list::{self, Found, Summary},
-    requirements, workload_id,
+    workload_id,
 };
 use crate::{
     exit::{Exit, Failure},
     operator::StoreArgs,
+    requirements,
     table::{self, NONE, time},
 };
 
