@@ -22,7 +22,7 @@ use crate::operator::{self, OperatorHandle};
 
 /// What a row is, by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RowKind {
     /// A chip's certificate at one TCB.
     Certificate(VcekId),
     /// An ASK or ASVK.
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Note,
 }
 
-impl Kind {
+impl RowKind {
     fn of(key: &str) -> Self {
         if let Some(id) = VcekId::parse(key) {
             return Self::Certificate(id);
@@ -82,7 +82,7 @@ impl Kind {
 /// What verifying a row came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum RowState {
     /// The broker would use it.
     Ok,
     /// AMD knew no such certificate when it was asked.
@@ -101,13 +101,13 @@ pub(crate) fn days(now: Timestamp, then: Timestamp) -> String {
 
 /// A row, verified.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct EndorsementRow {
     pub(crate) key: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: RowKind,
     pub(crate) fetched_at: Timestamp,
     /// thisUpdate and nextUpdate of a revocation list that an anchor signed.
     pub(crate) updates: Option<(Timestamp, Timestamp)>,
-    pub(crate) state: State,
+    pub(crate) state: RowState,
     pub(crate) cause: Option<String>,
 }
 
@@ -116,14 +116,15 @@ pub(crate) async fn all(
     operator: &OperatorHandle,
     anchors: &TrustAnchors,
     now: Timestamp,
-) -> Result<(Vec<Row>, Vec<keybroker_common::store::Unreadable>), Failure> {
+) -> Result<(Vec<EndorsementRow>, Vec<keybroker_common::store::Unreadable>), Failure> {
     let listed = operator::all(async |after| operator.store.endorsements(after).await).await;
     let (mut rows, unreadable) = listed.map_err(|error| operator.failure(error))?;
     // Nothing of AMD's: only whether something was changed.
     rows.retain(|(key, _)| key != CHANGED_KEY);
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     let issuers = issuers(&rows, anchors);
-    let verified = rows.iter().map(|(key, row)| Row::of(key, row, anchors, &issuers, now)).collect();
+    let verified =
+        rows.iter().map(|(key, row)| EndorsementRow::of(key, row, anchors, &issuers, now)).collect();
     Ok((verified, unreadable))
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn all(
 fn issuers(rows: &[(String, StoredEndorsement)], anchors: &TrustAnchors) -> Vec<Arc<Intermediate>> {
     let mut issuers = Product::ALL.map(|product| anchors.asks(product)).concat();
     for (key, row) in rows {
-        if let Kind::Chain(product, kind) = Kind::of(key) {
+        if let RowKind::Chain(product, kind) = RowKind::of(key) {
             issuers.extend(intermediates(&row.bytes, product, kind, anchors).unwrap_or_default());
         }
     }
@@ -158,10 +159,10 @@ fn intermediates(
 }
 
 /// Whether one of them is valid: an earlier ASK or ASVK stays beside the later one.
-fn valid(all: &[Arc<Intermediate>], now: Timestamp) -> Result<State, String> {
-    let mut last = Ok(State::Ok);
+fn valid(all: &[Arc<Intermediate>], now: Timestamp) -> Result<RowState, String> {
+    let mut last = Ok(RowState::Ok);
     for one in all {
-        last = one.check_validity(now).map(|()| State::Ok).map_err(|error| error.to_string());
+        last = one.check_validity(now).map(|()| RowState::Ok).map_err(|error| error.to_string());
         if last.is_ok() {
             break;
         }
@@ -169,7 +170,7 @@ fn valid(all: &[Arc<Intermediate>], now: Timestamp) -> Result<State, String> {
     last
 }
 
-impl Row {
+impl EndorsementRow {
     fn of(
         key: &str,
         row: &StoredEndorsement,
@@ -177,26 +178,26 @@ impl Row {
         issuers: &[Arc<Intermediate>],
         now: Timestamp,
     ) -> Self {
-        let kind = Kind::of(key);
+        let kind = RowKind::of(key);
         let mut updates = None;
         let verdict = match &kind {
-            Kind::Note => Ok(State::Note),
-            Kind::Certificate(_) if row.bytes.is_empty() => Ok(State::UnknownToAmd),
-            Kind::Certificate(id) => certificate(&row.bytes, id, issuers, now).map(|()| State::Ok),
-            Kind::Chain(product, kind) => {
+            RowKind::Note => Ok(RowState::Note),
+            RowKind::Certificate(_) if row.bytes.is_empty() => Ok(RowState::UnknownToAmd),
+            RowKind::Certificate(id) => certificate(&row.bytes, id, issuers, now).map(|()| RowState::Ok),
+            RowKind::Chain(product, kind) => {
                 intermediates(&row.bytes, *product, *kind, anchors).and_then(|all| valid(&all, now))
             }
-            Kind::Revoking(product) => revoking(&row.bytes, *product, anchors).map(|()| State::Ok),
-            Kind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))
+            RowKind::Revoking(product) => revoking(&row.bytes, *product, anchors).map(|()| RowState::Ok),
+            RowKind::RevocationList(product, _) => Crl::verify(&row.bytes, &anchors.arks(*product))
                 .and_then(|crl| {
                     updates = Some((crl.this_update(), crl.next_update()));
-                    crl.check_validity(now, SignedDuration::ZERO).map(|()| State::Ok)
+                    crl.check_validity(now, SignedDuration::ZERO).map(|()| RowState::Ok)
                 })
                 .map_err(|error| error.to_string()),
         };
         let (state, cause) = match verdict {
             Ok(state) => (state, None),
-            Err(cause) => (State::Unusable, Some(cause)),
+            Err(cause) => (RowState::Unusable, Some(cause)),
         };
         Self { key: key.to_owned(), kind, fetched_at: row.fetched_at, updates, state, cause }
     }

@@ -8,7 +8,7 @@ use keybroker_common::{config, store::dynamodb::AllTables};
 
 use crate::{
     exit::{Exit, Failure},
-    suggest::Place,
+    suggest::StorePlace,
 };
 
 /// Which store a command reaches: for it the variables of the functions mean something, or nothing.
@@ -99,7 +99,7 @@ fn refuse(name: &str, known: &BTreeSet<String>) -> Failure {
         Failure::new(Exit::Configuration, anyhow::anyhow!("the environment variable {name} is not known"));
     match nearest(name, known) {
         Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
-        None => failure.hint(Place::none().advice("`keybroker serve --help` names all of them")),
+        None => failure.hint(StorePlace::none().advice("`keybroker serve --help` names all of them")),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::output::{Flush, Lines};
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
-pub(crate) struct Args {
+pub(crate) struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace), or target=level pairs, separated by commas.
     ///
     /// RUST_LOG counts where neither this nor KEYBROKER_LOG is given.
@@ -53,7 +53,7 @@ enum Format {
 
 /// Starts logging, for the whole process; what this gives is to be dropped at its end. Only a server prints
 /// audit records; other commands have results of their own on stdout, and by default log warnings alone.
-pub(crate) fn start(args: &Args, serving: bool) -> anyhow::Result<impl Sized> {
+pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized> {
     let level = if serving { Level::INFO } else { Level::WARN };
     let default = || Targets::new().with_default(level);
     let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(default);

@@ -39,7 +39,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    log: log::Args,
+    log: log::LogArgs,
 }
 
 fn main() -> ExitCode {

@@ -18,13 +18,13 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that wait at most. Some megabytes.
 const WAITING: usize = 4096;
 /// How long a line may take before its reader counts as stalled.
-const PATIENCE: Duration = Duration::from_millis(100);
+const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// How long they are waited for at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Takes whole lines, one per write, and never blocks for longer than [`PATIENCE`].
+/// Takes whole lines, one per write, and never blocks for longer than [`STALLED_AFTER`].
 #[derive(Debug, Clone)]
-pub(crate) struct Lines(Arc<Shared>);
+pub(crate) struct Lines(Arc<Buffer>);
 
 /// Waits when it is dropped until the lines are written, for a second at most: the reader may have stalled.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Lines(Arc<Shared>);
 pub(crate) struct Flush(Lines);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Buffer {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -115,7 +115,7 @@ impl Write for Lines {
             queue.lost += 1;
         }
         if !queue.stalled {
-            let waited = self.0.changed.wait_timeout_while(queue, PATIENCE, Queue::unwritten);
+            let waited = self.0.changed.wait_timeout_while(queue, STALLED_AFTER, Queue::unwritten);
             let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             queue.stalled = waited.timed_out();
         }

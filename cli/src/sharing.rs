@@ -18,7 +18,7 @@ type Group = BTreeMap<Option<String>, BTreeSet<WorkloadId>>;
 
 /// How many share a launch measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Shared {
+pub(crate) struct SharedBy {
     /// Workload ids, the one that it is about among them.
     pub(crate) ids: usize,
     /// Owners of these. All that are nobody's count as one owner's.
@@ -40,7 +40,7 @@ impl Sharing {
 
     /// How many share a launch measurement with `workload`, where it is not alone: of several measurements,
     /// that of the most.
-    pub(crate) fn shared(&self, workload: &Workload) -> Option<Shared> {
+    pub(crate) fn shared(&self, workload: &Workload) -> Option<SharedBy> {
         let groups = accepted(workload).filter_map(|(measurement, _)| self.measurements.get(&measurement));
         groups.filter_map(shared).max_by_key(|shared| shared.ids)
     }
@@ -52,14 +52,14 @@ impl Sharing {
     }
 
     /// Every launch measurement that several share, and how many do.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&Measurement, Shared)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Measurement, SharedBy)> {
         self.measurements.iter().filter_map(|(measurement, group)| Some((measurement, shared(group)?)))
     }
 }
 
-fn shared(group: &Group) -> Option<Shared> {
+fn shared(group: &Group) -> Option<SharedBy> {
     let ids = group.values().map(BTreeSet::len).sum();
-    (ids > 1).then_some(Shared { ids, owners: group.len() })
+    (ids > 1).then_some(SharedBy { ids, owners: group.len() })
 }
 
 /// The launch measurements that a guest may have to be released this workload's secrets, and whose

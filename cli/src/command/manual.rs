@@ -15,7 +15,7 @@ use clap_mangen::Man;
 use crate::{
     Cli,
     exit::{Exit, Failure},
-    suggest::Place,
+    suggest::StorePlace,
 };
 
 /// Print completions for a shell
@@ -70,7 +70,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     for name in &args.command {
         command = command.find_subcommand(name).ok_or_else(|| {
             Failure::new(Exit::Usage, anyhow!("there is no command {}", args.command.join(" ")))
-                .hint(Place::none().advice("`keybroker --help` names all of them"))
+                .hint(StorePlace::none().advice("`keybroker --help` names all of them"))
         })?;
     }
     print(&page(command).context("making the page")?)

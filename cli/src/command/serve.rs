@@ -20,7 +20,7 @@ use crate::{
     fleet::FleetArgs,
     operator::socket::{self, Socket},
     paths, server,
-    suggest::Place,
+    suggest::StorePlace,
 };
 
 const EXAMPLES: &str = "\
@@ -153,7 +153,8 @@ impl ServeArgs {
             return Ok(());
         }
         let error = anyhow!("whoever reaches {} could register workloads", self.listen);
-        let place = self.data_dir().map_or_else(|_| Place::none(), |data_dir| Place::local(&data_dir));
+        let place =
+            self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir));
         Err(Failure::new(Exit::Usage, error).hint(place.advice(
             "let tokens decide, with --registration token and `keybroker token create`; or say --anyone-may-register",
         )))

@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 use crate::{
     exit::{Exit, Failure},
-    suggest::Place,
+    suggest::StorePlace,
 };
 
 /// Where an operator's store is.
@@ -47,7 +47,7 @@ pub(crate) struct OperatorHandle {
     /// Where the store is.
     pub(crate) backend: Backend,
     /// The same, for commands that are suggested.
-    pub(crate) place: Place,
+    pub(crate) place: StorePlace,
 }
 
 impl OperatorHandle {

@@ -24,7 +24,7 @@ use crate::{
     broker,
     exit::{Exit, Failure},
     paths,
-    suggest::Place,
+    suggest::StorePlace,
 };
 
 /// Which store.
@@ -48,7 +48,7 @@ pub(crate) struct StoreArgs {
 
 /// How long a store is waited for that another process has open and serves to nobody: another command, or a
 /// broker that starts or ends.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_FOR_STORE: Duration = Duration::from_secs(5);
 /// How often it is tried meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -66,11 +66,11 @@ impl StoreArgs {
     }
 
     /// What leads another command to the same store.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> StorePlace {
         if self.aws {
-            return Place::aws(&self.prefix, |name| env::var(name).ok());
+            return StorePlace::aws(&self.prefix, |name| env::var(name).ok());
         }
-        self.data_dir().map_or_else(|_| Place::none(), |data_dir| Place::local(&data_dir))
+        self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir))
     }
 
     /// The store, which must be there: nothing is made.
@@ -107,7 +107,7 @@ pub(crate) enum Embedded {
 
 /// Opens the file, which must be there, or reaches whoever has it open.
 pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_FOR_STORE;
     loop {
         match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
             Ok(store) => return Ok(Embedded::File(store)),
@@ -134,7 +134,7 @@ pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
 fn unusable(data_dir: &Path, error: OpenError) -> Failure {
     let missing = error == OpenError::Missing;
     let failure = if missing {
-        Failure::new(Exit::Configuration, error).hint(Place::local(data_dir).advice(
+        Failure::new(Exit::Configuration, error).hint(StorePlace::local(data_dir).advice(
             "give the broker's own --data-dir, or --aws for a deployment; `keybroker serve` makes a store",
         ))
     } else {
@@ -143,7 +143,7 @@ fn unusable(data_dir: &Path, error: OpenError) -> Failure {
     failure.context(format!("opening the store in {}", data_dir.display()))
 }
 
-async fn aws(prefix: &str, place: Place) -> Result<OperatorHandle, Failure> {
+async fn aws(prefix: &str, place: StorePlace) -> Result<OperatorHandle, Failure> {
     let config = aws_config().await?;
     let principal = format!("aws-access-key/{}", access_key(&config).await?);
     let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), OperatorTables::with_prefix(prefix));

@@ -1,7 +1,7 @@
 //! Commands that a person is told to give next.
 //!
 //! They are pasted, so each must be whole and act on the store at hand: an undo that acts on another store
-//! ends well and undoes nothing. All of them are made here, by a [`Place`], which adds what led to the store
+//! ends well and undoes nothing. All of them are made here, by a [`StorePlace`], which adds what led to the store
 //! wherever the command takes it.
 
 use std::path::Path;
@@ -24,14 +24,14 @@ const AWS: [&str; 8] = [
 
 /// Where the store is, as arguments lead to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct StorePlace {
     /// Variables, for a store on AWS.
     variables: Vec<(&'static str, String)>,
     /// Options by their long names, without the dashes.
     options: Vec<(&'static str, Option<String>)>,
 }
 
-impl Place {
+impl StorePlace {
     /// No store: what is suggested needs none.
     pub(crate) fn none() -> Self {
         Self::default()

@@ -5,12 +5,13 @@ use clap::Parser as _;
 use super::*;
 
 /// A store of each kind, under names that a shell would take apart.
-fn places() -> [Place; 3] {
+fn places() -> [StorePlace; 3] {
     let region = |name: &str| (name == "AWS_REGION").then(|| "eu-west-1".to_owned());
     [
-        Place::local(Path::new("/srv/it's a store/$HOME")).with_key_file(Path::new("/etc/key broker/key")),
-        Place::aws("prod", region),
-        Place::none(),
+        StorePlace::local(Path::new("/srv/it's a store/$HOME"))
+            .with_key_file(Path::new("/etc/key broker/key")),
+        StorePlace::aws("prod", region),
+        StorePlace::none(),
     ]
 }
 
@@ -27,7 +28,7 @@ fn through_a_shell(command: &str) -> (Vec<String>, Vec<String>) {
 }
 
 /// Parses it as the program would, and looks whether it leads to the store of `place`.
-fn check(command: &str, place: &Place) {
+fn check(command: &str, place: &StorePlace) {
     let (words, variables) = through_a_shell(command);
     match Cli::try_parse_from(&words) {
         Ok(_) => {}
@@ -123,7 +124,7 @@ fn every_suggestion_is_a_whole_command_for_every_kind_of_store() {
     }
 }
 
-/// A command in a message that no `Place` has seen leads nowhere in particular.
+/// A command in a message that no `StorePlace` has seen leads nowhere in particular.
 #[test]
 fn no_message_names_a_command_but_as_advice() {
     for (path, text) in sources() {
@@ -164,5 +165,5 @@ fn a_directory_is_named_so_that_it_is_the_same_from_elsewhere() {
     let here = std::env::current_dir().unwrap();
     let expected =
         format!("keybroker workload list --data-dir {}", quoted(&here.join("data").display().to_string()));
-    assert_eq!(Place::local(Path::new("data")).command("workload list", &[]), expected);
+    assert_eq!(StorePlace::local(Path::new("data")).command("workload list", &[]), expected);
 }

@@ -6,7 +6,7 @@ use keybroker_snp::{anchors::pem_blocks, endorsement::EndorsementKind, product::
 use super::{chips, key_kind::KeyKind, pem::pem};
 use crate::{
     chip_prefix::ChipPrefix,
-    endorsement_row::{self as row, Kind, Row, State},
+    endorsement_row::{self as row, EndorsementRow, RowKind, RowState},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -45,12 +45,12 @@ pub(super) struct ExportArgs {
 }
 
 impl ExportArgs {
-    fn matches(&self, row: &Row) -> bool {
+    fn matches(&self, row: &EndorsementRow) -> bool {
         let wanted = match &row.kind {
-            Kind::Certificate(id) => self.chip_id.as_ref().is_none_or(|chip| chip.names(id)),
-            Kind::Chain(..) => true,
-            Kind::RevocationList(_, kind) => self.list_for.map(EndorsementKind::from) == Some(*kind),
-            Kind::Revoking(_) | Kind::Note => false,
+            RowKind::Certificate(id) => self.chip_id.as_ref().is_none_or(|chip| chip.names(id)),
+            RowKind::Chain(..) => true,
+            RowKind::RevocationList(_, kind) => self.list_for.map(EndorsementKind::from) == Some(*kind),
+            RowKind::Revoking(_) | RowKind::Note => false,
         };
         wanted && self.product.is_none_or(|product| row.kind.product() == Some(product))
     }
@@ -63,18 +63,20 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let exit = operator::tell_unreadable("the endorsement", &unreadable);
     rows.retain(|row| args.matches(row));
     rows.sort_by_key(|row| match row.kind {
-        Kind::Chain(..) => 0,
-        Kind::Certificate(_) => 1,
-        Kind::RevocationList(..) | Kind::Revoking(_) | Kind::Note => 2,
+        RowKind::Chain(..) => 0,
+        RowKind::Certificate(_) => 1,
+        RowKind::RevocationList(..) | RowKind::Revoking(_) | RowKind::Note => 2,
     });
     let mut exported = 0;
-    for row in rows.iter().filter(|row| row.state == State::Ok) {
+    for row in rows.iter().filter(|row| row.state == RowState::Ok) {
         let held = operator.store.endorsement(&row.key).await.map_err(|error| operator.failure(error))?;
         let Some(held) = held else { continue };
         let (label, ders) = match row.kind {
-            Kind::Chain(..) => ("CERTIFICATE", pem_blocks(&held.bytes).unwrap_or_default()),
-            Kind::RevocationList(..) => ("X509 CRL", vec![held.bytes]),
-            Kind::Certificate(_) | Kind::Revoking(_) | Kind::Note => ("CERTIFICATE", vec![held.bytes]),
+            RowKind::Chain(..) => ("CERTIFICATE", pem_blocks(&held.bytes).unwrap_or_default()),
+            RowKind::RevocationList(..) => ("X509 CRL", vec![held.bytes]),
+            RowKind::Certificate(_) | RowKind::Revoking(_) | RowKind::Note => {
+                ("CERTIFICATE", vec![held.bytes])
+            }
         };
         for der in ders {
             table::line(&row.key)?;
@@ -82,7 +84,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
             exported += 1;
         }
     }
-    let left_out = rows.iter().filter(|row| row.state == State::Unusable).count();
+    let left_out = rows.iter().filter(|row| row.state == RowState::Unusable).count();
     anstream::eprintln!("{exported} exported");
     if left_out > 0 {
         anstream::eprintln!(

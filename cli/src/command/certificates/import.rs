@@ -73,7 +73,7 @@ struct Entry {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ImportOutput {
     /// Version of this form.
     schema: u8,
     imported: Vec<Imported>,
@@ -83,12 +83,12 @@ struct Report {
 struct Imported {
     file: PathBuf,
     key: String,
-    result: Outcome,
+    result: ImportOutcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Outcome {
+enum ImportOutcome {
     /// It is in the store.
     Imported,
     /// The store has a later revocation list, which stays.
@@ -104,7 +104,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     let Import { entries, not_kept, .. } = Import::read(args, &anchors, &operator, now).await?;
     let mut imported: Vec<_> = not_kept
         .into_iter()
-        .map(|file| Imported { file, key: "VLEK".to_owned(), result: Outcome::NotKept })
+        .map(|file| Imported { file, key: "VLEK".to_owned(), result: ImportOutcome::NotKept })
         .collect();
     if let ([], [vlek, ..]) = (entries.as_slice(), imported.as_slice()) {
         let error = anyhow!("a VLEK's certificate comes with the guest, and is not kept");
@@ -116,13 +116,13 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     }
     operator.certificates_changed().await?;
     if args.json {
-        table::json(&Report { schema: 1, imported })?;
+        table::json(&ImportOutput { schema: 1, imported })?;
     } else {
         let rows = imported.iter().map(|one| {
             let result = match one.result {
-                Outcome::Imported => "imported",
-                Outcome::LaterHeld => "a later list is held",
-                Outcome::NotKept => "not kept: it comes with the guest",
+                ImportOutcome::Imported => "imported",
+                ImportOutcome::LaterHeld => "a later list is held",
+                ImportOutcome::NotKept => "not kept: it comes with the guest",
             };
             vec![one.file.display().to_string(), shortened(&one.key), result.to_owned()]
         });
@@ -132,7 +132,11 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
 }
 
 /// Writes the row and looks what is there then: the store keeps a later edition, and says nothing of it.
-async fn write(operator: &OperatorHandle, key: &str, row: &StoredEndorsement) -> Result<Outcome, Failure> {
+async fn write(
+    operator: &OperatorHandle,
+    key: &str,
+    row: &StoredEndorsement,
+) -> Result<ImportOutcome, Failure> {
     let failed = |error| operator.failure(error).context(format!("writing {key}"));
     let mut row = row.clone();
     if key.ends_with("/chain")
@@ -146,8 +150,8 @@ async fn write(operator: &OperatorHandle, key: &str, row: &StoredEndorsement) ->
     }
     operator.store.put_endorsement(key, &row).await.map_err(failed)?;
     match operator.store.endorsement(key).await.map_err(failed)? {
-        Some(held) if held.edition > row.edition => Ok(Outcome::LaterHeld),
-        Some(_) => Ok(Outcome::Imported),
+        Some(held) if held.edition > row.edition => Ok(ImportOutcome::LaterHeld),
+        Some(_) => Ok(ImportOutcome::Imported),
         None => Err(Failure::from(anyhow!("{key} was deleted meanwhile"))),
     }
 }

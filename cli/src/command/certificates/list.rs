@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::chips;
 use crate::{
     chip_prefix::ChipPrefix,
-    endorsement_row::{self as row, Kind, Row, State},
+    endorsement_row::{self as row, EndorsementRow, RowKind, RowState},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -45,15 +45,15 @@ pub(super) struct ListArgs {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Listing {
+struct EndorsementListing {
     /// Version of this form.
     schema: u8,
-    rows: Vec<Summary>,
+    rows: Vec<EndorsementSummary>,
 }
 
 /// A row as `--json` has it.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(super) struct EndorsementSummary {
     key: String,
     kind: &'static str,
     #[serde(with = "amd::optional_product", skip_serializing_if = "Option::is_none")]
@@ -70,15 +70,15 @@ pub(super) struct Summary {
     /// Seconds since thisUpdate.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<i64>,
-    state: State,
+    state: RowState,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
 }
 
-impl Summary {
-    pub(super) fn of(row: &Row, now: Timestamp) -> Self {
+impl EndorsementSummary {
+    pub(super) fn of(row: &EndorsementRow, now: Timestamp) -> Self {
         let (chip_id, tcb) = match &row.kind {
-            Kind::Certificate(id) => (Some(HEXLOWER.encode(id.hwid())), Some(id.tcb())),
+            RowKind::Certificate(id) => (Some(HEXLOWER.encode(id.hwid())), Some(id.tcb())),
             _ => (None, None),
         };
         Self {
@@ -106,12 +106,12 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     rows.retain(|row| args.product.is_none() || row.kind.product() == args.product);
     rows.retain(|row| match (&args.chip_id, &row.kind) {
         (None, _) => true,
-        (Some(wanted), Kind::Certificate(id)) => wanted.names(id),
+        (Some(wanted), RowKind::Certificate(id)) => wanted.names(id),
         (Some(_), _) => false,
     });
     if args.json {
-        let rows = rows.iter().map(|row| Summary::of(row, now)).collect();
-        table::json(&Listing { schema: 1, rows })?;
+        let rows = rows.iter().map(|row| EndorsementSummary::of(row, now)).collect();
+        table::json(&EndorsementListing { schema: 1, rows })?;
     } else {
         print(&rows, now)?;
     }
@@ -119,30 +119,30 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 /// The rows as a table, without the broker's notes.
-pub(super) fn print(rows: &[Row], now: Timestamp) -> anyhow::Result<()> {
+pub(super) fn print(rows: &[EndorsementRow], now: Timestamp) -> anyhow::Result<()> {
     let header = ["kind", "product", "chip", "tcb", "fetched", "this update", "next update", "age", "state"];
-    let rows = rows.iter().filter(|row| row.kind != Kind::Note);
+    let rows = rows.iter().filter(|row| row.kind != RowKind::Note);
     table::print(&header, rows.map(|row| cells(row, now)))
 }
 
-fn cells(row: &Row, now: Timestamp) -> Vec<String> {
+fn cells(row: &EndorsementRow, now: Timestamp) -> Vec<String> {
     let none = || NONE.to_owned();
     let (chip, tcb) = match &row.kind {
-        Kind::Certificate(id) => {
+        RowKind::Certificate(id) => {
             (HEXLOWER.encode(id.hwid()).chars().take(16).collect(), id.tcb().to_string())
         }
-        Kind::Chain(_, kind) | Kind::RevocationList(_, kind) => (kind.to_string(), none()),
-        Kind::Revoking(_) | Kind::Note => (none(), none()),
+        RowKind::Chain(_, kind) | RowKind::RevocationList(_, kind) => (kind.to_string(), none()),
+        RowKind::Revoking(_) | RowKind::Note => (none(), none()),
     };
     let (this, next, age) = match row.updates {
         Some((this, next)) => (time(this), time(next), row::days(now, this)),
         None => (none(), none(), none()),
     };
     let state = match (&row.state, &row.cause) {
-        (State::Ok, _) => "ok".to_owned(),
-        (State::UnknownToAmd, _) => "unknown to AMD".to_owned(),
-        (State::Note, _) => none(),
-        (State::Unusable, cause) => format!("unusable: {}", cause.as_deref().unwrap_or_default()),
+        (RowState::Ok, _) => "ok".to_owned(),
+        (RowState::UnknownToAmd, _) => "unknown to AMD".to_owned(),
+        (RowState::Note, _) => none(),
+        (RowState::Unusable, cause) => format!("unusable: {}", cause.as_deref().unwrap_or_default()),
     };
     let product = row.kind.product().map_or_else(none, |product| product.to_string());
     vec![row.kind.name().to_owned(), product, chip, tcb, time(row.fetched_at), this, next, age, state]

@@ -22,11 +22,11 @@ use crate::{
 #[command(after_help = Exit::TABLE)]
 pub(crate) struct CertificatesArgs {
     #[command(subcommand)]
-    command: Command,
+    command: CertificatesCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum CertificatesCommand {
     Prefetch(prefetch::PrefetchArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
@@ -38,11 +38,11 @@ enum Command {
 pub(crate) fn run(args: &CertificatesArgs) -> Result<Exit, Failure> {
     operator::block_on(async {
         match &args.command {
-            Command::Prefetch(args) => prefetch::run(args).await,
-            Command::Import(args) => import::run(args).await,
-            Command::Export(args) => export::run(args).await,
-            Command::List(args) => list::run(args).await,
-            Command::Purge(args) => purge::run(args).await,
+            CertificatesCommand::Prefetch(args) => prefetch::run(args).await,
+            CertificatesCommand::Import(args) => import::run(args).await,
+            CertificatesCommand::Export(args) => export::run(args).await,
+            CertificatesCommand::List(args) => list::run(args).await,
+            CertificatesCommand::Purge(args) => purge::run(args).await,
         }
     })
 }

@@ -71,7 +71,7 @@ pub(super) struct PrefetchArgs {
 /// What became of a chip or a list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result", content = "cause")]
-enum Outcome {
+enum PrefetchOutcome {
     /// It was fetched and is in the store.
     Fetched,
     /// It was there, and is used by the broker as it is.
@@ -84,7 +84,7 @@ enum Outcome {
     NotAskedFor,
 }
 
-impl Outcome {
+impl PrefetchOutcome {
     fn text(&self) -> String {
         match self {
             Self::Fetched => "fetched".to_owned(),
@@ -102,7 +102,7 @@ impl Outcome {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+struct PrefetchOutput {
     /// Version of this form.
     schema: u8,
     certificates: Vec<Certificate>,
@@ -117,7 +117,7 @@ struct Certificate {
     #[serde(with = "amd::TcbJson")]
     tcb: TcbVersion,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: PrefetchOutcome,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,7 +125,7 @@ struct List {
     #[serde(serialize_with = "amd::product")]
     product: Product,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: PrefetchOutcome,
 }
 
 pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
@@ -135,10 +135,10 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     let settings = args.kds.settings(args.new_chips.read())?;
     let source = EndorsementSource::new(anchors, operator.store.clone(), Arc::new(SystemClock), &settings);
     let mut unreachable = false;
-    let mut report = Report { schema: 1, certificates: Vec::new(), revocation_lists: Vec::new() };
+    let mut report = PrefetchOutput { schema: 1, certificates: Vec::new(), revocation_lists: Vec::new() };
     for (index, id) in chips.iter().enumerate() {
         let outcome = if unreachable {
-            Outcome::NotAskedFor
+            PrefetchOutcome::NotAskedFor
         } else {
             tell(&format!("{}/{} {id}", index + 1, chips.len()));
             let fetched = patiently(async || source.prefetch(id).await).await;
@@ -149,7 +149,7 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     }
     for product in chips.iter().map(VcekId::product).collect::<BTreeSet<_>>() {
         let outcome = if unreachable {
-            Outcome::NotAskedFor
+            PrefetchOutcome::NotAskedFor
         } else {
             tell(&format!("revocation list of {product}"));
             let list = patiently(async || {
@@ -185,12 +185,12 @@ async fn patiently(
     }
 }
 
-fn outcome(fetched: Result<Fetched, EndorsementError>) -> Outcome {
+fn outcome(fetched: Result<Fetched, EndorsementError>) -> PrefetchOutcome {
     match fetched {
-        Ok(Fetched::New) => Outcome::Fetched,
-        Ok(Fetched::Held) => Outcome::Held,
-        Err(EndorsementError::UnknownChip) => Outcome::UnknownToAmd,
-        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(Fetched::New) => PrefetchOutcome::Fetched,
+        Ok(Fetched::Held) => PrefetchOutcome::Held,
+        Err(EndorsementError::UnknownChip) => PrefetchOutcome::UnknownToAmd,
+        Err(error) => PrefetchOutcome::Failed(error.to_string()),
     }
 }
 
@@ -202,12 +202,12 @@ fn tell(text: &str) {
 }
 
 impl Certificate {
-    fn of(id: &VcekId, outcome: Outcome) -> Self {
+    fn of(id: &VcekId, outcome: PrefetchOutcome) -> Self {
         Self { product: id.product(), chip_id: HEXLOWER.encode(id.hwid()), tcb: id.tcb(), outcome }
     }
 }
 
-impl Report {
+impl PrefetchOutput {
     fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
             return table::json(self);
@@ -227,7 +227,7 @@ impl Report {
     fn exit(&self, unreachable: bool) -> Exit {
         let certificates = self.certificates.iter().map(|one| &one.outcome);
         let mut all = certificates.chain(self.revocation_lists.iter().map(|one| &one.outcome));
-        match (unreachable, all.all(Outcome::is_good)) {
+        match (unreachable, all.all(PrefetchOutcome::is_good)) {
             (true, _) => Exit::Unreachable,
             (false, true) => Exit::Ok,
             (false, false) => Exit::Failure,

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::{
     chips,
-    list::{self, Summary},
+    list::{self, EndorsementSummary},
 };
 use crate::{
     chip_prefix::ChipPrefix,
     confirm::ConfirmArgs,
-    endorsement_row::{self as row, Kind, Row},
+    endorsement_row::{self as row, EndorsementRow, RowKind},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
@@ -66,20 +66,20 @@ struct Purged {
     /// Version of this form.
     schema: u8,
     dry_run: bool,
-    deleted: Vec<Summary>,
+    deleted: Vec<EndorsementSummary>,
 }
 
 impl PurgeArgs {
-    fn matches(&self, row: &Row, now: Timestamp) -> bool {
+    fn matches(&self, row: &EndorsementRow, now: Timestamp) -> bool {
         let chip = match (&self.chip_id, &row.kind) {
             (None, _) => true,
-            (Some(wanted), Kind::Certificate(id)) => wanted.names(id),
+            (Some(wanted), RowKind::Certificate(id)) => wanted.names(id),
             (Some(_), _) => false,
         };
-        let list = matches!(row.kind, Kind::RevocationList(..) | Kind::Revoking(_));
+        let list = matches!(row.kind, RowKind::RevocationList(..) | RowKind::Revoking(_));
         let age = now.duration_since(row.fetched_at);
         chip && (!list || self.revocation_lists)
-            && row.kind != Kind::Note
+            && row.kind != RowKind::Note
             && (self.product.is_none() || row.kind.product() == self.product)
             && self.older_than.is_none_or(|limit| age > limit)
     }
@@ -117,9 +117,9 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn report(args: &PurgeArgs, rows: &[Row], now: Timestamp) -> anyhow::Result<()> {
+fn report(args: &PurgeArgs, rows: &[EndorsementRow], now: Timestamp) -> anyhow::Result<()> {
     if args.json {
-        let deleted = rows.iter().map(|row| Summary::of(row, now)).collect();
+        let deleted = rows.iter().map(|row| EndorsementSummary::of(row, now)).collect();
         return table::json(&Purged { schema: 1, dry_run: args.confirm.dry_run, deleted });
     }
     if args.confirm.yes || args.confirm.dry_run {

@@ -23,7 +23,7 @@ struct Story {
     /// workload is bound by nothing else.
     other_guest_let_in: bool,
     steps: Vec<Step>,
-    attacks: Vec<Refusal>,
+    attacks: Vec<RefusedAttack>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ struct Step {
 }
 
 #[derive(Debug, Serialize)]
-struct Refusal {
+struct RefusedAttack {
     attack: &'static str,
     milliseconds: f64,
     check: String,
@@ -110,7 +110,8 @@ impl Narrator {
             writeln!(out, "  {REFUSED}refused{REFUSED:#}  {milliseconds:>9.2} ms  {}", attack.name())?;
             writeln!(out, "{:25}{DIM}{check}: {cause}{DIM:#}", "")
         })?;
-        let refusal = Refusal { attack: attack.name(), milliseconds, check, cause, audit_id: record.id };
+        let refusal =
+            RefusedAttack { attack: attack.name(), milliseconds, check, cause, audit_id: record.id };
         self.story.attacks.push(refusal);
         Ok(())
     }

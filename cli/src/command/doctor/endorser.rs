@@ -6,7 +6,7 @@ use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
 use super::{finding::Finding, local};
 use crate::{
-    endorsement_row::{self as row, Kind, Row},
+    endorsement_row::{self as row, EndorsementRow, RowKind},
     endorser::KdsArgs,
     operator::OperatorHandle,
 };
@@ -91,13 +91,13 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
 }
 
 /// The list for chips of `product`, if there is one or should be.
-fn list(product: Product, rows: &[Row], now: Timestamp) -> Option<Finding> {
+fn list(product: Product, rows: &[EndorsementRow], now: Timestamp) -> Option<Finding> {
     const CHECK: &str = "revocation-list";
     let renew = "look whether the KDS answers, or bring a list with `keybroker certificates import FILE`";
-    let of_product = |row: &&Row| row.kind.product() == Some(product);
-    let found = rows.iter().filter(of_product).find(|row| matches!(row.kind, Kind::RevocationList(..)));
+    let of_product = |row: &&EndorsementRow| row.kind.product() == Some(product);
+    let found = rows.iter().filter(of_product).find(|row| matches!(row.kind, RowKind::RevocationList(..)));
     let Some(row) = found else {
-        let chips = rows.iter().filter(of_product).any(|row| matches!(row.kind, Kind::Certificate(_)));
+        let chips = rows.iter().filter(of_product).any(|row| matches!(row.kind, RowKind::Certificate(_)));
         return chips
             .then(|| Finding::warn(CHECK, format!("{product}: none, though chips are known"), renew));
     };
@@ -131,34 +131,34 @@ fn list(product: Product, rows: &[Row], now: Timestamp) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::finding::Verdict, *};
+    use super::{super::finding::Severity, *};
 
     #[test]
     fn a_clock_may_be_off_by_half_a_minute() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         for (seconds, verdict, said) in [
-            (0, Verdict::Ok, "within"),
-            (30, Verdict::Ok, "within"),
-            (31, Verdict::Warn, "31 s behind the KDS's"),
-            (-31, Verdict::Warn, "31 s ahead of the KDS's"),
-            (300, Verdict::Warn, "300 s behind"),
-            (301, Verdict::Fail, "301 s behind"),
-            (-86_400, Verdict::Fail, "86400 s ahead of"),
+            (0, Severity::Ok, "within"),
+            (30, Severity::Ok, "within"),
+            (31, Severity::Warn, "31 s behind the KDS's"),
+            (-31, Severity::Warn, "31 s ahead of the KDS's"),
+            (300, Severity::Warn, "300 s behind"),
+            (301, Severity::Fail, "301 s behind"),
+            (-86_400, Severity::Fail, "86400 s ahead of"),
         ] {
             let found = clock(Some(now + SignedDuration::from_secs(seconds)), now);
             assert!(found.verdict == verdict && found.finding.contains(said), "{found:?}");
         }
-        assert_eq!(clock(None, now).verdict, Verdict::Warn);
+        assert_eq!(clock(None, now).verdict, Severity::Warn);
     }
 
-    fn held(fetched: i64, this: i64, next: i64, now: Timestamp) -> Row {
+    fn held(fetched: i64, this: i64, next: i64, now: Timestamp) -> EndorsementRow {
         let day = |days: i64| now + SignedDuration::from_hours(24 * days);
-        Row {
+        EndorsementRow {
             key: String::new(),
-            kind: Kind::RevocationList(Product::Milan, keybroker_snp::endorsement::EndorsementKind::Vcek),
+            kind: RowKind::RevocationList(Product::Milan, keybroker_snp::endorsement::EndorsementKind::Vcek),
             fetched_at: day(fetched),
             updates: Some((day(this), day(next))),
-            state: row::State::Ok,
+            state: row::RowState::Ok,
             cause: None,
         }
     }
@@ -166,19 +166,19 @@ mod tests {
     #[test]
     fn a_list_is_judged_by_its_times() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let verdict = |rows: &[Row]| list(Product::Milan, rows, now).map(|found| found.verdict);
+        let verdict = |rows: &[EndorsementRow]| list(Product::Milan, rows, now).map(|found| found.verdict);
         assert_eq!(verdict(&[]), None);
         for (fetched, this, next, expected) in [
-            (0, -1, 180, Verdict::Ok),
-            (-4, -5, 180, Verdict::Warn),
-            (0, -180, -1, Verdict::Warn),
-            (0, -180, -8, Verdict::Fail),
-            (0, 1, 180, Verdict::Fail),
+            (0, -1, 180, Severity::Ok),
+            (-4, -5, 180, Severity::Warn),
+            (0, -180, -1, Severity::Warn),
+            (0, -180, -8, Severity::Fail),
+            (0, 1, 180, Severity::Fail),
         ] {
             assert_eq!(verdict(&[held(fetched, this, next, now)]), Some(expected), "{fetched} {this} {next}");
         }
-        let unusable = Row { updates: None, ..held(0, 0, 0, now) };
-        assert_eq!(verdict(&[unusable]), Some(Verdict::Fail));
+        let unusable = EndorsementRow { updates: None, ..held(0, 0, 0, now) };
+        assert_eq!(verdict(&[unusable]), Some(Severity::Fail));
         assert_eq!(list(Product::Genoa, &[held(0, -1, 180, now)], now), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::exit::Failure;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(super) enum Severity {
     Ok,
     /// It works, and somebody should look at it.
     Warn,
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Severity,
     pub(super) finding: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,19 +28,19 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn ok(check: &'static str, finding: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, finding: finding.into(), advice: None }
+        Self { check, verdict: Severity::Ok, finding: finding.into(), advice: None }
     }
 
     pub(super) fn warn(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, finding: finding.into(), advice: Some(advice.into()) }
+        Self { check, verdict: Severity::Warn, finding: finding.into(), advice: Some(advice.into()) }
     }
 
     pub(super) fn fail(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::warn(check, finding, advice) }
+        Self { verdict: Severity::Fail, ..Self::warn(check, finding, advice) }
     }
 
     pub(super) fn failed(check: &'static str, failure: &Failure) -> Self {
         let (finding, hint) = failure.told();
-        Self { check, verdict: Verdict::Fail, finding, advice: hint.map(str::to_owned) }
+        Self { check, verdict: Severity::Fail, finding, advice: hint.map(str::to_owned) }
     }
 }

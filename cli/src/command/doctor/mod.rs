@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 use clap::CommandFactory as _;
 use serde::Serialize;
 
-use self::finding::{Finding, Verdict};
+use self::finding::{Finding, Severity};
 use crate::{
     Cli,
     endorser::{AnchorArgs, KdsArgs},
@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
     paths,
-    suggest::Place,
+    suggest::StorePlace,
     table,
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct DoctorArgs {
 
 impl DoctorArgs {
     /// What leads another command to the store that is looked at, and to its key.
-    fn place(&self) -> Place {
+    fn place(&self) -> StorePlace {
         let place = self.store.place();
         match paths::key_file(self.key_file.as_deref()) {
             Ok(key_file) if !self.store.aws => place.with_key_file(&key_file),
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &DoctorArgs, reach: &Reach) -> Result<Exit, Failure> {
         finding.advice = finding.advice.take().map(|advice| place.advice(&advice));
     }
     let count = |verdict| findings.iter().filter(|one| one.verdict == verdict).count();
-    let [ok, warn, fail] = [Verdict::Ok, Verdict::Warn, Verdict::Fail].map(count);
+    let [ok, warn, fail] = [Severity::Ok, Severity::Warn, Severity::Fail].map(count);
     let findings = Findings { schema: 1, ok, warn, fail, findings };
     if args.json {
         table::json(&findings)?
@@ -146,9 +146,9 @@ fn configuration(reach: &Reach) -> Finding {
 fn print(findings: &Findings) -> anyhow::Result<()> {
     for Finding { check, verdict, finding, advice } in &findings.findings {
         let (word, colour) = match verdict {
-            Verdict::Ok => ("ok", AnsiColor::Green),
-            Verdict::Warn => ("warn", AnsiColor::Yellow),
-            Verdict::Fail => ("fail", AnsiColor::Red),
+            Severity::Ok => ("ok", AnsiColor::Green),
+            Severity::Warn => ("warn", AnsiColor::Yellow),
+            Severity::Fail => ("fail", AnsiColor::Red),
         };
         let style = Style::new().fg_color(Some(colour.into()));
         anstream::println!("{style}{word:<4}{style:#}  {check:<15}  {}", table::printable(finding));

@@ -78,7 +78,7 @@ fn split(url: &str) -> Option<(bool, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::finding::Verdict, *};
+    use super::{super::finding::Severity, *};
 
     #[test]
     fn a_base_url_leaves_so_much_for_the_id() {
@@ -86,30 +86,30 @@ mod tests {
             // 21 characters: 66 are left, and 49 beside a token.
             (
                 "http://127.0.0.1:8000",
-                Verdict::Ok,
+                Severity::Ok,
                 "leaves 66 characters for a workload's id, 49 with a token",
             ),
-            ("http://kb-1.example.com", Verdict::Ok, "leaves 64"),
-            ("http://kb-10.example.com", Verdict::Warn, "leaves 63"),
-            ("http://x:aaaaaaaaaaaaaa@h", Verdict::Warn, "leaves 62 characters for a workload's id"),
+            ("http://kb-1.example.com", Severity::Ok, "leaves 64"),
+            ("http://kb-10.example.com", Severity::Warn, "leaves 63"),
+            ("http://x:aaaaaaaaaaaaaa@h", Severity::Warn, "leaves 62 characters for a workload's id"),
             (
                 "http://127.0.0.1:8000/",
-                Verdict::Warn,
+                Severity::Warn,
                 "leaves 65 characters for a workload's id, 48 with a token",
             ),
-            ("http://127.0.0.1:8000//", Verdict::Warn, "leaves 64"),
-            ("http://127.0.0.1:8000/base/", Verdict::Warn, "leaves 60"),
+            ("http://127.0.0.1:8000//", Severity::Warn, "leaves 64"),
+            ("http://127.0.0.1:8000/base/", Severity::Warn, "leaves 60"),
             (
                 "https://abcdefghij.execute-api.us-east-1.amazonaws.com",
-                Verdict::Warn,
+                Severity::Warn,
                 "leaves 33 characters for a workload's id, 16 with",
             ),
-            ("https://kb", Verdict::Warn, "leaves 77"),
-            ("ftp://h", Verdict::Fail, "no base URL"),
-            ("http://", Verdict::Fail, "no base URL"),
-            ("http://u@", Verdict::Fail, "no base URL"),
-            ("kb.example.com", Verdict::Fail, "no base URL"),
-            ("http://h?x", Verdict::Fail, "has a query"),
+            ("https://kb", Severity::Warn, "leaves 77"),
+            ("ftp://h", Severity::Fail, "no base URL"),
+            ("http://", Severity::Fail, "no base URL"),
+            ("http://u@", Severity::Fail, "no base URL"),
+            ("kb.example.com", Severity::Fail, "no base URL"),
+            ("http://h?x", Severity::Fail, "has a query"),
         ] {
             let found = budget(url);
             assert!(found.verdict == verdict && found.finding.contains(said), "{found:?}");
@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn a_url_that_leaves_nothing_fails() {
         let url = format!("http://{}", "h".repeat(80));
-        assert_eq!(budget(&url).verdict, Verdict::Fail);
+        assert_eq!(budget(&url).verdict, Severity::Fail);
         let url = format!("http://{}", "h".repeat(79));
-        assert_eq!(budget(&url).verdict, Verdict::Warn);
+        assert_eq!(budget(&url).verdict, Severity::Warn);
     }
 }

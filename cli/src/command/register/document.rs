@@ -24,7 +24,7 @@ use crate::{
 /// What a guest is held to, and what it gets.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registration")]
-pub(super) struct Args {
+pub(super) struct DocumentArgs {
     /// The JSON document of a registration by reference values; `-` reads it from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
@@ -82,7 +82,7 @@ const BY_REFERENCE_VALUES: [&str; 8] = [
     "minimum_launch_tcb",
 ];
 
-impl Args {
+impl DocumentArgs {
     /// Standard input is there once, and nobody sees a secret being typed.
     fn check_standard_input(&self) -> Result<(), Failure> {
         let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
@@ -130,51 +130,51 @@ fn floor(text: &str) -> Result<String, FloorError> {
 /// A registration as it is sent. Its body may hold a secret: there is no `Debug`.
 pub(super) enum Document {
     /// As buildah sends it.
-    V0 {
+    Libkrun {
         /// Under what.
         workload_id: WorkloadId,
         /// The JSON.
         body: Zeroizing<Vec<u8>>,
     },
     /// By reference values.
-    Rvp(Zeroizing<Vec<u8>>),
+    Keybroker(Zeroizing<Vec<u8>>),
 }
 
 impl Document {
-    pub(super) fn read(workload_id: Option<&WorkloadId>, args: &Args) -> Result<Self, Failure> {
+    pub(super) fn read(workload_id: Option<&WorkloadId>, args: &DocumentArgs) -> Result<Self, Failure> {
         args.check_standard_input()?;
         match (workload_id, &args.from) {
-            (Some(id), _) => Ok(Self::V0 { workload_id: id.clone(), body: v0_body(id, args)? }),
-            (None, Some(path)) => Ok(Self::Rvp(read(path)?)),
-            (None, None) => Ok(Self::Rvp(rvp_body(args)?)),
+            (Some(id), _) => Ok(Self::Libkrun { workload_id: id.clone(), body: libkrun_body(id, args)? }),
+            (None, Some(path)) => Ok(Self::Keybroker(read(path)?)),
+            (None, None) => Ok(Self::Keybroker(keybroker_body(args)?)),
         }
     }
 
     /// Under which of the broker's routes.
     pub(super) fn path(&self) -> &'static str {
         match self {
-            Self::V0 { .. } => "/kbs/v0/register_workload",
-            Self::Rvp(_) => "/rvp/register",
+            Self::Libkrun { .. } => "/kbs/v0/register_workload",
+            Self::Keybroker(_) => "/rvp/register",
         }
     }
 
     pub(super) fn body(&self) -> &Zeroizing<Vec<u8>> {
         match self {
-            Self::V0 { body, .. } | Self::Rvp(body) => body,
+            Self::Libkrun { body, .. } | Self::Keybroker(body) => body,
         }
     }
 
     /// What the broker will make of it, but for the HOST_DATA that it draws.
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
         let read = match self {
-            Self::V0 { body, .. } => libkrun::register_request(body),
-            Self::Rvp(body) => keybroker::register_request(body, HostData::random()),
+            Self::Libkrun { body, .. } => libkrun::register_request(body),
+            Self::Keybroker(body) => keybroker::register_request(body, HostData::random()),
         };
         read.map_err(|error: Invalid| Failure::new(Exit::Usage, error).context("the registration"))
     }
 }
 
-fn v0_body(id: &WorkloadId, args: &Args) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
     let [measurement] = args.measurement.as_slice() else {
         return Err(usage("--workload-id needs exactly one --measurement"));
@@ -197,7 +197,7 @@ fn v0_body(id: &WorkloadId, args: &Args) -> Result<Zeroizing<Vec<u8>>, Failure> 
     to_bytes(&body)
 }
 
-fn rvp_body(args: &Args) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn keybroker_body(args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut resources = Map::new();
     for (name, path) in &args.resource {
         let text = String::from_utf8(read(path)?.to_vec())
@@ -247,7 +247,7 @@ fn floors_of(name: &str, texts: &[String]) -> Result<TcbFloors, Failure> {
 }
 
 /// A value that is a number or a truth is one; any other is text.
-fn demands(args: &Args) -> Result<Map<String, Value>, Failure> {
+fn demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
     let mut demands = Map::new();
     if args.forbid_smt {
         demands.insert("smt".to_owned(), false.into());

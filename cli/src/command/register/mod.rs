@@ -46,7 +46,7 @@ Examples:
 {}", Exit::TABLE))]
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
-    document: document::Args,
+    document: document::DocumentArgs,
     /// The id under which the guest asks: a registration as buildah's
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload_id: Option<WorkloadId>,
@@ -74,7 +74,7 @@ pub(crate) struct RegisterArgs {
 }
 
 /// How long the broker may take, which wraps the secrets and writes.
-const PATIENCE: Duration = Duration::from_secs(35);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Runs the command.
 pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     show(&request, args.workload_id.as_ref())?;
     if args.confirm.dry_run {
         if args.json {
-            table::json(&Registered { schema: 1, dry_run: true, ..Registered::default() }.of(args))?;
+            table::json(&RegisterOutput { schema: 1, dry_run: true, ..RegisterOutput::default() }.of(args))?;
         }
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Ok);
@@ -126,7 +126,7 @@ fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(
 
 /// What `--json` prints.
 #[derive(Debug, Default, Serialize)]
-struct Registered {
+struct RegisterOutput {
     /// Version of this form.
     schema: u8,
     dry_run: bool,
@@ -143,42 +143,42 @@ struct Registered {
     host_data_hex: Option<String>,
 }
 
-impl Registered {
+impl RegisterOutput {
     /// Under the id that was given, if one was.
     fn of(self, args: &RegisterArgs) -> Self {
         Self { workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
     }
 }
 
-fn told(args: &RegisterArgs, document: &Document, answer: &send::Answer) -> Result<Exit, Failure> {
+fn told(args: &RegisterArgs, document: &Document, answer: &send::BrokerAnswer) -> Result<Exit, Failure> {
     if !answer.status.is_success() {
         return Err(answer.refusal(&args.store.place()));
     }
     let unreadable = || anyhow!("the broker registered it, and its answer is none that this release reads");
     let registered = match document {
-        Document::V0 { workload_id, .. } => {
+        Document::Libkrun { workload_id, .. } => {
             let audit = answer.field("id").ok_or_else(unreadable)?;
-            Registered {
+            RegisterOutput {
                 workload_id: Some(workload_id.to_string()),
                 audit: Some(audit),
-                ..Registered::default()
+                ..RegisterOutput::default()
             }
         }
-        Document::Rvp(_) => {
+        Document::Keybroker(_) => {
             let text: String = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
             let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
             let host_data = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| unreadable())?;
             let workload_id = HostData::from_report(host_data).ok_or_else(unreadable)?.workload_id();
-            Registered {
+            RegisterOutput {
                 workload_id: Some(workload_id.to_string()),
                 host_data: Some(text),
                 host_data_hex: Some(data_encoding::HEXLOWER.encode(host_data)),
-                ..Registered::default()
+                ..RegisterOutput::default()
             }
         }
     };
     if args.json {
-        table::json(&Registered { schema: 1, ..registered })?;
+        table::json(&RegisterOutput { schema: 1, ..registered })?;
         return Ok(Exit::Ok);
     }
     let fields = [

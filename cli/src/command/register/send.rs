@@ -16,14 +16,14 @@ use keybroker_common::{
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::{Document, PATIENCE, RegisterArgs};
+use super::{ANSWER_TIMEOUT, Document, RegisterArgs};
 use crate::{
     broker,
     command::relay,
     exit::{Exit, Failure},
     operator::{Embedded, embedded, principal},
     paths,
-    suggest::Place,
+    suggest::StorePlace,
     table::printable,
 };
 
@@ -32,12 +32,12 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// What the broker said.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct BrokerAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl BrokerAnswer {
     /// A member of the body, if that is an object which has it as text.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
@@ -45,7 +45,7 @@ impl Answer {
     }
 
     /// Why it is not registered in the store at `place`.
-    pub(super) fn refusal(&self, place: &Place) -> Failure {
+    pub(super) fn refusal(&self, place: &StorePlace) -> Failure {
         // A gateway in front of the broker has another member for it.
         let said = self.field("error").or_else(|| self.field("message")).or_else(|| self.field("Message"));
         let said = said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said));
@@ -69,21 +69,24 @@ impl Answer {
 }
 
 /// Sends it to wherever the arguments lead.
-pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<Answer, Failure> {
+pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<BrokerAnswer, Failure> {
     let request = request(document)?;
     if args.store.aws {
         let Some(url) = &args.url else {
             return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
                 .hint("the deployment's output Url: only its register function may encrypt"));
         };
-        return ask(relay::signing(url.clone(), args.region.clone(), PATIENCE, &args.ca).await?, request)
-            .await;
+        return ask(
+            relay::signing(url.clone(), args.region.clone(), ANSWER_TIMEOUT, &args.ca).await?,
+            request,
+        )
+        .await;
     }
     let data_dir = args.store.data_dir()?;
     match embedded(&data_dir).await? {
         Embedded::Socket(store) => {
             let (status, body) = store.pass(request).await?;
-            Ok(Answer { status, body })
+            Ok(BrokerAnswer { status, body })
         }
         Embedded::File(store) => {
             let key_file = paths::key_file(args.key_file.as_deref())?;
@@ -109,9 +112,9 @@ fn request(document: &Document) -> Result<Request<Body>, Failure> {
     Ok(request.context("making the request")?)
 }
 
-async fn ask(router: Router, request: Request<Body>) -> Result<Answer, Failure> {
+async fn ask(router: Router, request: Request<Body>) -> Result<BrokerAnswer, Failure> {
     let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
     let status = response.status();
     let body = to_bytes(response.into_body(), ANSWER_LIMIT).await.context("reading the answer")?;
-    Ok(Answer { status, body: body.into() })
+    Ok(BrokerAnswer { status, body: body.into() })
 }

@@ -28,23 +28,23 @@ const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::A
 
 /// For whom a relay is.
 #[derive(Debug)]
-pub(super) enum Role {
+pub(super) enum RelayKind {
     /// Guests: challenges, evidence, keys.
     Guest,
     /// A build: registrations, in the name of whose credential it is.
-    Build(Credential),
+    Build(BuildCredential),
 }
 
 /// In whose name a build relay registers.
 #[derive(Debug)]
-pub(super) enum Credential {
+pub(super) enum BuildCredential {
     /// The bearer of a token: the Authorization that presents it.
     Token(HeaderValue),
     /// A principal of AWS.
     Signature(Signer),
 }
 
-impl Role {
+impl RelayKind {
     fn serves(&self, route: &Route) -> bool {
         match self {
             Self::Guest => matches!(route.function, Function::Auth | Function::Attest),
@@ -54,18 +54,18 @@ impl Role {
 
     fn prefix(&self) -> &'static str {
         match self {
-            Self::Build(Credential::Signature(_)) => SIGNED,
+            Self::Build(BuildCredential::Signature(_)) => SIGNED,
             _ => "",
         }
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for RelayKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Guest => "guest relay",
-            Self::Build(Credential::Token(_)) => "build relay, whose users register with its token,",
-            Self::Build(Credential::Signature(_)) => {
+            Self::Build(BuildCredential::Token(_)) => "build relay, whose users register with its token,",
+            Self::Build(BuildCredential::Signature(_)) => {
                 "build relay, whose users register as its AWS principal,"
             }
         })
@@ -74,17 +74,17 @@ impl fmt::Display for Role {
 
 /// A relay: the routes of its role, each of which asks the broker.
 #[derive(Debug, Clone)]
-pub(super) struct Relay(Arc<Parts>);
+pub(super) struct Relay(Arc<RelayParts>);
 
 #[derive(Debug)]
-struct Parts {
-    role: Role,
+struct RelayParts {
+    role: RelayKind,
     upstream: Upstream,
 }
 
 impl Relay {
-    pub(super) fn new(role: Role, upstream: Upstream) -> Self {
-        Self(Arc::new(Parts { role, upstream }))
+    pub(super) fn new(role: RelayKind, upstream: Upstream) -> Self {
+        Self(Arc::new(RelayParts { role, upstream }))
     }
 }
 
@@ -126,7 +126,7 @@ async fn forward(
     State((relay, route)): State<(Relay, Route)>,
     request: Request,
 ) -> Result<Response, Unanswered> {
-    let Parts { role, upstream } = &*relay.0;
+    let RelayParts { role, upstream } = &*relay.0;
     let (parts, body) = request.into_parts();
     let url = upstream.url(role.prefix(), &route, parts.uri.path()).ok_or(Problem::NotFound)?;
     let end = end(&route, &parts.headers);
@@ -136,7 +136,7 @@ async fn forward(
         Method::GET => None,
         _ => Some(Bytes::from_owner(http::body_within(route.body_limit(), body).await?)),
     };
-    if let Role::Build(credential) = role {
+    if let RelayKind::Build(credential) = role {
         authorize(credential, &url, &mut headers, body.as_deref().unwrap_or_default()).await?;
     }
     let answer = upstream.ask(route.method.clone(), url, headers, body).await?;
@@ -162,17 +162,17 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 async fn authorize(
-    credential: &Credential,
+    credential: &BuildCredential,
     url: &reqwest::Url,
     headers: &mut HeaderMap,
     body: &[u8],
 ) -> Result<(), Fault> {
     match credential {
-        Credential::Token(value) => {
+        BuildCredential::Token(value) => {
             headers.insert(header::AUTHORIZATION, value.clone());
             Ok(())
         }
-        Credential::Signature(signer) => signer.sign(url, headers, body).await.map_err(|cause| {
+        BuildCredential::Signature(signer) => signer.sign(url, headers, body).await.map_err(|cause| {
             tracing::error!(cause = format!("{cause:#}"), "a registration cannot be signed");
             Fault::Unsigned
         }),

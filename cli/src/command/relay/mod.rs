@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 pub(crate) use self::target::Target;
 use self::{
-    forward::{Credential, Relay, Role},
+    forward::{BuildCredential, Relay, RelayKind},
     sign::Signer,
     upstream::Upstream,
 };
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
         check_reach(args.listen, &role, args.anyone_may_register)?;
         let upstream = Upstream::new(args.to.clone(), Duration::from_secs(args.timeout.into()), &args.ca)?;
         tracing::info!("{role} to {}", args.to);
-        let build = matches!(role, Role::Build(_));
+        let build = matches!(role, RelayKind::Build(_));
         let guarded = build && args.listen.ip().is_loopback() && !args.anyone_may_register;
         let router = http::router(Relay::new(role, upstream));
         let router = router.layer(middleware::from_fn_with_state(guarded, server::loopback::only));
@@ -119,40 +119,42 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
 pub(crate) async fn signing(
     to: Target,
     region: Option<String>,
-    patience: Duration,
+    answer_timeout: Duration,
     authorities: &[PathBuf],
 ) -> Result<Router, Failure> {
-    let role = Role::Build(Credential::Signature(Signer::new(region).await?));
-    Ok(http::router(Relay::new(role, Upstream::new(to, patience, authorities)?)))
+    let role = RelayKind::Build(BuildCredential::Signature(Signer::new(region).await?));
+    Ok(http::router(Relay::new(role, Upstream::new(to, answer_timeout, authorities)?)))
 }
 
-async fn role(args: &RelayArgs) -> Result<Role, Failure> {
+async fn role(args: &RelayArgs) -> Result<RelayKind, Failure> {
     match &args.token_file {
-        Some(path) => Ok(Role::Build(Credential::Token(token::read(path)?))),
-        None if args.sign => Ok(Role::Build(Credential::Signature(Signer::new(args.region.clone()).await?))),
-        None => Ok(Role::Guest),
+        Some(path) => Ok(RelayKind::Build(BuildCredential::Token(token::read(path)?))),
+        None if args.sign => {
+            Ok(RelayKind::Build(BuildCredential::Signature(Signer::new(args.region.clone()).await?)))
+        }
+        None => Ok(RelayKind::Guest),
     }
 }
 
 /// Warns of an address that others reach, and refuses it to a build relay unless that is what was asked for.
-fn check_reach(address: SocketAddr, role: &Role, anyone_may_register: bool) -> Result<(), Failure> {
+fn check_reach(address: SocketAddr, role: &RelayKind, anyone_may_register: bool) -> Result<(), Failure> {
     match role {
-        Role::Guest if anyone_may_register => {
+        RelayKind::Guest if anyone_may_register => {
             let error =
                 anyhow!("--anyone-may-register is for a build relay, and nobody registers through this one");
             return Err(Failure::new(Exit::Usage, error).hint("add --sign or --token-file, or leave it out"));
         }
         _ if address.ip().is_loopback() => {}
-        Role::Guest => tracing::warn!(
+        RelayKind::Guest => tracing::warn!(
             %address,
             "NOT ON THE LOOPBACK: whoever reaches this address can ask the broker through it, and nothing on this side is encrypted"
         ),
-        Role::Build(_) if !anyone_may_register => {
+        RelayKind::Build(_) if !anyone_may_register => {
             let error = anyhow!("whoever reaches {address} could register as this relay");
             return Err(Failure::new(Exit::Usage, error)
                 .hint("listen on the loopback, or add --anyone-may-register if that is meant"));
         }
-        Role::Build(_) => tracing::warn!(
+        RelayKind::Build(_) => tracing::warn!(
             %address,
             "ANYONE MAY REGISTER: whoever reaches this address registers as this relay, and passphrases pass here unencrypted"
         ),

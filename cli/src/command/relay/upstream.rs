@@ -39,7 +39,7 @@ pub(super) struct Upstream {
     client: Client,
     target: Target,
     permits: Semaphore,
-    patience: Duration,
+    answer_timeout: Duration,
 }
 
 /// Why there is no answer of the broker's to pass on.
@@ -78,8 +78,12 @@ impl IntoResponse for Fault {
 }
 
 impl Upstream {
-    /// Connects to nothing yet. A request may take `patience` in all; `authorities` are PEM files.
-    pub(super) fn new(target: Target, patience: Duration, authorities: &[PathBuf]) -> Result<Self, Failure> {
+    /// Connects to nothing yet. A request may take `answer_timeout` in all; `authorities` are PEM files.
+    pub(super) fn new(
+        target: Target,
+        answer_timeout: Duration,
+        authorities: &[PathBuf],
+    ) -> Result<Self, Failure> {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));
         let mut roots = roots.collect::<Result<Vec<_>, _>>().context("reading the roots of TLS")?;
         for path in authorities {
@@ -97,7 +101,7 @@ impl Upstream {
         }
         // The roots are looked at here.
         let client = client.build().map_err(|error| Failure::new(Exit::Configuration, error))?;
-        Ok(Self { client, target, permits: Semaphore::new(UNDER_WAY), patience })
+        Ok(Self { client, target, permits: Semaphore::new(UNDER_WAY), answer_timeout })
     }
 
     /// The URL under which the broker has `path`, which matched `route`. `None` if that is no URL of this
@@ -114,8 +118,8 @@ impl Upstream {
         headers: HeaderMap,
         body: Option<Bytes>,
     ) -> Result<Response<Vec<u8>>, Fault> {
-        let answer = timeout(self.patience, self.exchange(method, url, headers, body)).await;
-        answer.unwrap_or_else(|_| Err(note(Fault::Slow, &format!("not within {:?}", self.patience))))
+        let answer = timeout(self.answer_timeout, self.exchange(method, url, headers, body)).await;
+        answer.unwrap_or_else(|_| Err(note(Fault::Slow, &format!("not within {:?}", self.answer_timeout))))
     }
 
     async fn exchange(

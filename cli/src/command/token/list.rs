@@ -41,7 +41,7 @@ pub(super) struct ListArgs {
 
 /// A token in a list.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct TokenSummary {
     id: TokenId,
     state: &'static str,
     created_at: Timestamp,
@@ -55,7 +55,7 @@ struct Summary {
     note: Option<String>,
 }
 
-impl Summary {
+impl TokenSummary {
     fn of(token: Token, now: Timestamp) -> Self {
         let state = state(&token, now);
         let Token { id, created_at, expires_at, note, made_for, bound, revoked_at } = token;
@@ -83,10 +83,10 @@ fn state(token: &Token, now: Timestamp) -> &'static str {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Listing {
+struct TokenListing {
     /// Version of this form.
     schema: u8,
-    tokens: Vec<Summary>,
+    tokens: Vec<TokenSummary>,
     unreadable: Vec<Unreadable>,
 }
 
@@ -96,10 +96,10 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let (mut rows, unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
     rows.sort_by_key(|token| (token.created_at, token.id));
     let now = Timestamp::now();
-    let tokens = rows.into_iter().map(|token| Summary::of(token, now));
+    let tokens = rows.into_iter().map(|token| TokenSummary::of(token, now));
     let tokens: Vec<_> = tokens.filter(|token| args.all || token.counts()).collect();
     if args.json {
-        table::json(&Listing { schema: 1, tokens, unreadable: unreadable.clone() })?;
+        table::json(&TokenListing { schema: 1, tokens, unreadable: unreadable.clone() })?;
     } else if tokens.is_empty() {
         anstream::eprintln!("no tokens");
     } else {
@@ -109,7 +109,7 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     Ok(operator::tell_unreadable("the token", &unreadable))
 }
 
-fn row(token: Summary) -> Vec<String> {
+fn row(token: TokenSummary) -> Vec<String> {
     let workload = token.bound_to.or(token.made_for);
     vec![
         token.id.to_string(),

@@ -100,7 +100,7 @@ pub(crate) struct VerifyArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
-    let inputs = Inputs::read(args)?;
+    let inputs = Given::read(args)?;
     let verdict = inputs.examine();
     if args.json {
         let verdict = serde_json::to_string_pretty(&verdict).context("printing the verdict")?;
@@ -146,7 +146,7 @@ impl Bound {
 }
 
 /// Everything read from files. What cannot be read ends the command: there is no verdict about it.
-struct Inputs<'a> {
+struct Given<'a> {
     args: &'a VerifyArgs,
     fleet: Fleet,
     now: Timestamp,
@@ -162,7 +162,7 @@ struct Inputs<'a> {
     policy: Option<Tried>,
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> Given<'a> {
     fn read(args: &'a VerifyArgs) -> Result<Self, Failure> {
         let anchors = TrustAnchors::amd();
         let arks = Product::ALL.map(|product| anchors.arks(product)).concat();

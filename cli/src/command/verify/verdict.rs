@@ -13,16 +13,16 @@ const POLICY: &str = "policy";
 /// What one check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum CheckResult {
     Passed,
     Failed,
     NotChecked,
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct CheckRow {
     check: &'static str,
-    result: Answer,
+    result: CheckResult,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
     #[serde(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct Verdict {
     passed: usize,
     pub(super) failed: usize,
     not_checked: usize,
-    checks: Vec<Row>,
+    checks: Vec<CheckRow>,
     pub(super) evidence: Option<EvidenceSummary>,
 }
 
@@ -59,11 +59,11 @@ impl Verdict {
     /// Adds a check.
     pub(super) fn add(&mut self, check: &'static str, outcome: Outcome<impl ToString>) {
         let (result, cause) = match outcome {
-            Outcome::Passed => (Answer::Passed, None),
-            Outcome::Failed(error) => (Answer::Failed, Some(error.to_string())),
-            Outcome::NotChecked => (Answer::NotChecked, None),
+            Outcome::Passed => (CheckResult::Passed, None),
+            Outcome::Failed(error) => (CheckResult::Failed, Some(error.to_string())),
+            Outcome::NotChecked => (CheckResult::NotChecked, None),
         };
-        self.push(Row { check, result, cause, query: None });
+        self.push(CheckRow { check, result, cause, query: None });
     }
 
     /// Adds a row for each query of a policy, with what it gave: nothing where the report's product is not
@@ -73,22 +73,23 @@ impl Verdict {
         let results: Vec<_> = results.unwrap_or_else(|| vec![None; queries.len()]);
         for (query, gave) in queries.iter().zip(results) {
             let (result, cause) = match &gave {
-                Some(Gave::True) => (Answer::Passed, None),
-                Some(gave) => (Answer::Failed, Some(gave.to_string())),
-                None => {
-                    (Answer::NotChecked, Some("the product is not known without its certificate".to_owned()))
-                }
+                Some(Gave::True) => (CheckResult::Passed, None),
+                Some(gave) => (CheckResult::Failed, Some(gave.to_string())),
+                None => (
+                    CheckResult::NotChecked,
+                    Some("the product is not known without its certificate".to_owned()),
+                ),
             };
             let query = Query { query: query.clone(), gave: gave.as_ref().map(name) };
-            self.push(Row { check: POLICY, result, cause, query: Some(query) });
+            self.push(CheckRow { check: POLICY, result, cause, query: Some(query) });
         }
     }
 
-    fn push(&mut self, row: Row) {
+    fn push(&mut self, row: CheckRow) {
         let count = match row.result {
-            Answer::Passed => &mut self.passed,
-            Answer::Failed => &mut self.failed,
-            Answer::NotChecked => &mut self.not_checked,
+            CheckResult::Passed => &mut self.passed,
+            CheckResult::Failed => &mut self.failed,
+            CheckResult::NotChecked => &mut self.not_checked,
         };
         *count += 1;
         self.checks.push(row);
@@ -96,7 +97,7 @@ impl Verdict {
 
     /// Whether the check was made and holds.
     pub(super) fn has_passed(&self, check: &str) -> bool {
-        self.checks.iter().any(|row| row.check == check && row.result == Answer::Passed)
+        self.checks.iter().any(|row| row.check == check && row.result == CheckResult::Passed)
     }
 
     /// Prints it for people.
@@ -104,9 +105,9 @@ impl Verdict {
         let mut out = anstream::stdout().lock();
         for row in &self.checks {
             let (color, text, default) = match row.result {
-                Answer::Passed => (AnsiColor::Green, "passed", ""),
-                Answer::Failed => (AnsiColor::Red, "failed", ""),
-                Answer::NotChecked => (AnsiColor::Yellow, "not checked", "no input for it"),
+                CheckResult::Passed => (AnsiColor::Green, "passed", ""),
+                CheckResult::Failed => (AnsiColor::Red, "failed", ""),
+                CheckResult::NotChecked => (AnsiColor::Yellow, "not checked", "no input for it"),
             };
             let (check, style) = (row.check, color.on_default());
             let cause = row.cause.as_deref().unwrap_or(default);

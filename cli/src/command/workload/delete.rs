@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     existing,
-    list::{self, Filter, Summary},
+    list::{self, Filter, WorkloadSummary},
     workload_id,
 };
 use crate::{
@@ -59,7 +59,7 @@ struct Deletion {
     schema: u8,
     dry_run: bool,
     /// What was deleted, or in a dry run what would be.
-    deleted: Vec<Summary>,
+    deleted: Vec<WorkloadSummary>,
     /// What changed after it was seen, and was left alone.
     changed: Vec<WorkloadId>,
 }
@@ -127,7 +127,7 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
     }
     let verb = if args.confirm.dry_run { "would be deleted" } else { "deleted" };
     if args.json {
-        let summaries = deleted.iter().map(Summary::of).collect();
+        let summaries = deleted.iter().map(WorkloadSummary::of).collect();
         table::json(&Deletion { schema: 1, dry_run: args.confirm.dry_run, deleted: summaries, changed })?;
     } else if args.confirm.dry_run && !deleted.is_empty() {
         list::print(deleted, None)?;

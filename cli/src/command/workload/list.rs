@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     exit::{Exit, Failure},
     operator::{self, OperatorHandle, StoreArgs},
-    sharing::{Shared, Sharing},
+    sharing::{SharedBy, Sharing},
     table::{self, NONE, optional_time, time},
     when,
 };
@@ -72,7 +72,7 @@ impl Filter {
 
 /// A workload in a list.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(super) struct WorkloadSummary {
     id: WorkloadId,
     /// `None` if the registration cannot be read.
     dialect: Option<Dialect>,
@@ -89,7 +89,7 @@ pub(super) struct Summary {
     policy_refused: Option<String>,
 }
 
-impl Summary {
+impl WorkloadSummary {
     pub(super) fn of(workload: &Workload) -> Self {
         let read = workload.read().ok();
         let registration = read.as_ref().map(|read| read.registration());
@@ -130,8 +130,8 @@ fn once_always_held(rego: &PolicyText) -> Vec<String> {
 /// Prints workloads as a table; with `sharing`, which of them share a launch measurement.
 pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
     let row = |workload| {
-        let Summary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
-            Summary::of(workload);
+        let WorkloadSummary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
+            WorkloadSummary::of(workload);
         let mut row = vec![
             id.to_string(),
             dialect.map_or("unreadable", |dialect| manners(dialect).name).to_owned(),
@@ -148,11 +148,11 @@ pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result
     Ok(table::print(&header, workloads.iter().map(row))?)
 }
 
-fn in_words(shared: Option<Shared>) -> String {
+fn in_words(shared: Option<SharedBy>) -> String {
     match shared {
         None => NONE.to_owned(),
-        Some(Shared { ids, owners: 1 }) => format!("{ids} ids"),
-        Some(Shared { ids, owners }) => format!("{ids} ids, {owners} owners"),
+        Some(SharedBy { ids, owners: 1 }) => format!("{ids} ids"),
+        Some(SharedBy { ids, owners }) => format!("{ids} ids, {owners} owners"),
     }
 }
 
@@ -187,14 +187,14 @@ pub(super) async fn find(
 #[derive(Debug, Serialize)]
 struct Listed {
     #[serde(flatten)]
-    summary: Summary,
+    summary: WorkloadSummary,
     /// How many accept the same launch measurement; `None` where no other does.
-    measurement_shared: Option<Shared>,
+    measurement_shared: Option<SharedBy>,
 }
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Listing {
+struct WorkloadListing {
     /// Version of this form.
     schema: u8,
     workloads: Vec<Listed>,
@@ -212,11 +212,11 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
             && args.owner.as_ref().is_none_or(owned)
     };
     let Found { rows, sharing, unreadable } = find(&operator, matches).await?;
-    let listed = |row| Listed { summary: Summary::of(row), measurement_shared: sharing.shared(row) };
+    let listed = |row| Listed { summary: WorkloadSummary::of(row), measurement_shared: sharing.shared(row) };
     let workloads: Vec<_> = rows.iter().map(listed).collect();
     workloads.iter().for_each(|row| row.summary.warn());
     if args.json {
-        table::json(&Listing { schema: 1, workloads, unreadable: unreadable.clone() })?;
+        table::json(&WorkloadListing { schema: 1, workloads, unreadable: unreadable.clone() })?;
     } else if rows.is_empty() {
         anstream::eprintln!("no workloads");
     } else {

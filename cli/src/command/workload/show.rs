@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     existing,
-    list::{self, Found, Summary},
+    list::{self, Found, WorkloadSummary},
     workload_id,
 };
 use crate::{
@@ -49,7 +49,7 @@ struct Shown<'a> {
     /// Version of this form.
     schema: u8,
     #[serde(flatten)]
-    summary: Summary,
+    summary: WorkloadSummary,
     build_window_until: Option<Timestamp>,
     /// The other workloads that accept a launch measurement of this one.
     measurement_shared_with: Vec<WorkloadId>,
@@ -101,7 +101,7 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     if args.json {
         table::json(&Shown {
             schema: 1,
-            summary: Summary::of(&workload),
+            summary: WorkloadSummary::of(&workload),
             build_window_until: window,
             measurement_shared_with: shared_with,
             secrets: secrets(&workload),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
 use axum::body::Body;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{Method, Request as HttpRequest, StatusCode, client::conn::http1, header};
+use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use keybroker_common::{
     audit::AuditRecord,
@@ -27,10 +27,10 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 use uuid::Uuid;
 
-use super::{ANSWER_LIMIT, NAME, OPERATE, Request, address};
+use super::{ANSWER_LIMIT, NAME, OPERATE, StoreCall, address};
 
 /// How long one request may take: longer than the store's slowest page.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The store of the broker that serves a data directory. Each call is a connection of its own.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl SocketStore {
     pub(crate) async fn reach(data_dir: &Path) -> anyhow::Result<Self> {
         let store = Self { data_dir: data_dir.to_owned() };
         // What it is asked for does not matter: an answer does.
-        let probe = Request::AuditRecord { id: AuditId(Uuid::nil()) };
+        let probe = StoreCall::AuditRecord { id: AuditId(Uuid::nil()) };
         let _: Result<Option<AuditRecord>, StoreError> = store.send(&probe).await?;
         Ok(store)
     }
@@ -66,16 +66,16 @@ impl SocketStore {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, StoreError> {
+    async fn ask<T: DeserializeOwned>(&self, request: StoreCall) -> Result<T, StoreError> {
         match self.send(&request).await {
             Ok(answer) => answer,
             Err(error) => Err(StoreError::Unavailable(format!("{error:#}"))),
         }
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: &Request) -> anyhow::Result<Result<T, StoreError>> {
+    async fn send<T: DeserializeOwned>(&self, request: &StoreCall) -> anyhow::Result<Result<T, StoreError>> {
         let body = serde_json::to_vec(request).context("the request has no JSON form")?;
-        let request = HttpRequest::builder()
+        let request = Request::builder()
             .method(Method::POST)
             .uri(OPERATE)
             .header(header::HOST, "operator")
@@ -90,11 +90,11 @@ impl SocketStore {
 
     /// Passes a request on to whatever the broker has mounted beside its store; the status and the body of
     /// the answer.
-    pub(crate) async fn pass(&self, request: HttpRequest<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        timeout(PATIENCE, self.exchange(request)).await.context("the broker does not answer")?
+    pub(crate) async fn pass(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        timeout(REQUEST_TIMEOUT, self.exchange(request)).await.context("the broker does not answer")?
     }
 
-    async fn exchange(&self, request: HttpRequest<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    async fn exchange(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let stream = self.connect().await.with_context(|| format!("{NAME} is not served"))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the sender.
@@ -114,62 +114,62 @@ impl SocketStore {
 #[async_trait]
 impl WorkloadStore for SocketStore {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
-        self.ask(Request::Workload { id: id.clone() }).await
+        self.ask(StoreCall::Workload { id: id.clone() }).await
     }
 }
 
 #[async_trait]
 impl RevocationStore for SocketStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::Revoke { id: id.clone(), audit: audit.clone() }).await
+        self.ask(StoreCall::Revoke { id: id.clone(), audit: audit.clone() }).await
     }
 }
 
 #[async_trait]
 impl TokenStore for SocketStore {
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::PutToken { token: token.clone(), audit: audit.clone() }).await
+        self.ask(StoreCall::PutToken { token: token.clone(), audit: audit.clone() }).await
     }
 
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::RevokeToken { id: *id, audit: audit.clone() }).await
+        self.ask(StoreCall::RevokeToken { id: *id, audit: audit.clone() }).await
     }
 
     async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError> {
-        self.ask(Request::Tokens { after: after.cloned() }).await
+        self.ask(StoreCall::Tokens { after: after.cloned() }).await
     }
 }
 
 #[async_trait]
 impl EndorsementStore for SocketStore {
     async fn endorsement(&self, key: &str) -> Result<Option<StoredEndorsement>, StoreError> {
-        self.ask(Request::Endorsement { key: key.to_owned() }).await
+        self.ask(StoreCall::Endorsement { key: key.to_owned() }).await
     }
 
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
-        self.ask(Request::PutEndorsement { key: key.to_owned(), endorsement: endorsement.clone() }).await
+        self.ask(StoreCall::PutEndorsement { key: key.to_owned(), endorsement: endorsement.clone() }).await
     }
 
     async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError> {
-        self.ask(Request::Lease { key: key.to_owned(), lease: *lease }).await
+        self.ask(StoreCall::Lease { key: key.to_owned(), lease: *lease }).await
     }
 
     async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError> {
-        self.ask(Request::EndLease { key: key.to_owned(), holder }).await
+        self.ask(StoreCall::EndLease { key: key.to_owned(), holder }).await
     }
 }
 
 #[async_trait]
 impl AuditStore for SocketStore {
     async fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::Append { record: record.clone() }).await
+        self.ask(StoreCall::Append { record: record.clone() }).await
     }
 }
 
 #[async_trait]
 impl OperatorStore for SocketStore {
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
-        self.ask(Request::Workloads { after: after.cloned() }).await
+        self.ask(StoreCall::Workloads { after: after.cloned() }).await
     }
 
     async fn restore(
@@ -178,26 +178,26 @@ impl OperatorStore for SocketStore {
         registration: RegistrationDigest,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        self.ask(Request::Restore { id: id.clone(), registration, audit: audit.clone() }).await
+        self.ask(StoreCall::Restore { id: id.clone(), registration, audit: audit.clone() }).await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.ask(Request::Delete { seen: seen.clone(), audit: audit.clone() }).await
+        self.ask(StoreCall::Delete { seen: seen.clone(), audit: audit.clone() }).await
     }
 
     async fn endorsements(
         &self,
         after: Option<&Cursor>,
     ) -> Result<Page<(String, StoredEndorsement)>, StoreError> {
-        self.ask(Request::Endorsements { after: after.cloned() }).await
+        self.ask(StoreCall::Endorsements { after: after.cloned() }).await
     }
 
     async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
-        self.ask(Request::DeleteEndorsement { key: key.to_owned() }).await
+        self.ask(StoreCall::DeleteEndorsement { key: key.to_owned() }).await
     }
 
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        self.ask(Request::AuditRecord { id }).await
+        self.ask(StoreCall::AuditRecord { id }).await
     }
 
     async fn audit_records(
@@ -205,6 +205,6 @@ impl OperatorStore for SocketStore {
         query: &AuditQuery,
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError> {
-        self.ask(Request::AuditRecords { query: query.clone(), after: after.cloned() }).await
+        self.ask(StoreCall::AuditRecords { query: query.clone(), after: after.cloned() }).await
     }
 }

@@ -41,7 +41,7 @@ const ANSWER_LIMIT: usize = 16 << 20;
 /// What a store is asked for. The answer is the method's result in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Request {
+enum StoreCall {
     Workload { id: WorkloadId },
     Revoke { id: WorkloadId, audit: AuditRecord },
     PutToken { token: Token, audit: AuditRecord },

@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Extension, Router,
     body::{Body, to_bytes},
-    extract::{Request as HttpRequest, State},
+    extract::{Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -31,21 +31,21 @@ use tokio::{
     time::timeout,
 };
 
-use super::{NAME, OPERATE, REQUEST_LIMIT, Request, address};
+use super::{NAME, OPERATE, REQUEST_LIMIT, StoreCall, address};
 use crate::server::{self, Limits, Listener};
 
 /// Where the socket is made, before it is moved to where it belongs: a directory that nobody else can enter.
 const WORKSHOP: &str = "operator.new";
 /// How long a request may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who connected: a user of this machine, by the kernel's word.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer {
+pub(crate) struct SocketUser {
     uid: Option<u32>,
 }
 
-impl Peer {
+impl SocketUser {
     /// As audit records name them.
     pub(crate) fn principal(self) -> Option<String> {
         self.uid.map(|uid| format!("uid/{uid}"))
@@ -111,7 +111,7 @@ impl Listener for Socket {
 
     fn router_for(&self, stream: &UnixStream, router: &Router) -> Router {
         let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-        router.clone().layer(Extension(Peer { uid }))
+        router.clone().layer(Extension(SocketUser { uid }))
     }
 }
 
@@ -124,7 +124,7 @@ struct Served {
 }
 
 /// The routes of the socket: the store's own, and `others`, none of which sees a request of another user.
-/// Handlers find out who asks by `Extension<Peer>`, the broker's by its own [`Operator`]. The broker's
+/// Handlers find out who asks by `Extension<SocketUser>`, the broker's by its own [`Operator`]. The broker's
 /// `endorsements` forget what an operator changes.
 pub(crate) fn router(
     store: Arc<dyn OperatorStore>,
@@ -138,15 +138,15 @@ pub(crate) fn router(
         .layer(middleware::from_fn(owner_only))
 }
 
-async fn owner_only(mut request: HttpRequest, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied().filter(|peer| peer.may_operate());
-    match peer.and_then(Peer::principal) {
+async fn owner_only(mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<SocketUser>().copied().filter(|peer| peer.may_operate());
+    match peer.and_then(SocketUser::principal) {
         Some(principal) => {
             request.extensions_mut().insert(Operator(principal));
             next.run(request).await
         }
         None => {
-            let peer = request.extensions().get::<Peer>();
+            let peer = request.extensions().get::<SocketUser>();
             tracing::warn!(uid = peer.and_then(|peer| peer.uid), "another user at the operator's socket");
             StatusCode::FORBIDDEN.into_response()
         }
@@ -155,16 +155,16 @@ async fn owner_only(mut request: HttpRequest, next: Next) -> Response {
 
 async fn operate(
     State(Served { store, endorsements }): State<Served>,
-    Extension(peer): Extension<Peer>,
+    Extension(peer): Extension<SocketUser>,
     body: Body,
 ) -> Response {
-    let Ok(body) = timeout(PATIENCE, to_bytes(body, REQUEST_LIMIT)).await else {
+    let Ok(body) = timeout(REQUEST_TIMEOUT, to_bytes(body, REQUEST_LIMIT)).await else {
         return StatusCode::REQUEST_TIMEOUT.into_response();
     };
     let Ok(body) = body else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let Ok(request) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST.into_response() };
     let changed = match request {
-        Request::PutEndorsement { .. } | Request::DeleteEndorsement { .. } => endorsements,
+        StoreCall::PutEndorsement { .. } | StoreCall::DeleteEndorsement { .. } => endorsements,
         _ => None,
     };
     // On a task of its own: what was begun is recorded and announced, whether or not anybody waits for it.
@@ -179,46 +179,46 @@ async fn operate(
     answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn answer(store: &dyn OperatorStore, peer: Peer, request: Request) -> Response {
+async fn answer(store: &dyn OperatorStore, peer: SocketUser, request: StoreCall) -> Response {
     let by_peer = |audit| AuditRecord { principal: peer.principal(), ..audit };
     match request {
-        Request::Workload { id } => json(&store.workload(&id).await),
-        Request::Workloads { after } => json(&store.workloads(after.as_ref()).await),
-        Request::Revoke { id, audit } => {
+        StoreCall::Workload { id } => json(&store.workload(&id).await),
+        StoreCall::Workloads { after } => json(&store.workloads(after.as_ref()).await),
+        StoreCall::Revoke { id, audit } => {
             let audit = by_peer(audit);
             recorded(store.revoke(&id, &audit).await, &audit)
         }
-        Request::Restore { id, registration, audit } => {
+        StoreCall::Restore { id, registration, audit } => {
             let audit = by_peer(audit);
             recorded(store.restore(&id, registration, &audit).await, &audit)
         }
-        Request::Delete { seen, audit } => {
+        StoreCall::Delete { seen, audit } => {
             let audit = by_peer(audit);
             recorded(store.delete(&seen, &audit).await, &audit)
         }
-        Request::PutToken { token, audit } => {
+        StoreCall::PutToken { token, audit } => {
             let audit = by_peer(audit);
             recorded(store.put_token(&token, &audit).await, &audit)
         }
-        Request::RevokeToken { id, audit } => {
+        StoreCall::RevokeToken { id, audit } => {
             let audit = by_peer(audit);
             recorded(store.revoke_token(&id, &audit).await, &audit)
         }
-        Request::Tokens { after } => json(&store.tokens(after.as_ref()).await),
-        Request::Append { record } => {
+        StoreCall::Tokens { after } => json(&store.tokens(after.as_ref()).await),
+        StoreCall::Append { record } => {
             let record = by_peer(record);
             recorded(store.append(&record).await, &record)
         }
-        Request::Endorsement { key } => json(&store.endorsement(&key).await),
-        Request::Endorsements { after } => json(&store.endorsements(after.as_ref()).await),
-        Request::PutEndorsement { key, endorsement } => {
+        StoreCall::Endorsement { key } => json(&store.endorsement(&key).await),
+        StoreCall::Endorsements { after } => json(&store.endorsements(after.as_ref()).await),
+        StoreCall::PutEndorsement { key, endorsement } => {
             json(&store.put_endorsement(&key, &endorsement).await)
         }
-        Request::DeleteEndorsement { key } => json(&store.delete_endorsement(&key).await),
-        Request::Lease { key, lease } => json(&store.lease(&key, &lease).await),
-        Request::EndLease { key, holder } => json(&store.end_lease(&key, holder).await),
-        Request::AuditRecord { id } => json(&store.audit_record(id).await),
-        Request::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
+        StoreCall::DeleteEndorsement { key } => json(&store.delete_endorsement(&key).await),
+        StoreCall::Lease { key, lease } => json(&store.lease(&key, &lease).await),
+        StoreCall::EndLease { key, holder } => json(&store.end_lease(&key, holder).await),
+        StoreCall::AuditRecord { id } => json(&store.audit_record(id).await),
+        StoreCall::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
     }
 }
 
