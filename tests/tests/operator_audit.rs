@@ -149,7 +149,7 @@ async fn what_a_release_rests_on_is_told() {
             "The key that signed the report has the certificate with SHA-256 ",
             "Revocation was looked up in the ARK's list number ",
             "The guest's key has the JWK thumbprint ",
-            "What the operator demanded of every guest has the SHA-256 ",
+            "The operator's demands on every guest have the SHA-256 ",
         ] {
             assert_eq!(text.contains(told), has_basis, "{told}: {text}");
         }

@@ -38,8 +38,8 @@ async fn an_operator_reads_what_was_expected_and_found_and_what_to_do() {
     let debug = told(&world, &id, |machine| machine.fields.policy |= 1 << 19).await;
     for line in [
         "The host launched the guest with DEBUG set: policy 0xb0000.",
-        "Its memory can be read by the host, so nothing is released.",
-        "Launch it with krun as it comes, without debugging.",
+        "The host can read the guest's memory, so nothing is released.",
+        "Launch the guest with krun's own settings, without debugging.",
     ] {
         assert!(debug.lines().any(|one| one == line), "{line}: {debug}");
     }
@@ -59,5 +59,5 @@ async fn an_operator_reads_what_was_expected_and_found_and_what_to_do() {
     world.kds.otherwise(Behaviour::Status(503, None));
     let unknown = told(&world, &id, |_| ()).await;
     assert!(unknown.contains("AMD's KDS answered 503.") && unknown.contains("keybroker doctor"), "{unknown}");
-    assert!(unknown.contains("Nothing was decided and nothing was spent"), "{unknown}");
+    assert!(unknown.contains("The broker decided nothing and spent nothing"), "{unknown}");
 }

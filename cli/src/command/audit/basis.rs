@@ -1,18 +1,18 @@
-//! What an attestation rested on, in words.
+//! The basis of an attestation, in words.
 
 use keybroker_common::{
     audit::{AuditRecord, Basis, CrlEdition},
     encoding::{Base64, Hex},
 };
 
-/// The basis of `record` in whole sentences. Nothing of one that has none: it decided nothing about evidence,
-/// or is release 0.1's.
+/// The basis of `record` in whole sentences. A record without a basis gives none: it decided nothing about
+/// evidence, or release 0.1 wrote it.
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let Some(Basis { anchor, simulated, vek, crls, guest_key, fleet }) = &record.basis else {
         return Vec::new();
     };
     let root = if *simulated {
-        "a root that is none of AMD's, added with --trust-anchor. SIMULATED: nothing proves that the hardware is genuine"
+        "a root that is not AMD's, added with --trust-anchor. SIMULATED: nothing proves that the hardware is genuine"
     } else {
         "AMD's own root for the product"
     };
@@ -23,7 +23,7 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
         format!("The key that signed the report has the certificate with SHA-256 {}.", hex(vek)),
         format!("Revocation was looked up in the ARK's {}.", lists.join(" and its ")),
         format!("The guest's key has the JWK thumbprint {} (RFC 7638, SHA-256).", hex(guest_key)),
-        format!("What the operator demanded of every guest has the SHA-256 {}.", hex(fleet)),
+        format!("The operator's demands on every guest have the SHA-256 {}.", hex(fleet)),
     ]
 }
 
@@ -34,7 +34,7 @@ fn list(CrlEdition { this_update, number }: &CrlEdition) -> String {
     }
 }
 
-/// As openssl, sha256sum and the like print digests.
+/// The form in which openssl, sha256sum and the like print digests.
 fn hex(digest: &Base64<32>) -> Hex<32> {
     Hex(digest.0)
 }
@@ -66,7 +66,7 @@ mod tests {
                  1970-01-01T00:00:00Z, which has no number."
                     .to_owned(),
                 format!("The guest's key has the JWK thumbprint {} (RFC 7638, SHA-256).", "03".repeat(32)),
-                format!("What the operator demanded of every guest has the SHA-256 {}.", "04".repeat(32)),
+                format!("The operator's demands on every guest have the SHA-256 {}.", "04".repeat(32)),
             ]
         );
         if let Some(basis) = &mut record.basis {

@@ -1,7 +1,8 @@
-//! An audit record in words: what happened, what was expected and found, and what an operator can do.
+//! An audit record in words: what happened, what was expected and found, and what an operator can do about
+//! it.
 //!
-//! Expected and found are in the record's own cause. What it means and what helps is in one table,
-//! [`meaning`], which has an entry for everything that the broker can refuse for.
+//! The record's own cause says what was expected and found. One table, [`meaning`], says what each failed
+//! check means and what helps.
 
 use keybroker_common::{
     appraisal::Check as Appraisal,
@@ -11,7 +12,7 @@ use keybroker_snp::{report::GuestPolicy, verify::Check as Verification};
 
 use super::basis;
 
-/// What a failed check means, and what helps.
+/// The meaning of a failed check, and the advice about it.
 struct Meaning {
     means: &'static str,
     advice: &'static str,
@@ -21,8 +22,8 @@ const fn meaning_of(means: &'static str, advice: &'static str) -> Meaning {
     Meaning { means, advice }
 }
 
-/// The record in whole sentences, the first what happened. Of a check that this release does not know, the
-/// cause alone.
+/// The record in whole sentences. The first says what happened. A check that this release does not know gives
+/// its cause alone.
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let mut words = Vec::new();
     match &record.failed {
@@ -31,7 +32,8 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     }
     if record.decision == Decision::Withheld {
         words.push(
-            "The release had been put on record, under another id, and the secret did not leave.".to_owned(),
+            "The broker had recorded the release under another id, but the secret did not leave it."
+                .to_owned(),
         );
     }
     if let Some(evidence) = &record.evidence {
@@ -59,13 +61,13 @@ fn failure(record: &AuditRecord, failed: &FailedCheck) -> Vec<String> {
     }
     if unavailable {
         words.push(
-            "Nothing was decided and nothing was spent: the same request may succeed later.".to_owned(),
+            "The broker decided nothing and spent nothing: the same request may succeed later.".to_owned(),
         );
     }
     words
 }
 
-/// What went well.
+/// The first sentence about a decision that no check stopped.
 fn decided(record: &AuditRecord) -> String {
     let workload = record.workload_id.as_ref().map_or("a workload".to_owned(), ToString::to_string);
     let by = record.principal.as_ref().map(|principal| format!(" by {principal}")).unwrap_or_default();
@@ -78,16 +80,16 @@ fn decided(record: &AuditRecord) -> String {
         ),
         Decision::Revoked => {
             format!(
-                "{workload} was revoked{by}. From the next request on no guest attests as it or gets its secrets."
+                "{workload} was revoked{by}. From the next request on, no guest can attest as it or get its secrets."
             )
         }
         Decision::Restored => {
             format!(
-                "The revocation of {workload} was taken back{by}. From now on guests can attest as it again; those that had attested before must do so anew."
+                "The revocation of {workload} was taken back{by}. Guests can attest as it again. A guest that had attested before must attest again."
             )
         }
         Decision::Deleted => format!(
-            "{workload} was deleted{by}, its secrets included. Images that were built as it can no longer be opened."
+            "{workload} and its secrets were deleted{by}. Nobody can open an image that was built for it."
         ),
         Decision::TokenCreated | Decision::TokenRevoked => {
             let token = record.token.map_or("A token".to_owned(), |id| format!("The token {id}"));
@@ -109,28 +111,28 @@ fn decided(record: &AuditRecord) -> String {
                 "The secret {secret:?} of {workload} was released, encrypted to the key of the guest that attested{attestation}."
             )
         }
-        Decision::Withheld => "It was withheld, and the record does not say why.".to_owned(),
-        Decision::Refused => "It was refused, and the record does not say why.".to_owned(),
-        Decision::Unavailable => "It could not be decided, and the record does not say why.".to_owned(),
+        Decision::Withheld => "The broker withheld a secret, and the record does not say why.".to_owned(),
+        Decision::Refused => "The broker refused the request, and the record does not say why.".to_owned(),
+        Decision::Unavailable => "The broker could not decide, and the record does not say why.".to_owned(),
     }
 }
 
-/// What is known of the host, and how well.
+/// The host, and how well the broker knows it.
 fn evidence(evidence: &EvidenceSummary, basis: Option<&Basis>) -> String {
     let product = evidence.product.map_or("an unknown product".to_owned(), |product| product.to_string());
     let tcb = evidence.reported_tcb.map(|tcb| format!(" at TCB {tcb}")).unwrap_or_default();
     let chip: String = evidence.chip_id.chars().take(16).collect();
     let host = format!("{product}, chip {chip}…{tcb}");
     if evidence.verified && basis.is_some_and(|basis| basis.simulated) {
-        format!("The signature was verified, by a root that is none of AMD's: the host calls itself {host}.")
+        format!("The signature was verified up to a root that is not AMD's: the host calls itself {host}.")
     } else if evidence.verified {
         format!("AMD's signature was verified: the host is {host}.")
     } else {
-        format!("No signature was verified, so this is what the guest's side claims of itself: {host}.")
+        format!("No signature was verified: the guest's side claims to be {host}.")
     }
 }
 
-/// The causes of these leave open what else the guest policy says.
+/// Whether the failed check is one of the guest policy. Its cause leaves open what else the policy says.
 fn names_policy(check: Check) -> bool {
     let Check::Appraisal(check) = check else { return false };
     check.name().starts_with("guest-policy-")
@@ -150,8 +152,8 @@ fn guest_policy(text: &str) -> Option<String> {
     ];
     let allowed: Vec<_> = named.iter().filter(|(allowed, _)| *allowed).map(|(_, name)| *name).collect();
     let allowed =
-        if allowed.is_empty() { "none of what can be allowed".to_owned() } else { allowed.join(", ") };
-    Some(format!("The guest policy {text} allows {allowed}; lowest ABI {major}.{minor}."))
+        if allowed.is_empty() { "nothing that a policy can allow".to_owned() } else { allowed.join(", ") };
+    Some(format!("The guest policy {text} allows {allowed}; its lowest ABI is {major}.{minor}."))
 }
 
 /// A cause as a sentence of its own.
@@ -162,94 +164,95 @@ fn sentence(cause: &str) -> String {
     format!("{first}{}{end}", characters.as_str())
 }
 
-const OTHER_REGISTRATION: &str = "If this is wanted, register the workload anew with other requirements.";
-const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit); compare with what the other hosts report before raising a floor.";
-const LAUNCH: &str = "Launch it with krun as it comes.";
+const OTHER_REGISTRATION: &str =
+    "If the guest should be accepted, register the workload again with other requirements.";
+const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you raise a floor, compare it with what the other hosts report.";
+const LAUNCH: &str = "Launch the guest with krun's own settings.";
 
-/// What a failed check means and what helps: one entry for each. `unavailable`: it was not refused, it could
-/// not be decided.
+/// The meaning of a failed check and the advice about it. `unavailable`: the broker refused nothing, because
+/// it could not decide.
 fn meaning(check: Check, unavailable: bool) -> Meaning {
     match check {
         Check::Verification(check) => verification(check),
         Check::Appraisal(check) => appraisal(check),
         Check::Session => meaning_of(
-            "A challenge is answered once, and a session lasts as long as --session-ttl says.",
-            "Start the guest again: it asks for a new challenge. Many of these at once are clients that repeat themselves, or guess.",
+            "A challenge can be answered once, and a session lasts for the seconds that --session-ttl sets.",
+            "Start the guest again: it asks for a new challenge. If there are many such records at once, clients repeat their requests or guess session ids.",
         ),
         Check::Report => meaning_of(
-            "What was sent as a report is not one of SEV-SNP that this broker can read.",
-            "Find out what made it: other hardware, a newer firmware's report version, or something between guest and broker.",
+            "The guest sent something that this broker cannot read as an SEV-SNP report.",
+            "Find out what made the report: other hardware, newer firmware with another report version, or something between guest and broker.",
         ),
         Check::Workload => meaning_of(
-            "The guest's workload cannot be attested as, or its registration is no longer the one that the guest attested under.",
-            "See it with `keybroker workload show ID`. Not registered: build the image again, or correct the id. Revoked: restore it if that was a mistake. Replaced: start the guest again from the newest image. Another dialect: it is another workload's client.",
+            "No guest can attest as this workload, or its registration is another one than the guest attested under.",
+            "Look at it with `keybroker workload show ID`. If it is not registered, build the image again or correct the id. If it was revoked by mistake, restore it. If it was replaced, start the guest again from the newest image. If it has another dialect, the guest is the client of another workload.",
         ),
         Check::Endorsements if unavailable => meaning_of(
-            "AMD's certificates or revocation list are needed, are not in the store, and could not be had.",
-            "Look at the KDS with `keybroker doctor`. A name that is not found, a refused connection, or a proxy: open the way. A TLS authority that is not known: name it with --kds-ca. A chip's certificate can be brought with `keybroker certificates import FILE` while KDS is down, and so can a revocation list and the ASVK above a VLEK.",
+            "The broker needs AMD's certificates or revocation list, does not have them in the store, and could not fetch them.",
+            "Run `keybroker doctor` to see whether the KDS answers. If its name is not found, the connection is refused or a proxy is in the way, open the way to it. If its TLS authority is not known, name that with --kds-ca. While the KDS is down, `keybroker certificates import FILE` brings a chip's certificate, a revocation list, or the ASVK above a VLEK.",
         ),
         Check::Endorsements => meaning_of(
             "No certificate of AMD's vouches for the key that should have signed the report.",
-            "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). A chip id that is masked: have the host's owner turn MASK_CHIP_ID off. New chips not asked for (--kds known-chips-only): bring theirs with `keybroker certificates prefetch --report FILE`. A VLEK: the guest has to send its certificate along, and the ASVK above it where the KDS cannot be asked.",
+            "If AMD does not know the chip, compare chip id and TCB with the host's own (snphost). If the chip id is masked, ask the host's owner to turn MASK_CHIP_ID off. If the broker does not ask for new chips (--kds known-chips-only), fetch their certificates with `keybroker certificates prefetch --report FILE`. If the key is a VLEK, the guest must send its certificate, and also the ASVK above it where the KDS cannot be asked.",
         ),
         Check::NewChips => meaning_of(
-            "More chips that nobody has seen before came at once than AMD is asked for: this one waited in line in vain, or found it full.",
-            "New hosts: start the guest again, or bring their certificates with `keybroker certificates prefetch --report FILE` before they come. A KDS that answers faster: raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips under the workload of these records: one who knows its id and measurement can.",
+            "More new chips came at once than the broker asks AMD for: this one waited in line in vain, or found the line full.",
+            "If the hosts are new, start the guest again, or fetch their certificates with `keybroker certificates prefetch --report FILE` before their guests start. If your KDS answers faster than AMD's, raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips under the workload of these records: anybody who knows its id and measurement can.",
         ),
         Check::Policy if unavailable => meaning_of(
-            "Every thread that evaluates policies was taken, by ones that do not end.",
-            "Find by the records of these minutes whose registration demands such a policy, and revoke it.",
+            "Every thread that evaluates policies was busy with policies that do not end.",
+            "Search the records of these minutes for the workload whose registration demands such a policy, and revoke it.",
         ),
         Check::Policy => meaning_of(
-            "What the registration demands in Rego does not hold for this guest: each query must give true.",
-            "Try it with `keybroker verify --report FILE --policy FILE` with the guest's report. A changed demand is a new registration.",
+            "The registration's Rego policy does not hold for this guest: each query must give true.",
+            "Try the policy on the guest's report with `keybroker verify --report FILE --policy FILE`. To change the policy, register the workload again.",
         ),
         Check::SessionWorkload => meaning_of(
             "A guest asked for the passphrase of another workload than it had attested as.",
-            "Look at the guest: no krun of ours does that. It got nothing.",
+            "Look at the guest: krun's own guest does not do that. It got nothing.",
         ),
         Check::Secret => meaning_of(
             "The guest attested, and asked for a secret that its workload was not registered with.",
-            "Compare the name with `keybroker workload show ID`, and correct the guest or register the workload anew.",
+            "Compare the name with `keybroker workload show ID`, and correct the guest or register the workload again.",
         ),
         Check::GuestKey => meaning_of(
-            "The secret could not be encrypted to the guest's key.",
-            "With a key of 2048 bits a secret has 245 bytes at most: register a shorter one.",
+            "The broker could not encrypt the secret to the guest's key.",
+            "With a key of 2048 bits, a secret has at most 245 bytes: register a shorter one.",
         ),
         Check::WrappedSecret => meaning_of(
             "The secret in the store does not belong to the registration beside it, or to the wrapping key at hand.",
-            "With the right key file, somebody wrote to the store: compare with the audit log, and register the workload anew.",
+            "If the key file is the right one, somebody wrote to the store: compare it with the audit log, and register the workload again.",
         ),
         Check::WrappingKey => meaning_of(
-            "The key that secrets are wrapped with could not be used.",
-            "`keybroker doctor` says what is wrong with it. On AWS: `aws kms describe-key`; enable the key, or ask for a higher quota.",
+            "The broker could not use the key that wraps the secrets.",
+            "Run `keybroker doctor` to see what is wrong with the key. On AWS, run `aws kms describe-key`, then enable the key or ask for a higher quota.",
         ),
         Check::Store => meaning_of(
             "The store did not answer, or a row in it cannot be read.",
-            "`keybroker doctor` looks into it. On AWS: the tables' throttles and health; on one machine: the disk; the broker goes on by itself once there is room.",
+            "Run `keybroker doctor`. On AWS, look at the tables' throttling and health. On one machine, look at the disk: the broker goes on by itself once there is room.",
         ),
         Check::Principal => meaning_of(
-            "Only authenticated callers may register here, and the request brought along nothing that says who asks.",
-            "Register with a token (`keybroker token create`), or through a build relay; on AWS also with a signed request.",
+            "Only authenticated callers may register here, and the request carried no credential.",
+            "Register with a token (`keybroker token create`) or through a build relay. On AWS, a signed request does as well.",
         ),
         Check::Token => meaning_of(
-            "The token that the request brought along does not let it register this. A token is for one workload and one build: it ends with its time, 30 minutes after its first use, or with the first guest that attests.",
-            "Make another for the build: `keybroker token create`, with --workload-id if it is to replace what is registered.",
+            "The request's token does not permit this registration. A token is for one workload and one build: it ends when it expires, 30 minutes after its first use, or when the first guest attests.",
+            "Make another token for the build with `keybroker token create`. Add --workload-id if the build is to replace a registration.",
         ),
         Check::Registration => meaning_of(
-            "The registration could not be written down.",
-            "This is an error in the broker: please report it with what was registered, without its secrets.",
+            "The broker could not put the registration into the form in which it is stored.",
+            "This is a bug in the broker: please report it with the registration, without its secrets.",
         ),
         Check::Internal => meaning_of(
-            "A part of the broker panicked, and the request came to nothing. The broker goes on, and nothing was released.",
-            "This is an error in the program: please report it with the location that the log has of that time. If it comes again and again with one workload, revoke that.",
+            "Code in the broker panicked, and the request failed. The broker goes on, and nothing was released.",
+            "This is a bug in the broker: please report it with the source location that the log has from that time. If one workload causes it again and again, revoke that workload.",
         ),
         Check::Replacement if unavailable => meaning_of(
             "The registration that was in the way was deleted at the same moment.",
-            "Register it again.",
+            "Register the workload again.",
         ),
         Check::Replacement => meaning_of(
-            "The id is taken, and this registration may not take the place of the one that is there.",
+            "The id is taken, and this registration may not replace the one that is there.",
             "Give the new image an id of its own, or delete the old registration with `keybroker workload delete ID`. Within 30 minutes of the first registration a build may replace its own passphrase, and nothing else.",
         ),
     }
@@ -258,12 +261,12 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
 fn verification(check: Verification) -> Meaning {
     match check {
         Verification::Challenge => meaning_of(
-            "The report was made for another challenge or another key: an old one, or another guest's.",
+            "The report was made for another challenge or another key: it is old, or it is another guest's.",
             "Start the guest again. If it happens again, something between guest and broker replaces reports or keys.",
         ),
         Verification::Signed => meaning_of(
             "The host told its firmware not to sign with the chip's key, so nothing proves what hardware this is.",
-            "Have the host's owner turn MASK_CHIP_KEY off, or take another host.",
+            "Ask the host's owner to turn MASK_CHIP_KEY off, or use another host.",
         ),
         Verification::SigningKey => meaning_of(
             "The certificate is for a key of another kind than the one that signed the report.",
@@ -271,15 +274,15 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::Chain => meaning_of(
             "The certificate of the signing key does not lead to a root of AMD's.",
-            "A simulated machine: only a broker with --trust-anchor believes it. Otherwise the certificate is not AMD's.",
+            "If the machine is simulated, only a broker with --trust-anchor accepts it. Otherwise the certificate is not AMD's.",
         ),
         Verification::Validity => meaning_of(
-            "A certificate is outside its time. AMD had no other, or was not asked; where it begins within five minutes the guest was told to wait, and keeps its challenge.",
-            "Compare the broker's clock (`keybroker doctor`). A VLEK lives for a year: have the provider's host load a new one.",
+            "A certificate is not valid at this time, and AMD had no other or was not asked. If it becomes valid within five minutes, the broker told the guest to wait, and the guest keeps its challenge.",
+            "Check the broker's clock (`keybroker doctor`). A VLEK is valid for a year: the provider's host must load a new one.",
         ),
         Verification::Revocation => meaning_of(
-            "AMD no longer stands by the certificate, or there is no revocation list that says it does.",
-            "Stale: look whether the KDS answers (`keybroker doctor`), or import a list with `keybroker certificates import FILE`. Revoked: no guest on such hosts gets anything until AMD reissues.",
+            "AMD has revoked the certificate, or the broker has no valid revocation list that shows the opposite.",
+            "If the list is stale, check whether the KDS answers (`keybroker doctor`), or import a list with `keybroker certificates import FILE`. If the certificate is revoked, no guest on such hosts gets anything until AMD issues another.",
         ),
         Verification::Product => meaning_of(
             "The CPU is of another product than the certificate, or one that this broker does not know.",
@@ -287,15 +290,15 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::ReportedTcb => meaning_of(
             "The certificate is for other firmware than the host reports: AMD makes one for each TCB.",
-            "If the guest or host brings a certificate along, renew it after a firmware update (snphost fetch vek). If its firmware signs under the VCEK of current_tcb, update the firmware and commit to it (snphost commit).",
+            "If the guest or the host sends a certificate, renew it after a firmware update (snphost fetch vek). If its firmware signs under the VCEK of current_tcb, update the firmware and commit to it (snphost commit).",
         ),
         Verification::Identity => meaning_of(
-            "The key that signed belongs to another chip, or to a cloud provider that is not accepted, or the report names no chip.",
-            "A provider that you trust: name it with --accept-csp-id (AcceptCspIds). A chip id that the host masks: have its owner turn MASK_CHIP_ID off.",
+            "The signing key belongs to another chip or to a cloud provider that is not accepted, or the report names no chip.",
+            "If you trust the provider, name it with --accept-csp-id (AcceptCspIds). If the host masks its chip id, ask its owner to turn MASK_CHIP_ID off.",
         ),
         Verification::Signature => meaning_of(
-            "The report is not what the chip signed under this certificate's key.",
-            "Where current_tcb is another than reported_tcb, the firmware may have signed under the VCEK of current_tcb: update it, and commit to it on the host (snphost commit). Otherwise look for what alters the report between guest and broker: nobody but AMD's firmware can make one.",
+            "This certificate's key did not make this signature over this report.",
+            "If current_tcb differs from reported_tcb, the firmware may have signed with the VCEK of current_tcb: update it, and commit to it on the host (snphost commit). Otherwise find out what alters the report between guest and broker: only AMD's firmware can make one.",
         ),
     }
 }
@@ -303,35 +306,35 @@ fn verification(check: Verification) -> Meaning {
 fn appraisal(check: Appraisal) -> Meaning {
     match check {
         Appraisal::Debug => meaning_of(
-            "Its memory can be read by the host, so nothing is released.",
-            "Launch it with krun as it comes, without debugging.",
+            "The host can read the guest's memory, so nothing is released.",
+            "Launch the guest with krun's own settings, without debugging.",
         ),
         Appraisal::MigrateMa => meaning_of(
             "A migration agent is another VM, which gets the guest's state: nothing is released to such a guest.",
             LAUNCH,
         ),
         Appraisal::PolicyForm => meaning_of(
-            "What these bits permit is not known, and might be what DEBUG permits.",
-            "Launch it with krun as it comes. A newer ABI of AMD's needs a newer release of the broker.",
+            "The broker does not know what these bits permit. They might permit what DEBUG permits.",
+            "Launch the guest with krun's own settings. A newer ABI of AMD's needs a newer release of the broker.",
         ),
         Appraisal::Vmpl => meaning_of(
-            "Software at a less privileged level asked for the report, and the measurement says nothing of it.",
+            "Software at a less privileged level asked for the report, and the measurement does not cover that software.",
             "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A guest behind a paravisor cannot.",
         ),
         Appraisal::FleetProduct => meaning_of(
-            "The operator's list of products does not have the host's.",
-            "As was demanded, unless --accept-product (AcceptProducts) is wrong.",
+            "The host's product is not in the operator's list of products.",
+            "If the product should be accepted, add it to --accept-product (AcceptProducts).",
         ),
         Appraisal::FleetTcb => meaning_of(
-            "The host's firmware is below what the operator demands of every guest.",
+            "The host's firmware is below the floor that the operator sets for every guest.",
             UPDATE_FIRMWARE,
         ),
         Appraisal::Measurement => meaning_of(
             "The host launched something else than was registered: other firmware, kernel, initrd, or number of vCPUs.",
-            "Rolled out with another libkrunfw or other --cpus: build the image again, so that it is registered with what the host has. Otherwise ask the host's owner what was launched.",
+            "If the host has another libkrunfw or starts the guest with other --cpus, build the image again, so that it is registered with what the host launches. Otherwise ask the host's owner what was launched.",
         ),
         Appraisal::Smt => meaning_of(
-            "Two guests may share a core while this one runs, which its registration does not permit.",
+            "With SMT another guest may share a core with this one, and the registration does not permit that.",
             OTHER_REGISTRATION,
         ),
         Appraisal::SingleSocket => {
@@ -339,34 +342,34 @@ fn appraisal(check: Appraisal) -> Meaning {
         }
         Appraisal::CiphertextHiding => meaning_of(
             "The registration demands that the host cannot see the ciphertext of the guest's memory.",
-            "Launch the guest with ciphertext hiding on a host that has it, or register the workload anew without it.",
+            "Launch the guest with ciphertext hiding on a host that has it, or register the workload again without that demand.",
         ),
         Appraisal::Abi => meaning_of(
-            "The guest may be started by older firmware than its registration permits.",
-            "Launch it with a guest policy of at least that ABI, or register the workload anew.",
+            "The guest policy lets older firmware start the guest than the registration permits.",
+            "Launch it with a guest policy of at least that ABI, or register the workload again.",
         ),
         Appraisal::MinimumTcb => meaning_of(
-            "The host's firmware is below what the registration demands, or it names no floor for this product.",
+            "The host's firmware is below what the registration demands, or the registration names no floor for this product.",
             UPDATE_FIRMWARE,
         ),
         Appraisal::MinimumCommittedTcb => meaning_of(
             "The host could be rolled back to firmware below what the registration demands.",
-            "Commit to the newer firmware on the host (snphost commit). It cannot be taken back.",
+            "Commit to the newer firmware on the host (snphost commit). Nobody can take a commit back.",
         ),
         Appraisal::MinimumLaunchTcb => meaning_of(
             "The guest was started while the host still had older firmware than the registration demands.",
-            "Start the guest again, now that the host is updated; otherwise update it first.",
+            "Update the host if it still has the older firmware, then start the guest again.",
         ),
         Appraisal::HostData => meaning_of(
-            "HOST_DATA is no registration's, or not the one that the registration demands.",
-            "Launch the guest with exactly the HOST_DATA that registering answered.",
+            "No registration has this HOST_DATA, or the registration demands another one.",
+            "Launch the guest with exactly the HOST_DATA that the broker answered when the workload was registered.",
         ),
         Appraisal::IdKey => meaning_of(
-            "The guest's ID block was signed with another key than the registration demands, or there is none.",
+            "The guest has no ID block, or another key signed it than the registration demands.",
             "Launch the guest with the ID block that the owner of the key signed.",
         ),
         Appraisal::AuthorKey => meaning_of(
-            "The key of the guest's ID block was certified by another author key than the registration demands, or by none.",
+            "No author key certified the key of the guest's ID block, or another one did than the registration demands.",
             "Launch the guest with an ID block whose key the author certified (AUTHOR_KEY_EN).",
         ),
         Appraisal::FamilyId => meaning_of(
@@ -440,11 +443,11 @@ mod tests {
             words(&record),
             [
                 "The host launched the guest with DEBUG set: policy 0xb0000.",
-                "Its memory can be read by the host, so nothing is released.",
+                "The host can read the guest's memory, so nothing is released.",
                 "The guest policy 0xb0000 allows debugging by the host, SMT, more than one socket, \
-                 ciphertext that the host can see; lowest ABI 0.0.",
-                "Launch it with krun as it comes, without debugging.",
-                "No signature was verified, so this is what the guest's side claims of itself: Milan, chip \
+                 ciphertext that the host can see; its lowest ABI is 0.0.",
+                "Launch the guest with krun's own settings, without debugging.",
+                "No signature was verified: the guest's side claims to be Milan, chip \
                  7b7b7b7b7b7b7b7b… at TCB bl 4 tee 0 snp 24 ucode 219.",
             ]
         );
@@ -475,7 +478,7 @@ mod tests {
         assert!(named > 10, "{named}");
     }
 
-    /// A record of a later release.
+    /// A later release can write such a record.
     #[test]
     fn a_check_that_is_not_known_is_told_by_its_cause() {
         assert_eq!(words(&record(Decision::Refused, "quantum", "the cat is dead")), ["The cat is dead."]);

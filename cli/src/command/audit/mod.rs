@@ -20,13 +20,13 @@ use crate::{
     when::When,
 };
 
-/// Tell why a guest got nothing, or what was decided about a workload
+/// Explain why a guest got nothing, or list the decisions about a workload
 ///
-/// With the id that a guest printed on its console: that decision, in words. With --workload or a span of
-/// time: one line for each decision, oldest first.
+/// Give the id that a guest printed on its console: the command explains that decision in words. Give
+/// --workload or a span of time: the command prints one line for each decision, the oldest first.
 ///
-/// On AWS the records of a workload come from an index of the table, which follows it by a moment; without
-/// --workload the whole table is read, and paid for.
+/// On AWS the records of a workload come from an index, which may lag a moment behind the table. Without
+/// --workload the command reads the whole table, and AWS charges for that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -38,20 +38,20 @@ Examples:
 {}", Exit::TABLE))]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["id", "workload", "chip_id", "since", "until"]))]
 pub(crate) struct AuditArgs {
-    /// The decision: the id that the guest was told
+    /// The id of a decision, which the guest was told
     #[arg(value_name = "ID", value_parser = audit_id, conflicts_with_all = ["workload", "chip_id", "since", "until"])]
     id: Option<AuditId>,
     /// Only decisions about this workload
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload: Option<WorkloadId>,
-    /// Only decisions about guests on this chip: its id in hex, or how it begins, 16 digits at least; read as
-    /// without --workload
+    /// Only decisions about guests on this chip: its id in hex, or the first 16 or more digits of it. Without
+    /// --workload this reads the whole table, too
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
-    /// Only decisions since then: 24h, 7d, or RFC 3339
+    /// Only decisions since this time: 24h or 7d ago, or a time in RFC 3339
     #[arg(long, value_name = "WHEN", value_parser = When::parse)]
     since: Option<When>,
-    /// Only decisions before then, likewise
+    /// Only decisions before this time, in the same form
     #[arg(long, value_name = "WHEN", value_parser = When::parse)]
     until: Option<When>,
     /// Print one JSON document in place of the text
@@ -64,7 +64,7 @@ pub(crate) struct AuditArgs {
 fn audit_id(text: &str) -> Result<AuditId, &'static str> {
     text.parse()
         .map(AuditId)
-        .map_err(|_| "not an id of a decision: a UUID, as 019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e")
+        .map_err(|_| "not the id of a decision, which is a UUID such as 019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e")
 }
 
 /// Runs the command.
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// What `--json` prints of one decision.
+/// The document that `--json` prints about one decision.
 #[derive(Debug, Serialize)]
 struct Explained<'a> {
     /// Version of this form.
@@ -91,7 +91,7 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
     let record = operator.store.audit_record(id).await.map_err(|error| operator.failure(error))?;
     let record = record.ok_or_else(|| {
         no_such("audit record", id)
-            .hint("is this the store of the broker that the guest asked? A typed id may have a wrong digit")
+            .hint("check that this is the store of the broker that the guest asked, and that no digit of the id is wrong")
     })?;
     let id = record.workload_id.as_ref().map(WorkloadId::as_str);
     let whole = |words: String| operator.place.advice_about(&words, id);
@@ -111,7 +111,7 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
     Ok(Exit::Ok)
 }
 
-/// The record of the attestation that a release rested on: what that rested on is there.
+/// The record of the attestation that a release rested on. It has the basis.
 async fn attestation(
     operator: &OperatorHandle,
     record: &AuditRecord,
@@ -120,7 +120,7 @@ async fn attestation(
     operator.store.audit_record(id).await.map_err(|error| operator.failure(error))
 }
 
-/// What the record says beside the explanation.
+/// The record's fields, which stand above the explanation.
 fn fields(record: &AuditRecord) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("id", record.id.to_string()),
@@ -142,7 +142,7 @@ fn fields(record: &AuditRecord) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// What `--json` prints of several.
+/// The document that `--json` prints about several decisions.
 #[derive(Debug, Serialize)]
 struct Records {
     /// Version of this form.
@@ -159,7 +159,7 @@ async fn several(args: &AuditArgs, operator: &OperatorHandle) -> Result<Exit, Fa
         until: args.until.map(|until| until.seen_from(now)),
     };
     if query.since.zip(query.until).is_some_and(|(since, until)| since >= until) {
-        return Err(Failure::new(Exit::Usage, anyhow!("--since is not before --until")));
+        return Err(Failure::new(Exit::Usage, anyhow!("--since must be before --until")));
     }
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
     let (mut records, unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
@@ -178,7 +178,7 @@ async fn several(args: &AuditArgs, operator: &OperatorHandle) -> Result<Exit, Fa
         table::print(&["time", "decision", "operation", "workload", "check", "id"], records.iter().map(row))?;
         if let Some(last) = records.last() {
             let one = operator.place.command("audit", &[&last.id.to_string()]);
-            anstream::eprintln!("one decision in words: {one}");
+            anstream::eprintln!("to see one decision in words: {one}");
         }
     }
     Ok(operator::tell_unreadable("the audit record", &unreadable))
