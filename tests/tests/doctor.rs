@@ -141,7 +141,7 @@ async fn what_is_wrong_is_found() {
     let (data, own) = (data_dir.to_str().unwrap(), key.to_str().unwrap());
     let elsewhere = tempfile::tempdir().unwrap();
     let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
-    failing(command(&at("missing"), data), "key", "restore it from its backup");
+    failing(command(&at("missing"), data), "key", "restore the file from its backup");
     failing(command(own, &at("missing")), "store", "there is no store");
     fs::write(at("other"), format!("keybroker-key-v1:{}\n", "7".repeat(64))).unwrap();
     fs::set_permissions(at("other"), fs::Permissions::from_mode(0o600)).unwrap();

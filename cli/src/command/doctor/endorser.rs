@@ -1,4 +1,4 @@
-//! AMD's KDS, the clock by it, and the revocation lists held.
+//! AMD's KDS, the clock compared with it, and the revocation lists in the store.
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::endorsements::kds::KdsError;
@@ -11,14 +11,14 @@ use crate::{
     operator::OperatorHandle,
 };
 
-/// A clock that is off by more may take certificates for expired, or AWS's signatures.
+/// A clock that is off by more may take valid certificates and AWS's signatures for expired.
 const TOLERATED: SignedDuration = SignedDuration::from_mins(5);
-/// A clock that is set by others is better than this.
+/// A clock that is set over the network is better than this.
 const USUAL: SignedDuration = SignedDuration::from_secs(30);
 /// A broker that runs renews a list once a day.
 const RENEWED: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-/// Whether the KDS answers, and how far the clock is from its.
+/// Whether the KDS answers, and how far the clock is from the KDS's.
 pub(super) async fn kds(args: &KdsArgs) -> Vec<Finding> {
     let kds = match args.kds() {
         Ok(kds) => kds,
@@ -30,14 +30,12 @@ pub(super) async fn kds(args: &KdsArgs) -> Vec<Finding> {
         Err(error @ KdsError::Status { status: 429, .. }) => vec![Finding::warn(
             "kds",
             format!("{url}: {error}"),
-            "it was asked too often from this address: wait a minute; `keybroker certificates list` says what is at hand",
+            "this address asked it too often: wait a minute. `keybroker certificates list` shows what the store has",
         )],
         Err(error) => vec![Finding::fail(
             "kds",
             format!("{url}: {error}"),
-            "chips that were seen before go on booting, new ones wait: open the way to it, name a mirror with --kds-url and its \
-             authority, or that of a proxy that looks into TLS, with --kds-ca, or bring certificates with \
-             `keybroker certificates import FILE`",
+            "guests on known chips still boot, guests on new chips wait. Open the way to the KDS, or name a mirror with --kds-url. If a mirror or a TLS proxy has an authority of its own, name that with --kds-ca. Or bring certificates with `keybroker certificates import FILE`",
         )],
     }
 }
@@ -56,17 +54,17 @@ fn clock(theirs: Option<Timestamp>, now: Timestamp) -> Finding {
         off.as_secs().abs(),
         if off.is_negative() { "behind" } else { "ahead of" }
     );
-    let set = "have the clock set (timedatectl set-ntp true)";
+    let set = "let the system set the clock (timedatectl set-ntp true)";
     if off.abs() > TOLERATED {
         Finding::fail("clock", format!("it is {by}"), set)
     } else if off.abs() > USUAL {
         Finding::warn("clock", format!("it is {by}"), set)
     } else {
-        Finding::ok("clock", "within half a minute of the KDS's")
+        Finding::ok("clock", "it is within half a minute of the KDS's")
     }
 }
 
-/// Whether the store can be read, and the lists of the products that it has anything of.
+/// Whether the store can be read, and the list of each product of which the store has something.
 pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustAnchors) -> Vec<Finding> {
     let now = Timestamp::now();
     let (rows, unreadable) = match row::all(operator, anchors, now).await {
@@ -78,13 +76,15 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
         findings.push(Finding::warn(
             "endorsements",
             format!("{} rows cannot be read", unreadable.len()),
-            "they cost requests to AMD and nothing else; if there are more tomorrow, find out who writes them",
+            "they cost requests to AMD and nothing else. If there are more tomorrow, find out who writes them",
         ));
     }
     let held: Vec<_> = Product::ALL.into_iter().filter_map(|product| list(product, &rows, now)).collect();
     if held.is_empty() {
-        findings
-            .push(Finding::ok("revocation-list", "none yet: each is fetched with its product's first guest"));
+        findings.push(Finding::ok(
+            "revocation-list",
+            "none yet: the broker fetches each with its product's first guest",
+        ));
     }
     findings.extend(held);
     findings
@@ -93,13 +93,14 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
 /// The list for chips of `product`, if there is one or should be.
 fn list(product: Product, rows: &[EndorsementRow], now: Timestamp) -> Option<Finding> {
     const CHECK: &str = "revocation-list";
-    let renew = "look whether the KDS answers, or bring a list with `keybroker certificates import FILE`";
+    let renew = "check whether the KDS answers, or bring a list with `keybroker certificates import FILE`";
     let of_product = |row: &&EndorsementRow| row.kind.product() == Some(product);
     let found = rows.iter().filter(of_product).find(|row| matches!(row.kind, RowKind::RevocationList(..)));
     let Some(row) = found else {
         let chips = rows.iter().filter(of_product).any(|row| matches!(row.kind, RowKind::Certificate(_)));
-        return chips
-            .then(|| Finding::warn(CHECK, format!("{product}: none, though chips are known"), renew));
+        return chips.then(|| {
+            Finding::warn(CHECK, format!("{product}: the store has chips' certificates, and no list"), renew)
+        });
     };
     let Some((this, next)) = row.updates else {
         let cause = row.cause.as_deref().unwrap_or_default();
@@ -113,11 +114,15 @@ fn list(product: Product, rows: &[EndorsementRow], now: Timestamp) -> Option<Fin
     );
     let over = now.duration_since(next);
     Some(if now < this {
-        Finding::fail(CHECK, format!("{text}: it counts from {this} only"), "compare the clock")
+        Finding::fail(CHECK, format!("{text}: it does not count before {this}"), "compare the clock")
     } else if over > Crl::GRACE {
-        Finding::fail(CHECK, format!("{text}: too old, no guest gets anything"), renew)
+        Finding::fail(CHECK, format!("{text}: too old, so no guest gets anything"), renew)
     } else if over.is_positive() {
-        Finding::warn(CHECK, format!("{text}: over, and used only while the KDS is silent"), renew)
+        Finding::warn(
+            CHECK,
+            format!("{text}: over, so the broker uses it only while the KDS is silent"),
+            renew,
+        )
     } else if now.duration_since(row.fetched_at) > RENEWED {
         Finding::warn(
             CHECK,

@@ -1,27 +1,27 @@
-//! What a check of the doctor found, and what helps.
+//! The doctor's findings: what a check found, and what helps.
 
 use serde::Serialize;
 
 use crate::exit::Failure;
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     Ok,
-    /// It works, and somebody should look at it.
+    /// The broker works, and somebody should look at this.
     Warn,
-    /// Guests are refused, or will be; or somebody can get at secrets who must not.
+    /// The broker refuses guests, or will refuse them; or somebody can read secrets who must not.
     Fail,
 }
 
-/// What a check found.
+/// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) verdict: Severity,
     pub(super) finding: String,
-    /// What to do about it.
+    /// The advice about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) advice: Option<String>,
 }

@@ -43,17 +43,17 @@ pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
     vec![directory(&data_dir), space(&data_dir), key]
 }
 
-/// Bytes that are little, for a store that grows with every record.
+/// Free bytes that are few for a store that grows with every record.
 const LITTLE: u64 = 256 << 20;
 
 fn space(data_dir: &Path) -> Finding {
     let at = data_dir.display();
     let free = match room::free(data_dir) {
         Err(error) => {
-            let finding = format!("what is free at {at} cannot be told: {error}");
+            let finding = format!("the free space at {at} is not known: {error}");
             return Finding::warn("disk", finding, "name the broker's data directory with --data-dir");
         }
-        Ok(None) => return Finding::ok("disk", format!("the file system of {at} has no bounds")),
+        Ok(None) => return Finding::ok("disk", format!("the file system of {at} has no limit")),
         Ok(Some(free)) => free,
     };
     let (missing, mib) = (RESERVE - room::reserved(data_dir), free >> 20);
@@ -61,13 +61,13 @@ fn space(data_dir: &Path) -> Finding {
     match free {
         free if free < HEADROOM => Finding::fail(
             "disk",
-            format!("{mib} MiB are free at {at}: no challenge is given and nothing registered"),
+            format!("{mib} MiB are free at {at}: the broker gives no challenge and registers nothing"),
             advice,
         ),
         free if free < HEADROOM + missing => Finding::fail(
             "disk",
             format!(
-                "{mib} MiB are free at {at}, and the reserve is used up: no challenge is given and nothing registered"
+                "{mib} MiB are free at {at}, and the reserve is used up: the broker gives no challenge and registers nothing"
             ),
             advice,
         ),
@@ -81,8 +81,8 @@ fn directory(data_dir: &Path) -> Finding {
     match fs::metadata(data_dir).map(|metadata| metadata.permissions().mode() & 0o7777) {
         Err(error) => Finding::fail(
             "data-directory",
-            format!("{at} cannot be looked at: {error}"),
-            "name the broker's with --data-dir, or start `keybroker serve`, which makes it",
+            format!("{at} cannot be read: {error}"),
+            "name the broker's data directory with --data-dir, or start `keybroker serve`, which makes it",
         ),
         Ok(mode) if mode & 0o022 != 0 => Finding::warn(
             "data-directory",
@@ -97,35 +97,35 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
     let at = key_file.display();
     let bound = match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
         Ok(store) => store.bound_key(),
-        // Whoever has it open has compared them.
+        // The broker that has it open compared them when it started.
         Err(error) => Err(error),
     };
     match (LocalKey::load(key_file), bound) {
         (Err(KeyFileError::Missing), Ok(None) | Err(OpenError::Missing)) => Finding::warn(
             "key",
-            format!("there is no {at} yet, and no store that needs it"),
+            format!("there is no {at} yet, and no store needs it"),
             "`keybroker serve` makes both on its first start",
         ),
         (Err(KeyFileError::Missing), Err(OpenError::Io(_))) => Finding::fail(
             "key",
-            format!("there is no {at}, and whether a store needs it cannot be told"),
+            format!("there is no {at}, and it is not known whether a store needs it"),
             "run this as the broker's user, or name the key's file with --key-file",
         ),
         (Err(KeyFileError::Missing), _) => Finding::fail(
             "key",
-            format!("there is no {at}, and a store that needs its key"),
-            "restore it from its backup, or name it with --key-file: no other opens the store's secrets",
+            format!("there is no {at}, and the store needs its key"),
+            "restore the file from its backup, or name it with --key-file: no other key opens the store's secrets",
         ),
         (Err(error @ KeyFileError::Exposed { .. }), _) => Finding::fail(
             "key",
             format!("{at}: {error}"),
-            format!("chmod 0600 {}, and ask who may have read it", quoted(&at.to_string())),
+            format!("run `chmod 0600 {}`, and find out who may have read it", quoted(&at.to_string())),
         ),
-        (Err(error), _) => Finding::fail("key", format!("{at}: {error}"), "restore it from its backup"),
+        (Err(error), _) => Finding::fail("key", format!("{at}: {error}"), "restore the file from its backup"),
         (Ok(key), Ok(Some(bound))) if bound != key.key_id() => Finding::fail(
             "key",
-            format!("the store belongs to the key {bound}, {at} is {}", key.key_id()),
-            "name the store's own with --key-file: no other opens its secrets",
+            format!("the store belongs to the key {bound}, and {at} is {}", key.key_id()),
+            "name the store's own key with --key-file: no other key opens its secrets",
         ),
         (Ok(key), Ok(Some(_))) => Finding::ok("key", format!("{at}, {}, is the store's", key.key_id())),
         (Ok(key), Ok(None)) => Finding::ok("key", format!("{at}, {}; the store has none yet", key.key_id())),
@@ -136,7 +136,7 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
     }
 }
 
-/// What the store says of itself, where it can be reached.
+/// The store's own check, where the store can be reached.
 pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
     let asked = match operator::embedded(&args.store.data_dir().ok()?).await.ok()? {
         Embedded::File(store) => store.check().await.map_err(|cause| cause.to_string()),
@@ -146,9 +146,9 @@ pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
             Err(cause) => Err(format!("{cause:#}")),
         },
     };
-    let advice = "look at `disk` above and into the broker's log; the broker goes on by itself once the disk takes what it writes";
+    let advice = "look at `disk` above and at the broker's log; the broker goes on by itself once the disk takes its writes";
     Some(match asked {
-        Ok(()) => Finding::ok("health", "the store can be used, and has room"),
+        Ok(()) => Finding::ok("health", "the store can be used and has room"),
         Err(cause) => Finding::fail("health", cause, advice),
     })
 }
@@ -165,7 +165,7 @@ pub(super) fn backend(backend: Backend) -> Finding {
     match backend {
         Backend::File => Finding::ok("store", "it opens, and no broker has it open"),
         Backend::Socket => Finding::ok("store", "the running broker answers on its socket"),
-        Backend::Aws => Finding::ok("store", "DynamoDB answers, and what it holds can be read"),
+        Backend::Aws => Finding::ok("store", "DynamoDB answers, and its rows can be read"),
     }
 }
 
@@ -173,13 +173,13 @@ pub(super) fn backend(backend: Backend) -> Finding {
 mod tests {
     use super::*;
 
-    /// The directory's own parent is a file: nobody can look whether there is a store.
+    /// The directory's own parent is a file, so nobody can see whether there is a store.
     #[test]
     fn a_store_that_cannot_be_looked_at_is_not_said_to_need_a_key() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, "").unwrap();
         let found = key(&directory.path().join("key"), &file.join("data")).finding;
-        assert!(found.ends_with("whether a store needs it cannot be told"), "{found}");
+        assert!(found.ends_with("it is not known whether a store needs it"), "{found}");
     }
 }

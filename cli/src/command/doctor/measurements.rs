@@ -28,7 +28,6 @@ pub(super) async fn shared(operator: &OperatorHandle) -> Finding {
     Finding::warn(
         CHECK,
         format!("{ids} workload ids share {measurements} {noun}{across}"),
-        "a guest of such a measurement can claim any of its ids: give a workload that must be told apart a measurement of its \
-         own. `keybroker workload list` marks them",
+        "a guest with such a measurement can claim any of its ids: if a workload must be told apart, give it a measurement of its own. `keybroker workload list` marks the ids",
     )
 }

@@ -1,4 +1,4 @@
-//! `keybroker doctor`: what would keep a broker from working, and what to do about it.
+//! `keybroker doctor`: it finds what keeps a broker from working, and says what to do about it.
 
 mod aws;
 mod endorser;
@@ -25,12 +25,12 @@ use crate::{
     table,
 };
 
-/// Look for what would keep the broker from working
+/// Find what keeps the broker from working
 ///
-/// Configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how long workloads' ids
-/// may be behind a base URL: each is ok, a warning, or a failure, with what to do. Looks and changes nothing.
-/// The variables of `keybroker serve` count here too: run it as the broker's user, with the broker's
-/// environment.
+/// The command checks configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how
+/// long workload ids may be behind a base URL. Each check is ok, a warning or a failure, and says what to do.
+/// The command changes nothing. It reads the variables of `keybroker serve`: run it as the broker's user,
+/// with the broker's environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -38,11 +38,12 @@ Examples:
   keybroker doctor --url http://127.0.0.1:8000 --url https://kb.example.com
   keybroker doctor --aws --prefix keybroker --json | jq '.findings[] | select(.verdict != \"ok\")'
 
-Ends with 0 if nothing failed, warnings or not, and with 1 otherwise.
+The command ends with 0 if nothing failed, even if there are warnings, and with 1 otherwise.
 
 {}", Exit::TABLE))]
 pub(crate) struct DoctorArgs {
-    /// A base URL that images are built with: says how long workloads' ids may be. May be given several times
+    /// A base URL that images are built with: the command says how long workload ids may be. May be given
+    /// several times
     #[arg(long, value_name = "BASE-URL")]
     url: Vec<String>,
     /// The file of the wrapping key of a broker on this machine
@@ -62,7 +63,7 @@ pub(crate) struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    /// What leads another command to the store that is looked at, and to its key.
+    /// The arguments that lead another command to this store and to its key.
     fn place(&self) -> StorePlace {
         let place = self.store.place();
         match paths::key_file(self.key_file.as_deref()) {
@@ -72,7 +73,7 @@ impl DoctorArgs {
     }
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Findings {
     /// Version of this form.
@@ -113,8 +114,8 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
     if args.anchors.any() {
         findings.push(Finding::warn(
             "trust-anchors",
-            "simulated hardware is trusted: whoever holds the key of such a root gets every secret",
-            "for anything but tests leave --trust-anchor (KEYBROKER_TRUST_ANCHORS) away",
+            "simulated hardware is trusted: anybody who holds the key of such a root gets every secret",
+            "remove --trust-anchor (KEYBROKER_TRUST_ANCHORS), unless this is a test",
         ));
     }
     if args.store.aws {
@@ -135,7 +136,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
     findings
 }
 
-/// The variables that are set.
+/// The check of the variables that are set.
 fn configuration(reach: &Reach) -> Finding {
     match environment::check(&Cli::command(), reach) {
         Ok(()) => Finding::ok("configuration", "every KEYBROKER_ variable that is set is known"),

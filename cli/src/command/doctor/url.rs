@@ -1,4 +1,4 @@
-//! How long a workload's id may be behind a base URL.
+//! The length that a workload's id may have behind a base URL.
 
 use keybroker_common::http::guest_url::{MAX_LEN, room_for_id};
 
@@ -6,31 +6,30 @@ use super::finding::Finding;
 
 /// Characters of the userinfo that a token adds: `x:`, 14 characters and `@`.
 const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
-/// Characters of the ids that buildah makes up.
+/// Characters of the ids that buildah generates.
 const DEFAULT_ID: i64 = 64;
 const CHECK: &str = "url";
-/// What a slash at the end does. buildah takes it away where it registers, and leaves it in the image.
-const SLASH: &str = "leave the slash at the end away: it counts, and guests then ask for //kbs/v0/…, which keybroker answers, \
-                     but which Amazon API Gateway need not match to a route and then answers with 404";
+/// The advice about a slash at the end. buildah removes it when it registers, and leaves it in the image.
+const SLASH: &str = "remove the slash at the end: it takes a character, and guests then ask for //kbs/v0/…. keybroker answers that, but Amazon API Gateway may find no route for it and answer 404";
 
-/// What libkrun's guest, which has 99 characters for the URL of its key, leaves for the id.
+/// The room for the id: libkrun's guest has 99 characters for the URL of its key.
 pub(super) fn budget(url: &str) -> Finding {
     let Some((secure, rest)) = split(url) else {
         return Finding::fail(
             CHECK,
             format!("{url} is no base URL"),
-            "give scheme and host, with a port or path if need be: http://127.0.0.1:8000",
+            "give scheme and host, and a port or path if there is one: http://127.0.0.1:8000",
         );
     };
     if rest.contains(['?', '#']) {
         return Finding::fail(
             CHECK,
             format!("{url} has a query"),
-            "a guest puts its path behind it: leave it away",
+            "remove the query: a guest appends its path to the URL",
         );
     }
     let with_userinfo = rest.contains('@');
-    // A guest cuts nothing off.
+    // A guest removes nothing from the URL.
     let room = room_for_id(url.len());
     let with_token = if with_userinfo { room } else { room_for_id(url.len() + TOKEN_USERINFO) };
     let mut finding = format!("{url} leaves {} characters for a workload's id", room.max(0));
@@ -41,7 +40,7 @@ pub(super) fn budget(url: &str) -> Finding {
     if room < 1 {
         return Finding::fail(
             CHECK,
-            format!("{finding}: libkrun's guest has {MAX_LEN} for all of it"),
+            format!("{finding}: libkrun's guest has {MAX_LEN} characters for the whole URL"),
             shorter,
         );
     }
@@ -55,7 +54,7 @@ pub(super) fn budget(url: &str) -> Finding {
         advice.push(SLASH.to_owned());
     }
     if secure {
-        advice.push("krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or bring roots into the guest".to_owned());
+        advice.push("krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or add roots to the guest".to_owned());
     }
     if advice.is_empty() {
         Finding::ok(CHECK, finding)

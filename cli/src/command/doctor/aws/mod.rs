@@ -34,7 +34,7 @@ fn tables(prefix: &str) -> [Table; 6] {
     ]
 }
 
-/// Every table, and the key behind the alias.
+/// Examines every table, and the key behind the alias.
 pub(super) async fn examine(prefix: &str) -> Vec<Finding> {
     let config = match operator::aws_config().await {
         Ok(config) => config,
@@ -64,7 +64,7 @@ async fn examine_table(client: &Client, table: &Table) -> Finding {
         return Finding::fail(
             TABLE,
             format!("{name} is not active: {status}"),
-            "wait, or restore it (operations.md)",
+            "wait, or restore the table (operations.md)",
         );
     }
     let mut off = Vec::new();
@@ -89,11 +89,11 @@ async fn examine_table(client: &Client, table: &Table) -> Finding {
     Finding::warn(
         TABLE,
         format!("{name} is active; off: {}", off.join(", ")),
-        "infra/restore settings puts them back: a restored table comes without them",
+        "run `infra/restore settings` to turn them on: AWS restores a table without them",
     )
 }
 
-/// Whether point-in-time recovery is on; `None` if it cannot be seen.
+/// Whether point-in-time recovery is on; `None` if AWS does not show it.
 async fn recovers(client: &Client, name: &str) -> Option<bool> {
     let answer = client.describe_continuous_backups().table_name(name).send().await.ok()?;
     let recovery = answer.continuous_backups_description?.point_in_time_recovery_description;
@@ -101,7 +101,7 @@ async fn recovers(client: &Client, name: &str) -> Option<bool> {
     Some(status == Some(PointInTimeRecoveryStatus::Enabled))
 }
 
-/// Whether rows expire; `None` if it cannot be seen.
+/// Whether rows expire; `None` if AWS does not show it.
 async fn expires(client: &Client, name: &str) -> Option<bool> {
     let answer = client.describe_time_to_live().table_name(name).send().await.ok()?;
     let status = answer.time_to_live_description.and_then(|described| described.time_to_live_status);
@@ -122,12 +122,12 @@ async fn key(config: &SdkConfig, prefix: &str) -> Finding {
         Some(KeyState::PendingDeletion) => Finding::fail(
             "key",
             format!("{alias} is about to be deleted: {arn}"),
-            "aws kms cancel-key-deletion, then enable-key: with the key every secret is gone",
+            "run `aws kms cancel-key-deletion`, then `aws kms enable-key`: every secret is lost with the key",
         ),
         other => Finding::fail(
             "key",
             format!("{alias} is {}: {arn}", other.as_ref().map_or("in no known state", KeyState::as_str)),
-            "find out in CloudTrail who did it, then aws kms enable-key",
+            "find out in CloudTrail who disabled it, then run `aws kms enable-key`",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What it means that AWS does not show something.
+//! The finding about something that AWS does not show.
 
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::{
 
 use crate::command::doctor::finding::Finding;
 
-/// Something that is not there is a failure; something that may not be looked at is not known to be one.
+/// Something that is missing is a failure. Something that these credentials may not see is a warning: it may
+/// be fine.
 pub(super) fn not_seen<E: ProvideErrorMetadata>(
     check: &'static str,
     name: &str,
@@ -21,8 +22,8 @@ pub(super) fn not_seen<E: ProvideErrorMetadata>(
         ),
         Some(code) if code.contains("AccessDenied") => Finding::warn(
             check,
-            format!("{name} may not be looked at"),
-            "allow these credentials to describe it, or look yourself",
+            format!("these credentials may not describe {name}"),
+            "allow the credentials to describe it, or look at it yourself",
         ),
         Some(code) => Finding::fail(
             check,
@@ -37,7 +38,7 @@ pub(super) fn not_seen<E: ProvideErrorMetadata>(
             Finding::fail(
                 check,
                 format!("{name}: {found}"),
-                "check the region and the network, and where AWS_ENDPOINT_URL leads if it is set",
+                "check the region, the network, and AWS_ENDPOINT_URL if it is set",
             )
         }
     }
@@ -49,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    /// A gateway in between, or an emulator, answers without a code of AWS's.
+    /// A gateway in between, or an emulator, may answer without a code of AWS's.
     #[test]
     fn an_answer_without_a_code_is_told_from_none() {
         let answer = HttpResponse::new(500.try_into().unwrap(), "".into());

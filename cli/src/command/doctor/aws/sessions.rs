@@ -1,5 +1,5 @@
-//! The policy of the sessions' table, which keeps everybody but `attest` from writing there, whatever else
-//! IAM allows them. `infra/storage.yaml` has it, and a table that was restored does not.
+//! The policy of the sessions' table, which denies writing to everybody but `attest`, whatever else IAM
+//! allows them. `infra/storage.yaml` sets it. AWS restores a table without it.
 
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::command::doctor::finding::Finding;
 
 const CHECK: &str = "sessions-policy";
 
-/// What writes. A transaction is authorised as its parts.
+/// The actions that write. AWS authorises a transaction as its parts.
 const WRITES: [&str; 7] = [
     "BatchWriteItem",
     "DeleteItem",
@@ -22,7 +22,7 @@ const WRITES: [&str; 7] = [
 
 /// Whether the policy of `table` keeps all but `attest` of the deployment `prefix` from writing.
 pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Option<Finding> {
-    // That it is not there, or cannot be seen, is said where the tables are looked at.
+    // The check of the tables reports a table that is missing or cannot be seen.
     let described = client.describe_table().table_name(table).send().await.ok()?.table;
     let arn = described.and_then(|described| described.table_arn)?;
     let policy = match client.get_resource_policy().resource_arn(&arn).send().await {
@@ -31,22 +31,22 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
         Err(error) => return Some(not_seen(CHECK, &format!("the policy of {table}"), &error)),
     };
     Some(if denies_all_but_attest(&policy, &arn, prefix) {
-        Finding::ok(CHECK, format!("{table} is written by {prefix}-attest alone"))
+        Finding::ok(CHECK, format!("only {prefix}-attest may write to {table}"))
     } else {
         Finding::fail(
             CHECK,
             format!(
-                "{table} has {}: who may write it by IAM can have secrets sealed to a key of their own",
+                "{table} has {}: anybody whom IAM lets write to it can have secrets sealed to a key of their own",
                 if policy.is_empty() { "no policy" } else { "another policy than infra/storage.yaml" }
             ),
-            "infra/restore settings sessions puts it back: a restored table comes without it",
+            "run `infra/restore settings sessions` to put the policy back: AWS restores a table without it",
         )
     })
 }
 
 /// Whether a statement of `policy` denies every write to the table of this ARN, with no exception but
-/// `attest`'s role and AWS's own services, which delete what has expired. What other statements allow does
-/// not matter: a denial overrides it.
+/// `attest`'s role and AWS's own services, which delete expired rows. A denial overrides whatever other
+/// statements allow.
 fn denies_all_but_attest(policy: &str, table: &str, prefix: &str) -> bool {
     let Some(attest) = attest(table, prefix) else { return false };
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
