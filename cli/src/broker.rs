@@ -1,4 +1,4 @@
-//! Puts the broker together from what the command line names.
+//! Puts the broker on one machine together: store, key, and the three services over them.
 
 use std::{
     fs,
@@ -24,10 +24,10 @@ use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
 
-/// What a broker on one machine is made from.
+/// The settings that a broker on one machine is made from.
 #[derive(Debug)]
 pub(crate) struct Configuration {
-    /// Where the store is.
+    /// The directory of the store.
     pub(crate) data_dir: PathBuf,
     /// The file of the wrapping key.
     pub(crate) key_file: PathBuf,
@@ -35,18 +35,18 @@ pub(crate) struct Configuration {
     pub(crate) anchors: TrustAnchors,
     /// Where AMD's certificates come from.
     pub(crate) endorsements: Settings,
-    /// What is demanded of every guest.
+    /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
-    /// Who may register.
+    /// The callers that may register.
     pub(crate) admission: Admission,
-    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    /// How long a guest may answer a challenge, and then how long its session may fetch secrets.
     pub(crate) ttl: Duration,
 }
 
-/// What a broker on one machine stands on.
+/// The parts that a broker on one machine stands on.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// All five stores.
+    /// The store, which is all five of the services' stores.
     pub(crate) store: Arc<EmbeddedStore>,
     /// The wrapping key.
     pub(crate) key: Arc<LocalKey>,
@@ -56,15 +56,15 @@ pub(crate) struct Parts {
     pub(crate) anchors: TrustAnchors,
     /// Where AMD's certificates come from.
     pub(crate) endorsements: Settings,
-    /// What is demanded of every guest.
+    /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
-    /// Who may register.
+    /// The callers that may register.
     pub(crate) admission: Admission,
-    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    /// How long a guest may answer a challenge, and then how long its session may fetch secrets.
     pub(crate) ttl: Duration,
 }
 
-/// What registers, for whom `admission` lets in.
+/// The service that registers, for the callers that `admission` lets in.
 pub(crate) fn register(
     store: Arc<EmbeddedStore>,
     key: Arc<LocalKey>,
@@ -82,12 +82,12 @@ pub(crate) fn register(
     }
 }
 
-/// What registers for the operator, and for nobody else.
+/// The service that registers for the operator, and for nobody else.
 pub(crate) fn operators_register(parts: &Parts) -> Register {
     register(parts.store.clone(), parts.key.clone(), Arc::clone(&parts.clock), Admission::NONE)
 }
 
-/// Where the broker's certificates come from.
+/// The source of the broker's certificates.
 pub(crate) fn endorsements(parts: &Parts) -> Arc<EndorsementSource> {
     let (store, clock) = (parts.store.clone(), Arc::clone(&parts.clock));
     Arc::new(EndorsementSource::new(parts.anchors.clone(), store, clock, &parts.endorsements))
@@ -113,7 +113,7 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> i
     (register, (auth, attest))
 }
 
-/// Opens or makes the store and the wrapping key that are named.
+/// Opens or makes the store and the wrapping key that `configuration` names.
 pub(crate) fn open(configuration: Configuration) -> Result<Parts, Failure> {
     let Configuration { data_dir, key_file, anchors, endorsements, fleet, admission, ttl } = configuration;
     check_apart(&data_dir, &key_file)?;
@@ -123,12 +123,12 @@ pub(crate) fn open(configuration: Configuration) -> Result<Parts, Failure> {
     Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })
 }
 
-/// Whoever copies or backs up the store must not take the key along.
+/// Refuses a key inside the data directory: a copy or backup of the store must not contain the key.
 pub(crate) fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failure> {
     if real(key_file).starts_with(real(data_dir)) {
         let error = anyhow!("the key {} is in the data directory", key_file.display());
         return Err(Failure::new(Exit::Configuration, error)
-            .hint("give --key-file a place elsewhere: whoever has store and key has the secrets"));
+            .hint("give --key-file a path elsewhere: anybody who has both store and key has the secrets"));
     }
     Ok(())
 }
@@ -143,8 +143,8 @@ fn real(path: &Path) -> PathBuf {
     resolved.unwrap_or(path)
 }
 
-/// The store's file is made its owner's alone whatever it was. Its directory may be the operator's own
-/// choice.
+/// Opens the store. The file is closed to everybody but its owner, whatever its mode was. The directory is
+/// the operator's, and is left as it is.
 fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
     let store = EmbeddedStore::open(data_dir, clock).map_err(|error| {
         store_failure(error).context(format!("opening the store in {}", data_dir.display()))
@@ -155,7 +155,7 @@ fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, F
         tracing::warn!(
             path = %data_dir.display(),
             mode = format_args!("{:04o}", mode & 0o7777),
-            "OTHERS MAY WRITE TO THE DATA DIRECTORY: they can put another store there; make it 0700"
+            "OTHER USERS MAY WRITE TO THE DATA DIRECTORY: they can replace the store; make it 0700"
         );
     }
     Ok(store)
@@ -169,9 +169,9 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
     };
     let hint = match error {
         OpenError::Locked => Some("end the other broker, or give this one a --data-dir of its own"),
-        OpenError::Foreign => Some("give --data-dir a directory that nothing else uses"),
+        OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {
-            Some("give the store's own key with --key-file, or an empty --data-dir")
+            Some("give the store's own key with --key-file, or an empty directory with --data-dir")
         }
         _ => None,
     };
@@ -182,9 +182,8 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
     }
 }
 
-/// The wrapping key in `path`, tied to `store`. Made if both are new: a store that belongs to a key which is
-/// not there must not get another, since nothing could open its secrets then, and nobody would notice until a
-/// guest asks.
+/// The wrapping key in `path`, tied to `store`. It is made if both are new. A store that belongs to a missing
+/// key must not get another: nothing could open its secrets then, and nobody would notice until a guest asks.
 pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
     let unusable = |error| {
         Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()))
@@ -194,7 +193,7 @@ pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, F
         (Err(KeyFileError::Missing), Some(key_id)) => {
             let error = anyhow!("the store belongs to the key {key_id}, and {} is not there", path.display());
             return Err(Failure::new(Exit::Configuration, error).hint(
-                "restore the key file from its backup, or name it with --key-file; no other opens the store",
+                "restore the key file from its backup, or name it with --key-file: no other key opens the store's secrets",
             ));
         }
         (key, _) => key.map_err(unusable)?,
@@ -207,6 +206,6 @@ fn create_key(path: &Path) -> Result<LocalKey, Failure> {
     let key = LocalKey::create(path).map_err(|error| {
         Failure::new(Exit::Configuration, error).context(format!("making the key {}", path.display()))
     })?;
-    tracing::info!(path = %path.display(), key_id = key.key_id(), "wrapping key made: back it up, apart from the store");
+    tracing::info!(path = %path.display(), key_id = key.key_id(), "made the wrapping key: back it up, apart from the store");
     Ok(key)
 }

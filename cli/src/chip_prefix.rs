@@ -1,11 +1,11 @@
-//! How a chip's id begins, as an argument that selects by chip.
+//! The beginning of a chip's id, as an argument that selects by chip.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use keybroker_common::endorsements::kds::VcekId;
 
 use crate::hex;
 
-/// How a chip's id begins, in hex: 16 digits at least, which is a Turin's whole HWID.
+/// The beginning of a chip's id in hex: at least 16 digits, which is a Turin's whole HWID.
 #[derive(Debug, Clone)]
 pub(crate) struct ChipPrefix(String);
 
@@ -18,12 +18,12 @@ impl ChipPrefix {
         if whole { Ok(Self(digits.to_ascii_lowercase())) } else { Err("not 16 to 128 hex digits".to_owned()) }
     }
 
-    /// Whether the chip that `id` is of has such an id.
+    /// Whether the chip of `id` has such an id.
     pub(crate) fn names(&self, id: &VcekId) -> bool {
         self.begins(&HEXLOWER.encode(id.hwid()))
     }
 
-    /// Whether `chip_id`, in lower case, begins so. A Turin's CHIP_ID is its HWID and zeros: either names it.
+    /// Whether `chip_id`, in lower case, begins so. A Turin's CHIP_ID is its HWID and zeros: both name it.
     pub(crate) fn begins(&self, chip_id: &str) -> bool {
         format!("{chip_id:0<128}").starts_with(&self.0)
     }

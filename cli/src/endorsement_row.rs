@@ -1,4 +1,4 @@
-//! A row of the endorsement cache: what its key says it is, and whether that is what it holds.
+//! A row of the endorsement cache: its kind by its key, and whether its content is valid.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::exit::Failure;
 use crate::operator::{self, OperatorHandle};
 
-/// What a row is, by its key.
+/// The kind of a row, by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowKind {
     /// A chip's certificate at one TCB.
@@ -29,9 +29,9 @@ pub(crate) enum RowKind {
     Chain(Product, EndorsementKind),
     /// A revocation list.
     RevocationList(Product, EndorsementKind),
-    /// Revocation lists of either kind that revoke something, kept although later ones may not say so.
+    /// Revocation lists of either kind that revoke something. They stay even if later lists do not revoke it.
     Revoking(Product),
-    /// A note of the broker's, or nothing that this release knows.
+    /// A note of the broker's, or a row that this release does not know.
     Note,
 }
 
@@ -56,7 +56,7 @@ impl RowKind {
         Self::Note
     }
 
-    /// In a word.
+    /// The kind in a word.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
@@ -67,7 +67,7 @@ impl RowKind {
         }
     }
 
-    /// The product that it is of.
+    /// The product of the row.
     pub(crate) fn product(&self) -> Option<Product> {
         match self {
             Self::Certificate(id) => Some(id.product()),
@@ -79,21 +79,21 @@ impl RowKind {
     }
 }
 
-/// What verifying a row came to.
+/// The result of verifying a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RowState {
     /// The broker would use it.
     Ok,
-    /// AMD knew no such certificate when it was asked.
+    /// AMD knew no such certificate when the broker asked.
     UnknownToAmd,
-    /// The broker would not use it, and ask AMD again.
+    /// The broker would not use it, and would ask AMD again.
     Unusable,
-    /// Nothing to verify.
+    /// There is nothing to verify.
     Note,
 }
 
-/// How long ago, in days and hours.
+/// The time since `then`, in days and hours.
 pub(crate) fn days(now: Timestamp, then: Timestamp) -> String {
     let hours = now.duration_since(then).as_hours();
     format!("{}d {}h", hours / 24, hours % 24)
@@ -111,7 +111,8 @@ pub(crate) struct EndorsementRow {
     pub(crate) cause: Option<String>,
 }
 
-/// Every row, verified as the broker would at `now`, in the order of the keys; and those that cannot be read.
+/// Every row in the order of the keys, verified as the broker would verify it at `now`; and the rows that
+/// cannot be read.
 pub(crate) async fn all(
     operator: &OperatorHandle,
     anchors: &TrustAnchors,
@@ -119,7 +120,7 @@ pub(crate) async fn all(
 ) -> Result<(Vec<EndorsementRow>, Vec<keybroker_common::store::Unreadable>), Failure> {
     let listed = operator::all(async |after| operator.store.endorsements(after).await).await;
     let (mut rows, unreadable) = listed.map_err(|error| operator.failure(error))?;
-    // Nothing of AMD's: only whether something was changed.
+    // This row holds nothing of AMD's, only a mark that something changed.
     rows.retain(|(key, _)| key != CHANGED_KEY);
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     let issuers = issuers(&rows, anchors);
@@ -139,7 +140,7 @@ fn issuers(rows: &[(String, StoredEndorsement)], anchors: &TrustAnchors) -> Vec<
     issuers
 }
 
-/// The ASKs or ASVKs of a chain's row; at least one.
+/// The ASKs or ASVKs in a chain's row; at least one.
 fn intermediates(
     pem: &[u8],
     product: Product,
@@ -158,7 +159,7 @@ fn intermediates(
     if found.is_empty() { Err(cause) } else { Ok(found) }
 }
 
-/// Whether one of them is valid: an earlier ASK or ASVK stays beside the later one.
+/// Whether one of them is valid: a row keeps an earlier ASK or ASVK beside the later one.
 fn valid(all: &[Arc<Intermediate>], now: Timestamp) -> Result<RowState, String> {
     let mut last = Ok(RowState::Ok);
     for one in all {
@@ -212,7 +213,7 @@ fn revoking(pem: &[u8], product: Product, anchors: &TrustAnchors) -> Result<(), 
 fn certificate(der: &[u8], id: &VcekId, issuers: &[Arc<Intermediate>], now: Timestamp) -> Result<(), String> {
     let vek = Vek::parse(der).map_err(|error| error.to_string())?;
     if !id.names(&vek) {
-        return Err("it is another chip's or TCB's".to_owned());
+        return Err("it is the certificate of another chip or TCB".to_owned());
     }
     let chain = Chain::verify(vek, issuers).map_err(|error| error.to_string())?;
     chain.check_validity(now).map_err(|error| error.to_string())

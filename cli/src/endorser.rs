@@ -1,4 +1,4 @@
-//! Where AMD's certificates come from, and which roots are believed, as arguments.
+//! The arguments about AMD's certificates: where they come from, and which roots are trusted.
 
 use std::{
     fs,
@@ -13,28 +13,28 @@ use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
 
-/// Where AMD's certificates come from.
+/// The source of AMD's certificates.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct KdsArgs {
-    /// Where AMD's certificates come from: its Key Distribution Service, or one that answers like it.
+    /// The URL of AMD's Key Distribution Service (KDS), or of a mirror that answers like it.
     #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
     pub(crate) kds_url: String,
-    /// Also believe the TLS authorities in this PEM file, of a mirror or of a proxy that looks into TLS.
+    /// Also trust the TLS authorities in this PEM file, for a mirror or a proxy that inspects TLS.
     ///
-    /// Certificates that such a server sends in AMD's place are verified up to AMD's roots all the same.
+    /// The broker still verifies the certificates that such a server sends up to AMD's roots.
     #[arg(long, env = "KEYBROKER_KDS_CA", value_name = "FILE")]
     kds_ca: Option<PathBuf>,
 }
 
 impl KdsArgs {
-    /// What is at that URL. Connects to nothing.
+    /// The client for that URL. It does not connect yet.
     pub(crate) fn kds(&self) -> Result<Kds, Failure> {
         let kds = Kds::new(self.kds_url.as_str(), self.authorities()?);
         self.check(&kds)?;
         Ok(kds)
     }
 
-    /// The settings of whoever asks it, at this pace.
+    /// The settings of a source that asks this KDS at this pace.
     pub(crate) fn settings(&self, new_chips: NewChips) -> Result<Settings, Failure> {
         let kds_authorities = self.authorities()?;
         self.check(&Kds::new(self.kds_url.as_str(), kds_authorities.as_slice()))?;
@@ -47,29 +47,29 @@ impl KdsArgs {
         fs::read(path).map_err(|error| unusable(path, error.into()))
     }
 
-    /// A file that is no authority's is found at the start, not with the first chip.
+    /// Finds a file that holds no authority at the start, not with the first chip.
     fn check(&self, kds: &Kds) -> Result<(), Failure> {
         let Some(path) = &self.kds_ca else { return Ok(()) };
         kds.check().map_err(|error| unusable(path, error.into()))
     }
 }
 
-/// The file of authorities cannot be used.
+/// The failure of a file of authorities that cannot be used.
 fn unusable(path: &Path, error: anyhow::Error) -> Failure {
     Failure::new(Exit::Configuration, error)
         .context(format!("reading {}", path.display()))
         .hint("give --kds-ca a file with the authority's certificate in PEM")
 }
 
-/// How fast it is asked for chips that nobody has seen.
+/// The pace at which the KDS is asked for new chips.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NewChipsArgs {
-    /// The rate at which the KDS is asked for chips that nobody has seen, for each minute; 0 for as many as
-    /// come.
+    /// The number of new chips for which the KDS is asked in a minute; 0 for no limit.
     ///
-    /// Guests on more of them wait for up to 20 seconds, and then are told to come again. A chip whose guest
-    /// is verified costs nothing in the end. Without it: 6 for AMD's own KDS, which answers no faster, and as
-    /// many as come for another. For a mirror that asks AMD for each chip say 6.
+    /// A new chip is one of which the broker has no certificate. Guests on further new chips wait for up to
+    /// 20 seconds, and are then told to try again. A chip does not count once a report of it is verified. The
+    /// default is 6 for AMD's own KDS, which answers no faster, and no limit for another. Give 6 for a mirror
+    /// that asks AMD for each chip.
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_PER_MINUTE",
@@ -77,8 +77,8 @@ pub(crate) struct NewChipsArgs {
         value_name = "CHIPS"
     )]
     new_chips_per_minute: Option<u32>,
-    /// For how many such chips the KDS is asked at once, after a while without any. One workload gets half of
-    /// both at most [default: 8]
+    /// The number of new chips for which the KDS is asked at once, after a time without any. One workload
+    /// gets at most half of both numbers [default: 8]
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_BURST",
@@ -89,25 +89,25 @@ pub(crate) struct NewChipsArgs {
 }
 
 impl NewChipsArgs {
-    /// What was said of it.
+    /// The limits that were given.
     pub(crate) fn read(&self) -> NewChips {
         NewChips { per_minute: self.new_chips_per_minute, burst: self.new_chips_burst }
     }
 }
 
-/// Which roots are believed beside AMD's own.
+/// The roots that are trusted beside AMD's own.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AnchorArgs {
-    /// Also trust the root certificates in this PEM file: for SIMULATED hardware. May be given several times
+    /// Also trust the root certificates in this PEM file, for SIMULATED hardware. May be given several times
     /// (in the variable: separated by `;`).
     ///
-    /// A guest that proves itself by one of them proves nothing about hardware.
+    /// A guest that is verified up to such a root proves nothing about its hardware.
     #[arg(long, env = "KEYBROKER_TRUST_ANCHORS", value_delimiter = ';', value_name = "PEM")]
     trust_anchor: Vec<PathBuf>,
 }
 
 impl AnchorArgs {
-    /// Whether roots were named.
+    /// Whether any root was named.
     pub(crate) fn any(&self) -> bool {
         !self.trust_anchor.is_empty()
     }
@@ -125,7 +125,7 @@ impl AnchorArgs {
             tracing::warn!(
                 path = %path.display(),
                 roots = added,
-                "SIMULATED HARDWARE IS TRUSTED: whoever holds the key of such a root gets every secret"
+                "SIMULATED HARDWARE IS TRUSTED: anybody who holds the key of such a root gets every secret"
             );
         }
         Ok(anchors)

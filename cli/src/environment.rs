@@ -1,5 +1,5 @@
-//! KEYBROKER_… variables that nobody reads are refused: a mistyped setting must not be passed over in
-//! silence.
+//! The check of the environment: a KEYBROKER_… variable that nothing reads is refused, because a mistyped
+//! setting must not be ignored in silence.
 
 use std::{collections::BTreeSet, env};
 
@@ -11,7 +11,8 @@ use crate::{
     suggest::StorePlace,
 };
 
-/// Which store a command reaches: for it the variables of the functions mean something, or nothing.
+/// The store that a command reaches. It decides whether the functions' variables mean anything to the
+/// command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// None.
@@ -23,7 +24,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// That of the command in `matches`.
+    /// The reach of the command in `matches`.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         let mut matches = matches;
         while let Some((_, inner)) = matches.subcommand() {
@@ -37,8 +38,8 @@ impl Reach {
     }
 }
 
-/// Refuses the environment if it holds a variable of ours that no option of `command` reads, or one of the
-/// functions' that speaks of another store than `reach`.
+/// Refuses the environment if it has a variable of ours that no option of `command` reads, or one of the
+/// functions' variables that names another store than `reach`.
 pub(crate) fn check(command: &Command, reach: &Reach) -> Result<(), Failure> {
     let known = known(command);
     let variables: Vec<_> = env::vars_os()
@@ -52,8 +53,8 @@ pub(crate) fn check(command: &Command, reach: &Reach) -> Result<(), Failure> {
     read_by_functions.try_for_each(|(name, value)| elsewhere(name, value, reach))
 }
 
-/// Refuses a variable of the functions' that would be passed over in silence: whoever has set it means
-/// another store.
+/// Refuses a variable of the functions' that would be ignored in silence: the person who set it means another
+/// store.
 fn elsewhere(name: &str, value: &str, reach: &Reach) -> Result<(), Failure> {
     if !is_a_functions(name) {
         return Ok(());
@@ -62,14 +63,14 @@ fn elsewhere(name: &str, value: &str, reach: &Reach) -> Result<(), Failure> {
     match reach {
         Reach::Nothing => Ok(()),
         Reach::Local => Err(refuse(format!(
-            "the environment variable {name} is the functions' on AWS, and this command's store is on this machine"
+            "the environment variable {name} is for the functions on AWS, and this command's store is on this machine"
         ))
-        .hint("add --aws where the command takes it, or unset the variable")),
+        .hint("add --aws if the command takes it, or unset the variable")),
         Reach::Aws(prefix) => match table(name, prefix) {
             Some(table) if table != value => Err(refuse(format!(
-                "the environment variable {name} names the table {value}, and this command's is {table}"
+                "the environment variable {name} names the table {value}, and this command's table is {table}"
             ))
-            .hint("give the --prefix that the tables' names begin with, or unset the variable")),
+            .hint("give --prefix what the tables' names begin with, or unset the variable")),
             _ => Ok(()),
         },
     }
@@ -99,7 +100,7 @@ fn refuse(name: &str, known: &BTreeSet<String>) -> Failure {
         Failure::new(Exit::Configuration, anyhow::anyhow!("the environment variable {name} is not known"));
     match nearest(name, known) {
         Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
-        None => failure.hint(StorePlace::none().advice("`keybroker serve --help` names all of them")),
+        None => failure.hint(StorePlace::none().advice("`keybroker serve --help` lists the variables")),
     }
 }
 

@@ -1,17 +1,17 @@
-//! How a command ends: one table of exit codes, and errors that say what to do next.
+//! The end of a command: one table of exit codes, and errors that say what to do next.
 
 use std::process::ExitCode;
 
 /// The exit codes. Scripts rely on them: "denied" is not "could not tell".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All went well.
+    /// Everything went well.
     Ok = 0,
     /// Something failed that has no code of its own.
     Failure = 1,
-    /// The command line asks for what cannot be.
+    /// The command line cannot be understood, or asks for something impossible.
     Usage = 2,
-    /// Verification came to an end, and the answer is no.
+    /// The verification was made, and the answer is no.
     Denied = 3,
     /// A service that is needed could not be reached.
     Unreachable = 4,
@@ -22,7 +22,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// What every `--help` says of them. 2 is what clap ends with, too.
+    /// The table in every `--help`. clap, too, ends a wrong command line with 2.
     pub(crate) const TABLE: &'static str = "\
 Exit codes:
   0  ok
@@ -40,7 +40,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not come to an answer, and what may help.
+/// The reason why a command has no result, and a hint that may help.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -49,19 +49,19 @@ pub(crate) struct Failure {
 }
 
 impl From<anyhow::Error> for Failure {
-    /// For what has no code of its own.
+    /// For an error that has no code of its own.
     fn from(error: anyhow::Error) -> Self {
         Self::new(Exit::Failure, error)
     }
 }
 
 impl Failure {
-    /// A failure without advice.
+    /// A failure without a hint.
     pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into(), hint: None }
     }
 
-    /// Adds what was being done.
+    /// Adds what the command was doing.
     pub(crate) fn context(self, doing: impl std::fmt::Display + Send + Sync + 'static) -> Self {
         Self { error: self.error.context(doing), ..self }
     }
@@ -71,13 +71,12 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// What went wrong, and what may help: for those who tell it in a form of their own.
+    /// The error and the hint, for a caller that prints them in a form of its own.
     pub(crate) fn told(&self) -> (String, Option<&str>) {
         (format!("{:#}", self.error), self.hint.as_deref())
     }
 
-    /// Tells the user, and gives the code to end with. Whoever closed the pipe that was written to need not
-    /// be told.
+    /// Tells the user, and returns the code to end with. A user who closed the pipe need not be told.
     pub(crate) fn report(self) -> ExitCode {
         let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
         if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {

@@ -1,4 +1,4 @@
-//! What the operator demands of every guest, as arguments.
+//! The operator's demands on every guest, as arguments.
 
 use anyhow::anyhow;
 use keybroker_common::{
@@ -9,16 +9,16 @@ use keybroker_snp::product::Product;
 
 use crate::exit::{Exit, Failure};
 
-/// What every guest must satisfy, whatever its registration says.
+/// The demands that every guest must meet, whatever its registration says.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Demands on every guest")]
 pub(crate) struct FleetArgs {
-    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id; none without it. May
-    /// be given several times (in the variable: separated by `;`).
+    /// Accept reports signed with the VLEK of this cloud provider, named by its CSP id. By default no VLEK is
+    /// accepted. May be given several times (in the variable: separated by `;`).
     #[arg(long, env = "KEYBROKER_ACCEPT_CSP_IDS", value_delimiter = ';', value_name = "ID")]
     pub(crate) accept_csp_id: Vec<String>,
-    /// Admit guests on this product, and on no others that are not named; all without it. May be given
-    /// several times (in the variable: separated by `;`).
+    /// Accept guests on this product, and not on products that are not named. By default all are accepted.
+    /// May be given several times (in the variable: separated by `;`).
     #[arg(
         long,
         env = "KEYBROKER_ACCEPT_PRODUCTS",
@@ -27,14 +27,15 @@ pub(crate) struct FleetArgs {
         value_name = "milan|genoa|turin"
     )]
     accept_product: Vec<Product>,
-    /// Least reported TCB of a product's guests, component by component: `milan:bl=4,tee=0,snp=22,ucode=213`;
-    /// for turin `fmc` too. May be given once for each product (in the variable: separated by `;`).
+    /// The least reported TCB for a product's guests, component by component:
+    /// `milan:bl=4,tee=0,snp=22,ucode=213`; turin needs `fmc` as well. May be given once for each product (in
+    /// the variable: separated by `;`).
     #[arg(long, env = "KEYBROKER_MINIMUM_TCB", value_delimiter = ';', value_parser = floor, value_name = "FLOOR")]
     minimum_tcb: Vec<String>,
 }
 
 impl FleetArgs {
-    /// The demands, if they make sense together.
+    /// The demands, if they are consistent.
     pub(crate) fn read(&self) -> Result<Fleet, Failure> {
         let mut minimum_tcb = TcbFloors::default();
         for floor in &self.minimum_tcb {
@@ -53,7 +54,7 @@ fn product(name: &str) -> Result<Product, &'static str> {
     Product::parse(name).ok_or("must be milan, genoa or turin")
 }
 
-/// A floor that is one by itself.
+/// A floor, checked by itself.
 fn floor(text: &str) -> Result<String, FloorError> {
     TcbFloors::default().add(text).map(|()| text.to_owned())
 }

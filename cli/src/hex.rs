@@ -1,9 +1,9 @@
-//! Hex digits, as they are given on a command line.
+//! Hex digits on a command line.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use keybroker_common::encoding::Hex;
 
-/// `text` less the `0x` that snpguest and others print in front.
+/// `text` without the `0x` that snpguest and others print in front.
 pub(crate) fn digits(text: &str) -> &str {
     text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text)
 }
@@ -20,8 +20,8 @@ pub(crate) fn parse_or_base64<const N: usize>(text: &str) -> Result<Hex<N>, Stri
     base64.map_or_else(|| parse(text), |bytes| Ok(Hex(bytes)))
 }
 
-/// The digits of a digest of `N` bytes as the broker takes them; any other text as it is, for the broker to
-/// refuse.
+/// The digits of a digest in the form that the broker takes. Any other text stays as it is, and the broker
+/// refuses it.
 pub(crate) fn digest(text: &str) -> Result<String, std::convert::Infallible> {
     let plain = digits(text);
     let is_digest = plain.len() >= 32 && plain.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,5 +1,4 @@
-//! The log, on stderr, and the audit records, on stdout: one JSON line each, as they were written to the
-//! store.
+//! The log goes to stderr. Audit records go to stdout, one JSON line each, as they were written to the store.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -20,13 +19,14 @@ use tracing_subscriber::{
 
 use crate::output::{Flush, Lines};
 
-/// What is logged, and how.
+/// The arguments about the log.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// What to log: a level (error, warn, info, debug, trace), or target=level pairs, separated by commas.
+    /// The lines to log: a level (error, warn, info, debug, trace), or target=level pairs, separated by
+    /// commas.
     ///
-    /// RUST_LOG counts where neither this nor KEYBROKER_LOG is given.
+    /// RUST_LOG counts if neither this nor KEYBROKER_LOG is given.
     #[arg(long, global = true, env = "KEYBROKER_LOG", value_name = "FILTER")]
     log: Option<Targets>,
     /// The form of the log's lines.
@@ -44,15 +44,16 @@ pub(crate) struct LogArgs {
 /// The form of a line.
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// Starts logging, for the whole process; what this gives is to be dropped at its end. Only a server prints
-/// audit records; other commands have results of their own on stdout, and by default log warnings alone.
+/// Starts logging for the whole process. The caller drops the returned value at the end, which writes the
+/// last lines. Only a server prints audit records. Other commands have results of their own on stdout, and by
+/// default log only warnings.
 pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized> {
     let level = if serving { Level::INFO } else { Level::WARN };
     let default = || Targets::new().with_default(level);
@@ -62,22 +63,22 @@ pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized>
     let registry = tracing_subscriber::registry().with(audit.0.map(Audit));
     let log = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(io::stderr().is_terminal());
     let filter = filter.and(filter_fn(|metadata| metadata.target() != AUDIT_TARGET));
-    // Fails only where logging was started before, and then there is a log already.
+    // This fails only if logging was started before, and then there is a log.
     let _ = match args.log_format {
         Format::Text => registry.with(log.with_filter(filter)).try_init(),
         Format::Json => registry.with(log.json().with_filter(filter)).try_init(),
     };
-    // Dropped in this order: lost audit records are told of in the log.
+    // The order of dropping: the log tells of audit lines that were lost.
     Ok((audit.1, flush))
 }
 
 fn lines(out: impl Write + Send + 'static, name: &'static str) -> anyhow::Result<(Lines, Flush)> {
     let tell =
-        move |lines| tracing::warn!(lines, "lines were lost: {name} was not read, or not to be written");
+        move |lines| tracing::warn!(lines, "lines were lost: nobody read {name}, or it could not be written");
     Lines::to(out, name, tell).context("starting to log")
 }
 
-/// Other programs' filters may stand in RUST_LOG: one that is not understood is no reason not to start.
+/// The filter in RUST_LOG. Other programs set it, too, so one that cannot be read is ignored.
 fn from_rust_log() -> Option<Targets> {
     std::env::var("RUST_LOG").ok()?.parse().ok()
 }
@@ -98,7 +99,7 @@ struct Record<W>(W);
 impl<W: Write> Visit for Record<W> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "record" {
-            // The record is in the store: this is a copy for whoever reads along.
+            // This is a copy for a reader of stdout: the record itself is in the store.
             let _ = self.0.write_all(format!("{value}\n").as_bytes());
         }
     }

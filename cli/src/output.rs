@@ -1,9 +1,9 @@
-//! Lines for whoever reads along, written by a thread: a reader that stalls must not stall the broker.
+//! Lines of output, written by a thread: a reader that stalls must not stall the broker.
 //!
-//! Who prints a line waits until it is written, so that a record is out before the answer that it explains.
-//! Once that takes too long the reader has stalled, and nobody waits any more until it has caught up: a
-//! broker answers although nobody takes its lines. A few are kept, the rest are lost, counted, and told of
-//! once the reader goes on. An audit record that is lost here is in the store all the same.
+//! The caller waits until its line is written, so that a record is out before the answer that it explains. If
+//! that takes too long, the reader has stalled, and callers do not wait until it has caught up: a broker
+//! answers even if nobody reads its lines. It keeps some lines and loses the rest, and tells how many once
+//! the reader goes on. An audit record that is lost here is in the store all the same.
 
 use std::{
     collections::VecDeque,
@@ -15,18 +15,18 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait at most. Some megabytes.
+/// The greatest number of lines that wait: some megabytes.
 const WAITING: usize = 4096;
 /// How long a line may take before its reader counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_millis(100);
-/// How long they are waited for at the end.
+/// How long the end waits for them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Takes whole lines, one per write, and never blocks for longer than [`STALLED_AFTER`].
 #[derive(Debug, Clone)]
 pub(crate) struct Lines(Arc<Buffer>);
 
-/// Waits when it is dropped until the lines are written, for a second at most: the reader may have stalled.
+/// Dropping it waits until the lines are written, for a second at most: the reader may have stalled.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Flush(Lines);
@@ -40,11 +40,11 @@ struct Buffer {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Vec<u8>>,
-    /// Whether a line was taken out that is not written yet.
+    /// Whether a line was taken out and is not written yet.
     writing: bool,
-    /// Whether the reader let somebody wait for too long and has not caught up since.
+    /// Whether the reader let a caller wait for too long and has not caught up since.
     stalled: bool,
-    /// Lines that were lost since that was last told.
+    /// Lines that were lost since the number was last told.
     lost: usize,
 }
 
@@ -55,8 +55,8 @@ impl Queue {
 }
 
 impl Lines {
-    /// Lines to `out`, by a thread of this name. After a time in which lines were lost, `tell` gets their
-    /// number.
+    /// Lines to `out`, written by a thread of this name. Once lines that were lost are followed by one that
+    /// is written, `tell` gets their number.
     pub(crate) fn to(
         out: impl Write + Send + 'static,
         name: &str,
@@ -90,7 +90,7 @@ impl Lines {
                 queue.stalled &= queue.unwritten();
                 match written {
                     Ok(()) => std::mem::take(&mut queue.lost),
-                    // A pipe that was closed, or a disk that is full.
+                    // The pipe is closed, or the disk is full.
                     Err(_) => {
                         queue.lost += 1;
                         0
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a write when it is told how it shall end.
+    /// Ends each write as the test tells it.
     struct Reader {
         answers: Receiver<io::Result<()>>,
         taken: Sender<String>,

@@ -1,4 +1,4 @@
-//! Where the files of a broker on this machine are.
+//! The paths of a broker's files on this machine.
 
 use std::{
     env,
@@ -21,14 +21,15 @@ pub(crate) fn data_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
     given.map_or_else(default, |given| Ok(given.to_owned()))
 }
 
-/// A path by the XDG Base Directory Specification, which has relative values ignored.
+/// A path by the XDG Base Directory Specification, which ignores relative values.
 fn under_home(variable: &str, fallback: &str, path: &str, option: &str) -> Result<PathBuf, Failure> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     match absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(fallback))) {
         Some(base) => Ok(base.join(path)),
-        None => {
-            Err(Failure::new(Exit::Configuration, anyhow!("there is no home directory, and no {option}"))
-                .hint(format!("give {option}, or set {variable} or HOME")))
-        }
+        None => Err(Failure::new(
+            Exit::Configuration,
+            anyhow!("there is no home directory, and {option} is not given"),
+        )
+        .hint(format!("give {option}, or set {variable} or HOME"))),
     }
 }

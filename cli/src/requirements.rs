@@ -1,4 +1,4 @@
-//! What a registration requires of a guest, in words.
+//! The requirements of a registration, in words.
 
 use keybroker_common::{
     rego::PolicyText,
@@ -7,11 +7,10 @@ use keybroker_common::{
 };
 use keybroker_snp::product::Product;
 
-/// Every requirement of `registration`: its name and what is required. What holds for every guest comes
-/// first.
+/// Every requirement of `registration`: its name and what is required. The first is that on every guest.
 pub(crate) fn of(registration: &Registration) -> Vec<(&'static str, String)> {
     let mut all =
-        vec![("always", "no DEBUG, no migration agent, VMPL 0, and what the operator demands".to_owned())];
+        vec![("always", "no DEBUG, no migration agent, VMPL 0, and the operator's demands".to_owned())];
     match registration.reference_values.measurements.as_slice() {
         [] => all.push(("measurement", "the one that the ID block vouches for".to_owned())),
         measurements => all.extend(measurements.iter().enumerate().map(|(index, measurement)| {

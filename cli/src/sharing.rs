@@ -1,4 +1,4 @@
-//! Launch measurements that several registrations accept: any guest of such a measurement can claim any of
+//! Launch measurements that several registrations accept. A guest with such a measurement can claim any of
 //! their ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use keybroker_common::{ids::WorkloadId, requirements::Measurement, workload::Workload};
 use serde::Serialize;
 
-/// Who accepts each launch measurement, among the workloads that secrets are released for: neither the
-/// revoked nor those that cannot be read.
+/// The workloads that accept each launch measurement. Revoked workloads and those that cannot be read are
+/// left out: the broker releases nothing for them.
 #[derive(Debug, Default)]
 pub(crate) struct Sharing {
     measurements: HashMap<Measurement, Group>,
@@ -16,17 +16,17 @@ pub(crate) struct Sharing {
 /// The registrations that accept one measurement: their ids, by owner.
 type Group = BTreeMap<Option<String>, BTreeSet<WorkloadId>>;
 
-/// How many share a launch measurement.
+/// The number of workloads that share a launch measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct SharedBy {
-    /// Workload ids, the one that it is about among them.
+    /// Workload ids, the asked one included.
     pub(crate) ids: usize,
-    /// Owners of these. All that are nobody's count as one owner's.
+    /// Owners of these ids. All ids without an owner count as one owner's.
     pub(crate) owners: usize,
 }
 
 impl Sharing {
-    /// Reads `workloads`, which should be all that there are.
+    /// Reads `workloads`, which should be all of them.
     pub(crate) fn of<'a>(workloads: impl IntoIterator<Item = &'a Workload>) -> Self {
         let mut measurements: HashMap<Measurement, Group> = HashMap::new();
         for workload in workloads {
@@ -38,8 +38,8 @@ impl Sharing {
         Self { measurements }
     }
 
-    /// How many share a launch measurement with `workload`, where it is not alone: of several measurements,
-    /// that of the most.
+    /// The number of workloads that share a launch measurement with `workload`, if others do. If it has
+    /// several measurements, the largest number.
     pub(crate) fn shared(&self, workload: &Workload) -> Option<SharedBy> {
         let groups = accepted(workload).filter_map(|(measurement, _)| self.measurements.get(&measurement));
         groups.filter_map(shared).max_by_key(|shared| shared.ids)
@@ -51,7 +51,7 @@ impl Sharing {
         groups.flat_map(BTreeMap::values).flatten().filter(|id| **id != workload.id).collect()
     }
 
-    /// Every launch measurement that several share, and how many do.
+    /// Every launch measurement that several workloads share, and how many do.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Measurement, SharedBy)> {
         self.measurements.iter().filter_map(|(measurement, group)| Some((measurement, shared(group)?)))
     }
@@ -62,8 +62,8 @@ fn shared(group: &Group) -> Option<SharedBy> {
     (ids > 1).then_some(SharedBy { ids, owners: group.len() })
 }
 
-/// The launch measurements that a guest may have to be released this workload's secrets, and whose
-/// registration says so.
+/// The launch measurements under which the broker releases this workload's secrets, each with the
+/// registration's owner.
 fn accepted(workload: &Workload) -> impl Iterator<Item = (Measurement, Option<String>)> + use<> {
     let read = workload.revoked_at.is_none().then(|| workload.read().ok()).flatten();
     read.into_iter().flat_map(|read| {

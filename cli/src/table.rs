@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keybroker_common::encoding::is_format;
 use serde::Serialize;
 
-/// What stands where there is nothing.
+/// The text in place of an empty cell.
 pub(crate) const NONE: &str = "-";
 
 /// Prints a table: its columns' names, then a line for each row.
@@ -24,7 +24,8 @@ pub(crate) fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     line(&table.trim_fmt())
 }
 
-/// Prints lines of a name and a value, the values under each other. Where a name is empty, a value goes on.
+/// Prints lines of a name and a value, with the values in one column. If a name is empty, the line continues
+/// the value above.
 pub(crate) fn print_fields(fields: &[(&str, String)]) -> anyhow::Result<()> {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     for (name, value) in fields {
@@ -41,7 +42,7 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 /// Prints one JSON document.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(document).context("printing")?;
-    // Such characters are in strings alone, where JSON may spell them out.
+    // Only strings have such characters, and there JSON may spell them out.
     let spelt = |c: char| {
         let mut units = [0; 2];
         c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
@@ -49,18 +50,18 @@ pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     line(&text.chars().map(|c| if c != '\n' && steers(c) { spelt(c) } else { c.into() }).collect::<String>())
 }
 
-/// A point in time in whole seconds, UTC: never one that is still to come.
+/// A point in time in whole seconds, UTC, rounded down: never later than the time itself.
 pub(crate) fn time(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
-/// The same, if it has come.
+/// The same, or nothing if there is no time.
 pub(crate) fn optional_time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| NONE.to_owned(), time)
 }
 
-/// `text` with the characters spelt out that do something to what is shown: what others wrote must not steer
-/// the operator's terminal, nor read otherwise than it is.
+/// `text` with control and format characters spelt out: text of strangers must not steer the operator's
+/// terminal, nor look like other text.
 pub(crate) fn printable(text: &str) -> String {
     let spelt = |c: char| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(spelt).collect()

@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
-/// A point in time: itself, or how long ago it was.
+/// A point in time, absolute or relative to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// So long ago.
+    /// This long ago.
     Ago(SignedDuration),
-    /// Then.
+    /// At this time.
     At(Timestamp),
 }
 
@@ -23,7 +23,7 @@ impl When {
         }
     }
 
-    /// When that is, seen from `now`.
+    /// The point in time, seen from `now`.
     pub(crate) fn seen_from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
@@ -32,13 +32,13 @@ impl When {
     }
 }
 
-/// `24h`, `7d`, `1w 2d 30m`: no less than nothing. A day has 24 hours.
+/// `24h`, `7d`, `1w 2d 30m`: not negative. A day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     let span: Span = text.parse().map_err(|_| "not a duration (24h, 7d, 30m)".to_owned())?;
     match span.to_duration(SpanRelativeTo::days_are_24_hours()) {
         Ok(duration) if !duration.is_negative() => Ok(duration),
-        Ok(_) => Err("less than nothing".to_owned()),
-        Err(_) => Err("months and years are of no one length: give days or weeks".to_owned()),
+        Ok(_) => Err("a duration cannot be negative".to_owned()),
+        Err(_) => Err("months and years have no fixed length: give days or weeks".to_owned()),
     }
 }
 

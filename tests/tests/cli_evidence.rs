@@ -300,7 +300,7 @@ async fn a_hosts_table_and_azures_answer_are_imported() {
     // A provider's host has the VLEK and its ASVK: of the two the store keeps the ASVK.
     let cloud = files.write("cloud", table(&[(CertType::VLEK, &vlek), (CertType::ASK, &milan.asvk())]));
     let ended = certificates(&operator, &files, &["import", &cloud]);
-    assert!(ended.code == Some(0) && ended.out.contains("comes with the guest"), "{ended:?}");
+    assert!(ended.code == Some(0) && ended.out.contains("the guest sends it"), "{ended:?}");
     assert!(listed(&operator, &files).contains(&"Milan/vlek/chain ok".to_owned()));
     let alone = certificates(&operator, &files, &["import", &files.write("vlek.der", &vlek)]);
     assert_eq!((alone.code, alone.out.as_str()), (Some(1), ""), "{alone:?}");

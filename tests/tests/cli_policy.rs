@@ -246,7 +246,7 @@ fn without_a_product_no_query_is_asked() {
     let ended = program::run(&["verify", "--report", text(&report), "--query", "true", "--json"]);
     let (code, given) = rows(&ended);
     assert_eq!(code, Some(1), "{ended:?}");
-    let cause = "the product is not known without its certificate";
+    let cause = "the product is not known without a certificate";
     assert_eq!(given, [json!({"result": "not_checked", "query": "true", "cause": cause})]);
 }
 

@@ -57,12 +57,12 @@ async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
         for id in ["billing", "it's$HOME"] {
             let ended = operator.run(&["workload", "revoke", id]);
             assert!(revoked(&operator, id), "{}: {ended:?}", operator.kind);
-            let undone = paste(&told(&ended, "undo: "));
+            let undone = paste(&told(&ended, "to undo this: "));
             assert_eq!(undone.code, Some(0), "{}: {undone:?}", operator.kind);
             assert!(!revoked(&operator, id), "{}: {ended:?}", operator.kind);
         }
         let created = operator.run(&["token", "create"]);
-        let ended = paste(&told(&created, "revoke it: "));
+        let ended = paste(&told(&created, "to revoke it: "));
         assert_eq!(ended.code, Some(0), "{}: {ended:?}", operator.kind);
         assert_eq!(
             operator.json(&["token", "list"])["tokens"],
@@ -72,10 +72,10 @@ async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
         );
 
         let listed = operator.run(&["audit", "--workload", "billing"]);
-        let one = paste(&told(&listed, "one decision in words: "));
+        let one = paste(&told(&listed, "to see one decision in words: "));
         assert!(one.code == Some(0) && one.out.contains("billing"), "{}: {one:?}", operator.kind);
         let missing = operator.run(&["workload", "show", "nobody"]);
-        let list = told(&missing, "hint: ").replace(" shows all of them", "");
+        let list = told(&missing, "hint: to see all of them: ");
         let list = paste(&list);
         assert!(list.code == Some(0) && list.out.contains("billing"), "{}: {list:?}", operator.kind);
     }
@@ -113,7 +113,7 @@ async fn a_command_in_the_words_about_a_refusal_takes_any_id_for_an_id() {
     for operator in Operator::everywhere(&contents).await {
         for (id, record) in ids.iter().zip(&contents.records) {
             let words = operator.out(&["audit", &record.id.to_string()]);
-            let command = words.split_once("See it with `").and_then(|(_, rest)| rest.split_once('`'));
+            let command = words.split_once("Look at it with `").and_then(|(_, rest)| rest.split_once('`'));
             let (command, _) = command.unwrap_or_else(|| panic!("{words}"));
             let shown = paste(command);
             assert!(

@@ -282,7 +282,7 @@ fn a_gateways_refusal_is_told_in_its_words() {
             409,
             r#"{"error":"taken","id":"1"}"#,
             1,
-            "hint: AWS_REGION=eu-central-1 keybroker audit 1 --aws --prefix keybroker says why",
+            "hint: to see why: AWS_REGION=eu-central-1 keybroker audit 1 --aws --prefix keybroker",
         ),
     ] {
         let upstream = Upstream::saying(response(status, "", body));
@@ -344,9 +344,9 @@ async fn standard_input_is_one_file_and_no_terminal() {
     let measurement = measurement();
     let twice = ["--resource", "a=-", "--resource", "b=-"];
     let ended = operator.run(&[&["register", "--measurement", &measurement][..], &twice].concat());
-    assert!(ended.code == Some(2) && ended.log.contains("not several"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.log.contains("only one of the files"), "{ended:?}");
     let (code, screen) = operator.at_terminal(&as_buildah("w", &measurement, "-")).typed("");
-    assert!(code == Some(2) && screen.contains("what is typed at a terminal is seen"), "{screen}");
+    assert!(code == Some(2) && screen.contains("a terminal shows what you type"), "{screen}");
 }
 
 /// Asked at a terminal: no is no, and yes is yes.

@@ -180,7 +180,7 @@ fn a_store_that_is_held_by_something_else_is_locked() {
     let ended = Operator::of_directory(directory.path(), "held").run(&["workload", "list"]);
     assert_eq!(ended.code, Some(6), "{ended:?}");
     assert!(
-        ended.log.contains("in use by another process") && ended.log.contains("\nhint: "),
+        ended.log.contains("another process has the store") && ended.log.contains("\nhint: "),
         "{}",
         ended.log
     );

@@ -79,12 +79,12 @@ async fn making_and_revoking_a_token_are_on_record() {
 async fn what_makes_no_sense_is_said() {
     let operator = Operator::file(&Contents::default()).await;
     let rows: [(&[&str], i32, &str); 7] = [
-        (&["token", "create", "--ttl", "0s"], 2, "a token has to live for some time"),
+        (&["token", "create", "--ttl", "0s"], 2, "the token would expire at once"),
         (&["token", "create", "--ttl", "8d"], 2, "7d at most"),
         (&["token", "create", "--workload-id", "a/b"], 2, "a guest's URL cannot carry"),
         (&["token", "create", "--note", &"n".repeat(201)], 2, "200 characters at most"),
         (&["token", "create", "--url", "k.example.org"], 2, "http"),
-        (&["token", "revoke", "no-id"], 2, "not a token's id"),
+        (&["token", "revoke", "no-id"], 2, "not the id of a token"),
         (&["token", "revoke", "00000000000000000000000000000000"], 1, "there is no token"),
     ];
     for (arguments, code, said) in rows {
@@ -101,5 +101,5 @@ async fn a_url_that_leaves_no_room_is_warned_of() {
     let url = format!("https://{}.example.org", "h".repeat(60));
     let ended = operator.run(&["token", "create", "--url", &url]);
     assert_eq!(ended.code, Some(0));
-    assert!(ended.log.contains("has no room for any workload id"), "{}", ended.log);
+    assert!(ended.log.contains("has no room for a workload id"), "{}", ended.log);
 }

@@ -235,7 +235,7 @@ async fn revoke_and_restore_are_seen_and_recorded() {
         assert!(since.is_string(), "{kind}");
         // Again changes nothing, and is recorded all the same.
         let again = operator.run(&["workload", "revoke", "old"]);
-        assert!(again.code == Some(0) && again.log.contains("was revoked already"), "{kind}: {again:?}");
+        assert!(again.code == Some(0) && again.log.contains("has been revoked since"), "{kind}: {again:?}");
         assert_eq!(state(), since);
         operator.out(&["workload", "restore", "old"]);
         assert_eq!(state(), Value::Null);

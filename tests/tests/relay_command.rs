@@ -73,7 +73,7 @@ fn a_token_that_cannot_be_used_is_5() {
     refuse(directory.path(), "chmod 600");
     for mode in [0o644, 0o640, 0o620] {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        refuse(&file, "others than its owner");
+        refuse(&file, "other users than its owner");
     }
     let (_directory, file) = private_file("a-secret-that-is-no-token");
     let command = || relay::command(BROKER, &["--token-file", file.to_str().unwrap()]);
@@ -124,7 +124,7 @@ fn an_address_that_others_reach_takes_a_flag_from_a_build_relay_and_a_warning_fr
         command
     };
     let build = ["--token-file", token.to_str().unwrap()];
-    refused(everywhere(&build), 2, &["could register as this relay", "hint: listen on the loopback"]);
+    refused(everywhere(&build), 2, &["could register in this relay's name", "hint: listen on the loopback"]);
     let anyone = [build[0], build[1], "--anyone-may-register"];
     for (options, warning) in [(&[][..], "NOT ON THE LOOPBACK"), (&anyone, "ANYONE MAY REGISTER")] {
         let log = Server::start(everywhere(options)).terminate().log;

@@ -1,5 +1,5 @@
-//! `keybroker completions` and `keybroker man`: what shells and manuals know of the command line, made from
-//! its own description.
+//! `keybroker completions` and `keybroker man`: completions for shells and manual pages, generated from the
+//! command line's own description.
 
 use std::{
     fs,
@@ -37,12 +37,12 @@ Examples:
   keybroker man serve | man -l -
   keybroker man --dir ~/.local/share/man/man1
 
-In the directory there is a page for each command: keybroker.1, keybroker-serve.1 and so on.")]
+The directory gets a page for each command: keybroker.1, keybroker-serve.1 and so on.")]
 pub(crate) struct ManArgs {
-    /// The command that the page is about; the program itself without it
+    /// The command that the page is about; the program itself if none is given
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
-    /// Write the pages of all commands into this directory, which is made if need be
+    /// Write the pages of all commands into this directory, and make it if it is missing
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     dir: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     for name in &args.command {
         command = command.find_subcommand(name).ok_or_else(|| {
             Failure::new(Exit::Usage, anyhow!("there is no command {}", args.command.join(" ")))
-                .hint(StorePlace::none().advice("`keybroker --help` names all of them"))
+                .hint(StorePlace::none().advice("`keybroker --help` lists all commands"))
         })?;
     }
     print(&page(command).context("making the page")?)

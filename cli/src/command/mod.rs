@@ -1,4 +1,4 @@
-//! The commands: a file or a folder for each. What several of them share is beside this folder.
+//! The commands: a file or a folder for each. Modules that several commands share are beside this folder.
 
 mod audit;
 mod certificates;

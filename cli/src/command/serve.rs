@@ -28,28 +28,28 @@ Examples:
   A broker for the guests of this machine:
       keybroker serve
       buildah mkcw --attestation-url http://127.0.0.1:8080 IMAGE ENCRYPTED-IMAGE
-  Store and key in places of your own:
+  With a store and a key elsewhere:
       keybroker serve --data-dir /srv/keybroker --key-file /etc/keybroker/key
-  Behind a cloud provider's VLEKs:
+  For guests at a cloud provider that signs with VLEKs:
       keybroker serve --accept-csp-id CN=cc-us-east-2.amazonaws.com
   For build hosts elsewhere, which register with tokens:
       keybroker serve --listen 192.0.2.7:8080 --registration token
-  Audit records to a file, the log to the journal:
+  With audit records in a file, and the log in the journal:
       keybroker serve >>audit.jsonl";
 
 /// Serve registration, challenges, attestation and release over HTTP, from a store on this machine.
 ///
-/// Audit records go to stdout, one JSON line each; the log goes to stderr. Whoever reads them cannot hold the
-/// broker up: lines that nobody takes are lost, and their number logged; the records are in the store.
-/// SIGTERM and SIGINT end it once the requests under way are answered, within 10 seconds; a second signal
-/// ends it at once.
+/// Audit records go to stdout, one JSON line each; the log goes to stderr. A reader that stalls cannot stop
+/// the broker: the broker drops the lines that nobody reads, and logs how many; the store keeps every record.
+/// On SIGTERM or SIGINT the broker answers the requests under way, for at most 10 seconds, and ends. A second
+/// signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct ServeArgs {
-    /// Address and port to listen on; port 0 takes any that is free. `:8080` is every IPv4 address.
+    /// Address and port to listen on. Port 0 takes any free port. `:8080` means every IPv4 address.
     ///
-    /// On the loopback guests reach it through libkrun's TSI. Anywhere else nothing on the wire is encrypted,
-    /// and whoever reaches it must not be able to register: see --registration.
+    /// Guests reach the loopback through libkrun's TSI. On any other address nothing on the wire is
+    /// encrypted, and you must choose who may register: see --registration.
     #[arg(
         long,
         env = "KEYBROKER_LISTEN",
@@ -58,26 +58,26 @@ pub(crate) struct ServeArgs {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Where the store is.
+    /// The directory of the store.
     ///
-    /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
+    /// The default is $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
     #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The key that the secrets in the store are wrapped with. Made on the first start, and never again.
+    /// The file of the key that wraps the secrets in the store. The first start makes it.
     ///
-    /// Whoever has this file and the store has the secrets: keep them, and their backups, apart. Without it:
-    /// $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    /// Anybody who has this file and the store has the secrets: keep the two, and their backups, apart. The
+    /// default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     #[command(flatten)]
     endorser: KdsArgs,
-    /// For which chips the KDS is asked for a certificate.
+    /// The chips for which the broker asks the KDS for a certificate.
     #[arg(long, env = "KEYBROKER_KDS", value_enum, default_value_t, value_name = "CHIPS")]
     kds: KdsUse,
-    /// For how many days a revocation list of AMD's counts at most, from its thisUpdate on: 1 to 36500.
+    /// The greatest age at which a revocation list of AMD's counts, in days since its thisUpdate: 1 to 36500.
     ///
-    /// It can only end a list's time before the list does. Without it a list counts until its nextUpdate, and
-    /// for seven days more while the KDS does not answer.
+    /// This can only shorten a list's time. By default a list counts until its nextUpdate, and for seven days
+    /// more while the KDS does not answer.
     #[arg(
         long,
         env = "KEYBROKER_CRL_MAX_AGE",
@@ -89,15 +89,16 @@ pub(crate) struct ServeArgs {
     new_chips: NewChipsArgs,
     #[command(flatten)]
     anchors: AnchorArgs,
-    /// Who may register workloads: `open` (whoever reaches the address), `token` (whoever holds a token of
-    /// `keybroker token create`), or both, `;` between them.
+    /// The callers that may register workloads: `open` (anybody who reaches the address), `token` (anybody
+    /// who holds a token of `keybroker token create`), or both with `;` between them.
     #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
     registration: Admission,
-    /// Start with open registration on an address that is not the loopback, or for requests that name another
-    /// host, as those of a proxy do: ANYBODY who reaches it registers workloads.
+    /// Permit open registration on an address that is not the loopback, and for requests that name another
+    /// host, as a proxy's do. ANYBODY who reaches the address can then register workloads.
     #[arg(long)]
     anyone_may_register: bool,
-    /// For how many seconds a challenge may be answered, and then a session may fetch its secrets.
+    /// The seconds for which a guest may answer a challenge, and then for which its session may fetch
+    /// secrets.
     #[arg(
         long,
         env = "KEYBROKER_SESSION_TTL",
@@ -110,18 +111,18 @@ pub(crate) struct ServeArgs {
     fleet: FleetArgs,
 }
 
-/// For which chips AMD's KDS is asked for a certificate.
+/// The chips for which the broker asks AMD's KDS for a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum KdsUse {
-    /// Any chip that a plausible report names.
+    /// Ask for any chip that a plausible report names.
     #[default]
     AnyChip,
-    /// None: chips whose certificate is neither in the store nor sent by the guest are refused. Revocation
-    /// lists are asked for all the same.
+    /// Ask for no chip: the broker refuses a chip whose certificate is neither in the store nor sent by the
+    /// guest. It asks for revocation lists all the same.
     KnownChipsOnly,
 }
 
-/// Nobody in front of this process authenticates principals.
+/// Reads the modes. `iam` is none of them: nothing in front of this process authenticates principals.
 fn registration(modes: &str) -> Result<Admission, &'static str> {
     match Admission::parse(modes) {
         Ok(admission) if !admission.iam => Ok(admission),
@@ -130,7 +131,7 @@ fn registration(modes: &str) -> Result<Admission, &'static str> {
 }
 
 impl ServeArgs {
-    /// What an address beyond the loopback means.
+    /// Warns of an address beyond the loopback.
     fn warn(&self) {
         if self.listen.ip().is_loopback() {
             return;
@@ -141,26 +142,27 @@ impl ServeArgs {
         }
     }
 
-    /// Whether registration is open because only this machine reaches the address: then not to a page that a
-    /// name led here.
+    /// Whether registration is open only because no other machine reaches the address. A web page that
+    /// reaches the loopback by a name of its own is then kept out.
     fn guarded(&self) -> bool {
         self.registration.open && self.listen.ip().is_loopback() && !self.anyone_may_register
     }
 
-    /// Registration by anybody is for the loopback, or for who says so.
+    /// Refuses open registration beyond the loopback, unless the operator asked for it.
     fn check_registration(&self) -> Result<(), Failure> {
         if !self.registration.open || self.listen.ip().is_loopback() || self.anyone_may_register {
             return Ok(());
         }
-        let error = anyhow!("whoever reaches {} could register workloads", self.listen);
+        let error = anyhow!("anybody who reaches {} could register workloads", self.listen);
         let place =
             self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir));
         Err(Failure::new(Exit::Usage, error).hint(place.advice(
-            "let tokens decide, with --registration token and `keybroker token create`; or say --anyone-may-register",
+            "demand tokens with --registration token and `keybroker token create`, or add --anyone-may-register",
         )))
     }
 
-    /// What the broker is made from. The trust anchors are read first: nothing is made if they cannot be read.
+    /// The configuration of the broker. This reads the trust anchors first: if they cannot be read, nothing
+    /// is made.
     fn configuration(&self) -> Result<Configuration, Failure> {
         let anchors = self.anchors.read()?;
         let fleet = Arc::new(self.fleet.read()?);
@@ -203,11 +205,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Where the operator's commands reach this broker, which has the store open.
+/// The socket at which an operator's commands reach this broker, which has the store open.
 fn operators_socket(data_dir: &Path) -> Result<Socket, Failure> {
     Socket::bind(data_dir).map_err(|error| {
         Failure::new(Exit::Failure, error)
             .context(format!("making the operator's socket in {}", data_dir.display()))
-            .hint("the data directory must be on a file system that has sockets")
+            .hint("put the data directory on a file system that supports sockets")
     })
 }

@@ -1,12 +1,12 @@
-//! The forms in bytes.
+//! The forms that are no text.
 
 use keybroker_snp::report::Report;
 
 use super::{Evidence, Unread, der, table};
 
-/// What `bytes`, which are no text, hold. No two of the forms can be mistaken for each other: a table begins
-/// with one of five GUIDs, the blob with its name, DER with 30h, the driver's answer has zeros where a report
-/// has its policy, in which bit 17 is set.
+/// The content of `bytes`, which are no text. No two of the forms can be confused: a table begins with one of
+/// five GUIDs, the blob with its name, and DER with 30h; the driver's answer has zeros where a report has its
+/// policy with bit 17 set.
 pub(super) fn evidence(bytes: &[u8]) -> Result<Evidence, Unread> {
     match bytes {
         [0x1F, 0x8B, ..] => Err(Unread::Gzip),
@@ -44,8 +44,8 @@ fn with_report(bytes: &[u8]) -> Result<Evidence, Unread> {
     }
 }
 
-/// What /dev/sev-guest answers: status, the report's length, 24 bytes of zeros, the report. `None` if this is
-/// something else.
+/// The report in an answer of /dev/sev-guest: status, the report's length, 24 bytes of zeros, the report.
+/// `None` if `bytes` are something else.
 fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
     let (status, size) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?);
     let (header, report) = bytes.split_at_checked(32)?;
@@ -58,8 +58,8 @@ fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
     }
 }
 
-/// What Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words of which the third is the
-/// report's type, claims.
+/// The report in the blob that Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words, claims.
+/// The third word is the report's type.
 fn azure(blob: &[u8]) -> Result<Evidence, Unread> {
     const HEADER: usize = 32;
     const TYPE: usize = HEADER + Report::SIZE + 8;

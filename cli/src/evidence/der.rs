@@ -18,8 +18,8 @@ pub(super) fn values(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     Ok(ders)
 }
 
-/// How long the sequence at the beginning of `bytes` says that it is, header included. AMD's are longer than
-/// 127 bytes.
+/// The length of the sequence at the beginning of `bytes`, by its own header and with it. AMD's are longer
+/// than 127 bytes.
 fn der_len(bytes: &[u8]) -> Option<usize> {
     let (header, content) = match bytes {
         [0x30, 0x81, len, ..] => (3, usize::from(*len)),
@@ -29,7 +29,7 @@ fn der_len(bytes: &[u8]) -> Option<usize> {
     Some(header + content)
 }
 
-/// `bytes`, less a line break behind the first `len` of them.
+/// `bytes` without a line break behind the first `len` of them.
 pub(super) fn less_one_line_break(bytes: &[u8], len: usize) -> &[u8] {
     match bytes.split_at_checked(len) {
         Some((whole, b"\n" | b"\r\n")) => whole,

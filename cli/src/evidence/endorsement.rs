@@ -1,4 +1,4 @@
-//! What a certificate or revocation list in DER is.
+//! The kinds of certificates and revocation lists in DER.
 
 use std::sync::Arc;
 
@@ -10,29 +10,29 @@ use keybroker_snp::{
     vek::Vek,
 };
 
-/// A certificate or list of AMD's, as its subject says.
+/// A certificate or list of AMD's, by its subject.
 pub(crate) enum Endorsement {
-    /// A VCEK or VLEK, which nobody has vouched for yet.
+    /// A VCEK or VLEK. Its signature is not verified yet.
     Vek(Vek),
     /// An ASK or ASVK that an ARK has signed.
     Intermediate(Arc<Intermediate>),
-    /// An ARK. The pinned ones are those that count.
+    /// An ARK. Only the pinned ones count.
     Ark,
     /// A revocation list that an ARK has signed.
     List(Crl),
 }
 
-/// Why it is none.
+/// The reason why the bytes are neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rejected {
-    /// It is not of AMD's form: nothing was verified.
+    /// They do not have AMD's form, so nothing was verified.
     Unread(String),
-    /// It is of AMD's form, and no ARK at hand stands behind it.
+    /// They have AMD's form, but no trusted ARK signed them.
     Denied(String),
 }
 
 impl Endorsement {
-    /// Takes `der` for what it says it is. `arks` are those that are trusted.
+    /// Reads `der` by its subject. `arks` are the trusted ones.
     pub(crate) fn of(der: &[u8], arks: &[Arc<TrustAnchor>]) -> Result<Self, Rejected> {
         match Vek::parse(der) {
             Ok(vek) => Ok(Self::Vek(vek)),
@@ -67,7 +67,9 @@ impl From<CertificateError> for Rejected {
     fn from(error: CertificateError) -> Self {
         match error.defect {
             Defect::Issuer | Defect::Signature | Defect::NoPath => Self::Denied(error.to_string()),
-            Defect::Subject => Self::Unread("it is a certificate, and none of AMD's for SEV-SNP".to_owned()),
+            Defect::Subject => {
+                Self::Unread("it is a certificate, but not one of AMD's for SEV-SNP".to_owned())
+            }
             _ => Self::Unread(error.to_string()),
         }
     }

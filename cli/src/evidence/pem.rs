@@ -4,15 +4,15 @@ use data_encoding::BASE64;
 
 use super::{Unread, characters::BOM};
 
-/// What a block begins with.
+/// The beginning of a block.
 pub(super) const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
-/// What the blocks hold, whatever text is around them.
+/// The content of the blocks, whatever text is around them.
 pub(super) fn blocks(text: &str) -> Result<Vec<Vec<u8>>, Unread> {
     let mut ders = Vec::new();
     let mut block: Option<(&str, String)> = None;
-    // Files without a line break at their end, one behind the other, have END and BEGIN on one line.
+    // Joined files without a line break at their end have END and BEGIN on one line.
     let text = text.replace(BEGIN, &format!("\n{BEGIN}"));
     for line in text.lines() {
         let line = line.trim_matches(|c: char| c.is_whitespace() || c == BOM);

@@ -1,5 +1,5 @@
 //! The host's certificate table, in the form of AMD's GHCB specification (SNP Extended Guest Request):
-//! entries of a GUID, an offset and a length, one of zeros behind the last, then what they lead to.
+//! entries of a GUID, an offset and a length, then an entry of zeros, then the contents.
 
 use super::{Unread, characters, der, pem};
 
@@ -15,8 +15,8 @@ const AMD: [[u8; 16]; 5] = [
     *b"\x92\xf8\x1b\xc3\x58\x11\x4d\x3d\x97\xff\xd1\x9f\x88\xdc\x67\xea",
 ];
 
-/// Whether the GUID is AMD's. `snphost` and the `sev` package write the bytes as they are read; UEFI's form
-/// has the first three groups the other way round. One cannot be taken for the other.
+/// Whether the GUID is AMD's. `snphost` and the `sev` package write the bytes in the order in which they are
+/// read; UEFI's form reverses the first three groups. The two cannot be confused.
 fn is_amds(guid: &[u8; 16]) -> bool {
     let mut turned = *guid;
     let [a, b, c, d, e, f, g, h, ..] = &mut turned;
@@ -27,14 +27,13 @@ fn is_amds(guid: &[u8; 16]) -> bool {
     AMD.contains(guid) || AMD.contains(&turned)
 }
 
-/// Whether these are a table's first bytes: one of AMD's GUIDs, or the entry of an empty one and nothing
-/// behind it.
+/// Whether these are a table's first bytes: one of AMD's GUIDs, or the last entry of an empty table with only
+/// zeros behind it.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.first_chunk().is_some_and(is_amds) || (bytes.len() >= ENTRY && bytes.iter().all(|byte| *byte == 0))
 }
 
-/// What the entries with AMD's GUIDs lead to, in DER. What a host keeps under a GUID of its own is none of
-/// AMD's.
+/// The contents of the entries with AMD's GUIDs, in DER. A host's own GUIDs lead to nothing of AMD's.
 pub(super) fn content(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     let mut found = Vec::new();
     let mut entries = table.chunks_exact(ENTRY);
@@ -53,7 +52,8 @@ pub(super) fn content(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
         found.push((is_amds(guid), offset, len, outside));
     }
     let header = (count + 1) * ENTRY;
-    // No host lets entries share bytes: read once for each, a small file would grow without bound.
+    // No host lets entries share bytes. If they were read once for each entry, a small file would grow
+    // without bound.
     let mut room = table.len().saturating_sub(header);
     let mut ders = Vec::new();
     for (amds, offset, len, outside) in found {
@@ -67,8 +67,8 @@ pub(super) fn content(table: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     if ders.is_empty() { Err(Unread::EmptyTable) } else { Ok(ders) }
 }
 
-/// Certificates or lists: a host's operator may have loaded them as PEM. No table is in a table: reading
-/// would not come to an end.
+/// The values of an entry: certificates or lists, possibly as PEM, if a host's operator loaded them so. A
+/// table in a table is refused, because reading would not end.
 fn values(content: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
     match characters::text(content) {
         Some(text) => pem::blocks(text),

@@ -55,7 +55,7 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// What /dev/sev-guest answers, in a buffer of that length.
+/// An answer of /dev/sev-guest, in a buffer of that length.
 fn answer(status: u32, size: u32, report: &[u8], len: usize) -> Vec<u8> {
     let mut answer = [words(&[status, size, 0, 0, 0, 0, 0, 0]), report.to_vec()].concat();
     answer.resize(len, 0);
@@ -204,7 +204,7 @@ fn what_is_not_taken_is_told_by_what_it_is() {
     }
 }
 
-/// Whatever a report, table or certificate is cut to, something else is never made of it.
+/// A report, table or certificate that is cut anywhere never becomes something else.
 #[test]
 fn a_cut_file_is_never_taken_for_another() {
     let Sample { report, vcek, ask, .. } = sample();

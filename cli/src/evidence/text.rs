@@ -1,4 +1,4 @@
-//! The forms in text.
+//! The forms that are text.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     pem,
 };
 
-/// What `text` holds.
+/// The content of `text`.
 pub(super) fn evidence(text: &str) -> Result<Evidence, Unread> {
     let text = text.trim_start_matches(BOM).trim();
     if text.contains(pem::BEGIN) && !text.starts_with('{') {
@@ -20,7 +20,7 @@ pub(super) fn evidence(text: &str) -> Result<Evidence, Unread> {
     }
     let bytes = characters::decode(text).ok_or(Unread::Text)?;
     match characters::text(&bytes) {
-        // Once only: text in text in text is nothing that a tool writes.
+        // One level only: no tool writes text in text in text.
         Some(inner) if inner.contains(pem::BEGIN) => pem::blocks(inner).map(Evidence::ders),
         Some(_) => Err(Unread::Text),
         None => binary::evidence(&bytes).map_err(|unread| match unread {
@@ -30,7 +30,7 @@ pub(super) fn evidence(text: &str) -> Result<Evidence, Unread> {
     }
 }
 
-/// What Azure's THIM answers. Its other members say nothing about certificates.
+/// An answer of Azure's THIM. Its other members say nothing about certificates.
 #[derive(Deserialize)]
 struct Thim {
     #[serde(rename = "vcekCert")]

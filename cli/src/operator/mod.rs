@@ -1,8 +1,8 @@
-//! What the operator's commands stand on: the store that the broker uses, wherever it is, and in whose name
+//! The operator's commands stand on this module: the broker's store, wherever it is, and the name under which
 //! they act.
 //!
-//! A command never knows which store it has: the file of a broker on this machine, the same through the
-//! process that has it open ([`socket`]), or the tables of a deployment on AWS.
+//! A command does not know which store it has: the file of a broker on this machine, the same file through
+//! the process that has it open ([`socket`]), or the tables of a deployment on AWS.
 
 pub(crate) mod socket;
 mod store_args;
@@ -26,7 +26,7 @@ use crate::{
     suggest::StorePlace,
 };
 
-/// Where an operator's store is.
+/// The three places of an operator's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// The file, opened by this process.
@@ -37,16 +37,16 @@ pub(crate) enum Backend {
     Aws,
 }
 
-/// A store, and who acts on it.
+/// A store, and the operator who acts on it.
 #[derive(Debug, Clone)]
 pub(crate) struct OperatorHandle {
     /// The store.
     pub(crate) store: Arc<dyn OperatorStore>,
-    /// Who acts, as audit records name them: `uid/1000`, `aws-access-key/ASIA…`.
+    /// The operator, as audit records name one: `uid/1000`, `aws-access-key/ASIA…`.
     pub(crate) principal: String,
-    /// Where the store is.
+    /// The place of the store.
     pub(crate) backend: Backend,
-    /// The same, for commands that are suggested.
+    /// The same place, for commands that are suggested.
     pub(crate) place: StorePlace,
 }
 
@@ -65,14 +65,16 @@ impl OperatorHandle {
         AuditRecord { token: Some(id), ..self.act(decision) }
     }
 
-    /// Tells every process that certificates in the store were brought or deleted: each looks within a
-    /// minute, and the broker that has the store open at once.
+    /// Tells every process that certificates in the store were imported or deleted. Each looks within a
+    /// minute, and the broker that has the store open learns it at once.
     pub(crate) async fn certificates_changed(&self) -> Result<(), Failure> {
         let (bytes, fetched_at) = (Uuid::new_v4().as_bytes().to_vec(), Timestamp::now());
         let mark = StoredEndorsement { bytes, fetched_at, edition: 0 };
         let written = self.store.put_endorsement(CHANGED_KEY, &mark).await;
         written.map_err(|error| {
-            self.failure(error).context("it is done; brokers that run may go on with what they remember")
+            self.failure(error).context(
+                "the change is made, but running brokers may go on with the certificates that they remember",
+            )
         })
     }
 
@@ -81,15 +83,17 @@ impl OperatorHandle {
         AuditRecord { principal, ..AuditRecord::new(Timestamp::now(), Operation::Operate, decision) }
     }
 
-    /// What an error of the store means to whoever gave the command.
+    /// The failure that an error of the store is to the command's user.
     pub(crate) fn failure(&self, error: StoreError) -> Failure {
         match (&error, self.backend) {
             (StoreError::Full(_), _) => Failure::new(Exit::Failure, error)
-                .hint("make room on the disk of the data directory, and give the command again"),
-            (StoreError::Unavailable(_), Backend::Socket) => Failure::new(Exit::Unreachable, error)
-                .hint("the broker may be ending: give the command again"),
-            (StoreError::Unavailable(_), Backend::Aws) => Failure::new(Exit::Unreachable, error)
-                .hint("is this the region of the deployment, and is the network up? AWS_ENDPOINT_URL leads elsewhere"),
+                .hint("make room on the disk of the data directory, and repeat the command"),
+            (StoreError::Unavailable(_), Backend::Socket) => {
+                Failure::new(Exit::Unreachable, error).hint("the broker may be ending: repeat the command")
+            }
+            (StoreError::Unavailable(_), Backend::Aws) => Failure::new(Exit::Unreachable, error).hint(
+                "check the region of the deployment and the network, and AWS_ENDPOINT_URL if it is set",
+            ),
             (StoreError::Refused(_), Backend::Aws) => Failure::new(Exit::Failure, error)
                 .hint("check the credentials (aws sts get-caller-identity), the region and --prefix"),
             _ => Failure::new(Exit::Failure, error),
@@ -97,7 +101,7 @@ impl OperatorHandle {
     }
 }
 
-/// Every row of a listing, page by page, and those that cannot be read.
+/// Every row of a listing, read page by page, and the rows that cannot be read.
 pub(crate) async fn all<T>(
     page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreError>,
 ) -> Result<(Vec<T>, Vec<Unreadable>), StoreError> {
@@ -119,7 +123,7 @@ pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
     runtime.block_on(command)
 }
 
-/// Tells on stderr of rows that cannot be read. What a command ends with then.
+/// Tells on stderr of rows that cannot be read, and returns the exit code that follows.
 pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
     for Unreadable { key, cause } in unreadable {
         anstream::eprintln!("warning: {what} {key:?} cannot be read: {cause}");
@@ -127,7 +131,7 @@ pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
     if unreadable.is_empty() { Exit::Ok } else { Exit::Failure }
 }
 
-/// There is no row of this id.
+/// The failure that there is no row with this id.
 pub(crate) fn no_such(what: &str, id: impl fmt::Display) -> Failure {
     Failure::new(Exit::Failure, anyhow!("there is no {what} {id}"))
 }

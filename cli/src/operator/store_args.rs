@@ -1,4 +1,4 @@
-//! Which store an operator's command is about.
+//! The store of an operator's command, as arguments.
 
 use std::{
     env,
@@ -27,29 +27,29 @@ use crate::{
     suggest::StorePlace,
 };
 
-/// Which store.
+/// The arguments that name a store.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct StoreArgs {
-    /// Where the store of a broker on this machine is, running or not.
+    /// The data directory of a broker on this machine, whether it is running or not.
     ///
-    /// Without it: $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
+    /// The default is $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
     #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The tables of a deployment on AWS, whatever the data directory is.
+    /// Use the tables of a deployment on AWS in place of a data directory.
     ///
-    /// Region and credentials are AWS's usual: its variables, profiles and roles.
+    /// Region and credentials come from where AWS's tools take them: variables, profiles and roles.
     #[arg(long)]
     pub(crate) aws: bool,
-    /// What the names of the deployment's tables begin with.
+    /// The prefix of the names of the deployment's tables.
     #[arg(long, requires = "aws", default_value = "keybroker", value_name = "NAME")]
     pub(crate) prefix: String,
 }
 
-/// How long a store is waited for that another process has open and serves to nobody: another command, or a
+/// How long to wait for a store that another process has open and does not serve: another command, or a
 /// broker that starts or ends.
 const WAIT_FOR_STORE: Duration = Duration::from_secs(5);
-/// How often it is tried meanwhile.
+/// The pause between two attempts meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Attempts at one call of AWS, the first included.
@@ -65,7 +65,7 @@ impl StoreArgs {
         paths::data_dir(self.data_dir.as_deref())
     }
 
-    /// What leads another command to the same store.
+    /// The arguments that lead another command to the same store.
     pub(crate) fn place(&self) -> StorePlace {
         if self.aws {
             return StorePlace::aws(&self.prefix, |name| env::var(name).ok());
@@ -73,7 +73,7 @@ impl StoreArgs {
         self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir))
     }
 
-    /// The store, which must be there: nothing is made.
+    /// Opens the store, which must exist: nothing is made.
     pub(crate) async fn open(&self) -> Result<OperatorHandle, Failure> {
         let place = self.place();
         if self.aws {
@@ -91,7 +91,7 @@ impl StoreArgs {
     }
 }
 
-/// Who acts on a store on this machine.
+/// The operator of a store on this machine: the user of this process.
 pub(crate) fn principal() -> String {
     format!("uid/{}", rustix::process::geteuid().as_raw())
 }
@@ -105,7 +105,7 @@ pub(crate) enum Embedded {
     Socket(SocketStore),
 }
 
-/// Opens the file, which must be there, or reaches whoever has it open.
+/// Opens the file, which must exist, or reaches the process that has it open.
 pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
     let until = Instant::now() + WAIT_FOR_STORE;
     loop {
@@ -120,12 +120,10 @@ pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
             Err(cause) => {
                 return Err(Failure::new(Exit::StoreLocked, cause)
                     .context(format!(
-                        "the store in {} is in use by another process, which does not answer",
+                        "another process has the store in {} open, and does not answer",
                         data_dir.display()
                     ))
-                    .hint(
-                        "give the command as the user of the broker, or once the other process has ended",
-                    ));
+                    .hint("run the command as the broker's user, or wait until the other process ends"));
             }
         }
     }
@@ -150,7 +148,7 @@ async fn aws(prefix: &str, place: StorePlace) -> Result<OperatorHandle, Failure>
     Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Aws, place })
 }
 
-/// AWS's usual configuration, with limits that suit someone who waits.
+/// AWS's usual configuration, with time limits for a person who waits.
 pub(crate) async fn aws_config() -> Result<SdkConfig, Failure> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT);
     let config = aws_config::defaults(BehaviorVersion::latest())
@@ -165,7 +163,7 @@ pub(crate) async fn aws_config() -> Result<SdkConfig, Failure> {
     }
 }
 
-/// The id of the access key that calls are signed with, by which AWS's own trail tells who that is.
+/// The id of the access key that signs the calls: CloudTrail tells whose it is.
 async fn access_key(config: &SdkConfig) -> Result<String, Failure> {
     let none = |error: anyhow::Error| {
         Failure::new(Exit::Configuration, error)

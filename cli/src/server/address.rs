@@ -1,4 +1,4 @@
-//! Where to listen: how it is written, and what a socket there is like.
+//! The address to listen on: how it is written, and the settings of its socket.
 
 use std::{
     io,
@@ -7,13 +7,13 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// What the system holds of one connection's answers, or requests, that are not read, in bytes. It takes
-/// twice of it.
+/// The bytes that the system holds of one connection's unread answers, or unread requests. Linux doubles the
+/// number.
 const BUFFER: u32 = 32 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// For how long the system tries to get rid of an answer that nobody takes, in milliseconds: also when we
-/// have done with it.
+/// For how many milliseconds the system tries to deliver an answer that nobody takes, even after the
+/// connection was closed here.
 const USER_TIMEOUT: u32 = 10_000;
 
 /// Reads an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for every IPv4
@@ -24,13 +24,13 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     }
     let instead = || {
         format!(
-            "{text:?} is no address and port: write 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 for every IPv4 address"
+            "{text:?} is not an address and port: write 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 for every IPv4 address"
         )
     };
     let (host, port) = text.rsplit_once(':').ok_or_else(instead)?;
     let host = match host {
         "" => Ipv4Addr::UNSPECIFIED,
-        // The one name that always means it (RFC 6761, 6.3): nobody is asked.
+        // The one name that always means the loopback (RFC 6761, 6.3). No resolver is asked.
         _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
         _ => return Err(instead()),
     };
@@ -38,8 +38,8 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     port.map(|port| SocketAddr::from((host, port))).ok_or_else(instead)
 }
 
-/// Listens at `address`. What the sockets of connections inherit keeps clients that do not read from filling
-/// the system's memory.
+/// Listens at `address`. Connections inherit the socket's limits, so that clients that do not read cannot
+/// fill the system's memory.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

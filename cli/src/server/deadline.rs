@@ -1,4 +1,4 @@
-//! Answers that nobody reads: given up after a while.
+//! The deadline for answers that nobody reads.
 
 use std::{
     future::Future as _,
@@ -15,15 +15,16 @@ use tokio::{
 
 use super::places::Progress;
 
-/// How long a client may take to read what it is answered.
+/// How long a client may take to read its answer.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection whose client has to read. hyper has a time limit for heads alone.
+/// A connection that ends if its client does not read. hyper has a time limit only for heads.
 #[derive(Debug)]
 pub(super) struct Deadline<S> {
     stream: S,
     progress: Progress,
-    /// While the client does not read: until when it may go on so. Bytes taken one by one do not put it off.
+    /// The instant until which the client may go on without reading. Bytes taken one by one do not put it
+    /// off.
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -60,8 +61,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
                 ready!(until.as_mut().poll(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            // Everything that was to be written is with the system. Less of it is no more than a reader's
-            // first byte.
+            // The system has taken everything. If it took less, a client may read as slowly as byte by byte.
             Poll::Ready(Ok(length)) if length == bytes.len() => {
                 if self.until.take().is_some() {
                     self.progress.read();

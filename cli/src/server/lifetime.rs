@@ -1,4 +1,4 @@
-//! From the port to the last signal: how a command that serves begins and ends.
+//! The lifetime of a command that serves, from the port to the last signal.
 
 use std::{io, net::SocketAddr};
 
@@ -14,9 +14,9 @@ use tokio::{
 use super::{Ended, FAREWELL, Listener, address, run};
 use crate::exit::{Exit, Failure};
 
-/// Serves `router` at `address`, and `beside` what it brings along, until SIGTERM or SIGINT, and then until
-/// the requests under way are answered, for 10 seconds at most; a second signal ends it at once. Tells
-/// systemd, where that has started it, when it is ready and when it stops.
+/// Serves `router` at `address`, and the router of `beside` at its listener, until SIGTERM or SIGINT, and
+/// then for at most 10 seconds until the requests under way are answered. A second signal ends it at once. If
+/// systemd has started it, tells systemd when it is ready and when it stops.
 pub(crate) async fn until_signalled<L: Listener>(
     address: SocketAddr,
     router: Router,
@@ -45,16 +45,16 @@ pub(crate) async fn until_signalled<L: Listener>(
     };
     match ended {
         [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
-        _ => Err(anyhow!("ended with requests unanswered").into()),
+        _ => Err(anyhow!("ended before all requests were answered").into()),
     }
 }
 
-/// Once the other end of the channel is gone.
+/// Ends once the other end of the channel is gone.
 async fn stopped(mut stopping: watch::Receiver<()>) {
     while stopping.changed().await.is_ok() {}
 }
 
-/// Without `NOTIFY_SOCKET` in the environment nobody wants to know.
+/// Tells the service manager. Without `NOTIFY_SOCKET` in the environment there is none.
 fn tell(state: NotifyState<'_>) {
     if let Err(cause) = sd_notify::notify(&[state]) {
         tracing::warn!(%cause, "the service manager cannot be told");
@@ -63,7 +63,7 @@ fn tell(state: NotifyState<'_>) {
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     let listener = address::listen(address).map_err(|error| cannot_listen(address, error))?;
-    // Port 0 was a wish: tell the port that it became.
+    // If port 0 was asked for, the log must have the port that the system chose.
     let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
     tracing::info!("listening on http://{address}");
     Ok(listener)
@@ -75,7 +75,7 @@ fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
     if in_use { failure.hint("another process has this port: choose another with --listen") } else { failure }
 }
 
-/// The first SIGTERM or SIGINT, and the second. From here on they no longer end the process by themselves.
+/// The first SIGTERM or SIGINT, and the second. From this call on they do not end the process by themselves.
 fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (first, on_first) = oneshot::channel();

@@ -1,7 +1,7 @@
-//! Requests that are meant for this machine's loopback, and those that a name led here.
+//! The guard of the loopback against requests that a name led here.
 //!
-//! A page in a browser on this machine can have its own name resolve to the loopback, and then post to it as
-//! to itself. What it cannot do is name another host than its own.
+//! A page in a browser on this machine can let its own name resolve to the loopback, and then post to the
+//! loopback as to itself. But the page cannot name another host than its own.
 
 use axum::{
     extract::{Request, State},
@@ -16,15 +16,15 @@ use keybroker_common::{
 };
 use std::net::{IpAddr, SocketAddr};
 
-/// Refuses a registration that names another host than the loopback, where `guarded` and for whoever layers
-/// it: 421.
+/// Refuses a registration that names another host than the loopback with 421, if `guarded`.
 pub(crate) async fn only(State(guarded): State<bool>, request: Request, next: Next) -> Response {
     if guarded && registers(&request) && !names_loopback(request.headers()) {
         static LINES: Sampled = Sampled::new();
         if let Some(Line { left_out }) = LINES.line() {
-            tracing::warn!(left_out, "a registration for another host came to the loopback: refused");
+            tracing::warn!(left_out, "refused a registration that came to the loopback for another host");
         }
-        let body = br#"{"error":"this address registers for requests to the loopback alone"}"#;
+        let body =
+            br#"{"error":"this address takes registrations only from requests that name the loopback"}"#;
         return reply::json(StatusCode::MISDIRECTED_REQUEST, body.to_vec()).into_response();
     }
     next.run(request).await

@@ -1,7 +1,7 @@
-//! HTTP/1.1 over TCP, or a Unix socket, within limits: how many connections, how long a head and the reading
-//! of an answer may take, how many requests a connection has, how long a farewell is.
+//! HTTP/1.1 over TCP or a Unix socket, with limits: on connections, on the time for a head and for reading an
+//! answer, on the requests of a connection, and on the time for ending.
 //!
-//! hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
+//! This uses hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
 mod address;
 mod deadline;
@@ -49,38 +49,38 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 /// Longest head, in bytes; the last read may go beyond it.
 const MAX_HEAD_LEN: usize = 32 * 1024;
-/// How long requests under way are waited for at the end.
+/// How long the end waits for requests under way.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long to wait after the system refused a connection: it is short of something, and asking at once
-/// changes nothing.
+/// How long to wait after the system refused a connection. The system is short of something, and asking again
+/// at once would change nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// How often a connection without a place is asked whether its last request is answered.
+/// How often to check whether a connection without a place has its last request answered.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What takes connections.
+/// A listener, which accepts connections.
 pub(crate) trait Listener {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// How many connections there are at a time.
+    /// The number of connections at a time.
     fn limits(&self) -> Limits;
 
-    /// The next connection, and whose it is.
+    /// The next connection, and its peer.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>>;
 
-    /// What answers on this connection.
+    /// The router that answers on this connection.
     fn router_for(&self, stream: &Self::Stream, router: &Router) -> Router;
 }
 
 /// Connections at a time over TCP.
 const CONNECTIONS: usize = 512;
-/// The same where the process may open next to no files.
+/// The same if the process may open very few files.
 const FEWEST_CONNECTIONS: usize = 16;
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    /// Half of the files that the process may have open, for the store and AMD's service need some, too.
+    /// Half of the files that the process may have open: the store and requests to AMD need some, too.
     fn limits(&self) -> Limits {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let half = files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(CONNECTIONS);
@@ -89,7 +89,7 @@ impl Listener for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address) = Self::accept(self).await?;
-        // Answers are one write each: to hold them back would only delay them.
+        // An answer is one write: holding it back would only delay it.
         let _ = stream.set_nodelay(true);
         Ok((stream, Peer::at(address.ip())))
     }
@@ -99,7 +99,7 @@ impl Listener for TcpListener {
     }
 }
 
-/// How serving came to its end.
+/// The way in which serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Every request under way was answered.
@@ -108,8 +108,8 @@ pub(crate) enum Ended {
     CutOff,
 }
 
-/// Serves `router` on `listener` until `stop`, and then until the requests under way are answered, for 10
-/// seconds at most.
+/// Serves `router` on `listener` until `stop`, and then for at most 10 seconds until the requests under way
+/// are answered.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
     let places = Places::new(listener.limits());
     let graceful = GracefulShutdown::new();
@@ -142,10 +142,10 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
 }
 
-/// Ends a connection that lost its place. A busy system may not have looked yet at a request that came in
-/// time: it is read and answered.
+/// Ends a connection that lost its place. A busy system may not have read yet a request that came in time:
+/// such a request is read and answered.
 async fn answer_what_came(mut connection: Pin<&mut impl Future>, place: &Place) {
-    // What the system has to tell of all connections is heard first.
+    // This lets the runtime hear first which connections have something to read.
     yield_now().await;
     let mut ended = timeout(Duration::ZERO, connection.as_mut()).await.is_ok();
     if !place.has_request() {
@@ -197,8 +197,8 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_LEN)
-        // Head and body in one buffer, and so in one write: libkrun's guest takes what the first read gives
-        // it.
+        // Head and body go into one buffer, and so into one write: libkrun's guest uses only what its first
+        // read gives it.
         .writev(false)
         .serve_connection(
             TokioIo::new(Deadline::new(stream, progress.clone())),

@@ -1,4 +1,4 @@
-//! The requests of one connection: how many, and which of them are whole.
+//! The requests of one connection: their number, and which of them are whole.
 
 use std::{
     convert::Infallible,
@@ -22,10 +22,11 @@ use tower::ServiceExt as _;
 
 use super::places::Progress;
 
-/// Requests of one connection. A guest sends three; a client of many guests goes on with another connection.
+/// The greatest number of requests of one connection. A guest sends three; a client of many guests goes on
+/// with another connection.
 pub(super) const MAX_REQUESTS: u32 = 100;
 
-/// Answers what comes by one connection, and tells how far it is.
+/// Answers the requests of one connection, and reports its progress.
 #[derive(Debug)]
 pub(super) struct Requests {
     router: Router,
@@ -50,8 +51,8 @@ impl Service<Request<Incoming>> for Requests {
         let request = request.map(|body| Body::new(Arriving::new(body, progress.clone())));
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {
-            // One that sends its requests without waiting for answers takes its turn among the others with
-            // each of them.
+            // A client that sends requests without waiting for answers takes turns with the others for each
+            // of them.
             if earlier > 0 {
                 yield_now().await;
             }
@@ -65,7 +66,7 @@ impl Service<Request<Incoming>> for Requests {
     }
 }
 
-/// A request's body. Once it is whole, or nobody wants more of it, there is a request in hand.
+/// A request's body. Once it is whole, or nobody reads more of it, there is a request in hand.
 struct Arriving {
     body: Incoming,
     progress: Progress,

@@ -256,7 +256,7 @@ async fn an_answer_that_nobody_reads_is_given_up_after_10_seconds() {
             sleep(WRITE_TIMEOUT * 2).await;
         }
         let (rest, took) = (client.rest().await, started.elapsed());
-        // What the pipe holds, and what the trickle made room for.
+        // The bytes that the pipe holds, and those that the trickle made room for.
         assert!(taken + rest.len() < 128 * 1024 + 20, "{}", rest.len());
         assert!(took < WRITE_TIMEOUT * 2 + Duration::from_secs(1), "{took:?}");
     }

@@ -1,8 +1,8 @@
-//! Commands that a person is told to give next.
+//! The commands that a person is told to give next.
 //!
-//! They are pasted, so each must be whole and act on the store at hand: an undo that acts on another store
-//! ends well and undoes nothing. All of them are made here, by a [`StorePlace`], which adds what led to the store
-//! wherever the command takes it.
+//! People paste them, so each must be complete and act on the store at hand: an undo that acts on another
+//! store succeeds and undoes nothing. A [`StorePlace`] makes all of them, and adds the arguments that lead to
+//! the store if the command takes them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use clap::CommandFactory as _;
 
 use crate::Cli;
 
-/// What AWS's tools go by beside --aws, and is no secret.
+/// The variables that AWS's tools read and that hold no secret.
 const AWS: [&str; 8] = [
     "AWS_PROFILE",
     "AWS_REGION",
@@ -22,7 +22,7 @@ const AWS: [&str; 8] = [
     "AWS_SHARED_CREDENTIALS_FILE",
 ];
 
-/// Where the store is, as arguments lead to it.
+/// The place of a store, as arguments that lead to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct StorePlace {
     /// Variables, for a store on AWS.
@@ -32,12 +32,12 @@ pub(crate) struct StorePlace {
 }
 
 impl StorePlace {
-    /// No store: what is suggested needs none.
+    /// No store, for commands that need none.
     pub(crate) fn none() -> Self {
         Self::default()
     }
 
-    /// The store in `data_dir`, wherever the command is pasted.
+    /// The store in `data_dir`, by an absolute path.
     pub(crate) fn local(data_dir: &Path) -> Self {
         Self::none().with_path("data-dir", data_dir)
     }
@@ -50,7 +50,7 @@ impl StorePlace {
         }
     }
 
-    /// With the wrapping key's file, for the commands that need the key.
+    /// The same with the wrapping key's file, for commands that need the key.
     pub(crate) fn with_key_file(self, key_file: &Path) -> Self {
         self.with_path("key-file", key_file)
     }
@@ -61,7 +61,7 @@ impl StorePlace {
         self
     }
 
-    /// `keybroker COMMAND OPERANDS` with what leads to the store, quoted for a shell.
+    /// `keybroker COMMAND OPERANDS` with the arguments that lead to the store, quoted for a shell.
     pub(crate) fn command(&self, command: &str, operands: &[&str]) -> String {
         let known = Cli::command();
         let mut named = &known;
@@ -88,12 +88,12 @@ impl StorePlace {
         variables.chain(words).collect::<Vec<_>>().join(" ")
     }
 
-    /// `text` in which every `` `keybroker …` `` is made whole, unless it is.
+    /// `text` in which every `` `keybroker …` `` is completed, unless it is complete.
     pub(crate) fn advice(&self, text: &str) -> String {
         self.advice_about(text, None)
     }
 
-    /// The same, with a workload's id in the place of a last word `ID`. A stranger may have chosen it.
+    /// The same, with a workload's id in place of a last word `ID`. A stranger may have chosen the id.
     pub(crate) fn advice_about(&self, text: &str, id: Option<&str>) -> String {
         const BEGIN: &str = "`keybroker ";
         let mut whole = String::new();

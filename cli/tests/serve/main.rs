@@ -242,7 +242,8 @@ fn a_store_that_others_could_read_is_closed_to_them() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(mode(&data.join("keybroker.redb")), 0o600);
-        let loud = |line: &String| line.contains("WARN") && line.contains("OTHERS MAY WRITE TO THE DATA");
+        let loud =
+            |line: &String| line.contains("WARN") && line.contains("OTHER USERS MAY WRITE TO THE DATA");
         assert_eq!(log.iter().any(loud), warned, "{log:?}");
     }
 }
@@ -379,7 +380,7 @@ fn a_refusal_is_one_line_with_its_record_check_and_workload() {
     assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
     let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     let id = body["id"].as_str().unwrap().to_owned();
-    // What has no record is told with its status and cause.
+    // A refusal without a record is logged with its status and cause.
     running.post("/kbs/v0/auth", "{");
     let (_, _, log) = running.end("TERM");
     let lines: Vec<_> = log.lines().filter(|line| line.contains("request refused")).collect();

@@ -102,7 +102,7 @@ async fn a_reader_that_stalls_keeps_nobody_from_a_key() {
     refusals_and_a_boot(&broker.url, &amd, &chip).await;
     let (code, _, out) = broker.terminate();
     assert_eq!(code, Some(0), "nor the broker from its end");
-    // What was taken before the reader stalled is whole.
+    // The lines that were taken before the reader stalled are whole.
     let lines = BufReader::new(out.unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
     assert!(lines.len() > 10 && lines.len() < REFUSALS, "{}", lines.len());
     assert!(lines[..lines.len() - 1].iter().all(|line| line.starts_with('{') && line.ends_with('}')));

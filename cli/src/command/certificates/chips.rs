@@ -1,4 +1,4 @@
-//! Chips that an operator knows: by a report of theirs, by name, or in a file of such lines.
+//! The chips that an operator names: by a report, by a URL, by name, or in a file of such lines.
 
 use std::{
     fs,
@@ -20,28 +20,28 @@ use crate::{
     hex,
 };
 
-/// Which chips.
+/// The chips to fetch certificates for.
 #[derive(Debug, clap::Args)]
 pub(super) struct ChipArgs {
-    /// A report of the chip, in any form that `verify` takes: whose certificate it needs is read from it. May
-    /// be given several times
+    /// A report of the chip, in any form that `verify` takes: it says which certificate it needs. May be
+    /// given several times
     #[arg(long, value_name = "FILE", required_unless_present_any = ["chip_id", "from", "vcek_url"])]
     report: Vec<PathBuf>,
-    /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: it is asked for at --kds-url.
-    /// May be given several times
+    /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: the command asks --kds-url
+    /// for that certificate. May be given several times
     #[arg(long, value_name = "URL", value_parser = of_url)]
     vcek_url: Vec<VcekId>,
-    /// Lines of `PRODUCT CHIP-ID TCB`, of a VCEK's URL, or of `report FILE`; empty ones and what follows `#`
-    /// count for nothing. `-`: standard input. May be given several times
+    /// A file of lines: `PRODUCT CHIP-ID TCB`, a VCEK's URL, or `report FILE`. Empty lines and text after `#`
+    /// are ignored. `-` reads standard input. May be given several times
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
-    /// The product of --chip-id, or of reports of version 2, which do not say
+    /// The product of --chip-id, or of reports of version 2, which do not name it
     #[arg(long, value_name = "milan|genoa|turin", value_parser = product)]
     product: Option<Product>,
-    /// CHIP_ID in hex, 128 digits; of a Turin the first 16 will do
+    /// CHIP_ID in hex, 128 digits; for a Turin the first 16 are enough
     #[arg(long, value_name = "HEX", value_parser = chip_id, requires = "product", requires = "tcb")]
     chip_id: Option<ChipId>,
-    /// The TCB that the chip reports: `bl=4,tee=0,snp=24,ucode=219`; on Turin with `fmc=…` too
+    /// The TCB that the chip reports: `bl=4,tee=0,snp=24,ucode=219`; a Turin's has `fmc=…` as well
     #[arg(long, value_name = "LEVELS", requires = "chip_id")]
     tcb: Option<String>,
 }
@@ -116,7 +116,7 @@ fn chip_id(text: &str) -> Result<ChipId, String> {
     let bytes = HEXLOWER_PERMISSIVE.decode(hex::digits(text).as_bytes()).map_err(|_| "not hex".to_owned())?;
     match bytes.len() {
         8 | 64 => Ok(ChipId(bytes)),
-        other => Err(format!("{} hex digits long, expected 128 (of a Turin 16)", 2 * other)),
+        other => Err(format!("{} hex digits long, and must have 128 (16 for a Turin)", 2 * other)),
     }
 }
 
@@ -137,7 +137,7 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
     let (report, _) = Evidence::with_report(path)?;
     if report.signing_key() == Some(EndorsementKind::Vlek) {
         return Err(anyhow!(
-            "it is signed with a VLEK: its certificate comes with the guest, AMD publishes none"
+            "it is signed with a VLEK: the guest sends its certificate, and AMD publishes none"
         ))
         .with_context(at);
     }
@@ -145,7 +145,7 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
         Some((family, model)) => Product::from_cpuid(family, model)
             .ok_or_else(|| anyhow!("CPUID family {family:#x} model {model:#x} is no known product")),
         None => product
-            .ok_or_else(|| anyhow!("it is of version 2, which does not say the product: add --product")),
+            .ok_or_else(|| anyhow!("it is of version 2, which does not name the product: add --product")),
     };
     let product = product.with_context(at)?;
     VcekId::of(&report, product)
@@ -153,7 +153,7 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
         .with_context(at)
 }
 
-/// The VCEK that a URL of KDS's asks for:
+/// The VCEK that a URL of the KDS asks for:
 /// `https://…/vcek/v1/Milan/CHIP-ID?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115`.
 fn of_url(url: &str) -> Result<VcekId, String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));

@@ -13,11 +13,11 @@ use crate::{
     table,
 };
 
-/// Write what is in the store as PEM, for `certificates import` into another broker's
+/// Write the store's certificates as PEM, for `certificates import` into another broker's store
 ///
-/// ASKs and ASVKs first, then VCEKs, then the revocation lists that --list-for names; before each a line says
-/// what it is. Certificates and lists that the broker would not use are left out. The other broker verifies
-/// all of it anew.
+/// The output has the ASKs and ASVKs first, then the VCEKs, then the revocation lists that --list-for names.
+/// A line before each says what it is. The command leaves out what the broker would not use. The other broker
+/// verifies everything again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -29,13 +29,13 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct ExportArgs {
-    /// Of this product alone
+    /// Only certificates of this product
     #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
     product: Option<Product>,
-    /// Of chips alone whose id is this, or begins so: 16 hex digits at least
+    /// Only certificates of chips with this id: all of it in hex, or the first 16 or more digits
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse, conflicts_with = "list_for")]
     chip_id: Option<ChipPrefix>,
-    /// Revocation lists for this kind of key too: a list does not say for which it is
+    /// Also the revocation lists for this kind of key: a list does not say for which kind it is
     #[arg(long, value_enum, value_name = "KIND")]
     list_for: Option<KeyKind>,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     anstream::eprintln!("{exported} exported");
     if left_out > 0 {
         anstream::eprintln!(
-            "{left_out} left out: the broker would not use them (certificates list says why)"
+            "{left_out} left out, because the broker would not use them: certificates list says why"
         );
     }
     Ok(exit)

@@ -32,12 +32,12 @@ use crate::{
 
 /// Put certificates and revocation lists from files into the store, verified up to AMD's roots
 ///
-/// For when AMD's KDS is out of reach and somebody else has them: `snphost fetch`, a mirror, another broker's
-/// `certificates export`. A file holds VCEKs, ASKs and ASVKs and revocation lists, in DER or PEM, as a host's
-/// certificate table, or as Azure's THIM answers; roots are skipped, since the pinned ones count, and VLEKs,
-/// since guests bring them. Everything is verified before anything is written; a revocation list never takes
-/// the place of a later one. A running `keybroker serve` uses what was brought at once, functions on AWS
-/// within a minute.
+/// Use this when the broker cannot reach AMD's KDS and you have the files from elsewhere: from `snphost
+/// fetch`, from a mirror, or from another broker's `certificates export`. A file holds VCEKs, ASKs, ASVKs and
+/// revocation lists, in DER or PEM, as a host's certificate table, or as Azure's THIM answers. The command
+/// skips roots, because only the pinned ones count, and VLEKs, because guests send them. It verifies
+/// everything before it writes anything, and never replaces a revocation list by an earlier one. A running
+/// `keybroker serve` uses the imported certificates at once, functions on AWS within a minute.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -51,8 +51,8 @@ pub(super) struct ImportArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For which kind of key the revocation lists among them were published: AMD has one for each, and a list
-    /// does not say
+    /// The kind of key that the revocation lists in the files are for: AMD publishes one list for each kind,
+    /// and a list does not say for which it is
     #[arg(long, value_enum, value_name = "KIND")]
     list_for: Option<KeyKind>,
     /// Print one JSON document in place of the table
@@ -64,14 +64,14 @@ pub(super) struct ImportArgs {
     store: StoreArgs,
 }
 
-/// Something to write.
+/// A row to write.
 struct Entry {
     file: PathBuf,
     key: String,
     row: StoredEndorsement,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct ImportOutput {
     /// Version of this form.
@@ -91,9 +91,9 @@ struct Imported {
 enum ImportOutcome {
     /// It is in the store.
     Imported,
-    /// The store has a later revocation list, which stays.
+    /// The store has a later revocation list, and keeps it.
     LaterHeld,
-    /// A VLEK: its certificate comes with the guest.
+    /// A VLEK: the guest sends its certificate.
     NotKept,
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         .map(|file| Imported { file, key: "VLEK".to_owned(), result: ImportOutcome::NotKept })
         .collect();
     if let ([], [vlek, ..]) = (entries.as_slice(), imported.as_slice()) {
-        let error = anyhow!("a VLEK's certificate comes with the guest, and is not kept");
+        let error = anyhow!("the guest sends a VLEK's certificate, and the store keeps none");
         return Err(Failure::new(Exit::Failure, error).context(nothing_of(&vlek.file)));
     }
     for Entry { file, key, row } in entries {
@@ -121,8 +121,8 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         let rows = imported.iter().map(|one| {
             let result = match one.result {
                 ImportOutcome::Imported => "imported",
-                ImportOutcome::LaterHeld => "a later list is held",
-                ImportOutcome::NotKept => "not kept: it comes with the guest",
+                ImportOutcome::LaterHeld => "the store has a later list",
+                ImportOutcome::NotKept => "not kept: the guest sends it",
             };
             vec![one.file.display().to_string(), shortened(&one.key), result.to_owned()]
         });
@@ -131,7 +131,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Writes the row and looks what is there then: the store keeps a later edition, and says nothing of it.
+/// Writes the row and reads it back: the store keeps a later edition without saying so.
 async fn write(
     operator: &OperatorHandle,
     key: &str,
@@ -142,7 +142,7 @@ async fn write(
     if key.ends_with("/chain")
         && let Some(held) = operator.store.endorsement(key).await.map_err(failed)?
     {
-        // AMD replaces an ASK or ASVK; what the earlier one issued stays in use.
+        // AMD replaces an ASK or ASVK, and certificates of the earlier one stay in use.
         let others = pem_blocks(&held.bytes).unwrap_or_default();
         let others =
             others.iter().map(|der| pem("CERTIFICATE", der)).filter(|pem| pem.as_bytes() != row.bytes);
@@ -156,7 +156,7 @@ async fn write(
     }
 }
 
-/// A chip's id is long.
+/// The key with its long parts cut, for a chip's id has 128 digits.
 fn shortened(key: &str) -> String {
     let shorten = |part: &str| match part.char_indices().nth(16) {
         Some((end, _)) => format!("{}…", part.get(..end).unwrap_or(part)),
@@ -172,7 +172,7 @@ struct Import<'a> {
     now: Timestamp,
     issuers: Vec<Arc<Intermediate>>,
     entries: Vec<Entry>,
-    /// Files that VLEKs are in.
+    /// Files that hold VLEKs.
     not_kept: Vec<PathBuf>,
 }
 
@@ -193,7 +193,7 @@ impl<'a> Import<'a> {
                 import.take(file, &der, &mut veks).map_err(|cause| refused(file, cause))?;
             }
         }
-        // Only now are all issuers known, in whatever order the files came.
+        // Only now are all issuers known, whatever the order of the files.
         for (file, vek) in veks {
             import.certificate(&file, vek).map_err(|cause| refused(&file, Rejected::Denied(cause).into()))?;
         }
@@ -215,7 +215,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Takes `der` for what it is. A chip's certificate is put off, to `veks`.
+    /// Takes one certificate or list. A chip's certificate goes to `veks`, until all issuers are known.
     fn take(&mut self, file: &Path, der: &[u8], veks: &mut Vec<(PathBuf, Vek)>) -> Result<(), Refusal> {
         let arks = Product::ALL.map(|product| self.anchors.arks(product)).concat();
         match Endorsement::of(der, &arks)? {
@@ -234,10 +234,10 @@ impl<'a> Import<'a> {
     fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), Refusal> {
         let valid = crl.check_validity(self.now, Crl::GRACE);
         valid.map_err(|error| Rejected::Denied(error.to_string()))?;
-        // Under the other kind's key it would bar that kind's own list until AMD has published a later one.
+        // Under the other kind's key it would keep out that kind's own list until AMD publishes a later one.
         let list_for = self.list_for.ok_or(Refusal::ListForWhat)?;
         let key = crl_key(crl.anchor().product(), list_for);
-        // As old as it says: a list that was brought along must not keep the broker from asking AMD for a
+        // The row is as old as the list says: an imported list must not keep the broker from asking AMD for a
         // newer one.
         let edition = (crl.this_update(), crl.this_update().as_second());
         self.add(file, key, crl.der().to_vec(), edition);
@@ -265,7 +265,7 @@ impl<'a> Import<'a> {
     }
 }
 
-/// Why nothing is imported.
+/// The reason why nothing is imported.
 enum Refusal {
     Rejected(Rejected),
     /// A revocation list, without --list-for.
@@ -282,9 +282,10 @@ fn refused(file: &Path, refusal: Refusal) -> Failure {
     let (exit, cause) = match refusal {
         Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Failure, cause),
         Refusal::Rejected(Rejected::Denied(cause)) => (Exit::Denied, cause),
-        Refusal::ListForWhat => {
-            (Exit::Usage, "it is a revocation list: say with --list-for for which kind of key".to_owned())
-        }
+        Refusal::ListForWhat => (
+            Exit::Usage,
+            "it is a revocation list: name the kind of key that it is for with --list-for".to_owned(),
+        ),
     };
     let failure = Failure::new(exit, anyhow!("{cause}")).context(nothing_of(file));
     match exit {
@@ -294,5 +295,5 @@ fn refused(file: &Path, refusal: Refusal) -> Failure {
 }
 
 fn nothing_of(file: &Path) -> String {
-    format!("{} is not imported, and nothing is", file.display())
+    format!("nothing was imported, because of {}", file.display())
 }

@@ -2,7 +2,7 @@
 
 use keybroker_snp::endorsement::EndorsementKind;
 
-/// A kind of key that lists are published for.
+/// A kind of key that AMD publishes a list for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum KeyKind {
     /// Chips' own keys

@@ -16,7 +16,7 @@ use crate::{
     table::{self, NONE, time},
 };
 
-/// Show AMD's certificates and revocation lists in the store, verified now as the broker would
+/// Show AMD's certificates and revocation lists in the store, and whether the broker would use them now
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -24,14 +24,14 @@ Examples:
   keybroker certificates list --product milan
   keybroker certificates list --aws --json | jq '.rows[] | select(.state == \"unusable\")'
 
-A row that is unusable costs nothing but a request to AMD: the broker asks for it again.
+An unusable row costs one request to AMD and nothing else: the broker asks for it again.
 
 {}", Exit::TABLE))]
 pub(super) struct ListArgs {
-    /// Of this product alone
+    /// Only rows of this product
     #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
     product: Option<Product>,
-    /// Of this chip alone: its id in hex, or how it begins, 16 digits at least
+    /// Only certificates of this chip: its id in hex, or the first 16 or more digits of it
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
     /// Print one JSON document in place of the table
@@ -43,7 +43,7 @@ pub(super) struct ListArgs {
     store: StoreArgs,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct EndorsementListing {
     /// Version of this form.
@@ -51,7 +51,7 @@ struct EndorsementListing {
     rows: Vec<EndorsementSummary>,
 }
 
-/// A row as `--json` has it.
+/// A row in that document.
 #[derive(Debug, Serialize)]
 pub(super) struct EndorsementSummary {
     key: String,

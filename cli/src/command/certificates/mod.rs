@@ -1,7 +1,7 @@
 //! `keybroker certificates`: AMD's certificates and revocation lists in the broker's store.
 //!
-//! The store is a cache. Whatever comes out of it is verified again before it counts, so nothing that these
-//! commands write or delete makes the broker believe anything; it only spares AMD, or asks it again.
+//! The store is a cache. The broker verifies a row again before it uses it, so no command here can make the
+//! broker accept anything: a row spares a request to AMD, and its absence costs one.
 
 mod chips;
 mod export;
@@ -17,7 +17,7 @@ use crate::{
     operator,
 };
 
-/// See, fetch ahead, bring along, hand on or delete AMD's certificates in the broker's store
+/// List, prefetch, import, export or purge AMD's certificates in the broker's store
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE)]
 pub(crate) struct CertificatesArgs {

@@ -27,15 +27,16 @@ use crate::{
     table::{self, NONE},
 };
 
-/// How often one chip is asked for before AMD counts as out of reach. Each time waits as long as AMD wants.
+/// Attempts at one chip before AMD counts as out of reach. Between two of them the command waits as long as
+/// AMD asks.
 const ATTEMPTS: usize = 3;
 
-/// Fetch the certificates of chips before their guests come, and the revocation lists of their products
+/// Fetch the certificates of chips before their guests start, and the revocation lists of their products
 ///
-/// AMD answers for about one chip in ten seconds and address, so that many new hosts at once keep each other
-/// waiting. Fetched ahead, they boot without AMD. What is in the store already is not asked for again: give
-/// the same command once more to go on where it ended. A chip that gets new firmware needs another
-/// certificate.
+/// AMD's KDS answers an address for about one chip in ten seconds, so many new hosts at once keep each other
+/// waiting. If you prefetch their certificates, their guests boot without AMD. The command does not ask for
+/// certificates that the store has: repeat it to continue where it ended. A chip that gets new firmware needs
+/// another certificate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -49,7 +50,7 @@ Examples:
   A fleet, from lines such as `milan 7ba9… bl=4,tee=0,snp=24,ucode=219` or `report host7.bin`:
       keybroker certificates prefetch --from fleet.txt --aws
 
-A broker that is not running cannot be started while this has its store open; one that runs is not disturbed.
+While this command has the store open, a broker cannot start on it. A broker that is running is not disturbed.
 
 {}", Exit::TABLE))]
 pub(super) struct PrefetchArgs {
@@ -68,17 +69,17 @@ pub(super) struct PrefetchArgs {
     store: StoreArgs,
 }
 
-/// What became of a chip or a list.
+/// The result for a chip or a list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result", content = "cause")]
 enum PrefetchOutcome {
     /// It was fetched and is in the store.
     Fetched,
-    /// It was there, and is used by the broker as it is.
+    /// The store had it already, and the broker would use it.
     Held,
     /// AMD knows no such certificate.
     UnknownToAmd,
-    /// It could not be had.
+    /// It could not be fetched.
     Failed(String),
     /// AMD was out of reach before its turn came.
     NotAskedFor,
@@ -100,7 +101,7 @@ impl PrefetchOutcome {
     }
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct PrefetchOutput {
     /// Version of this form.
@@ -165,8 +166,8 @@ pub(super) async fn run(args: &PrefetchArgs) -> Result<Exit, Failure> {
     Ok(report.exit(unreachable))
 }
 
-/// Asks, and waits as long as AMD wants in between. A burst of new chips is let through at AMD's pace however
-/// long that takes; what does not answer is given up.
+/// Asks, and between two attempts waits as long as AMD asks. A burst of new chips passes at AMD's pace,
+/// however long that takes. A KDS that does not answer is given up.
 async fn patiently(
     fetch: impl AsyncFn() -> Result<Fetched, EndorsementError>,
 ) -> Result<Fetched, EndorsementError> {
@@ -180,7 +181,7 @@ async fn patiently(
             }
             other => return other,
         };
-        tell(&format!("  in {pause} s again: {cause}"));
+        tell(&format!(" trying again in {pause} s: {cause}"));
         tokio::time::sleep(Duration::from_secs(pause)).await;
     }
 }
@@ -194,7 +195,7 @@ fn outcome(fetched: Result<Fetched, EndorsementError>) -> PrefetchOutcome {
     }
 }
 
-/// Tells whoever watches how far it is.
+/// Tells a person at the terminal how far the command is.
 fn tell(text: &str) {
     if io::stderr().is_terminal() {
         anstream::eprintln!("{text}");
@@ -217,7 +218,7 @@ impl PrefetchOutput {
             vec![one.product.to_string(), chip, one.tcb.to_string(), one.outcome.text()]
         });
         let lists = self.revocation_lists.iter().map(|one| {
-            // That a list is held says as much as that it was renewed.
+            // A list that is held and a list that was renewed are the same to a reader.
             let text = if one.outcome.is_good() { "held".to_owned() } else { one.outcome.text() };
             vec![one.product.to_string(), "revocation list".to_owned(), NONE.to_owned(), text]
         });

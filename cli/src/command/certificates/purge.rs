@@ -18,40 +18,41 @@ use crate::{
     table, when,
 };
 
-/// Delete certificates from the store: the broker asks AMD again for those that it needs
+/// Delete certificates from the store: the broker asks AMD again for the ones it needs
 ///
 /// A running `keybroker serve` forgets them at once, functions on AWS within a minute.
 ///
-/// Shows what it will delete, and asks. Revocation lists stay unless they are asked for: a list that is held
-/// is never replaced by an older one, and without it whoever answers in the place of AMD's KDS could bring an
-/// old list back.
+/// The command shows what it will delete, and asks. It keeps revocation lists unless you give
+/// --revocation-lists: the broker never replaces a list by an older one, but if it has none, anybody who can
+/// answer in place of AMD's KDS can bring an old list back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["product", "chip_id", "older_than"])), after_long_help = format!("\
 Examples:
   A host that left the fleet:
       keybroker certificates purge --chip-id $CHIP_ID
-  What was fetched long ago, first to see and then to delete:
+  Certificates that were fetched long ago, first to see and then to delete:
       keybroker certificates purge --older-than 365d --dry-run
       keybroker certificates purge --older-than 365d --yes
 
 {}", Exit::TABLE))]
 pub(super) struct PurgeArgs {
-    /// Of this product alone
+    /// Only rows of this product
     #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
     product: Option<Product>,
-    /// Of this chip alone: its id in hex, or how it begins, 16 digits at least
+    /// Only certificates of this chip: its id in hex, or the first 16 or more digits of it
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
-    /// Fetched longer ago than this alone: 30d, 12h
+    /// Only rows that were fetched longer ago than this: 30d, 12h
     #[arg(long, value_name = "TIME", value_parser = when::duration)]
     older_than: Option<SignedDuration>,
-    /// Revocation lists too
+    /// Also revocation lists
     #[arg(long, conflicts_with = "chip_id")]
     revocation_lists: bool,
     #[command(flatten)]
     confirm: ConfirmArgs,
-    /// Print what was, or would be, deleted as one JSON document in place of the table
+    /// Print the deleted rows, or with --dry-run the rows that would be deleted, as one JSON document in
+    /// place of the table
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,7 +61,7 @@ pub(super) struct PurgeArgs {
     store: StoreArgs,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Purged {
     /// Version of this form.
@@ -96,7 +97,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
         report(args, &rows, now)?;
         return Ok(exit);
     }
-    // Not held open while somebody thinks: nobody else could open the file.
+    // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
     args.confirm.check_shown(args.json)?;
     if !args.confirm.yes {
@@ -109,7 +110,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     for (done, row) in rows.iter().enumerate() {
         operator.store.delete_endorsement(&row.key).await.map_err(|error| {
-            operator.failure(error).context(format!("deleting {}, after {done} that are deleted", row.key))
+            operator.failure(error).context(format!("deleting {}, after {done} were deleted", row.key))
         })?;
     }
     operator.certificates_changed().await?;

@@ -48,21 +48,21 @@ impl Attack {
         Self::Replacement,
     ];
 
-    /// What is tried, for people.
+    /// The attack in words.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OtherGuest => "the same guest claims a workload that has a launch measurement of its own",
             Self::OtherMeasurement => "another image is launched",
             Self::Debug => "the same image is launched with DEBUG set",
-            Self::MigrationAgent => "the same image is launched open to a migration agent",
+            Self::MigrationAgent => "the same image is launched with a migration agent allowed",
             Self::LowerPrivilege => "the report is asked for at VMPL 1",
             Self::Replay => "evidence of an earlier boot is sent again",
             Self::HostsKey => "the host puts its own key in place of the guest's",
             Self::FlippedBit => "one bit of the signature is flipped",
             Self::OtherChip => "another chip signs, under the first one's id and certificate",
-            Self::SelfMadeRoot => "a chip is certified by a self-made root",
-            Self::RevokedAsk => "a chip is certified by an ASK that AMD has revoked",
-            Self::KeyBeforeAttest => "the key is asked for before attesting",
+            Self::SelfMadeRoot => "a self-made root certifies the chip",
+            Self::RevokedAsk => "an ASK that AMD has revoked certifies the chip",
+            Self::KeyBeforeAttest => "a guest asks for the key before it attests",
             Self::OtherWorkload => "an attested guest asks for another workload's key",
             Self::Replacement => "the registration is replaced after the first boot",
         }
@@ -85,7 +85,7 @@ impl Attack {
         }
     }
 
-    /// Attacks, and reads what the operator's audit record has about it.
+    /// Attacks, and reads the audit record about it.
     pub(super) async fn run(self, world: &World) -> anyhow::Result<AuditRecord> {
         let said = self.attempt(world).await?;
         let Body { id } = serde_json::from_str(&said.body).context("the refusal carries no audit id")?;
@@ -130,7 +130,7 @@ struct Body {
     id: keybroker_common::ids::AuditId,
 }
 
-/// A refusal; anything else is the attacker's success, or no answer at all.
+/// The refusal; anything else is the attacker's success, or no answer at all.
 fn refused<T>(answer: Result<T, Error>) -> anyhow::Result<Said> {
     match answer {
         Err(Error::Refused(said)) => Ok(said),
@@ -151,8 +151,7 @@ async fn boot(world: &World, alter: impl FnOnce(&mut Machine)) -> anyhow::Result
     attest(&mut world.guest(machine)?).await
 }
 
-/// Another genuine guest, as the one that was let in: this workload's measurement is not the firmware's
-/// alone.
+/// Another genuine guest, like the one that was let in, claims a workload that has a measurement of its own.
 async fn other_guest(world: &World) -> anyhow::Result<Said> {
     const WORKLOAD: &str = "workload-with-its-own-measurement";
     let response = world.build_with_own_measurement(WORKLOAD, "a passphrase of its own").register().await?;
@@ -171,7 +170,7 @@ async fn replay(world: &World) -> anyhow::Result<Said> {
     refused(guest.attest_with(&evidence).await)
 }
 
-/// The host passes the guest's report on, with a key that it can decrypt with.
+/// The host passes the guest's report on with a key of its own, with which it could decrypt.
 async fn hosts_key(world: &World) -> anyhow::Result<Said> {
     let mut guest = world.guest(world.machine())?;
     guest.auth().await?;
@@ -192,7 +191,7 @@ async fn flipped_bit(world: &World) -> anyhow::Result<Said> {
     refused(guest.attest_with(&evidence).await)
 }
 
-/// A chip that AMD does not know, with a certificate that somebody else's key signed.
+/// A chip that AMD does not know sends a certificate that somebody else's key signed.
 async fn self_made_root(world: &World) -> anyhow::Result<Said> {
     let chip = keybroker_simulator::pki::Chip::new(keybroker_simulator::Product::Milan, 9);
     let rogue = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };

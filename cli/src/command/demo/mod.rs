@@ -18,16 +18,16 @@ use crate::exit::Exit;
 
 /// Show the whole story: build, boot, release, and attacks refused
 ///
-/// Runs a broker on the loopback over a temporary store, with a simulated chip and a simulated AMD KDS.
-/// Registers a workload as buildah does, boots a guest as krun does, and then attacks. Ends well only if all
-/// went as told.
+/// The command runs a broker on the loopback over a temporary store, with a simulated chip and a simulated
+/// AMD KDS. It registers a workload as buildah does, boots a guest as krun does, and then attacks the broker.
+/// It succeeds only if everything went as told.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   keybroker demo
   keybroker demo --json | jq .attacks
 
-Exit status: 0 all went as told, 1 not.")]
+Exit status: 0 if everything went as told, 1 otherwise.")]
 pub(crate) struct DemoArgs {
     /// Print one JSON document in place of the story
     #[arg(long)]
@@ -51,7 +51,7 @@ async fn tell(narrator: &mut Narrator) -> anyhow::Result<()> {
         "hardware",
         start,
         format!("a simulated EPYC, its PKI and AMD's KDS; broker at {}", world.url),
-        &["none of it is genuine: the broker was told to trust this simulated root"],
+        &["none of it is genuine: this broker was told to trust the simulated root"],
     )?;
     register(narrator, &world).await?;
     boot(narrator, &world).await?;
@@ -66,7 +66,7 @@ async fn tell(narrator: &mut Narrator) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As buildah registers a workload.
+/// Registers a workload as buildah does.
 async fn register(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     let start = Instant::now();
     let response = world.build(&world.workload_id, &world.passphrase).register().await?;
@@ -76,13 +76,13 @@ async fn register(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> 
         start,
         format!("buildah: workload {}…, its launch measurement, its passphrase", short(&world.workload_id)),
         &[
-            "the measurement is SEV-SNP's, the passphrase fits libkrun's guest",
-            "the passphrase is wrapped, bound to the registration's bytes",
+            "the broker checked that the measurement is SEV-SNP's and that the passphrase fits libkrun's guest",
+            "it wrapped the passphrase, bound to the registration's bytes",
         ],
     )
 }
 
-/// As libkrun's guest gets its passphrase: three requests.
+/// Gets the passphrase as libkrun's guest does, in three requests.
 async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     let mut guest = KrunGuest::new(&world.url, &world.workload_id, world.machine())?;
     let start = Instant::now();
@@ -91,7 +91,7 @@ async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
         "auth",
         start,
         "krun's guest: a nonce and a session".to_owned(),
-        &["nothing was looked up: a challenge tells nobody what is registered"],
+        &["the broker looked nothing up: a challenge tells nobody what is registered"],
     )?;
 
     let start = Instant::now();
@@ -106,44 +106,44 @@ async fn boot(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
 
     let start = Instant::now();
     let passphrase = String::from_utf8(guest.key().await?)?;
-    ensure!(passphrase == world.passphrase, "another passphrase arrived than was registered");
+    ensure!(passphrase == world.passphrase, "the guest got another passphrase than was registered");
     narrator.step(
         "key",
         start,
         format!("krun's guest: the passphrase is {passphrase}"),
         &[
-            "the session is this workload's and the registration unchanged and unrevoked",
-            "the audit record was written first; the passphrase came encrypted to the guest's key",
+            "the session is this workload's, and the registration is unchanged and not revoked",
+            "the broker wrote the audit record first, then encrypted the passphrase to the guest's key",
         ],
     )?;
     narrator.passphrase_arrived();
     Ok(())
 }
 
-/// Another image of the same launch measurement claims the workload: no check stands between it and the
-/// passphrase, and the story must say so.
+/// Another image with the same launch measurement claims the workload. No check keeps the passphrase from it,
+/// and the story must say so.
 async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut guest = KrunGuest::new(&world.url, &world.workload_id, world.other_machine())?;
     guest.auth().await?;
     guest.attest().await?;
     let passphrase = String::from_utf8(guest.key().await?)?;
-    ensure!(passphrase == world.passphrase, "another passphrase arrived than was registered");
+    ensure!(passphrase == world.passphrase, "the guest got another passphrase than was registered");
     narrator.step(
         "claim",
         start,
-        "a genuine guest with other code and the same launch measurement claims the workload: it is let in".to_owned(),
+        "a genuine guest with other code and the same launch measurement claims the workload: the broker lets it in".to_owned(),
         &[
-            "libkrun's images of one firmware, vCPUs and memory share a launch measurement: the disk is not in it",
-            "the workload id is a claim: it stands in clear in the image, and the report does not name it",
-            "a launch measurement of its own binds a workload: in the first attack below the same guest claims such a workload",
+            "libkrun's images with the same firmware, vCPUs and memory share a launch measurement: it does not cover the disk",
+            "the workload id is only a claim: the image contains it in clear, and the report does not",
+            "a launch measurement of its own binds a workload: the first attack below is the same guest claiming such a workload",
         ],
     )?;
     narrator.let_in();
     Ok(())
 }
 
-/// Every check that stood between the report and the session.
+/// Every check that the broker made between the report and the session.
 fn checks() -> impl Iterator<Item = String> {
     let verification = verify::Check::all().map(verify::Check::name);
     let appraisal = appraisal::Check::all().map(appraisal::Check::name);

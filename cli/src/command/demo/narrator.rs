@@ -1,4 +1,4 @@
-//! How the story is told: to people, line by line, or to machines, as one document.
+//! The narrator: it tells the story to people line by line, or to programs as one document.
 
 use std::{
     io::{self, Write as _},
@@ -11,16 +11,16 @@ use serde::Serialize;
 
 use super::attack::Attack;
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Story {
     /// Version of this form.
     schema: u8,
-    /// Whether all went as told.
+    /// Whether everything went as told.
     ok: bool,
     passphrase_arrived: bool,
-    /// Whether a guest with other code and the same launch measurement got the passphrase, too: the demo's
-    /// workload is bound by nothing else.
+    /// Whether a guest with other code and the same launch measurement got the passphrase, too: nothing else
+    /// binds the demo's workload.
     other_guest_let_in: bool,
     steps: Vec<Step>,
     attacks: Vec<RefusedAttack>,
@@ -70,12 +70,12 @@ impl Narrator {
         Self { json, story }
     }
 
-    /// A part of the story begins.
+    /// Begins a part of the story.
     pub(super) fn title(&self, title: &str) -> anyhow::Result<()> {
         self.say(|out| writeln!(out, "\n{:#}{title}", Style::new().bold()))
     }
 
-    /// A step went well.
+    /// Tells of a step that went well.
     pub(super) fn step(
         &mut self,
         step: &'static str,
@@ -93,7 +93,7 @@ impl Narrator {
         Ok(())
     }
 
-    /// An attack was refused, with this record.
+    /// Tells of an attack that was refused with this record.
     pub(super) fn attack(
         &mut self,
         attack: &Attack,
@@ -116,17 +116,17 @@ impl Narrator {
         Ok(())
     }
 
-    /// The guest has what was registered.
+    /// Notes that the guest has the passphrase.
     pub(super) fn passphrase_arrived(&mut self) {
         self.story.passphrase_arrived = true;
     }
 
-    /// Another guest of the same launch measurement has it, too.
+    /// Notes that another guest with the same launch measurement has it, too.
     pub(super) fn let_in(&mut self) {
         self.story.other_guest_let_in = true;
     }
 
-    /// The end: whether all went as told.
+    /// Ends the story, and says whether everything went as told.
     pub(super) fn finish(mut self) -> anyhow::Result<bool> {
         let Story { passphrase_arrived, other_guest_let_in, ref attacks, .. } = self.story;
         self.story.ok = passphrase_arrived && other_guest_let_in && attacks.len() == Attack::ALL.len();
@@ -134,7 +134,7 @@ impl Narrator {
             writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&self.story)?)?;
         }
         let refused = self.story.attacks.len();
-        self.say(|out| writeln!(out, "\nThe passphrase was released to guests of the registered launch measurement, and to nobody else; {refused} attacks were refused."))?;
+        self.say(|out| writeln!(out, "\nThe broker released the passphrase to guests with the registered launch measurement and to nobody else, and refused {refused} attacks."))?;
         Ok(self.story.ok)
     }
 

@@ -1,4 +1,4 @@
-//! What the story plays in: a broker, a chip, a KDS, all on the loopback and in a temporary directory.
+//! The world of the story: a broker, a chip and a KDS, on the loopback and in a temporary directory.
 
 use std::sync::Arc;
 
@@ -121,18 +121,17 @@ impl World {
         machine(&self.milan, &self.chip)
     }
 
-    /// Another machine of the same kind: a guest on it has the same launch measurement, whatever code runs in
-    /// it.
+    /// Another machine of the same kind. A guest on it has the same launch measurement, whatever its code.
     pub(super) fn other_machine(&self) -> Machine {
         machine(&self.milan, &self.other_chip)
     }
 
-    /// A guest that claims to be the story's workload and honours HTTP, so that it sees what it is told.
+    /// A guest that claims the story's workload and heeds HTTP, so that it sees the answers.
     pub(super) fn guest(&self, machine: Machine) -> anyhow::Result<PoliteGuest> {
         Ok(PoliteGuest::new(&self.url, &self.workload_id, machine)?)
     }
 
-    /// What the operator finds under the id that a guest was told.
+    /// The audit record under the id that a guest was told.
     pub(super) fn audit(&self, id: AuditId) -> anyhow::Result<AuditRecord> {
         self.store.audit_record(id)?.with_context(|| format!("there is no audit record {id}"))
     }

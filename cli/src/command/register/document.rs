@@ -1,4 +1,4 @@
-//! The JSON document of a registration, from flags or a file, read by the code that the broker reads it with.
+//! The JSON document of a registration, from flags or a file. The broker's own code reads it here, too.
 
 use std::{
     fs,
@@ -21,56 +21,58 @@ use crate::{
     hex,
 };
 
-/// What a guest is held to, and what it gets.
+/// The requirements on a guest, and its secrets.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registration")]
 pub(super) struct DocumentArgs {
-    /// The JSON document of a registration by reference values; `-` reads it from standard input
+    /// The JSON document of a registration by reference values; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
-    /// A launch measurement that the guest may have, 96 hex digits; with --workload-id exactly one
+    /// A launch measurement that the guest may have, 96 hex digits; exactly one with --workload-id
     #[arg(long, value_name = "HEX", value_parser = hex::digest)]
     measurement: Vec<String>,
-    /// The passphrase, less one line break at its end, with --workload-id; `-` reads it from standard input
+    /// The file of the passphrase, with --workload-id; one line break at its end is dropped; `-` reads
+    /// standard input
     #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with_all = BY_REFERENCE_VALUES)]
     passphrase_file: Option<PathBuf>,
-    /// The guest policy must forbid SMT
+    /// Require that the guest policy forbids SMT
     #[arg(long)]
     forbid_smt: bool,
     /// The least ABI that the guest policy must demand, with --workload-id: 1.55
     #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
     minimum_abi: Option<(u8, u8)>,
-    /// What the guest gets under a name
+    /// A secret that the guest gets under a name
     #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
     resource: Vec<(String, PathBuf)>,
-    /// A query in Rego that must be true
+    /// A query in Rego that must give true
     #[arg(long, value_name = "REGO")]
     query: Vec<String>,
     /// A module in Rego for the queries
     #[arg(long, value_name = "FILE", requires = "query")]
     policy: Option<PathBuf>,
-    /// A JSON object: `data` of the queries
+    /// A JSON object that the queries see as `data`
     #[arg(long, value_name = "FILE")]
     reference_values: Option<PathBuf>,
-    /// A demand on the guest's ID block or policy, as the document names it: id_key_digest=HEX,
+    /// A requirement on the guest's ID block or policy, as the document names it: id_key_digest=HEX,
     /// minimum_guest_svn=2, single_socket=true
     #[arg(long, value_name = "NAME=VALUE", value_parser = demand)]
     require: Vec<(String, String)>,
-    /// Least reported TCB of a product's guests: milan:bl=4,tee=0,snp=22,ucode=213; for turin `fmc` too
+    /// The least reported TCB for a product's guests: milan:bl=4,tee=0,snp=22,ucode=213; turin needs `fmc` as
+    /// well
     #[arg(long, value_name = "FLOOR", value_parser = floor)]
     minimum_tcb: Vec<String>,
-    /// Least committed TCB, likewise
+    /// The least committed TCB, in the same form
     #[arg(long, value_name = "FLOOR", value_parser = floor)]
     minimum_committed_tcb: Vec<String>,
-    /// Least TCB at launch, likewise
+    /// The least TCB at launch, in the same form
     #[arg(long, value_name = "FLOOR", value_parser = floor)]
     minimum_launch_tcb: Vec<String>,
 }
 
-/// The flags of buildah's registrations, and of either kind: --from stands in their place.
+/// The flags of registrations with a workload id, and of both kinds: --from replaces them.
 const ANY: [&str; 5] = ["workload_id", "measurement", "passphrase_file", "forbid_smt", "minimum_abi"];
 
-/// The flags that buildah's registrations have no place for: --from stands in theirs as well.
+/// The flags that a registration with a workload id cannot have: --from replaces them as well.
 const BY_REFERENCE_VALUES: [&str; 8] = [
     "resource",
     "query",
@@ -83,7 +85,7 @@ const BY_REFERENCE_VALUES: [&str; 8] = [
 ];
 
 impl DocumentArgs {
-    /// Standard input is there once, and nobody sees a secret being typed.
+    /// Refuses to read standard input twice, or from a terminal, where others see a secret being typed.
     fn check_standard_input(&self) -> Result<(), Failure> {
         let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
         let resources = self.resource.iter().map(|(_, path)| path);
@@ -92,11 +94,11 @@ impl DocumentArgs {
         match times {
             0 => Ok(()),
             1 if io::stdin().is_terminal() => {
-                let seen = usage("- is for a pipe: what is typed at a terminal is seen");
+                let seen = usage("- is for a pipe: a terminal shows what you type");
                 Err(seen.hint("pipe it in, and give --yes"))
             }
             1 => Ok(()),
-            _ => Err(usage("standard input can be one of the files, not several")),
+            _ => Err(usage("only one of the files can be standard input")),
         }
     }
 }
@@ -122,16 +124,16 @@ fn abi(text: &str) -> Result<(u8, u8), &'static str> {
     major.parse().ok().zip(minor.parse().ok()).ok_or("must be two numbers below 256: MAJOR.MINOR")
 }
 
-/// A floor that is one by itself.
+/// A floor, checked by itself.
 fn floor(text: &str) -> Result<String, FloorError> {
     TcbFloors::default().add(text).map(|()| text.to_owned())
 }
 
-/// A registration as it is sent. Its body may hold a secret: there is no `Debug`.
+/// A registration as it is sent. Its body may hold a secret, so there is no `Debug`.
 pub(super) enum Document {
-    /// As buildah sends it.
+    /// With a workload id, as buildah sends it.
     Libkrun {
-        /// Under what.
+        /// The workload id.
         workload_id: WorkloadId,
         /// The JSON.
         body: Zeroizing<Vec<u8>>,
@@ -150,7 +152,7 @@ impl Document {
         }
     }
 
-    /// Under which of the broker's routes.
+    /// The broker's route for it.
     pub(super) fn path(&self) -> &'static str {
         match self {
             Self::Libkrun { .. } => "/kbs/v0/register_workload",
@@ -164,7 +166,7 @@ impl Document {
         }
     }
 
-    /// What the broker will make of it, but for the HOST_DATA that it draws.
+    /// The request that the broker will read from it, with another HOST_DATA than the broker will draw.
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
         let read = match self {
             Self::Libkrun { body, .. } => libkrun::register_request(body),
@@ -185,7 +187,7 @@ fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8
     let passphrase = passphrase.strip_suffix(b"\n").unwrap_or(&passphrase);
     let passphrase = std::str::from_utf8(passphrase).map_err(|_| usage("the passphrase must be UTF-8"))?;
     let (major, minor) = args.minimum_abi.unwrap_or_default();
-    // What buildah sends permits everything; of it the broker permits SMT alone.
+    // buildah sends bits that permit everything. The broker heeds only the one for SMT.
     let bits = if args.forbid_smt { 14 } else { 15 };
     let tee_config = json!({ "flags": { "bits": bits }, "minfw": { "major": major, "minor": minor } });
     let body = json!({
@@ -246,7 +248,7 @@ fn floors_of(name: &str, texts: &[String]) -> Result<TcbFloors, Failure> {
     Ok(floors)
 }
 
-/// A value that is a number or a truth is one; any other is text.
+/// The demands. A value that is a number or a boolean is one; any other is text.
 fn demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
     let mut demands = Map::new();
     if args.forbid_smt {
@@ -254,20 +256,20 @@ fn demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
     }
     for (name, text) in &args.require {
         let literal = serde_json::from_str::<Value>(text).ok();
-        // 96 digits may be a number to JSON.
+        // JSON would read a digest of 96 decimal digits as a number.
         let literal = literal.filter(|value| value.is_boolean() || (value.is_u64() && text.len() < 16));
         let value = match literal {
             Some(literal) => literal,
             None => hex::digest(text).map_or_else(|never| match never {}, Value::from),
         };
         if demands.insert(name.clone(), value).is_some() {
-            return Err(Failure::new(Exit::Usage, anyhow!("{name} is demanded twice")));
+            return Err(Failure::new(Exit::Usage, anyhow!("{name} is required twice")));
         }
     }
     Ok(demands)
 }
 
-/// The reference values go in as they stand: what is hashed and evaluated is this text.
+/// The reference values go in unchanged: the broker hashes and evaluates this very text.
 fn with_reference_values(body: &[u8], path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = read(path)?;
     let raw: &RawValue = serde_json::from_slice(&text)
@@ -281,7 +283,7 @@ fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(Zeroizing::new(serde_json::to_vec(body).context("writing the registration")?))
 }
 
-/// A file's contents, or with `-` what comes in.
+/// A file's contents, or with `-` standard input.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::new());
     let read = if is_stdin(path) {

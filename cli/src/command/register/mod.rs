@@ -1,4 +1,4 @@
-//! `keybroker register`: a registration by its operator, shown before it is written.
+//! `keybroker register`: an operator registers a workload, and sees the registration before it is written.
 
 mod document;
 mod send;
@@ -23,22 +23,23 @@ use crate::{
     requirements, table,
 };
 
-/// Register a workload, or put another registration in its place
+/// Register a workload, or replace its registration
 ///
-/// With --workload-id as buildah does: one measurement, one passphrase. Without, by reference values and
-/// policy, from flags or, with --from, from the JSON document that `POST /rvp/register` takes; guests are
-/// then launched with the HOST_DATA that comes back. What every guest will be held to is shown first.
+/// With --workload-id the command registers as buildah does: one measurement and one passphrase. Without it
+/// the command registers by reference values and policy, from flags or, with --from, from the JSON document
+/// that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that the broker answers. The
+/// command first shows all requirements that a guest will have to meet.
 ///
-/// On this machine it goes to the broker that serves the data directory, or into its store; the operator may
-/// replace any registration that buildah's way made, whoever owns it, at any time. With --aws it is a signed
-/// request to --url, under the credentials that AWS's tools would find: they need the builders' policy, and
-/// may replace what they registered themselves.
+/// On this machine the registration goes to the broker that serves the data directory, or into its store. The
+/// operator may replace any registration that was made with a workload id, at any time, whoever owns it. With
+/// --aws the command sends a signed request to --url, with the credentials that AWS's tools would find. These
+/// need the builders' policy, and may replace their own registrations.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
-  MEASUREMENT is the launch measurement, 96 hex digits:
+  By workload id, where MEASUREMENT is the launch measurement, 96 hex digits:
       keybroker register --workload-id web --measurement $MEASUREMENT --passphrase-file secret
-  To see what a guest would be held to:
+  To see the requirements without registering:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
   keybroker register --from registration.json --aws --url https://k.example.org --yes
@@ -47,21 +48,21 @@ Examples:
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
     document: document::DocumentArgs,
-    /// The id under which the guest asks: a registration as buildah's
+    /// The id that the guest asks with: the command then registers as buildah does
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload_id: Option<WorkloadId>,
     /// The broker's base URL, with --aws
     #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
     url: Option<Target>,
-    /// The region to sign for, where it is not the one that AWS's tools would take
+    /// The region to sign for, if it is not the one that AWS's tools would take
     #[arg(long, requires = "aws", value_name = "REGION")]
     region: Option<String>,
-    /// Also trust the authorities in this PEM file to vouch for the name in --url
+    /// Also trust the certificate authorities in this PEM file for the name in --url
     #[arg(long, requires = "aws", value_name = "PEM")]
     ca: Vec<PathBuf>,
-    /// The key that the secrets in the store are wrapped with, where no broker serves it
+    /// The file of the key that wraps the secrets in the store, if no broker serves the store
     ///
-    /// Without it: $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     #[command(flatten)]
@@ -73,7 +74,7 @@ pub(crate) struct RegisterArgs {
     store: StoreArgs,
 }
 
-/// How long the broker may take, which wraps the secrets and writes.
+/// How long the broker may take to wrap the secrets and to write.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Runs the command.
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     told(args, &document, &answer)
 }
 
-/// What a guest will be held to, and what it then gets, on stderr: stdout is for what comes of it.
+/// Prints the requirements and the names of the secrets on stderr: stdout is for the result.
 fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(), Failure> {
     let registration = Registration {
         format: Registration::FORMAT,
@@ -109,9 +110,10 @@ fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(
     };
     let mut lines = vec![(
         "workload",
-        workload_id.map_or_else(|| "an id of the broker's, by HOST_DATA".to_owned(), ToString::to_string),
+        workload_id
+            .map_or_else(|| "an id that the broker draws, with HOST_DATA".to_owned(), ToString::to_string),
     )];
-    // Drawn by the broker: the one in the request stands for it.
+    // The broker draws HOST_DATA: the one in this request stands for it.
     let chosen = |name: &str| workload_id.is_none() && name == "HOST_DATA";
     lines.extend(requirements::of(&registration).into_iter().map(|(name, what)| {
         if chosen(name) { (name, "the one that the broker draws".to_owned()) } else { (name, what) }
@@ -124,18 +126,18 @@ fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(
     Ok(())
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Default, Serialize)]
 struct RegisterOutput {
     /// Version of this form.
     schema: u8,
     dry_run: bool,
-    /// `None` where the broker draws it and has not been asked.
+    /// `None` if the broker draws the id and has not been asked.
     workload_id: Option<String>,
-    /// The audit record, where the broker tells it.
+    /// The audit record's id, if the broker answered it.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<String>,
-    /// HOST_DATA to launch the guest with, in standard base64 as krun and keybroker's clients take it.
+    /// HOST_DATA to launch the guest with, in standard base64, as krun and keybroker's clients take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_data: Option<String>,
     /// The same in hex, as QEMU's tools take it.
@@ -144,7 +146,7 @@ struct RegisterOutput {
 }
 
 impl RegisterOutput {
-    /// Under the id that was given, if one was.
+    /// The output with the id that was given, if one was.
     fn of(self, args: &RegisterArgs) -> Self {
         Self { workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
     }
@@ -154,7 +156,8 @@ fn told(args: &RegisterArgs, document: &Document, answer: &send::BrokerAnswer) -
     if !answer.status.is_success() {
         return Err(answer.refusal(&args.store.place()));
     }
-    let unreadable = || anyhow!("the broker registered it, and its answer is none that this release reads");
+    let unreadable =
+        || anyhow!("the broker registered the workload, but this release cannot read its answer");
     let registered = match document {
         Document::Libkrun { workload_id, .. } => {
             let audit = answer.field("id").ok_or_else(unreadable)?;

@@ -1,4 +1,5 @@
-//! Where a registration goes: to the broker that serves the store, into the store, or signed to a deployment.
+//! The ways of a registration: to the broker that serves the store, into the store, or signed to a
+//! deployment.
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::{
 /// Longest answer, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// What the broker said.
+/// The broker's answer.
 #[derive(Debug)]
 pub(super) struct BrokerAnswer {
     pub(super) status: StatusCode,
@@ -38,15 +39,15 @@ pub(super) struct BrokerAnswer {
 }
 
 impl BrokerAnswer {
-    /// A member of the body, if that is an object which has it as text.
+    /// A member of the body that is text.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         Some(body.get(name)?.as_str()?.to_owned())
     }
 
-    /// Why it is not registered in the store at `place`.
+    /// The failure to register in the store at `place`.
     pub(super) fn refusal(&self, place: &StorePlace) -> Failure {
-        // A gateway in front of the broker has another member for it.
+        // A gateway in front of the broker names its reason otherwise.
         let said = self.field("error").or_else(|| self.field("message")).or_else(|| self.field("Message"));
         let said = said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said));
         let exit = match self.status.as_u16() {
@@ -55,26 +56,26 @@ impl BrokerAnswer {
             _ => Exit::Failure,
         };
         let failure = Failure::new(exit, anyhow!("{said}"))
-            .context(format!("the broker did not register it ({})", self.status.as_u16()));
+            .context(format!("the broker did not register the workload ({})", self.status.as_u16()));
         match (self.field("id"), exit) {
             (Some(id), _) => {
-                failure.hint(format!("{} says why", place.command("audit", &[&printable(&id)])))
+                failure.hint(format!("to see why: {}", place.command("audit", &[&printable(&id)])))
             }
             (None, Exit::Denied) => failure.hint(
-                "the principal needs the stack's builders' policy: aws sts get-caller-identity says who it is",
+                "the principal needs the stack's builders' policy: run `aws sts get-caller-identity` to see who the principal is",
             ),
             (None, _) => failure,
         }
     }
 }
 
-/// Sends it to wherever the arguments lead.
+/// Sends the registration to where the arguments lead.
 pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<BrokerAnswer, Failure> {
     let request = request(document)?;
     if args.store.aws {
         let Some(url) = &args.url else {
             return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
-                .hint("the deployment's output Url: only its register function may encrypt"));
+                .hint("give the deployment's output Url: only its register function may encrypt"));
         };
         return ask(
             relay::signing(url.clone(), args.region.clone(), ANSWER_TIMEOUT, &args.ca).await?,

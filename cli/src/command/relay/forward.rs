@@ -1,4 +1,4 @@
-//! Which requests are passed on, and with what.
+//! The requests that a relay passes on, and what it adds to them.
 
 use std::{fmt, sync::Arc};
 
@@ -22,23 +22,23 @@ use super::{
     upstream::{Fault, Upstream},
 };
 
-/// What the broker's protocol needs of a request's head. A client's Authorization is not among it: who
-/// registers is for the relay to say, and guests do not.
+/// The header fields that the broker's protocol needs. A client's Authorization is not among them: the relay
+/// registers in its own name, and guests do not register.
 const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::ACCEPT, header::USER_AGENT];
 
-/// For whom a relay is.
+/// The two kinds of relay.
 #[derive(Debug)]
 pub(super) enum RelayKind {
-    /// Guests: challenges, evidence, keys.
+    /// For guests: challenges, evidence, keys.
     Guest,
-    /// A build: registrations, in the name of whose credential it is.
+    /// For a build: registrations, in the name of the credential's owner.
     Build(BuildCredential),
 }
 
-/// In whose name a build relay registers.
+/// The credential with which a build relay registers.
 #[derive(Debug)]
 pub(super) enum BuildCredential {
-    /// The bearer of a token: the Authorization that presents it.
+    /// A token: the Authorization header that presents it.
     Token(HeaderValue),
     /// A principal of AWS.
     Signature(Signer),
@@ -64,15 +64,15 @@ impl fmt::Display for RelayKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Guest => "guest relay",
-            Self::Build(BuildCredential::Token(_)) => "build relay, whose users register with its token,",
+            Self::Build(BuildCredential::Token(_)) => "build relay, which registers with its token,",
             Self::Build(BuildCredential::Signature(_)) => {
-                "build relay, whose users register as its AWS principal,"
+                "build relay, which registers as its AWS principal,"
             }
         })
     }
 }
 
-/// A relay: the routes of its role, each of which asks the broker.
+/// A relay: the routes of its kind, each of which asks the broker.
 #[derive(Debug, Clone)]
 pub(super) struct Relay(Arc<RelayParts>);
 
@@ -95,7 +95,7 @@ impl Serve for Relay {
     }
 }
 
-/// Why a request was not passed on, or its answer not passed back.
+/// The reason why a request was not passed on, or its answer not passed back.
 enum Unanswered {
     Request(Problem),
     Broker(Fault),
@@ -131,7 +131,7 @@ async fn forward(
     let url = upstream.url(role.prefix(), &route, parts.uri.path()).ok_or(Problem::NotFound)?;
     let end = end(&route, &parts.headers);
     let mut headers = passed(&parts.headers);
-    // Zeroed after use, as the broker does: a registration holds a passphrase.
+    // The body is zeroed after use, as in the broker: a registration holds a passphrase.
     let body = match route.method {
         Method::GET => None,
         _ => Some(Bytes::from_owner(http::body_within(route.body_limit(), body).await?)),
@@ -150,7 +150,7 @@ async fn forward(
     Ok(present(answer, end))
 }
 
-/// All values of each: libkrun's guest sends its cookie twice.
+/// The fields that are passed, each with all its values: libkrun's guest sends its cookie twice.
 fn passed(headers: &HeaderMap) -> HeaderMap {
     let mut passed = HeaderMap::new();
     for name in PASSED {
@@ -179,7 +179,7 @@ async fn authorize(
     }
 }
 
-/// libkrun's guest sends no User-Agent, and reads a key until a NUL.
+/// The end that the client needs. libkrun's guest sends no User-Agent, and reads a key until a NUL.
 fn end(route: &Route, headers: &HeaderMap) -> End {
     if *route == KEY && !headers.contains_key(header::USER_AGENT) { End::Nul } else { End::AsItIs }
 }

@@ -29,34 +29,34 @@ const EXAMPLES: &str = "\
 Examples:
   For the guests of this host, whose images name http://127.0.0.1:8000:
       keybroker relay --to https://k.example.org
-  For a build, under the AWS credentials of whoever starts it:
+  For a build, with your own AWS credentials:
       keybroker relay --to https://k.example.org --sign --region eu-central-1
       buildah mkcw --type snp --attestation-url http://127.0.0.1:8000 IMAGE ENCRYPTED-IMAGE
-  For a build, with a token that its operator handed out:
+  For a build, with a token from the broker's operator:
       keybroker relay --to https://k.example.org --token-file /run/build/token
-  To a broker whose certificate a private authority has signed:
+  To a broker with a certificate of a private authority:
       keybroker relay --to https://broker.internal/keys --ca /etc/keybroker/ca.pem";
 
 /// Pass requests from this machine on to a broker, over TLS.
 ///
-/// Without --sign and --token-file it is a guest relay, for hosts that run guests: it passes on what guests
-/// ask, and nobody can register through it. With one of them it is a build relay: it passes on registrations,
-/// and nothing that guests ask. WHOEVER REACHES A BUILD RELAY REGISTERS AS IT: run it for as long as a build
-/// takes.
+/// Without --sign and --token-file this is a guest relay, for hosts that run guests: it passes on the
+/// requests of guests, and nobody can register through it. With one of the two it is a build relay: it passes
+/// on registrations and no requests of guests. ANYBODY WHO REACHES A BUILD RELAY CAN REGISTER IN ITS NAME:
+/// run it only while a build runs.
 ///
-/// It sees what TLS hides on the rest of the way, and no secret of a guest: those are sealed to the guest's
-/// key. The Authorization that a client sends is passed on in neither case. SIGTERM and SIGINT end it once
-/// the requests under way are answered, within 10 seconds; a second signal ends it at once.
+/// The relay sees what TLS hides on the rest of the way, but no secret of a guest: those are sealed to the
+/// guest's key. It never passes on a client's Authorization header. On SIGTERM or SIGINT it answers the
+/// requests under way, for at most 10 seconds, and ends. A second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct RelayArgs {
-    /// The broker's base URL: https, or http on the loopback. A base path is kept.
+    /// The broker's base URL: https, or http on the loopback. The relay keeps a base path.
     #[arg(long, env = "KEYBROKER_RELAY_TO", value_parser = Target::parse, value_name = "URL")]
     to: Target,
-    /// Address and port to listen on; port 0 takes any that is free. `:8000` is every IPv4 address.
+    /// Address and port to listen on. Port 0 takes any free port. `:8000` means every IPv4 address.
     ///
-    /// Guests reach the loopback of their host through libkrun's TSI. http://127.0.0.1:8000 leaves 66 of the
-    /// 99 characters that libkrun's guest has for its key's URL to the workload id.
+    /// Guests reach the loopback of their host through libkrun's TSI. libkrun's guest has 99 characters for
+    /// the URL of its key: http://127.0.0.1:8000 leaves 66 of them for the workload id.
     #[arg(
         long,
         env = "KEYBROKER_RELAY_LISTEN",
@@ -65,31 +65,32 @@ pub(crate) struct RelayArgs {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Be a build relay that signs registrations for AWS (SigV4), with the credentials that AWS's tools would
-    /// find: environment, profile, role of the container or the machine.
+    /// Be a build relay that signs registrations for AWS (SigV4). It uses the credentials that AWS's tools
+    /// would find: from the environment, a profile, or the role of the container or machine.
     ///
     /// Registrations go to the broker's signed routes, under /iam.
     #[arg(long, conflicts_with = "token_file")]
     sign: bool,
-    /// The region to sign for, where it is not the one that AWS's tools would take.
+    /// The region to sign for, if it is not the one that AWS's tools would take.
     #[arg(long, requires = "sign", value_name = "REGION")]
     region: Option<String>,
     /// Be a build relay that registers with the token in this file.
     ///
-    /// A line of 14 characters, in a file that nobody else may read.
+    /// The file holds one line of 14 characters, and nobody but its owner may read it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Let a build relay listen where others than this machine reach it. All of them can register as it does.
+    /// Let a build relay listen on an address that other machines reach. All of them can then register in its
+    /// name.
     #[arg(long)]
     anyone_may_register: bool,
-    /// Also trust the authorities in this PEM file to vouch for the broker's name. May be given several
+    /// Also trust the certificate authorities in this PEM file for the broker's name. May be given several
     /// times.
     #[arg(long, value_name = "PEM")]
     ca: Vec<PathBuf>,
-    /// For how many seconds the broker may take to answer.
+    /// The seconds that the broker may take to answer.
     ///
-    /// One that has to ask AMD for a new chip's certificate takes up to 25, and API Gateway answers in its
-    /// place after 30.
+    /// A broker that must ask AMD for a new chip's certificate takes up to 25 seconds, and API Gateway
+    /// answers in its place after 30.
     #[arg(
         long,
         default_value_t = 35,
@@ -115,7 +116,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// What a build relay that signs serves, for a process that asks it in its own name.
+/// The routes of a build relay that signs, for a command that registers in its own name.
 pub(crate) async fn signing(
     to: Target,
     region: Option<String>,
@@ -136,27 +137,30 @@ async fn role(args: &RelayArgs) -> Result<RelayKind, Failure> {
     }
 }
 
-/// Warns of an address that others reach, and refuses it to a build relay unless that is what was asked for.
+/// Warns of an address that other machines reach, and refuses it to a build relay unless the operator asked
+/// for it.
 fn check_reach(address: SocketAddr, role: &RelayKind, anyone_may_register: bool) -> Result<(), Failure> {
     match role {
         RelayKind::Guest if anyone_may_register => {
-            let error =
-                anyhow!("--anyone-may-register is for a build relay, and nobody registers through this one");
-            return Err(Failure::new(Exit::Usage, error).hint("add --sign or --token-file, or leave it out"));
+            let error = anyhow!(
+                "--anyone-may-register is for a build relay, and nobody can register through a guest relay"
+            );
+            return Err(Failure::new(Exit::Usage, error)
+                .hint("add --sign or --token-file, or remove --anyone-may-register"));
         }
         _ if address.ip().is_loopback() => {}
         RelayKind::Guest => tracing::warn!(
             %address,
-            "NOT ON THE LOOPBACK: whoever reaches this address can ask the broker through it, and nothing on this side is encrypted"
+            "NOT ON THE LOOPBACK: anybody who reaches this address can ask the broker through it, and nothing on this side is encrypted"
         ),
         RelayKind::Build(_) if !anyone_may_register => {
-            let error = anyhow!("whoever reaches {address} could register as this relay");
+            let error = anyhow!("anybody who reaches {address} could register in this relay's name");
             return Err(Failure::new(Exit::Usage, error)
-                .hint("listen on the loopback, or add --anyone-may-register if that is meant"));
+                .hint("listen on the loopback, or add --anyone-may-register if you want that"));
         }
         RelayKind::Build(_) => tracing::warn!(
             %address,
-            "ANYONE MAY REGISTER: whoever reaches this address registers as this relay, and passphrases pass here unencrypted"
+            "ANYONE MAY REGISTER: anybody who reaches this address can register in this relay's name, and passphrases pass here unencrypted"
         ),
     }
     Ok(())

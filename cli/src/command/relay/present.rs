@@ -1,7 +1,7 @@
 //! The broker's answers, as libkrun's guest can read them.
 //!
-//! It takes what the first read brings, minds no status, and copies bodies into buffers of fixed size. The
-//! broker answers as it must; what stands between it and the relay (a gateway's own refusals, a proxy) may
+//! The guest takes what its first read brings, ignores the status, and copies bodies into buffers of fixed
+//! size. The broker's answers allow for that. The answers of a gateway or proxy between broker and relay may
 //! not.
 
 use axum::{
@@ -10,16 +10,16 @@ use axum::{
 };
 use keybroker_common::http::reply;
 
-/// What of an answer's head is the client's business. Its length is the relay's own.
+/// The header fields of an answer that a client can use. The relay sets the length itself.
 const PASSED: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW, header::WWW_AUTHENTICATE];
 
-/// What the guest needs behind a key.
+/// The bytes that the client needs behind a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Nothing: it is no key, or it is for a client that reads its length.
+    /// None: it is no key, or the client reads its length.
     AsItIs,
-    /// A NUL, which ends the text for a client that reads on in its memory.
+    /// A NUL, which ends the text for a client that would read on in its memory.
     Nul,
 }
 
@@ -41,8 +41,8 @@ pub(super) fn present(answer: Response<Vec<u8>>, end: End) -> Answer {
     whole
 }
 
-/// Whether the guest can take the body of a refusal for one: an empty one means success to it, and so does
-/// one that begins with a NUL; a longer one overruns its buffer.
+/// Whether the guest takes this body for a refusal. To the guest an empty body means success, and so does one
+/// that begins with a NUL; a longer body overruns its buffer.
 fn is_legible(body: &[u8]) -> bool {
     (3..=199).contains(&body.len()) && !body.contains(&0)
 }
@@ -60,7 +60,7 @@ fn pass(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// The cookie without `Secure`, with which the client would not send it back over plain http.
+/// The cookie without `Secure`: with it the client would not send the cookie back over plain http.
 fn over_plain_http(cookie: &HeaderValue) -> Option<HeaderValue> {
     let attributes = cookie.as_bytes().split(|byte| *byte == b';');
     let kept: Vec<&[u8]> =

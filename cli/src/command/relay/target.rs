@@ -1,16 +1,16 @@
-//! Where a relay leads to.
+//! The broker that a relay leads to.
 
 use std::{fmt, net::IpAddr};
 
 use keybroker_common::http::Route;
 use reqwest::Url;
 
-/// The base URL of a broker, over a way on which nobody listens: TLS, or this machine's loopback.
+/// The base URL of a broker, over a connection that nobody else can read: TLS, or this machine's loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target(Url);
 
 impl Target {
-    /// Reads a base URL. Credentials have files and chains of their own: none are taken from a URL.
+    /// Reads a base URL. A URL must hold no credentials: they come from files and AWS's own chain.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "is no URL")?;
         let target = Self(url);
@@ -37,8 +37,8 @@ impl Target {
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// The URL of `path`, which matched `route`, with `prefix` before it. `None` if it would be another
-    /// route's: a URL takes `.` and `..` out of its path, however they are spelt, and `\` for `/`.
+    /// The URL of `path`, which matched `route`, with `prefix` before it. `None` if it would lead to another
+    /// route: a URL drops `.` and `..` from its path, however they are spelt, and takes `\` for `/`.
     pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
         let base = self.0.path().trim_end_matches('/');
         let (fixed, parameter) = match route.path.split_once('{') {

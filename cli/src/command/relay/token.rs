@@ -15,12 +15,12 @@ use crate::exit::{Exit, Failure};
 /// Length of a token, in characters of base64url: 10 random bytes.
 const TOKEN_LEN: usize = 14;
 
-/// Reads the token in the file at `path`: the Authorization that presents it.
+/// Reads the token in the file at `path`, and returns the Authorization header that presents it.
 pub(super) fn read(path: &Path) -> Result<HeaderValue, Failure> {
     let unusable = |failure: Failure| failure.context(format!("reading the token in {}", path.display()));
     let text = text(path).map_err(|error| unusable(Failure::new(Exit::Configuration, error)))?;
     let Some(token) = token(&text) else {
-        let error = anyhow!("it is not one line of {TOKEN_LEN} characters of base64url");
+        let error = anyhow!("the file does not hold one line of {TOKEN_LEN} characters of base64url");
         return Err(unusable(Failure::new(Exit::Configuration, error)));
     };
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(anyhow::Error::from)?;
@@ -28,23 +28,25 @@ pub(super) fn read(path: &Path) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// The first bytes of the file, which nobody but its owner may use.
+/// The first bytes of the file, which must be closed to everybody but its owner.
 fn text(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path)?;
     let mode = file.metadata()?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(anyhow!("others than its owner may use the file (mode {mode:04o}): chmod 600 it"));
+        return Err(anyhow!(
+            "other users than its owner may read or write the file (mode {mode:04o}): chmod 600 it"
+        ));
     }
     let mut text = String::new();
     let read = file.take(TOKEN_LEN as u64 + 2).read_to_string(&mut text);
     match read {
         Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error.into()),
-        // What is no text is no token.
+        // Bytes that are no text are no token.
         _ => Ok(text),
     }
 }
 
-/// The newline may be missing.
+/// The token in `text`, with or without a newline behind it.
 fn token(text: &str) -> Option<&str> {
     let token = text.strip_suffix('\n').unwrap_or(text);
     let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,4 +1,4 @@
-//! The broker behind the relay: asked over TLS, never followed elsewhere, and read within bounds.
+//! The broker behind the relay. The relay asks it over TLS, follows no redirect, and reads a bounded answer.
 
 use std::{
     fs,
@@ -22,15 +22,15 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::target::Target;
 use crate::exit::{Exit, Failure};
 
-/// How long a connection to the broker may take to come about.
+/// How long connecting to the broker may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a connection is kept for the next request: shorter than any broker keeps it, so that seldom one
-/// is used that the broker is about to close. `keybroker serve` may do so after two seconds.
+/// How long a connection is kept for the next request. A broker keeps it for longer, so the relay seldom uses
+/// one that the broker is about to close. `keybroker serve` may close it after two seconds.
 const IDLE: Duration = Duration::from_secs(1);
-/// Requests under way at once; more wait their turn. As many clients' connections are open, and the system
-/// allows few files.
+/// Requests under way at once; others wait their turn. Each also has a client's connection open, and the
+/// system allows few files.
 const UNDER_WAY: usize = 256;
-/// Longest body of an answer, in bytes: far more than any that the broker gives.
+/// Longest body of an answer, in bytes: far longer than any answer of a broker.
 const MAX_BODY: usize = 64 * 1024;
 
 /// A broker, and the connections to it.
@@ -42,19 +42,19 @@ pub(super) struct Upstream {
     answer_timeout: Duration,
 }
 
-/// Why there is no answer of the broker's to pass on.
+/// The reason why the relay has no answer of the broker's to pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// No connection, no TLS, or one that broke off.
+    /// There is no connection, no TLS, or the connection broke off.
     #[error("the broker cannot be reached")]
     Unreachable,
-    /// It did not answer in time.
+    /// The broker did not answer in time.
     #[error("the broker did not answer in time")]
     Slow,
-    /// It sends the client elsewhere: where, its operator has not said.
+    /// The broker sends the client to a place that the relay's operator has not named.
     #[error("the broker answered with a redirect")]
     Redirect,
-    /// Its answer is longer than any of a broker's.
+    /// The answer is longer than any answer of a broker.
     #[error("the broker's answer is too long")]
     TooLong,
     /// There are no AWS credentials at the moment.
@@ -95,22 +95,23 @@ impl Upstream {
             .redirect(Policy::none())
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE);
-        // The proxy that the environment names is for what is outside.
+        // A proxy that the environment names is for other machines.
         if target.is_loopback() {
             client = client.no_proxy();
         }
-        // The roots are looked at here.
+        // Building the client checks the roots.
         let client = client.build().map_err(|error| Failure::new(Exit::Configuration, error))?;
         Ok(Self { client, target, permits: Semaphore::new(UNDER_WAY), answer_timeout })
     }
 
-    /// The URL under which the broker has `path`, which matched `route`. `None` if that is no URL of this
+    /// The URL under which the broker serves `path`, which matched `route`. `None` if that is no URL of this
     /// route.
     pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
         self.target.url(prefix, route, path)
     }
 
-    /// Asks once. A request that the broker may have seen is not sent again: a challenge is answered once.
+    /// Asks once. A request that the broker may have seen is not sent again, because a challenge is answered
+    /// once.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -129,7 +130,7 @@ impl Upstream {
         headers: HeaderMap,
         body: Option<Bytes>,
     ) -> Result<Response<Vec<u8>>, Fault> {
-        // No permit means a closed semaphore, and nobody closes it.
+        // There is always a permit in the end: nobody closes the semaphore.
         let _permit = self.permits.acquire().await.ok();
         let mut request = Request::new(method, url);
         *request.headers_mut() = headers;
@@ -171,7 +172,7 @@ fn fault(error: reqwest::Error) -> Fault {
     note(fault, &format!("{:#}", anyhow::Error::from(error)))
 }
 
-/// The client is told what, the log why.
+/// Tells the client what happened, and the log why.
 fn note(fault: Fault, cause: &dyn std::fmt::Display) -> Fault {
     static LINES: Sampled = Sampled::new();
     if let Some(Line { left_out }) = LINES.line() {

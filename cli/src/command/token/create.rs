@@ -20,33 +20,34 @@ use crate::{
 
 /// Make a token for one build
 ///
-/// The token is printed once and kept nowhere: the store has its hash. stdout gets the token and then the URL
-/// for buildah's --attestation-url, a line each. Whoever has it can register one workload; put it into no
-/// log.
+/// The command prints the token once, and the store keeps only its hash. stdout gets the token and then the
+/// URL for buildah's --attestation-url, a line each. Anybody who has the token can register one workload:
+/// keep it out of logs.
 ///
-/// The URL, token included, is in the image afterwards, and counts in the 99 characters that krun's guest has
-/// for the URL of its key: stderr says how many are left for the workload id. Through `keybroker relay
-/// --token-file` images need no token.
+/// The image contains the URL with the token, and krun's guest has 99 characters for the URL of its key:
+/// stderr says how many are left for the workload id. With `keybroker relay --token-file` images contain no
+/// token.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker token create --url http://127.0.0.1:8080
   keybroker token create --aws --url https://k.example.org --ttl 20m --note 'nightly build'
-  To build an image anew under an id that is registered:
+  To build an image again under an id that is registered:
       keybroker token create --workload-id billing-7f3a
-  For the relay of a build host, which wants the file to be its own:
+  For the relay of a build host, in a file that nobody else can read:
       umask 077
       keybroker token create --aws >token
 
 {}", Exit::TABLE))]
 pub(super) struct CreateArgs {
-    /// For how long it may be used for the first time, and at most in all: 30m, 1h, up to 7d
+    /// The time after which the token expires: 30m, 1h, up to 7d. It ends earlier, 30 minutes after its first
+    /// use
     #[arg(long, default_value = "1h", value_parser = ttl, value_name = "DURATION")]
     ttl: SignedDuration,
-    /// Only for this workload, in the place of what is registered under the id
+    /// Make the token for this workload only, with the right to replace its registration
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload_id: Option<WorkloadId>,
-    /// What it is for: up to 200 characters, for `token list`
+    /// A note of up to 200 characters, which `token list` shows
     #[arg(long, value_parser = note, value_name = "TEXT")]
     note: Option<String>,
     /// The broker's base URL, as builds reach it
@@ -59,7 +60,7 @@ pub(super) struct CreateArgs {
     store: StoreArgs,
 }
 
-/// Longest life of a token: it is for a build.
+/// Longest life of a token, which is for one build.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Longest note, in characters.
 const NOTE_LEN: usize = 200;
@@ -75,8 +76,8 @@ fn base_url(text: &str) -> Result<String, &'static str> {
 
 fn ttl(text: &str) -> Result<SignedDuration, String> {
     match when::duration(text)? {
-        ttl if ttl.is_zero() => Err("a token has to live for some time".to_owned()),
-        ttl if ttl > LONGEST => Err("a token is for a build: 7d at most".to_owned()),
+        ttl if ttl.is_zero() => Err("the token would expire at once".to_owned()),
+        ttl if ttl > LONGEST => Err("a token may live for 7d at most".to_owned()),
         ttl => Ok(ttl),
     }
 }
@@ -85,7 +86,7 @@ fn note(text: &str) -> Result<String, &'static str> {
     if text.chars().count() > NOTE_LEN { Err("must be 200 characters at most") } else { Ok(text.to_owned()) }
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Created<'a> {
     /// Version of this form.
@@ -96,7 +97,7 @@ struct Created<'a> {
     url: Option<&'a str>,
     expires_at: Timestamp,
     workload_id: Option<&'a WorkloadId>,
-    /// How many bytes the workload id may have for krun's guest, with this URL in the image.
+    /// The number of bytes that krun's guest leaves for the workload id, with this URL in the image.
     room_for_id: Option<i64>,
 }
 
@@ -136,11 +137,11 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
     }
     tell(&token, room);
     let revoke = operator.place.command("token revoke", &[&token.id.to_string()]);
-    anstream::eprintln!("revoke it: {revoke}");
+    anstream::eprintln!("to revoke it: {revoke}");
     Ok(Exit::Ok)
 }
 
-/// `base` with the token as the password of a user whose name says nothing.
+/// `base` with the token as a password, and a user name without meaning.
 fn with_token(base: &str, token: &str) -> String {
     match base.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://x:{token}@{rest}"),
@@ -151,21 +152,23 @@ fn with_token(base: &str, token: &str) -> String {
 fn tell(token: &Token, room: Option<i64>) {
     anstream::eprintln!("token {} counts until {}", token.id, time(token.expires_at));
     match (room, &token.made_for) {
-        (None, _) => anstream::eprintln!("for buildah: https://x:TOKEN@HOST; give --url to have it printed"),
+        (None, _) => {
+            anstream::eprintln!("the URL for buildah is https://x:TOKEN@HOST; give --url to print it")
+        }
         (Some(room), _) if room < 1 => anstream::eprintln!(
-            "warning: with this URL in the image krun's guest has no room for any workload id: use a relay on the host, or a shorter name"
+            "warning: with this URL in the image, krun's guest has no room for a workload id: use a relay on the host, or a shorter name"
         ),
         (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
             anstream::eprintln!(
-                "warning: with this URL in the image krun's guest has room for {room} characters of id, and {id} is longer: use a relay on the host, or a shorter name"
+                "warning: with this URL in the image, krun's guest has room for a workload id of {room} characters, and {id} is longer: use a relay on the host, or a shorter name"
             );
         }
         (Some(room), _) if room < 64 => anstream::eprintln!(
-            "with this URL in the image krun's guest has room for workload ids of {room} characters: buildah's own have 64, so name one with -w"
+            "with this URL in the image, krun's guest has room for a workload id of {room} characters; buildah's own ids have 64, so give a shorter one with -w"
         ),
         (Some(room), _) => {
             anstream::eprintln!(
-                "with this URL in the image krun's guest has room for workload ids of {room} characters"
+                "with this URL in the image, krun's guest has room for a workload id of {room} characters"
             );
         }
     }

@@ -17,9 +17,9 @@ use crate::{
 
 /// List tokens
 ///
-/// Oldest first: those that may still be used, with --all also those that have expired, are revoked, or whose
-/// build window is over. Whether a guest has attested, which ends a token as well, stands with the workload.
-/// Tokens themselves are kept nowhere.
+/// The command lists the oldest first. It lists tokens that a build may still use, and with --all also those
+/// that have expired, are revoked, or have a build window that is over. A token also ends when a guest
+/// attests: `workload show` says whether one has. The store keeps no token itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -29,7 +29,7 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct ListArgs {
-    /// Also those that no longer count
+    /// Also tokens that builds cannot use
     #[arg(long)]
     all: bool,
     /// Print one JSON document in place of the table
@@ -81,7 +81,7 @@ fn state(token: &Token, now: Timestamp) -> &'static str {
     }
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct TokenListing {
     /// Version of this form.

@@ -1,4 +1,4 @@
-//! `keybroker token`: what lets a build register.
+//! `keybroker token`: the tokens with which builds register.
 
 mod create;
 mod list;
@@ -11,10 +11,10 @@ use crate::{
 
 /// Make, list and revoke the tokens that let builds register
 ///
-/// A token is for one workload and one build. It is bound to the first workload id that it registers, may
-/// register that again within the build (buildah --layers does), and ends with its time, 30 minutes after its
-/// first use, or with the first guest that attests: so the copy that buildah leaves in the image is worth
-/// nothing.
+/// A token is for one workload and one build. Its first use binds it to the workload id that it registers;
+/// within the build it may register that id again, as buildah --layers does. The token ends when it expires,
+/// 30 minutes after its first use, or when the first guest attests. So the copy that buildah leaves in the
+/// image is worthless.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenArgs {
     #[command(subcommand)]

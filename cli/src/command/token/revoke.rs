@@ -9,8 +9,8 @@ use crate::{
 
 /// Revoke a token
 ///
-/// From the next request on it registers nothing. What it has registered stays: `keybroker workload revoke`
-/// is for that.
+/// From the next request on, the token registers nothing. The workload that it has registered stays: revoke
+/// that with `keybroker workload revoke`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -19,7 +19,7 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct RevokeArgs {
-    /// The token's id, as `token create` and `token list` show it: not the token
+    /// The token's id, not the token itself: `token create` and `token list` show it
     #[arg(value_name = "ID", value_parser = token_id)]
     id: TokenId,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(super) struct RevokeArgs {
 }
 
 fn token_id(text: &str) -> Result<TokenId, &'static str> {
-    TokenId::parse(text).ok_or("not a token's id: 32 hexadecimal digits")
+    TokenId::parse(text).ok_or("not the id of a token, which has 32 hexadecimal digits")
 }
 
 pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
@@ -36,10 +36,10 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     match operator.store.revoke_token(&args.id, &audit).await {
         Err(StoreError::Conflict) => {
             let list = operator.place.command("token list --all", &[]);
-            return Err(no_such("token", args.id).hint(format!("{list} shows all of them")));
+            return Err(no_such("token", args.id).hint(format!("to see all of them: {list}")));
         }
         result => result.map_err(|error| operator.failure(error))?,
     }
-    anstream::eprintln!("{} is revoked: it registers nothing any more", args.id);
+    anstream::eprintln!("{} is revoked: it registers nothing from now on", args.id);
     Ok(Exit::Ok)
 }

@@ -1,4 +1,4 @@
-//! `keybroker verify`: one report and its certificates, offline, every check in a table.
+//! `keybroker verify`: it verifies one report and its certificates offline, and prints every check.
 
 mod policy;
 mod verdict;
@@ -42,8 +42,8 @@ use crate::{
 
 /// Verify one attestation report offline, against AMD's roots
 ///
-/// Makes every check that the broker makes and shows each: passed, failed, or not checked because its input
-/// was not given.
+/// The command makes every check that the broker makes, and shows each as passed, failed, or not checked
+/// because you did not give its input.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -59,34 +59,34 @@ Examples:
   keybroker verify --report report.bin --endorsement vcek.der \\
       --query 'input.snp.reported_tcb.snp >= 8' --query 'input.snp.vmpl == 0'
 
-A policy alone grants nothing: the broker asks it only once every check before it holds. A query that does not give true is a \
-check that failed.
+A policy alone grants nothing: the broker evaluates it only after every other check holds. A query that does not give true is \
+a check that failed.
 
-Exit status: 0 every check that was made holds, 3 one failed, 1 it could not be done (a file holds nothing that can be read, a \
+Exit status: 0 every check that was made holds, 3 a check failed, 1 the command could not verify (it cannot read a file, a \
 policy does not compile, no certificate was given), 2 wrong usage.")]
 pub(crate) struct VerifyArgs {
-    /// The report: its 1184 bytes, raw or in hex or base64; alone, with the host's certificate table behind
-    /// it, in the driver's answer, or in Azure's blob
+    /// The report: 1184 bytes, raw, in hex or in base64; alone, with the host's certificate table behind it,
+    /// in the driver's answer, or in Azure's blob
     #[arg(long, value_name = "FILE")]
     report: PathBuf,
-    /// Certificates: one VCEK or VLEK, and for a VLEK the ASVK, in any order; DER, PEM, the host's
-    /// certificate table, or what Azure's THIM answers
+    /// Certificates: one VCEK or VLEK, and for a VLEK its ASVK, in any order; as DER, PEM, the host's
+    /// certificate table, or the answer of Azure's THIM
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
-    /// The CRL of the product's ARK, DER or PEM
+    /// The revocation list (CRL) of the product's ARK, as DER or PEM
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time to verify at [default: now]
     #[arg(long, value_name = "RFC3339")]
     at: Option<Timestamp>,
-    /// An expected launch measurement, 96 hex digits
+    /// A launch measurement that you expect, 96 hex digits
     #[arg(long = "measurement", value_name = "HEX", value_parser = hex::parse::<48>)]
     measurements: Vec<Hex<48>>,
-    /// What the report must be bound to: 128 hex digits, or a file of these 64 bytes as snpguest's request
-    /// file
+    /// The REPORT_DATA that the report must have: 128 hex digits, or a file of these 64 bytes, such as
+    /// snpguest's request file
     #[arg(long, value_name = "HEX|FILE", value_parser = Bound::parse)]
     report_data: Option<Bound>,
-    /// The HOST_DATA that the guest must have been launched with, 64 hex digits or base64
+    /// The HOST_DATA that the report must have: 64 hex digits, or base64
     #[arg(long, value_name = "HEX", value_parser = hex::parse_or_base64::<32>)]
     host_data: Option<Hex<32>>,
     /// Print one JSON document in place of the table
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Denied);
     }
     if inputs.vek.is_none() {
-        let error = anyhow!("no certificate of the signing key was given, so the signature was not checked");
+        let error = anyhow!("you gave no certificate of the signing key, so the signature was not checked");
         return Err(
             Failure::from(error).hint("give the chip's VCEK or the provider's VLEK with --endorsement")
         );
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// What REPORT_DATA must be.
+/// The REPORT_DATA that the report must have.
 #[derive(Debug, Clone)]
 enum Bound {
     To(Hex<64>),
@@ -133,7 +133,7 @@ impl Bound {
         match hex::parse(text) {
             Ok(hex) => Ok(Self::To(hex)),
             Err(_) if Path::new(text).is_file() => Ok(Self::ToFile(text.into())),
-            Err(error) => Err(format!("{error}, and no file")),
+            Err(error) => Err(format!("{error}, and not a file")),
         }
     }
 
@@ -145,19 +145,19 @@ impl Bound {
     }
 }
 
-/// Everything read from files. What cannot be read ends the command: there is no verdict about it.
+/// Everything that the command was given. A file that cannot be read ends the command without a verdict.
 struct Given<'a> {
     args: &'a VerifyArgs,
     fleet: Fleet,
     now: Timestamp,
     report: Report,
     report_data: Option<ReportData>,
-    /// Whether certificates were given at all.
+    /// Whether any certificate was given.
     certified: bool,
     vek: Option<Vek>,
     chain: Option<Result<Chain, CertificateError>>,
     crl: Option<Result<Crl, CrlError>>,
-    /// What is wrong with the certificates themselves.
+    /// Whether the certificates themselves are in order.
     certificates: Result<(), String>,
     policy: Option<Tried>,
 }
@@ -185,7 +185,7 @@ impl<'a> Given<'a> {
                 Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
                 Ok(Endorsement::Ark) => {}
                 Ok(Endorsement::List(_)) => anstream::eprintln!(
-                    "note: the revocation list in {} does not count: give it with --crl",
+                    "note: the revocation list in {} is ignored: give it with --crl",
                     path.display()
                 ),
                 Err(Rejected::Denied(error)) => certificates = Err(format!("{}: {error}", path.display())),
@@ -262,7 +262,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// The floor that holds for everybody, and what is expected beside it.
+    /// Appraises the report: by the floor that holds for every guest, and by what was given.
     fn appraise(
         &self,
         product: Option<Product>,
@@ -279,11 +279,10 @@ impl<'a> Given<'a> {
             policy: &policy,
         };
         let mut checks = appraisal::examine(&inputs);
-        // A registration's other requirements cannot be given here.
+        // The command has no arguments for a registration's other requirements.
         let given = [appraisal::Check::Measurement, appraisal::Check::HostData];
         checks.retain(|(check, _)| appraisal::Check::FLOOR.contains(check) || given.contains(check));
-        // To a registration that asks for none any HOST_DATA is right. Here nobody has said what it should
-        // be.
+        // A registration that demands no HOST_DATA accepts any. Here nobody has given one to compare with.
         for (check, outcome) in &mut checks {
             if *check == appraisal::Check::HostData && host_data.is_none() {
                 *outcome = Outcome::NotChecked;
@@ -293,8 +292,9 @@ impl<'a> Given<'a> {
     }
 }
 
-/// The certificate of the key that signed. A host's table may hold a VCEK and a VLEK: the report says which
-/// of them it was. Of certificates in several files it does not: each was given to be the signer's.
+/// The certificate of the key that signed. One file, such as a host's table, may hold a VCEK and a VLEK: the
+/// report says which of them signed. Certificates in several files contradict each other: each was given as
+/// the signer's.
 fn signer<'p>(
     report: &Report,
     files: impl IntoIterator<Item = (&'p Path, Vec<Vek>)>,
@@ -316,12 +316,12 @@ fn signer<'p>(
 /// The one revocation list in the file at `path`.
 fn list(path: &Path) -> anyhow::Result<Vec<u8>> {
     <[Vec<u8>; 1]>::try_from(Evidence::certificates(path)?).map(|[der]| der).map_err(|ders| {
-        anyhow!("{} holds {} certificates and lists: --crl takes a list alone", path.display(), ders.len())
+        anyhow!("{} holds {} certificates and lists, and --crl takes one list", path.display(), ders.len())
     })
 }
 
-/// A verdict by one of them would not say which.
+/// The failure for several signers: a verdict by one of them would not say which.
 fn several_veks() -> Failure {
     Failure::new(Exit::Usage, anyhow!("more than one VCEK or VLEK was given"))
-        .hint("a report has one signer: give its certificate alone, and those above it")
+        .hint("a report has one signer: give only its certificate, and those above it")
 }

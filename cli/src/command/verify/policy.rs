@@ -18,10 +18,10 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "A policy to try", group = clap::ArgGroup::new("asked").multiple(true))]
 pub(super) struct PolicyArgs {
-    /// A module in Rego, which is evaluated with the report's claims as `input`
+    /// A module in Rego, evaluated with the report's claims as `input`
     #[arg(long, value_name = "FILE", group = "asked")]
     policy: Option<PathBuf>,
-    /// The reference values, a JSON object: the root of `data` [default: an empty one]
+    /// The reference values: a JSON object, which is the root of `data` [default: an empty object]
     #[arg(long, value_name = "FILE", requires = "asked")]
     reference: Option<PathBuf>,
     /// A query that must give true [default: allow of the policy's package]
@@ -54,7 +54,7 @@ impl PolicyArgs {
         Ok(Some(Tried { policy, queries: text.queries }))
     }
 
-    /// What does not compile was written in a file or on the command line.
+    /// The failure of a policy that does not compile. Its text was in a file or on the command line.
     fn refused(&self, error: PolicyError) -> Failure {
         let part = match error {
             PolicyError::Text { part, .. }
@@ -85,8 +85,8 @@ fn read(path: &PathBuf) -> Result<String, Failure> {
 }
 
 impl Tried {
-    /// What each query gives, as the broker would have it. `None` if nothing says which product the report is
-    /// of, on which the layout of its TCB depends.
+    /// The result of each query, as the broker would have it. `None` if nothing names the report's product,
+    /// on which the layout of its TCB depends.
     pub(super) fn results(&self, report: &Report, vek: Option<&Vek>) -> Option<Vec<Gave>> {
         let by_cpuid = || report.cpuid().and_then(|(family, model)| Product::from_cpuid(family, model));
         let product = vek.map(|vek| vek.product).or_else(by_cpuid)?;

@@ -1,4 +1,4 @@
-//! What the checks came to, as a table and as JSON.
+//! The results of the checks, as a table and as JSON.
 
 use std::io::{self, Write as _};
 
@@ -7,10 +7,10 @@ use keybroker_common::{audit::EvidenceSummary, rego::Gave};
 use keybroker_snp::verify::Outcome;
 use serde::Serialize;
 
-/// The check that every query of a policy is a row of.
+/// The name of the check of which every query of a policy is a row.
 const POLICY: &str = "policy";
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CheckResult {
@@ -37,7 +37,7 @@ struct Query {
     gave: Option<&'static str>,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
     /// Version of this form.
@@ -66,8 +66,8 @@ impl Verdict {
         self.push(CheckRow { check, result, cause, query: None });
     }
 
-    /// Adds a row for each query of a policy, with what it gave: nothing where the report's product is not
-    /// known.
+    /// Adds a row for each query of a policy, with its result. There are no results if the report's product
+    /// is not known.
     pub(super) fn add_policy(&mut self, queries: &[String], results: Option<Vec<Gave>>) {
         let results = results.map(|results| results.into_iter().map(Some).collect());
         let results: Vec<_> = results.unwrap_or_else(|| vec![None; queries.len()]);
@@ -77,7 +77,7 @@ impl Verdict {
                 Some(gave) => (CheckResult::Failed, Some(gave.to_string())),
                 None => (
                     CheckResult::NotChecked,
-                    Some("the product is not known without its certificate".to_owned()),
+                    Some("the product is not known without a certificate".to_owned()),
                 ),
             };
             let query = Query { query: query.clone(), gave: gave.as_ref().map(name) };
@@ -117,7 +117,7 @@ impl Verdict {
         if self.checks.iter().any(|row| row.check == POLICY) {
             writeln!(
                 out,
-                "A policy alone grants nothing: the broker asks it only once every check before it holds."
+                "A policy alone grants nothing: the broker evaluates it only after every other check holds."
             )?;
         }
         let Self { passed, failed, not_checked, .. } = self;
@@ -126,14 +126,14 @@ impl Verdict {
 }
 
 impl Query {
-    /// On one line, with what came of it.
+    /// The query on one line, with its result.
     fn line(&self, cause: &str) -> String {
         let query = self.query.split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{query}: {}", if cause.is_empty() { "true" } else { cause })
     }
 }
 
-/// What scripts read of what a query gave.
+/// The name of a query's result, which scripts read.
 fn name(gave: &Gave) -> &'static str {
     match gave {
         Gave::True => "true",

@@ -10,10 +10,10 @@ use crate::{
     table::time,
 };
 
-/// Release nothing more for a workload
+/// Revoke a workload: the broker releases nothing more for it
 ///
-/// Guests that have attested, too, get nothing from their next request on; what they have got stays theirs.
-/// `restore` takes it back. The id stays taken.
+/// From its next request on, a guest gets nothing, even if it has attested before. It keeps the secrets that
+/// it has. `restore` takes the revocation back. The id stays taken.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -29,10 +29,10 @@ pub(super) struct RevokeArgs {
     store: StoreArgs,
 }
 
-/// Take a revocation back
+/// Take the revocation of a workload back
 ///
-/// From the next request on guests are appraised again, by the registration as it was. Guests that had
-/// attested before the revocation must attest anew: start them again.
+/// From the next request on, the broker appraises guests again, by the same registration. A guest that had
+/// attested before the revocation must attest again: start it again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -54,10 +54,10 @@ pub(super) async fn revoke(args: &RevokeArgs) -> Result<Exit, Failure> {
     let audit = operator.record(Decision::Revoked, &row);
     written(&operator, &args.id, operator.store.revoke(&args.id, &audit).await)?;
     match row.revoked_at {
-        Some(since) => anstream::eprintln!("{} was revoked already, since {}", args.id, time(since)),
-        None => anstream::eprintln!("{} is revoked: nothing is released for it any more", args.id),
+        Some(since) => anstream::eprintln!("{} has been revoked since {}", args.id, time(since)),
+        None => anstream::eprintln!("{} is revoked: the broker releases nothing for it", args.id),
     }
-    anstream::eprintln!("undo: {}", operator.place.command("workload restore", &[args.id.as_str()]));
+    anstream::eprintln!("to undo this: {}", operator.place.command("workload restore", &[args.id.as_str()]));
     Ok(Exit::Ok)
 }
 
@@ -67,14 +67,16 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     let audit = operator.record(Decision::Restored, &row);
     match operator.store.restore(&args.id, row.digest(), &audit).await {
         Err(StoreError::Conflict) => {
-            let error = anyhow!("{} is not what it was a moment ago", args.id);
+            let error = anyhow!("{} changed a moment ago", args.id);
             let show = operator.place.command("workload show", &[args.id.as_str()]);
             return Err(Failure::new(Exit::Failure, error).hint(format!("look at it again: {show}")));
         }
         result => result.map_err(|error| operator.failure(error))?,
     }
     match row.revoked_at {
-        Some(since) => anstream::eprintln!("{} is restored; it was revoked since {}", args.id, time(since)),
+        Some(since) => {
+            anstream::eprintln!("{} is restored; it had been revoked since {}", args.id, time(since))
+        }
         None => anstream::eprintln!("{} was not revoked", args.id),
     }
     Ok(Exit::Ok)

@@ -23,16 +23,16 @@ use crate::{
 
 /// Delete registrations and their secrets, for good
 ///
-/// Shows what it will delete, and asks. By a filter it leaves alone what is revoked, whose id is to stay
-/// taken, and what a build may still be at work on, for 30 minutes. A workload that changes meanwhile, by a
-/// release for one, is left alone. Nobody can bring a passphrase back: a disk that is encrypted with it is
-/// lost, unless whoever built it has another copy. The id can be registered anew, by anybody who may
-/// register. To stop releases alone: `keybroker workload revoke`.
+/// The command shows what it will delete, and asks. With a filter it leaves out revoked workloads, because
+/// their ids must stay taken, and for 30 minutes new ones, because a build may still use them. It also leaves
+/// alone a workload that changes meanwhile, for example by a release. Nobody can bring a passphrase back: a
+/// disk that is encrypted with it is lost, unless its builder has another copy. Anybody who may register can
+/// register the id again. To stop releases without deleting anything, use `keybroker workload revoke`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker workload delete billing-7f3a
-  What failed builds left behind, first to see and then to delete:
+  Workloads that failed builds left behind, first to see and then to delete:
       keybroker workload delete --never-released --older-than 7d --dry-run
       keybroker workload delete --never-released --older-than 7d --yes
 
@@ -45,22 +45,23 @@ pub(super) struct DeleteArgs {
     filter: Filter,
     #[command(flatten)]
     confirm: ConfirmArgs,
-    /// Print what was, or would be, deleted as one JSON document in place of the table
+    /// Print the deleted workloads, or with --dry-run the ones that would be deleted, as one JSON document in
+    /// place of the table
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Deletion {
     /// Version of this form.
     schema: u8,
     dry_run: bool,
-    /// What was deleted, or in a dry run what would be.
+    /// The deleted workloads; in a dry run those that would be deleted.
     deleted: Vec<WorkloadSummary>,
-    /// What changed after it was seen, and was left alone.
+    /// The workloads that changed after they were shown, and were left alone.
     changed: Vec<WorkloadId>,
 }
 
@@ -76,7 +77,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     if !args.json {
         list::print(&seen, None)?;
     }
-    // Not held open while somebody thinks: nobody else could open the file.
+    // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
     if !args.confirm.agreed(&question(seen.len()))? {
         anstream::eprintln!("nothing was deleted");
@@ -91,7 +92,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
             Err(StoreError::Conflict) => changed.push(workload.id),
             Err(error) => {
                 return Err(operator.failure(error).context(format!(
-                    "deleting {}, after {} that are deleted",
+                    "deleting {}, after {} were deleted",
                     workload.id,
                     deleted.len()
                 )));
@@ -103,7 +104,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The rows that are meant, as they are now.
+/// The rows to delete, as they are now.
 async fn seen(
     args: &DeleteArgs,
     operator: &OperatorHandle,
@@ -112,7 +113,8 @@ async fn seen(
         Some(id) => Ok((vec![existing(operator, id).await?], Vec::new())),
         None => {
             let now = Timestamp::now();
-            // A revoked id stays taken, and a build that is under way is no orphan: neither goes by a filter.
+            // A revoked id stays taken, and a build under way may still use its row: a filter leaves both
+            // out.
             let over = |row: &Workload| build_window_is_over(row.first_registered_at, now);
             let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
             let found = list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await?;
@@ -123,7 +125,7 @@ async fn seen(
 
 fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> Result<(), Failure> {
     for id in &changed {
-        anstream::eprintln!("warning: {id} changed after it was shown, and was left alone");
+        anstream::eprintln!("warning: {id} changed after it was shown, so it was not deleted");
     }
     let verb = if args.confirm.dry_run { "would be deleted" } else { "deleted" };
     if args.json {

@@ -21,16 +21,17 @@ use crate::{
 
 /// List registered workloads
 ///
-/// Oldest first. SHARED marks those whose launch measurement other ids have, too: a guest of that measurement
-/// can claim any of these ids, and gets its secrets, where nothing else tells the workloads apart. A row that
-/// cannot be read is told of on stderr, and the command ends with 1. stderr also names registrations with a
-/// query that begins with `not` or `every`, which version 0.1.0 took to hold whatever it gave, and those
-/// whose policy this release refuses: their guests are refused until they are registered anew.
+/// The command lists the oldest first. SHARED marks workloads with a launch measurement that other ids have,
+/// too: unless something else tells these workloads apart, a guest with that measurement can claim any of the
+/// ids and gets its secrets. The command reports rows that it cannot read on stderr, and then ends with 1.
+/// stderr also names two kinds of registrations: those with a query that begins with `not` or `every`, which
+/// version 0.1.0 treated as true whatever it gave, and those with a policy that this release refuses. The
+/// broker refuses the guests of the latter until they are registered again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker workload list
-  What failed builds left behind:
+  Workloads that failed builds left behind:
       keybroker workload list --never-released --older-than 7d
   keybroker workload list --revoked --json
   keybroker workload list --aws --owner arn:aws:sts::123456789012:assumed-role/builder
@@ -39,10 +40,10 @@ Examples:
 pub(super) struct ListArgs {
     #[command(flatten)]
     filter: Filter,
-    /// Only those that are revoked
+    /// Only revoked workloads
     #[arg(long)]
     revoked: bool,
-    /// Only those that this principal registered
+    /// Only workloads that this principal registered
     #[arg(long, value_name = "PRINCIPAL")]
     owner: Option<String>,
     /// Print one JSON document in place of the table
@@ -52,13 +53,13 @@ pub(super) struct ListArgs {
     store: StoreArgs,
 }
 
-/// What is left behind.
+/// A filter for workloads that were left behind.
 #[derive(Debug, clap::Args)]
 pub(super) struct Filter {
-    /// Only those under which no guest ever attested
+    /// Only workloads as which no guest has ever attested
     #[arg(long)]
     pub(super) never_released: bool,
-    /// Only those whose id was first registered so long ago, or longer: 7d, 24h
+    /// Only workloads whose id was first registered this long ago or longer: 7d, 24h
     #[arg(long, value_parser = when::duration, value_name = "DURATION")]
     pub(super) older_than: Option<SignedDuration>,
 }
@@ -81,10 +82,10 @@ pub(super) struct WorkloadSummary {
     released_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
     registration: RegistrationDigest,
-    /// Queries that version 0.1.0 took to hold whatever they gave.
+    /// Queries that version 0.1.0 treated as true whatever they gave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     once_always_held: Vec<String>,
-    /// Why this release refuses the policy.
+    /// The reason why this release refuses the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_refused: Option<String>,
 }
@@ -107,17 +108,18 @@ impl WorkloadSummary {
         }
     }
 
-    /// Tells on stderr what an operator has to look at.
+    /// Tells on stderr what an operator must look at.
     fn warn(&self) {
         let id = &self.id;
         for query in &self.once_always_held {
             anstream::eprintln!(
-                "warning: {id} asks {query:?}: version 0.1.0 took a query that begins with not or every to hold whatever it \
-                 gave. Look at what was released under it"
+                "warning: {id} has the query {query:?}: version 0.1.0 treated a query that begins with not or every as true, whatever it gave. Check which secrets were released under it"
             );
         }
         if let Some(cause) = &self.policy_refused {
-            anstream::eprintln!("warning: the policy of {id} is refused, and so are its guests: {cause}");
+            anstream::eprintln!(
+                "warning: this release refuses the policy of {id}, and so its guests: {cause}"
+            );
         }
     }
 }
@@ -156,17 +158,17 @@ fn in_words(shared: Option<SharedBy>) -> String {
     }
 }
 
-/// What a listing found.
+/// The result of a search.
 pub(super) struct Found {
-    /// The rows that were asked for, oldest first.
+    /// The rows that match, the oldest first.
     pub(super) rows: Vec<Workload>,
     /// Which launch measurements are shared, among all rows.
     pub(super) sharing: Sharing,
-    /// The rows that cannot be read: wholly, or what is registered in them.
+    /// The rows that cannot be read, or whose registration cannot be read.
     pub(super) unreadable: Vec<Unreadable>,
 }
 
-/// The rows that `matches`, and what was seen on the way.
+/// The rows for which `matches` holds, and what reading all rows brought to light.
 pub(super) async fn find(
     operator: &OperatorHandle,
     matches: impl Fn(&Workload) -> bool,
@@ -188,11 +190,11 @@ pub(super) async fn find(
 struct Listed {
     #[serde(flatten)]
     summary: WorkloadSummary,
-    /// How many accept the same launch measurement; `None` where no other does.
+    /// The number of workloads that accept the same launch measurement; `None` if no other does.
     measurement_shared: Option<SharedBy>,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct WorkloadListing {
     /// Version of this form.

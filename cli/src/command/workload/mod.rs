@@ -1,4 +1,4 @@
-//! `keybroker workload`: what is registered, and an operator's acts on it.
+//! `keybroker workload`: the registered workloads, and an operator's acts on them.
 
 mod act;
 mod delete;
@@ -12,11 +12,11 @@ use crate::{
     operator::{OperatorHandle, no_such, workload_id},
 };
 
-/// See, revoke, restore and delete registered workloads
+/// List, show, revoke, restore and delete registered workloads
 ///
-/// The store is the one that the broker uses: its file, running or not, or with --aws the tables of a
-/// deployment. Nothing but names and lengths of secrets can be seen. What is revoked is refused from the next
-/// request on.
+/// The commands use the broker's store: its file, whether the broker is running or not, or with --aws the
+/// tables of a deployment. They show names and lengths of secrets, and nothing else of them. From the next
+/// request after a revocation on, the broker refuses guests of that workload.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WorkloadArgs {
     #[command(subcommand)]
@@ -53,10 +53,10 @@ async fn existing(operator: &OperatorHandle, id: &WorkloadId) -> Result<Workload
 
 fn gone(operator: &OperatorHandle, id: &WorkloadId) -> Failure {
     let list = operator.place.command("workload list", &[]);
-    no_such("workload", id).hint(format!("{list} shows all of them"))
+    no_such("workload", id).hint(format!("to see all of them: {list}"))
 }
 
-/// What came of a write to a row that was there a moment ago.
+/// The result of a write to a row that was there a moment ago.
 fn written(
     operator: &OperatorHandle,
     id: &WorkloadId,

@@ -21,10 +21,10 @@ use crate::{
     table::{self, NONE, time},
 };
 
-/// Show one workload: everything that its registration requires of a guest
+/// Show one workload, and everything that its registration requires of a guest
 ///
-/// And what binds the workload to all that, beside what its guests claim. Of its secrets the names, lengths
-/// as they are wrapped, and the key: never what they are.
+/// The command also shows what binds the workload to these requirements, beside the claims of its guests. It
+/// shows the name, wrapped length and wrapping key of each secret, and never the secret.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -43,7 +43,7 @@ pub(super) struct ShowArgs {
     store: StoreArgs,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     /// Version of this form.
@@ -54,7 +54,7 @@ struct Shown<'a> {
     /// The other workloads that accept a launch measurement of this one.
     measurement_shared_with: Vec<WorkloadId>,
     secrets: Vec<SecretSummary<'a>>,
-    /// As it is stored; `None` if it cannot be read.
+    /// The registration as it is stored; `None` if it cannot be read.
     requirements: Option<&'a Registration>,
 }
 
@@ -76,8 +76,8 @@ fn secrets(workload: &Workload) -> Vec<SecretSummary<'_>> {
         .collect()
 }
 
-/// Until when the build that registered it may replace it, as long as that may still be: without a
-/// credential, or with its token.
+/// The end of the build window, if it is still open: until then the build that registered the workload may
+/// replace it, without a credential or with its token.
 fn build_window(
     workload: &Workload,
     registration: Option<&Registration>,
@@ -114,7 +114,9 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
         Ok(_) => Ok(Exit::Ok),
         Err(error) => {
             let failure = Failure::new(Exit::Failure, error).context(format!("reading {}", args.id));
-            Err(failure.hint("nothing is released under it; a later release of keybroker may read it"))
+            Err(failure.hint(
+                "the broker releases nothing under it; a later release of keybroker may be able to read it",
+            ))
         }
     }
 }
@@ -160,13 +162,23 @@ fn print(
     Ok(())
 }
 
-/// As many ids as fit into a line, and how many there are.
+/// The value that ties a guest to this workload and no other. Nothing that the host sets at launch does.
+fn bound_by(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V0 => "the launch measurement alone: the id is only the guest's claim",
+        Dialect::Rvp => {
+            "the launch measurement or ID key alone: HOST_DATA selects the workload, and the host sets it"
+        }
+    }
+}
+
+/// As many ids as fit into a line, and the number of all.
 fn in_words(others: &[WorkloadId]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<_> = others.iter().take(SHOWN).map(WorkloadId::as_str).collect();
     let more = if others.len() > SHOWN { ", …" } else { "" };
     let (count, list) = (others.len(), shown.join(", "));
     format!(
-        "its launch measurement is that of {count} others: {list}{more}. A guest of theirs can claim this id"
+        "{count} others have the same launch measurement: {list}{more}. A guest of theirs can claim this id"
     )
 }

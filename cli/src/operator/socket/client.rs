@@ -1,4 +1,4 @@
-//! The store of a running broker, asked.
+//! The client: the store of a running broker, through its socket.
 
 use std::{
     fs, io,
@@ -42,27 +42,27 @@ impl SocketStore {
     /// The store of the broker that serves `data_dir`, if there is one that answers this user.
     pub(crate) async fn reach(data_dir: &Path) -> anyhow::Result<Self> {
         let store = Self { data_dir: data_dir.to_owned() };
-        // What it is asked for does not matter: an answer does.
+        // Any question will do: it is the answer that matters.
         let probe = StoreCall::AuditRecord { id: AuditId(Uuid::nil()) };
         let _: Result<Option<AuditRecord>, StoreError> = store.send(&probe).await?;
         Ok(store)
     }
 
-    /// A connection to a broker's socket, for whatever is mounted there.
+    /// A connection to a broker's socket.
     ///
-    /// Whoever may write to the directory could put another socket there: it must be its owner's alone, and
-    /// so must be who answers.
+    /// A user who may write to the directory could put another socket there. So only its owner may write to
+    /// it, and the process that answers must be the owner's.
     async fn connect(&self) -> io::Result<UnixStream> {
         let directory = fs::metadata(&self.data_dir)?;
         let refused = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         if directory.permissions().mode() & 0o022 != 0 {
-            return refused("others may write to the data directory: make it 0700");
+            return refused("other users may write to the data directory: make it 0700");
         }
         let (path, _directory) = address(&self.data_dir, NAME)?;
         let stream = UnixStream::connect(path).await?;
         match stream.peer_cred()?.uid() {
             uid if uid == 0 || uid == directory.uid() => Ok(stream),
-            _ => refused("who answers there is not the owner of the data directory"),
+            _ => refused("the process that answers there is not the data directory owner's"),
         }
     }
 
@@ -85,11 +85,10 @@ impl SocketStore {
         if status != StatusCode::OK {
             return Err(anyhow!("the broker answers {status}"));
         }
-        serde_json::from_slice(&answer).context("the broker's answer is none that this release reads")
+        serde_json::from_slice(&answer).context("this release cannot read the broker's answer")
     }
 
-    /// Passes a request on to whatever the broker has mounted beside its store; the status and the body of
-    /// the answer.
+    /// Passes a request to the other routes of the socket, and returns the status and the body of the answer.
     pub(crate) async fn pass(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         timeout(REQUEST_TIMEOUT, self.exchange(request)).await.context("the broker does not answer")?
     }
@@ -97,7 +96,7 @@ impl SocketStore {
     async fn exchange(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let stream = self.connect().await.with_context(|| format!("{NAME} is not served"))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender.
+        // The connection ends with the sender.
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await?;
         let status = response.status();

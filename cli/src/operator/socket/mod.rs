@@ -1,8 +1,8 @@
 //! The store of a running broker, through a Unix socket in its data directory: one request for each method of
 //! [`OperatorStore`](keybroker_common::store::OperatorStore), over HTTP/1.
 //!
-//! The socket is its owner's alone, by its mode and by asking the kernel who connects. Whoever passes could
-//! as well open the file once the broker has ended.
+//! Only the socket's owner can use it: its mode says so, and the broker asks the kernel who connects. That
+//! user could also open the file once the broker has ended.
 
 mod client;
 mod server;
@@ -33,12 +33,12 @@ pub(crate) use self::{
 const NAME: &str = "operator.sock";
 /// The route of the store's methods.
 const OPERATE: &str = "/operate";
-/// Longest request, in bytes: a registration with all that it may hold, several times over.
+/// Longest request, in bytes: several times the largest registration.
 const REQUEST_LIMIT: usize = 4 << 20;
-/// Longest answer, in bytes: a page, whose rows are base64 twice.
+/// Longest answer, in bytes: a page, with rows that are base64 twice.
 const ANSWER_LIMIT: usize = 16 << 20;
 
-/// What a store is asked for. The answer is the method's result in JSON.
+/// A call of the store. The answer is the method's result in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum StoreCall {
@@ -64,8 +64,8 @@ enum StoreCall {
 /// Longest path that a socket's address holds, with room to spare.
 const ADDRESS_LEN: usize = 100;
 
-/// `name` in `directory` by a path that fits into a socket's address: where the real one is too long, by way
-/// of the open directory, which has to stay open until the path was used.
+/// `name` in `directory`, by a path that fits into a socket's address. If the real path is too long, this one
+/// goes by way of the open directory, which must stay open until the path was used.
 fn address(directory: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> {
     let path = directory.join(name);
     if path.as_os_str().len() <= ADDRESS_LEN {
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// What no command of this program asks for, too.
+    /// This includes methods that no command of this program calls.
     #[tokio::test]
     async fn every_method_reaches_the_store() {
         let directory = tempfile::tempdir().unwrap();

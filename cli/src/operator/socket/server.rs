@@ -1,4 +1,4 @@
-//! The socket of a running broker.
+//! The server: the socket of a running broker.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -34,30 +34,30 @@ use tokio::{
 use super::{NAME, OPERATE, REQUEST_LIMIT, StoreCall, address};
 use crate::server::{self, Limits, Listener};
 
-/// Where the socket is made, before it is moved to where it belongs: a directory that nobody else can enter.
+/// The directory in which the socket is made before it is moved into place. Nobody else can enter it.
 const WORKSHOP: &str = "operator.new";
 /// How long a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who connected: a user of this machine, by the kernel's word.
+/// The user who connected, as the kernel names them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SocketUser {
     uid: Option<u32>,
 }
 
 impl SocketUser {
-    /// As audit records name them.
+    /// The user as audit records name one.
     pub(crate) fn principal(self) -> Option<String> {
         self.uid.map(|uid| format!("uid/{uid}"))
     }
 
-    /// Whether it is the user whom this process runs as. root could become that user, too.
+    /// Whether it is the user of this process, or root, who could become that user.
     fn may_operate(self) -> bool {
         self.uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
     }
 }
 
-/// The listening socket. Its file goes when it is dropped.
+/// The listening socket. Dropping it removes its file.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: UnixListener,
@@ -65,8 +65,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket in `data_dir`, whose store this process must have open: a socket that is there was
-    /// left by one that was killed, and is replaced. At no time can anybody but the owner connect.
+    /// Makes the socket in `data_dir`. This process must have the store there open, so an existing socket was
+    /// left behind by a process that was killed, and is replaced. At no time can anybody but the owner
+    /// connect.
     pub(crate) fn bind(data_dir: &Path) -> io::Result<Self> {
         let workshop = data_dir.join(WORKSHOP);
         remove(fs::remove_dir_all(&workshop))?;
@@ -84,12 +85,12 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Err(cause) = remove(fs::remove_file(&self.path)) {
-            tracing::warn!(path = %self.path.display(), %cause, "the operator's socket stays behind");
+            tracing::warn!(path = %self.path.display(), %cause, "the operator's socket could not be removed");
         }
     }
 }
 
-/// Nothing to remove is as well.
+/// Something that is already gone counts as removed.
 fn remove(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -100,7 +101,7 @@ fn remove(removed: io::Result<()>) -> io::Result<()> {
 impl Listener for Socket {
     type Stream = UnixStream;
 
-    /// Commands of one user, each a connection at a time.
+    /// The connections are commands of one user, each with one at a time.
     fn limits(&self) -> Limits {
         Limits::alone(32)
     }
@@ -115,7 +116,7 @@ impl Listener for Socket {
     }
 }
 
-/// What commands act on.
+/// The store and memory that commands act on.
 #[derive(Debug, Clone)]
 struct Served {
     store: Arc<dyn OperatorStore>,
@@ -123,9 +124,9 @@ struct Served {
     endorsements: Option<Arc<EndorsementSource>>,
 }
 
-/// The routes of the socket: the store's own, and `others`, none of which sees a request of another user.
-/// Handlers find out who asks by `Extension<SocketUser>`, the broker's by its own [`Operator`]. The broker's
-/// `endorsements` forget what an operator changes.
+/// The routes of the socket: the store's own, and `others`. None of them sees a request of another user. A
+/// handler learns the user from `Extension<SocketUser>`, the broker's handlers from its own [`Operator`]. The
+/// broker's `endorsements` forget what an operator changes.
 pub(crate) fn router(
     store: Arc<dyn OperatorStore>,
     endorsements: Option<Arc<EndorsementSource>>,
@@ -167,7 +168,8 @@ async fn operate(
         StoreCall::PutEndorsement { .. } | StoreCall::DeleteEndorsement { .. } => endorsements,
         _ => None,
     };
-    // On a task of its own: what was begun is recorded and announced, whether or not anybody waits for it.
+    // The call runs on a task of its own: once begun it is recorded and announced, even if nobody waits for
+    // it.
     let answered = tokio::spawn(async move {
         let answer = answer(store.as_ref(), peer, request).await;
         if let Some(endorsements) = changed {
@@ -222,7 +224,7 @@ async fn answer(store: &dyn OperatorStore, peer: SocketUser, request: StoreCall)
     }
 }
 
-/// What came of a write with an audit record, which is announced as every other.
+/// The answer to a write with an audit record, which is announced as any other record.
 fn recorded(written: Result<(), StoreError>, audit: &AuditRecord) -> Response {
     if written.is_ok() {
         announce(audit);

@@ -1,8 +1,8 @@
-//! The places that connections take, and whose goes when there are too few.
+//! The places of connections, and the rule by which one makes room for another.
 //!
-//! A connection waits for its client, or has a request in hand. Those that wait can be closed, and cost their
-//! client a new connection; one with a request in hand never is. So whoever comes new finds a place, however
-//! many others hold.
+//! A connection either waits for its client, or has a request in hand. A waiting connection can be closed,
+//! which costs its client a new connection. A connection with a request in hand is never closed. So a new
+//! client finds a place, however many places others hold.
 
 use std::{
     collections::HashMap,
@@ -22,15 +22,15 @@ use tokio::{
 
 /// For how long a connection may wait before it counts against its peer.
 const STALLED: Duration = Duration::from_secs(2);
-/// For how long a connection may wait at any rate: a client needs a moment to send what it connected for.
+/// For how long every connection may wait: a client needs a moment to send its request.
 const GRACE: Duration = Duration::from_millis(100);
-/// How often those that count are looked at.
+/// How often to look for connections that count.
 const EVERY: Duration = Duration::from_secs(1);
-/// In how many of those looks one line at most tells of closed connections.
+/// At most one line tells of closed connections in this number of looks.
 const LOOKS_PER_LINE: u32 = 10;
 
-/// Whom connections are counted against: an address; of IPv6 the network, of which one customer has all
-/// addresses.
+/// The peer that a connection is counted against: an IPv4 address, or an IPv6 network, because one customer
+/// has all addresses of such a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     /// Over IP.
@@ -49,19 +49,20 @@ impl Peer {
     }
 }
 
-/// How many places there are.
+/// The number of places.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// For all together. More connections wait in the listener's queue.
+    /// For all peers together. Further connections wait in the listener's queue.
     pub(crate) places: usize,
-    /// For one peer: the rest is kept for others.
+    /// For one peer. The rest is kept for others.
     pub(crate) per_peer: usize,
-    /// Of one peer's, those that have waited for longer than two seconds.
+    /// For one peer's connections that have waited for longer than two seconds.
     pub(crate) stalled_per_peer: usize,
 }
 
 impl Limits {
-    /// `places`, of which one peer gets seven of eight, and no more than a quarter to wait in.
+    /// `places` for several peers: one gets seven eighths at most, and a quarter at most for connections that
+    /// wait.
     pub(crate) const fn shared(places: usize) -> Self {
         Self { places, per_peer: places - places / 8, stalled_per_peer: places / 4 }
     }
@@ -71,7 +72,7 @@ impl Limits {
         Self { places, per_peer: places, stalled_per_peer: places }
     }
 
-    /// Connections that are open at most. Those whose place was taken need a moment to end.
+    /// The greatest number of open connections. A connection that lost its place needs a moment to end.
     const fn open(self) -> usize {
         self.places + self.places.div_ceil(8)
     }
@@ -83,9 +84,9 @@ pub(super) struct Places {
     limits: Limits,
     seats: Mutex<Vec<Arc<Seat>>>,
     open: Arc<Semaphore>,
-    /// A place is free, or what its connection does is another thing.
+    /// Notified when a place becomes free, or when its connection begins or ends waiting.
     changed: Notify,
-    /// What an instant is counted from.
+    /// The origin of all instants here.
     begin: Instant,
     closed: AtomicU64,
 }
@@ -104,13 +105,13 @@ impl Places {
 
     /// Waits until one more connection may be open.
     pub(super) async fn open(&self) -> Option<OwnedSemaphorePermit> {
-        // None means a closed semaphore, and nobody closes it.
+        // There is always a permit in the end: nobody closes the semaphore.
         Arc::clone(&self.open).acquire_owned().await.ok()
     }
 
-    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if
-    /// none waits, this waits until one does. `None` if this peer has all that it may have, each with a
-    /// request in hand.
+    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if no
+    /// connection waits, this waits until one does. `None` if this peer has all the places that it may have,
+    /// each with a request in hand.
     pub(super) async fn take(
         self: &Arc<Self>,
         peer: Peer,
@@ -120,7 +121,7 @@ impl Places {
             if let Some(seat) = self.try_take(peer)? {
                 return Some(Place { seat, places: Arc::clone(self), _open: open });
             }
-            // Either something changes, or one has waited for long enough.
+            // Either something changes, or a connection has waited for long enough.
             let _ = timeout(GRACE, self.changed.notified()).await;
         }
     }
@@ -154,8 +155,8 @@ impl Places {
         Some(Some(seat))
     }
 
-    /// Closes what has waited too long beyond what its peer may have of it, again and again, and tells of it
-    /// now and then.
+    /// Closes, again and again, connections that have waited too long beyond the number that their peer may
+    /// have, and now and then tells how many.
     pub(super) async fn watch(&self) {
         let (mut looks, mut look) = (0_u32, interval(EVERY));
         loop {
@@ -184,7 +185,7 @@ impl Places {
         }
     }
 
-    /// One line for however many there were.
+    /// Writes one line with the number of closed connections.
     pub(super) fn tell(&self) {
         let closed = self.closed.swap(0, Ordering::Relaxed);
         if closed > 0 {
@@ -210,9 +211,9 @@ impl Places {
     }
 }
 
-/// The one that has waited longest of the peer with the most that wait, and since when. Those that have just
-/// been answered and were sent nothing since go last: their client may send the next request before it learns
-/// that they are closed.
+/// The connection that has waited longest, of the peer with the most waiting connections; and since when it
+/// waits. Connections that have just been answered and have received nothing since go last: their client may
+/// send the next request before it learns that they are closed.
 fn first_to_go<'a>(seats: &[&'a Arc<Seat>], now: u64) -> Option<(u64, &'a Arc<Seat>)> {
     [false, true].into_iter().find_map(|idle| {
         let waiting = || {
@@ -241,20 +242,20 @@ fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// For a time: none.
+/// An instant that never comes.
 const NEVER: u64 = u64::MAX;
-/// For a time: none yet, because nobody has looked whether the client has sent anything.
+/// An instant that is not known yet, because nobody has looked whether the client has sent anything.
 const NOT_YET: u64 = NEVER - 1;
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Debug)]
 struct Seat {
     peer: Peer,
-    /// Since when the client owes the rest of a request.
+    /// The instant since which the client owes the rest of a request.
     owes: AtomicU64,
-    /// Since when the client does not take what it is answered.
+    /// The instant since which the client does not read its answer.
     unread: AtomicU64,
-    /// Whether it was answered, and has sent nothing since.
+    /// Whether the client was answered, and has sent nothing since.
     answered: AtomicBool,
     out: Notify,
 }
@@ -270,7 +271,7 @@ impl Seat {
         (since < NOT_YET).then_some(since)
     }
 
-    /// Whether it has been between two requests for a short while.
+    /// Whether the connection has been between two requests for a short time only.
     fn is_idle(&self, since: u64, now: u64) -> bool {
         let unread = self.unread.load(Ordering::Relaxed) != NEVER;
         self.answered.load(Ordering::Relaxed) && !unread && now.saturating_sub(since) < millis(STALLED)
@@ -290,7 +291,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Once the place was given to another.
+    /// Ends once the place was given to another connection.
     pub(super) async fn lost(&self) {
         self.seat.out.notified().await;
     }
@@ -300,7 +301,7 @@ impl Place {
         self.seat.has_request()
     }
 
-    /// What the connection tells of itself.
+    /// The reporter with which the connection tells its progress.
     pub(super) fn progress(&self) -> Progress {
         Progress { seat: Arc::clone(&self.seat), places: Arc::clone(&self.places) }
     }
@@ -313,7 +314,7 @@ impl Drop for Place {
     }
 }
 
-/// Where a connection tells how far it is.
+/// The reporter of one connection's progress.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     seat: Arc<Seat>,
@@ -321,7 +322,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Nothing of the client's is there to read.
+    /// The client has sent nothing that can be read now.
     pub(super) fn nothing_to_read(&self) {
         let owes = &self.seat.owes;
         let now = self.places.now();
@@ -335,25 +336,25 @@ impl Progress {
         self.seat.answered.store(false, Ordering::Relaxed);
     }
 
-    /// There is a whole request.
+    /// The client has sent a whole request.
     pub(super) fn request_in_hand(&self) {
         self.seat.owes.store(NEVER, Ordering::Relaxed);
         self.places.changed.notify_one();
     }
 
-    /// There is an answer: the next request may be there already.
+    /// There is an answer. The next request may have arrived already.
     pub(super) fn answered(&self) {
         self.seat.answered.store(true, Ordering::Relaxed);
         self.seat.owes.store(NOT_YET, Ordering::Relaxed);
     }
 
-    /// The client takes no more of its answer for now.
+    /// The client does not read its answer at the moment.
     pub(super) fn unread(&self) {
         self.seat.unread.store(self.places.now(), Ordering::Relaxed);
         self.places.changed.notify_one();
     }
 
-    /// The client took all of it.
+    /// The client has read all of its answer.
     pub(super) fn read(&self) {
         self.seat.unread.store(NEVER, Ordering::Relaxed);
     }

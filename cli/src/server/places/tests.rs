@@ -13,7 +13,7 @@ fn peer(number: u8) -> Peer {
     Peer::at(Ipv4Addr::new(192, 0, 2, number).into())
 }
 
-/// Whatever else is still open: here, those that lost their place do not end.
+/// Takes a place without a permit: here, connections that lost their place do not end.
 async fn take(places: &Arc<Places>, peer: Peer) -> Option<Place> {
     places.take(peer, None).await
 }
@@ -194,7 +194,7 @@ async fn one_that_was_just_answered_goes_after_all_that_owe_a_request() {
         newcomers.extend(busy(&places, peer(3), 1).await);
     }
     assert_eq!((lost(&relay).await, lost(&others).await.len()), (vec![], 6), "though the first has more");
-    // What has begun another request owes it.
+    // A connection that has begun another request owes the rest of it.
     relay[4].progress().something_to_read();
     newcomers.extend(busy(&places, peer(3), 1).await);
     assert_eq!(lost(&relay).await, [4]);

@@ -22,10 +22,10 @@ use crate::exit::{Exit, Failure};
 
 /// API Gateway, as signatures name it.
 const SERVICE: &str = "execute-api";
-/// How long before they expire credentials are asked for anew.
+/// How long before their end the relay asks for other credentials.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// What signs registrations.
+/// The signer of registrations.
 #[derive(Debug)]
 pub(super) struct Signer {
     region: String,
@@ -34,8 +34,8 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// A signer with the credentials that AWS's tools would use, for `region`, or the one that they would
-    /// take. Asks for credentials now, so that a build learns at once that there are none.
+    /// A signer with the credentials that AWS's tools would use, for `region` or the region that they would
+    /// use. It asks for credentials now, so that a build learns at once if there are none.
     pub(super) async fn new(region: Option<String>) -> Result<Self, Failure> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = region {
@@ -64,7 +64,7 @@ impl Signer {
         Ok(())
     }
 
-    /// Credentials that hold for a while yet. Those that never expire are asked for once.
+    /// Credentials that are valid for some time yet. Those that never expire are asked for once.
     async fn credentials(&self) -> anyhow::Result<Credentials> {
         let mut held = self.held.lock().await;
         if let Some(credentials) = held.as_ref().filter(|credentials| lasts(credentials)) {
@@ -80,7 +80,7 @@ fn lasts(credentials: &Credentials) -> bool {
     credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + MARGIN)
 }
 
-/// What a signature is for, beside the request.
+/// The scope of a signature, beside the request.
 #[derive(Debug)]
 struct Scope<'a> {
     region: &'a str,
@@ -105,7 +105,7 @@ fn signature<'a>(
         .time(scope.time)
         .settings(SigningSettings::default())
         .build()?;
-    // Not the body itself, which may be logged on the way: it holds a passphrase.
+    // The signer gets a digest in place of the body, which may be logged on the way: it holds a passphrase.
     let digest = HEXLOWER.encode(digest(&SHA256, body).as_ref());
     let request = SignableRequest::new(method, url, headers.into_iter(), SignableBody::Precomputed(digest))?;
     let (fields, _) = sign(request, &params.into())?.into_parts().0.into_parts();

@@ -30,7 +30,7 @@ fn vectors() -> Option<PathBuf> {
     vectors.is_dir().then_some(vectors)
 }
 
-/// What is signed, and how.
+/// A request, and its signature.
 struct Vector {
     context: Value,
     method: String,
