@@ -133,7 +133,7 @@ pub(crate) fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failur
     Ok(())
 }
 
-/// `path` with its links followed, as far as it exists.
+/// `path` with symbolic links resolved, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let resolved = path.ancestors().find_map(|base| {
@@ -193,7 +193,8 @@ pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, F
         (Err(KeyFileError::Missing), Some(key_id)) => {
             let error = anyhow!("the store belongs to the key {key_id}, and {} is not there", path.display());
             return Err(Failure::new(Exit::Configuration, error).hint(
-                "restore the key file from its backup, or name it with --key-file: no other key opens the store's secrets",
+                "restore the key file from its backup, or name it with --key-file: no other key opens the \
+                 store's secrets",
             ));
         }
         (key, _) => key.map_err(unusable)?,
@@ -206,6 +207,7 @@ fn create_key(path: &Path) -> Result<LocalKey, Failure> {
     let key = LocalKey::create(path).map_err(|error| {
         Failure::new(Exit::Configuration, error).context(format!("making the key {}", path.display()))
     })?;
-    tracing::info!(path = %path.display(), key_id = key.key_id(), "made the wrapping key: back it up, apart from the store");
+    tracing::info!(path = %path.display(), key_id = key.key_id(), "made the wrapping key: back it up, apart \
+                                                                   from the store");
     Ok(key)
 }

@@ -10,7 +10,7 @@ use crate::hex;
 pub(crate) struct ChipPrefix(String);
 
 impl ChipPrefix {
-    /// Reads digits in either case, with or without 0x in front.
+    /// Reads digits in upper or lower case, with or without 0x in front.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let digits = hex::digits(text);
         let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_digits_name_a_turin_as_its_hundred_and_twenty_eight_do() {
+    fn sixteen_digits_name_a_turin_as_128_do() {
         let tcb = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 72 };
         let turin = VcekId::new(Product::Turin, &[0xCD; 8], tcb).unwrap();
         let milan = [[0xCD; 8], [1; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8]].concat();

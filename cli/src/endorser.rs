@@ -17,7 +17,13 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct KdsArgs {
     /// The URL of AMD's Key Distribution Service (KDS), or of a mirror that answers like it.
-    #[arg(long, env = "KEYBROKER_KDS_URL", default_value = Kds::AMD, value_parser = config::base_url, value_name = "URL")]
+    #[arg(
+        long,
+        env = "KEYBROKER_KDS_URL",
+        default_value = Kds::AMD,
+        value_parser = config::base_url,
+        value_name = "URL"
+    )]
     pub(crate) kds_url: String,
     /// Also trust the TLS authorities in this PEM file, for a mirror or a proxy that inspects TLS.
     ///
@@ -66,10 +72,10 @@ fn unusable(path: &Path, error: anyhow::Error) -> Failure {
 pub(crate) struct NewChipsArgs {
     /// The number of new chips for which the KDS is asked in a minute; 0 for no limit.
     ///
-    /// A new chip is one of which the broker has no certificate. Guests on further new chips wait for up to
-    /// 20 seconds, and are then told to try again. A chip does not count once a report of it is verified. The
-    /// default is 6 for AMD's own KDS, which answers no faster, and no limit for another. Give 6 for a mirror
-    /// that asks AMD for each chip.
+    /// A chip is new if neither the broker's store nor the guest has its certificate. Guests on further new
+    /// chips wait for up to 20 seconds, and are then told to try again. A chip does not count once a report
+    /// of it is verified. The default is 6 for AMD's own KDS, which answers no faster, and no limit for
+    /// another. Give 6 for a mirror that asks AMD for each chip.
     #[arg(
         long,
         env = "KEYBROKER_NEW_CHIPS_PER_MINUTE",

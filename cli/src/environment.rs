@@ -63,7 +63,8 @@ fn elsewhere(name: &str, value: &str, reach: &Reach) -> Result<(), Failure> {
     match reach {
         Reach::Nothing => Ok(()),
         Reach::Local => Err(refuse(format!(
-            "the environment variable {name} is for the functions on AWS, and this command's store is on this machine"
+            "the environment variable {name} is for the functions on AWS, and this command's store is on \
+             this machine"
         ))
         .hint("add --aws if the command takes it, or unset the variable")),
         Reach::Aws(prefix) => match table(name, prefix) {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_reaches_is_where_its_store_is() {
+    fn a_command_reaches_the_place_of_its_store() {
         assert_eq!(reach(&["keybroker", "workload", "list", "--aws"]), Reach::Aws("keybroker".to_owned()));
         let prefixed = ["keybroker", "certificates", "list", "--aws", "--prefix", "prod"];
         assert_eq!(reach(&prefixed), Reach::Aws("prod".to_owned()));
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_functions_variables_are_known_where_they_speak_of_the_same_store() {
+    fn a_functions_variable_is_known_if_it_names_the_same_store() {
         let aws = |prefix: &str| Reach::Aws(prefix.to_owned());
         for variable in config::VARIABLES {
             assert_eq!(find(&[variable.name]), None);

@@ -17,8 +17,8 @@ pub(crate) struct FleetArgs {
     /// accepted. May be given several times (in the variable: separated by `;`).
     #[arg(long, env = "KEYBROKER_ACCEPT_CSP_IDS", value_delimiter = ';', value_name = "ID")]
     pub(crate) accept_csp_id: Vec<String>,
-    /// Accept guests on this product, and not on products that are not named. By default all are accepted.
-    /// May be given several times (in the variable: separated by `;`).
+    /// Accept only guests on this product. By default all products are accepted. May be given several times,
+    /// to accept several (in the variable: separated by `;`).
     #[arg(
         long,
         env = "KEYBROKER_ACCEPT_PRODUCTS",
@@ -30,7 +30,13 @@ pub(crate) struct FleetArgs {
     /// The least reported TCB for a product's guests, component by component:
     /// `milan:bl=4,tee=0,snp=22,ucode=213`; turin needs `fmc` as well. May be given once for each product (in
     /// the variable: separated by `;`).
-    #[arg(long, env = "KEYBROKER_MINIMUM_TCB", value_delimiter = ';', value_parser = floor, value_name = "FLOOR")]
+    #[arg(
+        long,
+        env = "KEYBROKER_MINIMUM_TCB",
+        value_delimiter = ';',
+        value_parser = floor,
+        value_name = "FLOOR"
+    )]
     minimum_tcb: Vec<String>,
 }
 

@@ -83,7 +83,7 @@ fn from_rust_log() -> Option<Targets> {
     std::env::var("RUST_LOG").ok()?.parse().ok()
 }
 
-/// Prints the field `record` of audit events, and nothing else. No filter silences it.
+/// Prints the field `record` of audit events, and nothing else. No filter applies to it.
 struct Audit<W>(W);
 
 impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for Audit<W> {

@@ -176,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stalled_reader_does_not_take_is_lost_and_counted() {
+    fn lines_that_a_stalled_reader_leaves_are_lost_and_counted() {
         let (reader, answer, taken) = reader();
         let (mut lines, _flush) = Lines::to(reader, "test", |_| {}).unwrap();
         print(&mut lines, 0);
-        // The thread holds the first line, or it waits with the others.
+        // The loop waits until the thread has taken the first line.
         while !lines.queue().writing {
             thread::yield_now();
         }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_waits_for_what_can_be_written_and_not_for_a_stalled_reader() {
+    fn the_end_waits_for_lines_but_not_for_a_stalled_reader() {
         let (reader, answer, taken) = reader();
         let (mut lines, flush) = Lines::to(reader, "test", |_| {}).unwrap();
         (0..100).for_each(|number| print(&mut lines, number));

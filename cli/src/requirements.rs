@@ -79,7 +79,7 @@ fn floors_in_words(floors: &TcbFloors) -> String {
     }
 }
 
-/// A module may be long: what it says is in `--json`.
+/// A module may be long: `--json` prints its text.
 fn rego(text: &PolicyText, all: &mut Vec<(&'static str, String)>) {
     let PolicyText { module, queries, reference_values } = text;
     all.extend(queries.iter().map(|query| ("Rego is true", query.clone())));

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_does_not_steer_the_terminal() {
+    fn text_of_strangers_does_not_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}ä"), "a\\u{1b}[2Jb\\u{a}c\\u{9b}ä");
         assert_eq!(printable("a\u{202e}b\u{2028}c\u{e0001}"), "a\\u{202e}b\\u{2028}c\\u{e0001}");
     }

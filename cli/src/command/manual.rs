@@ -114,8 +114,8 @@ mod tests {
         subcommands().flat_map(|one| leaves(one, &format!("{path} "))).collect()
     }
 
-    /// The lines of a help that begin with the program's name, joined where they go on, up to what is the
-    /// shell's.
+    /// The lines of a help that begin with the program's name, each joined with its continuation, without the
+    /// shell's part.
     fn examples(help: &str) -> Vec<Vec<String>> {
         let help = help.replace("\\\n", " ");
         let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
@@ -123,8 +123,7 @@ mod tests {
         lines.map(words).collect()
     }
 
-    /// The words of a command as the shell takes them apart; `$VARIABLES` stand for something of the right
-    /// form.
+    /// The words of a command as a shell splits them. `$VARIABLES` stand for values of the right form.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
         for character in line.chars().chain([' ']) {

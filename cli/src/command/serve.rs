@@ -63,7 +63,8 @@ pub(crate) struct ServeArgs {
     /// The default is $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
     #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The file of the key that wraps the secrets in the store. The first start makes it.
+    /// The file of the key that wraps the secrets in the store. The first start makes it, and no later start
+    /// does.
     ///
     /// Anybody who has this file and the store has the secrets: keep the two, and their backups, apart. The
     /// default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
@@ -91,7 +92,13 @@ pub(crate) struct ServeArgs {
     anchors: AnchorArgs,
     /// The callers that may register workloads: `open` (anybody who reaches the address), `token` (anybody
     /// who holds a token of `keybroker token create`), or both with `;` between them.
-    #[arg(long, env = "KEYBROKER_REGISTRATION", default_value = "open", value_parser = registration, value_name = "MODES")]
+    #[arg(
+        long,
+        env = "KEYBROKER_REGISTRATION",
+        default_value = "open",
+        value_parser = registration,
+        value_name = "MODES"
+    )]
     registration: Admission,
     /// Permit open registration on an address that is not the loopback, and for requests that name another
     /// host, as a proxy's do. ANYBODY who reaches the address can then register workloads.
@@ -157,7 +164,8 @@ impl ServeArgs {
         let place =
             self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir));
         Err(Failure::new(Exit::Usage, error).hint(place.advice(
-            "demand tokens with --registration token and `keybroker token create`, or add --anyone-may-register",
+            "demand tokens with --registration token and `keybroker token create`, or add \
+             --anyone-may-register",
         )))
     }
 

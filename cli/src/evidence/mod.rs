@@ -39,7 +39,8 @@ pub(crate) enum Unread {
     Utf16,
     /// Text of no known form.
     #[error(
-        "it is text, but neither PEM, hex, base64 nor Azure's JSON (openssl prints PEM without -noout and with -outform PEM)"
+        "it is text, but neither PEM, hex, base64 nor Azure's JSON (openssl prints PEM without -noout and \
+         with -outform PEM)"
     )]
     Text,
     /// A PEM block that has no end, or content that is no base64.
@@ -62,12 +63,14 @@ pub(crate) enum Unread {
     Short(usize),
     /// A report with other bytes behind it.
     #[error(
-        "behind the 1184 bytes of a report it has {0} others, which are not a certificate table: `head -c 1184` gives the report"
+        "behind the 1184 bytes of a report it has {0} others, which are not a certificate table: \
+         `head -c 1184` gives the report"
     )]
     Behind(usize),
     /// The answer of /dev/sev-guest to a request that the firmware refused.
     #[error(
-        "it is the driver's answer to a request for a report, and the firmware refused the request: status {0:#x}"
+        "it is the driver's answer to a request for a report, and the firmware refused the request: status \
+         {0:#x}"
     )]
     Firmware(u32),
     /// Azure's blob around another kind of report.
@@ -94,7 +97,8 @@ pub(crate) enum Unread {
     Gzip,
     /// Any other file.
     #[error(
-        "its {0} bytes are neither a report (1184 bytes), nor DER, nor a host's certificate table, nor Azure's blob"
+        "its {0} bytes are neither a report (1184 bytes), nor DER, nor a host's certificate table, nor \
+         Azure's blob"
     )]
     Unknown(usize),
 }
@@ -150,7 +154,8 @@ pub(crate) fn fixed<const N: usize>(path: &Path) -> anyhow::Result<[u8; N]> {
         .or_else(|| characters::decode(characters::text(&bytes)?)?.try_into().ok())
         .ok_or_else(|| {
             anyhow!(
-                "it has {} bytes, and does not hold {N} bytes in hex or base64 either (snpguest uses the first {N} bytes of a longer request file: `head -c {N}` gives them)",
+                "it has {} bytes, and does not hold {N} bytes in hex or base64 either (snpguest uses the \
+                 first {N} bytes of a longer request file: `head -c {N}` gives them)",
                 bytes.len()
             )
         })

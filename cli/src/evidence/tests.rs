@@ -103,7 +103,7 @@ fn a_report_is_found_in_every_form_that_tools_write() {
 }
 
 #[test]
-fn certificates_and_lists_are_found_in_every_form_that_tools_write() {
+fn certificates_and_lists_are_found_in_every_form() {
     let Sample { vcek, ask, list, .. } = sample();
     let (first, second, crl) = (pem("CERTIFICATE", &vcek), pem("CERTIFICATE", &ask), pem("X509 CRL", &list));
     let text = "Certificate:\n    Data:\n        Serial Number: 0 (0x0)\n    Größe: 1\n";
@@ -139,7 +139,7 @@ fn certificates_and_lists_are_found_in_every_form_that_tools_write() {
 }
 
 #[test]
-fn what_is_not_taken_is_told_by_what_it_is() {
+fn a_refused_file_is_told_by_its_kind() {
     let Sample { report, vcek, .. } = sample();
     let junk_behind = [report.as_slice(), b"junk"].concat();
     let half = pem("CERTIFICATE", &vcek).replace("-----END CERTIFICATE-----\n", "");
@@ -234,7 +234,7 @@ fn sixty_four_bytes_are_raw_or_digits() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("request-file.txt");
     let bytes: [u8; 64] = std::array::from_fn(|index| u8::try_from(index).unwrap() + 0x90);
-    // snpguest of old wrote a random request as hex in lines of sixteen bytes.
+    // Earlier releases of snpguest wrote a random request as hex, in lines of sixteen bytes.
     let lines: Vec<_> = bytes.chunks(16).map(|line| data_encoding::HEXLOWER.encode(line)).collect();
     for content in [
         bytes.to_vec(),
@@ -246,7 +246,7 @@ fn sixty_four_bytes_are_raw_or_digits() {
         fs::write(&path, &content).unwrap();
         assert_eq!(fixed(&path).unwrap(), bytes, "{content:?}");
     }
-    // Sixty-four characters are themselves, whatever they look like.
+    // A file of sixty-four characters holds these bytes, even if they look like hex.
     fs::write(&path, [b'a'; 64]).unwrap();
     assert_eq!(fixed(&path).unwrap(), [b'a'; 64]);
     for content in [vec![], vec![0x90; 63], vec![0x90; 65], vec![0x90; 1184]] {

@@ -24,7 +24,8 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     }
     let instead = || {
         format!(
-            "{text:?} is not an address and port: write 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 for every IPv4 address"
+            "{text:?} is not an address and port: write 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 \
+             for every IPv4 address"
         )
     };
     let (host, port) = text.rsplit_once(':').ok_or_else(instead)?;
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_system_holds_little_of_what_nobody_reads_and_not_for_long() {
+    async fn the_system_holds_few_unread_bytes_and_not_for_long() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

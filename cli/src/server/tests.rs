@@ -60,7 +60,8 @@ impl AsyncWrite for Counting {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    /// Claims to be able to, and takes one buffer at a time: what is not in one buffer is not one write.
+    /// The stream claims to support vectored writes, and takes one buffer at a time: an answer in two buffers
+    /// would be two writes.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -114,7 +115,7 @@ async fn an_answer_is_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_come_to_its_end_is_given_up_after_10_seconds() {
+async fn an_unfinished_head_is_given_up_after_10_seconds() {
     let mut client = connect();
     let started = Instant::now();
     client.send("GET / HTTP/1.1\r\nHost: x\r\n").await;
@@ -195,7 +196,7 @@ async fn start_with(limits: Limits) -> Running {
 }
 
 impl Running {
-    /// Asks for `path`; the answer comes when it comes.
+    /// Asks for `path`, without waiting for the answer.
     async fn ask(&self, path: &str) -> JoinHandle<String> {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await
     }
@@ -209,14 +210,14 @@ impl Running {
             let _ = stream.read_to_string(&mut text).await;
             text
         });
-        // Real time: the request must be with its handler before anything else happens.
+        // This waits in real time: the request must reach its handler before anything else happens.
         tokio::time::sleep(Duration::from_millis(200)).await;
         answer
     }
 }
 
 #[tokio::test]
-async fn at_the_end_a_request_under_way_is_answered_and_no_other_is_taken() {
+async fn the_end_answers_a_request_under_way_and_takes_no_other() {
     let running = start().await;
     let answer = running.ask("/slow").await;
     let idle = running.ask("/").await;
@@ -243,7 +244,7 @@ async fn an_answer_that_nobody_reads_is_given_up_after_10_seconds() {
     for trickled in [false, true] {
         let mut client = connect();
         let started = Instant::now();
-        // As many as there may be: more than fits into the pipe.
+        // As many requests as a connection may have: their answers are more than fits into the pipe.
         client.send(&"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(MAX_REQUESTS as usize - 1)).await;
         let mut taken = 0;
         if trickled {
@@ -268,7 +269,7 @@ async fn a_connection_has_100_requests() {
     let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let (mut reader, mut writer) = tokio::io::split(client.stream);
     let sending = async {
-        // The server may have closed before the last is written.
+        // The server may have closed the connection before the last request is written.
         let _ = writer.write_all(request.repeat(2 * MAX_REQUESTS as usize).as_bytes()).await;
     };
     let mut text = String::new();
@@ -292,7 +293,7 @@ async fn a_connection_that_loses_its_place_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_waits_while_the_others_have_requests_in_hand() {
+async fn a_connection_beyond_the_limit_waits_while_all_have_requests() {
     let running = start_with(Limits::alone(1)).await;
     let slow = running.ask("/slow").await;
     let quick = running.ask("/").await;
@@ -302,7 +303,8 @@ async fn a_connection_beyond_the_limit_waits_while_the_others_have_requests_in_h
     assert!(quick.await.unwrap().ends_with("xxx"));
 }
 
-/// A body that does not end keeps its connection among those that wait, and so does one that nobody asks for.
+/// A connection with a body that does not end counts as waiting, and so does one with a body that nobody
+/// reads.
 #[tokio::test]
 async fn a_request_is_in_hand_once_its_body_is_whole() {
     let running = start_with(Limits::alone(1)).await;

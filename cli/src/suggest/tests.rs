@@ -4,7 +4,7 @@ use clap::Parser as _;
 
 use super::*;
 
-/// A store of each kind, under names that a shell would take apart.
+/// A store of each kind, under names that a shell would split.
 fn places() -> [StorePlace; 3] {
     let region = |name: &str| (name == "AWS_REGION").then(|| "eu-west-1".to_owned());
     [
@@ -15,7 +15,7 @@ fn places() -> [StorePlace; 3] {
     ]
 }
 
-/// The words that a shell makes of a command, without the variables in front; and those.
+/// The words that a shell makes of a command, and the variables in front of it.
 fn through_a_shell(command: &str) -> (Vec<String>, Vec<String>) {
     let script = format!(
         "keybroker() {{ printf '%s\\0' keybroker \"$@\"; env | grep ^AWS_ >&2 || true; }}; {command}"

@@ -1,4 +1,4 @@
-//! `keybroker serve` as its users meet it: a process with options, files, signals and exit codes.
+//! `keybroker serve` as a user sees it: a process with options, files, signals and exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
 
@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// `keybroker serve` with store and key under `home`, and nothing of the caller's environment.
+/// `keybroker serve` with store and key under `home`, without the caller's environment.
 fn serve(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keybroker"));
     command.env_clear().env("HOME", home).env("KEYBROKER_LISTEN", "127.0.0.1:0").arg("serve");
@@ -56,7 +56,8 @@ impl Running {
 
     fn post(&self, path: &str, body: &str) -> String {
         self.exchange(&format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: \
+             {}\r\nConnection: close\r\n\r\n{body}",
             self.address,
             body.len()
         ))
@@ -67,7 +68,7 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Exit code, audit records, and what was logged after it listened.
+    /// Ends the broker: its exit code, its audit records, and its log since it listened.
     fn end(mut self, signal: &str) -> (Option<i32>, String, String) {
         self.signal(signal);
         let status = self.child.wait().unwrap();
@@ -86,7 +87,7 @@ impl Drop for Running {
     }
 }
 
-/// The exit code and what stderr says, on one line.
+/// The exit code, and stderr on one line.
 fn refused(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stderr, stdout } = command.output().unwrap();
     assert!(stdout.is_empty());
@@ -116,7 +117,8 @@ fn a_second_signal_ends_it_at_once_with_1() {
     let home = TempDir::new().unwrap();
     let running = start(serve(home.path()));
     let mut stream = TcpStream::connect(&running.address).unwrap();
-    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: \
+                9\r\nExpect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     // "100 Continue": the request is with its handler, which waits for a body.
     stream.read_exact(&mut [0; 12]).unwrap();
@@ -132,7 +134,7 @@ fn a_second_signal_ends_it_at_once_with_1() {
 }
 
 #[test]
-fn a_registration_is_an_audit_record_on_stdout_and_a_line_on_stderr() {
+fn a_registration_goes_to_stdout_as_a_record_and_to_the_log() {
     let home = TempDir::new().unwrap();
     let running = start(serve(home.path()));
     let answer = running.post("/kbs/v0/register_workload", REGISTRATION);
@@ -296,7 +298,7 @@ fn a_trust_anchor_that_is_none_is_5_and_touches_nothing() {
 }
 
 #[test]
-fn an_authority_of_the_kds_that_is_none_is_5_and_touches_nothing() {
+fn a_kds_ca_without_an_authority_is_5_and_touches_nothing() {
     let home = TempDir::new().unwrap();
     let file = home.path().join("ca.pem");
     for contents in [None, Some("nonsense")] {
@@ -361,7 +363,7 @@ fn it_listens_on_localhost_and_on_a_bare_port() {
         let answer = running.exchange("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
-    // A bare port is no loopback: nobody registers there by accident.
+    // A bare port means every address, so nobody may register there by accident.
     let home = TempDir::new().unwrap();
     let (code, text) = refused(serve(home.path()).args(["--listen", ":0"]));
     assert_eq!(code, Some(2), "{text}");
@@ -394,7 +396,7 @@ fn a_refusal_is_one_line_with_its_record_check_and_workload() {
 
 /// Strangers can send as many as they like.
 #[test]
-fn lines_about_refusals_are_limited_and_those_left_out_are_counted() {
+fn lines_about_refusals_are_limited_and_the_rest_is_counted() {
     const REFUSED: usize = 400;
     let home = TempDir::new().unwrap();
     let running = start(serve(home.path()));
@@ -442,7 +444,7 @@ fn beyond_the_loopback(arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn an_address_that_others_reach_takes_tokens_or_a_flag_that_names_the_risk() {
+fn an_address_beyond_the_loopback_needs_tokens_or_the_flag() {
     let home = TempDir::new().unwrap();
     for modes in ["open", "open;token"] {
         let mut command = serve(home.path());
@@ -458,7 +460,7 @@ fn an_address_that_others_reach_takes_tokens_or_a_flag_that_names_the_risk() {
 }
 
 #[test]
-fn who_may_register_is_open_or_token() {
+fn registration_is_open_or_by_token() {
     let home = TempDir::new().unwrap();
     for modes in ["iam", "token;iam", "", "anybody"] {
         let mut command = serve(home.path());

@@ -1,4 +1,4 @@
-//! Readers of the broker's lines that stall or go away: guests get their keys all the same.
+//! Readers of the broker's lines may stall or go away: guests get their keys all the same.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
 
@@ -39,7 +39,7 @@ impl Drop for Broker {
     }
 }
 
-/// A broker whose log is read, and whose audit records are not.
+/// A broker with a reader for its log and none for its audit records.
 fn serve(home: &Path, amd: &Amd, kds: &Kds) -> Broker {
     let anchor = home.join("anchor.pem");
     fs::write(&anchor, amd.ark_pem()).unwrap();
@@ -64,7 +64,7 @@ fn serve(home: &Path, amd: &Amd, kds: &Kds) -> Broker {
 }
 
 impl Broker {
-    /// Exit code, what was logged, and what was not read.
+    /// The exit code, the log, and the unread audit records.
     fn terminate(mut self) -> (Option<i32>, String, Option<ChildStdout>) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
@@ -73,7 +73,7 @@ impl Broker {
     }
 }
 
-/// Leaves as many records as fill a pipe, and then boots a guest.
+/// Makes enough records to fill a pipe, and then boots a guest.
 async fn refusals_and_a_boot(url: &str, amd: &Amd, chip: &Chip) {
     let measurement = ReportFields::new(chip).measurement;
     let first = Buildah::new(url, "web", &measurement, "open sesame").register().await.unwrap();

@@ -12,7 +12,8 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
         return Vec::new();
     };
     let root = if *simulated {
-        "a root that is not AMD's, added with --trust-anchor. SIMULATED: nothing proves that the hardware is genuine"
+        "a root that is not AMD's, added with --trust-anchor. SIMULATED: nothing proves that the hardware is \
+         genuine"
     } else {
         "AMD's own root for the product"
     };
@@ -61,7 +62,8 @@ mod tests {
             [
                 "The report was verified up to AMD's own root for the product.".to_owned(),
                 format!("That root's certificate, the ARK's, has the SHA-256 {}.", "01".repeat(32)),
-                format!("The key that signed the report has the certificate with SHA-256 {}.", "02".repeat(32)),
+                format!("The key that signed the report has the certificate with SHA-256 \
+                         {}.", "02".repeat(32)),
                 "Revocation was looked up in the ARK's list number 7 of 1970-01-01T00:00:00Z and its list of \
                  1970-01-01T00:00:00Z, which has no number."
                     .to_owned(),

@@ -76,16 +76,19 @@ fn decided(record: &AuditRecord) -> String {
             format!("{workload} was registered{by}. From now on guests can attest as it.")
         }
         Decision::Replaced => format!(
-            "The registration of {workload} was replaced{by}. Guests that attested under the earlier one get nothing more."
+            "The registration of {workload} was replaced{by}. Guests that attested under the earlier one get \
+             nothing more."
         ),
         Decision::Revoked => {
             format!(
-                "{workload} was revoked{by}. From the next request on, no guest can attest as it or get its secrets."
+                "{workload} was revoked{by}. From the next request on, no guest can attest as it or get its \
+                 secrets."
             )
         }
         Decision::Restored => {
             format!(
-                "The revocation of {workload} was taken back{by}. Guests can attest as it again. A guest that had attested before must attest again."
+                "The revocation of {workload} was taken back{by}. Guests can attest as it again. A guest \
+                 that had attested before must attest again."
             )
         }
         Decision::Deleted => format!(
@@ -108,7 +111,8 @@ fn decided(record: &AuditRecord) -> String {
             let secret = record.secret.as_deref().unwrap_or("passphrase");
             let attestation = record.attestation.map(|id| format!(" (record {id})")).unwrap_or_default();
             format!(
-                "The secret {secret:?} of {workload} was released, encrypted to the key of the guest that attested{attestation}."
+                "The secret {secret:?} of {workload} was released, encrypted to the key of the guest that \
+                 attested{attestation}."
             )
         }
         Decision::Withheld => "The broker withheld a secret, and the record does not say why.".to_owned(),
@@ -138,7 +142,7 @@ fn names_policy(check: Check) -> bool {
     check.name().starts_with("guest-policy-")
 }
 
-/// A guest policy bit by bit, or nothing if it is none.
+/// A guest policy bit by bit; `None` if `text` is not one.
 fn guest_policy(text: &str) -> Option<String> {
     let bits = u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
     let policy = GuestPolicy::new(bits);
@@ -166,7 +170,8 @@ fn sentence(cause: &str) -> String {
 
 const OTHER_REGISTRATION: &str =
     "If the guest should be accepted, register the workload again with other requirements.";
-const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you raise a floor, compare it with what the other hosts report.";
+const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you \
+                               raise a floor, compare it with what the other hosts report.";
 const LAUNCH: &str = "Launch the guest with krun's own settings.";
 
 /// The meaning of a failed check and the advice about it. `unavailable`: the broker refused nothing, because
@@ -177,35 +182,56 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         Check::Appraisal(check) => appraisal(check),
         Check::Session => meaning_of(
             "A challenge can be answered once, and a session lasts for the seconds that --session-ttl sets.",
-            "Start the guest again: it asks for a new challenge. If there are many such records at once, clients repeat their requests or guess session ids.",
+            "Start the guest again: it asks for a new challenge. If there are many such records at once, \
+             clients repeat their requests or guess session ids.",
         ),
         Check::Report => meaning_of(
             "The guest sent something that this broker cannot read as an SEV-SNP report.",
-            "Find out what made the report: other hardware, newer firmware with another report version, or something between guest and broker.",
+            "Find out what made the report: other hardware, newer firmware with another report version, or \
+             something between guest and broker.",
         ),
         Check::Workload => meaning_of(
-            "No guest can attest as this workload, or its registration is another one than the guest attested under.",
-            "Look at it with `keybroker workload show ID`. If it is not registered, build the image again or correct the id. If it was revoked by mistake, restore it. If it was replaced, start the guest again from the newest image. If it has another dialect, the guest is the client of another workload.",
+            "No guest can attest as this workload, or its registration is another one than the guest \
+             attested under.",
+            "Look at it with `keybroker workload show ID`. If it is not registered, build the image again or \
+             correct the id. If it was revoked by mistake, restore it. If it was replaced, start the guest \
+             again from the newest image. If it has another dialect, the guest is the client of another \
+             workload.",
         ),
         Check::Endorsements if unavailable => meaning_of(
-            "The broker needs AMD's certificates or revocation list, does not have them in the store, and could not fetch them.",
-            "Run `keybroker doctor` to see whether the KDS answers. If its name is not found, the connection is refused or a proxy is in the way, open the way to it. If its TLS authority is not known, name that with --kds-ca. While the KDS is down, `keybroker certificates import FILE` brings a chip's certificate, a revocation list, or the ASVK above a VLEK.",
+            "The broker needs AMD's certificates or revocation list, does not have them in the store, and \
+             could not fetch them.",
+            "Run `keybroker doctor` to see whether the KDS answers. If its name is not found, the connection \
+             is refused or a proxy is in the way, open the way to it. If its TLS authority is not known, \
+             name that with --kds-ca. While the KDS is down, `keybroker certificates import FILE` brings a \
+             chip's certificate, a revocation list, or the ASVK above a VLEK.",
         ),
         Check::Endorsements => meaning_of(
             "No certificate of AMD's vouches for the key that should have signed the report.",
-            "If AMD does not know the chip, compare chip id and TCB with the host's own (snphost). If the chip id is masked, ask the host's owner to turn MASK_CHIP_ID off. If the broker does not ask for new chips (--kds known-chips-only), fetch their certificates with `keybroker certificates prefetch --report FILE`. If the key is a VLEK, the guest must send its certificate, and also the ASVK above it where the KDS cannot be asked.",
+            "If AMD does not know the chip, compare chip id and TCB with the host's own (snphost). If the \
+             chip id is masked, ask the host's owner to turn MASK_CHIP_ID off. If the broker does not ask \
+             for new chips (--kds known-chips-only), fetch their certificates with \
+             `keybroker certificates prefetch --report FILE`. If the key is a VLEK, the guest must send its \
+             certificate, and also the ASVK above it where the KDS cannot be asked.",
         ),
         Check::NewChips => meaning_of(
-            "More new chips came at once than the broker asks AMD for: this one waited in line in vain, or found the line full.",
-            "If the hosts are new, start the guest again, or fetch their certificates with `keybroker certificates prefetch --report FILE` before their guests start. If your KDS answers faster than AMD's, raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips under the workload of these records: anybody who knows its id and measurement can.",
+            "More new chips came at once than the broker asks AMD for: this one waited in line in vain, or \
+             found the line full.",
+            "If the hosts are new, start the guest again, or fetch their certificates with \
+             `keybroker certificates prefetch --report FILE` before their guests start. If your KDS answers \
+             faster than AMD's, raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody \
+             invents chips under the workload of these records: anybody who knows its id and measurement \
+             can.",
         ),
         Check::Policy if unavailable => meaning_of(
             "Every thread that evaluates policies was busy with policies that do not end.",
-            "Search the records of these minutes for the workload whose registration demands such a policy, and revoke it.",
+            "Search the records of these minutes for the workload whose registration demands such a policy, \
+             and revoke it.",
         ),
         Check::Policy => meaning_of(
             "The registration's Rego policy does not hold for this guest: each query must give true.",
-            "Try the policy on the guest's report with `keybroker verify --report FILE --policy FILE`. To change the policy, register the workload again.",
+            "Try the policy on the guest's report with `keybroker verify --report FILE --policy FILE`. To \
+             change the policy, register the workload again.",
         ),
         Check::SessionWorkload => meaning_of(
             "A guest asked for the passphrase of another workload than it had attested as.",
@@ -213,39 +239,50 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Secret => meaning_of(
             "The guest attested, and asked for a secret that its workload was not registered with.",
-            "Compare the name with `keybroker workload show ID`, and correct the guest or register the workload again.",
+            "Compare the name with `keybroker workload show ID`, and correct the guest or register the \
+             workload again.",
         ),
         Check::GuestKey => meaning_of(
             "The broker could not encrypt the secret to the guest's key.",
             "With a key of 2048 bits, a secret has at most 245 bytes: register a shorter one.",
         ),
         Check::WrappedSecret => meaning_of(
-            "The secret in the store does not belong to the registration beside it, or to the wrapping key at hand.",
-            "If the key file is the right one, somebody wrote to the store: compare it with the audit log, and register the workload again.",
+            "The secret in the store does not belong to the registration beside it or to the current wrapping \
+             key.",
+            "If the key file is the right one, somebody wrote to the store: compare it with the audit log, \
+             and register the workload again.",
         ),
         Check::WrappingKey => meaning_of(
             "The broker could not use the key that wraps the secrets.",
-            "Run `keybroker doctor` to see what is wrong with the key. On AWS, run `aws kms describe-key`, then enable the key or ask for a higher quota.",
+            "Run `keybroker doctor` to see what is wrong with the key. On AWS, run `aws kms describe-key`, \
+             then enable the key or ask for a higher quota.",
         ),
         Check::Store => meaning_of(
             "The store did not answer, or a row in it cannot be read.",
-            "Run `keybroker doctor`. On AWS, look at the tables' throttling and health. On one machine, look at the disk: the broker goes on by itself once there is room.",
+            "Run `keybroker doctor`. On AWS, look at the tables' throttling and health. On one machine, look \
+             at the disk: the broker goes on by itself once there is room.",
         ),
         Check::Principal => meaning_of(
             "Only authenticated callers may register here, and the request carried no credential.",
-            "Register with a token (`keybroker token create`) or through a build relay. On AWS, a signed request does as well.",
+            "Register with a token (`keybroker token create`) or through a build relay. On AWS, a signed \
+             request does as well.",
         ),
         Check::Token => meaning_of(
-            "The request's token does not permit this registration. A token is for one workload and one build: it ends when it expires, 30 minutes after its first use, or when the first guest attests.",
-            "Make another token for the build with `keybroker token create`. Add --workload-id if the build is to replace a registration.",
+            "The request's token does not permit this registration. A token is for one workload and one \
+             build: it ends when it expires, 30 minutes after its first use, or when the first guest \
+             attests.",
+            "Make another token for the build with `keybroker token create`. Add --workload-id if the build \
+             is to replace a registration.",
         ),
         Check::Registration => meaning_of(
             "The broker could not put the registration into the form in which it is stored.",
             "This is a bug in the broker: please report it with the registration, without its secrets.",
         ),
         Check::Internal => meaning_of(
-            "Code in the broker panicked, and the request failed. The broker goes on, and nothing was released.",
-            "This is a bug in the broker: please report it with the source location that the log has from that time. If one workload causes it again and again, revoke that workload.",
+            "Code in the broker panicked, and the request failed. The broker goes on, and nothing was \
+             released.",
+            "This is a bug in the broker: please report it with the source location that the log has from \
+             that time. If one workload causes it again and again, revoke that workload.",
         ),
         Check::Replacement if unavailable => meaning_of(
             "The registration that was in the way was deleted at the same moment.",
@@ -253,7 +290,9 @@ fn meaning(check: Check, unavailable: bool) -> Meaning {
         ),
         Check::Replacement => meaning_of(
             "The id is taken, and this registration may not replace the one that is there.",
-            "Give the new image an id of its own, or delete the old registration with `keybroker workload delete ID`. Within 30 minutes of the first registration a build may replace its own passphrase, and nothing else.",
+            "Give the new image an id of its own, or delete the old registration with \
+             `keybroker workload delete ID`. Within 30 minutes of the first registration a build may replace \
+             its own passphrase, and nothing else.",
         ),
     }
 }
@@ -262,10 +301,12 @@ fn verification(check: Verification) -> Meaning {
     match check {
         Verification::Challenge => meaning_of(
             "The report was made for another challenge or another key: it is old, or it is another guest's.",
-            "Start the guest again. If it happens again, something between guest and broker replaces reports or keys.",
+            "Start the guest again. If it happens again, something between guest and broker replaces reports \
+             or keys.",
         ),
         Verification::Signed => meaning_of(
-            "The host told its firmware not to sign with the chip's key, so nothing proves what hardware this is.",
+            "The host told its firmware not to sign with the chip's key, so nothing proves what hardware \
+             this is.",
             "Ask the host's owner to turn MASK_CHIP_KEY off, or use another host.",
         ),
         Verification::SigningKey => meaning_of(
@@ -274,15 +315,22 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::Chain => meaning_of(
             "The certificate of the signing key does not lead to a root of AMD's.",
-            "If the machine is simulated, only a broker with --trust-anchor accepts it. Otherwise the certificate is not AMD's.",
+            "If the machine is simulated, only a broker with --trust-anchor accepts it. Otherwise the \
+             certificate is not AMD's.",
         ),
         Verification::Validity => meaning_of(
-            "A certificate is not valid at this time, and AMD had no other or was not asked. If it becomes valid within five minutes, the broker told the guest to wait, and the guest keeps its challenge.",
-            "Check the broker's clock (`keybroker doctor`). A VLEK is valid for a year: the provider's host must load a new one.",
+            "A certificate is not valid at this time, and AMD had no other or was not asked. If it becomes \
+             valid within five minutes, the broker told the guest to wait, and the guest keeps its \
+             challenge.",
+            "Check the broker's clock (`keybroker doctor`). A VLEK is valid for a year: the provider's host \
+             must load a new one.",
         ),
         Verification::Revocation => meaning_of(
-            "AMD has revoked the certificate, or the broker has no valid revocation list that shows the opposite.",
-            "If the list is stale, check whether the KDS answers (`keybroker doctor`), or import a list with `keybroker certificates import FILE`. If the certificate is revoked, no guest on such hosts gets anything until AMD issues another.",
+            "AMD has revoked the certificate, or the broker has no valid revocation list that shows the \
+             opposite.",
+            "If the list is stale, check whether the KDS answers (`keybroker doctor`), or import a list with \
+             `keybroker certificates import FILE`. If the certificate is revoked, no guest on such hosts \
+             gets anything until AMD issues another.",
         ),
         Verification::Product => meaning_of(
             "The CPU is of another product than the certificate, or one that this broker does not know.",
@@ -290,15 +338,21 @@ fn verification(check: Verification) -> Meaning {
         ),
         Verification::ReportedTcb => meaning_of(
             "The certificate is for other firmware than the host reports: AMD makes one for each TCB.",
-            "If the guest or the host sends a certificate, renew it after a firmware update (snphost fetch vek). If its firmware signs under the VCEK of current_tcb, update the firmware and commit to it (snphost commit).",
+            "If the guest or the host sends a certificate, renew it after a firmware update (snphost fetch \
+             vek). If its firmware signs under the VCEK of current_tcb, update the firmware and commit to it \
+             (snphost commit).",
         ),
         Verification::Identity => meaning_of(
-            "The signing key belongs to another chip or to a cloud provider that is not accepted, or the report names no chip.",
-            "If you trust the provider, name it with --accept-csp-id (AcceptCspIds). If the host masks its chip id, ask its owner to turn MASK_CHIP_ID off.",
+            "The signing key belongs to another chip or to a cloud provider that is not accepted, or the \
+             report names no chip.",
+            "If you trust the provider, name it with --accept-csp-id (AcceptCspIds). If the host masks its \
+             chip id, ask its owner to turn MASK_CHIP_ID off.",
         ),
         Verification::Signature => meaning_of(
             "This certificate's key did not make this signature over this report.",
-            "If current_tcb differs from reported_tcb, the firmware may have signed with the VCEK of current_tcb: update it, and commit to it on the host (snphost commit). Otherwise find out what alters the report between guest and broker: only AMD's firmware can make one.",
+            "If current_tcb differs from reported_tcb, the firmware may have signed with the VCEK of \
+             current_tcb: update it, and commit to it on the host (snphost commit). Otherwise find out what \
+             alters the report between guest and broker: only AMD's firmware can make one.",
         ),
     }
 }
@@ -310,16 +364,20 @@ fn appraisal(check: Appraisal) -> Meaning {
             "Launch the guest with krun's own settings, without debugging.",
         ),
         Appraisal::MigrateMa => meaning_of(
-            "A migration agent is another VM, which gets the guest's state: nothing is released to such a guest.",
+            "A migration agent is another VM, which gets the guest's state: nothing is released to such a \
+             guest.",
             LAUNCH,
         ),
         Appraisal::PolicyForm => meaning_of(
             "The broker does not know what these bits permit. They might permit what DEBUG permits.",
-            "Launch the guest with krun's own settings. A newer ABI of AMD's needs a newer release of the broker.",
+            "Launch the guest with krun's own settings. A newer ABI of AMD's needs a newer release of the \
+             broker.",
         ),
         Appraisal::Vmpl => meaning_of(
-            "Software at a less privileged level asked for the report, and the measurement does not cover that software.",
-            "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A guest behind a paravisor cannot.",
+            "Software at a less privileged level asked for the report, and the measurement does not cover \
+             that software.",
+            "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A guest \
+             behind a paravisor cannot.",
         ),
         Appraisal::FleetProduct => meaning_of(
             "The host's product is not in the operator's list of products.",
@@ -330,11 +388,15 @@ fn appraisal(check: Appraisal) -> Meaning {
             UPDATE_FIRMWARE,
         ),
         Appraisal::Measurement => meaning_of(
-            "The host launched something else than was registered: other firmware, kernel, initrd, or number of vCPUs.",
-            "If the host has another libkrunfw or starts the guest with other --cpus, build the image again, so that it is registered with what the host launches. Otherwise ask the host's owner what was launched.",
+            "The host launched something else than was registered: other firmware, kernel, initrd, or number \
+             of vCPUs.",
+            "If the host has another libkrunfw or starts the guest with other --cpus, build the image again, \
+             so that it is registered with what the host launches. Otherwise ask the host's owner what was \
+             launched.",
         ),
         Appraisal::Smt => meaning_of(
-            "With SMT another guest may share a core with this one, and the registration does not permit that.",
+            "With SMT another guest may share a core with this one, and the registration does not permit \
+             that.",
             OTHER_REGISTRATION,
         ),
         Appraisal::SingleSocket => {
@@ -342,14 +404,16 @@ fn appraisal(check: Appraisal) -> Meaning {
         }
         Appraisal::CiphertextHiding => meaning_of(
             "The registration demands that the host cannot see the ciphertext of the guest's memory.",
-            "Launch the guest with ciphertext hiding on a host that has it, or register the workload again without that demand.",
+            "Launch the guest with ciphertext hiding on a host that has it, or register the workload again \
+             without that demand.",
         ),
         Appraisal::Abi => meaning_of(
             "The guest policy lets older firmware start the guest than the registration permits.",
             "Launch it with a guest policy of at least that ABI, or register the workload again.",
         ),
         Appraisal::MinimumTcb => meaning_of(
-            "The host's firmware is below what the registration demands, or the registration names no floor for this product.",
+            "The host's firmware is below what the registration demands, or the registration names no floor \
+             for this product.",
             UPDATE_FIRMWARE,
         ),
         Appraisal::MinimumCommittedTcb => meaning_of(
@@ -362,14 +426,16 @@ fn appraisal(check: Appraisal) -> Meaning {
         ),
         Appraisal::HostData => meaning_of(
             "No registration has this HOST_DATA, or the registration demands another one.",
-            "Launch the guest with exactly the HOST_DATA that the broker answered when the workload was registered.",
+            "Launch the guest with exactly the HOST_DATA that the broker answered when the workload was \
+             registered.",
         ),
         Appraisal::IdKey => meaning_of(
             "The guest has no ID block, or another key signed it than the registration demands.",
             "Launch the guest with the ID block that the owner of the key signed.",
         ),
         Appraisal::AuthorKey => meaning_of(
-            "No author key certified the key of the guest's ID block, or another one did than the registration demands.",
+            "No author key certified the key of the guest's ID block, or another one did than the \
+             registration demands.",
             "Launch the guest with an ID block whose key the author certified (AUTHOR_KEY_EN).",
         ),
         Appraisal::FamilyId => meaning_of(
@@ -404,7 +470,8 @@ mod tests {
 
     fn debug_guest(verified: bool) -> EvidenceSummary {
         serde_json::from_value(serde_json::json!({
-            "verified": verified, "report_version": 3, "measurement": "4d".repeat(48), "chip_id": "7b".repeat(64),
+            "verified": verified, "report_version": 3,
+            "measurement": "4d".repeat(48), "chip_id": "7b".repeat(64),
             "product": "milan", "endorsement": "vcek",
             "reported_tcb": {"boot_loader": 4, "tee": 0, "snp": 24, "microcode": 219},
             "policy": "0xb0000", "vmpl": 0
@@ -455,7 +522,7 @@ mod tests {
         assert!(words(&record)[4].starts_with("AMD's signature was verified: the host is Milan, chip 7b7b"));
     }
 
-    /// Advice that names a command names one that there is.
+    /// Every command that the advice names exists.
     #[test]
     fn the_commands_in_the_advice_are_there() {
         let mut named = 0;
@@ -486,14 +553,13 @@ mod tests {
     }
 
     #[test]
-    fn what_went_well_is_told_too() {
+    fn a_decision_without_a_failure_is_told_too() {
         let mut released = record(Decision::Released, "", "");
         (released.failed, released.secret) = (None, Some("passphrase".to_owned()));
         assert_eq!(
             words(&released),
-            [
-                "The secret \"passphrase\" of my-app was released, encrypted to the key of the guest that attested."
-            ]
+            ["The secret \"passphrase\" of my-app was released, encrypted to the key of the guest that \
+                 attested."]
         );
         released.decision = Decision::Registered;
         released.principal = Some("arn:aws:iam::1:role/build".to_owned());

@@ -36,16 +36,21 @@ Examples:
   keybroker audit --since 1h --aws
 
 {}", Exit::TABLE))]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["id", "workload", "chip_id", "since", "until"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["id", "workload", "chip_id", "since", "until"]))]
 pub(crate) struct AuditArgs {
     /// The id of a decision, which the guest was told
-    #[arg(value_name = "ID", value_parser = audit_id, conflicts_with_all = ["workload", "chip_id", "since", "until"])]
+    #[arg(
+        value_name = "ID",
+        value_parser = audit_id,
+        conflicts_with_all = ["workload", "chip_id", "since", "until"]
+    )]
     id: Option<AuditId>,
     /// Only decisions about this workload
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload: Option<WorkloadId>,
-    /// Only decisions about guests on this chip: its id in hex, or the first 16 or more digits of it. Without
-    /// --workload this reads the whole table, too
+    /// Only decisions about guests on this chip: its id in hex, or the first 16 or more digits of it. On AWS
+    /// this reads the whole table unless you also give --workload
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
     /// Only decisions since this time: 24h or 7d ago, or a time in RFC 3339
@@ -90,8 +95,10 @@ struct Explained<'a> {
 async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result<Exit, Failure> {
     let record = operator.store.audit_record(id).await.map_err(|error| operator.failure(error))?;
     let record = record.ok_or_else(|| {
-        no_such("audit record", id)
-            .hint("check that this is the store of the broker that the guest asked, and that no digit of the id is wrong")
+        no_such("audit record", id).hint(
+            "check that this is the store of the broker that the guest asked, and that no digit of the \
+                   id is wrong",
+        )
     })?;
     let id = record.workload_id.as_ref().map(WorkloadId::as_str);
     let whole = |words: String| operator.place.advice_about(&words, id);

@@ -208,7 +208,8 @@ mod tests {
         let chip = "ab".repeat(64);
         let turin = format!("{}{}", "cd".repeat(8), "00".repeat(56));
         let text = format!(
-            "# a fleet\n\nmilan {chip} bl=4,tee=0,snp=24,ucode=219 # rack 7\n  Turin {turin} fmc=1,bl=1,tee=1,snp=4,ucode=72\n\
+            "# a fleet\n\nmilan {chip} bl=4,tee=0,snp=24,ucode=219 # rack 7\n  Turin {turin} \
+             fmc=1,bl=1,tee=1,snp=4,ucode=72\n\
              turin 0xcdcdcdcdcdcdcdcd fmc=1,bl=1,tee=1,snp=4,ucode=72\n\
              https://kdsintf.amd.com/vcek/v1/Turin/{turin}?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=72\n\
              https://kds.example/vcek/v1/Milan/{chip}?ucodeSPL=219&blSPL=04&teeSPL=00&snpSPL=24\n"

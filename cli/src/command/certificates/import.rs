@@ -30,7 +30,7 @@ use crate::{
     table,
 };
 
-/// Put certificates and revocation lists from files into the store, verified up to AMD's roots
+/// Import certificates and revocation lists from files, verified up to AMD's roots, into the store
 ///
 /// Use this when the broker cannot reach AMD's KDS and you have the files from elsewhere: from `snphost
 /// fetch`, from a mirror, or from another broker's `certificates export`. A file holds VCEKs, ASKs, ASVKs and

@@ -68,7 +68,7 @@ impl Attack {
         }
     }
 
-    /// The check that must stop it, as the audit record names it.
+    /// The check that must stop the attack, as the audit record names it.
     pub(super) fn check(self) -> &'static str {
         match self {
             Self::OtherGuest | Self::OtherMeasurement => "measurement",

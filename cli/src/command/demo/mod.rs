@@ -76,7 +76,8 @@ async fn register(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> 
         start,
         format!("buildah: workload {}…, its launch measurement, its passphrase", short(&world.workload_id)),
         &[
-            "the broker checked that the measurement is SEV-SNP's and that the passphrase fits libkrun's guest",
+            "the broker checked that the measurement is SEV-SNP's and that the passphrase fits libkrun's \
+             guest",
             "it wrapped the passphrase, bound to the registration's bytes",
         ],
     )
@@ -132,11 +133,15 @@ async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     narrator.step(
         "claim",
         start,
-        "a genuine guest with other code and the same launch measurement claims the workload: the broker lets it in".to_owned(),
+        "a genuine guest with other code and the same launch measurement claims the workload: the broker \
+         lets it in"
+            .to_owned(),
         &[
-            "libkrun's images with the same firmware, vCPUs and memory share a launch measurement: it does not cover the disk",
+            "libkrun's images with the same firmware, vCPUs and memory share a launch measurement: it does \
+             not cover the disk",
             "the workload id is only a claim: the image contains it in clear, and the report does not",
-            "a launch measurement of its own binds a workload: the first attack below is the same guest claiming such a workload",
+            "a launch measurement of its own binds a workload: the first attack below is the same guest \
+             claiming such a workload",
         ],
     )?;
     narrator.let_in();

@@ -134,7 +134,14 @@ impl Narrator {
             writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&self.story)?)?;
         }
         let refused = self.story.attacks.len();
-        self.say(|out| writeln!(out, "\nThe broker released the passphrase to guests with the registered launch measurement and to nobody else, and refused {refused} attacks."))?;
+        self.say(|out| {
+            writeln!(
+                out,
+                "\nThe broker released the passphrase to guests with the registered \
+                                      launch measurement and to nobody else, and refused {refused} \
+                                      attacks."
+            )
+        })?;
         Ok(self.story.ok)
     }
 

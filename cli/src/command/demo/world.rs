@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) passphrase: String,
     /// AMD, as far as Milan is concerned.
     pub(super) milan: Amd,
-    /// AMD, as far as Genoa is concerned: it has revoked Genoa's ASK.
+    /// AMD, as far as Genoa is concerned. It has revoked Genoa's ASK.
     pub(super) genoa: Amd,
     /// The chip that guests run on.
     pub(super) chip: Chip,
@@ -111,7 +111,7 @@ impl World {
         Buildah::new(&self.url, workload_id, &MEASUREMENT, passphrase)
     }
 
-    /// The same for a workload whose launch measurement is its own.
+    /// The same for a workload with a launch measurement of its own.
     pub(super) fn build_with_own_measurement(&self, workload_id: &str, passphrase: &str) -> Buildah {
         Buildah::new(&self.url, workload_id, &OWN_MEASUREMENT, passphrase)
     }

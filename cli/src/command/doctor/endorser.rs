@@ -30,12 +30,15 @@ pub(super) async fn kds(args: &KdsArgs) -> Vec<Finding> {
         Err(error @ KdsError::Status { status: 429, .. }) => vec![Finding::warn(
             "kds",
             format!("{url}: {error}"),
-            "this address asked it too often: wait a minute. `keybroker certificates list` shows what the store has",
+            "this address asked it too often: wait a minute. `keybroker certificates list` shows what the \
+             store has",
         )],
         Err(error) => vec![Finding::fail(
             "kds",
             format!("{url}: {error}"),
-            "guests on known chips still boot, guests on new chips wait. Open the way to the KDS, or name a mirror with --kds-url. If a mirror or a TLS proxy has an authority of its own, name that with --kds-ca. Or bring certificates with `keybroker certificates import FILE`",
+            "guests on known chips still boot, guests on new chips wait. Open the way to the KDS, or name a \
+             mirror with --kds-url. If a mirror or a TLS proxy has an authority of its own, name that with \
+             --kds-ca. Or bring certificates with `keybroker certificates import FILE`",
         )],
     }
 }
@@ -76,7 +79,8 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
         findings.push(Finding::warn(
             "endorsements",
             format!("{} rows cannot be read", unreadable.len()),
-            "they cost requests to AMD and nothing else. If there are more tomorrow, find out who writes them",
+            "they cost requests to AMD and nothing else. If there are more tomorrow, find out who writes \
+             them",
         ));
     }
     let held: Vec<_> = Product::ALL.into_iter().filter_map(|product| list(product, &rows, now)).collect();

@@ -24,7 +24,7 @@ use crate::{
     suggest::quoted,
 };
 
-/// Data directory, key file, and whether they belong together.
+/// Examines data directory and key file, and whether they belong together.
 pub(super) fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let data_dir = match args.store.data_dir() {
         Ok(data_dir) => data_dir,
@@ -67,7 +67,8 @@ fn space(data_dir: &Path) -> Finding {
         free if free < HEADROOM + missing => Finding::fail(
             "disk",
             format!(
-                "{mib} MiB are free at {at}, and the reserve is used up: the broker gives no challenge and registers nothing"
+                "{mib} MiB are free at {at}, and the reserve is used up: the broker gives no challenge and \
+                 registers nothing"
             ),
             advice,
         ),
@@ -114,7 +115,8 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
         (Err(KeyFileError::Missing), _) => Finding::fail(
             "key",
             format!("there is no {at}, and the store needs its key"),
-            "restore the file from its backup, or name it with --key-file: no other key opens the store's secrets",
+            "restore the file from its backup, or name it with --key-file: no other key opens the store's \
+             secrets",
         ),
         (Err(error @ KeyFileError::Exposed { .. }), _) => Finding::fail(
             "key",
@@ -146,7 +148,8 @@ pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
             Err(cause) => Err(format!("{cause:#}")),
         },
     };
-    let advice = "look at `disk` above and at the broker's log; the broker goes on by itself once the disk takes its writes";
+    let advice = "look at `disk` above and at the broker's log; the broker goes on by itself once the disk \
+                  takes its writes";
     Some(match asked {
         Ok(()) => Finding::ok("health", "the store can be used and has room"),
         Err(cause) => Finding::fail("health", cause, advice),

@@ -28,6 +28,7 @@ pub(super) async fn shared(operator: &OperatorHandle) -> Finding {
     Finding::warn(
         CHECK,
         format!("{ids} workload ids share {measurements} {noun}{across}"),
-        "a guest with such a measurement can claim any of its ids: if a workload must be told apart, give it a measurement of its own. `keybroker workload list` marks the ids",
+        "a guest with such a measurement can claim any of its ids: if a workload must be told apart, give it \
+         a measurement of its own. `keybroker workload list` marks the ids",
     )
 }

@@ -46,9 +46,9 @@ pub(crate) struct DoctorArgs {
     /// several times
     #[arg(long, value_name = "BASE-URL")]
     url: Vec<String>,
-    /// The file of the wrapping key of a broker on this machine
+    /// The file of the key that wraps the secrets of a broker on this machine
     ///
-    /// Without it: $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
     key_file: Option<PathBuf>,
     /// Print one JSON document in place of the lines

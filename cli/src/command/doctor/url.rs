@@ -10,7 +10,8 @@ const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
 const DEFAULT_ID: i64 = 64;
 const CHECK: &str = "url";
 /// The advice about a slash at the end. buildah removes it when it registers, and leaves it in the image.
-const SLASH: &str = "remove the slash at the end: it takes a character, and guests then ask for //kbs/v0/…. keybroker answers that, but Amazon API Gateway may find no route for it and answer 404";
+const SLASH: &str = "remove the slash at the end: it takes a character, and guests then ask for //kbs/v0/…. \
+                     keybroker answers that, but Amazon API Gateway may find no route for it and answer 404";
 
 /// The room for the id: libkrun's guest has 99 characters for the URL of its key.
 pub(super) fn budget(url: &str) -> Finding {
@@ -54,7 +55,11 @@ pub(super) fn budget(url: &str) -> Finding {
         advice.push(SLASH.to_owned());
     }
     if secure {
-        advice.push("krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or add roots to the guest".to_owned());
+        advice.push(
+            "krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or \
+                     add roots to the guest"
+                .to_owned(),
+        );
     }
     if advice.is_empty() {
         Finding::ok(CHECK, finding)

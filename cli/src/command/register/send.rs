@@ -62,7 +62,8 @@ impl BrokerAnswer {
                 failure.hint(format!("to see why: {}", place.command("audit", &[&printable(&id)])))
             }
             (None, Exit::Denied) => failure.hint(
-                "the principal needs the stack's builders' policy: run `aws sts get-caller-identity` to see who the principal is",
+                "the principal needs the stack's builders' policy: run `aws sts get-caller-identity` to see \
+                 who the principal is",
             ),
             (None, _) => failure,
         }

@@ -1,4 +1,5 @@
-//! `keybroker relay`: plain http on this machine's loopback, TLS to a broker elsewhere.
+//! `keybroker relay`: it takes plain http on this machine's loopback, and passes it on over TLS to a broker
+//! elsewhere.
 
 mod forward;
 mod present;
@@ -68,7 +69,7 @@ pub(crate) struct RelayArgs {
     /// Be a build relay that signs registrations for AWS (SigV4). It uses the credentials that AWS's tools
     /// would find: from the environment, a profile, or the role of the container or machine.
     ///
-    /// Registrations go to the broker's signed routes, under /iam.
+    /// The relay sends registrations to the broker's signed routes, under /iam.
     #[arg(long, conflicts_with = "token_file")]
     sign: bool,
     /// The region to sign for, if it is not the one that AWS's tools would take.
@@ -151,7 +152,8 @@ fn check_reach(address: SocketAddr, role: &RelayKind, anyone_may_register: bool)
         _ if address.ip().is_loopback() => {}
         RelayKind::Guest => tracing::warn!(
             %address,
-            "NOT ON THE LOOPBACK: anybody who reaches this address can ask the broker through it, and nothing on this side is encrypted"
+            "NOT ON THE LOOPBACK: anybody who reaches this address can ask the broker through it, and \
+             nothing on this side is encrypted"
         ),
         RelayKind::Build(_) if !anyone_may_register => {
             let error = anyhow!("anybody who reaches {address} could register in this relay's name");
@@ -160,7 +162,8 @@ fn check_reach(address: SocketAddr, role: &RelayKind, anyone_may_register: bool)
         }
         RelayKind::Build(_) => tracing::warn!(
             %address,
-            "ANYONE MAY REGISTER: anybody who reaches this address can register in this relay's name, and passphrases pass here unencrypted"
+            "ANYONE MAY REGISTER: anybody who reaches this address can register in this relay's name, and \
+             passphrases pass here unencrypted"
         ),
     }
     Ok(())

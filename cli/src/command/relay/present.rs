@@ -1,4 +1,4 @@
-//! The broker's answers, as libkrun's guest can read them.
+//! The broker's answers, in a form that libkrun's guest can read.
 //!
 //! The guest takes what its first read brings, ignores the status, and copies bodies into buffers of fixed
 //! size. The broker's answers allow for that. The answers of a gateway or proxy between broker and relay may
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_ends_with_one_nul_for_who_needs_it() {
+    async fn a_key_ends_with_one_nul_for_a_client_that_needs_it() {
         for (body, end, expected) in [
             (&b"\"00\""[..], End::Nul, &b"\"00\"\0"[..]),
             (b"\"00\"\0", End::Nul, b"\"00\"\0"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_head_the_client_gets_what_it_can_use() {
+    fn the_client_gets_the_header_fields_that_it_can_use() {
         let answer = Response::builder()
             .status(429)
             .header("content-type", "text/plain")

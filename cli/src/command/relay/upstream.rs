@@ -78,7 +78,8 @@ impl IntoResponse for Fault {
 }
 
 impl Upstream {
-    /// Connects to nothing yet. A request may take `answer_timeout` in all; `authorities` are PEM files.
+    /// Makes the client, and does not connect yet. A request may take `answer_timeout` in all; `authorities`
+    /// are PEM files.
     pub(super) fn new(
         target: Target,
         answer_timeout: Duration,

@@ -156,15 +156,18 @@ fn tell(token: &Token, room: Option<i64>) {
             anstream::eprintln!("the URL for buildah is https://x:TOKEN@HOST; give --url to print it")
         }
         (Some(room), _) if room < 1 => anstream::eprintln!(
-            "warning: with this URL in the image, krun's guest has no room for a workload id: use a relay on the host, or a shorter name"
+            "warning: with this URL in the image, krun's guest has no room for a workload id: use a relay on \
+             the host, or a shorter name"
         ),
         (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
             anstream::eprintln!(
-                "warning: with this URL in the image, krun's guest has room for a workload id of {room} characters, and {id} is longer: use a relay on the host, or a shorter name"
+                "warning: with this URL in the image, krun's guest has room for a workload id of {room} \
+                 characters, and {id} is longer: use a relay on the host, or a shorter name"
             );
         }
         (Some(room), _) if room < 64 => anstream::eprintln!(
-            "with this URL in the image, krun's guest has room for a workload id of {room} characters; buildah's own ids have 64, so give a shorter one with -w"
+            "with this URL in the image, krun's guest has room for a workload id of {room} characters; \
+             buildah's own ids have 64, so give a shorter one with -w"
         ),
         (Some(room), _) => {
             anstream::eprintln!(
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_for_some_time_and_no_longer_than_a_build_may_take() {
+    fn a_token_lives_for_some_time_and_7_days_at_most() {
         assert_eq!(ttl("90m"), Ok(SignedDuration::from_mins(90)));
         assert_eq!(ttl("7d"), Ok(LONGEST));
         for text in ["0s", "8d", "-1h", "soon"] {

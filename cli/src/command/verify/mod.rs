@@ -59,11 +59,11 @@ Examples:
   keybroker verify --report report.bin --endorsement vcek.der \\
       --query 'input.snp.reported_tcb.snp >= 8' --query 'input.snp.vmpl == 0'
 
-A policy alone grants nothing: the broker evaluates it only after every other check holds. A query that does not give true is \
-a check that failed.
+A policy alone grants nothing: the broker evaluates it only after every other check holds. A query that does not give \
+true is a check that failed.
 
-Exit status: 0 every check that was made holds, 3 a check failed, 1 the command could not verify (it cannot read a file, a \
-policy does not compile, no certificate was given), 2 wrong usage.")]
+Exit status: 0 every check that was made holds, 3 a check failed, 1 the command could not verify (it cannot \
+read a file, a policy does not compile, no certificate was given), 2 wrong usage.")]
 pub(crate) struct VerifyArgs {
     /// The report: 1184 bytes, raw, in hex or in base64; alone, with the host's certificate table behind it,
     /// in the driver's answer, or in Azure's blob

@@ -39,7 +39,12 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct DeleteArgs {
     /// The workload
-    #[arg(value_name = "ID", value_parser = workload_id, required_unless_present = "never_released", conflicts_with_all = ["never_released", "older_than"])]
+    #[arg(
+        value_name = "ID",
+        value_parser = workload_id,
+        required_unless_present = "never_released",
+        conflicts_with_all = ["never_released", "older_than"]
+    )]
     id: Option<WorkloadId>,
     #[command(flatten)]
     filter: Filter,

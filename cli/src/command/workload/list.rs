@@ -113,7 +113,8 @@ impl WorkloadSummary {
         let id = &self.id;
         for query in &self.once_always_held {
             anstream::eprintln!(
-                "warning: {id} has the query {query:?}: version 0.1.0 treated a query that begins with not or every as true, whatever it gave. Check which secrets were released under it"
+                "warning: {id} has the query {query:?}: version 0.1.0 treated a query that begins with not \
+                 or every as true, whatever it gave. Check which secrets were released under it"
             );
         }
         if let Some(cause) = &self.policy_refused {
@@ -129,7 +130,14 @@ fn once_always_held(rego: &PolicyText) -> Vec<String> {
     rego.beginning_with_not_or_every().into_iter().filter_map(query).collect()
 }
 
-/// Prints workloads as a table; with `sharing`, which of them share a launch measurement.
+pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V0 => "v0",
+        Dialect::Rvp => "rvp",
+    }
+}
+
+/// Prints workloads as a table. With `sharing` a column tells which of them share a launch measurement.
 pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
     let row = |workload| {
         let WorkloadSummary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
@@ -162,7 +170,7 @@ fn in_words(shared: Option<SharedBy>) -> String {
 pub(super) struct Found {
     /// The rows that match, the oldest first.
     pub(super) rows: Vec<Workload>,
-    /// Which launch measurements are shared, among all rows.
+    /// The launch measurements that workloads share, among all rows.
     pub(super) sharing: Sharing,
     /// The rows that cannot be read, or whose registration cannot be read.
     pub(super) unreadable: Vec<Unreadable>,

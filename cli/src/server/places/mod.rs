@@ -20,9 +20,9 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-/// For how long a connection may wait before it counts against its peer.
+/// How long a connection may wait before it counts against its peer.
 const STALLED: Duration = Duration::from_secs(2);
-/// For how long every connection may wait: a client needs a moment to send its request.
+/// How long every connection may wait: a client needs a moment to send its request.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often to look for connections that count.
 const EVERY: Duration = Duration::from_secs(1);

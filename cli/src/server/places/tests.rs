@@ -48,7 +48,7 @@ async fn lost(all: &[Place]) -> Vec<usize> {
 }
 
 #[test]
-fn an_ipv6_customer_is_one_peer_and_an_ipv4_address_is_itself_in_either_form() {
+fn an_ipv6_network_is_one_peer_and_so_is_an_ipv4_address() {
     let peer = |address: &str| Peer::at(address.parse().unwrap());
     assert_eq!(peer("2001:db8:0:1::1"), peer("2001:db8:0:1:ffff::2"));
     assert_ne!(peer("2001:db8:0:1::1"), peer("2001:db8:0:2::1"));
@@ -57,7 +57,7 @@ fn an_ipv6_customer_is_one_peer_and_an_ipv4_address_is_itself_in_either_form() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_peer_cannot_take_all_places_and_loses_its_own_that_wait_longest() {
+async fn a_peer_with_all_its_places_loses_the_one_that_waits_longest() {
     let places = Places::new(LIMITS);
     let crowd = taken(&places, peer(1), LIMITS.per_peer + 5).await;
     assert_eq!(lost(&crowd).await, [0, 1, 2, 3, 4]);
@@ -71,23 +71,23 @@ async fn a_request_in_hand_is_never_closed() {
     let requests = busy(&places, peer(1), LIMITS.per_peer).await;
     advance(STALLED * 10).await;
     places.close_stalled();
-    // A further connection of the same peer has none of its own to take the place of.
+    // A further connection of the same peer finds none of the peer's own to replace.
     assert!(take(&places, peer(1)).await.is_none());
     let mut others = taken(&places, peer(2), LIMITS.places - LIMITS.per_peer).await;
-    // All are taken: whoever comes takes the place of one that waits, whosever it is.
+    // All places are taken: a new connection replaces one that waits, of any peer.
     others.extend(taken(&places, peer(3), 1).await);
     assert_eq!((lost(&requests).await, lost(&others).await), (vec![], vec![0]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_have_requests_in_hand_the_next_waits_until_one_is_answered() {
+async fn the_next_waits_while_all_have_requests_in_hand() {
     let places = Places::new(LIMITS);
     let mut requests = busy(&places, peer(1), LIMITS.per_peer).await;
     requests.extend(busy(&places, peer(2), LIMITS.places - LIMITS.per_peer).await);
     let mut next = Box::pin(take(&places, peer(3)));
     assert!(timeout(Duration::from_secs(60), &mut next).await.is_err());
     requests[3].progress().answered();
-    // The next request may be there: until somebody has looked, it does not wait.
+    // The next request may have arrived: until somebody has looked, the connection does not wait.
     assert!(timeout(Duration::from_secs(60), &mut next).await.is_err());
     requests[3].progress().nothing_to_read();
     assert!(next.await.is_some());
@@ -106,7 +106,7 @@ async fn the_peer_with_the_most_that_wait_makes_room_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_those_that_wait_for_longer_than_two_seconds_a_peer_keeps_so_many() {
+async fn a_peer_keeps_few_connections_that_wait_over_two_seconds() {
     let places = Places::new(LIMITS);
     let waiting = taken(&places, peer(1), 7).await;
     let requests = busy(&places, peer(1), 2).await;
@@ -114,7 +114,7 @@ async fn of_those_that_wait_for_longer_than_two_seconds_a_peer_keeps_so_many() {
     places.close_stalled();
     assert_eq!(lost(&waiting).await, NONE, "not before two seconds are over");
     advance(STALLED).await;
-    // One that was answered waits anew.
+    // A connection that was answered waits again from then on.
     waiting[1].progress().request_in_hand();
     waiting[1].progress().answered();
     waiting[1].progress().nothing_to_read();
@@ -124,7 +124,7 @@ async fn of_those_that_wait_for_longer_than_two_seconds_a_peer_keeps_so_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_reads_no_answer_waits_though_it_has_another_request_in_hand() {
+async fn a_connection_with_an_unread_answer_counts_as_waiting() {
     let places = Places::new(LIMITS);
     let requests = busy(&places, peer(1), LIMITS.per_peer).await;
     requests[7].progress().unread();
@@ -162,9 +162,9 @@ async fn places_for_one_peer_are_all_its_own() {
     assert!(next.await.is_some());
 }
 
-/// The system may have its request already: connections are accepted faster than they are read.
+/// The system may already hold its request: connections are accepted faster than they are read.
 #[tokio::test(start_paused = true)]
-async fn one_that_nobody_has_read_from_keeps_its_place_and_so_does_one_that_waits_for_a_moment() {
+async fn a_connection_keeps_its_place_until_it_has_waited_a_moment() {
     let places = Places::new(LIMITS);
     let mut crowd = Vec::new();
     for _ in 0..LIMITS.per_peer {
@@ -181,7 +181,7 @@ async fn one_that_nobody_has_read_from_keeps_its_place_and_so_does_one_that_wait
 
 /// A relay keeps connections for its guests' next requests, and cannot know that one is being closed.
 #[tokio::test(start_paused = true)]
-async fn one_that_was_just_answered_goes_after_all_that_owe_a_request() {
+async fn a_connection_just_answered_goes_after_all_that_owe_requests() {
     let places = Places::new(LIMITS);
     let relay = busy(&places, peer(1), 10).await;
     for place in &relay {

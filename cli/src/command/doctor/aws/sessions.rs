@@ -20,7 +20,7 @@ const WRITES: [&str; 7] = [
     "UpdateItem",
 ];
 
-/// Whether the policy of `table` keeps all but `attest` of the deployment `prefix` from writing.
+/// Whether the policy of `table` denies writing to all but `attest` of the deployment `prefix`.
 pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Option<Finding> {
     // The check of the tables reports a table that is missing or cannot be seen.
     let described = client.describe_table().table_name(table).send().await.ok()?.table;
@@ -36,7 +36,8 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
         Finding::fail(
             CHECK,
             format!(
-                "{table} has {}: anybody whom IAM lets write to it can have secrets sealed to a key of their own",
+                "{table} has {}: anybody whom IAM lets write to it can have secrets sealed to a key of their \
+                 own",
                 if policy.is_empty() { "no policy" } else { "another policy than infra/storage.yaml" }
             ),
             "run `infra/restore settings sessions` to put the policy back: AWS restores a table without it",
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn the_policy_of_the_template_denies_all_but_attest() {
         assert!(holds(&policy()));
-        // As AWS may write it: one item for a list, a list for one item, one statement among others.
+        // AWS may write it otherwise: one item for a list, a list for one item, one statement among others.
         let mut other = policy();
         other["Statement"][0]["Principal"] = json!({"AWS": "*"});
         other["Statement"][0]["Resource"] = json!([TABLE]);
@@ -137,7 +138,7 @@ mod tests {
         assert!(holds(&single));
     }
 
-    /// Each is one way in which somebody else could write.
+    /// Each row is one way in which somebody else could write.
     #[test]
     fn a_policy_with_a_way_in_is_found_out() {
         let role =

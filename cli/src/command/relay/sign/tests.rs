@@ -18,7 +18,7 @@ fn vectors() -> Option<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let version = cargo.arg("-vV").output().unwrap().stdout;
     let version = String::from_utf8(version).unwrap();
-    // Only the packages of this host's graph are sure to have been fetched.
+    // Only the packages in this host's dependency graph are sure to be here.
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host]);
@@ -41,8 +41,8 @@ struct Vector {
 }
 
 impl Vector {
-    /// `None` for one of those that ask for what the relay never does: a path that is not normalised, or
-    /// encoded once where API Gateway has it encoded twice, or a session token beside the signature.
+    /// Reads a vector. `None` if it needs something that the relay never does: a path that is not normalised,
+    /// a path that is encoded once where API Gateway encodes twice, or a session token beside the signature.
     fn read(directory: &Path) -> Option<Self> {
         let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
         let context: Value = serde_json::from_str(&read("context.json")?).unwrap();
@@ -51,7 +51,7 @@ impl Vector {
         }
         let request = read("request.txt").unwrap();
         let (head, body) = request.split_once("\n\n").unwrap_or((&request, ""));
-        // A value goes on in lines that begin with spaces.
+        // A line that begins with spaces continues a value.
         let head = head.trim_end().split("\n ").map(str::trim).collect::<Vec<_>>().join(" ");
         let mut lines = head.lines();
         let line = lines.next().unwrap();
@@ -99,7 +99,7 @@ impl Vector {
 #[test]
 fn signatures_are_those_of_the_published_vectors() {
     let Some(vectors) = vectors() else {
-        // Past the harness, which would keep what a test that passes prints to itself.
+        // This bypasses the harness, which hides the output of tests that pass.
         let _ = io::stdout().write_all(b"\nskipped: vectors of SigV4: the package aws-sigv4 holds none\n");
         return;
     };
@@ -115,7 +115,7 @@ fn signatures_are_those_of_the_published_vectors() {
 }
 
 #[test]
-fn what_is_added_is_kept_from_logs() {
+fn added_fields_are_kept_from_logs() {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", Some("token".to_owned()), None, "test");
     let scope = Scope { region: "eu-central-1", service: SERVICE, time: SystemTime::UNIX_EPOCH };
     let fields = signature(credentials, &scope, "POST", "https://k/iam/rvp/register", [], b"{}").unwrap();
