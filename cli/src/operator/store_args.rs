@@ -168,7 +168,7 @@ async fn access_key(config: &SdkConfig) -> Result<String, Failure> {
     let none = |error: anyhow::Error| {
         Failure::new(Exit::Configuration, error).context("there are no AWS credentials").hint(
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; after `aws sso login`: \
-                   eval \"$(aws configure export-credentials --format env)\"",
+             eval \"$(aws configure export-credentials --format env)\"",
         )
     };
     let provider = config.credentials_provider().ok_or_else(|| none(anyhow!("none are configured")))?;

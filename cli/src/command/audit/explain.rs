@@ -559,7 +559,7 @@ mod tests {
         assert_eq!(
             words(&released),
             ["The secret \"passphrase\" of my-app was released, encrypted to the key of the guest that \
-                 attested."]
+              attested."]
         );
         released.decision = Decision::Registered;
         released.principal = Some("arn:aws:iam::1:role/build".to_owned());

@@ -97,7 +97,7 @@ async fn one(args: &AuditArgs, operator: &OperatorHandle, id: AuditId) -> Result
     let record = record.ok_or_else(|| {
         no_such("audit record", id).hint(
             "check that this is the store of the broker that the guest asked, and that no digit of the \
-                   id is wrong",
+             id is wrong",
         )
     })?;
     let id = record.workload_id.as_ref().map(WorkloadId::as_str);

@@ -138,8 +138,8 @@ impl Narrator {
             writeln!(
                 out,
                 "\nThe broker released the passphrase to guests with the registered \
-                                      launch measurement and to nobody else, and refused {refused} \
-                                      attacks."
+                 launch measurement and to nobody else, and refused {refused} \
+                 attacks."
             )
         })?;
         Ok(self.story.ok)

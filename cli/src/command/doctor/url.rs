@@ -57,7 +57,7 @@ pub(super) fn budget(url: &str) -> Finding {
     if secure {
         advice.push(
             "krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or \
-                     add roots to the guest"
+             add roots to the guest"
                 .to_owned(),
         );
     }
