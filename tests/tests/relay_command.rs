@@ -77,7 +77,7 @@ fn a_token_that_cannot_be_used_is_5() {
     }
     let (_directory, file) = private_file("a-secret-that-is-no-token");
     let command = || relay::command(BROKER, &["--token-file", file.to_str().unwrap()]);
-    refused(command(), 5, &["not one line of 14 characters"]);
+    refused(command(), 5, &["does not hold one line of 14 characters"]);
     let log = Ended::from(command().output().unwrap()).log;
     assert!(!log.contains("a-secret"), "{log}");
 }

@@ -119,7 +119,7 @@ impl WorkloadSummary {
         }
         if let Some(cause) = &self.policy_refused {
             anstream::eprintln!(
-                "warning: this release refuses the policy of {id}, and so its guests: {cause}"
+                "warning: {id} has a policy that this release refuses, so its guests are refused: {cause}"
             );
         }
     }
