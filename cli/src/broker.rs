@@ -207,7 +207,10 @@ fn create_key(path: &Path) -> Result<LocalKey, Failure> {
     let key = LocalKey::create(path).map_err(|error| {
         Failure::new(Exit::Configuration, error).context(format!("making the key {}", path.display()))
     })?;
-    tracing::info!(path = %path.display(), key_id = key.key_id(), "made the wrapping key: back it up, apart \
-                                                                   from the store");
+    tracing::info!(
+        path = %path.display(),
+        key_id = key.key_id(),
+        "made the wrapping key: back it up, apart from the store"
+    );
     Ok(key)
 }

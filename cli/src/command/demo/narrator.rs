@@ -137,9 +137,8 @@ impl Narrator {
         self.say(|out| {
             writeln!(
                 out,
-                "\nThe broker released the passphrase to guests with the registered \
-                 launch measurement and to nobody else, and refused {refused} \
-                 attacks."
+                "\nThe broker released the passphrase to guests with the registered launch measurement and to \
+                 nobody else, and refused {refused} attacks."
             )
         })?;
         Ok(self.story.ok)
