@@ -130,13 +130,6 @@ fn once_always_held(rego: &PolicyText) -> Vec<String> {
     rego.beginning_with_not_or_every().into_iter().filter_map(query).collect()
 }
 
-pub(super) fn dialect_name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::V0 => "v0",
-        Dialect::Rvp => "rvp",
-    }
-}
-
 /// Prints workloads as a table. With `sharing` a column tells which of them share a launch measurement.
 pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
     let row = |workload| {

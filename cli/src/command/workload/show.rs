@@ -162,16 +162,6 @@ fn print(
     Ok(())
 }
 
-/// The value that ties a guest to this workload and no other. Nothing that the host sets at launch does.
-fn bound_by(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::V0 => "the launch measurement alone: the id is only the guest's claim",
-        Dialect::Rvp => {
-            "the launch measurement or ID key alone: HOST_DATA selects the workload, and the host sets it"
-        }
-    }
-}
-
 /// As many ids as fit into a line, and the number of all.
 fn in_words(others: &[WorkloadId]) -> String {
     const SHOWN: usize = 5;

@@ -29,6 +29,6 @@ pub const MANNERS: Manners = Manners {
     name: "rvp",
     guest: "keybroker's guest",
     cookie: "kbs-session-id",
-    bound_by: "the launch measurement or ID key alone: HOST_DATA, which selects it, is the host's to set",
+    bound_by: "the launch measurement or ID key alone: HOST_DATA selects the workload, and the host sets it",
     attested: |_| Vec::new(),
 };

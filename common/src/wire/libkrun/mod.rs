@@ -19,6 +19,6 @@ pub const MANNERS: Manners = Manners {
     name: "v0",
     guest: "libkrun's guest",
     cookie: "session_id",
-    bound_by: "the launch measurement alone: the id is the guest's claim",
+    bound_by: "the launch measurement alone: the id is only the guest's claim",
     attested: |_| Vec::new(),
 };
