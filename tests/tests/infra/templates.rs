@@ -8,9 +8,6 @@
     reason = "a test may panic, and so may what it is made of"
 )]
 
-#[path = "infra/template.rs"]
-mod template;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -27,7 +24,7 @@ use keybroker_common::{
 use keybroker_tests::{calls::calls, metrics::METRICS, program::workspace};
 use serde_json::{Value, json};
 
-use template::{one_or_many, read, resources};
+use crate::yaml::{one_or_many, read, resources};
 
 const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
 
@@ -336,7 +333,7 @@ fn the_api_has_the_name_that_smoke_looks_for() {
     assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
 }
 
-/// Every metric that an alarm or the manual names is one that `tests/tests/seen.rs` looks for in the
+/// Every metric that an alarm or the manual names is one that `tests/tests/seen/main.rs` looks for in the
 /// functions' log.
 #[test]
 fn every_metric_that_is_named_is_one_of_the_functions() {

@@ -1,0 +1,13 @@
+//! The templates of the AWS deployment, and the script that restores its tables.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+mod restore;
+mod templates;
+mod yaml;

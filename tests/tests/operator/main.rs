@@ -1,0 +1,19 @@
+//! The operator's commands, over each kind of store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+mod audit;
+mod audit_words;
+mod certificates;
+mod doctor;
+mod hints;
+mod register;
+mod socket;
+mod token;
+mod workload;

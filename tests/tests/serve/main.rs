@@ -1,0 +1,13 @@
+//! `keybroker serve` as a process: its connections, its store after a crash, and the end of sessions.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+mod connection;
+mod durability;
+mod expiry;
