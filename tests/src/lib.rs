@@ -15,18 +15,18 @@
 //! | [`program`] | the `keybroker` program and how it ends |
 //! | [`secrets`] | a search for secrets where they must not be |
 //! | [`genuine`] | genuine AMD evidence, where there is any |
-//! | [`calls`] | what each function calls on AWS, and what it may so do there |
+//! | [`permissions`] | what each function calls on AWS, and the IAM actions that it needs for that |
 //! | [`metrics`] | what the functions measure |
 //!
 //! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A
 //! suite, or a part of one, that cannot prints a line that begins with `skipped: `.
 
-pub mod calls;
 pub mod connection;
 pub mod genuine;
 pub mod hostile;
 pub mod metrics;
 pub mod operator;
+pub mod permissions;
 pub mod program;
 pub mod relay;
 pub mod remote;

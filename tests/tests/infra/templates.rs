@@ -21,7 +21,7 @@ use keybroker_common::{
     ids::{RegistrationDigest, WorkloadId},
     secret::EncryptionContext,
 };
-use keybroker_tests::{calls::calls, metrics::METRICS, program::workspace};
+use keybroker_tests::{metrics::METRICS, permissions::permissions, program::workspace};
 use serde_json::{Value, json};
 
 use crate::yaml::{one_or_many, read, resources};
@@ -221,7 +221,7 @@ fn each_role_may_do_what_its_function_calls_and_nothing_else() {
             }
         }
         assert_eq!(logs, ["logs:CreateLogStream", "logs:PutLogEvents"], "{name}");
-        let called = calls().filter(|call| call.function == function).map(|call| (call.action, call.on));
+        let called = permissions().filter(|row| row.function == function).map(|row| (row.action, row.on));
         assert_eq!(granted, called.collect(), "{name}");
     }
 }
@@ -237,7 +237,7 @@ fn what_the_roles_name_is_what_the_storage_exports() {
         assert_eq!(export.replace('-', ""), resource.to_lowercase());
         exports.insert(export);
     }
-    let tables_and_key = calls().map(|call| call.on);
+    let tables_and_key = permissions().map(|row| row.on);
     assert_eq!(exports, tables_and_key.chain(LOGS.map(|(name, _)| name)).collect());
 }
 

@@ -1,5 +1,5 @@
 //! What the suites before this one had the functions do, by the record of the local AWS and the functions'
-//! log: each called exactly what `infra/calls.txt` says, to which the test of the templates holds the roles,
+//! log: each called exactly what `infra/permissions.txt` says, to which the test of the templates holds the roles,
 //! and they measured what they should.
 //!
 //! | variable | is |
@@ -23,7 +23,7 @@ use std::{
 };
 
 use keybroker_common::metrics::{Count, LATENCY, Stage};
-use keybroker_tests::{calls::calls, metrics::METRICS, skip};
+use keybroker_tests::{metrics::METRICS, permissions::permissions, skip};
 use serde_json::Value;
 
 /// What made the tables and the key.
@@ -36,7 +36,7 @@ fn lines(variable: &str) -> Vec<String> {
     String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
-/// A row as `infra/calls.txt` has it: function, operation, IAM action, on what.
+/// A row as `infra/permissions.txt` has it: function, operation, IAM action, on what.
 type Row = (String, String, String, String);
 
 /// The IAM action of an operation, or of a transaction's part.
@@ -90,9 +90,9 @@ fn each_function_called_what_its_role_allows_and_all_of_it() {
     for ((function, operation, action, on), count) in &seen {
         println!("{function:9} {operation:19} {action:20} {on:13} {count:>6}");
     }
-    let expected = calls().map(|call| {
+    let expected = permissions().map(|row| {
         let [function, operation, action, on] =
-            [call.function, call.operation, call.action, call.on].map(str::to_owned);
+            [row.function, row.operation, row.action, row.on].map(str::to_owned);
         (function, operation, action, on)
     });
     assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), expected.collect());

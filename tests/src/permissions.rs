@@ -1,8 +1,8 @@
-//! `infra/calls.txt`: what each function calls on AWS, and the IAM actions which that takes.
+//! `infra/permissions.txt`: what each function calls on AWS, and the IAM actions which that takes.
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Call {
+pub struct Permission {
     /// The function, by the name of its package.
     pub function: &'static str,
     /// The operation of the API.
@@ -14,22 +14,24 @@ pub struct Call {
 }
 
 /// Every row. A line that is no row is left out, which the test of the table notices.
-pub fn calls() -> impl Iterator<Item = Call> {
+pub fn permissions() -> impl Iterator<Item = Permission> {
     lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
-        let call = Call {
+        let row = Permission {
             function: fields.next()?,
             operation: fields.next()?,
             action: fields.next()?,
             on: fields.next()?,
         };
-        fields.next().is_none().then_some(call)
+        fields.next().is_none().then_some(row)
     })
 }
 
 /// The lines that should be rows.
 fn lines() -> impl Iterator<Item = &'static str> {
-    include_str!("../../infra/calls.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+    include_str!("../../infra/permissions.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 #[cfg(test)]
@@ -40,14 +42,14 @@ mod tests {
 
     #[test]
     fn every_line_is_a_row_and_none_comes_twice() {
-        assert_eq!(calls().count(), lines().count());
-        assert_eq!(calls().collect::<BTreeSet<_>>().len(), lines().count());
+        assert_eq!(permissions().count(), lines().count());
+        assert_eq!(permissions().collect::<BTreeSet<_>>().len(), lines().count());
     }
 
     #[test]
     fn an_operation_is_its_own_action_unless_it_is_a_transaction() {
-        for call in calls().filter(|call| call.operation != "TransactWriteItems") {
-            assert!(call.action.ends_with(&format!(":{}", call.operation)), "{call:?}");
+        for row in permissions().filter(|row| row.operation != "TransactWriteItems") {
+            assert!(row.action.ends_with(&format!(":{}", row.operation)), "{row:?}");
         }
     }
 }
