@@ -97,7 +97,7 @@ mod tests {
     use crate::listener::{response, serve};
 
     #[tokio::test]
-    async fn the_request_is_buildahs() {
+    async fn the_request_has_the_bytes_that_buildah_sends() {
         let (url, requests) = serve(|_| response(200, "", b"")).await;
         let build = Buildah::new(&url, "W", &[0xAB; 48], "a<b>&\"c");
         assert!(Buildah::accepts(&build.register().await.expect("a response")));

@@ -39,7 +39,7 @@ fn subject_and_issuer(der: &[u8]) -> (String, String) {
 }
 
 #[test]
-fn chains_hold_for_every_product() {
+fn chains_verify_for_every_product() {
     for product in Product::ALL {
         let amd = amd(product);
         let chip = Chip::new(product, 1);

@@ -98,7 +98,7 @@ async fn a_guest_boots_while_slow_bodies_come_by_the_thousand() {
 }
 
 #[tokio::test]
-async fn a_guest_boots_while_nobody_of_a_thousand_reads() {
+async fn a_guest_boots_while_a_thousand_clients_read_nothing() {
     besieged(&[Manner::NoReading]).await;
 }
 
@@ -108,7 +108,7 @@ async fn a_guest_boots_while_a_thousand_connections_are_half_open() {
 }
 
 #[tokio::test]
-async fn a_guest_boots_while_they_do_all_of_it() {
+async fn a_guest_boots_while_a_thousand_clients_do_all_of_it() {
     besieged(&Manner::ALL).await;
 }
 
@@ -144,7 +144,7 @@ fn through(relay: &Relay, world: &World, id: &str) -> Vec<KrunGuest> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_guests_boot_through_one_relay_whoever_attacks() {
+async fn two_hundred_guests_boot_through_one_relay_under_attack() {
     allow_files();
     let world = World::serve(&[]);
     let relay = Relay::to(&world.url, &[]);

@@ -14,7 +14,7 @@ use keybroker_tests::program;
 use serde_json::Value;
 
 #[test]
-fn the_story_is_told_to_people() {
+fn the_demo_tells_its_story_in_words() {
     let ended = program::run(&["demo"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.log);
     assert!(
@@ -41,7 +41,7 @@ fn the_story_is_told_to_people() {
 }
 
 #[test]
-fn the_story_is_told_to_machines() {
+fn the_demo_tells_its_story_as_json() {
     let ended = program::run(&["demo", "--json"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.log);
     let story: Value = serde_json::from_str(&ended.out).expect("one JSON document");
@@ -73,7 +73,7 @@ fn the_story_is_told_to_machines() {
 }
 
 #[test]
-fn every_command_has_help_with_examples_that_name_its_own_options() {
+fn the_help_of_each_command_has_examples_of_its_options() {
     for command in ["demo", "serve", "verify"] {
         let help = program::run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
@@ -91,7 +91,7 @@ fn every_command_has_help_with_examples_that_name_its_own_options() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_2_and_goes_to_stderr() {
+fn an_unknown_argument_ends_with_2_and_goes_to_stderr() {
     let rows: [&[&str]; 5] =
         [&[], &["sirve"], &["demo", "--fast"], &["serve", "--insecure"], &["--frobnicate"]];
     for arguments in rows {

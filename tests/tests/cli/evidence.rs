@@ -102,7 +102,7 @@ fn openssl(arguments: &[&str]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_genuine_report_holds_in_whatever_form_it_comes() {
+fn a_genuine_report_is_verified_in_every_form() {
     let files = Files::new();
     let (report, vcek) = sample();
     let alone = files.write("vcek.der", &vcek);
@@ -137,7 +137,7 @@ fn a_genuine_report_holds_in_whatever_form_it_comes() {
 
 /// What is taken out of a form is verified as if it had been given alone.
 #[test]
-fn no_form_makes_a_forged_report_or_certificate_hold() {
+fn a_forged_report_or_certificate_fails_in_every_form() {
     let files = Files::new();
     let (mut report, mut vcek) = sample();
     let sound = files.write("sound.bin", &report);
@@ -193,7 +193,7 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
 /// A table behind a report was not chosen by who names a certificate beside it: it must not stand in for that
 /// one.
 #[test]
-fn no_table_puts_another_certificate_in_the_place_of_the_one_given() {
+fn a_table_never_replaces_the_certificate_that_is_given() {
     let files = Files::new();
     let (report, vcek) = sample();
     let tcb = Chip::new(Product::Milan, 1).tcb;
@@ -210,7 +210,7 @@ fn no_table_puts_another_certificate_in_the_place_of_the_one_given() {
 }
 
 #[test]
-fn what_openssl_prints_is_read() {
+fn certificates_and_lists_made_by_openssl_are_read() {
     let files = Files::new();
     let (report, vcek) = sample();
     let (report, der) = (files.write("report.bin", report), files.write("vcek.der", vcek));
@@ -341,7 +341,7 @@ fn pem_of(der: &[u8]) -> String {
 
 /// Nothing was verified of a certificate that is none of AMD's: that is no "denied".
 #[tokio::test]
-async fn another_authoritys_certificate_is_not_read_and_not_denied() {
+async fn another_authoritys_certificate_is_unreadable_not_denied() {
     let operator = Operator::file(&Contents::default()).await;
     let files = Files::new();
     let (report, vcek) = sample();

@@ -28,7 +28,7 @@ const MILAN: &str = "milan:bl=4,tee=0,snp=24,ucode=219";
 const TURIN: &str = "turin:fmc=1,bl=1,tee=1,snp=4,ucode=81";
 
 #[tokio::test]
-async fn a_guest_below_the_operators_floor_is_refused_whatever_its_registration_says() {
+async fn a_guest_below_the_operators_floor_is_refused() {
     let floors = ["--minimum-tcb", "milan:bl=4,tee=0,snp=24,ucode=220", "--minimum-tcb", TURIN];
     let Some(world) = World::with(&floors, "a floor for every guest") else { return };
     let id = unique("w");
@@ -80,7 +80,7 @@ fn verify(arguments: &[&str]) -> (Option<i32>, Vec<String>) {
 }
 
 #[test]
-fn verify_holds_a_report_to_them() {
+fn verify_applies_the_operators_floor_and_products() {
     let fails = |check: &str| (Some(3), vec![check.to_owned()]);
     assert_eq!(verify(&["--minimum-tcb", "milan:bl=0,tee=0,snp=0,ucode=0"]), (Some(0), vec![]));
     for component in ["bl", "tee", "snp", "ucode"] {
@@ -94,7 +94,7 @@ fn verify_holds_a_report_to_them() {
 }
 
 #[test]
-fn the_variables_say_the_same() {
+fn the_environment_sets_the_same_floor_and_products() {
     let (report, vcek) = genuine::sev_sample();
     let with = |name: &str, value: &str| -> Ended {
         let mut command = program::keybroker();
@@ -117,7 +117,7 @@ fn the_variables_say_the_same() {
 
 /// A floor that is understood otherwise than meant is no floor.
 #[test]
-fn demands_that_cannot_be_understood_are_2_and_nothing_is_served() {
+fn a_malformed_floor_or_product_ends_serve_with_2() {
     let table: [(&[&str], &str); 11] = [
         (&["--minimum-tcb", "milan"], "is not of the form"),
         (&["--minimum-tcb", ""], "is not of the form"),

@@ -68,7 +68,7 @@ fn queries(queries: &[&str], further: &[&str]) -> (Option<i32>, Vec<Value>) {
 }
 
 #[test]
-fn every_query_says_what_it_gave() {
+fn every_query_reports_its_result() {
     let files = Files::new();
     let policy = files.write(
         "policy.rego",
@@ -105,7 +105,7 @@ fn every_query_says_what_it_gave() {
 
 /// A statement that does not hold is none of a solution, whatever word it begins with.
 #[test]
-fn a_query_that_begins_with_not_or_every_fails_where_it_does_not_hold() {
+fn a_false_query_with_not_or_every_fails() {
     let fails = [
         "not true",
         "not input.snp.policy.smt_allowed",
@@ -128,7 +128,7 @@ fn a_query_that_begins_with_not_or_every_fails_where_it_does_not_hold() {
 }
 
 #[test]
-fn a_query_that_does_not_end_has_timed_out_and_so_has_what_follows() {
+fn an_endless_query_and_those_after_it_time_out() {
     let files = Files::new();
     let policy = files.write(
         "policy.rego",
@@ -147,7 +147,7 @@ fn a_query_that_does_not_end_has_timed_out_and_so_has_what_follows() {
 }
 
 #[test]
-fn without_a_query_the_policys_allow_is_asked_for() {
+fn without_a_query_the_policys_allow_decides() {
     let files = Files::new();
     let policy = files.write("policy.rego", "package my.app\n\nallow if input.snp.vmpl == 0\n");
     assert_eq!(
@@ -163,7 +163,7 @@ fn without_a_query_the_policys_allow_is_asked_for() {
 
 /// Whoever reads it must not think that a query's `true` is all that the broker asks for.
 #[test]
-fn the_table_has_every_query_and_says_what_a_policy_is_worth() {
+fn the_table_has_every_query_and_the_limits_of_a_policy() {
     let ended = verify(&["--query", "input.snp.vmpl\n==\t0", "--query", "input.snp.vmpl == 1"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let lines: Vec<_> = ended.out.lines().collect();
@@ -176,7 +176,7 @@ fn the_table_has_every_query_and_says_what_a_policy_is_worth() {
 }
 
 #[test]
-fn a_policy_lifts_no_check_and_a_failed_one_is_no_verified_evidence() {
+fn a_policy_lifts_no_check_and_its_failure_is_not_verified() {
     let evidence = |query: &str, further: &[&str]| {
         let ended = verify(&[&["--query", query, "--json"], further].concat());
         let verdict: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
@@ -188,7 +188,7 @@ fn a_policy_lifts_no_check_and_a_failed_one_is_no_verified_evidence() {
 }
 
 #[test]
-fn what_is_no_policy_is_told_with_its_place_and_nothing_is_verified() {
+fn a_broken_policy_is_located_and_nothing_is_verified() {
     let files = Files::new();
     let good = files.write("good.rego", "package policy\n\nallow := true\n");
     let open = files.write("open.rego", "package policy\n\nallow if {\n");
@@ -251,7 +251,7 @@ fn without_a_product_no_query_is_asked() {
 }
 
 #[test]
-fn a_report_that_names_its_cpu_needs_no_certificate_for_its_claims() {
+fn claims_of_a_report_with_a_cpu_need_no_certificate() {
     let files = Files::new();
     for product in Product::ALL {
         let machine = Machine::new(amd(product), &Chip::new(product, 1));
@@ -268,7 +268,7 @@ fn a_report_that_names_its_cpu_needs_no_certificate_for_its_claims() {
 }
 
 #[test]
-fn a_vlek_says_which_provider_it_is_of() {
+fn a_vlek_names_its_provider() {
     let Some(directory) = genuine::vector("trustee-milan-vlek") else {
         return skip("genuine evidence trustee-milan-vlek: not beside this clone");
     };

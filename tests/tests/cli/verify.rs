@@ -56,7 +56,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn the_sev_packages_sample_holds() {
+fn the_sev_packages_sample_is_verified() {
     let (report, vcek) = genuine::sev_sample();
     let ended = verify(&["--report", text(&report), "--endorsement", text(&vcek), "--at", AT]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -84,7 +84,7 @@ fn failed_vector(arguments: &[String], further: &[&str]) -> (Option<i32>, Vec<St
 }
 
 #[test]
-fn genuine_reports_hold_on_every_product_and_version() {
+fn genuine_reports_of_every_product_and_version_are_verified() {
     for name in ["sev-milan", "trustee-milan", "trustee-e2e-siena-v3", "ms-turin"] {
         if let Some(arguments) = vector(name, &["vcek.der"]) {
             assert_eq!(failed_vector(&arguments, &["--at", AT]), (Some(0), vec![]), "{name}");
@@ -117,7 +117,7 @@ fn a_vlek_is_valid_in_its_year_and_its_report_is_of_vmpl_1() {
 }
 
 #[test]
-fn a_certificate_that_amd_did_not_sign_is_denied_and_one_of_another_form_is_not_read() {
+fn a_forged_certificate_is_denied_and_a_broken_one_unreadable() {
     if let Some(arguments) = vector("NEG-trustee-vcek-invalid-legacy", &["vcek.der"]) {
         let (code, failed) = failed_vector(&arguments, &["--at", AT]);
         assert_eq!(code, Some(3));
@@ -132,7 +132,7 @@ fn a_certificate_that_amd_did_not_sign_is_denied_and_one_of_another_form_is_not_
 }
 
 #[test]
-fn expectations_are_checked_where_they_are_given() {
+fn expectations_are_checked_only_where_given() {
     let (report, vcek) = genuine::sev_sample();
     let all = ["--report", text(&report), "--endorsement", text(&vcek), "--at", AT];
     let verdict: Value = serde_json::from_str(&verify(&[&all[..], &["--json"]].concat()).out).unwrap();
@@ -157,7 +157,7 @@ fn expectations_are_checked_where_they_are_given() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_failure_and_never_denied() {
+fn an_unreadable_file_is_a_failure_and_never_denied() {
     let (report, vcek) = genuine::sev_sample();
     let (report, vcek) = (text(&report), text(&vcek));
     let directory = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ fn what_cannot_be_read_is_a_failure_and_never_denied() {
 
 /// The last one, or whichever fits, would leave open what was verified.
 #[test]
-fn several_certificates_of_signing_keys_are_2() {
+fn several_certificates_of_signing_keys_end_with_2() {
     let (report, vcek) = genuine::sev_sample();
     let directory = tempfile::tempdir().unwrap();
     let other = directory.path().join("other.der");
@@ -219,7 +219,7 @@ fn several_certificates_of_signing_keys_are_2() {
 }
 
 #[test]
-fn a_command_line_that_cannot_be_understood_is_2() {
+fn a_command_line_that_cannot_be_understood_ends_with_2() {
     let (report, _) = genuine::sev_sample();
     let report = text(&report);
     let rows: [&[&str]; 9] = [
@@ -270,7 +270,7 @@ fn the_readmes_example_runs_and_ends_as_it_says() {
 }
 
 #[test]
-fn the_examples_of_the_help_are_understood() {
+fn the_examples_in_the_help_run_as_written() {
     let directory = examples_directory();
     fs::write(directory.path().join("crl.der"), amd(Product::Milan).crl(&CrlOptions::default())).unwrap();
     for name in ["vlek.der", "asvk.der", "auxblob"] {
@@ -303,7 +303,7 @@ fn simulated(directory: &Path) -> [String; 2] {
 }
 
 #[test]
-fn simulated_evidence_is_not_amds() {
+fn simulated_evidence_is_denied() {
     let directory = tempfile::tempdir().unwrap();
     let [report, vcek] = simulated(directory.path());
     let ask = directory.path().join("ask.der");
@@ -320,7 +320,7 @@ fn simulated_evidence_is_not_amds() {
 }
 
 #[tokio::test]
-async fn serve_trusts_simulated_hardware_only_if_it_is_told_to_and_says_so_loudly() {
+async fn serve_trusts_simulated_hardware_only_if_told_to() {
     let (home, kds) = (Home::new(&anchors()), kds());
     let mut command = home.untrusting(&kds.url());
     command.args(["--listen", "127.0.0.1:0"]);

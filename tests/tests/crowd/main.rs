@@ -59,7 +59,7 @@ async fn attest(guest: &PoliteGuest) -> u16 {
 }
 
 #[tokio::test]
-async fn guests_of_new_chips_wait_while_amd_has_had_enough() {
+async fn guests_of_new_chips_get_503_while_amd_says_429() {
     const GUESTS: u8 = 20;
     let world = World::serve(&[]);
     let id = unique("w");

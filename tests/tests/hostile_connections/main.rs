@@ -23,7 +23,7 @@ use keybroker_tests::{
 };
 
 #[tokio::test]
-async fn bodies_in_chunks() {
+async fn chunked_bodies_are_read_up_to_64_kib() {
     let world = World::serve(&[]);
     let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
@@ -51,7 +51,7 @@ async fn bodies_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_too_long_is_refused_before_anything_is_sent() {
+async fn a_declared_length_above_64_kib_is_refused_before_the_body() {
     let world = World::serve(&[]);
     // The last is no length that HTTP's parser takes.
     for (length, status) in [("65537", 413), ("1000000000000", 413), ("18446744073709551615", 431)] {
@@ -65,7 +65,7 @@ async fn a_length_that_is_too_long_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn heads_that_never_fit() {
+async fn heads_that_are_too_long_are_431() {
     let world = World::serve(&[]);
     let many = "X: y\r\n".repeat(100);
     let long = format!("X: {}\r\n", "y".repeat(100_000));
@@ -80,7 +80,7 @@ async fn heads_that_never_fit() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http() {
+async fn bytes_that_are_no_http_are_refused_or_closed() {
     let world = World::serve(&[]);
     let rows: [&[u8]; 9] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -119,7 +119,7 @@ async fn a_request_of_two_lengths_is_one_request_at_most() {
 }
 
 #[tokio::test]
-async fn two_hundred_idle_connections_keep_nobody_out() {
+async fn idle_connections_by_the_hundred_keep_nobody_out() {
     let world = World::serve(&[]);
     let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(world.authority()).unwrap()).collect();
     let mut half: Vec<_> = (0..200).map(|_| TcpStream::connect(world.authority()).unwrap()).collect();
@@ -131,7 +131,7 @@ async fn two_hundred_idle_connections_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn clients_that_go_away_in_the_middle() {
+async fn requests_that_break_off_register_nothing() {
     let world = World::serve(&[]);
     let request =
         world.request("POST", "/kbs/v0/register_workload", &[], Some(&world.build("gone", "p").body()));
@@ -146,7 +146,7 @@ async fn clients_that_go_away_in_the_middle() {
 
 /// Both wait for the server's ten seconds, so they do it at the same time.
 #[test]
-fn what_does_not_come_to_its_end_is_given_up_after_ten_seconds() {
+fn an_unfinished_request_is_given_up_after_ten_seconds() {
     let world = World::serve(&[]);
     let authority = world.authority();
     let timed = move |authority: String, bytes: &'static str| {

@@ -67,7 +67,7 @@ fn assert_order(out: &str, first: &str, then: &str) {
 }
 
 #[tokio::test]
-async fn rows_come_back_and_nothing_is_overwritten_or_deleted_before_it_is_backed_up() {
+async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     let day = SignedDuration::from_hours(24);
     let workloads = ["lost", "altered", "revoked", "kept"].map(|id| workload(id, None, day));
     let revoked = workloads[2].id.clone();
@@ -131,7 +131,7 @@ async fn rows_come_back_and_nothing_is_overwritten_or_deleted_before_it_is_backe
 }
 
 #[tokio::test]
-async fn a_restored_table_gets_back_what_the_template_gave_it() {
+async fn a_restored_table_gets_the_settings_of_the_template() {
     let aws = Operator::aws(&Contents::default()).await;
     let (client, table) = (dynamodb(), aws.table("sessions"));
     let arn =
@@ -162,7 +162,7 @@ async fn a_restored_table_gets_back_what_the_template_gave_it() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_gone_is_for_its_backup() {
+async fn a_deleted_table_is_left_to_its_backup() {
     let aws = Operator::without_tables();
     not_done(aws.restore(&["beside", "workloads"]), "$DeletedTableBackup");
     not_done(aws.restore(&["settings", "audit"]), "there is no ");

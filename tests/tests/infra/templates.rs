@@ -44,7 +44,7 @@ fn sub(text: &str) -> Value {
 }
 
 #[test]
-fn the_routes_are_those_of_the_code() {
+fn the_templates_routes_are_those_of_the_code() {
     let template = read("template.yaml");
     let mut deployed = BTreeSet::new();
     for (_, function) in resources(&template, "AWS::Serverless::Function") {
@@ -86,7 +86,7 @@ fn every_route_has_a_throttle() {
 }
 
 #[test]
-fn who_may_register_has_no_default_and_is_any_set_of_the_modes() {
+fn registration_has_no_default_and_takes_any_set_of_modes() {
     let template = read("template.yaml");
     let parameter = &template["Parameters"]["Registration"];
     assert!(parameter.get("Default").is_none());
@@ -127,7 +127,7 @@ fn who_may_register_has_no_default_and_is_any_set_of_the_modes() {
 }
 
 #[test]
-fn each_function_is_its_own_package_role_and_log() {
+fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
     let template = read("template.yaml");
     let functions = resources(&template, "AWS::Serverless::Function").map(|(name, _)| name);
     let expected: BTreeSet<_> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
@@ -159,7 +159,7 @@ fn each_function_is_its_own_package_role_and_log() {
 /// Of the settings that have a default too: an operator can set each by a parameter, and what the parameter
 /// defaults to is what the code does.
 #[test]
-fn each_function_is_told_its_settings_and_no_other() {
+fn each_function_gets_its_own_settings_and_no_other() {
     let template = read("template.yaml");
     for (name, package) in FUNCTIONS {
         let given = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
@@ -181,7 +181,7 @@ fn each_function_is_told_its_settings_and_no_other() {
 }
 
 #[test]
-fn each_role_may_do_what_its_function_calls_and_nothing_else() {
+fn each_role_may_do_exactly_what_its_function_calls() {
     let template = read("template.yaml");
     // Nothing else hands out permissions, but the builders' policy.
     assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
@@ -227,7 +227,7 @@ fn each_role_may_do_what_its_function_calls_and_nothing_else() {
 }
 
 #[test]
-fn what_the_roles_name_is_what_the_storage_exports() {
+fn the_roles_name_what_the_storage_exports() {
     let storage = read("storage.yaml");
     let mut exports = BTreeSet::new();
     for output in storage["Outputs"].as_object().unwrap().values() {
@@ -319,7 +319,7 @@ fn alarms_watch_what_operators_are_told_to_expect() {
 }
 
 /// The functions take it from their names, which begin with the prefix:
-/// `each_function_is_its_own_package_role_and_log`.
+/// `each_function_has_a_package_a_role_and_a_log_of_its_own`.
 fn own_namespace() -> Value {
     json!({"Ref": "Prefix"})
 }
@@ -336,7 +336,7 @@ fn the_api_has_the_name_that_smoke_looks_for() {
 /// Every metric that an alarm or the manual names is one that `tests/tests/seen/main.rs` looks for in the
 /// functions' log.
 #[test]
-fn every_metric_that_is_named_is_one_of_the_functions() {
+fn every_metric_in_alarms_and_manual_is_measured() {
     let template = read("template.yaml");
     let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
     let watched = alarms.filter(|alarm| alarm["Namespace"] == own_namespace());
@@ -436,7 +436,7 @@ fn attest_alone_writes() -> Value {
 }
 
 #[test]
-fn the_key_rotates_and_stays() {
+fn the_key_rotates_and_outlives_the_stack() {
     let storage = read("storage.yaml");
     assert_eq!(resources(&storage, "AWS::KMS::Key").count(), 1);
     for name in ["Key", "Alias"] {
@@ -454,7 +454,7 @@ fn the_key_rotates_and_stays() {
 }
 
 #[test]
-fn only_register_encrypts_only_attest_decrypts_and_both_in_the_context_of_the_code() {
+fn only_register_encrypts_and_only_attest_decrypts() {
     let storage = read("storage.yaml");
     let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
     let [administration, register, attest] = statements.as_array().unwrap().as_slice() else {

@@ -73,7 +73,7 @@ fn report(mut cycles: Vec<Times>, took: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_guests_at_a_time_all_get_what_they_came_for() {
+async fn sixty_four_guests_at_a_time_all_get_their_passphrase() {
     let world = Arc::new(World::start());
     // Making keys takes its time, which is not the broker's. Few chips: more new ones at once than AMD
     // answers for are told to come back.

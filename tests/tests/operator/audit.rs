@@ -92,7 +92,7 @@ async fn records_are_found_by_id_workload_and_time() {
 }
 
 #[test]
-fn audit_wants_to_know_what() {
+fn audit_without_a_choice_is_refused() {
     let id = "019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e";
     for arguments in [
         &["audit"][..],
@@ -133,7 +133,7 @@ async fn the_id_that_a_guest_is_told_leads_to_the_cause() {
 
 /// The record of an attestation says so itself, that of a release by way of it.
 #[tokio::test]
-async fn what_a_release_rests_on_is_told() {
+async fn audit_shows_the_evidence_behind_a_release() {
     let world = World::start();
     let operator = Operator::of(&world);
     let id = unique("w");

@@ -30,7 +30,7 @@ async fn told(
 }
 
 #[tokio::test]
-async fn an_operator_reads_what_was_expected_and_found_and_what_to_do() {
+async fn a_refusal_in_words_names_expected_found_and_remedy() {
     let world = World::serve(&["--minimum-tcb", "genoa:bl=1,tee=0,snp=255,ucode=1"]);
     let id = unique("w");
     world.register(&id).await;

@@ -95,7 +95,7 @@ fn prefetch(operator: &Operator, files: &Files, kds: &Kds, arguments: &[&str]) -
 }
 
 #[tokio::test]
-async fn chips_are_fetched_ahead_into_any_store_and_asked_for_once() {
+async fn prefetch_asks_amd_once_per_chip_and_fills_any_store() {
     for operator in Operator::everywhere(&Contents::default()).await {
         let (files, kds) = (Files::new(), kds());
         let (milan, turin) = (Chip::new(Product::Milan, 1), Chip::new(Product::Turin, 2));
@@ -138,7 +138,7 @@ async fn chips_are_fetched_ahead_into_any_store_and_asked_for_once() {
 }
 
 #[tokio::test]
-async fn what_was_fetched_ahead_boots_while_amd_is_down() {
+async fn a_prefetched_chip_boots_while_amd_is_down() {
     let world = World::serve(&[]);
     let (operator, files) = (Operator::of(&world), Files::new());
     let machine = world.milan();
@@ -151,7 +151,7 @@ async fn what_was_fetched_ahead_boots_while_amd_is_down() {
 }
 
 #[tokio::test]
-async fn amds_pauses_are_waited_for_and_its_silence_ends_the_command() {
+async fn prefetch_waits_for_amds_pauses_and_ends_at_its_silence() {
     let operator = Operator::file(&Contents::default()).await;
     let (files, kds) = (Files::new(), kds());
     let chip = Chip::new(Product::Milan, 1);
@@ -174,7 +174,7 @@ async fn amds_pauses_are_waited_for_and_its_silence_ends_the_command() {
 }
 
 #[tokio::test]
-async fn certificates_are_imported_in_any_order_and_serve_a_guest_without_amd() {
+async fn imported_certificates_serve_a_guest_without_amd() {
     let world = World::serve(&[]);
     let (operator, files) = (Operator::of(&world), Files::new());
     world.kds.otherwise(Behaviour::Status(503, None));
@@ -190,7 +190,7 @@ async fn certificates_are_imported_in_any_order_and_serve_a_guest_without_amd() 
 }
 
 #[tokio::test]
-async fn what_amd_did_not_sign_is_not_imported_and_nothing_beside_it() {
+async fn a_file_that_amd_did_not_sign_stops_the_whole_import() {
     for operator in Operator::everywhere(&Contents::default()).await {
         let files = Files::new();
         let sound = amd(Product::Milan).crl(&CrlOptions::default());
@@ -233,7 +233,7 @@ async fn what_amd_did_not_sign_is_not_imported_and_nothing_beside_it() {
 }
 
 #[tokio::test]
-async fn a_list_never_takes_the_place_of_a_later_one() {
+async fn an_older_revocation_list_never_replaces_a_later_one() {
     for operator in Operator::everywhere(&Contents::default()).await {
         let files = Files::new();
         let ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
@@ -255,7 +255,7 @@ async fn a_list_never_takes_the_place_of_a_later_one() {
 }
 
 #[tokio::test]
-async fn purge_deletes_what_is_named_and_keeps_revocation_lists() {
+async fn purge_deletes_named_certificates_and_keeps_the_lists() {
     for operator in Operator::everywhere(&Contents::default()).await {
         let files = Files::new();
         let mut vceks = Vec::new();
@@ -304,7 +304,7 @@ async fn purge_deletes_what_is_named_and_keeps_revocation_lists() {
 
 /// A running broker goes by what the operator left in its store, and by nothing that it remembers.
 #[tokio::test]
-async fn what_is_purged_or_imported_counts_in_a_running_broker_at_once() {
+async fn a_running_broker_sees_a_purge_or_an_import_at_once() {
     let world = World::serve(&[]);
     let (operator, files) = (Operator::of(&world), Files::new());
     let machine = world.milan();
@@ -358,7 +358,7 @@ async fn an_imported_ask_stays_beside_the_earlier_one() {
 }
 
 #[tokio::test]
-async fn chips_that_cannot_be_meant_are_refused_before_anything_is_asked() {
+async fn an_impossible_chip_is_refused_before_amd_is_asked() {
     let operator = Operator::file(&Contents::default()).await;
     let (files, kds) = (Files::new(), kds());
     let url = kds.url();

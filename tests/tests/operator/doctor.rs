@@ -54,7 +54,7 @@ fn doctor(world: &World, arguments: &[&str]) -> Command {
 }
 
 #[tokio::test]
-async fn a_broker_that_runs_is_well() {
+async fn doctor_finds_a_running_broker_well() {
     let world = World::serve(&[]);
     world.boots_a_guest(&unique("w")).await;
     let directory = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ async fn a_broker_that_runs_is_well() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_found() {
+async fn doctor_finds_each_fault_of_a_broker() {
     let world = World::serve(&[]);
     let key = world.home().key_file();
     let set = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
@@ -165,7 +165,7 @@ async fn launch_measurements_that_several_ids_share_are_counted() {
 }
 
 #[tokio::test]
-async fn a_deployment_is_examined_table_by_table() {
+async fn doctor_examines_a_deployment_table_by_table() {
     let kds = kds();
     let examined_at = |operator: &Operator| examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
     let there = Operator::aws(&Contents::default()).await;
@@ -224,7 +224,7 @@ fn nobody() -> String {
 }
 
 #[test]
-fn what_keeps_the_kds_away_is_named() {
+fn doctor_names_what_keeps_the_kds_away() {
     // A name that no resolver is asked for: its first part is too long.
     let no_name = format!("http://{}.example", "k".repeat(64));
     let tls = Terminator::start(&Authority::new(), "127.0.0.1:9");
@@ -246,7 +246,7 @@ fn what_keeps_the_kds_away_is_named() {
 }
 
 #[test]
-fn a_kds_behind_an_authority_of_ones_own_is_believed_if_the_authority_is_named() {
+fn a_kds_behind_a_private_authority_needs_that_authority() {
     let kds = kds();
     let authority = Authority::new();
     let tls = Terminator::start(&authority, kds.url().strip_prefix("http://").unwrap());

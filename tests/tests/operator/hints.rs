@@ -52,7 +52,7 @@ fn revoked(operator: &Operator, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
+async fn a_pasted_undo_acts_on_the_same_store() {
     for operator in Operator::everywhere(&two()).await {
         for id in ["billing", "it's$HOME"] {
             let ended = operator.run(&["workload", "revoke", id]);
@@ -83,7 +83,7 @@ async fn a_pasted_undo_undoes_what_was_done_in_this_very_store() {
 
 /// A stranger may ask under any id that there can be, and the words about the refusal name it in a command.
 #[tokio::test]
-async fn a_command_in_the_words_about_a_refusal_takes_any_id_for_an_id() {
+async fn a_pasted_command_about_a_refusal_takes_any_id_as_an_id() {
     let ids = [
         "a;id",
         "$(id)",
@@ -127,7 +127,7 @@ async fn a_command_in_the_words_about_a_refusal_takes_any_id_for_an_id() {
 
 /// What `localstack/up` prints for the functions: the names are the settings', and commands on AWS know them.
 #[tokio::test]
-async fn the_environment_that_a_local_aws_prints_breaks_no_command_on_aws() {
+async fn a_local_aws_environment_breaks_no_command_on_aws() {
     let script = fs::read_to_string(program::workspace().join("localstack/provision.py")).unwrap();
     let (_, tables) = script.split_once("TABLES = (").unwrap();
     let tables: Vec<_> = tables.split(')').next().unwrap().split('"').skip(1).step_by(2).collect();

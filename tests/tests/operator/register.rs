@@ -57,7 +57,7 @@ fn as_buildah<'a>(id: &'a str, measurement: &'a str, file: &'a str) -> Vec<&'a s
 
 /// The guest boots with it, though one had attested as what another registered.
 #[tokio::test]
-async fn the_operator_registers_through_the_running_broker_and_replaces_anybodys() {
+async fn register_through_a_broker_replaces_any_registration() {
     let world = World::serve(&["--registration", "open;token"]);
     let operator = Operator::of(&world);
     let (files, id, secret) = (Files::new(), unique("w"), passphrase());
@@ -78,7 +78,7 @@ async fn the_operator_registers_through_the_running_broker_and_replaces_anybodys
 
 /// As the broker's own key wraps it, so that the broker which is started next can release it.
 #[tokio::test]
-async fn without_a_broker_it_goes_into_the_store() {
+async fn register_without_a_broker_writes_into_the_store() {
     let (home, kds) = (Home::new(&anchors()), std::sync::Arc::new(kds()));
     drop(home.serve(&kds.url(), &[]));
     let (files, id, secret) = (Files::new(), unique("w"), passphrase());
@@ -93,7 +93,7 @@ async fn without_a_broker_it_goes_into_the_store() {
 }
 
 #[tokio::test]
-async fn by_reference_values_the_host_data_comes_back() {
+async fn register_by_reference_values_prints_the_host_data() {
     let world = World::serve(&[]);
     let operator = Operator::of(&world);
     let files = Files::new();
@@ -139,7 +139,7 @@ async fn by_reference_values_the_host_data_comes_back() {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_and_writes_nothing_and_so_does_nobody_to_ask() {
+async fn a_dry_run_or_a_missing_terminal_writes_nothing() {
     let world = World::serve(&[]);
     let operator = Operator::of(&world);
     let (files, id, measurement) = (Files::new(), unique("w"), measurement());
@@ -155,7 +155,7 @@ async fn a_dry_run_shows_and_writes_nothing_and_so_does_nobody_to_ask() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named_before_anything_is_asked_of_a_store() {
+async fn bad_arguments_are_named_before_a_store_is_opened() {
     let nowhere = TempDir::new().unwrap();
     let operator = Operator::of_directory(nowhere.path(), "none");
     let files = Files::new();
@@ -198,7 +198,7 @@ fn on_aws(file: &str, more: &[&str]) -> Ended {
 }
 
 #[test]
-fn on_aws_it_needs_the_url_and_says_when_nobody_answers() {
+fn register_on_aws_needs_a_url_that_answers() {
     let files = Files::new();
     let file = files.write("passphrase", "open sesame");
     for (more, code, said) in [
@@ -214,7 +214,7 @@ fn on_aws_it_needs_the_url_and_says_when_nobody_answers() {
 
 /// By the one way that may encrypt there.
 #[test]
-fn on_aws_it_is_signed_and_a_refusal_is_told() {
+fn register_on_aws_is_signed_and_prints_a_refusal() {
     let id = "01a20cf2-4b21-71e9-a90e-2c4a6a194b4b";
     let files = Files::new();
     let file = files.write("passphrase", "open sesame");
@@ -271,7 +271,7 @@ fn digests_may_have_0x_in_front() {
 
 /// Who refuses without a record is something before the broker: its words, and who was asked for.
 #[test]
-fn a_gateways_refusal_is_told_in_its_words() {
+fn a_gateways_refusal_is_printed_in_its_words() {
     let files = Files::new();
     let file = files.write("passphrase", "open sesame");
     for (status, body, code, said) in [
@@ -294,7 +294,7 @@ fn a_gateways_refusal_is_told_in_its_words() {
 
 /// As deployments are reached: over TLS that somebody vouches for, under a base path.
 #[test]
-fn over_tls_it_trusts_whom_it_is_told_to() {
+fn register_over_tls_trusts_only_the_named_authority() {
     let upstream = Upstream::saying(response(200, "", r#"{"id":"01a20cf2-4b21-71e9-a90e-2c4a6a194b4b"}"#));
     let (ca, files) = (Authority::new(), Files::new());
     let tls = Terminator::start(&ca, upstream.url.strip_prefix("http://").unwrap());
@@ -316,7 +316,7 @@ fn over_tls_it_trusts_whom_it_is_told_to() {
 /// The document from a pipe; the guest that the host launches with what came back gets the secret, which
 /// nobody else sees.
 #[tokio::test]
-async fn what_comes_from_standard_input_reaches_the_guest_alone() {
+async fn a_secret_from_standard_input_reaches_the_guest_alone() {
     let world = World::serve(&[]);
     let (operator, secret) = (Operator::of(&world), passphrase());
     let document = json!({"measurements": [measurement()], "resources": {"token": secret}}).to_string();
@@ -338,7 +338,7 @@ async fn what_comes_from_standard_input_reaches_the_guest_alone() {
 }
 
 #[tokio::test]
-async fn standard_input_is_one_file_and_no_terminal() {
+async fn standard_input_serves_one_file_and_no_terminal() {
     let nowhere = TempDir::new().unwrap();
     let operator = Operator::of_directory(nowhere.path(), "none");
     let measurement = measurement();
@@ -351,7 +351,7 @@ async fn standard_input_is_one_file_and_no_terminal() {
 
 /// Asked at a terminal: no is no, and yes is yes.
 #[tokio::test]
-async fn at_a_terminal_it_asks() {
+async fn register_at_a_terminal_waits_for_an_answer() {
     let world = World::serve(&[]);
     let operator = Operator::of(&world);
     let (files, id, measurement) = (Files::new(), unique("w"), measurement());
@@ -368,7 +368,7 @@ async fn at_a_terminal_it_asks() {
 }
 
 #[test]
-fn a_dry_run_has_a_document_too() {
+fn a_dry_run_with_json_prints_a_document() {
     let nowhere = TempDir::new().unwrap();
     let operator = Operator::of_directory(nowhere.path(), "none");
     let (files, measurement) = (Files::new(), measurement());

@@ -67,7 +67,7 @@ fn post(path: &str, length: usize, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn it_is_its_owners_alone_and_goes_with_the_broker() {
+fn the_socket_is_its_owners_alone_and_ends_with_the_broker() {
     let home = Home::new(&anchors());
     let server = serve(&home);
     let metadata = fs::metadata(socket(&home)).unwrap();
@@ -82,7 +82,7 @@ fn it_is_its_owners_alone_and_goes_with_the_broker() {
 }
 
 #[test]
-fn what_a_killed_broker_left_is_replaced() {
+fn a_socket_that_a_killed_broker_left_is_replaced() {
     let home = Home::new(&anchors());
     serve(&home).kill();
     let left = fs::metadata(socket(&home)).unwrap().ino();
@@ -119,7 +119,7 @@ fn as_nobody(command: &mut Command) -> Option<Ended> {
 }
 
 #[tokio::test]
-async fn another_user_is_refused_whatever_the_modes_are() {
+async fn another_user_is_refused_in_spite_of_open_modes() {
     let home = Home::new(&anchors());
     let server = serve(&home);
     // As an operator may have made them by mistake, all the way up.
@@ -149,7 +149,7 @@ async fn another_user_is_refused_whatever_the_modes_are() {
 }
 
 #[test]
-fn what_is_no_request_changes_nothing() {
+fn bytes_that_are_no_request_change_nothing() {
     let home = Home::new(&anchors());
     let server = serve(&home);
     let path = socket(&home);
@@ -174,7 +174,7 @@ fn what_is_no_request_changes_nothing() {
 
 /// Held by something that serves no socket: after a while, exit 6 and what to do.
 #[test]
-fn a_store_that_is_held_by_something_else_is_locked() {
+fn a_store_that_another_process_holds_is_locked() {
     let directory = tempfile::tempdir().unwrap();
     let _held = EmbeddedStore::open(directory.path(), Arc::new(SystemClock)).unwrap();
     let ended = Operator::of_directory(directory.path(), "held").run(&["workload", "list"]);
@@ -189,7 +189,7 @@ fn a_store_that_is_held_by_something_else_is_locked() {
 /// Each deletes what it can of the same ten, at once: every workload is deleted by one, and both come to an
 /// end.
 #[tokio::test]
-async fn two_operators_do_not_get_into_each_others_way() {
+async fn two_operators_at_once_delete_each_workload_once() {
     let rows = || (0..10).map(|index| workload(&format!("w-{index}"), None, SignedDuration::from_hours(1)));
     for operator in Operator::everywhere(&Contents { workloads: rows().collect(), records: vec![] }).await {
         let act = |arguments: &[&str]| operator.run(arguments);

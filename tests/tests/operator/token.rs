@@ -76,7 +76,7 @@ async fn making_and_revoking_a_token_are_on_record() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_said() {
+async fn arguments_that_make_no_sense_are_refused() {
     let operator = Operator::file(&Contents::default()).await;
     let rows: [(&[&str], i32, &str); 7] = [
         (&["token", "create", "--ttl", "0s"], 2, "the token would expire at once"),
@@ -96,7 +96,7 @@ async fn what_makes_no_sense_is_said() {
 }
 
 #[tokio::test]
-async fn a_url_that_leaves_no_room_is_warned_of() {
+async fn a_url_that_leaves_no_room_for_an_id_gets_a_warning() {
     let operator = Operator::file(&Contents::default()).await;
     let url = format!("https://{}.example.org", "h".repeat(60));
     let ended = operator.run(&["token", "create", "--url", &url]);

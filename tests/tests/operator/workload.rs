@@ -47,7 +47,7 @@ fn list(operator: &Operator, filter: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn list_shows_all_or_what_is_asked_for() {
+async fn list_shows_all_workloads_or_those_that_match() {
     let contents = five();
     for operator in Operator::everywhere(&contents).await {
         let kind = operator.kind;
@@ -144,7 +144,7 @@ fn with_measurement(mut workload: Workload, byte: u8) -> Workload {
 
 /// Registrations whose guests may have been let in, and those whose guests no longer can be.
 #[tokio::test]
-async fn list_names_registrations_whose_queries_always_held_and_whose_policy_is_refused() {
+async fn list_marks_queries_that_always_held_and_refused_policies() {
     let asks = |id: &str, queries: &[&str]| {
         let plain = workload(id, None, days(1));
         let mut registration = plain.read().unwrap().registration().clone();
@@ -189,7 +189,7 @@ async fn list_names_registrations_whose_queries_always_held_and_whose_policy_is_
 }
 
 #[tokio::test]
-async fn show_tells_what_is_required_and_no_secret() {
+async fn show_prints_the_requirements_and_no_secret() {
     let contents = five();
     for operator in Operator::everywhere(&contents).await {
         let owned = &contents.workloads[4];
@@ -224,7 +224,7 @@ async fn show_tells_what_is_required_and_no_secret() {
 }
 
 #[tokio::test]
-async fn revoke_and_restore_are_seen_and_recorded() {
+async fn revoke_and_restore_take_effect_and_are_recorded() {
     for operator in Operator::everywhere(&five()).await {
         let kind = operator.kind;
         let state = || operator.json(&["workload", "show", "old"])["revoked_at"].clone();
@@ -261,7 +261,7 @@ async fn revoke_and_restore_are_seen_and_recorded() {
 }
 
 #[tokio::test]
-async fn delete_shows_and_asks_first() {
+async fn delete_shows_the_workloads_and_asks_first() {
     for operator in Operator::everywhere(&five()).await {
         let kind = operator.kind;
         // Nobody to ask.
@@ -301,7 +301,7 @@ async fn delete_shows_and_asks_first() {
 }
 
 #[tokio::test]
-async fn at_a_terminal_delete_asks() {
+async fn delete_at_a_terminal_waits_for_an_answer() {
     let delete = ["workload", "delete", "--never-released"];
     let question = "Delete these 2 workloads and their secrets, for good? [y/N] ";
     for operator in Operator::everywhere(&five()).await {
@@ -337,7 +337,7 @@ async fn at_a_terminal_delete_asks() {
 }
 
 #[test]
-fn delete_wants_to_know_what() {
+fn delete_without_a_choice_is_refused() {
     for arguments in [
         &["workload", "delete"][..],
         &["workload", "delete", "--older-than", "7d", "--yes"],
@@ -356,7 +356,7 @@ fn delete_wants_to_know_what() {
 
 /// A registration that this release cannot read is listed, and told of.
 #[tokio::test]
-async fn what_cannot_be_read_does_not_hide_the_rest() {
+async fn an_unreadable_registration_does_not_hide_the_rest() {
     let mut contents = five();
     contents.workloads[2].registration = b"not a registration".to_vec();
     for operator in Operator::everywhere(&contents).await {
@@ -387,7 +387,7 @@ async fn an_item_of_another_format_does_not_hide_the_rest() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_not_there_is_not_made() {
+async fn a_missing_store_is_not_created() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("data");
     let operator = Operator::of_directory(&missing, "missing");
@@ -403,7 +403,7 @@ async fn a_store_that_is_not_there_is_not_made() {
 }
 
 #[tokio::test]
-async fn an_aws_that_cannot_be_used_is_told_apart() {
+async fn each_kind_of_unusable_aws_has_an_error_of_its_own() {
     let operator = Operator::aws(&Contents::default()).await;
     let key = unique("AKIA");
     let operator = operator.with("AWS_ACCESS_KEY_ID", &key);

@@ -42,7 +42,7 @@ fn signing(url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Server 
 }
 
 #[tokio::test]
-async fn a_build_registers_through_it_and_a_guest_boots_through_another() {
+async fn a_build_relay_registers_and_a_guest_relay_boots() {
     let world = World::start();
     let build = with_token_over_tls(&world);
     let guests = Relay::over_tls(&world, &[]);
@@ -61,7 +61,7 @@ fn with_token_over_tls(world: &World) -> Relay {
 }
 
 #[tokio::test]
-async fn it_presents_its_token_and_never_what_the_client_sent() {
+async fn the_relay_sends_its_own_token_and_never_the_clients() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = with_token(&upstream.url);
     // As buildah does with the userinfo of its URL.
@@ -99,7 +99,7 @@ fn recomputed(request: &str, region: &str) -> String {
 }
 
 #[tokio::test]
-async fn its_signature_is_what_aws_computes_over_what_arrives() {
+async fn the_relays_signature_is_the_one_that_aws_computes() {
     let upstream = Upstream::saying(response(200, "", ""));
     let region = ("AWS_REGION", "eu-central-1");
     let permanent = signing(&upstream.url, &[], &[region]);
@@ -142,7 +142,7 @@ async fn its_signature_is_what_aws_computes_over_what_arrives() {
 }
 
 #[test]
-fn credentials_come_from_the_profile_too() {
+fn credentials_may_come_from_an_aws_profile() {
     let (directory, file) = private_file(&format!(
         "[profile build]\nregion = eu-north-1\ncredential_process = echo '{{\"Version\":1,\"AccessKeyId\":\"AKIDEXAMPLE\",\"SecretAccessKey\":\"{SECRET}\"}}'\n"
     ));
@@ -160,7 +160,7 @@ fn credentials_come_from_the_profile_too() {
 }
 
 #[test]
-fn guests_are_not_served_by_it() {
+fn a_build_relay_serves_no_guest() {
     let upstream = Upstream::saying(response(200, "", ""));
     let (token, signer) = (with_token(&upstream.url), signing(&upstream.url, &[], &[("AWS_REGION", "x")]));
     for url in [token.url(), &signer.url] {
@@ -200,7 +200,7 @@ fn reference_values_may_be_longer_than_other_bodies() {
 }
 
 #[tokio::test]
-async fn what_the_broker_says_of_a_token_reaches_the_build() {
+async fn the_brokers_refusal_of_a_token_reaches_the_build() {
     let body = r#"{"error":"not yours to register","id":"01a20cf2-4b21-71e9-a90e-2c4a6a194b4b"}"#;
     let head = "WWW-Authenticate: Basic realm=\"keybroker\"\r\nContent-Type: application/json\r\n";
     let upstream = Upstream::saying(response(401, head, body));
@@ -216,7 +216,7 @@ async fn what_the_broker_says_of_a_token_reaches_the_build() {
 /// A page in the build host's browser whose name leads to the loopback posts as to itself: its Host gives it
 /// away.
 #[test]
-fn a_name_that_leads_to_the_loopback_does_not_register() {
+fn a_foreign_host_name_cannot_register_through_the_relay() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = signing(&upstream.url, &[], &[("AWS_REGION", "eu-central-1")]);
     let authority = relay.url.trim_start_matches("http://").to_owned();

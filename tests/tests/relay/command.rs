@@ -36,7 +36,7 @@ fn refused(mut command: Command, code: i32, texts: &[&str]) {
 }
 
 #[test]
-fn where_it_leads_must_be_tls_or_the_loopback() {
+fn the_relays_target_must_be_tls_or_the_loopback() {
     for (url, why) in [
         ("http://k.example.org", "must be https"),
         ("https://user:password@k.example.org", "no user and no password"),
@@ -51,7 +51,7 @@ fn where_it_leads_must_be_tls_or_the_loopback() {
 }
 
 #[test]
-fn options_that_contradict_each_other_are_2() {
+fn options_that_contradict_each_other_end_with_2() {
     for options in [
         &["--sign", "--token-file", "x"][..],
         &["--region", "eu-central-1"],
@@ -63,7 +63,7 @@ fn options_that_contradict_each_other_are_2() {
 }
 
 #[test]
-fn a_token_that_cannot_be_used_is_5() {
+fn an_unusable_token_ends_the_relay_with_5() {
     let (directory, file) = private_file(TOKEN);
     let refuse = |file: &std::path::Path, why| {
         let file = file.to_str().unwrap();
@@ -83,7 +83,7 @@ fn a_token_that_cannot_be_used_is_5() {
 }
 
 #[test]
-fn signing_without_credentials_or_region_is_5() {
+fn signing_without_credentials_or_region_ends_with_5() {
     let nowhere = TempDir::new().unwrap();
     let signing = |variables: &[(&str, &str)]| {
         let mut command = relay::command(BROKER, &["--sign"]);
@@ -98,7 +98,7 @@ fn signing_without_credentials_or_region_is_5() {
 }
 
 #[test]
-fn an_authority_that_is_none_is_5() {
+fn a_file_that_is_no_authority_ends_the_relay_with_5() {
     let (_directory, file) = private_file("nonsense");
     let broken = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     let (_other, broken) = private_file(broken);
@@ -108,7 +108,7 @@ fn an_authority_that_is_none_is_5() {
 }
 
 #[test]
-fn a_busy_port_is_1_and_a_hint() {
+fn a_busy_port_ends_the_relay_with_1_and_a_hint() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = program::keybroker();
     command.args(["relay", "--to", BROKER, "--listen", &holder.local_addr().unwrap().to_string()]);
@@ -116,7 +116,7 @@ fn a_busy_port_is_1_and_a_hint() {
 }
 
 #[test]
-fn an_address_that_others_reach_takes_a_flag_from_a_build_relay_and_a_warning_from_both() {
+fn an_address_that_others_reach_needs_a_flag_or_warns() {
     let (_directory, token) = private_file(TOKEN);
     let everywhere = |options: &[&str]| {
         let mut command = program::keybroker();
@@ -135,7 +135,7 @@ fn an_address_that_others_reach_takes_a_flag_from_a_build_relay_and_a_warning_fr
 }
 
 #[test]
-fn it_ends_with_0_on_sigterm_and_sigint() {
+fn the_relay_ends_with_0_on_sigterm_and_sigint() {
     for signal in ["TERM", "INT"] {
         let server = Server::start(relay::command(BROKER, &[]));
         server.signal(signal);
@@ -147,7 +147,7 @@ fn it_ends_with_0_on_sigterm_and_sigint() {
 
 /// So do both commands that serve, by the same code.
 #[test]
-fn systemd_is_told_when_it_listens_and_when_it_stops() {
+fn systemd_is_told_when_the_relay_listens_and_stops() {
     let home = Home::new(&anchors());
     for mut command in [relay::command(BROKER, &[]), home.command("http://127.0.0.1:1", &[])] {
         let directory = TempDir::new().unwrap();

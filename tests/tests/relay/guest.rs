@@ -105,7 +105,7 @@ async fn a_refusal_reaches_the_guest_with_the_id_of_its_record() {
 }
 
 #[tokio::test]
-async fn nobody_registers_through_it() {
+async fn nobody_registers_through_a_guest_relay() {
     let world = World::start();
     let relay = Relay::over_tls(&world, &[]);
     let id = unique("w");
@@ -180,7 +180,7 @@ async fn a_server_that_cannot_prove_the_brokers_name_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_broker_that_was_started_again_is_asked_again() {
+async fn a_broker_that_was_restarted_is_asked_again() {
     let Some(world) = World::with(&[], "restarting the broker behind the relay") else { return };
     let relay = Relay::to(&world.url, &[]);
     let id = unique("w");

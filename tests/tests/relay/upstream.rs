@@ -52,7 +52,7 @@ fn guest(relay: &Relay, id: &str) -> KrunGuest {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_502_and_the_relay_itself_is_well() {
+fn a_missing_broker_is_502_and_the_relay_stays_healthy() {
     // Bound and not listening any more: nobody is there.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let relay = Relay::to(&format!("http://{address}"), &[]);
@@ -86,7 +86,7 @@ fn a_body_that_does_not_come_in_time_is_504() {
 }
 
 #[test]
-fn a_broker_that_breaks_off_or_talks_nonsense_is_502_and_is_asked_once() {
+fn a_broker_that_breaks_off_is_502_and_is_asked_once() {
     let rows: [&[u8]; 8] = [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-",
@@ -150,7 +150,7 @@ fn endless(first: &'static [u8], then: Vec<u8>) -> Upstream {
 }
 
 #[test]
-fn an_answer_that_is_too_long_is_502_whatever_it_promised() {
+fn an_answer_that_is_too_long_is_502() {
     let too_long = (502, "the broker's answer is too long");
     let chunk = [&b"1000\r\n"[..], &[b'x'; 4096], b"\r\n"].concat();
     let rows = [
@@ -218,7 +218,7 @@ async fn no_refusal_of_attest_is_success_to_libkruns_guest() {
 }
 
 #[test]
-fn an_attest_that_succeeded_stays_empty_and_one_with_a_body_keeps_it() {
+fn an_attest_answer_keeps_its_body_or_stays_empty() {
     for body in ["", r#"{"token":"x"}"#] {
         let upstream = Upstream::saying(response(200, "", body));
         let answer = Relay::to(&upstream.url, &[]).ask(ATTEST);
@@ -228,7 +228,7 @@ fn an_attest_that_succeeded_stays_empty_and_one_with_a_body_keeps_it() {
 }
 
 #[test]
-fn a_key_ends_with_a_nul_for_clients_without_a_user_agent_alone() {
+fn a_key_ends_with_nul_only_for_clients_without_user_agent() {
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\"0\r\n2\r\n0\"\r\n0\r\n\r\n";
     let agent = KEY.replace("\r\n\r\n", "\r\nUser-Agent: x\r\n\r\n");
     for (said, request, heard) in [
@@ -282,7 +282,7 @@ fn the_broker_sees_what_its_protocol_needs_and_nothing_else() {
 }
 
 #[test]
-fn what_is_no_route_of_guests_is_404_and_the_broker_is_not_asked() {
+fn a_route_not_for_guests_is_404_without_asking_the_broker() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = Relay::to(&upstream.url, &[]);
     for line in [

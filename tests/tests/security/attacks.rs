@@ -88,7 +88,7 @@ const REPORTS: [(&str, &str, Alter); 17] = [
 ];
 
 #[tokio::test]
-async fn reports_of_what_was_not_registered() {
+async fn altered_reports_are_refused_for_the_check_they_fail() {
     let scene = Scene::new().await;
     for (name, check, alter) in REPORTS {
         let mut machine = scene.world.milan();
@@ -105,7 +105,7 @@ async fn reports_of_what_was_not_registered() {
 }
 
 #[tokio::test]
-async fn a_cpu_of_no_known_product_or_of_another() {
+async fn a_cpu_of_an_unknown_or_another_product_is_refused() {
     let scene = Scene::new().await;
     for (cpuid, check) in [([0x19, 0x21, 0], "product"), (Product::Genoa.cpuid(), "endorsements")] {
         let mut machine = scene.world.milan();
@@ -115,7 +115,7 @@ async fn a_cpu_of_no_known_product_or_of_another() {
 }
 
 #[tokio::test]
-async fn evidence_of_an_earlier_boot() {
+async fn evidence_of_an_earlier_boot_is_refused() {
     let scene = Scene::new().await;
     let mut guest = scene.challenged().await;
     let evidence = guest.state.attest_body().unwrap();
@@ -126,7 +126,7 @@ async fn evidence_of_an_earlier_boot() {
 
 /// The answer may have been lost: the same bytes are answered again, and any others are not.
 #[tokio::test]
-async fn evidence_twice_in_one_session() {
+async fn other_evidence_in_the_same_session_is_refused() {
     let scene = Scene::new().await;
     let guest = scene.challenged().await;
     let evidence = guest.state.attest_body().unwrap();
@@ -139,7 +139,7 @@ async fn evidence_twice_in_one_session() {
 }
 
 #[tokio::test]
-async fn bits_flipped_anywhere_in_a_report() {
+async fn a_bit_flipped_anywhere_in_a_report_is_found() {
     let scene = Scene::new().await;
     // Offset, and the check that finds it out. A bit of the report's reserved areas is signed like every
     // other.
@@ -173,7 +173,7 @@ async fn bits_flipped_anywhere_in_a_report() {
 }
 
 #[tokio::test]
-async fn another_chip_signs_in_a_good_chips_name() {
+async fn a_report_signed_by_another_chip_is_refused() {
     let scene = Scene::new().await;
     let mut machine = scene.world.milan();
     machine.vek = scene.world.machine(Product::Milan, 2).vek;
@@ -181,7 +181,7 @@ async fn another_chip_signs_in_a_good_chips_name() {
 }
 
 #[tokio::test]
-async fn another_chips_certificate_comes_along() {
+async fn a_certificate_of_another_chip_does_not_help() {
     let scene = Scene::new().await;
     // The chip that signs is unknown to AMD; a sound certificate of another chip helps nobody.
     let mut machine = Machine::new(amd(Product::Milan), &Chip::new(Product::Milan, 66));
@@ -203,7 +203,7 @@ fn certified(seed: u8, certificate: &Overrides, others: &[(&str, Vec<u8>)]) -> M
 }
 
 #[tokio::test]
-async fn a_self_made_root() {
+async fn a_self_made_root_is_refused() {
     let scene = Scene::new().await;
     let amd = amd(Product::Milan);
     let rogue = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };
@@ -220,7 +220,7 @@ async fn a_self_made_root() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate() {
+async fn an_expired_certificate_is_refused() {
     let scene = Scene::new().await;
     let amd = amd(Product::Milan);
     let yesterday = amd.now() - jiff::SignedDuration::from_hours(12);
@@ -230,7 +230,7 @@ async fn an_expired_certificate() {
 }
 
 #[tokio::test]
-async fn a_revoked_ask() {
+async fn a_revoked_ask_is_refused() {
     let Some(world) = World::with(&[], "an ASK revoked from the start") else { return };
     let revoked = vec![Ca::Ask.serial(Product::Genoa)];
     world
@@ -243,7 +243,7 @@ async fn a_revoked_ask() {
 }
 
 #[tokio::test]
-async fn a_key_before_attesting() {
+async fn a_key_before_attesting_is_refused() {
     let scene = Scene::new().await;
     let guest = scene.challenged().await;
     scene.world.assert_refused(guest.key().await, (401, "session"));
@@ -253,7 +253,7 @@ async fn a_key_before_attesting() {
 }
 
 #[tokio::test]
-async fn a_key_for_a_session_that_was_made_up() {
+async fn a_key_for_a_made_up_session_is_refused() {
     let scene = Scene::new().await;
     let mut guest = scene.guest(scene.world.milan());
     guest.state.session_id = Some("0".repeat(32));
@@ -261,7 +261,7 @@ async fn a_key_for_a_session_that_was_made_up() {
 }
 
 #[tokio::test]
-async fn the_key_of_another_workload() {
+async fn the_key_of_another_workload_is_refused() {
     let scene = Scene::new().await;
     let other = unique("w");
     scene.world.register(&other).await;
@@ -290,7 +290,7 @@ async fn a_stolen_cookie_opens_nothing_without_the_guests_key() {
 }
 
 #[tokio::test]
-async fn the_hosts_key_in_place_of_the_guests() {
+async fn the_hosts_key_in_place_of_the_guests_is_refused() {
     let scene = Scene::new().await;
     let mut guest = scene.challenged().await;
     let report = guest.state.report().unwrap();
@@ -300,7 +300,7 @@ async fn the_hosts_key_in_place_of_the_guests() {
 }
 
 #[tokio::test]
-async fn another_sessions_nonce() {
+async fn the_nonce_of_another_session_is_refused() {
     let scene = Scene::new().await;
     let (one, mut other) = (scene.challenged().await, scene.challenged().await);
     other.state.nonce.clone_from(&one.state.nonce);
@@ -309,7 +309,7 @@ async fn another_sessions_nonce() {
 }
 
 #[tokio::test]
-async fn a_workload_that_nobody_registered() {
+async fn a_workload_that_nobody_registered_is_refused() {
     let world = World::start();
     let mut guest = world.polite(&unique("w"), world.milan());
     let response = guest.auth().await.unwrap();
@@ -318,7 +318,7 @@ async fn a_workload_that_nobody_registered() {
 }
 
 #[tokio::test]
-async fn a_registration_in_place_of_one_that_a_guest_attested_as() {
+async fn a_registration_cannot_be_replaced_after_an_attestation() {
     let scene = Scene::new().await;
     let guest = scene.attested().await;
     // Between attest and key, and after the key.
@@ -332,7 +332,7 @@ async fn a_registration_in_place_of_one_that_a_guest_attested_as() {
 }
 
 #[tokio::test]
-async fn another_measurement_or_policy_in_the_build_window() {
+async fn another_measurement_in_the_build_window_is_refused() {
     let scene = Scene::new().await;
     let build = || scene.world.build(&scene.id, "the attacker's");
     let builds = [

@@ -43,7 +43,7 @@ async fn one_of_each(world: &World, id: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_decision_is_one_line_with_all_that_an_operator_asks() {
+async fn every_decision_is_one_line_with_all_its_fields() {
     let world = World::serve(&[]);
     let id = unique("w");
     let before = Timestamp::now();
@@ -96,7 +96,7 @@ async fn every_decision_is_one_line_with_all_that_an_operator_asks() {
 }
 
 #[tokio::test]
-async fn the_store_holds_the_same_records() {
+async fn the_store_holds_the_records_that_were_printed() {
     let world = World::serve(&[]);
     one_of_each(&world, &unique("w")).await;
     world.polite("nobody", world.milan()).boot().await.unwrap_err();
@@ -110,7 +110,7 @@ async fn the_store_holds_the_same_records() {
 }
 
 #[tokio::test]
-async fn challenges_and_what_is_no_request_leave_no_record() {
+async fn challenges_and_malformed_requests_leave_no_record() {
     let world = World::serve(&[]);
     world.polite("w", world.milan()).auth().await.unwrap();
     world.ask("POST", "/kbs/v0/register_workload", &[], Some("{}"));

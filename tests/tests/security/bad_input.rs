@@ -42,7 +42,7 @@ fn registration_with(field: &str, value: impl Into<Value>) -> String {
 }
 
 #[tokio::test]
-async fn registrations_that_are_none() {
+async fn malformed_registrations_are_refused_with_the_fault() {
     let world = World::start();
     let whole = registration().to_string();
     let bits = |bits: &str| registration_with("tee_config", tee_config(15).replace("15", bits));
@@ -89,7 +89,7 @@ async fn registrations_that_are_none() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_utf_8() {
+async fn bytes_that_are_no_utf_8_are_400() {
     let world = World::listening("a body that is no UTF-8");
     let request = world.request("POST", REGISTER, &[], Some(&registration().to_string()));
     let mut bytes = request.into_bytes();
@@ -102,7 +102,7 @@ async fn bytes_that_are_no_utf_8() {
 }
 
 #[tokio::test]
-async fn bodies_of_more_than_64_kib() {
+async fn bodies_of_more_than_64_kib_are_413() {
     let world = World::start();
     for path in [REGISTER, AUTH, ATTEST] {
         // Attest looks for a session first: refused all the same.
@@ -117,7 +117,7 @@ async fn bodies_of_more_than_64_kib() {
 }
 
 #[tokio::test]
-async fn media_types_that_are_not_json() {
+async fn media_types_other_than_json_are_415() {
     let world = World::listening("two Content-Type fields");
     let body = registration().to_string();
     let whole = world.request("POST", REGISTER, &[], Some(&body));
@@ -136,7 +136,7 @@ async fn media_types_that_are_not_json() {
 }
 
 #[tokio::test]
-async fn challenges_for_nobody() {
+async fn malformed_requests_for_a_challenge_are_400() {
     let world = World::start();
     let auth = |tee: &str, version: &str, extra: &str| {
         json!({"version": version, "tee": tee, "extra-params": extra}).to_string()
@@ -209,7 +209,7 @@ impl Evidence {
 }
 
 #[tokio::test]
-async fn evidence_that_is_none_leaves_the_challenge_alone() {
+async fn malformed_evidence_leaves_the_challenge_usable() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;
@@ -267,7 +267,7 @@ async fn evidence_that_is_none_leaves_the_challenge_alone() {
 }
 
 #[tokio::test]
-async fn reports_of_another_length() {
+async fn reports_of_another_length_are_refused() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;
@@ -285,7 +285,7 @@ async fn reports_of_another_length() {
 }
 
 #[tokio::test]
-async fn paths_that_lead_nowhere() {
+async fn unknown_paths_are_refused_and_never_served() {
     let world = World::listening("a path of no route");
     let cookie = format!("Cookie: session_id={}", "0".repeat(32));
     let long = format!("/kbs/v0/key/{}", "w".repeat(257));
@@ -331,7 +331,7 @@ async fn paths_that_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn methods_that_a_path_does_not_take() {
+async fn methods_that_a_path_does_not_take_are_refused() {
     let world = World::listening("a method of no route");
     let rows =
         [(REGISTER, "POST"), (AUTH, "POST"), (ATTEST, "POST"), ("/kbs/v0/key/w", "GET"), ("/healthz", "GET")];
@@ -347,7 +347,7 @@ async fn methods_that_a_path_does_not_take() {
 }
 
 #[tokio::test]
-async fn requests_without_a_usable_cookie() {
+async fn requests_without_a_usable_cookie_are_401() {
     let world = World::start();
     let a = "00112233445566778899aabbccddeeff";
     let (short, capital, long) = (&a[1..], a.to_uppercase(), a.repeat(2));

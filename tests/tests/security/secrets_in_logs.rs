@@ -126,17 +126,17 @@ async fn nothing_secret_is_written(format: &str) {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_in_a_log_for_people() {
+async fn a_text_log_holds_no_secret() {
     nothing_secret_is_written("text").await;
 }
 
 #[tokio::test]
-async fn nothing_secret_is_in_a_log_for_machines() {
+async fn a_json_log_holds_no_secret() {
     nothing_secret_is_written("json").await;
 }
 
 #[tokio::test]
-async fn a_key_url_that_overflows_libkruns_buffer_is_a_warning() {
+async fn a_key_url_that_overflows_libkruns_buffer_gets_a_warning() {
     let world = World::serve(&[]);
     let room = 99 - world.url.len() - "/kbs/v0/key/".len();
     let (fits, overflows) = ("f".repeat(room), "o".repeat(room + 1));

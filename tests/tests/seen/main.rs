@@ -85,7 +85,7 @@ fn seen() -> BTreeMap<Row, usize> {
 
 #[test]
 #[ignore = "of what other suites did: tests/functions runs it after them"]
-fn each_function_called_what_its_role_allows_and_all_of_it() {
+fn each_function_called_exactly_what_its_role_allows() {
     let seen = seen();
     for ((function, operation, action, on), count) in &seen {
         println!("{function:9} {operation:19} {action:20} {on:13} {count:>6}");
@@ -119,7 +119,7 @@ fn measured(line: &str) -> Vec<(String, Option<String>)> {
 
 #[test]
 #[ignore = "of what other suites did: tests/functions runs it after them"]
-fn the_functions_measured_all_that_operators_are_told_of() {
+fn the_functions_measured_every_documented_metric() {
     let mut seen: BTreeMap<_, usize> = BTreeMap::new();
     for measured in lines("KEYBROKER_TEST_LOG").iter().flat_map(|line| measured(line)) {
         *seen.entry(measured).or_default() += 1;

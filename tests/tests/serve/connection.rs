@@ -105,7 +105,7 @@ async fn requests_that_come_at_once_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn head_never_releases() {
+async fn a_head_request_never_releases_a_key() {
     let world = World::serve(&[]);
     let (mut guest, cookie, path) = attested(&world).await;
     let mut connection = world.connect();
@@ -134,7 +134,7 @@ async fn a_client_of_http_1_0_is_served_and_the_connection_closed() {
 }
 
 #[tokio::test]
-async fn the_server_says_nothing_of_what_it_is() {
+async fn responses_do_not_name_the_server_software() {
     let world = World::serve(&[]);
     let response = world.ask("GET", "/healthz", &[], None);
     assert_eq!((response.status, response.text()), (200, r#"{"status":"ok"}"#.to_owned()));

@@ -33,7 +33,7 @@ fn after_a_power_cut(world: World) -> World {
 }
 
 #[tokio::test]
-async fn challenge_and_session_survive_kill_9() {
+async fn a_challenge_and_a_session_survive_kill_9() {
     let mut world = World::serve(&[]);
     let id = unique("w");
     let passphrase = world.register(&id).await;
@@ -50,7 +50,7 @@ async fn challenge_and_session_survive_kill_9() {
 }
 
 #[tokio::test]
-async fn no_registration_that_was_acknowledged_is_lost_to_kill_9() {
+async fn an_acknowledged_registration_survives_kill_9() {
     let mut world = World::serve(&[]);
     let mut registered = Vec::new();
     for round in 0..20 {
@@ -85,7 +85,7 @@ async fn a_chip_once_seen_boots_after_a_restart_without_amd() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_the_request_under_way_be_answered() {
+async fn a_request_under_way_at_sigterm_is_answered() {
     let world = World::serve(&[]);
     let body = world.build(&unique("w"), "open sesame").body();
     let request = world.request("POST", "/kbs/v0/register_workload", &["Expect: 100-continue"], Some(&body));
@@ -105,7 +105,7 @@ async fn sigterm_lets_the_request_under_way_be_answered() {
 }
 
 #[tokio::test]
-async fn a_second_signal_waits_for_nobody() {
+async fn a_second_signal_ends_the_broker_at_once() {
     let world = World::serve(&[]);
     let mut connection = world.connect();
     connection.send(
@@ -137,7 +137,7 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn neither_passphrase_nor_key_is_in_the_data_directory() {
+async fn the_data_directory_holds_neither_passphrase_nor_key() {
     let world = World::serve(&[]);
     let id = unique("w");
     let replaced = world.register(&id).await;
@@ -166,7 +166,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn key_and_store_are_apart_and_their_owners_alone() {
+async fn key_and_store_are_apart_and_private_to_their_owner() {
     let world = World::serve(&[]);
     let home = world.home();
     assert!(!home.key_file().starts_with(home.data_dir()));
@@ -188,7 +188,7 @@ fn assert_ends(mut command: Command, code: i32, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_second_process_over_the_same_store_is_6_and_disturbs_nobody() {
+async fn a_second_broker_on_the_same_store_ends_with_6() {
     let world = World::serve(&[]);
     let command = world.home().command(&world.kds.url(), &[]);
     assert_ends(command, 6, &["hint: end the other broker", "--data-dir"]);
@@ -196,7 +196,7 @@ async fn a_second_process_over_the_same_store_is_6_and_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn a_store_with_entries_starts_with_its_own_key_alone() {
+async fn a_store_with_entries_opens_with_its_own_key_only() {
     let world = World::serve(&[]);
     let id = unique("w");
     let passphrase = world.register(&id).await;
@@ -226,7 +226,7 @@ async fn a_store_with_entries_starts_with_its_own_key_alone() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_damaged_or_is_none_is_not_used() {
+async fn a_damaged_store_is_not_used() {
     let home = Home::new(&anchors());
     let kds = kds();
     home.serve(&kds.url(), &[]).terminate();
@@ -243,7 +243,7 @@ async fn a_store_that_was_damaged_or_is_none_is_not_used() {
 }
 
 #[test]
-fn a_busy_port_is_said() {
+fn a_busy_port_is_named_with_a_hint() {
     let home = Home::new(&anchors());
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();

@@ -26,7 +26,7 @@ async fn until_refused(guest: &PoliteGuest) -> Error {
 }
 
 #[tokio::test]
-async fn a_challenge_and_a_session_last_as_long_as_they_were_given() {
+async fn a_challenge_and_a_session_end_after_their_ttl() {
     let Some(world) = World::with(&["--session-ttl", "2"], "sessions of two seconds") else { return };
     let id = unique("w");
     let passphrase = world.register(&id).await;

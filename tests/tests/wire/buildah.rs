@@ -13,7 +13,7 @@ use keybroker_tests::{passphrase, remote, unique, world::World};
 use serde_json::Value;
 
 #[tokio::test]
-async fn a_registration_is_200_and_a_short_body_with_the_audit_id() {
+async fn a_registration_is_answered_with_200_and_the_audit_id() {
     let world = World::start();
     let response = world.build(&unique("w"), "open sesame").register().await.unwrap();
     assert_eq!(response.status, 200, "buildah takes 200 and 202 for success, not 201 and not 204");
@@ -26,7 +26,7 @@ async fn a_registration_is_200_and_a_short_body_with_the_audit_id() {
 }
 
 #[tokio::test]
-async fn of_two_posts_in_one_build_the_second_passphrase_wins() {
+async fn the_second_post_of_a_build_sets_the_passphrase() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;
@@ -35,7 +35,7 @@ async fn of_two_posts_in_one_build_the_second_passphrase_wins() {
 }
 
 #[tokio::test]
-async fn ids_of_64_hex_digits_are_buildahs_own() {
+async fn ids_of_64_hex_digits_are_accepted() {
     let world = World::start();
     let id = passphrase();
     let passphrase = world.register(&id).await;
@@ -133,7 +133,7 @@ async fn tee_config_asks_for_more_than_the_floor() {
 /// Where anybody on this machine may register, a page in its browser may not, whose name somebody had lead
 /// here.
 #[tokio::test]
-async fn a_name_that_leads_to_the_loopback_does_not_register() {
+async fn a_foreign_host_name_cannot_register_on_the_loopback() {
     let world = World::serve(&[]);
     let body = world.build(&unique("w"), "open sesame").body();
     // With more slashes in front it is the same route, to the broker as to this.

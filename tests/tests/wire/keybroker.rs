@@ -99,7 +99,7 @@ async fn the_guest_is_answered_in_its_own_dialect() {
 }
 
 #[tokio::test]
-async fn resources_of_every_length_arrive() {
+async fn resources_of_every_length_reach_the_guest() {
     let world = World::start();
     let lengths = [1, 245, 246, 4000];
     let resources: Value =
@@ -130,7 +130,7 @@ async fn sixteen_of_the_longest_resources_are_taken() {
 
 /// The seed evaluated queries and went on whatever came of them.
 #[tokio::test]
-async fn a_query_that_does_not_hold_refuses() {
+async fn a_query_that_does_not_hold_refuses_the_guest() {
     let world = World::start();
     for query in [
         "data.expected == input.policy_smt_allowed",
@@ -179,7 +179,7 @@ async fn the_registered_measurement_is_enforced_before_any_query() {
 }
 
 #[tokio::test]
-async fn no_policy_lifts_the_floor() {
+async fn a_policy_never_lifts_the_floor() {
     let world = World::start();
     let cli = RvpCli { query: vec!["true".to_owned()], ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
     let host_data = register(&world, &cli).await;
@@ -195,7 +195,7 @@ async fn no_policy_lifts_the_floor() {
 }
 
 #[tokio::test]
-async fn what_a_modern_client_requires_is_held_to() {
+async fn the_requirements_of_a_registration_are_enforced() {
     let world = World::start();
     let body = json!({
         "resources": {"passphrase": "s"},
@@ -233,7 +233,7 @@ async fn what_a_modern_client_requires_is_held_to() {
 }
 
 #[tokio::test]
-async fn bad_registrations_are_told_what_is_wrong() {
+async fn bad_registrations_are_answered_with_the_fault() {
     let world = World::start();
     let measured =
         |more: &str| format!(r#"{{"resources":{{}},"measurements":["{}"]{more}}}"#, "4d".repeat(48));
@@ -262,7 +262,7 @@ async fn bad_registrations_are_told_what_is_wrong() {
 
 /// What a host can give a guest: HOST_DATA of another registration, or of none.
 #[tokio::test]
-async fn host_data_selects_and_proves_nothing() {
+async fn host_data_selects_a_workload_and_proves_nothing() {
     let world = World::start();
     let other = RvpCli { query: Vec::new(), ..RvpCli::new(&world.url, &[0x66; 48], "other's") };
     let other = register(&world, &other).await;
@@ -281,7 +281,7 @@ async fn host_data_selects_and_proves_nothing() {
 }
 
 #[tokio::test]
-async fn evidence_is_not_replayed() {
+async fn replayed_evidence_is_refused() {
     let world = World::start();
     let host_data = register(&world, &RvpCli::new(&world.url, &MEASUREMENT, "s")).await;
     let mut guest = guest(&world, host_data, world.milan());
@@ -296,7 +296,7 @@ async fn evidence_is_not_replayed() {
 
 /// A policy that would go on for ever: where its trial shows it, and where only a guest does.
 #[tokio::test]
-async fn a_policy_that_does_not_end_is_stopped_and_the_broker_goes_on() {
+async fn an_endless_policy_is_stopped_and_the_broker_goes_on() {
     let world = World::start();
     let body = |guard: &str| {
         let policy = format!(

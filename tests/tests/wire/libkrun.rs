@@ -79,7 +79,7 @@ async fn no_provider_is_accepted_unless_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_vlek_that_the_guest_does_not_bring_along_cannot_be_had() {
+async fn a_guest_of_a_provider_without_its_vlek_is_refused() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;
@@ -89,7 +89,7 @@ async fn a_vlek_that_the_guest_does_not_bring_along_cannot_be_had() {
 }
 
 #[tokio::test]
-async fn a_challenge_is_what_the_clients_parser_can_read() {
+async fn a_challenge_is_readable_to_the_clients_parser() {
     let world = World::start();
     let mut sessions = BTreeSet::new();
     for _ in 0..20 {
@@ -126,7 +126,7 @@ fn assert_whole(response: &Response) {
 }
 
 #[tokio::test]
-async fn success_of_attest_has_no_body_at_all() {
+async fn a_successful_attest_has_no_body() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;
@@ -150,7 +150,7 @@ async fn attested(world: &World) -> (keybroker_simulator::guest::KrunGuest, Stri
 }
 
 #[tokio::test]
-async fn a_key_is_hex_in_quotes_and_one_nul_for_clients_without_user_agent() {
+async fn a_key_is_quoted_hex_with_nul_only_without_user_agent() {
     let world = World::start();
     let (guest, cookie, path) = attested(&world).await;
     let cookie = format!("Cookie: {cookie}");
@@ -170,7 +170,7 @@ async fn a_key_is_hex_in_quotes_and_one_nul_for_clients_without_user_agent() {
 }
 
 #[tokio::test]
-async fn one_session_may_fetch_its_key_again_and_every_time_it_is_sealed_anew() {
+async fn a_session_may_fetch_its_key_again_sealed_anew() {
     let world = World::start();
     let (mut guest, cookie, path) = attested(&world).await;
     let cookie = format!("Cookie: {cookie}");
@@ -214,7 +214,7 @@ async fn cookies_of_two_sessions_are_refused() {
 }
 
 #[tokio::test]
-async fn the_same_refusals_kill_no_guest_of_libkruns() {
+async fn a_refusal_crashes_no_guest_of_libkrun() {
     let world = World::start();
     let id = unique("w");
     world.register(&id).await;

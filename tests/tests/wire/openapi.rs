@@ -87,7 +87,7 @@ fn leads(route: &Route, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn every_answer_is_described() {
+async fn every_answer_of_serve_is_in_the_openapi_document() {
     // Sessions are opened before schemathesis is set up, which may take a while once.
     let (world, directory) = (World::serve(&["--session-ttl", "3600"]), TempDir::new().unwrap());
     let [given, report] = ["examples.json", "report.har"].map(|name| directory.path().join(name));

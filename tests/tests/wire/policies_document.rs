@@ -49,7 +49,7 @@ fn shell(line: &str, path: &str, directory: &Path) -> Ended {
 }
 
 #[test]
-fn trying_a_policy_gives_what_is_shown() {
+fn trying_a_policy_prints_what_the_document_shows() {
     let (document, directory) = (document(), directory());
     let (_, section) = document.split_once("## Trying one").unwrap();
     let (command, shown) = block(section, "console").split_once('\n').unwrap();
@@ -75,7 +75,7 @@ fn trying_a_policy_gives_what_is_shown() {
 }
 
 #[test]
-fn the_whole_body_registers_and_each_fault_is_told_as_shown() {
+fn the_documents_body_registers_and_its_faults_are_named() {
     let (world, document) = (World::start(), document());
     let body: Value = serde_json::from_str(block(&document, "json registration")).unwrap();
     let register = |body: &Value| world.ask("POST", "/rvp/register", &[], Some(&body.to_string()));
@@ -99,7 +99,7 @@ fn the_whole_body_registers_and_each_fault_is_told_as_shown() {
 }
 
 #[tokio::test]
-async fn the_command_registers_and_its_policy_decides() {
+async fn the_documents_command_registers_and_its_policy_decides() {
     let path = std::env::var("PATH").unwrap_or_default();
     let directory = directory();
     if !["jq", "curl"]

@@ -54,7 +54,7 @@ const UNKNOWN: &str = "there is no such token";
 /// The whole of it: `buildah --layers` posts twice, the guest gets the second, and what stays in the image is
 /// worth nothing.
 #[tokio::test]
-async fn a_build_registers_with_a_token_and_its_guest_ends_it() {
+async fn a_token_registers_a_build_and_ends_when_its_guest_attests() {
     let world = World::start();
     let (token, id, second) = (made(&world, &[]), unique("w"), passphrase());
     assert_eq!(build(&token, &id, &passphrase()).await.status, 200);
@@ -77,7 +77,7 @@ async fn a_build_registers_with_a_token_and_its_guest_ends_it() {
 /// Read out of the image before any guest came, it can change the passphrase, which is denial, and nothing
 /// else.
 #[tokio::test]
-async fn inside_its_window_a_token_from_an_image_cannot_change_the_measurement() {
+async fn a_token_from_an_image_cannot_change_the_measurement() {
     let world = World::start();
     let (token, id) = (made(&world, &[]), unique("w"));
     assert_eq!(build(&token, &id, "first").await.status, 200);
@@ -107,7 +107,7 @@ async fn a_token_is_taken_from_either_half_of_basic_and_from_bearer() {
 
 /// Each of them is told the same, in the same words.
 #[tokio::test]
-async fn a_token_that_does_not_count_is_401() {
+async fn an_unknown_revoked_or_foreign_token_is_401() {
     let world = World::start();
     let operator = Operator::of(&world);
     let unknown = json!({ "url": world.url.replace("://", "://x:AAAAAAAAAAAAAA@") });
@@ -133,7 +133,7 @@ async fn a_token_that_has_expired_is_401() {
 }
 
 #[tokio::test]
-async fn a_token_made_for_an_id_takes_it_over() {
+async fn a_token_for_an_id_takes_that_id_over() {
     let world = World::start();
     let id = unique("w");
     world.boots_a_guest(&id).await;
@@ -146,7 +146,7 @@ async fn a_token_made_for_an_id_takes_it_over() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_registrations_at_once_with_one_token_one_wins() {
+async fn one_token_used_for_many_ids_at_once_registers_exactly_one() {
     let world = World::start();
     let token = made(&world, &[]);
     let mut builds = JoinSet::new();
@@ -192,7 +192,7 @@ async fn a_token_registers_by_reference_values_once() {
 
 /// Where tokens alone are let in, nothing is no token.
 #[tokio::test]
-async fn without_a_token_nobody_registers_where_one_is_asked_for() {
+async fn without_a_token_nobody_registers_in_token_mode() {
     let Some(world) = World::with(&["--registration", "token"], "a broker that takes tokens alone") else {
         return;
     };
