@@ -1,4 +1,4 @@
-//! `buildah`, as it registers a confidential workload (1.39: `mkcw`, `build --cw`, `commit --cw`).
+//! `buildah`, which registers a confidential workload (1.39: `mkcw`, `build --cw`, `commit --cw`).
 
 use std::{io, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::http::{self, Endpoint, Response};
 
-/// A registration, open to variation. [`Buildah::register`] sends it.
+/// A registration whose fields a test can change. [`Buildah::register`] sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Buildah {
     /// The broker's URL as given with `--attestation-url`: a base path and userinfo are allowed.
@@ -20,7 +20,7 @@ pub struct Buildah {
     pub passphrase: String,
     /// JSON inside a string.
     pub tee_config: String,
-    /// How long the request may take. buildah itself waits for ever.
+    /// How long the request may take. buildah itself has no limit.
     pub deadline: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Buildah {
         self.send(&self.body()).await
     }
 
-    /// Posts any other body in the same request.
+    /// Posts another body in the same request.
     pub async fn send(&self, body: &str) -> io::Result<Response> {
         let endpoint = Endpoint::parse(&self.url)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a plain-http URL"))?;
@@ -62,7 +62,8 @@ impl Buildah {
             authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
         let request = format!(
             "POST {}/kbs/v0/register_workload HTTP/1.1\r\nHost: {}\r\nUser-Agent: Go-http-client/1.1\r\n\
-             Content-Length: {}\r\n{authorization}Content-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n{body}",
+             Content-Length: {}\r\n{authorization}Content-Type: application/json\r\n\
+             Accept-Encoding: gzip\r\n\r\n{body}",
             endpoint.base,
             endpoint.authority,
             body.len(),
@@ -70,7 +71,7 @@ impl Buildah {
         http::exchange(&endpoint.authority, request.as_bytes(), self.deadline).await
     }
 
-    /// Whether buildah takes this response for success: 200 and 202 alone.
+    /// Whether buildah treats this response as success: only 200 and 202.
     pub fn accepts(response: &Response) -> bool {
         matches!(response.status, 200 | 202)
     }
@@ -78,7 +79,7 @@ impl Buildah {
 
 /// The `tee_config` of SNP with these policy bits: 15 is SMT, the reserved bit, MIGRATE_MA and DEBUG.
 pub fn tee_config(bits: u32) -> String {
-    // Composed as Go orders it: by field, not by name.
+    // In Go's order: by field, not by name.
     format!(r#"{{"flags":{{"bits":{bits}}},"minfw":{}}}"#, json!({"major": 0, "minor": 0}))
 }
 
@@ -101,9 +102,11 @@ mod tests {
         let (url, requests) = serve(|_| response(200, "", b"")).await;
         let build = Buildah::new(&url, "W", &[0xAB; 48], "a<b>&\"c");
         assert!(Buildah::accepts(&build.register().await.expect("a response")));
+        let tee_config = r#"{\"flags\":{\"bits\":15},\"minfw\":{\"major\":0,\"minor\":0}}"#;
         let body = format!(
-            r#"{{"workload_id":"W","launch_measurement":"{}","passphrase":"a\u003cb\u003e\u0026\"c","tee_config":"{{\"flags\":{{\"bits\":15}},\"minfw\":{{\"major\":0,\"minor\":0}}}}"}}"#,
-            "ab".repeat(48)
+            r#"{{"workload_id":"W","launch_measurement":"{}","passphrase":{},"tee_config":"{tee_config}"}}"#,
+            "ab".repeat(48),
+            r#""a\u003cb\u003e\u0026\"c""#,
         );
         let expected = format!(
             "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: {}\r\nUser-Agent: Go-http-client/1.1\r\n\

@@ -1,7 +1,7 @@
 //! A writer for the few DER forms that AMD's certificates use.
 //!
-//! By hand rather than with a certificate builder: a builder refuses to make the defective certificates that
-//! tests need.
+//! It is written by hand because a certificate builder refuses to make the defective certificates that tests
+//! need.
 
 use jiff::Timestamp;
 

@@ -1,7 +1,7 @@
 //! One HTTP/1.1 exchange, byte for byte.
 //!
-//! Tests assert what is on the wire, so nothing here is added to a request, normalised or hidden in a
-//! response.
+//! Tests assert the bytes on the wire, so this adds nothing to a request, and normalises and hides nothing in
+//! a response.
 
 use std::{io, time::Duration};
 
@@ -34,7 +34,7 @@ impl Response {
         matching.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The body as text, whatever is not UTF-8 replaced.
+    /// The body as text, with replacement characters for what is not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -44,8 +44,8 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Reads a response. `None` if there is more to come, unless `at_end`: then what is missing does not
-    /// come, and a body whose length the head does not tell ends here.
+    /// Reads a response. `None` if more bytes have to come. With `at_end` no more will come: a body without a
+    /// declared length ends here.
     pub fn parse(raw: &[u8], at_end: bool) -> io::Result<Option<Self>> {
         let Some((head, rest)) = split_once(raw, b"\r\n\r\n") else {
             return if at_end { Err(malformed("no complete head")) } else { Ok(None) };
@@ -113,12 +113,12 @@ fn unchunk(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
 
 /// Sends exactly `request` to `authority` (`host:port`) on a connection of its own and reads one response.
 ///
-/// An error of kind `TimedOut` if the whole takes longer than `deadline`.
+/// Gives an error of kind `TimedOut` if the whole exchange takes longer than `deadline`.
 pub async fn exchange(authority: &str, request: &[u8], deadline: Duration) -> io::Result<Response> {
     timeout(deadline, async {
         let mut stream = TcpStream::connect(authority).await?;
-        // A server may refuse a request before it has read all of it: its response counts, not the broken
-        // pipe.
+        // A server may refuse a request before it has read all of it. Then the response counts, not the
+        // broken pipe.
         let sent = stream.write_all(request).await;
         let mut raw = Vec::new();
         loop {
@@ -136,7 +136,7 @@ pub async fn exchange(authority: &str, request: &[u8], deadline: Duration) -> io
     .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// A plain-http URL, split as a client needs it.
+/// A plain-http URL in the parts that a client needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Host and port, for the connection and the Host header.

@@ -11,9 +11,8 @@
 //! | [`tls`] | an authority that vouches for a server's name, for what stands before a broker |
 //! | [`http`] | the raw HTTP/1.1 exchange that guests and builds speak |
 //!
-//! Nothing here is secret and nothing here is secure: the root keys are made by the process that uses them.
-//! The crate shares no code with the broker, so that a misreading of AMD's formats on one side shows on the
-//! other.
+//! Nothing here is secret or secure: the process that uses the root keys makes them. The crate shares no code
+//! with the broker, so that an error in reading AMD's formats on one side shows on the other.
 
 pub mod build;
 pub mod guest;

@@ -1,4 +1,4 @@
-//! AMD's Key Distribution Service on the loopback, as a process: for brokers that are processes of their own.
+//! AMD's Key Distribution Service on the loopback as a process, for brokers that run as other processes.
 
 use std::{env, error::Error, fs, future, io::Write, ops::Range, path::PathBuf, process::ExitCode};
 
@@ -12,16 +12,16 @@ use keybroker_simulator::{
 const USAGE: &str = "\
 Usage: keybroker-simulator kds [--port PORT] [--write-anchors FILE]
 
-Serves the certificates of 64 chips of every product on the loopback, and the chains and revocation lists above them.
-Prints how a broker is told of it, once it answers:
+Serves the certificates of 64 chips of each product on the loopback, with their chains and revocation lists.
+Once it answers, it prints the settings for a broker:
 
     export KEYBROKER_KDS_URL=… KEYBROKER_TRUST_ANCHORS=… KEYBROKER_ACCEPT_CSP_IDS=…
 
-  --port PORT           listen there; by default on a free port
-  --write-anchors FILE  write the roots of all products there, PEM
+  --port PORT           listen on this port; by default on a free one
+  --write-anchors FILE  write the roots of all products to this file, PEM
 
-The chips are those of the seeds 0 to 63; this AMD made none with a higher one. The root keys are this process's own, unless
-KEYBROKER_SIMULATOR_KEYS names a directory: whoever shares that directory is the same AMD.";
+The chips have the seeds 0 to 63; this AMD has made no other chips. The process makes its own root keys,
+unless KEYBROKER_SIMULATOR_KEYS names a directory: all processes that share it are the same AMD.";
 
 const SEEDS: Range<u8> = 0..64;
 

@@ -26,7 +26,7 @@ impl Product {
         }
     }
 
-    /// What a VCEK's product-name extension says: Milan's names the stepping.
+    /// The value of a VCEK's product-name extension: Milan's names the stepping.
     pub const fn vcek_name(self) -> &'static str {
         match self {
             Self::Milan => "Milan-B0",
@@ -76,7 +76,7 @@ pub struct Tcb {
 }
 
 impl Tcb {
-    /// What a simulated chip of `product` runs unless told otherwise. Milan's microcode is above 127, where a
+    /// The usual TCB of a simulated chip of `product`. Milan's microcode is above 127, so that a
     /// certificate's INTEGER takes two bytes.
     pub const fn of(product: Product) -> Self {
         match product {

@@ -165,8 +165,7 @@ impl ReportFields {
     }
 }
 
-/// Signs bytes as the secure processor does, whatever they say: R and S are little-endian numbers in fields
-/// of 72 bytes.
+/// Signs any bytes as the secure processor does: R and S are little-endian numbers in fields of 72 bytes.
 pub fn sign(signed: &[u8; SIGNED_LEN], key: &VekKey) -> [u8; REPORT_LEN] {
     let (r, s) = key.sign(signed);
     let field = |big_endian: Vec<u8>| big_endian.into_iter().rev().chain(std::iter::repeat(0)).take(72);
@@ -176,7 +175,7 @@ pub fn sign(signed: &[u8; SIGNED_LEN], key: &VekKey) -> [u8; REPORT_LEN] {
     report
 }
 
-/// Writes a field. That it lies within the report is checked when this is compiled.
+/// Writes a field. The compiler checks that the field lies within the report.
 fn put<const AT: usize, const LEN: usize>(report: &mut [u8; SIGNED_LEN], bytes: [u8; LEN]) {
     const { assert!(AT + LEN <= SIGNED_LEN) };
     report.iter_mut().skip(AT).zip(bytes).for_each(|(to, from)| *to = from);
@@ -245,7 +244,7 @@ mod tests {
             let after = fields.encode();
             let differ: Vec<usize> = (0..SIGNED_LEN).filter(|i| before[*i] != after[*i]).collect();
             // The four reserved bytes in the middle of Milan's TCB are zero in both, and version 4 has no
-            // mitigation vectors: the first and last byte tell the place.
+            // mitigation vectors: so the first and last byte show the place.
             let last = if *at == 0 { 0x200 } else { at + length - 1 };
             assert_eq!((differ.first(), differ.last()), (Some(at), Some(&last)), "{at:#x}");
         }

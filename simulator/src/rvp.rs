@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::http::{self, Endpoint, Response};
 
-/// A registration as the client composes it from its three files.
+/// A registration, which the client composes from its three files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RvpCli {
     /// The broker's URL (`--http`).
@@ -46,7 +46,7 @@ impl RvpCli {
         self.send(&self.body()).await
     }
 
-    /// Posts any other body in the same request.
+    /// Posts another body in the same request.
     pub async fn send(&self, body: &str) -> io::Result<Response> {
         let endpoint = Endpoint::parse(&self.url)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a plain-http URL"))?;
@@ -60,8 +60,8 @@ impl RvpCli {
         http::exchange(&endpoint.authority, request.as_bytes(), self.deadline).await
     }
 
-    /// HOST_DATA as the client reads it: it cuts a character off either end of the body, and prints what is
-    /// left.
+    /// HOST_DATA as the client reads it: the client cuts one character off either end of the body and prints
+    /// the rest.
     pub fn host_data(response: &Response) -> Option<[u8; 32]> {
         let text = response.text();
         let inner = text.get(1..text.len().checked_sub(1)?)?;

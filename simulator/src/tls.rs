@@ -1,6 +1,6 @@
-//! An authority for TLS, and the servers that it vouches for.
-// A key that was just made cannot be refused, nor can signing with it fail, unless memory ran out: a fixture
-// that cannot be made has nothing better to do than to stop.
+//! A TLS authority, and the servers that it certifies.
+// No library refuses a key that was just made, and signing with it fails only without memory. A fixture that
+// cannot be made has to stop.
 #![allow(clippy::expect_used)]
 
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub struct Authority {
     certificate: Vec<u8>,
 }
 
-/// What a TLS server proves its name with.
+/// The certificate and key with which a TLS server proves its name.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its certificate, DER.
@@ -40,17 +40,17 @@ pub struct Identity {
     pub key: Vec<u8>,
 }
 
-/// What a server is called.
+/// The name of a server.
 #[derive(Debug, Clone, Copy)]
 pub enum ServerName<'a> {
-    /// By a name of DNS.
+    /// A DNS name.
     Dns(&'a str),
-    /// By an address.
+    /// An IP address.
     Address(IpAddr),
 }
 
 impl Authority {
-    /// A new one, with a new key. It is valid today.
+    /// A new authority with a new key. It is valid today.
     pub fn new() -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
         let is_ca = extension(BASIC_CONSTRAINTS, true, &der::sequence(&[der::boolean(true)]));
@@ -64,7 +64,7 @@ impl Authority {
         format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
     }
 
-    /// Vouches for a server of this name, with a new key.
+    /// Issues a certificate for a server of this name, with a new key.
     pub fn issue(&self, name: ServerName<'_>) -> Identity {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
         let name = match name {

@@ -1,4 +1,4 @@
-"""Examples for the broker at hand, and what libkrun's guest needs of every answer."""
+"""Examples for the broker under test, and a check that libkrun's guest understands every answer."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import schemathesis
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """Puts examples into the description that only a broker at hand can have: sessions, and evidence for a challenge.
+    """Puts examples into the description that only a running broker has: sessions, evidence for a challenge.
 
-    KEYBROKER_TEST_EXAMPLES names a file with an object of JSON pointers (RFC 6901) into the description and values. What a
-    pointer leads to must be there already.
+    KEYBROKER_TEST_EXAMPLES names a file with an object: JSON pointers (RFC 6901) into the description, and
+    their values. The place to which a pointer leads must exist.
     """
     path = os.environ.get("KEYBROKER_TEST_EXAMPLES")
     if path is None:
@@ -29,7 +29,7 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.check
 def answers_that_guests_understand(ctx, response, case):
-    """The guest has 200 bytes for a refusal and crashes on fewer than 3, and takes an empty body for success."""
+    """The guest has 200 bytes for a refusal, crashes on fewer than 3, and treats an empty body as success."""
     length = len(response.content)
     assert response.headers["content-length"] == [str(length)], "every answer has its length"
     if response.status_code >= 400:

@@ -1,10 +1,4 @@
 //! A raw connection: sends any bytes, and reads one response after the other.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -43,7 +37,7 @@ impl Connection {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// What one read gives, with room for everything that is there.
+    /// The result of one read, with room for all bytes that are there.
     pub fn one_read(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 256 * 1024];
         let length = self.stream.read(&mut buffer).expect("something to read");
@@ -76,13 +70,13 @@ impl Connection {
                 self.received.extend(buffer.iter().take(length));
                 length
             }
-            // What had not been read by the server when it closed.
+            // The server closed before it had read everything.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => panic!("neither an answer nor an end: {error}"),
         }
     }
 
-    /// A whole response off the front of what was received.
+    /// Takes a complete response from the front of the received bytes.
     fn whole(&mut self, at_end: bool) -> Option<Response> {
         let response = Response::parse(&self.received, at_end).expect("well-formed HTTP")?;
         assert!(!response.chunked, "the broker never sends chunks");
@@ -99,7 +93,7 @@ pub fn assert_short_refusal(response: &Response) {
     assert_refusal_within(response, 199);
 }
 
-/// The same with up to `most` bytes: no guest gets what a policy is refused for.
+/// The same with up to `most` bytes, for the longer texts about policies, which no guest receives.
 pub fn assert_refusal_within(response: &Response, most: usize) {
     let what = String::from_utf8_lossy(&response.raw);
     assert!((400..500).contains(&response.status), "{what}");

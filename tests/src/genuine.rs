@@ -1,5 +1,4 @@
-//! Genuine AMD evidence: what the `sev` package ships, and vectors beside the clone, where there are any.
-#![allow(clippy::expect_used, reason = "a fixture that cannot be made has nothing better to do")]
+//! Genuine AMD evidence: the sample of the `sev` package, and vectors beside the clone, if there are any.
 
 use std::{
     env,
@@ -12,7 +11,7 @@ use crate::program;
 
 /// The sample in the `sev` package: a report of a Milan, in hex, and its VCEK.
 pub fn sev_sample() -> (PathBuf, PathBuf) {
-    // Only the packages of this host's graph are sure to have been fetched.
+    // Only the packages of this host's dependency graph are sure to be there.
     let version = run(&["-vV"]);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
     let metadata =
@@ -25,15 +24,15 @@ pub fn sev_sample() -> (PathBuf, PathBuf) {
     (data.join("report_milan.hex"), data.join("vcek_milan.der"))
 }
 
-/// What cargo prints.
+/// Runs cargo and returns its output.
 fn run(arguments: &[&str]) -> String {
     let output = program::cargo().args(arguments).output().expect("cargo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The directory of a vector: `KEYBROKER_VECTORS`, or `shared/vectors` beside the clone, holds it. `None` if
-/// not.
+/// The directory of a vector, in `KEYBROKER_VECTORS` or in `shared/vectors` beside the clone. `None` if there
+/// is none.
 pub fn vector(name: &str) -> Option<PathBuf> {
     let beside = || program::workspace().join("../shared/vectors");
     let vectors = env::var_os("KEYBROKER_VECTORS").map_or_else(beside, PathBuf::from);

@@ -1,9 +1,4 @@
-//! A crowd of connections that give a server nothing to do, and do not go.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! A crowd of connections that occupy a server and send no complete request.
 
 use std::{
     io,
@@ -27,35 +22,35 @@ use tokio::{
 
 use crate::DEADLINE;
 
-/// What a connection does.
+/// The behaviour of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Sends its head byte by byte.
     SlowHead,
     /// Sends a whole head, and its body byte by byte.
     SlowBody,
-    /// Asks again and again, and reads nothing of what it is answered.
+    /// Asks again and again, and reads no answer.
     NoReading,
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
-    /// Says nothing more, and has said so: half of it is closed.
+    /// Sends nothing and closes its sending half.
     HalfClosed,
 }
 
 impl Manner {
-    /// All of them.
+    /// Every manner.
     pub const ALL: [Self; 5] =
         [Self::SlowHead, Self::SlowBody, Self::NoReading, Self::Silent, Self::HalfClosed];
 }
 
-/// How long a connection that was closed waits before it comes again.
+/// How long a connection waits after it was closed before it comes again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Between two bytes of those that are slow.
+/// The time between two bytes of a slow connection.
 const TRICKLE: Duration = Duration::from_millis(500);
-/// However it ends, the crowd does not stay for longer.
+/// The crowd ends after this time in any case.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// The crowd. It goes when this is dropped.
+/// The crowd. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Crowd {
     state: Arc<State>,
@@ -70,8 +65,8 @@ struct State {
 }
 
 impl Crowd {
-    /// `count` connections from `address` to `server`, each of which comes again when it is closed: on a
-    /// thread of their own, and all of them were there before this returns.
+    /// Opens `count` connections from `address` to `server`, on a thread of their own. Each comes again when
+    /// it is closed. All have come once before this returns.
     pub fn of(count: usize, manners: &'static [Manner], address: Ipv4Addr, server: &str) -> Self {
         allow_files();
         let server: SocketAddr = server.parse().expect("an address and a port");
@@ -94,12 +89,12 @@ impl Crowd {
         crowd
     }
 
-    /// How many are open.
+    /// How many connections are open.
     pub fn open(&self) -> usize {
         self.state.open.load(Ordering::Relaxed)
     }
 
-    /// How often one of them came.
+    /// How often a connection was opened.
     pub fn attempts(&self) -> usize {
         self.state.attempts.load(Ordering::Relaxed)
     }
@@ -114,11 +109,11 @@ impl Drop for Crowd {
     }
 }
 
-/// As many open files as the system lets this process have: it often begins with fewer.
+/// Raises this process's limit of open files to the maximum; it often starts with fewer.
 pub fn allow_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it does not, connections fail by name.
+    // If this fails, connections fail with a clear error.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
@@ -137,13 +132,13 @@ async fn come_again(manner: Manner, address: Ipv4Addr, server: SocketAddr, state
 
 async fn connect(address: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // What is not read stays with the server.
+    // A small buffer, so that unread answers stay with the server.
     socket.set_recv_buffer_size(2048)?;
     socket.bind((address, 0).into())?;
     timeout(DEADLINE, socket.connect(server)).await?
 }
 
-/// Until the server ends it, or all is over.
+/// Misbehaves until the server ends the connection or the crowd ends.
 async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io::Result<()> {
     let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let asked = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
@@ -158,17 +153,17 @@ async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io:
     while !state.over.load(Ordering::Relaxed) {
         match manner {
             Manner::SlowHead | Manner::SlowBody => stream.write_all(b"x").await?,
-            // Only as much as is taken.
+            // Sends only as much as the server takes.
             Manner::NoReading => drop(timeout(TRICKLE, stream.write_all(asked.as_bytes())).await),
             Manner::Silent | Manner::HalfClosed => {}
         }
         let ended = match manner {
-            // It would read what it was answered.
+            // To wait for readable would mean to read the answers.
             Manner::NoReading => stream.ready(tokio::io::Interest::ERROR),
             _ => stream.ready(tokio::io::Interest::READABLE),
         };
         if timeout(TRICKLE, ended).await.is_ok() && manner != Manner::NoReading {
-            // An answer, or the end.
+            // There is an answer, or the connection has ended.
             if stream.read(&mut [0; 1024]).await? == 0 {
                 return Ok(());
             }

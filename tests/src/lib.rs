@@ -1,25 +1,31 @@
-//! What the end-to-end suites stand on: the broker as a process, or as a deployment that the environment
-//! names, with a simulated AMD around it.
+//! Shared parts of the end-to-end suites: the broker as a process, or as a deployment that the environment
+//! names, with a simulated AMD.
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`world`] | a broker and the chips, builds and guests around it; most suites need nothing else |
-//! | [`server`] | `keybroker serve`: files, signals, exit codes, what it wrote |
-//! | [`connection`] | a raw connection, for what no proper client sends |
-//! | [`hostile`] | a crowd of connections that give a server nothing to do, and do not go |
-//! | [`remote`] | a broker that was deployed by somebody else |
-//! | [`operator`] | the operator's commands, over each kind of store |
+//! | [`world`] | a broker with chips, builds and guests; most suites need nothing else |
+//! | [`server`] | `keybroker serve`: files, signals, exit codes, output |
+//! | [`connection`] | a raw connection, for requests that no proper client sends |
+//! | [`hostile`] | a crowd of connections that occupy a server and send no complete request |
+//! | [`remote`] | a broker that is already deployed |
+//! | [`operator`] | the operator's commands, on each kind of store |
 //! | [`relay`] | `keybroker relay` as a process |
-//! | [`tls`] | TLS before a broker that has none |
-//! | [`upstream`] | a broker that answers as a test wants it to, and what it was asked |
-//! | [`program`] | the `keybroker` program and how it ends |
-//! | [`secrets`] | a search for secrets where they must not be |
-//! | [`genuine`] | genuine AMD evidence, where there is any |
+//! | [`tls`] | TLS in front of a broker that has none |
+//! | [`upstream`] | a broker that answers as a test wants, and the requests that it got |
+//! | [`program`] | the `keybroker` program, and how it ends |
+//! | [`secrets`] | a search for secrets in places where they must not be |
+//! | [`genuine`] | genuine AMD evidence, if there is any |
 //! | [`permissions`] | what each function calls on AWS, and the IAM actions that it needs for that |
 //! | [`metrics`] | what the functions measure |
 //!
-//! Suites that take their broker from [`World::start`](world::World::start) run against a deployment too. A
-//! suite, or a part of one, that cannot prints a line that begins with `skipped: `.
+//! Modules of suites that take their broker from [`World::start`](world::World::start) run against a
+//! deployment too. If a part of a suite cannot run, it prints a line that begins with `skipped: `.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fixture that cannot be made has to stop the test"
+)]
 
 pub mod connection;
 pub mod genuine;
@@ -41,23 +47,23 @@ use std::{
     time::Duration,
 };
 
-/// How long anything that must happen may take, on a machine that is busy with other things.
+/// How long a test waits for an event that must happen, on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Says that a part of a suite does not run here, and why: on a line of its own, past the test harness, which
-/// would keep what a test that passes prints to itself.
+/// Prints why a part of a suite does not run here. The line goes around the test harness, which would hide
+/// the output of a test that passes.
 pub fn skip(why: &str) {
-    // Nobody may be reading.
+    // It is no fault if nobody reads it.
     let _ = io::stdout().write_all(format!("\nskipped: {why}\n").as_bytes());
 }
 
-/// A name of a few characters that no other test, and no earlier run, has.
+/// A short name that no other test and no earlier run uses.
 pub fn unique(prefix: &str) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{prefix}-{}", random.get(..12).unwrap_or(&random))
 }
 
-/// A passphrase as buildah makes one: 64 hex digits.
+/// A passphrase like those that buildah makes: 64 hex digits.
 pub fn passphrase() -> String {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }

@@ -1,11 +1,5 @@
-//! The operator's commands, and the stores that they are given: a file, the same while a broker serves it,
-//! tables on AWS.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! The operator's commands, and the stores that they use: a file, a file that a broker has open, tables on
+//! AWS.
 
 use std::{
     env,
@@ -49,22 +43,22 @@ use crate::{
     world::{World, anchors},
 };
 
-/// The variables that lead to a local AWS.
+/// The variables with the address and credentials of a local AWS.
 const AWS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// Where an operator's commands go.
+/// The store that an operator's commands use.
 #[derive(Debug)]
 pub struct Operator {
-    /// What the store is, for messages.
+    /// The kind of store, for messages.
     pub kind: &'static str,
-    /// What names the store on the command line.
+    /// The arguments that name the store.
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    /// What has to live as long.
+    /// Files and processes that must live as long as this.
     _kept: Option<Kept>,
 }
 
-/// A file's directory, and the process that serves it if one does.
+/// The directory of a file, and the process that serves it, if there is one.
 #[derive(Debug)]
 struct Kept {
     _server: Option<Server>,
@@ -78,7 +72,7 @@ enum Directory {
     Home(Home),
 }
 
-/// What a store is filled with before an operator comes.
+/// The contents of a store before the test.
 #[derive(Debug, Default)]
 pub struct Contents {
     /// Registrations, each with a record of its own.
@@ -105,8 +99,8 @@ impl Contents {
     }
 }
 
-/// An audit id of that time.
-fn id_at(time: Timestamp) -> keybroker_common::ids::AuditId {
+/// A new audit id with that time.
+fn id_at(time: Timestamp) -> keybroker_common::audit::AuditId {
     let milliseconds = u64::try_from(time.as_millisecond()).unwrap();
     let random = Uuid::new_v4().into_bytes();
     let random = random.first_chunk::<10>().unwrap();
@@ -115,7 +109,7 @@ fn id_at(time: Timestamp) -> keybroker_common::ids::AuditId {
     )
 }
 
-/// The record of a decision about `workload`, so long ago.
+/// The record of a decision about `workload`, `ago` before now.
 pub fn record(workload: &WorkloadId, decision: Decision, ago: SignedDuration) -> AuditRecord {
     let time = Timestamp::now() - ago;
     AuditRecord {
@@ -125,7 +119,7 @@ pub fn record(workload: &WorkloadId, decision: Decision, ago: SignedDuration) ->
     }
 }
 
-/// A registration as buildah's, so long ago, with a secret whose ciphertext has 41 bytes.
+/// A registration like buildah's, made `ago` before now, with a ciphertext of 41 bytes.
 pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload {
     let registration = Registration {
         format: Registration::FORMAT,
@@ -154,7 +148,7 @@ impl Operator {
         [Self::file(contents).await, Self::served(contents).await, Self::aws(contents).await]
     }
 
-    /// A file that nobody has open.
+    /// A file that no broker has open.
     pub async fn file(contents: &Contents) -> Self {
         let directory = TempDir::new().unwrap();
         contents.fill(&open(directory.path())).await;
@@ -175,13 +169,13 @@ impl Operator {
         Self { _kept: Some(kept), ..Self::of_directory(data_dir, kind) }
     }
 
-    /// The file in this directory, which somebody else keeps.
+    /// The file in this directory, which the caller keeps.
     pub fn of_directory(data_dir: &Path, kind: &'static str) -> Self {
         let arguments = vec!["--data-dir".to_owned(), data_dir.to_str().unwrap().to_owned()];
         Self { kind, arguments, environment: Vec::new(), _kept: None }
     }
 
-    /// Tables of its own on a local AWS, as the template makes them.
+    /// New tables on a local AWS, as the template defines them.
     pub async fn aws(contents: &Contents) -> Self {
         let prefix = unique("t");
         let environment = local_aws();
@@ -192,14 +186,14 @@ impl Operator {
         Self { kind: "aws", arguments, environment: environment.to_vec(), _kept: None }
     }
 
-    /// Tables on the local AWS that are not there.
+    /// Tables that do not exist on the local AWS.
     pub fn without_tables() -> Self {
         let arguments = ["--aws", "--prefix", &unique("t")].map(str::to_owned).to_vec();
         Self { kind: "aws", arguments, environment: local_aws().to_vec(), _kept: None }
     }
 
-    /// The store of this broker, be it a process or a deployment on a local AWS that the environment leads
-    /// to.
+    /// The store of this broker: of a process, or of a deployment on the local AWS that the environment
+    /// names.
     pub fn of(world: &World) -> Self {
         if remote::url().is_none() {
             return Self::of_directory(&world.home().data_dir(), "served");
@@ -236,21 +230,21 @@ impl Operator {
         command.output().expect("python").into()
     }
 
-    /// Runs the program, which must end with 0; its standard output.
+    /// Runs the program, asserts that it ends with 0, and returns its standard output.
     pub fn out(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
         assert_eq!(ended.code, Some(0), "{} {arguments:?}: {ended:?}", self.kind);
         ended.out
     }
 
-    /// The same with `--json`; the document.
+    /// The same with `--json`; returns the document.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let document: Value = serde_json::from_str(&self.out(&[arguments, &["--json"]].concat())).unwrap();
         assert_eq!(document.get("schema"), Some(&1.into()), "{document}");
         document
     }
 
-    /// Runs the program at a terminal, where somebody types.
+    /// Runs the program at a terminal.
     pub fn at_terminal(&self, arguments: &[&str]) -> Terminal {
         let program = self.command(arguments);
         let mut command = Command::new("python3");
@@ -269,7 +263,7 @@ impl Operator {
         Terminal { child, keys, screen, seen: String::new() }
     }
 
-    /// With this variable for the program.
+    /// Sets a variable of the program's environment.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -283,8 +277,8 @@ impl Operator {
     }
 }
 
-/// Runs a program at a terminal of its own, whose keys are this one's input and whose screen is its output.
-/// Ends as that does; a signal counts from 128.
+/// Runs a program at a pseudo-terminal: standard input is its keyboard, standard output its screen. Ends with
+/// the program's exit code; a signal is 128 and its number.
 const PTY: &str = r#"
 import os, pty, select, signal, sys
 child, terminal = pty.fork()
@@ -325,21 +319,22 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Waits until this is on the screen.
+    /// Waits until the screen shows this text.
     pub fn wait_for(&mut self, text: &str) {
         while !self.seen.contains(text) {
             assert!(self.more(), "{text:?} is not shown:\n{}", self.seen);
         }
     }
 
-    /// Types, and waits for the end: the exit code, and all that was shown.
+    /// Types, waits for the end, and returns the exit code and everything that was shown.
     pub fn typed(mut self, keys: &str) -> (Option<i32>, String) {
         self.keys.write_all(keys.as_bytes()).unwrap();
         while self.more() {}
         (self.child.wait().unwrap().code(), self.seen)
     }
 
-    /// Whether more is shown. A program that neither shows anything nor ends is ended.
+    /// Waits for more on the screen; `false` at the end. Kills a program that neither shows anything nor
+    /// ends.
     fn more(&mut self) -> bool {
         match self.screen.recv_timeout(DEADLINE) {
             Ok(shown) => {
@@ -355,12 +350,13 @@ impl Terminal {
     }
 }
 
-/// Has the local AWS answer the next call of `operation` that is signed with the access key `by` with this
-/// error.
+/// Makes the local AWS answer the next call of `operation` with this error, if the access key `by` signed it.
 pub fn refuse(by: &str, operation: &str, error: &str) {
     let (_, url) = local_aws().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").expect("an address");
     let authority = url.trim_start_matches("http://");
-    let fault = json!([{"by": by, "operation": operation, "fault": "refused", "status": 400, "type": error, "times": 1}]);
+    let fault = json!([{
+        "by": by, "operation": operation, "fault": "refused", "status": 400, "type": error, "times": 1,
+    }]);
     let (body, mut connection) = (fault.to_string(), Connection::open(authority));
     connection.send(format!(
         "POST /faults HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -373,7 +369,7 @@ fn open(data_dir: &Path) -> EmbeddedStore {
     EmbeddedStore::open(data_dir, Arc::new(SystemClock)).unwrap()
 }
 
-/// What leads to a local AWS of this process, which ends when this process does.
+/// The environment of a local AWS for this process. It ends when this process does.
 fn local_aws() -> &'static [(String, String)] {
     static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
@@ -392,7 +388,7 @@ fn local_aws() -> &'static [(String, String)] {
     })
 }
 
-/// Makes the tables by the template.
+/// Creates the tables of the template.
 fn provision(prefix: &str) {
     let output = Command::new(workspace().join("target/localstack/venv/bin/python"))
         .arg(workspace().join("localstack/provision.py"))

@@ -1,4 +1,4 @@
-//! `infra/permissions.txt`: what each function calls on AWS, and the IAM actions which that takes.
+//! `infra/permissions.txt`: what each function calls on AWS, and the IAM actions that it needs for that.
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ pub struct Permission {
     pub on: &'static str,
 }
 
-/// Every row. A line that is no row is left out, which the test of the table notices.
+/// Every row. A malformed line is left out; a test of this table finds it.
 pub fn permissions() -> impl Iterator<Item = Permission> {
     lines().filter_map(|line| {
         let mut fields = line.split_whitespace();

@@ -1,9 +1,4 @@
-//! The `keybroker` program.
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! The `keybroker` program, and how it ends.
 
 use std::{
     env,
@@ -26,8 +21,7 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Where the program is. It is built first, once per process, so that these suites run by themselves in any
-/// clone.
+/// The program's path. The first call of a process builds it, so that a suite can run alone in any clone.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(build)

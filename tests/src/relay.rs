@@ -1,9 +1,4 @@
 //! `keybroker relay` as a process.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
 
 use std::{
     fs::{self, Permissions},
@@ -27,10 +22,10 @@ use crate::{
     world::World,
 };
 
-/// A token, as a broker makes them.
+/// A token like those that a broker makes.
 pub const TOKEN: &str = "Zm9vYmFyYmF6-_";
 
-/// A relay, its files, and the TLS that it speaks with its broker, if it does.
+/// A relay, its files, and the TLS in front of its broker, if there is any.
 #[derive(Debug)]
 pub struct Relay {
     /// The process.
@@ -46,8 +41,8 @@ impl Relay {
         Self { server: Server::start(command(url, arguments)), _files: files, _tls: None }
     }
 
-    /// A relay with these arguments to the broker of `world`, over TLS, for which an authority vouches that
-    /// the relay was told of.
+    /// A relay with these arguments that reaches the broker of `world` over TLS. The relay is told which
+    /// authority to trust.
     pub fn over_tls(world: &World, arguments: &[&str]) -> Self {
         let (ca, files) = (Authority::new(), TempDir::new().expect("a directory"));
         let tls = Terminator::start(&ca, &world.authority());
@@ -85,7 +80,7 @@ impl Relay {
         connection.response().expect("a response")
     }
 
-    /// libkrun's guest, which was built to ask this relay.
+    /// libkrun's guest with this relay's URL in its image.
     pub fn krun(&self, id: &str, machine: Machine) -> KrunGuest {
         KrunGuest::new(self.url(), id, machine).expect("a URL that guests understand")
     }
@@ -98,7 +93,7 @@ pub fn command(to: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A file with `text` that nobody else may use, and the directory that it goes with.
+/// A private file with `text`, and its directory.
 pub fn private_file(text: &str) -> (TempDir, PathBuf) {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("file");

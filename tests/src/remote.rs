@@ -1,4 +1,4 @@
-//! A broker that somebody else deployed, in place of a process of ours.
+//! A broker that is already deployed, in place of a process that the test starts.
 //!
 //! | variable | is |
 //! |---|---|
@@ -7,10 +7,9 @@
 //! | `KEYBROKER_TEST_LISTENER` | `cargo-lambda` if that is what listens: see [`decides`] |
 //! | `KEYBROKER_TEST_AUDIT` | a shell command that prints the audit record with the id `$ID` as one JSON line, or nothing |
 //!
-//! The simulated AMD is made anew by every suite, keys and all: that is why the deployment is told, and does
-//! not tell. Or it is the same for all, by the keys that `KEYBROKER_SIMULATOR_KEYS` names, and the deployment
-//! is told before they start.
-#![allow(clippy::expect_used, reason = "a fixture that cannot be made has nothing better to do")]
+//! Each suite makes its own simulated AMD with new keys, so the suite has to tell the deployment about it. If
+//! `KEYBROKER_SIMULATOR_KEYS` names a directory, all suites share its keys, and the deployment can be told
+//! before they start.
 
 use std::{
     env,
@@ -31,9 +30,8 @@ pub fn url() -> Option<String> {
     Some(env::var("KEYBROKER_TEST_URL").ok()?.trim_end_matches('/').to_owned())
 }
 
-/// Whether what becomes of `what` is decided by a listener that is not the deployment's own, before the
-/// broker sees any of it: that part of a suite does not run then, and this says so. What can be put in a
-/// payload is among the functions' tests.
+/// Whether a listener that is not the deployment's own decides about `what` before the broker sees it. If so,
+/// this part of the suite does not run, and a line says so. The functions' own tests cover all payloads.
 pub fn decides(what: &str) -> bool {
     let foreign =
         url().is_some() && env::var("KEYBROKER_TEST_LISTENER").is_ok_and(|name| name == "cargo-lambda");
@@ -43,10 +41,10 @@ pub fn decides(what: &str) -> bool {
     foreign
 }
 
-/// Has the deployment use this KDS and trust these roots.
+/// Makes the deployment use this KDS and trust these roots.
 pub(crate) fn set_up(kds_url: &str, anchors: &str) {
     let Ok(command) = env::var("KEYBROKER_TEST_SETUP") else { return };
-    // Kept: the deployment may read it whenever one of its parts starts anew.
+    // The file is kept: the deployment may read it whenever one of its parts starts.
     let (mut file, path) = NamedTempFile::new().and_then(|file| Ok(file.keep()?)).expect("a file");
     file.write_all(anchors.as_bytes()).expect("a file");
     let mut command = shell(&command);
@@ -54,7 +52,7 @@ pub(crate) fn set_up(kds_url: &str, anchors: &str) {
     assert!(command.status().expect("a shell").success(), "KEYBROKER_TEST_SETUP failed");
 }
 
-/// The audit record with this id. `None` if the deployment shows none to anybody.
+/// The audit record with this id. `None` if the deployment shows no records.
 pub(crate) fn audit(id: &str) -> Option<Value> {
     let command = env::var("KEYBROKER_TEST_AUDIT").ok()?;
     let until = Instant::now() + DEADLINE;
@@ -64,7 +62,7 @@ pub(crate) fn audit(id: &str) -> Option<Value> {
             return Some(record);
         }
         assert!(Instant::now() < until, "there is no audit record {id}");
-        // Where the records go, and how long it takes them, is the deployment's own affair.
+        // The deployment decides where records go and how long that takes.
         thread::sleep(Duration::from_millis(200));
     }
 }

@@ -1,8 +1,8 @@
-//! Looking for secrets where they must not be.
+//! A search for secrets in places where they must not be.
 
 use data_encoding::{BASE64_NOPAD, HEXLOWER, HEXUPPER};
 
-/// How a secret may be written: as it is, in hex, in base64.
+/// The ways to write a secret: as it is, in hex, in base64.
 pub fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut base64 = BASE64_NOPAD.encode(secret);
     // The last character depends on what follows the secret.

@@ -1,10 +1,4 @@
 //! `keybroker serve` as a process.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
 
 use std::{
     fs,
@@ -23,32 +17,32 @@ use crate::{
     program::{self, Ended},
 };
 
-/// Files of a broker: a data directory, a key file apart from it, trust anchors. Several servers may use them
-/// in turn.
+/// A broker's files: a data directory, a separate key file, trust anchors. Several servers may use them in
+/// turn.
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,
 }
 
 impl Home {
-    /// Nothing yet but the trust anchors, PEM.
+    /// Files with only the trust anchors (PEM).
     pub fn new(anchors: &str) -> Self {
         let home = Self { directory: TempDir::new().expect("a directory") };
         fs::write(home.anchors(), anchors).expect("a file");
         home
     }
 
-    /// Where the store is.
+    /// The directory of the store.
     pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    /// Where the wrapping key is.
+    /// The file of the wrapping key.
     pub fn key_file(&self) -> PathBuf {
         self.directory.path().join("secret/key")
     }
 
-    /// Where the trust anchors are.
+    /// The file of the trust anchors.
     pub fn anchors(&self) -> PathBuf {
         self.directory.path().join("anchors.pem")
     }
@@ -60,7 +54,7 @@ impl Home {
         command
     }
 
-    /// `keybroker serve` over these files that trusts AMD alone, on the port that it listens on by default.
+    /// `keybroker serve` over these files that trusts only AMD, on its default port.
     pub fn untrusting(&self, kds_url: &str) -> Command {
         let mut command = program::keybroker();
         command.args(["serve", "--kds-url", kds_url]);
@@ -74,7 +68,7 @@ impl Home {
     }
 }
 
-/// Lines that a process writes, as they come.
+/// The lines that a process writes, as they arrive.
 #[derive(Debug, Default)]
 struct Lines {
     written: Mutex<Written>,
@@ -103,7 +97,7 @@ impl Lines {
         (lines, thread)
     }
 
-    /// What `find` makes of a line, as soon as there is one of which it makes anything.
+    /// The first result of `find`, as soon as a line gives one.
     fn find<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let until = Instant::now() + DEADLINE;
         let mut seen = 0;
@@ -141,7 +135,7 @@ impl Server {
         Self::start_into(command, Stdio::piped())
     }
 
-    /// The same, with its standard output elsewhere.
+    /// The same, with another standard output.
     pub fn start_into(mut command: Command, out: impl Into<Stdio>) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
         let out: Box<dyn Read + Send> = match child.stdout.take() {
@@ -153,7 +147,7 @@ impl Server {
         let mut server = Self { url: String::new(), child, out, log, threads: vec![out_thread, log_thread] };
         let url = server.log.find(|line| {
             let (_, address) = line.split_once("listening on http://")?;
-            // In the JSON form, a quote ends the message.
+            // In the JSON format, a quote ends the message.
             Some(format!("http://{}", address.split('"').next()?))
         });
         server.url = url.unwrap_or_else(|| panic!("it does not listen:\n{}", server.log.text()));
@@ -165,12 +159,12 @@ impl Server {
         self.child.id()
     }
 
-    /// What `find` makes of a line of standard output, once there is one of which it makes anything.
+    /// The first result of `find` for a line of standard output, once there is one.
     pub fn out<T>(&self, find: impl FnMut(&str) -> Option<T>) -> Option<T> {
         self.out.find(find)
     }
 
-    /// What `find` makes of a line of the log, once there is one of which it makes anything.
+    /// The first result of `find` for a line of the log, once there is one.
     pub fn log<T>(&self, find: impl FnMut(&str) -> Option<T>) -> Option<T> {
         self.log.find(find)
     }
@@ -191,7 +185,7 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
     }
 
-    /// Kills it, as a power cut would, and waits until it is gone.
+    /// Kills it, as a power cut would, and waits for its end.
     pub fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.ended()
@@ -219,7 +213,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail if it has ended already.
+        // Both calls fail if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

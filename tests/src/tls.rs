@@ -1,9 +1,4 @@
-//! TLS before a broker that has none: what is sent to it comes out at the broker as it was.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! TLS in front of a broker that has none. It forwards the decrypted bytes unchanged.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -28,22 +23,22 @@ use tokio_rustls::{
 /// The name by which a [`Terminator`] is reached.
 pub const NAME: ServerName<'_> = ServerName::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-/// Takes TLS off connections, and passes them on.
+/// Ends TLS and forwards the connections.
 #[derive(Debug)]
 pub struct Terminator {
     /// Its URL.
     pub url: String,
-    /// Ends with it, and all connections do. A runtime of its own: tests block theirs.
+    /// The connections end with this runtime. It is separate because tests block theirs.
     runtime: Option<Runtime>,
 }
 
 impl Terminator {
-    /// Stands before `authority` (`host:port`) as [`NAME`], for which `ca` vouches.
+    /// Stands in front of `authority` (`host:port`) under [`NAME`], with a certificate by `ca`.
     pub fn start(ca: &Authority, authority: &str) -> Self {
         Self::with(&ca.issue(NAME), authority)
     }
 
-    /// The same, as another.
+    /// The same, with another identity.
     pub fn with(identity: &Identity, authority: &str) -> Self {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
         let certificate = CertificateDer::from(identity.certificate.clone());
@@ -71,14 +66,14 @@ impl Terminator {
 
 impl Drop for Terminator {
     fn drop(&mut self) {
-        // Waiting is not allowed in the runtime of a test.
+        // A test's runtime does not allow waiting.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// A client that does not trust, and a broker that is not there, end the connection.
+/// Ends the connection if the client does not trust the certificate or the broker does not answer.
 async fn pass_on(acceptor: TlsAcceptor, stream: TcpStream, authority: String) {
     let Ok(mut client) = acceptor.accept(stream).await else { return };
     let Ok(mut broker) = TcpStream::connect(authority).await else { return };

@@ -1,9 +1,4 @@
-//! A broker that answers as a test wants it to, and remembers what it was asked.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! A broker that answers as a test wants, and remembers the requests.
 
 use std::{
     io::{Read, Write},
@@ -23,8 +18,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Answers each request by calling `answer` with it and its connection, which then waits for the next. It
-    /// goes on until the process ends.
+    /// Answers each request by calling `answer` with the request and its connection. It runs until the
+    /// process ends.
     pub fn start(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

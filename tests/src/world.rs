@@ -1,10 +1,4 @@
-//! A broker with builds, guests, chips and AMD around it.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a fixture that cannot be made has nothing better to do"
-)]
+//! A broker with builds, guests, chips and a simulated AMD.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -36,11 +30,11 @@ pub const MEASUREMENT: [u8; 48] = [0x4D; 48];
 /// Arguments with which VLEKs of the simulated provider are accepted.
 pub const ACCEPT_CSP: [&str; 2] = ["--accept-csp-id", CSP_ID];
 
-/// Arguments of a broker that takes what a deployment in the tests takes: VLEKs of the simulated provider,
-/// and registrations of anybody and by token.
+/// Arguments of a broker that accepts what a deployment in the tests accepts: VLEKs of the simulated
+/// provider, and registrations of anyone and by token.
 const AS_DEPLOYED: [&str; 4] = ["--accept-csp-id", CSP_ID, "--registration", "open;token"];
 
-/// AMD for a product. Its keys are made once per process, which takes a while.
+/// AMD for a product. A process makes its keys once, which takes a while.
 pub fn amd(product: Product) -> &'static Amd {
     static AMD: [OnceLock<Amd>; 3] = [const { OnceLock::new() }; 3];
     let [milan, genoa, turin] = &AMD;
@@ -57,30 +51,31 @@ pub fn anchors() -> String {
     Product::ALL.map(|product| amd(product).ark_pem()).concat()
 }
 
-/// A KDS that serves every product, and lives as long as it is held, whichever test's runtime ends meanwhile.
+/// A KDS that serves every product. It runs until it is dropped, even if the runtime of the test that started
+/// it ends.
 pub fn kds() -> Kds {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime =
         RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
     let start = || runtime.block_on(Kds::start(Product::ALL.map(|product| amd(product).clone()))).unwrap();
-    // On a thread of its own: a test's may be in a runtime already.
+    // On a separate thread, because a test's thread may already be in a runtime.
     thread::scope(|scope| scope.spawn(start).join().unwrap())
 }
 
-/// A broker, AMD, and whoever comes to it.
+/// A broker, AMD, and the clients of both.
 #[derive(Debug)]
 pub struct World {
     /// The broker's base URL.
     pub url: String,
     /// The KDS that it asks.
     pub kds: Arc<Kds>,
-    /// The process, unless the broker is a deployment.
+    /// The process, or `None` for a deployment.
     served: Option<(Server, Home)>,
 }
 
 impl World {
-    /// The broker that the environment names, or `keybroker serve`; sessions last 300 seconds, VLEKs of
-    /// [`CSP_ID`] are accepted.
+    /// The broker that the environment names, or else `keybroker serve`. Sessions last 300 seconds, and VLEKs
+    /// of [`CSP_ID`] are accepted.
     pub fn start() -> Self {
         match remote::url() {
             Some(url) => Self { url, kds: Arc::clone(deployment()), served: None },
@@ -88,13 +83,13 @@ impl World {
         }
     }
 
-    /// The same, but `keybroker serve` where a listener that is not the deployment's own decides about
-    /// `what`.
+    /// The same, but `keybroker serve` if a listener that is not the deployment's own decides about `what`.
     pub fn listening(what: &str) -> Self {
         if remote::decides(what) { Self::serve(&AS_DEPLOYED) } else { Self::start() }
     }
 
-    /// A broker with these arguments and a KDS of its own: what a deployment that is there already cannot be.
+    /// `keybroker serve` with these arguments and a KDS of its own. `None` for a deployment, which has
+    /// settings of its own.
     pub fn with(arguments: &[&str], what: &str) -> Option<Self> {
         if remote::url().is_some() {
             skip(&format!("{what}: a deployment has settings of its own"));
@@ -103,18 +98,18 @@ impl World {
         Some(Self::serve(arguments))
     }
 
-    /// `keybroker serve` with these arguments, whatever the environment names.
+    /// `keybroker serve` with these arguments, even if the environment names a deployment.
     pub fn serve(arguments: &[&str]) -> Self {
         Self::over(Home::new(&anchors()), Arc::new(kds()), arguments)
     }
 
-    /// `keybroker serve` over files that another process may have left.
+    /// `keybroker serve` over files that an earlier process may have left.
     pub fn over(home: Home, kds: Arc<Kds>, arguments: &[&str]) -> Self {
         let server = home.serve(&kds.url(), arguments);
         Self::of(server, home, kds)
     }
 
-    /// The world around a process that was started by hand.
+    /// The world around a process that the test started itself.
     pub fn of(server: Server, home: Home, kds: Arc<Kds>) -> Self {
         Self { url: server.url.clone(), kds, served: Some((server, home)) }
     }
@@ -129,7 +124,7 @@ impl World {
         &self.served.as_ref().expect("a process of ours").1
     }
 
-    /// The process and its files, to end the one and look into the others. The KDS goes on.
+    /// The process, its files and the KDS. The KDS keeps running.
     pub fn into_parts(self) -> (Server, Home, Arc<Kds>) {
         let (server, home) = self.served.expect("a process of ours");
         (server, home, self.kds)
@@ -149,7 +144,7 @@ impl World {
         Connection::open(&self.authority())
     }
 
-    /// A request's head and body, with these further header lines. A body brings its length and type along.
+    /// A request with these further header lines. If there is a body, its length and type are added.
     pub fn request(&self, method: &str, path: &str, headers: &[&str], body: Option<&str>) -> String {
         let Endpoint { authority, base, .. } = self.endpoint();
         let mut text = format!("{method} {base}{path} HTTP/1.1\r\nHost: {authority}\r\n");
@@ -182,7 +177,7 @@ impl World {
         Machine::new(amd(product), &self.chip(product, seed))
     }
 
-    /// The machine of tests that do not care: a Milan.
+    /// A Milan, for tests that need no particular machine.
     pub fn milan(&self) -> Machine {
         self.machine(Product::Milan, 1)
     }
@@ -192,7 +187,7 @@ impl World {
         Buildah::new(&self.url, id, &MEASUREMENT, passphrase)
     }
 
-    /// Registers `id` as buildah does, and gives the passphrase.
+    /// Registers `id` as buildah does, and returns the passphrase.
     pub async fn register(&self, id: &str) -> String {
         let passphrase = passphrase();
         let response = self.build(id, &passphrase).register().await.expect("a response");
@@ -210,7 +205,7 @@ impl World {
         PoliteGuest::new(&self.url, id, machine).expect("a URL that guests understand")
     }
 
-    /// The same guest, which goes on with this broker: what it knows moves along.
+    /// The same guest, with all that it knows, as a client of this broker.
     pub fn adopt(&self, guest: &mut PoliteGuest) -> PoliteGuest {
         let mut moved = self.polite(&guest.state.workload_id, guest.state.machine.clone());
         moved.state.session_id.clone_from(&guest.state.session_id);
@@ -219,13 +214,13 @@ impl World {
         moved
     }
 
-    /// Registers a workload under `id` and boots libkrun's guest as it: the broker is well.
+    /// Registers a workload under `id` and boots libkrun's guest with it, which shows that the broker works.
     pub async fn boots_a_guest(&self, id: &str) {
         let passphrase = self.register(id).await;
         assert_eq!(self.krun(id, self.milan()).boot().await, Ok(passphrase.into_bytes()));
     }
 
-    /// The audit record whose id a response's body carries. `None` where a deployment shows none.
+    /// The audit record whose id is in a response's body. `None` if a deployment shows no records.
     pub fn audit(&self, body: &str) -> Option<Value> {
         let id = audit_id(body);
         let Some((server, _)) = &self.served else { return remote::audit(&id) };
@@ -236,7 +231,7 @@ impl World {
         Some(record.unwrap_or_else(|| panic!("no audit record {id}:\n{}", server.out_until_now())))
     }
 
-    /// Asserts that this was refused with `status`, for the check named `check` alone, and gives the record.
+    /// Asserts that the broker refused with `status` because of `check`, and returns the audit record.
     pub fn assert_refused<T: std::fmt::Debug>(
         &self,
         answer: Result<T, Error>,
@@ -249,8 +244,8 @@ impl World {
         self.assert_said(&said, (status, check))
     }
 
-    /// The same for a response as it is. Of strangers the broker records the first few, and tells the others
-    /// just as little: whose turn that is depends on what else the suite asked.
+    /// The same for a response. The broker records only the first few requests of strangers and answers the
+    /// others with 429. Which answer a request gets depends on the other tests of the suite.
     pub fn assert_said(&self, said: &Said, (status, check): (u16, &str)) -> Option<Value> {
         assert!((3..=199).contains(&said.body.len()), "{said:?}");
         if (status, check) == (401, "session") && said.status == 429 {
@@ -265,7 +260,7 @@ impl World {
         let found = (said.status, field("/decision"), field("/failed/check"));
         assert_eq!(found, (status, "refused", check), "{record}");
         assert!(!field("/failed/cause").is_empty(), "{record}");
-        // The guest is told an id, and nothing that a hostile host could learn from.
+        // The guest gets an id, and nothing that tells a hostile host more.
         assert!(!said.body.contains(check) || check == "session", "{}", said.body);
         Some(record)
     }
@@ -278,7 +273,7 @@ pub fn audit_id(body: &str) -> String {
     id.unwrap_or_else(|| panic!("no audit id in {body:?}")).to_owned()
 }
 
-/// The KDS of a deployment, which all tests of a suite share.
+/// The KDS of a deployment. All tests of a suite share it.
 fn deployment() -> &'static Arc<Kds> {
     static KDS: OnceLock<Arc<Kds>> = OnceLock::new();
     KDS.get_or_init(|| {

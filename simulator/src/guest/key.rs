@@ -1,5 +1,5 @@
 //! The key that a guest makes for itself.
-// The key was just made by the library that reads it back here: a refusal would be a fault of the machine.
+// The library that reads the key has just made it, so it can refuse it only if the machine is faulty.
 #![allow(clippy::expect_used)]
 
 use std::fmt;

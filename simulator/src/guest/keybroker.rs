@@ -1,5 +1,5 @@
-//! A guest of keybroker's, the broker that registers by reference values: it names no workload, its HOST_DATA
-//! does.
+//! keybroker's guest. keybroker registers reference values: the guest names no workload, its HOST_DATA
+//! selects one.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::http::Response;
 /// status but 200 is [`Error::Refused`].
 #[derive(Debug)]
 pub struct KeybrokerGuest {
-    /// What it knows. It has no use for the workload's id.
+    /// Its knowledge. It does not use the workload's id.
     pub state: State,
 }
 
@@ -21,7 +21,7 @@ impl KeybrokerGuest {
         Ok(Self { state: State::new(url, "", machine)? })
     }
 
-    /// All three steps: the resource `name`.
+    /// Runs all three steps and returns the resource `name`.
     pub async fn boot(&mut self, name: &str) -> Result<Vec<u8>, Error> {
         self.auth().await?;
         self.attest().await?;

@@ -1,5 +1,5 @@
-//! libkrun's SEV-SNP client (a C program over libcurl), which distributions had up to libkrun 1.16.0 with
-//! libkrunfw 4.10.0: to the byte in what it sends, and with the same flaws in what it reads.
+//! libkrun's SEV-SNP client, a C program over libcurl, which distributions shipped up to libkrun 1.16.0 with
+//! libkrunfw 4.10.0. This one sends the same bytes and has the same flaws when it reads.
 
 use data_encoding::HEXUPPER_PERMISSIVE;
 
@@ -14,12 +14,13 @@ const ERROR_BUFFER: usize = 200;
 const URL_BUFFER: usize = 100;
 
 /// A guest with libkrun's client. It sends no User-Agent, ignores every status, and copies what it receives
-/// into buffers of fixed size: what would overrun one is [`Error::Crash`] or [`Error::UrlOverflow`] here.
+/// into buffers of fixed size. Where a buffer would overrun, this returns [`Error::Crash`] or
+/// [`Error::UrlOverflow`].
 #[derive(Debug)]
 pub struct KrunGuest {
-    /// What it knows.
+    /// Its knowledge.
     pub state: State,
-    /// The previous response, which lies in memory behind the next one's body.
+    /// The previous response, which is still in memory behind the next body.
     stale: Vec<u8>,
 }
 
@@ -29,7 +30,7 @@ impl KrunGuest {
         Ok(Self { state: State::new(url, workload_id, machine)?, stale: Vec::new() })
     }
 
-    /// All three steps: the passphrase.
+    /// Runs all three steps and returns the passphrase.
     pub async fn boot(&mut self) -> Result<Vec<u8>, Error> {
         self.auth().await?;
         self.attest().await?;
@@ -53,7 +54,7 @@ impl KrunGuest {
         Ok(response)
     }
 
-    /// Sends the evidence. Nothing in the body means success, whatever the status.
+    /// Sends the evidence. An empty body means success, whichever status comes with it.
     pub async fn attest(&mut self) -> Result<Response, Error> {
         self.attest_with(&self.state.attest_body()?).await
     }
@@ -76,13 +77,13 @@ impl KrunGuest {
         }
         let path = target(&url);
         let response = self.state.send(&(self.head("GET", path, true) + "\r\n")).await?;
-        // It takes the text from the first write alone: chunks would be so many writes.
+        // The client reads the text of the first write only, and each chunk would be a write.
         let bad_key = || Error::BadKey(Said::from(&response));
         if response.chunked {
             return Err(bad_key());
         }
-        // Nothing ends the text but a NUL: where the body brings none, what lay in memory before belongs to
-        // it.
+        // Only a NUL ends the text. If the body has none, the text goes on with the bytes that were in memory
+        // before.
         let text = c_string(&response.body, &self.stale);
         if response.body.len().min(text.len()) <= 2 {
             return Err(Error::Crash("it cuts a byte off either end of fewer than three"));
@@ -102,8 +103,8 @@ impl KrunGuest {
         Ok(response)
     }
 
-    /// The head of a request but for its end. The cookie is there twice: libcurl's engine puts it behind the
-    /// host, and the client adds a field of its own.
+    /// The head of a request without its end. It has the cookie twice: libcurl's cookie engine puts it behind
+    /// the host, and the client adds a field of its own.
     fn head(&self, method: &str, target: &str, with_cookie: bool) -> String {
         let session_id = self.state.session_id.as_ref().filter(|_| with_cookie);
         let cookie = session_id.map(|value| format!("Cookie: session_id={value}\r\n")).unwrap_or_default();
@@ -115,8 +116,8 @@ impl KrunGuest {
     }
 }
 
-/// What libcurl asks the host for: all that is behind it, as it is. A slash at the end of the image's URL
-/// stays.
+/// The path that libcurl asks for: everything behind the host, unchanged. A slash at the end of the image's
+/// URL stays.
 fn target(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
@@ -127,8 +128,8 @@ fn c_string(memory: &[u8], behind: &[u8]) -> Vec<u8> {
     memory.iter().chain(behind).copied().take_while(|byte| *byte != 0).collect()
 }
 
-/// The value of the cookie `session_id`, if that is what this field sets and libcurl keeps it: over plain
-/// http it ignores a `Secure` one.
+/// The value of the cookie `session_id`, if this field sets it and libcurl keeps it. Over plain http, libcurl
+/// ignores a `Secure` cookie.
 fn session_id(set_cookie: &str) -> Option<String> {
     let mut parts = set_cookie.split(';').map(str::trim);
     let value = parts.next()?.strip_prefix("session_id=")?;

@@ -1,9 +1,9 @@
 //! Confidential guests that ask the broker for their passphrase (libkrun's protocol: auth, attest, key).
 //!
-//! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker spares them. [`PoliteGuest`]
-//! honours HTTP: it shows what the broker says. Each step can be called by itself, and what a guest knows
-//! between the steps is open in [`State`], so that a test can take one guest's cookie to another, send
-//! evidence twice or alter it.
+//! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker avoids them. [`PoliteGuest`]
+//! honours HTTP: it shows the broker's answers. A test can call each step by itself, and everything that a
+//! guest knows between the steps is public in [`State`]. So a test can give one guest's cookie to another,
+//! send evidence twice, or alter it.
 
 mod key;
 mod keybroker;
@@ -24,7 +24,7 @@ pub use state::{Machine, State};
 
 use crate::http::Response;
 
-/// What the server said.
+/// The server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// The HTTP status.
@@ -48,7 +48,7 @@ pub enum Error {
     /// No response: the connection failed, the response was cut short or malformed, or the deadline passed.
     #[error("no response: {0}")]
     Io(io::ErrorKind),
-    /// A step that needs an earlier one: no nonce or no cookie was got yet.
+    /// A step before the one that it needs: there is no nonce or no cookie yet.
     #[error("no challenge yet")]
     NoChallenge,
     /// The server refused.

@@ -1,4 +1,4 @@
-//! A client that does as HTTP asks.
+//! A client that follows HTTP.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
@@ -12,7 +12,7 @@ pub const USER_AGENT: &str = "polite-guest/1";
 /// and parses JSON. Any status but 200 is [`Error::Refused`].
 #[derive(Debug)]
 pub struct PoliteGuest {
-    /// What it knows.
+    /// Its knowledge.
     pub state: State,
 }
 
@@ -22,7 +22,7 @@ impl PoliteGuest {
         Ok(Self { state: State::new(url, workload_id, machine)? })
     }
 
-    /// All three steps: the passphrase.
+    /// Runs all three steps and returns the passphrase.
     pub async fn boot(&mut self) -> Result<Vec<u8>, Error> {
         self.auth().await?;
         self.attest().await?;

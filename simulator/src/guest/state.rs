@@ -1,4 +1,4 @@
-//! What a guest has, and knows between the steps of the protocol.
+//! The machine of a guest, and its knowledge between the steps of the protocol.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
 pub struct Machine {
     /// The key that signs, and its certificate.
     pub vek: Vek,
-    /// What its reports say, but for REPORT_DATA.
+    /// The fields of its reports, except REPORT_DATA.
     pub fields: ReportFields,
     /// Certificates that the guest sends along, each with its type (`VCEK`, `VLEK`, `ASK`, `ARK`). libkrun
     /// sends none.
@@ -31,8 +31,8 @@ impl Machine {
         Self { vek: amd.vcek(chip), fields: ReportFields::new(chip), certificates: Vec::new() }
     }
 
-    /// A machine of the cloud provider `csp_id`: its VLEK signs, the chip's id is masked, and the VLEK comes
-    /// along, for AMD's KDS serves none.
+    /// A machine of the cloud provider `csp_id`: its VLEK signs and the chip's id is masked. The guest sends
+    /// the VLEK along, because AMD's KDS serves none.
     pub fn in_cloud(amd: &Amd, chip: &Chip, csp_id: &str) -> Self {
         let vek = amd.vlek(csp_id, chip.tcb);
         let certificates = vec![("VLEK".to_owned(), vek.certificate.clone())];
@@ -47,10 +47,10 @@ impl Machine {
     }
 }
 
-/// What a guest knows. Open, so that tests can mix the knowledge of several guests.
+/// The knowledge of a guest. The fields are public, so that tests can mix the knowledge of several guests.
 #[derive(Debug)]
 pub struct State {
-    /// Where it runs.
+    /// The machine on which it runs.
     pub machine: Machine,
     /// The workload that it claims to be.
     pub workload_id: String,

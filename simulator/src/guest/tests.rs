@@ -27,7 +27,7 @@ fn json_body(request: &str) -> Value {
     serde_json::from_str(request.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
 }
 
-/// What a broker says to key after this attest: the passphrase for its key, with `end` after the closing
+/// A broker's answer to key after this attest: the passphrase for its key, with `end` after the closing
 /// quote.
 fn sealed(attest: &str, end: &str) -> Vec<u8> {
     let body = json_body(attest);
@@ -59,7 +59,7 @@ async fn broker(end: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     .await
 }
 
-/// A broker that always says the same.
+/// A broker that always gives the same answer.
 async fn stubborn(answer: Vec<u8>) -> KrunGuest {
     let (url, _) = serve(move |_| answer.clone()).await;
     KrunGuest::new(&url, "w", machine()).expect("a URL")
@@ -85,17 +85,17 @@ async fn krun_boots_where_the_key_ends_with_nul() {
     assert_eq!(
         requests[2],
         format!(
-            "GET /kbs/v0/key/W HTTP/1.1\r\nHost: {host}\r\nCookie: session_id=c00kie\r\nAccept: application/json\r\n\
-             Content-Type: application/json; charset=utf-8\r\nCookie: session_id=c00kie\r\n\r\n"
+            "GET /kbs/v0/key/W HTTP/1.1\r\nHost: {host}\r\nCookie: session_id=c00kie\r\n\
+             Accept: application/json\r\nContent-Type: application/json; charset=utf-8\r\n\
+             Cookie: session_id=c00kie\r\n\r\n"
         )
     );
 
     assert_eq!(requests[1].matches("Cookie: session_id=c00kie\r\n").count(), 2);
     let (_, body) = requests[1].split_once("\r\n\r\n").expect("a body");
     let (modulus, report) = (guest.state.key.modulus(), guest.state.report().expect("a report"));
-    let start = format!(
-        r#"{{"tee-pubkey":{{"alg":"RSA","k-mod":"{modulus}","k-exp":"AQAB"}},"tee-evidence":"{{\"gen\":\"milan\",\"report\":\""#
-    );
+    let key = format!(r#"{{"alg":"RSA","k-mod":"{modulus}","k-exp":"AQAB"}}"#);
+    let start = format!(r#"{{"tee-pubkey":{key},"tee-evidence":"{{\"gen\":\"milan\",\"report\":\""#);
     assert!(body.starts_with(&start), "{body}");
     assert!(body.ends_with(r#"\",\"cert_chain\":\"[]\"}"}"#), "{body}");
     let hex = &body[start.len()..start.len() + 2368];

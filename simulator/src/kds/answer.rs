@@ -10,12 +10,12 @@ use crate::{
     product::{Product, Tcb},
 };
 
-/// What the KDS can serve.
+/// Everything that the KDS can serve.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     pub(super) products: Vec<Amd>,
     pub(super) chips: Vec<Chip>,
-    /// By HWID: certificates that take the place of sound ones.
+    /// Certificates that replace the sound ones, by HWID.
     pub(super) vceks: HashMap<Vec<u8>, Vec<u8>>,
     pub(super) chains: HashMap<(Product, Ca), Vec<u8>>,
     pub(super) crls: HashMap<Product, Vec<u8>>,
@@ -119,8 +119,8 @@ impl Answer {
             retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
         let date = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
         let head = format!(
-            "HTTP/1.1 {} {}\r\nDate: {date}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry_after}Cache-Control: no-cache\r\n\
-             Connection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nDate: {date}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{retry_after}\
+             Cache-Control: no-cache\r\nConnection: close\r\n\r\n",
             self.status,
             reason(self.status),
             self.content_type,

@@ -1,9 +1,9 @@
 //! AMD's Key Distribution Service on the loopback, with failures on demand.
 //!
 //! It knows the paths of AMD 57230 ("VCEK Certificate and KDS Interface Specification", 4) and answers for
-//! the chips it was told of, each at any TCB that is asked for, as the real one does. It speaks HTTP/1.1 by
-//! itself and closes after every response: no server library lets a test cut a response short or reset the
-//! connection.
+//! the chips that it was told about, each at any TCB, as the real one does. It speaks HTTP/1.1 without a
+//! server library, because no library lets a test cut a response short or reset the connection. It closes the
+//! connection after every response.
 
 mod answer;
 mod script;
@@ -64,7 +64,7 @@ struct State {
 /// A request that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What was asked for.
+    /// The kind of document that was asked for.
     pub kind: Kind,
     /// Path and query, as sent.
     pub target: String,
@@ -95,12 +95,12 @@ impl Kds {
         format!("http://{}", self.address)
     }
 
-    /// Makes a chip known.
+    /// Adds a chip.
     pub fn add(&self, chip: &Chip) {
         self.shared.state().catalogue.chips.push(chip.clone());
     }
 
-    /// Serves `certificate` for `chip` whatever its TCB, instead of a sound one.
+    /// Serves `certificate` for `chip` at every TCB, instead of a sound one.
     pub fn serve_vcek(&self, chip: &Chip, certificate: Vec<u8>) {
         self.shared.state().catalogue.vceks.insert(chip.hwid().to_vec(), certificate);
     }
@@ -110,7 +110,7 @@ impl Kds {
         self.shared.state().catalogue.chains.insert((product, issuer), pem.into());
     }
 
-    /// Serves this CRL of `product` from now on. Until then it is the sound and empty one.
+    /// Serves this CRL of `product` from now on, instead of a sound and empty one.
     pub fn serve_crl(&self, product: Product, crl: Vec<u8>) {
         self.shared.state().catalogue.crls.insert(product, crl);
     }
@@ -120,12 +120,12 @@ impl Kds {
         self.shared.state().script.by_kind.entry(kind).or_default().extend(behaviours);
     }
 
-    /// Appends what happens to the next requests of any kind that no script of their own waits for.
+    /// Appends what happens to the next requests whose kind has no script of its own.
     pub fn script_any(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
         self.shared.state().script.any.extend(behaviours);
     }
 
-    /// What happens to every request for which no script is left. [`Behaviour::Serve`] at the start.
+    /// Sets what happens to every request for which no script is left. [`Behaviour::Serve`] at the start.
     pub fn otherwise(&self, behaviour: Behaviour) {
         self.shared.state().script.otherwise = behaviour;
     }
@@ -178,7 +178,7 @@ fn counted(requests: &[Request], kind: Kind) -> usize {
 }
 
 impl Shared {
-    /// The state; a test that panicked while it held the lock left it whole.
+    /// The state. A test that panicked while it held the lock left it complete.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,7 +207,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
-        // A client that went away is its own business.
+        // It is no fault of the KDS if the client has gone.
         connections.spawn(async move { serve(stream, &shared).await.ok() });
         while connections.try_join_next().is_some() {}
     }
@@ -247,7 +247,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             return Ok(());
         }
     };
-    // Before the client can see the response: it may look at the counters at once.
+    // This happens before the client can see the response, because the test may read the counters at once.
     drop(open);
     stream.write_all(&response).await?;
     stream.shutdown().await

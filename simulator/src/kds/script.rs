@@ -1,11 +1,11 @@
-//! What happens to requests.
+//! Scripts: how the KDS treats requests.
 
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
 };
 
-/// What a request asks for.
+/// The kind of document that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The VCEK of a chip.
@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By the end of the path; whatever is neither a chain nor a CRL counts as a VCEK.
+    /// The kind by the end of the path. A path that is neither a chain's nor a CRL's counts as a VCEK's.
     pub(super) fn of(target: &str) -> Self {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         match path.rsplit('/').next() {
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What happens to one request.
+/// How the KDS treats one request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Behaviour {
     /// The right answer.

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::der;
 
-/// What to make otherwise than AMD does. The default alters nothing; every field is independent of the
-/// others.
+/// How a certificate differs from AMD's. The default changes nothing; the fields are independent of each
+/// other.
 ///
 /// ```
 /// use keybroker_simulator::{
@@ -20,7 +20,8 @@ use crate::der;
 /// };
 ///
 /// let another_chip = Overrides { replace: vec![extension::hwid(&[7; 64])], ..Overrides::default() };
-/// let another_tcb = Overrides { replace: extension::tcb(Product::Milan, Tcb::default()), ..Overrides::default() };
+/// let levels = extension::tcb(Product::Milan, Tcb::default());
+/// let another_tcb = Overrides { replace: levels, ..Overrides::default() };
 /// let without_hwid = Overrides { omit: vec![extension::oid::HWID], ..Overrides::default() };
 /// let not_amds = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };
 /// let two_minds = Overrides { inner_algorithm: Some(Algorithm::PSS_SHA256), ..Overrides::default() };
@@ -44,17 +45,17 @@ pub struct Overrides {
     pub key: Option<SubjectKey>,
     /// The key that signs.
     pub signer: Option<RsaKey>,
-    /// The algorithm, by which the signature is really made.
+    /// The algorithm that makes the signature.
     pub algorithm: Option<Algorithm>,
-    /// What the signed part says the algorithm is, where it differs from the outer one.
+    /// The algorithm in the signed part, if it differs from the outer one.
     pub inner_algorithm: Option<Algorithm>,
     /// Turns one bit of the signature.
     pub corrupt_signature: bool,
-    /// Extensions that take the place of those with the same identifier, or are added at the end.
+    /// Extensions that replace those with the same identifier, or are added at the end.
     pub replace: Vec<Extension>,
     /// Extensions left out.
     pub omit: Vec<Oid>,
-    /// An extension that is there twice, with the same content.
+    /// An extension that appears twice, with the same content.
     pub duplicate: Option<Oid>,
     /// Bytes after the certificate.
     pub trailing: Vec<u8>,

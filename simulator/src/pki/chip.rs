@@ -10,7 +10,7 @@ use crate::product::{Product, Tcb};
 pub struct Chip {
     product: Product,
     chip_id: [u8; 64],
-    /// The firmware it runs and reports. A VCEK exists for every version that it ever ran.
+    /// The firmware that it runs and reports. A VCEK exists for each version that it has run.
     pub tcb: Tcb,
 }
 
@@ -45,8 +45,8 @@ impl Chip {
         self.chip_id.get(..self.product.hwid_len()).unwrap_or(&self.chip_id)
     }
 
-    /// The chip's key at `tcb`. Another TCB gives another key, as on hardware: a certificate fetched for the
-    /// wrong TCB is sound, and verifies nothing that this chip signs.
+    /// The chip's key at `tcb`. Another TCB gives another key, as on hardware: a certificate for the wrong
+    /// TCB is sound, but verifies nothing that this chip signs.
     pub fn vcek_key(&self, tcb: Tcb) -> VekKey {
         VekKey::derive(Curve::P384, &[self.chip_id.as_slice(), &tcb.encode(self.product)].concat())
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::der;
 
-/// What is in a CRL and what is wrong with it. The default is AMD's usual one: sound, and nothing revoked.
+/// The contents and defects of a CRL. The default is like AMD's: sound, and nothing revoked.
 #[derive(Debug, Clone, Default)]
 pub struct CrlOptions {
     /// thisUpdate; a day before the PKI's `now` unless given.
@@ -28,9 +28,9 @@ pub struct CrlOptions {
     pub signer: Option<RsaKey>,
     /// Common name of the issuer.
     pub issuer_cn: Option<String>,
-    /// The algorithm, by which the signature is really made.
+    /// The algorithm that makes the signature.
     pub algorithm: Option<Algorithm>,
-    /// What the signed part says the algorithm is, where it differs from the outer one.
+    /// The algorithm in the signed part, if it differs from the outer one.
     pub inner_algorithm: Option<Algorithm>,
     /// Turns one bit of the signature.
     pub corrupt_signature: bool,

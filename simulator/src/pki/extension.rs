@@ -55,9 +55,9 @@ pub mod oid {
 /// One extension (RFC 5280, 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension {
-    /// Which.
+    /// Its identifier.
     pub oid: Oid,
-    /// Whether who does not know it must refuse the certificate.
+    /// Whether a verifier that does not know the extension must refuse the certificate.
     pub critical: bool,
     /// The content of extnValue.
     pub value: Vec<u8>,
@@ -95,8 +95,8 @@ pub fn basic_constraints(ca: bool, path_len: Option<u8>) -> Extension {
 
 /// keyUsage of a certificate authority: keyCertSign is bit 5, cRLSign bit 6 (RFC 5280, 4.2.1.3).
 ///
-/// AMD always counts one unused bit. Without cRLSign DER would count two: every ASK and ASVK breaks that
-/// rule, and who decodes strictly refuses them.
+/// AMD always counts one unused bit. Without cRLSign, DER requires two: every ASK and ASVK breaks that rule,
+/// and a strict decoder refuses them.
 pub fn key_usage(cert_sign: bool, crl_sign: bool) -> Extension {
     let bits = (u8::from(cert_sign) << 2) | (u8::from(crl_sign) << 1);
     Extension::critical(oid::KEY_USAGE, der::bit_string(1, &[bits]))

@@ -1,6 +1,6 @@
 //! The keys of the simulated PKI.
-// A key that was just made or derived cannot be refused, nor can signing with it fail, unless memory ran out:
-// a fixture that cannot be made has nothing better to do than to stop.
+// No library refuses a key that was just made or derived, and signing with it fails only without memory. A
+// fixture that cannot be made has to stop.
 #![allow(clippy::expect_used)]
 
 use std::{
@@ -29,12 +29,12 @@ const EC_PUBLIC_KEY: Oid = Oid(&[1, 2, 840, 10045, 2, 1]);
 const SECP384R1: Oid = Oid(&[1, 3, 132, 0, 34]);
 const PRIME256V1: Oid = Oid(&[1, 2, 840, 10045, 3, 1, 7]);
 
-/// Names a directory in which processes that are to be one AMD share their RSA keys, as PKCS #8 files.
+/// Names a directory in which several processes share their RSA keys, as PKCS #8 files, to be one AMD.
 pub const SHARED_KEYS: &str = "KEYBROKER_SIMULATOR_KEYS";
 
-/// The RSA keys of a process. Each is made when it is first used (a second or so for 4096 bits), once, and
-/// serves every product: names tell the products apart, as they must for a verifier. With [`SHARED_KEYS`] in
-/// the environment, a key that another process has made serves this one, too.
+/// The RSA keys of a process. Each is made once, at its first use (about a second for 4096 bits), and serves
+/// every product: names tell the products apart, also for a verifier. With [`SHARED_KEYS`] in the
+/// environment, this process also uses keys that another process has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RsaKey {
     /// AMD's root key.
@@ -43,9 +43,9 @@ pub enum RsaKey {
     Ask,
     /// AMD's SEV VLEK key, which signs VLEKs.
     Asvk,
-    /// 4096 bits that AMD has nothing to do with.
+    /// A 4096-bit key that is not AMD's.
     Rogue,
-    /// 2048 bits: less than any AMD certificate authority has.
+    /// A 2048-bit key: shorter than the key of any AMD authority.
     Rsa2048,
 }
 
@@ -66,7 +66,7 @@ impl RsaKey {
         })
     }
 
-    /// Makes several keys at the same time, so that a test waits for the slowest only.
+    /// Makes several keys at the same time, so that a test waits only for the slowest.
     pub fn prepare(keys: &[RsaKey]) {
         std::thread::scope(|scope| {
             for key in keys {
@@ -80,7 +80,8 @@ impl RsaKey {
         self.pair().public_key().as_ref().to_vec()
     }
 
-    /// Signs as `algorithm` says. The salt is as long as the hash whatever length the parameters claim.
+    /// Signs as `algorithm` says. The salt is as long as the hash, even if the parameters claim another
+    /// length.
     pub(super) fn sign(self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let encoding: &'static dyn RsaEncoding = match algorithm {
             Algorithm::Pkcs1 => &RSA_PKCS1_SHA384,
@@ -95,7 +96,7 @@ impl RsaKey {
     }
 }
 
-/// The key in the file at `path`. Whoever is the first to put one there has made it for all.
+/// The key in the file at `path`. The first process that puts a key there makes it for all.
 fn shared(path: &Path, size: KeySize) -> RsaKeyPair {
     let read = || Some(RsaKeyPair::from_pkcs8(&fs::read(path).ok()?).expect("an RSA key"));
     read().unwrap_or_else(|| {
@@ -103,14 +104,14 @@ fn shared(path: &Path, size: KeySize) -> RsaKeyPair {
         let der: Pkcs8V1Der<'_> = made.as_der().expect("an RSA key");
         let draft = path.with_extension(std::process::id().to_string());
         fs::write(&draft, der.as_ref()).expect("a file");
-        // Unlike a renaming, a link fails where there is a file already.
+        // Unlike a rename, a link fails if there is already a file.
         let _ = fs::hard_link(&draft, path);
         fs::remove_file(&draft).expect("a file");
         read().expect("a file")
     })
 }
 
-/// The key that a certificate certifies, where it is not the regular one.
+/// The key that a certificate certifies, if it is not the regular one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubjectKey {
     /// One of the process's RSA keys.
@@ -159,9 +160,9 @@ fn rsa_spki(key: RsaKey) -> Vec<u8> {
 /// A curve of a VEK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Curve {
-    /// What every AMD chip uses.
+    /// The curve of every AMD chip.
     P384,
-    /// What none uses.
+    /// A curve that no AMD chip uses.
     P256,
 }
 
@@ -196,7 +197,7 @@ pub struct VekKey {
 }
 
 impl VekKey {
-    /// The key that belongs to `secret`, always the same one: as a chip derives its VCEK from its secret and
+    /// The key that is derived from `secret`: always the same, as a chip derives its VCEK from its secret and
     /// its TCB.
     pub(super) fn derive(curve: Curve, secret: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA384, secret);

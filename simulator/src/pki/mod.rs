@@ -124,7 +124,7 @@ impl Amd {
         self.now
     }
 
-    /// The root's certificate, DER: the trust anchor of who believes in this simulator.
+    /// The root's certificate, DER: the trust anchor for those who accept this simulator.
     pub fn ark(&self) -> &[u8] {
         &self.ark
     }
@@ -153,7 +153,7 @@ impl Amd {
     /// The certificate of an authority, DER.
     pub fn ca(&self, ca: Ca, overrides: &Overrides) -> Vec<u8> {
         let key = overrides.key.unwrap_or(SubjectKey::Rsa(ca.key()));
-        // A root that certifies another key signs with it too, unless told otherwise: it is self-signed.
+        // A root is self-signed: if it certifies another key, that key signs too, unless told otherwise.
         let signer = match (ca, overrides.signer, key) {
             (_, Some(signer), _) | (Ca::Ark, None, SubjectKey::Rsa(signer)) => signer,
             _ => RsaKey::Ark,

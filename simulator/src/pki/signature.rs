@@ -1,4 +1,4 @@
-//! Signature algorithms, as certificates and CRLs state them (RFC 5280, 4.1.1.2 and 5.1.1.2).
+//! Signatures and their algorithms: the outer form of certificates and CRLs (RFC 5280, 4.1 and 5.1).
 
 use crate::der::{self, Oid};
 
@@ -33,7 +33,7 @@ impl Hash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSASSA-PSS (RFC 4055, 3.1). The signature is made with `hash` for message and mask and a salt of its
-    /// length; the other values are claims, true or not.
+    /// length; the other values are only claims.
     Pss {
         /// Hash of the message.
         hash: Hash,

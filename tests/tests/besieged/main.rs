@@ -1,12 +1,13 @@
-//! A thousand hostile connections from one address, and honest guests who boot meanwhile: at once from
-//! another address, and through a relay even beside an attacker. How long it took is printed.
+//! A thousand hostile connections come from one address, and honest guests boot meanwhile. They boot without
+//! delay from another address, and through a relay even if an attacker uses the same relay. Each test prints
+//! how long a boot took.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -27,10 +28,10 @@ use keybroker_tests::{
 use tokio::task::JoinSet;
 
 const HOSTILE: usize = 1000;
-/// Where the hostile ones come from. Everybody else comes from 127.0.0.1.
+/// The address of the hostile connections. All others come from 127.0.0.1.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 const BESIDE: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// Lines of a log that thousands of hostile connections may cause.
+/// How many lines thousands of hostile connections may add to a log.
 const FEW_LINES: usize = 150;
 /// How long an honest guest may take.
 const SOON: Duration = Duration::from_secs(2);
@@ -45,8 +46,8 @@ async fn boot(guest: &mut KrunGuest, passphrase: &str) -> Duration {
     took
 }
 
-/// Boots a guest again and again, until each of the crowd has come twice, and gives the longest time that it
-/// took.
+/// Boots a guest again and again until each connection of the crowd has come twice. Returns the longest boot
+/// and the number of boots.
 async fn longest_boot(
     guest: &mut KrunGuest,
     passphrase: &str,
@@ -66,7 +67,7 @@ async fn besieged(manners: &'static [Manner]) {
     let world = World::serve(&[]);
     let id = unique("w");
     let passphrase = world.register(&id).await;
-    // The chip's certificate is with the broker before they come.
+    // The broker has the chip's certificate before the crowd comes.
     let mut guest = world.krun(&id, world.milan());
     boot(&mut guest, &passphrase).await;
     let quiet = boot(&mut guest, &passphrase).await;
@@ -76,8 +77,8 @@ async fn besieged(manners: &'static [Manner]) {
     drop(crowd);
     let after = boot(&mut guest, &passphrase).await;
     println!(
-        "{manners:?}: a guest boots in {quiet:.0?} before, in {during:.0?} at most of {boots} times during {came} connections, \
-         in {after:.0?} after"
+        "{manners:?}: a guest boots in {quiet:.0?} before, in {after:.0?} after, \
+         and in at most {during:.0?} ({boots} boots) during {came} connections"
     );
     assert!(during < SOON && after < SOON, "{during:?}, {after:?}");
     let (server, _home, _kds) = world.into_parts();
@@ -114,7 +115,7 @@ async fn a_guest_boots_while_a_thousand_clients_do_all_of_it() {
 
 const THROUGH_ONE_RELAY: usize = 200;
 
-/// Boots all of them at once; how long the last one took. They can boot again.
+/// Boots all guests at once and returns how long the last one took. They can boot again.
 async fn all_at_once(guests: &mut Vec<KrunGuest>, passphrase: &str, relay: &Relay) -> Duration {
     let begin = Instant::now();
     let mut crowd = JoinSet::new();
@@ -151,7 +152,7 @@ async fn two_hundred_guests_boot_through_one_relay_under_attack() {
     let id = passphrase();
     let secret = world.register(&id).await;
     let host = relay.url().strip_prefix("http://").unwrap().to_owned();
-    // Making their keys takes its time, which is not the broker's.
+    // The guests make their keys before the measurement starts.
     let mut guests = through(&relay, &world, &id);
     boot(&mut guests[0], &secret).await;
     let quiet = all_at_once(&mut guests, &secret, &relay).await;
@@ -163,14 +164,14 @@ async fn two_hundred_guests_boot_through_one_relay_under_attack() {
     let came = crowd.attempts();
     drop(crowd);
     println!(
-        "{THROUGH_ONE_RELAY} guests through one relay: {quiet:.0?}; {broker:.0?} while the broker is attacked; {beside:.0?} while a \
-         guest beside them attacks the relay, with {came} connections"
+        "{THROUGH_ONE_RELAY} guests through one relay: {quiet:.0?}; {broker:.0?} while the broker is \
+         attacked; {beside:.0?} while a guest beside them attacks the relay, with {came} connections"
     );
     let log = relay.terminate().log;
     assert!(log.contains("connections were closed") && log.lines().count() < FEW_LINES, "{log}");
 }
 
-/// Where a process may open few files, it keeps within them.
+/// A broker that may open few files stays within that limit.
 #[tokio::test]
 async fn a_guest_boots_where_the_process_may_open_128_files() {
     let home = keybroker_tests::server::Home::new(&keybroker_tests::world::anchors());

@@ -1,13 +1,5 @@
 //! `keybroker demo` and the program's help.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
-
 use std::collections::BTreeSet;
 
 use keybroker_tests::program;

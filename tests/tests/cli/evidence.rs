@@ -1,13 +1,5 @@
-//! Files as tools write them, for `verify`, `certificates import` and `prefetch`; those tools are other
-//! people's: the `sev` package, openssl, and what the genuine vectors came as.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `verify`, `certificates import` and `prefetch` read files as other tools write them: the `sev` package,
+//! openssl, and the tools that made the genuine vectors.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -36,7 +28,7 @@ use serde_json::Value;
 use sev::firmware::host::{CertTableEntry, CertType};
 use tempfile::TempDir;
 
-/// A time at which the certificates of the genuine evidence are valid, but for the VLEK's.
+/// A time at which the certificates of the genuine evidence are valid, except the VLEK.
 const AT: &str = "2026-06-01T00:00:00Z";
 const IN_THE_VLEKS_YEAR: &str = "2025-06-01T00:00:00Z";
 
@@ -87,7 +79,7 @@ fn sample() -> (Vec<u8>, Vec<u8>) {
     (HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).unwrap(), fs::read(vcek).unwrap())
 }
 
-/// What openssl writes to its standard output, or nothing and a line that says that it is not there.
+/// openssl's standard output. If there is no openssl, `None`, and a line that says so.
 fn openssl(arguments: &[&str]) -> Option<Vec<u8>> {
     match Command::new("openssl").args(arguments).output() {
         Ok(output) => {
@@ -128,14 +120,15 @@ fn a_genuine_report_is_verified_in_every_form() {
         let file = files.write(name, bytes);
         assert_eq!(failed(&["--report", &file, "--endorsement", &alone, "--at", AT]), good(), "{name}");
     }
-    // With the host's table behind the report nothing else is needed; the table counts wherever it is given.
+    // With the host's table behind the report, no other file is needed. The table may also be a file of its
+    // own.
     let extended = files.write("extended", behind);
     assert_eq!(failed(&["--report", &extended, "--at", AT]), good());
     let raw = files.write("report.bin", &report);
     assert_eq!(failed(&["--report", &raw, "--endorsement", &extended, "--at", AT]), good());
 }
 
-/// What is taken out of a form is verified as if it had been given alone.
+/// A part that is taken out of a container is verified as if it were given alone.
 #[test]
 fn a_forged_report_or_certificate_fails_in_every_form() {
     let files = Files::new();
@@ -156,7 +149,7 @@ fn a_forged_report_or_certificate_fails_in_every_form() {
     let (code, checks) = failed(&["--report", &sound, "--endorsement", &host, "--at", AT]);
     assert_eq!(code, Some(3));
     assert!(checks.contains(&"certificate-chain".to_owned()), "{checks:?}");
-    // An ASK that no ARK signed is a verified no, whatever form it comes in.
+    // An ASK that no ARK signed is denied in every form.
     let made_up = amd(Product::Milan).ca(Ca::Ask, &Overrides::default());
     let host = files.write(
         "auxblob",
@@ -177,8 +170,8 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
     let (_, vcek) = sample();
     let files = Files::new();
     let report = files.write("outblob", read("report.bin"));
-    // As EC2's hosts have it; and one that has a VCEK besides, of another chip: the report says which of the
-    // two signed.
+    // A table like those of EC2's hosts, and one that also has the VCEK of another chip. The report says
+    // which key signed.
     let (vlek, asvk) = (read("vlek.der"), read("asvk.der"));
     for entries in [
         vec![(CertType::VLEK, vlek.as_slice()), (CertType::ASK, &asvk)],
@@ -190,8 +183,8 @@ fn a_cloud_guests_vlek_comes_out_of_the_hosts_table() {
     }
 }
 
-/// A table behind a report was not chosen by who names a certificate beside it: it must not stand in for that
-/// one.
+/// The user who names a certificate did not choose the table behind the report, so the table must not replace
+/// that certificate.
 #[test]
 fn a_table_never_replaces_the_certificate_that_is_given() {
     let files = Files::new();
@@ -229,7 +222,7 @@ fn certificates_and_lists_made_by_openssl_are_read() {
     let p7 = openssl(&["crl2pkcs7", "-nocrl", "-certfile", &with_text]).unwrap();
     let ended = verify(&["--report", &report, "--endorsement", &files.write("p7", p7), "--at", AT]);
     assert!(ended.code == Some(1) && ended.log.contains("openssl pkcs7 -print_certs"), "{ended:?}");
-    // A list in PEM counts as one in DER: this one is another ARK's, and that is a no.
+    // A list in PEM is treated like one in DER. This one is another ARK's, so it is denied.
     let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
     let pem = openssl(&["crl", "-inform", "DER", "-in", &crl, "-text"]).unwrap();
     let pem = files.write("crl.pem", pem);
@@ -297,21 +290,21 @@ async fn a_hosts_table_and_azures_answer_are_imported() {
     assert_eq!(certificates(&operator, &files, &["import", &thim]).code, Some(0));
     assert_eq!(listed(&operator, &files).len(), 3);
 
-    // A provider's host has the VLEK and its ASVK: of the two the store keeps the ASVK.
+    // A provider's host has a VLEK and its ASVK. The store keeps only the ASVK.
     let cloud = files.write("cloud", table(&[(CertType::VLEK, &vlek), (CertType::ASK, &milan.asvk())]));
     let ended = certificates(&operator, &files, &["import", &cloud]);
     assert!(ended.code == Some(0) && ended.out.contains("the guest sends it"), "{ended:?}");
     assert!(listed(&operator, &files).contains(&"Milan/vlek/chain ok".to_owned()));
     let alone = certificates(&operator, &files, &["import", &files.write("vlek.der", &vlek)]);
     assert_eq!((alone.code, alone.out.as_str()), (Some(1), ""), "{alone:?}");
-    // What the host made up is not kept, nor anything beside it.
+    // If the host made one certificate up, nothing of its table is kept.
     let mut forged = vlek;
     *forged.last_mut().unwrap() ^= 1;
     let forged = files.write("forged", table(&[(CertType::VLEK, &forged), (CertType::ASK, &milan.asvk())]));
     assert_eq!(certificates(&operator, &files, &["import", &forged]).code, Some(3));
 }
 
-/// Of a Turin's chip id sixteen digits are the same as these and 112 zeros, to the audit log too.
+/// A Turin's chip id may be written with 16 digits, or with 112 zeros behind them; the audit log finds both.
 #[tokio::test]
 async fn decisions_about_a_chip_are_found_by_either_length_of_its_id() {
     let about = |product, seed| {
@@ -339,7 +332,7 @@ fn pem_of(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(der))
 }
 
-/// Nothing was verified of a certificate that is none of AMD's: that is no "denied".
+/// A certificate that is not AMD's was not verified, so the result is not "denied".
 #[tokio::test]
 async fn another_authoritys_certificate_is_unreadable_not_denied() {
     let operator = Operator::file(&Contents::default()).await;
@@ -359,7 +352,7 @@ async fn another_authoritys_certificate_is_unreadable_not_denied() {
     }
 }
 
-/// From one store into another, of whatever kind: the same rows, in the same state.
+/// Export from a store of any kind and import into another gives the same rows in the same state.
 #[tokio::test]
 async fn export_writes_what_import_takes() {
     let files = Files::new();
@@ -385,7 +378,8 @@ async fn export_writes_what_import_takes() {
         let again = certificates(&target, &files, &["export", "--list-for", "vcek"]);
         assert_eq!(again.out, exported.out, "{}", target.kind);
     }
-    // Without --list-for there is none in it, and one chip alone by either length of its id.
+    // Without --list-for, the export has no revocation list. It can hold a single chip, by either length of
+    // its id.
     let without = certificates(&source, &files, &["export"]).out;
     assert!(without.contains("BEGIN CERTIFICATE") && !without.contains("X509 CRL"));
     let turin = HEXLOWER.encode(&Chip::new(Product::Turin, 2).chip_id());
@@ -393,7 +387,7 @@ async fn export_writes_what_import_takes() {
         |id: &str| certificates(&source, &files, &["export", "--product", "turin", "--chip-id", id]).out;
     assert_eq!(one(&turin), one(&turin[..16]));
     assert_eq!(one(&turin).matches("BEGIN CERTIFICATE").count(), 2);
-    // What this broker would not use is not handed on.
+    // The export leaves out what this broker would not use.
     let untrusted = source.run(&["certificates", "export", "--list-for", "vcek"]);
     assert_eq!((untrusted.code, untrusted.out.as_str()), (Some(0), ""), "{untrusted:?}");
     assert!(untrusted.log.contains("6 left out"), "{untrusted:?}");
@@ -406,13 +400,14 @@ async fn a_vceks_url_and_an_extended_report_name_their_chip() {
     let (milan, turin) = (Chip::new(Product::Milan, 1), Chip::new(Product::Turin, 2));
     kds.add(&milan);
     kds.add(&turin);
-    // As snphost prints them, of a Turin with all of CHIP_ID.
+    // A URL as snphost prints it: for a Turin, with all of CHIP_ID.
     let url = |chip: &Chip| {
         let tcb = chip.tcb;
         let (product, id) = (chip.product(), HEXLOWER.encode(&chip.chip_id()));
         let fmc = if product == Product::Turin { format!("fmcSPL={:02}&", tcb.fmc) } else { String::new() };
         format!(
-            "https://kdsintf.amd.com/vcek/v1/{product}/{id}?{fmc}blSPL={:02}&teeSPL={:02}&snpSPL={:02}&ucodeSPL={:02}",
+            "https://kdsintf.amd.com/vcek/v1/{product}/{id}?{fmc}\
+             blSPL={:02}&teeSPL={:02}&snpSPL={:02}&ucodeSPL={:02}",
             tcb.boot_loader, tcb.tee, tcb.snp, tcb.microcode
         )
     };

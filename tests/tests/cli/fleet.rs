@@ -1,13 +1,5 @@
-//! What the operator demands of every guest: `--minimum-tcb` and `--accept-product`, of `serve` and of
+//! The operator's requirements for every guest: `--minimum-tcb` and `--accept-product` of `serve` and
 //! `verify`.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
 
 use keybroker_simulator::{
     Product,
@@ -22,9 +14,9 @@ use keybroker_tests::{
 };
 use serde_json::Value;
 
-/// What a simulated Milan reports.
+/// The TCB that a simulated Milan reports.
 const MILAN: &str = "milan:bl=4,tee=0,snp=24,ucode=219";
-/// What a simulated Turin reports.
+/// The TCB that a simulated Turin reports.
 const TURIN: &str = "turin:fmc=1,bl=1,tee=1,snp=4,ucode=81";
 
 #[tokio::test]
@@ -38,12 +30,12 @@ async fn a_guest_below_the_operators_floor_is_refused() {
         .assert_refused(world.polite(&id, world.milan()).boot().await, (403, "fleet-minimum-tcb"))
         .unwrap();
     assert!(record["failed"]["cause"].as_str().unwrap().contains(below), "{record}");
-    // At its floor, and without one.
+    // A guest at the floor boots, and so does one of a product without a floor.
     for product in [Product::Turin, Product::Genoa] {
         let machine = world.machine(product, 1);
         assert_eq!(world.polite(&id, machine).boot().await, Ok(passphrase.clone().into_bytes()), "{product}");
     }
-    // No query lifts it.
+    // A query cannot lift the floor.
     let cli = RvpCli { query: vec!["true".to_owned()], ..RvpCli::new(&world.url, &MEASUREMENT, "s") };
     let host_data = RvpCli::host_data(&cli.register().await.unwrap()).unwrap();
     let launched = |mut machine: Machine| {
@@ -115,7 +107,7 @@ fn the_environment_sets_the_same_floor_and_products() {
     }
 }
 
-/// A floor that is understood otherwise than meant is no floor.
+/// A floor with a typing error must not be accepted: it would be another floor than the operator means.
 #[test]
 fn a_malformed_floor_or_product_ends_serve_with_2() {
     let table: [(&[&str], &str); 11] = [

@@ -1,11 +1,11 @@
-//! The program's commands that need no store: `demo`, `verify`, and what they read.
+//! Commands that need no store: `demo` and `verify`, and the files that they read.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 mod demo;

@@ -1,12 +1,4 @@
-//! `keybroker verify` on genuine evidence and on evidence that is not.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker verify` on genuine evidence and on false evidence.
 
 use std::{fs, path::Path, process::Command};
 
@@ -24,7 +16,7 @@ use keybroker_tests::{
 };
 use serde_json::Value;
 
-/// A time at which the certificates of all the genuine evidence but the VLEK's are valid.
+/// A time at which the certificates of the genuine evidence are valid, except the VLEK.
 const AT: &str = "2026-06-01T00:00:00Z";
 
 fn verify(arguments: &[&str]) -> Ended {
@@ -64,7 +56,7 @@ fn the_sev_packages_sample_is_verified() {
     assert!(!ended.out.contains('\u{1b}'), "no colours in a pipe: {:?}", ended.out);
 }
 
-/// Arguments for the vector `name`, or a line that says that it is not there.
+/// The arguments for the vector `name`. If there is no such vector, `None`, and a line that says so.
 fn vector(name: &str, endorsements: &[&str]) -> Option<Vec<String>> {
     let Some(directory) = genuine::vector(name) else {
         skip(&format!("genuine evidence {name}: not beside this clone"));
@@ -111,7 +103,7 @@ fn a_vlek_is_valid_in_its_year_and_its_report_is_of_vmpl_1() {
         failed_vector(&arguments, &[]),
         (Some(3), vec!["certificate-validity".to_owned(), "vmpl".to_owned()])
     );
-    // Without the ASVK nothing leads from the VLEK to AMD.
+    // Without the ASVK, no chain leads from the VLEK to AMD.
     let without = vector("trustee-milan-vlek", &["vlek.der"]).unwrap();
     assert!(failed_vector(&without, &in_its_year).1.contains(&"certificate-chain".to_owned()));
 }
@@ -145,7 +137,7 @@ fn expectations_are_checked_only_where_given() {
         (Some(0), vec![])
     );
     assert_eq!(failed(&[&all[..], &["--report-data", &data]].concat()).1, ["challenge"]);
-    // As snpguest prints digests.
+    // A digest as snpguest prints it.
     let prefixed = format!("0x{measurement}");
     assert_eq!(failed(&[&all[..], &["--measurement", &prefixed]].concat()), (Some(0), vec![]));
     let host_data = "00".repeat(32);
@@ -201,7 +193,7 @@ fn an_unreadable_file_is_a_failure_and_never_denied() {
     }
 }
 
-/// The last one, or whichever fits, would leave open what was verified.
+/// If the command took the last one, or one that fits, nobody could tell which was verified.
 #[test]
 fn several_certificates_of_signing_keys_end_with_2() {
     let (report, vcek) = genuine::sev_sample();
@@ -239,7 +231,7 @@ fn a_command_line_that_cannot_be_understood_ends_with_2() {
     }
 }
 
-/// Files as the examples name them.
+/// The files that the examples name.
 fn examples_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let (report, vcek) = genuine::sev_sample();
@@ -251,7 +243,7 @@ fn examples_directory() -> tempfile::TempDir {
     directory
 }
 
-/// Through a shell, as people type it.
+/// Runs a line in a shell, as people type it.
 fn run_example(line: &str, directory: &Path) -> Ended {
     let mut shell = Command::new("/bin/sh");
     shell.env_clear().env("PATH", program::path().parent().unwrap()).env("MEASUREMENT", "66".repeat(48));
@@ -289,7 +281,7 @@ fn the_examples_in_the_help_run_as_written() {
     let lines = examples.lines().map(str::trim).filter(|line| line.starts_with("keybroker "));
     let codes: Vec<_> =
         lines.map(|line| run_example(&format!("{line} --at {AT}"), directory.path()).code).collect();
-    // The third asks for a measurement, and gives a revocation list, that are not this report's.
+    // The third example gives a measurement and a revocation list that do not belong to this report.
     assert_eq!(codes, [Some(0), Some(0), Some(3), Some(0), Some(0), Some(0)], "{help}");
 }
 
@@ -327,7 +319,7 @@ async fn serve_trusts_simulated_hardware_only_if_told_to() {
     let world = World::of(Server::start(command), home, kds.into());
     let id = unique("w");
     world.register(&id).await;
-    // One whose certificate the guest brings along, chain and all; one that the KDS knows.
+    // One guest sends its certificate and chain; the KDS knows the chip of the other.
     let mut brought = Machine::new(amd(Product::Milan), &Chip::new(Product::Milan, 99));
     brought.certificates = [
         ("VCEK", brought.vek.certificate.clone()),

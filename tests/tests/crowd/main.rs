@@ -1,11 +1,11 @@
-//! Many guests at once: AMD is asked as little as can be, and nobody is turned away for good.
+//! Many guests at once: the broker asks AMD as rarely as possible, and every guest boots in the end.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -49,7 +49,7 @@ async fn fifty_guests_of_one_new_chip_ask_amd_once() {
     assert_eq!(released, GUESTS);
 }
 
-/// The status of the answer to the evidence that this guest sends.
+/// Sends this guest's evidence and returns the status of the answer.
 async fn attest(guest: &PoliteGuest) -> u16 {
     match guest.attest().await {
         Ok(response) => response.status,
@@ -81,7 +81,7 @@ async fn guests_of_new_chips_get_503_while_amd_says_429() {
     assert!(world.kds.requests().len() <= 12, "{}", world.kds.requests().len());
     assert!(world.kds.peak() <= 4);
 
-    // Whoever comes now is told when to come back, and AMD is left alone.
+    // A guest that comes now is told when to come back, and the broker does not ask AMD.
     let asked = world.kds.requests().len();
     let cookie = format!("Cookie: session_id={}", guests[0].state.session_id.as_ref().unwrap());
     let evidence = guests[0].state.attest_body().unwrap();
@@ -92,7 +92,7 @@ async fn guests_of_new_chips_get_503_while_amd_says_429() {
     assert!((3..=199).contains(&response.body.len()));
     assert_eq!(world.kds.requests().len(), asked);
 
-    // The very challenge is answered once AMD answers, and it is this new chip's turn.
+    // Once AMD answers again and it is this chip's turn, the same challenge succeeds.
     world.kds.recover();
     let until = Instant::now() + DEADLINE;
     let guest = &mut guests[0];
@@ -103,8 +103,8 @@ async fn guests_of_new_chips_get_503_while_amd_says_429() {
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
 }
 
-/// A fleet that is put into service at once, or updated: at the pace that holds towards AMD, and at that of
-/// another KDS.
+/// A fleet starts, or is updated, all at once. Tested at the pace that the broker keeps towards AMD, and at
+/// the pace for another KDS.
 #[tokio::test]
 async fn twenty_honest_new_chips_at_once_all_boot() {
     const AMDS: [&str; 4] = ["--new-chips-per-minute", "6", "--new-chips-burst", "8"];

@@ -1,11 +1,11 @@
-//! A disk that is full, and what is left when the broker is killed at its first start.
+//! The broker on a full disk, and after it was killed during its first start.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -28,7 +28,7 @@ use keybroker_tests::{
 };
 use serde_json::Value;
 
-/// A file system of its own for a data directory, of so many MiB. It goes when this is dropped.
+/// A separate file system of `mib` MiB for a data directory. It is unmounted when this is dropped.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -45,13 +45,13 @@ impl Mount {
         mounted.then(|| Self(directory.to_owned()))
     }
 
-    /// Takes all the room that is left.
+    /// Fills the space that is left.
     fn fill(&self) {
         let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
         while filler.write_all(&[b'x'; 4096]).is_ok() {}
     }
 
-    /// Gives back what [`Self::fill`] took.
+    /// Frees the space that [`Self::fill`] took.
     fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
     }
@@ -83,7 +83,7 @@ fn health(world: &World) -> u16 {
     world.ask("GET", "/healthz", &[], None).status
 }
 
-/// Waits until the broker says that it is well.
+/// Waits until the broker reports that it is healthy.
 fn well(world: &World) {
     let until = Instant::now() + DEADLINE;
     while health(world) != 200 {
@@ -97,7 +97,7 @@ fn operator(world: &World, arguments: &[&str]) -> Ended {
     command.args(arguments).arg("--data-dir").arg(world.home().data_dir()).output().unwrap().into()
 }
 
-/// What `keybroker doctor` says of the disk and of the store.
+/// The exit code of `keybroker doctor`, and its verdicts on the disk and the store.
 fn examined(world: &World) -> (Option<i32>, String, String) {
     let (key, anchors, kds) = (world.home().key_file(), world.home().anchors(), world.kds.url());
     let (key, anchors) = (key.to_str().unwrap(), anchors.to_str().unwrap());
@@ -125,16 +125,17 @@ async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
     attested.attest().await.unwrap();
     let mut challenged = world.polite(&kept, world.milan());
     challenged.auth().await.unwrap();
-    assert!(disk.reserved(), "a challenge is given beside a whole reserve alone");
+    assert!(disk.reserved(), "the broker gives a challenge only while its reserve is complete");
     assert_eq!((health(&world), examined(&world)), (200, (Some(0), "warn".to_owned(), "ok".to_owned())));
 
-    // Full, by what others write. Nothing begins, and whoever watches is told.
+    // Another program fills the disk. The broker starts nothing new, and `healthz` and `doctor` report it.
     disk.fill();
     assert_eq!(status(world.polite(&kept, world.milan()).auth().await), 503);
     let registered = world.build(&unique("w"), "open sesame").register().await.unwrap();
     assert_eq!((registered.status, health(&world)), (503, 503));
     assert_eq!(examined(&world), (Some(1), "fail".to_owned(), "fail".to_owned()));
-    // What has begun is ended, and recorded, and revoked: beyond what the file had room for.
+    // Guests that have begun can finish, and revocation works: the records take more space than the file had
+    // free.
     challenged.attest().await.unwrap();
     let mut records = 0;
     while disk.reserved() {
@@ -147,7 +148,7 @@ async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
     assert_eq!(attested.key().await.as_deref(), Ok(passphrase.as_bytes()));
     records += 1;
 
-    // Others take the reserve, too: nothing is released without its record.
+    // Another program takes the reserve too. The broker releases nothing that it cannot record.
     disk.fill();
     let last = loop {
         match status(attested.key().await) {
@@ -176,7 +177,7 @@ async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
     assert!(on_record >= records, "{on_record} of {records}: {}", ended.log);
 }
 
-/// Within the time that a first start takes. The next one finds no store, or a whole one.
+/// Kills the broker at some moment of its first start. The next start finds no store, or a complete one.
 #[test]
 fn a_first_start_that_was_killed_leaves_nothing_in_the_way() {
     const KILLS: u32 = 30;
@@ -184,7 +185,7 @@ fn a_first_start_that_was_killed_leaves_nothing_in_the_way() {
         let home = Home::new(&anchors());
         let mut first = home.command("http://127.0.0.1:9", &[]);
         let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // What is waited for is a moment, of which nothing is known but that each is another.
+        // Each round kills at another moment; nothing has to happen before it.
         sleep(Duration::from_millis(60) * kill / KILLS);
         first.kill().unwrap();
         first.wait().unwrap();

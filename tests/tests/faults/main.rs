@@ -1,14 +1,15 @@
-//! AWS fails under the functions: an answer that is lost costs nothing, a service that is out costs a 503 and
+//! AWS fails under the functions. A lost answer has no effect. A service that is down gives a 503 and uses up
 //! no challenge.
 //!
-//! `KEYBROKER_TEST_FAULTS` is where the local AWS takes orders to fail, as `localstack/moto_serial.py` says.
+//! `KEYBROKER_TEST_FAULTS` is the URL at which the local AWS is told to fail; see
+//! `localstack/moto_serial.py`.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::env;
@@ -21,7 +22,7 @@ use keybroker_simulator::{
 use keybroker_tests::{connection::Connection, skip, unique, world::World};
 use serde_json::{Value, json};
 
-/// More calls than anybody makes.
+/// More calls than any test makes.
 const ALL: u32 = 1000;
 
 /// The local AWS.
@@ -32,7 +33,7 @@ struct Aws {
 impl Aws {
     fn new() -> Option<Self> {
         let Ok(faults) = env::var("KEYBROKER_TEST_FAULTS") else {
-            skip("a failing AWS under the functions: there is none that fails on demand");
+            skip("a failing AWS under the functions: this AWS does not fail on demand");
             return None;
         };
         Some(Self { faults })
@@ -43,22 +44,23 @@ impl Aws {
         let mut connection = Connection::open(&authority);
         let length = body.len();
         connection.send(format!(
-            "{method} {base} HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "{method} {base} HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
         ));
         serde_json::from_slice(&connection.response().expect("a response").body).unwrap()
     }
 
-    /// The next `times` calls of `operation` by `function` are served, and answered with 500.
+    /// AWS carries out the next `times` calls of `operation` by `function`, and answers them with 500.
     fn lose(&self, (function, operation): (&str, &str), times: u32) {
         self.fail((function, operation), "lost", (500, "InternalServerError"), times);
     }
 
-    /// No such call is served, until [`Aws::recover`]: the answer is an error.
+    /// AWS answers each such call with an error and carries none out, until [`Aws::recover`].
     fn refuse(&self, (function, operation): (&str, &str), error: (u16, &str)) {
         self.fail((function, operation), "refused", error, ALL);
     }
 
-    /// All is well again. Something did fail.
+    /// Ends all faults, and asserts that at least one call failed.
     fn recover(&self) {
         let left = self.ask("GET", "");
         assert!(left[0]["times"].as_u64().unwrap() < u64::from(ALL), "{left}");
@@ -72,13 +74,13 @@ impl Aws {
         self.ask("POST", &fault.to_string());
     }
 
-    /// Every fault that was ordered has come to pass.
+    /// Asserts that every fault that was ordered has happened.
     fn assert_failed(&self) {
         assert_eq!(self.ask("GET", ""), json!([]));
     }
 }
 
-/// The status of the refusal that a guest is told.
+/// The status of a refusal.
 fn told<T: std::fmt::Debug>(answer: Result<T, Error>) -> u16 {
     match answer {
         Err(Error::Refused(said)) => said.status,
@@ -90,14 +92,14 @@ async fn register(world: &World, id: &str, passphrase: &str) -> Response {
     world.build(id, passphrase).register().await.expect("a response")
 }
 
-/// A guest on a chip that no other test has, which has a challenge.
+/// A guest with a challenge, on a chip that no other test uses.
 async fn challenged(world: &World, id: &str, seed: u8) -> PoliteGuest {
     let mut guest = world.polite(id, world.machine(Product::Genoa, seed));
     guest.auth().await.unwrap();
     guest
 }
 
-/// One after the other: the faults are ordered by function and operation, for whoever comes first.
+/// One part after the other: a fault is for a function and an operation, and hits the first call of them.
 #[tokio::test]
 async fn nothing_is_lost_while_aws_fails() {
     let Some(aws) = Aws::new() else { return };
@@ -107,10 +109,10 @@ async fn nothing_is_lost_while_aws_fails() {
     a_key_that_cannot_be_used(&aws, &world).await;
 }
 
-/// The SDK asks again, and the functions know their own work when they meet it.
+/// The SDK repeats the call, and the functions recognise what their first call wrote.
 async fn answers_that_are_lost(aws: &Aws, world: &World) {
     let id = unique("w");
-    // What is there is read by whoever comes again.
+    // The repeated call reads what the first one wrote.
     for operation in ["TransactWriteItems", "Encrypt", "GetItem"] {
         aws.lose(("register", operation), 1);
         assert_eq!(register(world, &id, "the passphrase").await.status, 200, "{operation}");
@@ -124,7 +126,7 @@ async fn answers_that_are_lost(aws: &Aws, world: &World) {
         assert_eq!(register(world, &id, "the passphrase").await.status, 200);
         let guest = challenged(world, &id, seed).await;
         aws.assert_failed();
-        // The chip is new: its certificate is fetched under a lease and kept, the lease is ended.
+        // The chip is new: the function takes a lease, fetches the certificate, stores it and ends the lease.
         aws.lose(("attest", operation), 1);
         guest.attest().await.unwrap_or_else(|error| panic!("{operation}: {error}"));
         aws.assert_failed();
@@ -136,7 +138,7 @@ async fn answers_that_are_lost(aws: &Aws, world: &World) {
     }
 }
 
-/// 503, and then the very same request succeeds.
+/// The answer is 503; afterwards the same request succeeds.
 async fn services_that_are_out(aws: &Aws, world: &World) {
     let id = unique("w");
     for (operation, error) in [
@@ -163,7 +165,7 @@ async fn services_that_are_out(aws: &Aws, world: &World) {
         aws.recover();
     }
     guest.attest().await.unwrap();
-    // Without a record there is no release.
+    // A release that cannot be recorded does not happen.
     for operation in ["GetItem", "PutItem"] {
         aws.refuse(("attest", operation), (500, "InternalServerError"));
         assert_eq!(told(guest.key().await), 503, "{operation}");
@@ -172,7 +174,7 @@ async fn services_that_are_out(aws: &Aws, world: &World) {
     assert_eq!(guest.key().await.as_deref(), Ok(b"the passphrase".as_slice()));
 }
 
-/// Which an operator hears of by an alarm of its own.
+/// The operator gets an alarm of its own for this.
 async fn a_key_that_cannot_be_used(aws: &Aws, world: &World) {
     let id = unique("w");
     aws.refuse(("register", "Encrypt"), (400, "DisabledException"));

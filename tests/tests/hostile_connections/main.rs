@@ -1,11 +1,11 @@
-//! What the embedded server's connections must withstand: floods, silence, garbage, crowds.
+//! The embedded server withstands floods, silent clients, garbage and many connections.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -25,21 +25,22 @@ use keybroker_tests::{
 #[tokio::test]
 async fn chunked_bodies_are_read_up_to_64_kib() {
     let world = World::serve(&[]);
-    let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+                Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
-    // In pieces of five bytes, as any proxy may pass it on.
+    // In chunks of five bytes, as a proxy may forward it.
     let body = world.build(&unique("w"), "open sesame").body();
     let pieces = body.as_bytes().chunks(5).map(|piece| chunk(std::str::from_utf8(piece).unwrap()));
     let mut connection = world.connect();
     connection.send(head.to_owned() + &pieces.collect::<String>() + "0\r\n\r\n");
     assert_eq!(connection.response().unwrap().status, 200);
-    // More than 64 KiB, which no length foretold: refused before the end is seen.
+    // More than 64 KiB without a Content-Length: refused before the body ends.
     let mut connection = world.connect();
     connection.send(head.to_owned() + &chunk(&" ".repeat(1024)).repeat(65));
     let response = connection.response().unwrap();
     assert_short_refusal(&response);
     assert_eq!(response.status, 413);
-    // Chunks that are none.
+    // Malformed chunks.
     for junk in ["zz\r\n", "-1\r\n", "ffffffffffffffffff\r\n", "5\r\nab\r\n0\r\n\r\n"] {
         let mut connection = world.connect();
         connection.send(head.to_owned() + junk);
@@ -53,7 +54,7 @@ async fn chunked_bodies_are_read_up_to_64_kib() {
 #[tokio::test]
 async fn a_declared_length_above_64_kib_is_refused_before_the_body() {
     let world = World::serve(&[]);
-    // The last is no length that HTTP's parser takes.
+    // The HTTP parser does not accept the last length.
     for (length, status) in [("65537", 413), ("1000000000000", 413), ("18446744073709551615", 431)] {
         let mut connection = world.connect();
         let head =
@@ -103,14 +104,15 @@ async fn bytes_that_are_no_http_are_refused_or_closed() {
     world.boots_a_guest(&unique("w")).await;
 }
 
-/// A length and chunks at once are how requests are smuggled past a proxy.
+/// Requests with a Content-Length and chunks are used to smuggle a second request past a proxy.
 #[tokio::test]
 async fn a_request_of_two_lengths_is_one_request_at_most() {
     let world = World::serve(&[]);
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut connection = world.connect();
     connection.send(format!(
-        "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+        "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
         5 + smuggled.len()
     ));
     connection.finish();
@@ -140,11 +142,11 @@ async fn requests_that_break_off_register_nothing() {
         connection.send(&request[..end]);
     }
     world.boots_a_guest(&unique("w")).await;
-    // Not one of them was whole.
+    // None of these requests was complete.
     world.register("gone").await;
 }
 
-/// Both wait for the server's ten seconds, so they do it at the same time.
+/// Both requests wait for the server's limit of ten seconds, so they run at the same time.
 #[test]
 fn an_unfinished_request_is_given_up_after_ten_seconds() {
     let world = World::serve(&[]);
@@ -160,7 +162,8 @@ fn an_unfinished_request_is_given_up_after_ten_seconds() {
     let head = timed(authority.clone(), "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ");
     let body = timed(
         authority.clone(),
-        "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{",
+        "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{",
     );
     let (answer, took) = head.join().unwrap();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");

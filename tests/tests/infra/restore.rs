@@ -1,14 +1,6 @@
-//! `infra/restore` on a local AWS, whose restoring to a point in time gives what is there now, whatever the
-//! time: so the test restores first and does the damage afterwards. How long AWS takes, and which rights it
-//! asks for, cannot be seen here.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `infra/restore` on a local AWS. Its point-in-time recovery always gives the present rows, so the test
+//! restores first and does the damage afterwards. It cannot show how long AWS takes or which permissions AWS
+//! asks for.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,7 +34,7 @@ async fn rows(client: &Client, table: &str) -> BTreeMap<String, Row> {
     items.into_iter().map(|row| (row["workload_id"].as_s().unwrap().clone(), row)).collect()
 }
 
-/// The tables that have a backup that is complete, once for each.
+/// The name of the table of each complete backup.
 async fn backed_up(client: &Client, prefix: &str) -> Vec<String> {
     let backups = client.list_backups().send().await.unwrap().backup_summaries.unwrap();
     let backups = backups.into_iter().filter(|one| one.table_name().unwrap().starts_with(prefix));
@@ -60,7 +52,7 @@ fn not_done(ended: Ended, because: &str) {
     assert!(ended.log.contains(because), "{ended:?}");
 }
 
-/// Of two lines of `out` the one with `first` comes before the one with `then`.
+/// Asserts that `first` comes before `then` in `out`.
 fn assert_order(out: &str, first: &str, then: &str) {
     let at = |text: &str| out.find(text).unwrap_or_else(|| panic!("no {text:?}: {out}"));
     assert!(at(first) < at(then), "{out}");
@@ -152,7 +144,7 @@ async fn a_restored_table_gets_the_settings_of_the_template() {
     assert!(out.contains("would let attest alone write sessions\n"), "{out}");
     of_sessions("fail");
     done(aws.restore(&["settings", "sessions"]));
-    // What doctor knows of the template, too.
+    // `doctor` checks the same settings of the template.
     assert_eq!(of_sessions("ok"), ["ok", "ok"]);
     let backups = client.describe_continuous_backups().table_name(&table).send().await.unwrap();
     let recovery =

@@ -1,12 +1,5 @@
-//! The templates say what the code says: routes, what each role may do, and what must never be switched off.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The templates agree with the code: the routes, the permissions of each role, and what must never be
+//! switched off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,8 +21,8 @@ use crate::yaml::{one_or_many, read, resources};
 
 const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
 
-/// The package of the function that serves a route. None for what any of them would answer: that is not
-/// deployed.
+/// The package of the function that serves a route. `None` for a route that any function would answer, which
+/// is not deployed.
 fn package(function: Function) -> Option<&'static str> {
     match function {
         Function::Register => Some("register"),
@@ -55,7 +48,7 @@ fn the_templates_routes_are_those_of_the_code() {
             assert_eq!(route["ApiId"], json!({"Ref": "Api"}));
             assert_eq!(route["PayloadFormatVersion"], "2.0");
             let key = format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap());
-            // What is signed, and nothing else, is behind the authoriser.
+            // Only signed routes are behind the authoriser.
             let authorizer = route["Path"].as_str().unwrap().starts_with(SIGNED).then_some("AWS_IAM");
             assert_eq!(route["Auth"]["Authorizer"].as_str(), authorizer, "{key}");
             assert!(deployed.insert((key, package)));
@@ -64,7 +57,7 @@ fn the_templates_routes_are_those_of_the_code() {
     assert_eq!(deployed, deployed_routes().collect());
 }
 
-/// Every route that is deployed, as API Gateway names it, and the package that serves it.
+/// Every deployed route with API Gateway's name for it, and the package that serves it.
 fn deployed_routes() -> impl Iterator<Item = (String, &'static str)> {
     let plain = ROUTES.into_iter().map(|route| (route, ""));
     let signed = ROUTES.into_iter().filter(|route| route.function == Function::Register);
@@ -156,8 +149,8 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
     }
 }
 
-/// Of the settings that have a default too: an operator can set each by a parameter, and what the parameter
-/// defaults to is what the code does.
+/// An operator can also set each setting that has a default by a parameter, and the parameter's default is
+/// the code's.
 #[test]
 fn each_function_gets_its_own_settings_and_no_other() {
     let template = read("template.yaml");
@@ -174,7 +167,7 @@ fn each_function_gets_its_own_settings_and_no_other() {
             let parameter = &given[variable]["Ref"];
             let parameter = &template["Parameters"][parameter.as_str().unwrap()]["Default"];
             let deployed = parameter.as_str().map_or_else(|| parameter.to_string(), str::to_owned);
-            // An empty value is no value.
+            // The code treats an empty value as no value.
             assert!(deployed.is_empty() || deployed == default, "{variable}: {deployed}, and not {default}");
         }
     }
@@ -183,7 +176,7 @@ fn each_function_gets_its_own_settings_and_no_other() {
 #[test]
 fn each_role_may_do_exactly_what_its_function_calls() {
     let template = read("template.yaml");
-    // Nothing else hands out permissions, but the builders' policy.
+    // Only the roles and the builders' policy grant permissions.
     assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
     let kinds = template["Resources"]
         .as_object()
@@ -191,7 +184,8 @@ fn each_role_may_do_exactly_what_its_function_calls() {
         .values()
         .map(|resource| resource["Type"].as_str().unwrap());
     assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 1);
-    let trust = json!({"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"});
+    let lambda = json!({"Service": "lambda.amazonaws.com"});
+    let trust = json!({"Effect": "Allow", "Principal": lambda, "Action": "sts:AssumeRole"});
     for (name, function) in FUNCTIONS {
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["AssumeRolePolicyDocument"]["Statement"], json!([trust]));
@@ -201,7 +195,7 @@ fn each_role_may_do_exactly_what_its_function_calls() {
         let mut logs = Vec::new();
         let mut granted = BTreeSet::new();
         for statement in policy["PolicyDocument"]["Statement"].as_array().unwrap() {
-            // Nothing that turns a list of what is allowed into something else.
+            // No key that could change the meaning of the list, such as NotAction.
             let keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!(keys, BTreeSet::from(["Action", "Effect", "Resource"]), "{name}");
             assert_eq!(statement["Effect"], "Allow");
@@ -241,7 +235,7 @@ fn the_roles_name_what_the_storage_exports() {
     assert_eq!(exports, tables_and_key.chain(LOGS.map(|(name, _)| name)).collect());
 }
 
-/// What the storage exports of each log, and what the log is called.
+/// The storage's export for each log group, and the name of that group.
 const LOGS: [(&str, &str); 4] = [
     ("register-log", "/aws/lambda/${Prefix}/register"),
     ("auth-log", "/aws/lambda/${Prefix}/auth"),
@@ -249,8 +243,8 @@ const LOGS: [(&str, &str); 4] = [
     ("access-log", "/aws/vendedlogs/${Prefix}/access"),
 ];
 
-/// The records' second copy is among them. What ends is what they hold, after as many days as the operator
-/// says.
+/// The second copy of the audit records is in these log groups. The groups stay; their events end after as
+/// many days as the operator sets.
 #[test]
 fn logs_outlive_releases_mistakes_and_the_stack() {
     let (template, storage) = (read("template.yaml"), read("storage.yaml"));
@@ -314,17 +308,16 @@ fn alarms_watch_what_operators_are_told_to_expect() {
         let dimensions = alarm.get("Dimensions").cloned().unwrap_or_default();
         let of_aws = json!([{"Name": "ApiId", "Value": {"Ref": "Api"}}]);
         let expected = if alarm["Namespace"] == own_namespace() { Value::Null } else { of_aws };
-        assert_eq!(dimensions, expected, "an alarm is set off by its own deployment alone");
+        assert_eq!(dimensions, expected, "an alarm watches only its own deployment");
     }
 }
 
-/// The functions take it from their names, which begin with the prefix:
-/// `each_function_has_a_package_a_role_and_a_log_of_its_own`.
+/// The functions read the prefix from their names: `each_function_has_a_package_a_role_and_a_log_of_its_own`.
 fn own_namespace() -> Value {
     json!({"Ref": "Prefix"})
 }
 
-/// By which `infra/smoke` finds it. Without it SAM gives the API the stack's name.
+/// `infra/smoke` finds the API by its name. Without one, SAM gives the API the stack's name.
 #[test]
 fn the_api_has_the_name_that_smoke_looks_for() {
     let template = read("template.yaml");
@@ -333,8 +326,7 @@ fn the_api_has_the_name_that_smoke_looks_for() {
     assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
 }
 
-/// Every metric that an alarm or the manual names is one that `tests/tests/seen/main.rs` looks for in the
-/// functions' log.
+/// The suite `seen` looks for every metric in the functions' log that an alarm or the manual names.
 #[test]
 fn every_metric_in_alarms_and_manual_is_measured() {
     let template = read("template.yaml");

@@ -1,5 +1,5 @@
-//! A CloudFormation template as JSON in its long form: `!Ref X` is `{"Ref": "X"}`, `!Sub X` is `{"Fn::Sub":
-//! "X"}`.
+//! Reads a CloudFormation template as JSON in its long form: `!Ref X` is `{"Ref": "X"}`, `!Sub X` is
+//! `{"Fn::Sub": "X"}`.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn json(yaml: &Yaml<'_>) -> Value {
         Yaml::Value(Scalar::String(value)) => value.as_ref().into(),
         Yaml::Sequence(items) => items.iter().map(json).collect(),
         Yaml::Mapping(entries) => {
-            // A map would take the later of two equal keys; the parser refuses them before.
+            // A map would keep the later of two equal keys, but the parser refuses them first.
             entries.iter().map(|(key, value)| (key.as_str().unwrap().to_owned(), json(value))).collect()
         }
         Yaml::Tagged(tag, value) => {

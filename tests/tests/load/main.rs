@@ -1,14 +1,14 @@
-//! Many guests for a while: nobody is answered with a 5xx, and no registration is lost.
+//! Many guests boot for a while: no answer is a 5xx, and no registration is lost.
 //!
-//! `KEYBROKER_TEST_LOAD_SECONDS` is for how long new ones come; by default 3 seconds. How fast it goes is
-//! printed, and nothing is asserted of it.
+//! New guests come for `KEYBROKER_TEST_LOAD_SECONDS` seconds, by default 3. The test prints the speed and
+//! asserts nothing about it.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -28,11 +28,11 @@ const STEPS: [&str; 4] = ["register", "auth", "attest", "key"];
 /// How long each step of one guest took.
 type Times = [Duration; 4];
 
-/// More than anybody should need on a machine that is busy: API Gateway waits for 30 seconds, and here
-/// requests queue.
+/// Longer than a request should take on a busy machine. API Gateway waits for 30 seconds, but here requests
+/// queue.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One workload's life: it is registered, and a guest fetches its passphrase. Panics at any other outcome.
+/// Registers a workload and boots a guest that fetches its passphrase. Panics at any other outcome.
 async fn cycle(world: &World, guest: &mut PoliteGuest) -> Times {
     let (id, passphrase) = (unique("w"), passphrase());
     guest.state.workload_id.clone_from(&id);
@@ -75,8 +75,8 @@ fn report(mut cycles: Vec<Times>, took: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_guests_at_a_time_all_get_their_passphrase() {
     let world = Arc::new(World::start());
-    // Making keys takes its time, which is not the broker's. Few chips: more new ones at once than AMD
-    // answers for are told to come back.
+    // The guests make their keys before the measurement starts. They share a few chips, because the broker
+    // turns away guests of many new chips at once.
     let mut guests = JoinSet::new();
     for number in 0..GUESTS {
         let world = Arc::clone(&world);

@@ -1,13 +1,5 @@
-//! `keybroker audit`, and that there is a record of everything: whatever the store, and however many ask at
+//! `keybroker audit`, and that every decision has a record: on each kind of store, and with many clients at
 //! once.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +43,7 @@ async fn records_are_found_by_id_workload_and_time() {
     ];
     for operator in Operator::everywhere(&Contents { workloads: vec![], records }).await {
         let kind = operator.kind;
-        // Well apart from the records: making the stores takes a while.
+        // Far enough from the records' times: making the stores takes a while.
         let ago = |minutes| (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();
         for (arguments, expected) in [
             (vec!["--workload", "w"], vec!["attested", "refused", "released"]),
@@ -108,7 +100,7 @@ fn audit_without_a_choice_is_refused() {
     }
 }
 
-/// The id on a guest's console is what an operator needs.
+/// An operator needs only the id on a guest's console.
 #[tokio::test]
 async fn the_id_that_a_guest_is_told_leads_to_the_cause() {
     let world = World::start();
@@ -131,7 +123,7 @@ async fn the_id_that_a_guest_is_told_leads_to_the_cause() {
     );
 }
 
-/// The record of an attestation says so itself, that of a release by way of it.
+/// The record of an attestation names the evidence. The record of a release refers to that record.
 #[tokio::test]
 async fn audit_shows_the_evidence_behind_a_release() {
     let world = World::start();
@@ -157,8 +149,8 @@ async fn audit_shows_the_evidence_behind_a_release() {
     assert_eq!(records["records"][1]["basis"]["simulated"], true);
 }
 
-/// Revoked, a workload's guests get nothing from the next request on: whether they have a challenge or a
-/// session by then. Restored, it is released to those that attest anew, and to no session from before.
+/// After a revocation, guests of the workload get nothing from their next request on, whether they hold a
+/// challenge or a session. After a restore, guests that attest again get the secret; earlier sessions do not.
 #[tokio::test]
 async fn revocation_takes_effect_at_the_next_request() {
     let world = World::start();
@@ -199,8 +191,8 @@ async fn revocation_takes_effect_at_the_next_request() {
     assert_eq!(decisions(&records), expected);
 }
 
-/// 20 hosts at a time, each with ten workloads, of each of which one guest fetches the passphrase twice and
-/// one is refused: 1,000 decisions.
+/// 20 hosts at a time, each with ten workloads. Each workload is registered, one guest attests and fetches
+/// the passphrase twice, and one guest is refused: 1,000 decisions.
 #[tokio::test]
 async fn a_thousand_decisions_leave_a_thousand_records() {
     const HOSTS: usize = 20;
@@ -240,7 +232,7 @@ async fn a_thousand_decisions_leave_a_thousand_records() {
     let count = |decision: &str| records.values().filter(|record| record["decision"] == decision).count();
     let counts = ["registered", "attested", "released", "refused"].map(count);
     assert_eq!(counts, [WORKLOADS, WORKLOADS, 2 * WORKLOADS, WORKLOADS]);
-    assert!(told.iter().all(|id| records.contains_key(id)), "whoever was told an id finds it");
+    assert!(told.iter().all(|id| records.contains_key(id)), "each id that a client was told has a record");
     for released in records.values().filter(|record| record["decision"] == "released") {
         let attestation = &records[released["attestation"].as_str().unwrap()];
         assert_eq!(attestation["decision"], "attested");
@@ -253,7 +245,7 @@ async fn a_thousand_decisions_leave_a_thousand_records() {
     assert_eq!(document["unreadable"], json!([]));
 }
 
-/// The ids that somebody was told: of the registration and of the refusal.
+/// The audit ids that clients were told: of the registration and of the refusal.
 async fn five_decisions(
     world: &World,
     (admitted, refused): &mut (PoliteGuest, PoliteGuest),

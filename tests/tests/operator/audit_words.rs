@@ -1,12 +1,4 @@
-//! `keybroker audit ID` in words, for guests that were really refused.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker audit ID` explains in words why a real guest was refused.
 
 use keybroker_simulator::{Product, guest::Error, kds::Behaviour};
 use keybroker_tests::{
@@ -15,7 +7,7 @@ use keybroker_tests::{
     world::{World, audit_id},
 };
 
-/// What an operator reads of a boot that was refused.
+/// The text that an operator reads about a refused boot.
 async fn told(
     world: &World,
     id: &str,

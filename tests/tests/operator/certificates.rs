@@ -1,12 +1,4 @@
-//! `keybroker certificates` as an operator uses it, over each kind of store.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker certificates` as an operator uses it, on each kind of store.
 
 use std::{fs, path::PathBuf};
 
@@ -26,7 +18,7 @@ use keybroker_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Files that an operator has.
+/// An operator's files.
 struct Files(TempDir);
 
 impl Files {
@@ -69,7 +61,7 @@ fn strings(document: &Value, list: &str, field: &str) -> Vec<String> {
     rows.iter().map(|row| row[field].as_str().unwrap_or("-").to_owned()).collect()
 }
 
-/// What `list` has: kinds and states, in the order of the keys.
+/// The rows of `list`: kinds and states, in the order of the keys.
 fn listed(operator: &Operator, files: &Files) -> Vec<(String, String)> {
     let (code, document) = json(operator, files, &["list"]);
     assert_eq!(code, Some(0), "{document}");
@@ -86,7 +78,7 @@ fn levels(chip: &Chip) -> String {
     format!("{fmc}bl={},tee={},snp={},ucode={}", tcb.boot_loader, tcb.tee, tcb.snp, tcb.microcode)
 }
 
-/// The exit code, and what became of each chip.
+/// The exit code, and the outcome for each chip.
 fn prefetch(operator: &Operator, files: &Files, kds: &Kds, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let url = kds.url();
     let arguments = [&["prefetch", "--kds-url", &url], arguments].concat();
@@ -129,7 +121,7 @@ async fn prefetch_asks_amd_once_per_chip_and_fills_any_store() {
         let counts =
             [of("certificate", "ok"), of("certificate", "unknown_to_amd"), of("revocation-list", "ok")];
         assert_eq!(counts, [2, 1, 2], "{}: {list:?}", operator.kind);
-        // Without the simulated roots none of it is anything.
+        // Without the simulated roots, no certificate is valid.
         let bare = operator.json(&["certificates", "list"]);
         assert!(!strings(&bare, "rows", "state").contains(&"ok".to_owned()), "{bare}");
         let table = run(&operator, &files, &["list", "--product", "turin"]).out;
@@ -157,7 +149,7 @@ async fn prefetch_waits_for_amds_pauses_and_ends_at_its_silence() {
     let chip = Chip::new(Product::Milan, 1);
     kds.add(&chip);
     let named = ["--product", "milan", "--chip-id", &hex(&chip), "--tcb", &levels(&chip)];
-    // One request is made of up to three.
+    // The client sends a request up to three times.
     kds.script(Kind::Vcek, vec![Behaviour::Status(429, Some(1)); 3]);
     assert_eq!(prefetch(&operator, &files, &kds, &named), (Some(0), vec!["fetched".to_owned()]));
 
@@ -218,11 +210,11 @@ async fn a_file_that_amd_did_not_sign_stops_the_whole_import() {
             assert_eq!((ended.code, ended.out.as_str()), (Some(3), ""), "{}: {ended:?}", operator.kind);
             assert!(ended.log.contains(said), "{ended:?}");
         }
-        // What could not be read was not verified.
+        // A file that cannot be read was not verified, so it is no denial.
         let unread = run(&operator, &files, &["import", "--list-for", "vcek", &crl, &chain, &junk]);
         assert_eq!((unread.code, unread.out.as_str()), (Some(1), ""), "{}: {unread:?}", operator.kind);
         assert!(unread.log.contains("neither PEM"), "{unread:?}");
-        // A list does not say for which kind of key it is.
+        // A revocation list does not name a kind of key.
         let unsaid = run(&operator, &files, &["import", &crl]);
         assert_eq!(unsaid.code, Some(2), "{unsaid:?}");
         assert!(unsaid.log.contains("--list-for"), "{unsaid:?}");
@@ -302,7 +294,7 @@ async fn purge_deletes_named_certificates_and_keeps_the_lists() {
     }
 }
 
-/// A running broker goes by what the operator left in its store, and by nothing that it remembers.
+/// A running broker uses what the store holds, and no copy in its memory.
 #[tokio::test]
 async fn a_running_broker_sees_a_purge_or_an_import_at_once() {
     let world = World::serve(&[]);
@@ -324,7 +316,7 @@ async fn a_running_broker_sees_a_purge_or_an_import_at_once() {
     world.boots_a_guest(&unique("w")).await;
     assert_eq!((asked(Kind::Vcek), asked(Kind::Chain), asked(Kind::Crl)), (3, 2, 2));
 
-    // A list that was brought along revokes the ASK before AMD is asked for another.
+    // An imported list revokes the ASK before the broker asks AMD for another list.
     let revoked = vec![Ca::Ask.serial(Product::Milan)];
     let this_update = Some(Timestamp::now() - SignedDuration::from_mins(1));
     let crl = amd(Product::Milan).crl(&CrlOptions { revoked, this_update, ..CrlOptions::default() });
@@ -335,7 +327,7 @@ async fn a_running_broker_sees_a_purge_or_an_import_at_once() {
     world.assert_refused(world.krun(&id, machine).boot().await, (403, "revocation"));
 }
 
-/// An ASK that AMD has made in the place of another is kept beside it: chips of both boot without AMD.
+/// The store keeps an ASK that AMD has replaced beside the new one: chips of both boot without AMD.
 #[tokio::test]
 async fn an_imported_ask_stays_beside_the_earlier_one() {
     let operator = Operator::file(&Contents::default()).await;

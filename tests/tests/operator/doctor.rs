@@ -1,12 +1,4 @@
-//! `keybroker doctor` on brokers that are well and on brokers that are not.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker doctor` on healthy brokers and on brokers with faults.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
 
@@ -45,7 +37,7 @@ fn verdict<'a>(verdicts: &'a [(String, String)], check: &str) -> &'a str {
     &found.unwrap_or_else(|| panic!("no {check}: {verdicts:?}")).1
 }
 
-/// A doctor for this broker, with the broker's own settings.
+/// Runs `doctor` for this broker, with the broker's own settings.
 fn doctor(world: &World, arguments: &[&str]) -> Command {
     let mut command = program::keybroker();
     command.args(["doctor", "--kds-url", &world.kds.url(), "--key-file"]).arg(world.home().key_file());
@@ -88,7 +80,7 @@ async fn doctor_finds_a_running_broker_well() {
     );
     assert!(!ended.out.contains('\u{1b}'), "no colours in a pipe: {ended:?}");
 
-    // The list was signed by a root that AMD does not know.
+    // A root that is not AMD's signed the list.
     let (code, verdicts, document) = examined(doctor(&world, &[]));
     assert_eq!((code, verdict(&verdicts, "revocation-list")), (Some(1), "fail"), "{document}");
 
@@ -160,7 +152,7 @@ async fn launch_measurements_that_several_ids_share_are_counted() {
     assert_eq!(verdict(&verdicts, "measurements"), "warn", "{document}");
     let counted = "2 workload ids share 1 launch measurement; 1 by ids of several owners";
     assert!(document.to_string().contains(counted), "{document}");
-    // A whole command for the store at hand, as every suggestion.
+    // Like every suggestion, it is a complete command for this store.
     assert!(document.to_string().contains("keybroker workload list --aws --prefix "), "{document}");
 }
 
@@ -175,10 +167,10 @@ async fn doctor_examines_a_deployment_table_by_table() {
     assert_eq!(tables.len(), 6, "{document}");
     assert!(!tables.contains(&"fail"), "{document}");
     assert_eq!((verdict(&verdicts, "store"), verdict(&verdicts, "kds")), ("ok", "ok"), "{document}");
-    // The template's own, as localstack/provision.py puts it.
+    // The template's own policy, as localstack/provision.py sets it.
     assert_eq!(verdict(&verdicts, "sessions-policy"), "ok", "{document}");
 
-    // As a table is that was restored.
+    // A restored table looks like this.
     let dynamodb = operator::dynamodb();
     let sessions = dynamodb.describe_table().table_name(there.table("sessions")).send().await.unwrap();
     let arn = sessions.table.unwrap().table_arn.unwrap();
@@ -204,7 +196,7 @@ async fn doctor_examines_a_deployment_table_by_table() {
     assert_eq!((code, verdict(&verdicts, "store")), (Some(1), "fail"), "{document}");
 }
 
-/// What a doctor without a broker finds about the KDS at `url`, where the environment names `proxy`.
+/// The findings of `doctor` about the KDS at `url` without a broker, if the environment names `proxy`.
 fn kds_at(url: &str, arguments: &[&str], proxy: Option<&str>) -> Value {
     let nothing = tempfile::tempdir().unwrap();
     let mut command = program::keybroker();
@@ -217,7 +209,7 @@ fn kds_at(url: &str, arguments: &[&str], proxy: Option<&str>) -> Value {
     findings.iter().find(|one| one["check"] == "kds").unwrap_or_else(|| panic!("{document}")).clone()
 }
 
-/// A port of this machine on which nobody listens.
+/// A port of this machine on which nothing listens.
 fn nobody() -> String {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     format!("http://{address}")
@@ -225,7 +217,7 @@ fn nobody() -> String {
 
 #[test]
 fn doctor_names_what_keeps_the_kds_away() {
-    // A name that no resolver is asked for: its first part is too long.
+    // No resolver is asked for this name: its first label is too long.
     let no_name = format!("http://{}.example", "k".repeat(64));
     let tls = Terminator::start(&Authority::new(), "127.0.0.1:9");
     let forbidding = Upstream::saying(upstream::response(403, "", ""));
@@ -269,7 +261,7 @@ fn a_kds_behind_a_private_authority_needs_that_authority() {
     }
 }
 
-/// The proxy that the environment names is for what is outside.
+/// The proxy in the environment is only for other hosts.
 #[test]
 fn a_kds_on_the_loopback_is_asked_through_no_proxy() {
     let (kds, proxy) = (kds(), Upstream::saying(upstream::response(502, "", "")));

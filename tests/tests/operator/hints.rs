@@ -1,12 +1,4 @@
-//! Commands that the program suggests, pasted into a shell that knows nothing: they act on the store at hand.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Commands that the program suggests are pasted into a bare shell. They act on the same store.
 
 use std::{fs, process::Command};
 
@@ -24,21 +16,21 @@ use serde_json::Value;
 
 fn two() -> Contents {
     let ago = SignedDuration::from_hours(24);
-    // An id that a shell would take apart.
+    // An id that a shell would split if it were not quoted.
     Contents {
         workloads: vec![workload("billing", None, ago), workload("it's$HOME", None, ago)],
         records: Vec::new(),
     }
 }
 
-/// What follows `lead` on a line of what was told.
+/// The rest of the line after `lead`.
 fn told(ended: &Ended, lead: &str) -> String {
     let line = ended.log.lines().find_map(|line| line.strip_prefix(lead));
     line.unwrap_or_else(|| panic!("no {lead:?}: {ended:?}")).to_owned()
 }
 
-/// Pastes a line into another shell, in another directory. Of the environment it has the credentials alone,
-/// which nobody prints.
+/// Pastes a line into another shell in another directory. Its environment holds only the credentials, which
+/// no hint prints.
 fn paste(line: &str) -> Ended {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut shell = Command::new("/bin/sh");
@@ -81,7 +73,7 @@ async fn a_pasted_undo_acts_on_the_same_store() {
     }
 }
 
-/// A stranger may ask under any id that there can be, and the words about the refusal name it in a command.
+/// A stranger may ask with any possible id, and the text about the refusal puts that id into a command.
 #[tokio::test]
 async fn a_pasted_command_about_a_refusal_takes_any_id_as_an_id() {
     let ids = [
@@ -125,7 +117,7 @@ async fn a_pasted_command_about_a_refusal_takes_any_id_as_an_id() {
     }
 }
 
-/// What `localstack/up` prints for the functions: the names are the settings', and commands on AWS know them.
+/// The environment that `localstack/up` prints for the functions: commands on AWS read the same settings.
 #[tokio::test]
 async fn a_local_aws_environment_breaks_no_command_on_aws() {
     let script = fs::read_to_string(program::workspace().join("localstack/provision.py")).unwrap();
@@ -146,12 +138,12 @@ async fn a_local_aws_environment_breaks_no_command_on_aws() {
     let doctor = operator.run(&["doctor"]);
     assert!(doctor.out.contains("every KEYBROKER_ variable that is set is known"), "{doctor:?}");
 
-    // Other tables than the command's are no setting that is passed over.
+    // A setting that names other tables than the command's is an error.
     let other = operator.with("KEYBROKER_WORKLOADS_TABLE", "other-workloads");
     let ended = other.run(&["workload", "list"]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
     assert!(ended.log.contains("names the table other-workloads"), "{ended:?}");
-    // Nor is a store on this machine one that they speak of.
+    // A setting for AWS is an error too if the command's store is on this machine.
     let local = Operator::file(&two()).await.with("KEYBROKER_WORKLOADS_TABLE", "keybroker-workloads");
     let ended = local.run(&["workload", "revoke", "billing"]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");

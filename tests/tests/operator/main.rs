@@ -1,11 +1,11 @@
-//! The operator's commands, over each kind of store.
+//! The operator's commands, on each kind of store.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 mod audit;

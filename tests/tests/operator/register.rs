@@ -1,13 +1,5 @@
-//! `keybroker register`, as a person would use it: into the store, through the broker that has it open, and
-//! signed.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker register` as a person would use it: into the store, through the broker that has the store open,
+//! and signed on AWS.
 
 use std::{
     fs,
@@ -31,7 +23,7 @@ use keybroker_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Files for the command to read.
+/// Files that the command reads.
 struct Files(TempDir);
 
 impl Files {
@@ -50,12 +42,12 @@ fn measurement() -> String {
     data_encoding::HEXLOWER.encode(&MEASUREMENT)
 }
 
-/// What buildah would have registered.
+/// The arguments that register what buildah would register.
 fn as_buildah<'a>(id: &'a str, measurement: &'a str, file: &'a str) -> Vec<&'a str> {
     vec!["register", "--workload-id", id, "--measurement", measurement, "--passphrase-file", file]
 }
 
-/// The guest boots with it, though one had attested as what another registered.
+/// The operator may replace a registration that a guest has used, and the next guest boots with the new one.
 #[tokio::test]
 async fn register_through_a_broker_replaces_any_registration() {
     let world = World::serve(&["--registration", "open;token"]);
@@ -76,7 +68,8 @@ async fn register_through_a_broker_replaces_any_registration() {
     assert!(replaced.unwrap()["principal"].as_str().unwrap().starts_with("uid/"), "{records}");
 }
 
-/// As the broker's own key wraps it, so that the broker which is started next can release it.
+/// The command wraps the secret with the broker's own key, so that the broker can release it after its next
+/// start.
 #[tokio::test]
 async fn register_without_a_broker_writes_into_the_store() {
     let (home, kds) = (Home::new(&anchors()), std::sync::Arc::new(kds()));
@@ -127,7 +120,7 @@ async fn register_by_reference_values_prints_the_host_data() {
     assert_eq!(shown["dialect"], "rvp", "{shown}");
     assert!(shown.to_string().contains("data.policy.allow"), "{shown}");
 
-    // The same from a document, which is what curl would send.
+    // The same registration from a document, as curl would send it.
     let document = json!({
         "measurements": [measurement],
         "require": { "smt": false },
@@ -188,7 +181,7 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
     }
 }
 
-/// The command with --aws, in an environment that has credentials.
+/// The command with `--aws` and credentials in the environment.
 fn on_aws(file: &str, more: &[&str]) -> Ended {
     let mut command: Command = program::keybroker();
     command.args(as_buildah("w", &measurement(), file)).args(["--aws", "--yes"]).args(more);
@@ -212,7 +205,7 @@ fn register_on_aws_needs_a_url_that_answers() {
     }
 }
 
-/// By the one way that may encrypt there.
+/// On AWS only the function `register` may encrypt, so the command asks it.
 #[test]
 fn register_on_aws_is_signed_and_prints_a_refusal() {
     let id = "01a20cf2-4b21-71e9-a90e-2c4a6a194b4b";
@@ -237,7 +230,7 @@ fn register_on_aws_is_signed_and_prints_a_refusal() {
     }
 }
 
-/// snpguest prints digests so.
+/// snpguest prints digests with 0x in front.
 #[test]
 fn digests_may_have_0x_in_front() {
     let files = Files::new();
@@ -263,13 +256,14 @@ fn digests_may_have_0x_in_front() {
     };
     assert!(shown("").contains(&measurement) && shown("").contains(&digest));
     assert_eq!(shown("0x"), shown(""));
-    // A number is none: sixteen is not ten.
+    // A number with 0x in front is refused: hexadecimal 10 is not ten.
     let number =
         ["register", "--dry-run", "--measurement", &measurement, "--require", "minimum_guest_svn=0x10"];
     assert_eq!(program::run(&number).code, Some(2));
 }
 
-/// Who refuses without a record is something before the broker: its words, and who was asked for.
+/// A refusal without an audit id comes from a gateway in front of the broker. The command prints the
+/// gateway's text and a hint.
 #[test]
 fn a_gateways_refusal_is_printed_in_its_words() {
     let files = Files::new();
@@ -292,7 +286,7 @@ fn a_gateways_refusal_is_printed_in_its_words() {
     }
 }
 
-/// As deployments are reached: over TLS that somebody vouches for, under a base path.
+/// Like a deployment: over TLS, under a base path.
 #[test]
 fn register_over_tls_trusts_only_the_named_authority() {
     let upstream = Upstream::saying(response(200, "", r#"{"id":"01a20cf2-4b21-71e9-a90e-2c4a6a194b4b"}"#));
@@ -313,8 +307,8 @@ fn register_over_tls_trusts_only_the_named_authority() {
     assert_eq!(body["passphrase"], "open sesame", "without the line break");
 }
 
-/// The document from a pipe; the guest that the host launches with what came back gets the secret, which
-/// nobody else sees.
+/// The document comes from a pipe. The host launches a guest with the answer, and only that guest sees the
+/// secret.
 #[tokio::test]
 async fn a_secret_from_standard_input_reaches_the_guest_alone() {
     let world = World::serve(&[]);
@@ -349,7 +343,7 @@ async fn standard_input_serves_one_file_and_no_terminal() {
     assert!(code == Some(2) && screen.contains("a terminal shows what you type"), "{screen}");
 }
 
-/// Asked at a terminal: no is no, and yes is yes.
+/// At a terminal, the answer "no" registers nothing and "yes" registers.
 #[tokio::test]
 async fn register_at_a_terminal_waits_for_an_answer() {
     let world = World::serve(&[]);

@@ -1,13 +1,5 @@
-//! The socket by which an operator's commands reach a broker that has the store open: whose it is, what
-//! becomes of it, and of several operators at once.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The socket through which an operator's commands reach a broker that has the store open: its owner, its
+//! life, and several operators at once.
 
 use std::{
     fs,
@@ -33,6 +25,7 @@ use keybroker_tests::{
     skip,
     world::anchors,
 };
+use serde_json::json;
 
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -48,11 +41,11 @@ fn list(home: &Home) -> Ended {
     Operator::of_directory(&home.data_dir(), "home").run(&["workload", "list"])
 }
 
-/// What the socket answers to these bytes.
+/// The socket's answer to these bytes.
 fn say(path: &Path, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    // It may have answered before it read all.
+    // The broker may answer before it has read everything.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -61,7 +54,8 @@ fn say(path: &Path, bytes: &[u8]) -> String {
 
 fn post(path: &str, length: usize, body: &str) -> Vec<u8> {
     format!(
-        "POST {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -86,8 +80,8 @@ fn a_socket_that_a_killed_broker_left_is_replaced() {
     let home = Home::new(&anchors());
     serve(&home).kill();
     let left = fs::metadata(socket(&home)).unwrap().ino();
-    assert_eq!(list(&home).code, Some(0), "nobody answers there, and the file is free");
-    // Killed while it made one.
+    assert_eq!(list(&home).code, Some(0), "no process answers there, and the file is free");
+    // As if the broker was killed while it made a socket.
     fs::create_dir(home.data_dir().join("operator.new")).unwrap();
     drop(UnixListener::bind(home.data_dir().join("operator.new/operator.sock")).unwrap());
     let server = serve(&home);
@@ -97,7 +91,7 @@ fn a_socket_that_a_killed_broker_left_is_replaced() {
     server.terminate();
 }
 
-/// Longer than a socket's address may be.
+/// The path is longer than a socket's address may be.
 #[tokio::test]
 async fn a_data_directory_may_have_a_long_path() {
     let directory = tempfile::tempdir().unwrap();
@@ -112,7 +106,7 @@ async fn a_data_directory_may_have_a_long_path() {
     assert!(!data_dir.join("operator.sock").exists());
 }
 
-/// A program as nobody, if this test may become nobody.
+/// A program that runs as the user nobody, if this test may start one.
 fn as_nobody(command: &mut Command) -> Option<Ended> {
     command.uid(65534).gid(65534).stdin(Stdio::null());
     command.output().ok().map(Ended::from)
@@ -122,7 +116,7 @@ fn as_nobody(command: &mut Command) -> Option<Ended> {
 async fn another_user_is_refused_in_spite_of_open_modes() {
     let home = Home::new(&anchors());
     let server = serve(&home);
-    // As an operator may have made them by mistake, all the way up.
+    // An operator may have opened the directories to everyone by mistake.
     let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     open(home.data_dir().parent().unwrap(), 0o755);
     open(&home.data_dir(), 0o755);
@@ -162,7 +156,7 @@ fn bytes_that_are_no_request_change_nothing() {
         (b"GET /operate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec(), "405"),
         (b"nothing\r\n\r\n".to_vec(), "400"),
     ] {
-        // Of a body that is too long, all of it: a broker that waited for the rest would not answer in time.
+        // The whole of a body that is too long: a broker that waited for more would not answer in time.
         let padding = if status == "413" { vec![b' '; 5 << 20] } else { Vec::new() };
         let answer = say(&path, &[bytes.clone(), padding].concat());
         let head = String::from_utf8_lossy(&bytes).into_owned();
@@ -172,7 +166,7 @@ fn bytes_that_are_no_request_change_nothing() {
     assert_eq!(server.terminate().code, Some(0));
 }
 
-/// Held by something that serves no socket: after a while, exit 6 and what to do.
+/// A process that serves no socket holds the store: after a while the command ends with 6 and a hint.
 #[test]
 fn a_store_that_another_process_holds_is_locked() {
     let directory = tempfile::tempdir().unwrap();
@@ -186,8 +180,8 @@ fn a_store_that_another_process_holds_is_locked() {
     );
 }
 
-/// Each deletes what it can of the same ten, at once: every workload is deleted by one, and both come to an
-/// end.
+/// Both operators delete the same ten workloads at once. Each workload is deleted exactly once, and both
+/// commands end.
 #[tokio::test]
 async fn two_operators_at_once_delete_each_workload_once() {
     let rows = || (0..10).map(|index| workload(&format!("w-{index}"), None, SignedDuration::from_hours(1)));
@@ -199,7 +193,7 @@ async fn two_operators_at_once_delete_each_workload_once() {
                 .map(|verb| scope.spawn(move || act(&["workload", verb, "w-0"])))
                 .collect();
             let acts: Vec<_> = acts.into_iter().map(|act| act.join().unwrap()).collect();
-            // Whichever came last: what is revoked would be spared.
+            // The last of these commands may have revoked w-0, and `delete` spares a revoked workload.
             operator.out(&["workload", "restore", "w-0"]);
             let delete = ["workload", "delete", "--never-released", "--yes", "--json"];
             let deletions: Vec<_> = (0..2).map(|_| scope.spawn(move || act(&delete))).collect();
@@ -226,13 +220,17 @@ async fn two_operators_at_once_delete_each_workload_once() {
     }
 }
 
-/// What an operator does is printed as every other decision, in the name that the kernel gives.
+/// The broker prints an operator's act like every other decision, with the user id from the kernel.
 #[tokio::test]
 async fn the_broker_prints_the_operators_acts() {
     let home = Home::new(&anchors());
     let server = serve(&home);
-    let request = r#"{"append":{"record":{"id":"019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e","time":"2026-11-24T00:00:00Z","operation":"operate","decision":"revoked","principal":"uid/4711"}}}"#;
-    let answer = say(&socket(&home), &post("/operate", request.len(), request));
+    let record = json!({
+        "id": "019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e", "time": "2026-11-24T00:00:00Z",
+        "operation": "operate", "decision": "revoked", "principal": "uid/4711",
+    });
+    let request = json!({"append": {"record": record}}).to_string();
+    let answer = say(&socket(&home), &post("/operate", request.len(), &request));
     assert!(answer.ends_with(r#"{"Ok":null}"#), "{answer}");
     let uid = fs::metadata(home.data_dir()).unwrap().uid();
     let ended = server.terminate();

@@ -1,12 +1,4 @@
-//! `keybroker token`, as a person would use it, over each kind of store.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker token` as a person would use it, on each kind of store.
 
 use keybroker_tests::operator::{Contents, Operator};
 
@@ -24,8 +16,8 @@ async fn a_token_is_printed_once_and_its_url_with_it() {
         let [token, url] = lines.as_slice() else { panic!("{ended:?}") };
         assert_eq!(token.len(), 14);
         assert_eq!(*url, format!("https://x:{token}@k.example.org/prod"));
-        // 99 - 12 - 43: what is left for the id with the token in the URL.
-        assert!(ended.log.contains("has room for a workload id of 44 characters"), "{}", ended.log);
+        // 99 - 12 - 43: the length that is left for the id when the URL holds the token.
+        assert!(ended.log.contains("has room for workload ids of 44 characters"), "{}", ended.log);
         assert!(!ended.log.contains(token), "the token is shown where a log may be");
 
         let list = operator.out(&["token", "list"]);
@@ -55,7 +47,7 @@ async fn a_revoked_token_is_listed_only_on_request() {
     }
 }
 
-/// Both acts are on record, in words that name the token and who acted.
+/// Both acts have a record whose text names the token and the operator.
 #[tokio::test]
 async fn making_and_revoking_a_token_are_on_record() {
     for operator in everywhere().await {

@@ -1,12 +1,4 @@
-//! `keybroker workload` as an operator uses it, over each kind of store.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker workload` as an operator uses it, on each kind of store.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
@@ -100,8 +92,8 @@ async fn list_shows_all_workloads_or_those_that_match() {
     }
 }
 
-/// A guest of a shared launch measurement can claim any of the ids: the operator is told which are exposed to
-/// which.
+/// If several ids share a launch measurement, a guest of one can claim any of them. The command shows which
+/// ids are exposed to which.
 #[tokio::test]
 async fn launch_measurements_that_several_ids_share_are_marked() {
     let own = |id, byte| with_measurement(workload(id, None, days(1)), byte);
@@ -118,9 +110,9 @@ async fn launch_measurements_that_several_ids_share_are_marked() {
         }
         let two = json!({"ids": 2, "owners": 1});
         assert_eq!((mark("twin"), mark("other-twin")), (&two, &two), "{kind}");
-        // Nothing is released for a revoked one, and nobody shares the measurement of the last.
+        // Nothing is released for a revoked id, and no other id shares the last measurement.
         assert_eq!((mark("gone"), mark("alone")), (&Value::Null, &Value::Null), "{kind}");
-        // Who shares it does not depend on what is asked for.
+        // The filter does not change which ids share a measurement.
         let owned = operator.json(&["workload", "list", "--owner", BUILDER]);
         assert_eq!(owned["workloads"][0]["measurement_shared"], four, "{kind}");
 
@@ -128,7 +120,8 @@ async fn launch_measurements_that_several_ids_share_are_marked() {
         assert_eq!(others("twin"), json!(["other-twin"]), "{kind}");
         assert_eq!((others("alone"), others("gone")), (json!([]), json!([])), "{kind}");
         let text = operator.out(&["workload", "show", "owned"]);
-        let shared = "3 others have the same launch measurement: old, used, young. A guest of theirs can claim this id";
+        let shared = "its launch measurement is that of 3 others: old, used, young. \
+                      A guest of theirs can claim this id";
         assert!(text.contains(shared), "{kind}: {text}");
         let bound = "bound by      the launch measurement alone: the id is only the guest's claim\n";
         assert!(text.contains(bound), "{kind}: {text}");
@@ -142,7 +135,7 @@ fn with_measurement(mut workload: Workload, byte: u8) -> Workload {
     workload
 }
 
-/// Registrations whose guests may have been let in, and those whose guests no longer can be.
+/// Registrations that may have let any guest in, and registrations that can no longer let one in.
 #[tokio::test]
 async fn list_marks_queries_that_always_held_and_refused_policies() {
     let asks = |id: &str, queries: &[&str]| {
@@ -233,7 +226,7 @@ async fn revoke_and_restore_take_effect_and_are_recorded() {
         assert_eq!((revoked.code, revoked.out.as_str()), (Some(0), ""), "{kind}: {revoked:?}");
         let since = state();
         assert!(since.is_string(), "{kind}");
-        // Again changes nothing, and is recorded all the same.
+        // A second time changes nothing, and is recorded too.
         let again = operator.run(&["workload", "revoke", "old"]);
         assert!(again.code == Some(0) && again.log.contains("has been revoked since"), "{kind}: {again:?}");
         assert_eq!(state(), since);
@@ -264,7 +257,7 @@ async fn revoke_and_restore_take_effect_and_are_recorded() {
 async fn delete_shows_the_workloads_and_asks_first() {
     for operator in Operator::everywhere(&five()).await {
         let kind = operator.kind;
-        // Nobody to ask.
+        // No terminal, so nobody can confirm.
         for what in [&["old"][..], &["--never-released"]] {
             let refused = operator.run(&[&["workload", "delete"], what].concat());
             assert_eq!(refused.code, Some(2), "{kind}: {refused:?}");
@@ -283,12 +276,12 @@ async fn delete_shows_the_workloads_and_asks_first() {
         );
         let again = operator.run(&[&filter[..], &["--yes"]].concat());
         assert_eq!((again.code, again.log.as_str()), (Some(0), "0 deleted\n"), "{kind}");
-        // What is revoked keeps its id taken: it goes by name alone.
+        // A revoked workload keeps its id taken, so it is deleted only by name.
         operator.out(&["workload", "revoke", "owned"]);
         let spared = operator.json(&["workload", "delete", "--never-released", "--dry-run"]);
         assert_eq!(ids(&spared, "deleted"), Vec::<String>::new(), "{kind}");
         operator.out(&["workload", "restore", "owned"]);
-        // Nothing is shown before it is done.
+        // With --json and nobody to confirm, the command prints nothing.
         let silent = operator.run(&["workload", "delete", "gone", "--json"]);
         assert_eq!((silent.code, silent.out.as_str()), (Some(2), ""), "{kind}: {silent:?}");
         operator.out(&["workload", "delete", "gone", "--yes"]);
@@ -312,11 +305,11 @@ async fn delete_at_a_terminal_waits_for_an_answer() {
             let (code, screen) = terminal.typed(keys);
             assert_eq!(code, Some(exit), "{kind} {keys:?}: {screen}");
             assert!(screen.contains("owned") && !screen.contains("used"), "{screen}");
-            // Its build may still be under way.
+            // The build of this workload may still be running.
             assert!(!screen.contains("young"), "{screen}");
             assert_eq!(list(&operator, &[]).len(), 5, "{kind} {keys:?}: {screen}");
         }
-        // What changes while somebody thinks is left alone.
+        // A workload that changes before the answer is not deleted.
         let mut terminal = operator.at_terminal(&delete);
         terminal.wait_for(question);
         operator.out(&["workload", "revoke", "old"]);
@@ -354,7 +347,7 @@ fn delete_without_a_choice_is_refused() {
     }
 }
 
-/// A registration that this release cannot read is listed, and told of.
+/// A registration that this release cannot read is listed as unreadable.
 #[tokio::test]
 async fn an_unreadable_registration_does_not_hide_the_rest() {
     let mut contents = five();
@@ -365,7 +358,7 @@ async fn an_unreadable_registration_does_not_hide_the_rest() {
         assert!(ended.out.contains("unreadable"), "{}", ended.out);
         assert!(ended.log.starts_with("warning: the workload \"used\" cannot be read: "), "{}", ended.log);
         assert_eq!(operator.run(&["workload", "show", "used"]).code, Some(1));
-        // It can be revoked, and deleted.
+        // It can still be revoked and deleted.
         operator.out(&["workload", "revoke", "used"]);
         operator.out(&["workload", "delete", "used", "--yes"]);
         assert_eq!(list(&operator, &[]).len(), 4, "{}", operator.kind);
@@ -412,7 +405,7 @@ async fn each_kind_of_unusable_aws_has_an_error_of_its_own() {
     assert!(ended.code == Some(1) && ended.log.contains("DynamoDB: AccessDeniedException: "), "{ended:?}");
     assert_eq!(list(&operator, &[]).len(), 0, "it was refused once");
 
-    // Nobody listens on port 9.
+    // Nothing listens on port 9.
     let operator = operator.with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
     let ended = operator.run(&["workload", "list"]);
     assert!(ended.code == Some(4) && ended.log.contains("DynamoDB cannot be reached"), "{ended:?}");

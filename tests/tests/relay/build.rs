@@ -1,12 +1,4 @@
-//! The build relay: in whose name it registers, and that it does nothing else.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The build relay: it registers in its own name, and does nothing else.
 
 use aws_lc_rs::{
     digest::{self, digest},
@@ -29,11 +21,11 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// A relay that registers with [`TOKEN`].
 fn with_token(url: &str) -> Relay {
     let (_directory, token) = private_file(&format!("{TOKEN}\n"));
-    // Read once, at the start: the file may go.
+    // The relay reads the file once, at its start, so the file may be deleted.
     Relay::to(url, &["--token-file", token.to_str().unwrap()])
 }
 
-/// A relay that signs, with these variables beside the credentials.
+/// A relay that signs, with these variables in addition to the credentials.
 fn signing(url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
     let mut command = relay::command(url, arguments);
     command.arg("--sign").env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", SECRET);
@@ -64,7 +56,7 @@ fn with_token_over_tls(world: &World) -> Relay {
 async fn the_relay_sends_its_own_token_and_never_the_clients() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = with_token(&upstream.url);
-    // As buildah does with the userinfo of its URL.
+    // buildah sends the userinfo of its URL like this.
     let url = relay.url().replace("http://", "http://other:credentials@");
     let build = Buildah::new(&url, "w", &MEASUREMENT, "open sesame");
     assert!(Buildah::accepts(&build.register().await.unwrap()));
@@ -75,12 +67,12 @@ async fn the_relay_sends_its_own_token_and_never_the_clients() {
     assert!(seen[0].ends_with(&format!("\r\n\r\n{}", build.body())));
 }
 
-/// The HMAC that the rest of a signature is made of.
+/// The HMAC that each step of the signature uses.
 fn hmac(key: &[u8], data: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data.as_bytes()).as_ref().to_vec()
 }
 
-/// The signature that AWS would compute over a POST as it came, by the fields that its Authorization names.
+/// The signature that AWS would compute over this POST, from the fields that its Authorization names.
 fn recomputed(request: &str, region: &str) -> String {
     let hash = |text: &str| HEXLOWER.encode(digest(&digest::SHA256, text.as_bytes()).as_ref());
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -134,7 +126,7 @@ async fn the_relays_signature_is_the_one_that_aws_computes() {
     let paths: Vec<_> = seen.iter().map(|request| request.split(' ').nth(1).unwrap()).collect();
     let expected = ["/iam/kbs/v0/register_workload", "/iam/rvp/register"];
     assert_eq!(paths, [expected.map(str::to_owned), expected.map(|path| format!("/prod{path}"))].concat());
-    // Neither log has a secret, and both say as whom they register.
+    // Neither log holds a secret, and both name the principal that registers.
     for relay in [permanent, temporary] {
         let log = relay.terminate().log;
         assert!(log.contains("AWS principal") && !log.contains(SECRET) && !log.contains("t0ken"), "{log}");
@@ -144,7 +136,8 @@ async fn the_relays_signature_is_the_one_that_aws_computes() {
 #[test]
 fn credentials_may_come_from_an_aws_profile() {
     let (directory, file) = private_file(&format!(
-        "[profile build]\nregion = eu-north-1\ncredential_process = echo '{{\"Version\":1,\"AccessKeyId\":\"AKIDEXAMPLE\",\"SecretAccessKey\":\"{SECRET}\"}}'\n"
+        "[profile build]\nregion = eu-north-1\ncredential_process = echo '{{\"Version\":1,\
+         \"AccessKeyId\":\"AKIDEXAMPLE\",\"SecretAccessKey\":\"{SECRET}\"}}'\n"
     ));
     let upstream = Upstream::saying(response(200, "", ""));
     let mut command = relay::command(&upstream.url, &["--sign"]);
@@ -208,13 +201,13 @@ async fn the_brokers_refusal_of_a_token_reaches_the_build() {
     let answer = Buildah::new(relay.url(), "w", &MEASUREMENT, "open sesame").register().await.unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (401, body));
     assert_eq!(answer.header("www-authenticate"), ["Basic realm=\"keybroker\""]);
-    // Neither the token nor the passphrase is anywhere in its log.
+    // The relay's log holds neither the token nor the passphrase.
     let log = relay.terminate().log;
     assert!(log.contains("its token") && !log.contains(TOKEN) && !log.contains("open sesame"), "{log}");
 }
 
-/// A page in the build host's browser whose name leads to the loopback posts as to itself: its Host gives it
-/// away.
+/// A web page in a browser on the build host can post to the relay if its host name resolves to the loopback.
+/// Its Host field shows that it is foreign.
 #[test]
 fn a_foreign_host_name_cannot_register_through_the_relay() {
     let upstream = Upstream::saying(response(200, "", ""));

@@ -1,12 +1,4 @@
-//! `keybroker relay` as its operator meets it: options, files, exit codes, and what it tells systemd.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker relay` as its operator sees it: options, files, exit codes, and its messages to systemd.
 
 use std::{
     fs::{self, Permissions},
@@ -26,7 +18,7 @@ use tempfile::TempDir;
 
 const BROKER: &str = "https://k.example.org";
 
-/// Runs a command that does not come to listen.
+/// Runs a command that ends before it listens.
 fn refused(mut command: Command, code: i32, texts: &[&str]) {
     let ended = Ended::from(command.output().unwrap());
     assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{}", ended.log);
@@ -87,7 +79,7 @@ fn signing_without_credentials_or_region_ends_with_5() {
     let nowhere = TempDir::new().unwrap();
     let signing = |variables: &[(&str, &str)]| {
         let mut command = relay::command(BROKER, &["--sign"]);
-        // What would ask the machine that this runs on.
+        // The SDK would ask the metadata service of the machine that runs this test.
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", nowhere.path());
         command.envs(variables.iter().copied());
         command
@@ -145,7 +137,7 @@ fn the_relay_ends_with_0_on_sigterm_and_sigint() {
     }
 }
 
-/// So do both commands that serve, by the same code.
+/// `serve` tells systemd the same, by the same code.
 #[test]
 fn systemd_is_told_when_the_relay_listens_and_stops() {
     let home = Home::new(&anchors());

@@ -1,13 +1,5 @@
 //! The guest relay before a real broker, over TLS: guests boot through it, and nothing else goes through.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
-
 use std::net::Ipv4Addr;
 
 use keybroker_simulator::{
@@ -27,7 +19,7 @@ use keybroker_tests::{
 };
 use tokio::task::JoinSet;
 
-/// An id as buildah makes one: 64 hexadecimal digits.
+/// An id like those that buildah makes: 64 hexadecimal digits.
 fn buildahs_id() -> String {
     passphrase()
 }
@@ -41,7 +33,7 @@ async fn libkruns_guest_boots_with_an_id_of_64_characters() {
     assert_eq!(relay.krun(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()));
 }
 
-/// As they ask where the image's URL ends with a slash: the broker is asked for the route.
+/// Guests ask like this if the image's URL ends with a slash. The relay asks the broker for the normal route.
 #[tokio::test]
 async fn libkruns_guest_boots_with_a_url_that_ends_with_a_slash() {
     let world = World::serve(&[]);
@@ -61,7 +53,7 @@ async fn fifty_guests_boot_at_once() {
     let id = buildahs_id();
     let passphrase = world.register(&id).await.into_bytes();
     let machine = world.milan();
-    // The chip's certificate is with the broker before the crowd comes.
+    // The broker has the chip's certificate before the crowd comes.
     assert_eq!(relay.krun(&id, machine.clone()).boot().await.as_ref(), Ok(&passphrase));
     let mut guests = JoinSet::new();
     for _ in 0..50 {
@@ -117,12 +109,11 @@ async fn nobody_registers_through_a_guest_relay() {
         assert_short_refusal(&response);
         assert_eq!(response.status, 404, "{path}");
     }
-    // The id is still free.
+    // The id is still free: nothing was registered.
     world.register(&id).await;
 }
 
-/// What the broker says of how it was asked is the relay's to pass on, and the relay's own answers look like
-/// it.
+/// The relay forwards the broker's refusals, and its own answers look the same.
 #[tokio::test]
 async fn every_answer_arrives_in_one_read_with_its_length() {
     let world = World::start();
@@ -161,7 +152,7 @@ async fn a_server_that_cannot_prove_the_brokers_name_is_not_asked() {
     let trusting = ["--ca", file.path().to_str().unwrap()];
     let another = |name| Terminator::with(&ca.issue(name), &world.authority());
     let rows = [
-        // The certificate is sound, but this relay was told of no authority of its own.
+        // The certificate is sound, but this relay does not trust its authority.
         ("UnknownIssuer", Terminator::start(&ca, &world.authority()), &[][..]),
         ("BadSignature", Terminator::start(&namesake, &world.authority()), &trusting),
         ("not valid for", another(ServerName::Address(Ipv4Addr::new(127, 0, 0, 2).into())), &trusting),
@@ -186,11 +177,14 @@ async fn a_broker_that_was_restarted_is_asked_again() {
     let id = unique("w");
     let passphrase = world.register(&id).await.into_bytes();
     let (authority, machine) = (world.authority(), world.milan());
-    // Connections to this broker stay open.
+    // The relay keeps its connections to this broker open.
     assert_eq!(relay.krun(&id, machine.clone()).boot().await.as_ref(), Ok(&passphrase));
     let (server, home, kds) = world.into_parts();
     server.kill();
-    let response = relay.ask("POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    let response = relay.ask(
+        "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: 2\r\n\r\n{}",
+    );
     assert_eq!(response.status, 502, "{}", response.text());
     let mut command = home.untrusting(&kds.url());
     command.args(["--listen", &authority, "--trust-anchor"]).arg(home.anchors());

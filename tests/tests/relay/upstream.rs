@@ -1,13 +1,5 @@
-//! The guest relay before a broker that misbehaves: what it makes of bad answers, and what the broker sees of
-//! requests.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The guest relay in front of a broker that misbehaves: how it handles bad answers, and which parts of a
+//! request it forwards.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -29,13 +21,14 @@ use keybroker_tests::{
 
 const AUTH: &str =
     "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-const ATTEST: &str = "POST /kbs/v0/attest HTTP/1.1\r\nHost: x\r\nCookie: session_id=c\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+const ATTEST: &str = "POST /kbs/v0/attest HTTP/1.1\r\nHost: x\r\nCookie: session_id=c\r\n\
+                      Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 const KEY: &str = "GET /kbs/v0/key/web HTTP/1.1\r\nHost: x\r\nCookie: session_id=c\r\n\r\n";
 const RESOURCE: &str = "GET /kbs/v0/resource/name HTTP/1.1\r\nHost: x\r\nCookie: session_id=c\r\n\r\n";
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const EVERY: [&str; 4] = [AUTH, ATTEST, KEY, RESOURCE];
 
-/// Asserts a refusal that libkrun's guest survives, with this status and text.
+/// Asserts that libkrun's guest survives this refusal, and that it has this status and text.
 fn assert_refusal(response: &Response, (status, error): (u16, &str)) {
     let expected = format!(r#"{{"error":"{error}"}}"#);
     assert_eq!((response.status, response.text()), (status, expected.clone()));
@@ -53,7 +46,7 @@ fn guest(relay: &Relay, id: &str) -> KrunGuest {
 
 #[test]
 fn a_missing_broker_is_502_and_the_relay_stays_healthy() {
-    // Bound and not listening any more: nobody is there.
+    // The listener is closed, so nothing answers on its port.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let relay = Relay::to(&format!("http://{address}"), &[]);
     for request in EVERY {
@@ -114,10 +107,11 @@ fn a_connection_that_is_reset_is_502() {
     let relay = Relay::to(&format!("http://{}", listener.local_addr().unwrap()), &[]);
     let broker = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        // What was sent and is not read makes the end of the connection a reset.
+        // Unread bytes turn the end of the connection into a reset.
         stream.read_exact(&mut [0]).unwrap();
     });
-    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n";
+    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 60000\r\n\r\n";
     assert_refusal(&relay.ask(head.to_owned() + &"x".repeat(60_000)), UNREACHABLE);
     broker.join().unwrap();
 }
@@ -139,7 +133,7 @@ fn a_redirect_is_502_and_followed_nowhere() {
     assert_eq!(elsewhere.seen(), Vec::<String>::new());
 }
 
-/// Sends heads or chunks for as long as anybody takes them.
+/// Sends heads or chunks for as long as the client reads them.
 fn endless(first: &'static [u8], then: Vec<u8>) -> Upstream {
     Upstream::start(move |_, stream| {
         let mut sent = stream.write_all(first);
@@ -194,7 +188,7 @@ fn a_gateways_own_refusals_reach_the_guest_as_refusals() {
     }
 }
 
-/// The guest takes an empty body for success, whatever the status.
+/// The guest treats an empty body as success, even with an error status.
 #[tokio::test]
 async fn no_refusal_of_attest_is_success_to_libkruns_guest() {
     let auth = r#"{"nonce":"bm9uY2Vub25jZW5vbmNlbg","extra-params":""}"#;
@@ -250,11 +244,12 @@ fn a_key_ends_with_nul_only_for_clients_without_user_agent() {
 fn the_broker_sees_what_its_protocol_needs_and_nothing_else() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = Relay::to(&format!("{}/prod/", upstream.url), &[]);
-    let rest = "Authorization: Basic YnVpbGQ6c2VjcmV0\r\nProxy-Authorization: Basic eA==\r\nX-Forwarded-For: 1.2.3.4\r\n\
-                Forwarded: for=1.2.3.4\r\nX-Amz-Security-Token: x\r\nAccept-Encoding: gzip\r\nExpect: 100-continue\r\n\
-                Connection: close, cookie\r\nTE: trailers\r\nReferer: http://x/\r\n\r\n";
-    let as_libkrun = "Cookie: session_id=c\r\nAccept: application/json\r\nContent-Type: application/json; charset=utf-8\r\n\
-                      Cookie: session_id=c\r\n";
+    let rest = "Authorization: Basic YnVpbGQ6c2VjcmV0\r\nProxy-Authorization: Basic eA==\r\n\
+                X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Amz-Security-Token: x\r\n\
+                Accept-Encoding: gzip\r\nExpect: 100-continue\r\nConnection: close, cookie\r\n\
+                TE: trailers\r\nReferer: http://x/\r\n\r\n";
+    let as_libkrun = "Cookie: session_id=c\r\nAccept: application/json\r\n\
+                      Content-Type: application/json; charset=utf-8\r\nCookie: session_id=c\r\n";
     relay.ask(format!("GET /kbs/v0/key/a%20b?x=y HTTP/1.1\r\nHost: x\r\n{as_libkrun}{rest}"));
     relay.ask("POST /kbs/v0/auth?x HTTP/1.1\r\nHost: x\r\nUser-Agent: u\r\nContent-Length: 2\r\n\r\n{}");
     let mut seen = upstream.seen();
@@ -346,7 +341,7 @@ fn a_request_under_way_is_answered_after_sigterm() {
     relay.server.signal("TERM");
     relay.server.log(|line| line.contains("stopping").then_some(())).expect("it heard the signal");
     let refused = || match TcpStream::connect(relay.url().strip_prefix("http://").unwrap()) {
-        // Taken into the queue before the listener was closed, and nobody reads it.
+        // The system queued the connection before the listener closed; the relay does not read it.
         Ok(mut stream) => {
             stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
         }

@@ -1,13 +1,5 @@
-//! Attacks through HTTP: each is refused, and the audit record under the id in the refusal names the check
-//! that stopped it.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Attacks through HTTP: the broker refuses each. The refusal carries the id of an audit record, and that
+//! record names the check that stopped the attack.
 
 use keybroker_simulator::{
     Product,
@@ -21,7 +13,7 @@ use keybroker_tests::{
     world::{World, amd},
 };
 
-/// A world with one workload, which no guest has attested as.
+/// A world with one workload that no guest has used yet.
 struct Scene {
     world: World,
     id: String,
@@ -57,7 +49,7 @@ impl Scene {
         guest
     }
 
-    /// Nobody was let in, and a genuine guest still is.
+    /// A genuine guest still boots.
     async fn still_boots(&self) {
         let booted = self.guest(self.world.milan()).boot().await;
         assert_eq!(booted, Ok(self.passphrase.clone().into_bytes()));
@@ -66,7 +58,7 @@ impl Scene {
 
 type Alter = fn(&mut Machine);
 
-/// What the host, or the machine under it, may have a report say.
+/// Changes that a hostile host, or the hardware under it, may make to a report: name, failing check, change.
 const REPORTS: [(&str, &str, Alter); 17] = [
     ("another image", "measurement", |m| m.fields.measurement = [0x66; 48]),
     ("one bit of the image", "measurement", |m| m.fields.measurement[47] ^= 1),
@@ -97,7 +89,7 @@ async fn altered_reports_are_refused_for_the_check_they_fail() {
         guest.auth().await.unwrap();
         println!("{name}");
         scene.world.assert_refused(guest.attest().await, (403, check));
-        // The session is worth nothing, and the challenge is spent.
+        // The session opens nothing, and the challenge is used up.
         scene.world.assert_refused(guest.key().await, (401, "session"));
         scene.world.assert_refused(guest.attest().await, (401, "session"));
     }
@@ -124,7 +116,7 @@ async fn evidence_of_an_earlier_boot_is_refused() {
     scene.world.assert_refused(guest.attest_with(&evidence).await, (403, "challenge"));
 }
 
-/// The answer may have been lost: the same bytes are answered again, and any others are not.
+/// The answer may have been lost, so the broker answers the same bytes again. It refuses any other bytes.
 #[tokio::test]
 async fn other_evidence_in_the_same_session_is_refused() {
     let scene = Scene::new().await;
@@ -141,8 +133,7 @@ async fn other_evidence_in_the_same_session_is_refused() {
 #[tokio::test]
 async fn a_bit_flipped_anywhere_in_a_report_is_found() {
     let scene = Scene::new().await;
-    // Offset, and the check that finds it out. A bit of the report's reserved areas is signed like every
-    // other.
+    // Offset, and the check that fails. Reserved areas of the report are signed like the rest.
     let rows = [
         (0x2A0, "signature"),
         (0x2A0 + 47, "signature"),
@@ -183,14 +174,14 @@ async fn a_report_signed_by_another_chip_is_refused() {
 #[tokio::test]
 async fn a_certificate_of_another_chip_does_not_help() {
     let scene = Scene::new().await;
-    // The chip that signs is unknown to AMD; a sound certificate of another chip helps nobody.
+    // AMD does not know the chip that signs. A sound certificate of another chip does not help.
     let mut machine = Machine::new(amd(Product::Milan), &Chip::new(Product::Milan, 66));
     let other = scene.world.machine(Product::Milan, 2).vek.certificate;
     machine.certificates = vec![("VCEK".to_owned(), other)];
     scene.world.assert_refused(scene.guest(machine).boot().await, (403, "endorsements"));
 }
 
-/// A machine of a chip that AMD's KDS does not know: its own certificate, so altered, comes along with
+/// A machine whose chip AMD's KDS does not know. The guest sends its own, altered certificate along with
 /// others.
 fn certified(seed: u8, certificate: &Overrides, others: &[(&str, Vec<u8>)]) -> Machine {
     let chip = Chip::new(Product::Milan, seed);
@@ -207,14 +198,14 @@ async fn a_self_made_root_is_refused() {
     let scene = Scene::new().await;
     let amd = amd(Product::Milan);
     let rogue = Overrides { signer: Some(RsaKey::Rogue), ..Overrides::default() };
-    // AMD's ASK did not sign it; with a chain of its own, whole up to a root of the same name.
+    // First without AMD's signature, then with a complete chain of its own up to a root of the same name.
     let rogue_key = Overrides { key: Some(SubjectKey::Rsa(RsaKey::Rogue)), ..rogue.clone() };
     let chain = [("ASK", amd.ca(Ca::Ask, &rogue_key)), ("ARK", amd.ca(Ca::Ark, &rogue_key))];
     for others in [&[("ASK", amd.ask().to_vec())][..], &chain] {
         let machine = certified(67, &rogue, others);
         scene.world.assert_refused(scene.guest(machine).boot().await, (403, "endorsements"));
     }
-    // What makes the difference is who signed.
+    // Only the signer makes the difference.
     let machine = certified(67, &Overrides::default(), &[("ASK", amd.ask().to_vec())]);
     assert_eq!(scene.guest(machine).boot().await, Ok(scene.passphrase.into_bytes()));
 }
@@ -247,7 +238,7 @@ async fn a_key_before_attesting_is_refused() {
     let scene = Scene::new().await;
     let guest = scene.challenged().await;
     scene.world.assert_refused(guest.key().await, (401, "session"));
-    // The challenge is none the worse for it.
+    // The challenge can still be used.
     guest.attest().await.unwrap();
     assert_eq!(guest.key().await, Ok(scene.passphrase.into_bytes()));
 }
@@ -268,7 +259,7 @@ async fn the_key_of_another_workload_is_refused() {
     let mut guest = scene.attested().await;
     guest.state.workload_id = other;
     scene.world.assert_refused(guest.key().await, (403, "session-workload"));
-    // Nor one that is not there: the answer tells nothing of it.
+    // A workload that does not exist gets the same answer, so the answer reveals nothing.
     guest.state.workload_id = unique("w");
     scene.world.assert_refused(guest.key().await, (403, "session-workload"));
     guest.state.workload_id = scene.id.clone();
@@ -282,7 +273,7 @@ async fn a_stolen_cookie_opens_nothing_without_the_guests_key() {
     let mut thief = scene.guest(scene.world.milan());
     thief.state.session_id.clone_from(&victim.state.session_id);
     assert_eq!(thief.key().await, Err(Error::Decrypt), "it is sealed to the victim's key");
-    // A genuine report over the victim's nonce and the thief's key comes too late.
+    // A genuine report over the victim's nonce and the thief's key comes too late: the session is taken.
     thief.state.nonce.clone_from(&victim.state.nonce);
     scene.world.assert_refused(thief.attest().await, (401, "session"));
     assert_eq!(thief.key().await, Err(Error::Decrypt));
@@ -313,7 +304,7 @@ async fn a_workload_that_nobody_registered_is_refused() {
     let world = World::start();
     let mut guest = world.polite(&unique("w"), world.milan());
     let response = guest.auth().await.unwrap();
-    assert_eq!(response.status, 200, "a challenge tells nobody what is registered");
+    assert_eq!(response.status, 200, "a challenge does not reveal what is registered");
     world.assert_refused(guest.attest().await, (403, "workload"));
 }
 

@@ -1,13 +1,5 @@
-//! The audit records of the served broker: one JSON line per decision, written before the answer, and the
-//! same in the store.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The audit records of `keybroker serve`: one JSON line per decision, written before the answer, and the
+//! same record in the store.
 
 use std::{fs, fs::File, sync::Arc};
 
@@ -26,7 +18,8 @@ fn records(ended: &Ended) -> Vec<Value> {
     ended.out.lines().map(|line| serde_json::from_str(line).expect("a line is a record")).collect()
 }
 
-/// One decision of each kind, and the ids that whoever asked was told: registered, replaced, refused.
+/// Makes one decision of each kind. Returns the ids that the clients were told: registered, replaced,
+/// refused.
 async fn one_of_each(world: &World, id: &str) -> Vec<String> {
     let mut told = Vec::new();
     for passphrase in ["first", "second"] {
@@ -57,7 +50,7 @@ async fn every_decision_is_one_line_with_all_its_fields() {
     let operations: Vec<_> = records.iter().map(|record| record["operation"].as_str().unwrap()).collect();
     assert_eq!(operations, ["register", "register", "attest", "key", "attest"]);
     let ids: Vec<_> = records.iter().map(|record| record["id"].as_str().unwrap()).collect();
-    assert_eq!([ids[0], ids[1], ids[4]], told[..], "whoever asked was told the record's id");
+    assert_eq!([ids[0], ids[1], ids[4]], told[..], "each client was told the id of its record");
     assert!(ids.is_sorted(), "ids sort by time: {ids:?}");
     for record in &records {
         assert_eq!(record["workload_id"], id.as_str(), "{record}");
@@ -86,7 +79,7 @@ async fn every_decision_is_one_line_with_all_its_fields() {
     );
 
     let evidence = &refused["evidence"];
-    assert_eq!(evidence["verified"], false, "nobody verified it: {evidence}");
+    assert_eq!(evidence["verified"], false, "it was not verified: {evidence}");
     assert_eq!((&evidence["product"], &evidence["policy"]), (&"turin".into(), &"0xb0000".into()));
     assert_eq!(refused["failed"]["check"], "guest-policy-debug");
     assert!(refused["failed"]["cause"].as_str().unwrap().contains("0xb0000"), "{refused}");
@@ -120,8 +113,8 @@ async fn challenges_and_malformed_requests_leave_no_record() {
     assert_eq!(server.terminate().out, "");
 }
 
-/// Standard output is a file here: what was written before the answer was sent is in it when the answer
-/// arrives.
+/// Standard output is a file here. It holds the record when the answer arrives, because the broker writes the
+/// record first.
 #[tokio::test]
 async fn a_record_is_written_before_the_answer_is_sent() {
     let (home, kds) = (Home::new(&anchors()), kds());

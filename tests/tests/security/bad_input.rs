@@ -1,12 +1,4 @@
-//! Bad input: 4xx with a short body, never 5xx, and the broker goes on.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Bad input: the broker answers with 4xx and a short body, never with 5xx, and keeps running.
 
 use data_encoding::{BASE64, HEXLOWER};
 use keybroker_simulator::{build::tee_config, guest::KrunGuest, http::Response};
@@ -17,7 +9,7 @@ const REGISTER: &str = "/kbs/v0/register_workload";
 const AUTH: &str = "/kbs/v0/auth";
 const ATTEST: &str = "/kbs/v0/attest";
 
-/// Asserts a status and a piece of the text that the client is told.
+/// Asserts the status, and a part of the text that the client gets.
 fn assert_told(response: &Response, status: u16, text: &str) {
     let what = String::from_utf8_lossy(&response.raw);
     assert_eq!(response.status, status, "expected {text:?}: {what}");
@@ -105,11 +97,11 @@ async fn bytes_that_are_no_utf_8_are_400() {
 async fn bodies_of_more_than_64_kib_are_413() {
     let world = World::start();
     for path in [REGISTER, AUTH, ATTEST] {
-        // Attest looks for a session first: refused all the same.
+        // `attest` looks for a session first; it refuses the request too.
         let cookie = format!("Cookie: session_id={}", "0".repeat(32));
         let response = world.ask("POST", path, &[&cookie], Some(&" ".repeat(64 * 1024 + 1)));
         assert_told(&response, 413, "64 KiB");
-        // 64 KiB are not too much, only no JSON.
+        // 64 KiB is an allowed length, but the body is not JSON.
         let response = world.ask("POST", path, &[&cookie], Some(&" ".repeat(64 * 1024)));
         assert_told(&response, 400, "not JSON");
     }
@@ -149,7 +141,8 @@ async fn malformed_requests_for_a_challenge_are_400() {
         (auth("", "0.0.0", &extra("w")), "snp"),
         (auth("snp", "0.4.0", &extra("w")), "0.0.0"),
         (auth("snp", "", &extra("w")), "0.0.0"),
-        // Without any extra-params it is keybroker's guest, which may name any version, but one.
+        // A request without extra-params is from keybroker's guest, which may name any version but must name
+        // one.
         (auth("snp", "", ""), "0.0.0"),
         (auth("snp", &"1".repeat(33), ""), "0.0.0"),
         (auth("tdx", "0.1.0", ""), "snp"),
@@ -169,7 +162,7 @@ async fn malformed_requests_for_a_challenge_are_400() {
     world.boots_a_guest(&unique("w")).await;
 }
 
-/// A guest's evidence, ready to be spoilt.
+/// A guest's evidence whose parts a test can change.
 struct Evidence {
     guest: KrunGuest,
     alg: String,
@@ -262,7 +255,7 @@ async fn malformed_evidence_leaves_the_challenge_usable() {
     for (body, text) in bodies {
         assert_told(&evidence.send(&world, &body), 400, text);
     }
-    // None of it was evidence: the challenge can still be answered.
+    // None of these bodies was evidence, so the challenge can still be answered.
     assert_eq!(evidence.send(&world, &whole).status, 200);
 }
 

@@ -1,12 +1,5 @@
-//! What is written must hold no secret, however much is logged; and what a build needs to be told is logged.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The log and the audit records hold no secret at any log level. The log does hold the warnings that a build
+//! needs.
 
 use std::fs;
 
@@ -23,7 +16,8 @@ use keybroker_tests::{
 };
 use serde_json::json;
 
-/// A story with all that goes well and much that does not. Gives every secret in it, with what it is.
+/// Lets requests of every kind succeed and many fail. Returns every secret that was used, with its
+/// description.
 async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
     let mut secrets: Vec<(&'static str, Vec<u8>)> = Vec::new();
     let id = unique("w");
@@ -51,7 +45,8 @@ async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
         secrets.push(("modulus", data_encoding::BASE64.decode(modulus.as_bytes()).unwrap()));
     }
 
-    // Passphrases that are refused, in bodies that are understood and in bodies that are not.
+    // Passphrases in registrations that the broker refuses: in bodies that it can parse and in bodies that it
+    // cannot.
     for spoil in [
         |body: String| body,
         |body: String| body + "!",
@@ -63,7 +58,7 @@ async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
         secrets.push(("refused passphrase", refused.into()));
     }
     by_reference_values(world, &mut secrets).await;
-    // Secrets in a place where a client by mistake may put them.
+    // Secrets in places where a client may put them by mistake.
     let misplaced = passphrase();
     world.ask(
         "GET",
@@ -76,7 +71,8 @@ async fn story(world: &World) -> Vec<(&'static str, Vec<u8>)> {
     secrets
 }
 
-/// The same of keybroker's clients: resources that arrive, short and long, and some that are refused.
+/// The same for keybroker's clients: short and long resources that reach the guest, and some that the broker
+/// refuses.
 async fn by_reference_values(world: &World, secrets: &mut Vec<(&'static str, Vec<u8>)>) {
     let (short, long) = (passphrase(), passphrase().repeat(20));
     let resources = json!({"short": short, "long": long});

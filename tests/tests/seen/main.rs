@@ -1,20 +1,20 @@
-//! What the suites before this one had the functions do, by the record of the local AWS and the functions'
-//! log: each called exactly what `infra/permissions.txt` says, to which the test of the templates holds the roles,
-//! and they measured what they should.
+//! Checks what the functions did while other suites ran, from the local AWS's record and the functions' log.
+//! Each function called exactly what `infra/permissions.txt` lists (another test compares the roles with that
+//! table), and the functions measured every metric.
 //!
 //! | variable | is |
 //! |---|---|
 //! | `KEYBROKER_TEST_CALLS` | the record of calls, as `localstack/moto_serial.py` writes it |
 //! | `KEYBROKER_TEST_LOG` | the functions' log |
 //!
-//! `tests/functions` runs the suites, and then this.
+//! `tests/functions` runs the other suites first, then this one.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 use std::{
@@ -26,7 +26,7 @@ use keybroker_common::metrics::{Count, LATENCY, Stage};
 use keybroker_tests::{metrics::METRICS, permissions::permissions, skip};
 use serde_json::Value;
 
-/// What made the tables and the key.
+/// The caller that made the tables and the key.
 const PROVISIONING: &str = "test";
 
 fn lines(variable: &str) -> Vec<String> {
@@ -36,7 +36,7 @@ fn lines(variable: &str) -> Vec<String> {
     String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
-/// A row as `infra/permissions.txt` has it: function, operation, IAM action, on what.
+/// A row of `infra/permissions.txt`: function, operation, IAM action, table or key.
 type Row = (String, String, String, String);
 
 /// The IAM action of an operation, or of a transaction's part.
@@ -84,7 +84,7 @@ fn seen() -> BTreeMap<Row, usize> {
 }
 
 #[test]
-#[ignore = "of what other suites did: tests/functions runs it after them"]
+#[ignore = "it checks what other suites did: tests/functions runs it after them"]
 fn each_function_called_exactly_what_its_role_allows() {
     let seen = seen();
     for ((function, operation, action, on), count) in &seen {
@@ -98,10 +98,10 @@ fn each_function_called_exactly_what_its_role_allows() {
     assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), expected.collect());
 }
 
-/// The metrics of a line in the embedded metric format, each with its stage if it has one. They are in a
-/// namespace that is what the names of `localstack/stack`'s functions begin with.
+/// The metrics of a line in the embedded metric format, each with its stage if it has one. Their namespace is
+/// the prefix of the names of `localstack/stack`'s functions.
 fn measured(line: &str) -> Vec<(String, Option<String>)> {
-    // The log holds other things too.
+    // Other lines of the log hold no JSON.
     let line: Value =
         line.find('{').and_then(|at| serde_json::from_str(&line[at..]).ok()).unwrap_or_default();
     let directives = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
@@ -118,7 +118,7 @@ fn measured(line: &str) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-#[ignore = "of what other suites did: tests/functions runs it after them"]
+#[ignore = "it checks what other suites did: tests/functions runs it after them"]
 fn the_functions_measured_every_documented_metric() {
     let mut seen: BTreeMap<_, usize> = BTreeMap::new();
     for measured in lines("KEYBROKER_TEST_LOG").iter().flat_map(|line| measured(line)) {
@@ -127,7 +127,7 @@ fn the_functions_measured_every_documented_metric() {
     for ((metric, stage), count) in &seen {
         println!("{metric:15} {:12} {count:>6}", stage.as_deref().unwrap_or_default());
     }
-    // Of what these suites do nothing panics.
+    // No function panics while these suites run.
     let not_counted = [LATENCY, Count::Panicked.name()];
     let counted = METRICS.into_iter().filter(|metric| !not_counted.contains(metric)).map(|name| (name, None));
     let timed = Stage::ALL.map(|stage| (LATENCY, Some(stage.name())));

@@ -1,17 +1,9 @@
-//! The embedded server's connections: what is one write, what is reused, what is never released.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The embedded server's connections: one write per response, reuse, pipelining, HEAD and HTTP/1.0.
 
 use keybroker_simulator::guest::KrunGuest;
 use keybroker_tests::{connection::Connection, unique, world::World};
 
-/// A guest that attested, the header field of its cookie, and the path of its key.
+/// A guest that has attested, its Cookie header field, and the path of its key.
 async fn attested(world: &World) -> (KrunGuest, String, String) {
     let id = unique("w");
     world.register(&id).await;
@@ -22,7 +14,7 @@ async fn attested(world: &World) -> (KrunGuest, String, String) {
     (guest, cookie, format!("/kbs/v0/key/{id}"))
 }
 
-/// Whether these bytes are a whole response, and nothing but.
+/// Whether these bytes are exactly one complete response.
 fn whole(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -30,8 +22,8 @@ fn whole(bytes: &[u8]) -> bool {
     body.len() == length.parse::<usize>().unwrap()
 }
 
-/// A read returns as soon as anything is there, so that head and body in two writes would come apart in some
-/// of these rounds. That there is one write is proved where writes can be counted, in the server's own tests.
+/// A read returns as soon as any byte is there. If the server wrote head and body separately, some of these
+/// rounds would read only the head. The server's own tests count the writes.
 #[tokio::test]
 async fn every_response_arrives_in_one_read() {
     let world = World::serve(&[]);
@@ -79,7 +71,7 @@ async fn one_connection_serves_all_three_steps() {
     let ciphertext = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
     assert_eq!(guest.state.key.decrypt(&ciphertext), Ok(passphrase.into_bytes()));
 
-    // Refusals do not end it either.
+    // A refusal does not end the connection either.
     connection.send(world.request("GET", "/nowhere", &[], None));
     assert_eq!(connection.response().unwrap().status, 404);
     connection.send(world.request("GET", "/healthz", &[], None));
@@ -117,7 +109,7 @@ async fn a_head_request_never_releases_a_key() {
     let (server, _home, _kds) = world.into_parts();
     let ended = server.terminate();
     let released = ended.out.lines().filter(|line| line.contains(r#""decision":"released""#)).count();
-    assert_eq!(released, 1, "the guest's alone: {}", ended.out);
+    assert_eq!(released, 1, "only the guest's request: {}", ended.out);
 }
 
 #[tokio::test]

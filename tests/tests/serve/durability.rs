@@ -1,12 +1,4 @@
-//! What `keybroker serve` promised holds after it was killed; what it cannot start with, it says.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! `keybroker serve` keeps its promises after it was killed, and names what keeps it from starting.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -25,7 +17,7 @@ use keybroker_tests::{
     world::{World, anchors, kds},
 };
 
-/// The world with another process over the same files, after the first was killed.
+/// Kills the broker and starts another process over the same files.
 fn after_a_power_cut(world: World) -> World {
     let (server, home, kds) = world.into_parts();
     assert_eq!(server.kill().code, None, "a signal ended it");
@@ -45,7 +37,7 @@ async fn a_challenge_and_a_session_survive_kill_9() {
     world = after_a_power_cut(world);
     guest = world.adopt(&mut guest);
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
-    // What was spent stays spent.
+    // A challenge that was used stays used.
     world.assert_refused(guest.attest().await, (401, "session"));
 }
 
@@ -77,7 +69,7 @@ async fn a_chip_once_seen_boots_after_a_restart_without_amd() {
     let booted = world.krun(&id, world.milan()).boot().await;
     assert_eq!(booted, Ok(passphrase.into_bytes()), "{}", world.server().out_until_now());
     assert_eq!(world.kds.count(Kind::Vcek), asked);
-    // A chip that was never seen has to wait for AMD.
+    // A new chip has to wait for AMD.
     match world.polite(&id, world.machine(Product::Milan, 2)).boot().await {
         Err(Error::Refused(said)) => assert_eq!(said.status, 503, "{said:?}"),
         other => panic!("{other:?}"),
@@ -92,7 +84,7 @@ async fn a_request_under_way_at_sigterm_is_answered() {
     let (head, body) = request.split_at(request.len() - body.len());
     let mut connection = world.connect();
     connection.send(head);
-    // It is with its handler.
+    // The handler has the request now.
     assert!(connection.one_read().starts_with(b"HTTP/1.1 100 "));
     let (server, _home, _kds) = world.into_parts();
     server.signal("TERM");
@@ -121,7 +113,7 @@ async fn a_second_signal_ends_the_broker_at_once() {
     assert!(ended.log.contains("unanswered"), "{}", ended.log);
 }
 
-/// Everything under `directory` that is no directory. Nothing can be read in a socket.
+/// Every file and socket under `directory`. A socket has no contents.
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -144,7 +136,7 @@ async fn the_data_directory_holds_neither_passphrase_nor_key() {
     let passphrase = world.register(&id).await;
     let mut guest = world.polite(&id, world.milan());
     guest.boot().await.unwrap();
-    // Killed, so that nothing is tidied up.
+    // Killed, so that it cannot clean up.
     let (server, home, _kds) = world.into_parts();
     server.kill();
 
@@ -176,7 +168,7 @@ async fn key_and_store_are_apart_and_private_to_their_owner() {
     }
 }
 
-/// Asserts that `command` ends by itself with `code` and these words, without a line of standard output.
+/// Asserts that `command` ends by itself with `code`, has these words in its log, and prints nothing.
 fn assert_ends(mut command: Command, code: i32, words: &[&str]) {
     let ended = Ended::from(command.output().unwrap());
     assert_eq!(ended.code, Some(code), "{}", ended.log);

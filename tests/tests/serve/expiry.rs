@@ -1,19 +1,11 @@
-//! Challenges and sessions end.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Challenges and sessions end after their time to live.
 
 use std::time::{Duration, Instant};
 
 use keybroker_simulator::guest::{Error, PoliteGuest};
 use keybroker_tests::{DEADLINE, unique, world::World};
 
-/// Asks for the key until it is refused: the only way to tell from outside that a session has ended.
+/// Asks for the key until the broker refuses it. Only that shows from outside that a session has ended.
 async fn until_refused(guest: &PoliteGuest) -> Error {
     let until = Instant::now() + DEADLINE;
     loop {
@@ -30,7 +22,7 @@ async fn a_challenge_and_a_session_end_after_their_ttl() {
     let Some(world) = World::with(&["--session-ttl", "2"], "sessions of two seconds") else { return };
     let id = unique("w");
     let passphrase = world.register(&id).await;
-    // Certificates are fetched, so that nothing below waits for them.
+    // The broker fetches the certificates here, so that nothing below waits for them.
     world.krun(&id, world.milan()).boot().await.unwrap();
 
     let mut late = world.polite(&id, world.milan());
@@ -44,9 +36,9 @@ async fn a_challenge_and_a_session_end_after_their_ttl() {
     let ended: Result<(), Error> = Err(until_refused(&guest).await);
     let record = world.assert_refused(ended, (401, "session")).unwrap();
     assert!(record["failed"]["cause"].as_str().unwrap().contains("session"), "{record}");
-    // The challenge is older than the session that has just ended.
+    // This challenge is older than the session that has just ended, so it has ended too.
     world.assert_refused(late.attest().await, (401, "session"));
-    // A new challenge is as good as ever.
+    // A new challenge works.
     guest.auth().await.unwrap();
     guest.attest().await.unwrap();
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));

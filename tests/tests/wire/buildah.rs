@@ -1,12 +1,4 @@
-//! What buildah says and must be answered.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! buildah's requests and the answers that it must get.
 
 use keybroker_simulator::build::{Buildah, tee_config};
 use keybroker_tests::{passphrase, remote, unique, world::World};
@@ -39,7 +31,7 @@ async fn ids_of_64_hex_digits_are_accepted() {
     let world = World::start();
     let id = passphrase();
     let passphrase = world.register(&id).await;
-    // Too long for libkrun's buffer behind some hosts: the other guest asks.
+    // With a long host name, the URL would not fit into libkrun's buffer, so the other guest asks.
     assert_eq!(world.polite(&id, world.milan()).boot().await, Ok(passphrase.into_bytes()));
 }
 
@@ -105,7 +97,7 @@ async fn tee_config_asks_for_more_than_the_floor() {
     let abi = |major, minor| {
         tee_config(15).replace(r#""major":0,"minor":0"#, &format!(r#""major":{major},"minor":{minor}"#))
     };
-    // What the registration says, the guest's policy, and the check that it fails.
+    // The registration's tee_config, the guest's policy, and the check that it fails.
     let rows = [
         (tee_config(15), 0x3_0000, None),
         (tee_config(1), 0x3_0000, None),
@@ -130,13 +122,13 @@ async fn tee_config_asks_for_more_than_the_floor() {
     }
 }
 
-/// Where anybody on this machine may register, a page in its browser may not, whose name somebody had lead
-/// here.
+/// On the loopback anyone on this machine may register. A web page in a browser on this machine must not,
+/// even if its host name resolves to the loopback.
 #[tokio::test]
 async fn a_foreign_host_name_cannot_register_on_the_loopback() {
     let world = World::serve(&[]);
     let body = world.build(&unique("w"), "open sesame").body();
-    // With more slashes in front it is the same route, to the broker as to this.
+    // A path with more slashes in front is the same route.
     for path in
         ["/kbs/v0/register_workload", "/rvp/register", "//kbs/v0/register_workload", "///rvp/register"]
     {

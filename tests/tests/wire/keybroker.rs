@@ -1,13 +1,5 @@
-//! keybroker's clients: `rvp_cli`, which registers reference values, and the guest that is launched with the
+//! keybroker's clients: `rvp_cli` registers reference values, and the host launches the guest with the
 //! answer.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
 
 use std::collections::BTreeSet;
 
@@ -34,12 +26,12 @@ async fn register(world: &World, cli: &RvpCli) -> [u8; 32] {
     registered(&cli.register().await.unwrap())
 }
 
-/// Registers what rvp_cli itself would not send.
+/// Registers a body that rvp_cli itself would not send.
 async fn register_json(world: &World, body: &Value) -> Response {
     RvpCli::new(&world.url, &MEASUREMENT, "").send(&body.to_string()).await.unwrap()
 }
 
-/// A guest that the host launched with `host_data`.
+/// A guest that a host launched with `host_data`.
 fn guest(world: &World, host_data: [u8; 32], mut machine: Machine) -> KeybrokerGuest {
     machine.fields.host_data = host_data;
     KeybrokerGuest::new(&world.url, machine).unwrap()
@@ -87,7 +79,7 @@ async fn the_guest_is_answered_in_its_own_dialect() {
     for empty in ["protected", "encrypted_key", "iv", "tag"] {
         assert_eq!(body[empty], "", "{empty}");
     }
-    // The session is one of the other dialect's under neither name.
+    // The other dialect does not accept this session, whichever cookie name carries it.
     for (path, cookie) in [
         ("/kbs/v0/resource/passphrase", session.replace("kbs-session-id", "session_id")),
         ("/kbs/v0/key/passphrase", session.clone()),
@@ -119,7 +111,7 @@ async fn resources_of_every_length_reach_the_guest() {
 async fn sixteen_of_the_longest_resources_are_taken() {
     let world = World::start();
     let resources: Value = (0..16).map(|index| (format!("r{index}"), json!("\u{1}".repeat(4000)))).collect();
-    // Each byte is six characters of JSON: what is beyond the limit of the body is refused as that.
+    // Each byte takes six characters of JSON, so the body is longer than its limit.
     let cli = RvpCli { resources, ..RvpCli::new(&world.url, &MEASUREMENT, "") };
     assert_eq!(cli.register().await.unwrap().status, 413);
     let resources: Value = (0..16).map(|index| (format!("r{index}"), json!("s".repeat(4000)))).collect();
@@ -128,7 +120,7 @@ async fn sixteen_of_the_longest_resources_are_taken() {
     assert_eq!(guest.boot("r15").await, Ok(vec![b's'; 4000]));
 }
 
-/// The seed evaluated queries and went on whatever came of them.
+/// A broker that evaluates queries and ignores the result would release here.
 #[tokio::test]
 async fn a_query_that_does_not_hold_refuses_the_guest() {
     let world = World::start();
@@ -150,7 +142,7 @@ async fn a_query_that_does_not_hold_refuses_the_guest() {
     }
 }
 
-/// Tried at the registration: what gives no boolean, or fails, could never admit anybody.
+/// `register` tries each query. One that gives no boolean, or fails, could never let a guest in.
 #[tokio::test]
 async fn a_query_that_never_holds_is_not_registered() {
     let world = World::start();
@@ -260,7 +252,7 @@ async fn bad_registrations_are_answered_with_the_fault() {
     }
 }
 
-/// What a host can give a guest: HOST_DATA of another registration, or of none.
+/// A host can launch a guest with the HOST_DATA of another registration, or of none.
 #[tokio::test]
 async fn host_data_selects_a_workload_and_proves_nothing() {
     let world = World::start();
@@ -272,7 +264,7 @@ async fn host_data_selects_a_workload_and_proves_nothing() {
         (403, "host-data"),
     );
     world.assert_refused(guest(&world, [0; 32], world.milan()).boot("passphrase").await, (403, "workload"));
-    // A workload of buildah's is out of reach for this guest, and the other way round.
+    // This guest cannot reach a workload that buildah registered, and libkrun's guest cannot reach this one.
     let id = uuid::Uuid::from_slice(&other[..16]).unwrap().to_string();
     let build = world.build(&id, "taken").register().await.unwrap();
     assert_eq!(build.status, 409, "{}", build.text());
@@ -288,13 +280,14 @@ async fn replayed_evidence_is_refused() {
     guest.auth().await.unwrap();
     let evidence = guest.attest_body().unwrap();
     guest.attest_with(&evidence).await.unwrap();
-    // The answer may have been lost.
+    // The same bytes succeed again, because the answer may have been lost.
     guest.attest_with(&evidence).await.unwrap();
     guest.auth().await.unwrap();
     world.assert_refused(guest.attest_with(&evidence).await, (403, "challenge"));
 }
 
-/// A policy that would go on for ever: where its trial shows it, and where only a guest does.
+/// A policy that never ends: the trial at registration finds one, and only a guest's claims bring out the
+/// other.
 #[tokio::test]
 async fn an_endless_policy_is_stopped_and_the_broker_goes_on() {
     let world = World::start();

@@ -1,12 +1,4 @@
-//! What libkrun's guest says and must be answered, to the byte.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! The requests of libkrun's guest, and the answers that it must get, to the byte.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +15,7 @@ use keybroker_tests::{
     world::{World, amd},
 };
 
-/// buildah takes the slash away where it registers and leaves it in the image: the guest asks for
+/// buildah removes the slash when it registers and keeps it in the image, so the guest asks for
 /// `//kbs/v0/auth`.
 #[tokio::test]
 async fn krun_boots_with_a_url_that_ends_with_a_slash() {
@@ -115,7 +107,7 @@ async fn a_challenge_is_readable_to_the_clients_parser() {
     }
 }
 
-/// Declared in full, in one piece, not to be kept, and no redirect.
+/// Asserts that a response has its length, is in one piece, must not be cached, and is no redirect.
 fn assert_whole(response: &Response) {
     let head = String::from_utf8_lossy(&response.raw);
     assert_eq!(response.status, 200, "{head}");
@@ -138,7 +130,7 @@ async fn a_successful_attest_has_no_body() {
     assert!(response.raw.ends_with(b"\r\n\r\n"));
 }
 
-/// A guest that attested, as its cookie and the path of its key.
+/// The cookie of a guest that has attested, and the path of its key.
 async fn attested(world: &World) -> (keybroker_simulator::guest::KrunGuest, String, String) {
     let id = unique("w");
     world.register(&id).await;
@@ -223,7 +215,7 @@ async fn a_refusal_crashes_no_guest_of_libkrun() {
     let mut guest = world.krun(&id, machine);
     guest.auth().await.unwrap();
     assert!(matches!(guest.attest().await, Err(Error::Refused(_))), "it sees a refusal, not a crash");
-    // It goes on regardless of what it was told, and the refusal of the key is nothing that decrypts.
+    // The guest ignores refusals and goes on. What it gets in place of the key cannot be decrypted.
     match guest.key().await {
         Err(Error::BadKey(_) | Error::Decrypt) => {}
         other => panic!("{other:?}"),

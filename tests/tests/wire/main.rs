@@ -1,11 +1,12 @@
-//! What each client says and must be answered, by a broker of each kind: `keybroker serve`, or the functions.
+//! The requests of each client and the answers that it must get, from `keybroker serve` or from the
+//! functions.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
+    reason = "a test may panic, and so may its helpers"
 )]
 
 mod buildah;

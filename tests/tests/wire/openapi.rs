@@ -1,13 +1,5 @@
-//! docs/openapi.yaml, held against `keybroker serve` by schemathesis. That it is what the code generates is
-//! tested in the core.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! schemathesis compares `keybroker serve` with docs/openapi.yaml. Another test shows that the code generates
+//! that file.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -21,13 +13,13 @@ use keybroker_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Where an operation's parameter has its example, by the operation's path.
+/// The JSON pointer to the example of an operation's parameter.
 fn example(path: &str, parameter: usize) -> String {
     let method = if path == "/kbs/v0/attest" { "post" } else { "get" };
     format!("/paths/{}/{method}/parameters/{parameter}/example", path.replace('/', "~1"))
 }
 
-/// Examples with which guests succeed: sessions that are open, and evidence for a challenge that is.
+/// Examples with which guests succeed: open sessions, and evidence for an open challenge.
 async fn examples(world: &World) -> Value {
     let [attested, attesting] = ["attested", "attesting"].map(unique);
     for id in [&attested, &attesting] {
@@ -78,7 +70,7 @@ fn statuses(report: &Path, url: &str) -> BTreeMap<(&'static str, i64), usize> {
     statuses
 }
 
-/// Whether a path is the route's, parameter and all.
+/// Whether a path belongs to a route, its parameter included.
 fn leads(route: &Route, path: &str) -> bool {
     match route.path.split_once('{') {
         None => path == route.path,
@@ -88,7 +80,7 @@ fn leads(route: &Route, path: &str) -> bool {
 
 #[tokio::test]
 async fn every_answer_of_serve_is_in_the_openapi_document() {
-    // Sessions are opened before schemathesis is set up, which may take a while once.
+    // Sessions must last while schemathesis is set up, which takes a while the first time.
     let (world, directory) = (World::serve(&["--session-ttl", "3600"]), TempDir::new().unwrap());
     let [given, report] = ["examples.json", "report.har"].map(|name| directory.path().join(name));
     fs::write(&given, examples(&world).await.to_string()).unwrap();
@@ -103,6 +95,6 @@ async fn every_answer_of_serve_is_in_the_openapi_document() {
             assert!(count(route.path, 400) > 0, "{} was never asked amiss: {statuses:?}", route.path);
         }
     }
-    // After all that, it is well.
+    // The broker still works after all that.
     world.boots_a_guest(&unique("w")).await;
 }

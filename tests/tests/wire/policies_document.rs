@@ -1,12 +1,4 @@
-//! docs/policies.md, followed as it stands. Its policies are run by the core's own tests.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Follows docs/policies.md as it is written. The core's own tests run its policies.
 
 use std::{fs, path::Path, process::Command};
 
@@ -24,13 +16,13 @@ fn document() -> String {
     fs::read_to_string(program::workspace().join("docs/policies.md")).unwrap()
 }
 
-/// The first block that is labelled so.
+/// The first code block with this label.
 fn block<'a>(document: &'a str, label: &str) -> &'a str {
     let (_, rest) = document.split_once(&format!("```{label}\n")).unwrap_or_else(|| panic!("no {label}"));
     rest.split_once("```").unwrap().0
 }
 
-/// The files that the document names: the releases' policy, and the sample.
+/// A directory with the files that the document names: the policy for releases, and the sample.
 fn directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let (document, (report, vcek)) = (document(), genuine::sev_sample());
@@ -59,7 +51,7 @@ fn trying_a_policy_prints_what_the_document_shows() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let last = |text: &str| text.trim_end().lines().rev().take(3).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(last(&ended.out), last(shown));
-    // What the paragraph below it says.
+    // The paragraph below the example in the document.
     let verdict = shell(&format!("{command} --json"), programs, directory.path()).out;
     let verdict: Value = serde_json::from_str(&verdict).unwrap();
     let reference = directory.path().join("reference.json");
@@ -122,7 +114,7 @@ async fn the_documents_command_registers_and_its_policy_decides() {
         KeybrokerGuest::new(&world.url, machine).unwrap()
     };
     assert_eq!(guest(0x0A).boot("passphrase").await, Ok(b"secret".to_vec()));
-    // The retired one is among the measurements, and refused by the policy.
+    // The measurement of the retired release is registered; the policy refuses it.
     let record = world.assert_refused(guest(0x09).boot("passphrase").await, (403, "policy"));
     let (_, section) = document.split_once("### What is refused at boot").unwrap();
     let shown: Value = serde_json::from_str(block(section, "json")).unwrap();

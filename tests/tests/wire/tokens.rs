@@ -1,13 +1,5 @@
-//! Tokens, from the operator's command to the guest, on each broker: what one lets a build do, and what is
-//! left of it in the image.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic, and so may what it is made of"
-)]
+//! Tokens on each kind of broker, from the operator's command to the guest: what a build can do with a token,
+//! and what the token in the image can still do.
 
 use data_encoding::BASE64;
 use keybroker_simulator::{build::Buildah, http::Response};
@@ -19,7 +11,7 @@ use keybroker_tests::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// A token that the operator makes, with these further arguments: what `--json` prints.
+/// Makes a token with these further arguments. Returns the document that `--json` prints.
 fn made(world: &World, arguments: &[&str]) -> Value {
     let operator = Operator::of(world);
     let created = operator.json(&[&["token", "create", "--url", &world.url], arguments].concat());
@@ -31,12 +23,12 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap()
 }
 
-/// buildah with the URL of the token.
+/// Registers as buildah does, with the token's URL.
 async fn build(token: &Value, id: &str, passphrase: &str) -> Response {
     Buildah::new(text(token, "url"), id, &MEASUREMENT, passphrase).register().await.unwrap()
 }
 
-/// Refused as every token that does not count, for this cause.
+/// Asserts that the broker refused the token as it refuses every invalid one, and recorded this cause.
 fn assert_turned_away(world: &World, response: &Response, cause: &str) {
     assert_eq!(response.status, 401, "{}", response.text());
     assert_eq!(response.header("www-authenticate"), ["Bearer"]);
@@ -51,8 +43,8 @@ const FOREIGN: &str = "the token is another workload's";
 const RELEASED: &str = "a guest has attested as what the token registered";
 const UNKNOWN: &str = "there is no such token";
 
-/// The whole of it: `buildah --layers` posts twice, the guest gets the second, and what stays in the image is
-/// worth nothing.
+/// The whole life of a token: `buildah --layers` posts twice, the guest gets the second passphrase, and the
+/// token in the image can do nothing more.
 #[tokio::test]
 async fn a_token_registers_a_build_and_ends_when_its_guest_attests() {
     let world = World::start();
@@ -74,8 +66,8 @@ async fn a_token_registers_a_build_and_ends_when_its_guest_attests() {
     assert_eq!(shown["owner"], format!("token/{}", text(&token, "id")), "{shown}");
 }
 
-/// Read out of the image before any guest came, it can change the passphrase, which is denial, and nothing
-/// else.
+/// A token that is read out of the image before the first guest attests can only change the passphrase, which
+/// is a denial of service.
 #[tokio::test]
 async fn a_token_from_an_image_cannot_change_the_measurement() {
     let world = World::start();
@@ -105,7 +97,7 @@ async fn a_token_is_taken_from_either_half_of_basic_and_from_bearer() {
     }
 }
 
-/// Each of them is told the same, in the same words.
+/// The answer to each invalid token is the same.
 #[tokio::test]
 async fn an_unknown_revoked_or_foreign_token_is_401() {
     let world = World::start();
@@ -121,7 +113,7 @@ async fn an_unknown_revoked_or_foreign_token_is_401() {
     assert_turned_away(&world, &build(&foreign, &unique("w"), "p").await, FOREIGN);
 }
 
-/// Without a sleep: what has expired when it is made has expired when it comes.
+/// No sleep is needed: the token has expired when it is made.
 #[tokio::test]
 async fn a_token_that_has_expired_is_401() {
     let world = World::start();
@@ -137,7 +129,7 @@ async fn a_token_for_an_id_takes_that_id_over() {
     let world = World::start();
     let id = unique("w");
     world.boots_a_guest(&id).await;
-    // Neither the anybody who registered it nor another token can, now that a guest has attested.
+    // A guest has attested, so neither an anonymous build nor another token can replace the registration.
     assert_eq!(world.build(&id, "p").register().await.unwrap().status, 409);
     assert_eq!(build(&made(&world, &[]), &id, "p").await.status, 409);
     let (token, next) = (made(&world, &["--workload-id", &id]), passphrase());
@@ -150,7 +142,7 @@ async fn one_token_used_for_many_ids_at_once_registers_exactly_one() {
     let world = World::start();
     let token = made(&world, &[]);
     let mut builds = JoinSet::new();
-    // The tests of a deployment share its instances, and their patience with strangers.
+    // All tests of a deployment share its instances and their limit for failed authentication.
     let count = if remote::url().is_some() { 30 } else { 100 };
     for _ in 0..count {
         let (token, id) = (token.clone(), unique("w"));
@@ -168,12 +160,12 @@ async fn one_token_used_for_many_ids_at_once_registers_exactly_one() {
     }
 }
 
-/// By one listing for all of them would be faster, but this is what a person would ask.
+/// One listing would be faster, but a person would ask for each id.
 fn operator_has(operator: &Operator, id: &str) -> bool {
     operator.run(&["workload", "show", id]).code == Some(0)
 }
 
-/// By reference values every registration has an id of its own, so a token makes one.
+/// Each registration of reference values has an id of its own, and a token registers one id.
 #[tokio::test]
 async fn a_token_registers_by_reference_values_once() {
     let world = World::start();
@@ -190,7 +182,7 @@ async fn a_token_registers_by_reference_values_once() {
     assert_turned_away(&world, &register(), FOREIGN);
 }
 
-/// Where tokens alone are let in, nothing is no token.
+/// In the mode `token`, a registration without a token is refused.
 #[tokio::test]
 async fn without_a_token_nobody_registers_in_token_mode() {
     let Some(world) = World::with(&["--registration", "token"], "a broker that takes tokens alone") else {
@@ -205,7 +197,7 @@ async fn without_a_token_nobody_registers_in_token_mode() {
     assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(b"open sesame".to_vec()));
 }
 
-/// Strangers do not fill the log, and do not keep builds out.
+/// Clients with wrong tokens cannot fill the log, and cannot keep builds out.
 #[tokio::test]
 async fn a_flood_of_wrong_tokens_is_429_and_a_right_one_goes_through() {
     if remote::url().is_some() {
