@@ -116,17 +116,17 @@ impl World {
 
     /// The broker's process.
     pub fn server(&self) -> &Server {
-        &self.served.as_ref().expect("a process of ours").0
+        &self.served.as_ref().expect("a process that this test started").0
     }
 
     /// The broker's files.
     pub fn home(&self) -> &Home {
-        &self.served.as_ref().expect("a process of ours").1
+        &self.served.as_ref().expect("a process that this test started").1
     }
 
     /// The process, its files and the KDS. The KDS keeps running.
     pub fn into_parts(self) -> (Server, Home, Arc<Kds>) {
-        let (server, home) = self.served.expect("a process of ours");
+        let (server, home) = self.served.expect("a process that this test started");
         (server, home, self.kds)
     }
 

@@ -87,7 +87,7 @@ fn health(world: &World) -> u16 {
 fn well(world: &World) {
     let until = Instant::now() + DEADLINE;
     while health(world) != 200 {
-        assert!(Instant::now() < until, "it is never well again:\n{}", world.server().log_until_now());
+        assert!(Instant::now() < until, "the broker does not recover:\n{}", world.server().log_until_now());
         sleep(Duration::from_millis(50));
     }
 }
@@ -155,7 +155,7 @@ async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
             200 => records += 1,
             other => break other,
         }
-        assert!(records < 5000, "it is never full");
+        assert!(records < 5000, "the disk never fills up");
     };
     assert_eq!((last, health(&world)), (503, 503));
 
@@ -164,8 +164,12 @@ async fn a_broker_whose_disk_was_full_goes_on_in_the_same_process() {
     assert_eq!(attested.key().await.as_deref(), Ok(passphrase.as_bytes()));
     records += 1;
     world.boots_a_guest(&unique("w")).await;
-    assert!(disk.reserved(), "it is made anew");
-    assert_eq!(status(world.polite(&revoked, world.milan()).boot().await), 403, "what was revoked stays so");
+    assert!(disk.reserved(), "the broker makes the reserve again");
+    assert_eq!(
+        status(world.polite(&revoked, world.milan()).boot().await),
+        403,
+        "a revoked workload stays revoked"
+    );
     assert_eq!(examined(&world), (Some(0), "warn".to_owned(), "ok".to_owned()));
     let ended = operator(&world, &["audit", "--workload", &kept, "--json"]);
     let (server, _home, _kds) = world.into_parts();

@@ -158,5 +158,5 @@ async fn a_deleted_table_is_left_to_its_backup() {
     let aws = Operator::without_tables();
     not_done(aws.restore(&["beside", "workloads"]), "$DeletedTableBackup");
     not_done(aws.restore(&["settings", "audit"]), "there is no ");
-    assert_eq!(aws.restore(&["beside", "sessions"]).code, Some(2), "sessions need no restoring");
+    assert_eq!(aws.restore(&["beside", "sessions"]).code, Some(2), "sessions cannot be restored");
 }

@@ -279,7 +279,7 @@ async fn purge_deletes_named_certificates_and_keeps_the_lists() {
         let nobody = run(&operator, &files, &["purge", "--product", "milan"]);
         assert_eq!(nobody.code, Some(2), "{nobody:?}");
         assert!(nobody.log.contains("no terminal to ask at"), "{nobody:?}");
-        assert_eq!(run(&operator, &files, &["purge", "--yes"]).code, Some(2), "all at once is no filter");
+        assert_eq!(run(&operator, &files, &["purge", "--yes"]).code, Some(2), "purge needs a filter");
         assert_eq!(deleted(&["--product", "milan", "--dry-run"]), 3);
         assert_eq!(deleted(&["--older-than", "1d", "--yes"]), 0);
         assert_eq!(count(), 6);

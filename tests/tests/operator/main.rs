@@ -8,7 +8,6 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
-mod audit;
 mod audit_words;
 mod certificates;
 mod doctor;

@@ -198,7 +198,7 @@ async fn a_store_with_entries_opens_with_its_own_key_only() {
 
     fs::remove_file(home.key_file()).unwrap();
     assert_ends(home.command(&kds.url(), &[]), 5, &["is not there", "hint: restore the key file"]);
-    assert!(!home.key_file().exists(), "none is made in its place");
+    assert!(!home.key_file().exists(), "the broker makes no other key");
 
     let other = Home::new(&anchors());
     other.serve(&kds.url(), &[]).terminate();

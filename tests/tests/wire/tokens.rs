@@ -58,7 +58,7 @@ async fn a_token_registers_a_build_and_ends_when_its_guest_attests() {
     assert_eq!(
         world.krun(&id, world.milan()).boot().await,
         Ok(second.into_bytes()),
-        "and nothing has changed"
+        "the registration has not changed"
     );
 
     let operator = Operator::of(&world);

@@ -1,6 +1,14 @@
 //! `keybroker audit`, and that every decision has a record: on each kind of store, and with many clients at
 //! once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and so may its helpers"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
