@@ -244,7 +244,7 @@ mod tests {
             let after = fields.encode();
             let differ: Vec<usize> = (0..SIGNED_LEN).filter(|i| before[*i] != after[*i]).collect();
             // The four reserved bytes in the middle of Milan's TCB are zero in both, and version 4 has no
-            // mitigation vectors: so the first and last byte show the place.
+            // mitigation vectors, so the first and last byte show the place.
             let last = if *at == 0 { 0x200 } else { at + length - 1 };
             assert_eq!((differ.first(), differ.last()), (Some(at), Some(&last)), "{at:#x}");
         }

@@ -11,7 +11,7 @@ use crate::http::Response;
 /// status but 200 is [`Error::Refused`].
 #[derive(Debug)]
 pub struct KeybrokerGuest {
-    /// Its knowledge. It does not use the workload's id.
+    /// Its knowledge. The guest does not use the workload's id.
     pub state: State,
 }
 
