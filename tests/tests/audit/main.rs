@@ -208,15 +208,22 @@ async fn a_thousand_decisions_leave_a_thousand_records() {
     const WORKLOADS: usize = HOSTS * EACH;
     let world = Arc::new(World::start());
     let run = unique("a");
+    // The guests make their keys first: meanwhile no connection of a neighbour waits on this thread.
+    let hosts: Vec<_> = (0..HOSTS)
+        .map(|host| {
+            let mut refusing = world.milan();
+            refusing.fields.vmpl = 1;
+            let name = format!("{run}-{host}");
+            let guests = (world.polite(&name, world.milan()), world.polite(&name, refusing));
+            (name, guests)
+        })
+        .collect();
     let begin = Timestamp::now();
     let mut told = BTreeSet::new();
     let mut crowd = JoinSet::new();
-    for host in 0..HOSTS {
-        let (world, name) = (Arc::clone(&world), format!("{run}-{host}"));
+    for (name, mut guests) in hosts {
+        let world = Arc::clone(&world);
         crowd.spawn(async move {
-            let mut refusing = world.milan();
-            refusing.fields.vmpl = 1;
-            let mut guests = (world.polite(&name, world.milan()), world.polite(&name, refusing));
             let mut told = Vec::new();
             for index in 0..EACH {
                 told.extend(five_decisions(&world, &mut guests, &format!("{name}-{index}")).await);
