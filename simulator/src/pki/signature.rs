@@ -1,4 +1,4 @@
-//! Signatures and their algorithms: the outer form of certificates and CRLs (RFC 5280, 4.1 and 5.1).
+//! Signature algorithms, as certificates and CRLs state them (RFC 5280, 4.1.1.2 and 5.1.1.2).
 
 use crate::der::{self, Oid};
 

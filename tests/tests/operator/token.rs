@@ -17,7 +17,7 @@ async fn a_token_is_printed_once_and_its_url_with_it() {
         assert_eq!(token.len(), 14);
         assert_eq!(*url, format!("https://x:{token}@k.example.org/prod"));
         // 99 - 12 - 43: the length that is left for the id when the URL holds the token.
-        assert!(ended.log.contains("has room for workload ids of 44 characters"), "{}", ended.log);
+        assert!(ended.log.contains("has room for a workload id of 44 characters"), "{}", ended.log);
         assert!(!ended.log.contains(token), "the token is shown where a log may be");
 
         let list = operator.out(&["token", "list"]);
