@@ -14,12 +14,13 @@ use keybroker_common::{
     appraisal::Fleet,
     broker::{Attest, Auth, Register},
     clock::{Clock, SystemClock},
-    endorsements::{EndorsementSource, Settings},
+    config::KdsSettings,
     http::Serve,
     rego::Evaluator,
     secret::local::{KeyFileError, LocalKey},
     store::embedded::{EmbeddedStore, OpenError},
 };
+use keybroker_kds::EndorsementSource;
 use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
@@ -34,7 +35,7 @@ pub(crate) struct Configuration {
     /// The roots that are trusted.
     pub(crate) anchors: TrustAnchors,
     /// Where AMD's certificates come from.
-    pub(crate) endorsements: Settings,
+    pub(crate) endorsements: KdsSettings,
     /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
     /// The callers that may register.
@@ -55,7 +56,7 @@ pub(crate) struct Parts {
     /// The roots that are trusted.
     pub(crate) anchors: TrustAnchors,
     /// Where AMD's certificates come from.
-    pub(crate) endorsements: Settings,
+    pub(crate) endorsements: KdsSettings,
     /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
     /// The callers that may register.

@@ -1,7 +1,7 @@
 //! The beginning of a chip's id, as an argument that selects by chip.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use keybroker_common::endorsements::kds::VcekId;
+use keybroker_kds::VcekId;
 
 use crate::hex;
 

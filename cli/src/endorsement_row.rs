@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::{
-    endorsements::{CHANGED_KEY, chain_key, crl_key, kds::VcekId, revoking_key},
-    store::StoredEndorsement,
-};
+use keybroker_common::store::StoredEndorsement;
+use keybroker_kds::{CHANGED_KEY, VcekId, chain_key, crl_key, revoking_key};
 use keybroker_snp::{
     anchors::{TrustAnchors, pem_blocks, pem_certificates},
     chain::{Chain, Intermediate},

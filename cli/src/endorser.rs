@@ -5,10 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keybroker_common::{
-    config,
-    endorsements::{NewChips, Settings, kds::Kds},
-};
+use keybroker_common::config::{self, KdsSettings, NewChips};
+use keybroker_kds::Kds;
 use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
@@ -20,7 +18,7 @@ pub(crate) struct KdsArgs {
     #[arg(
         long,
         env = "KEYBROKER_KDS_URL",
-        default_value = Kds::AMD,
+        default_value = KdsSettings::AMD,
         value_parser = config::base_url,
         value_name = "URL"
     )]
@@ -41,11 +39,11 @@ impl KdsArgs {
     }
 
     /// The settings of a source that asks this KDS at this pace.
-    pub(crate) fn settings(&self, new_chips: NewChips) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self, new_chips: NewChips) -> Result<KdsSettings, Failure> {
         let kds_authorities = self.authorities()?;
         self.check(&Kds::new(self.kds_url.as_str(), kds_authorities.as_slice()))?;
         let kds_url = self.kds_url.clone();
-        Ok(Settings { kds_url, kds_authorities, new_chips, ..Settings::default() })
+        Ok(KdsSettings { kds_url, kds_authorities, new_chips, ..KdsSettings::default() })
     }
 
     fn authorities(&self) -> Result<Vec<u8>, Failure> {

@@ -6,7 +6,7 @@ mod check;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use basis::{Basis, CrlEdition};
+pub use basis::{Basis, CrlEdition, VerifiedUnder};
 pub use check::Check;
 
 use crate::{

@@ -6,38 +6,38 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How many may be taken: a burst at once, and one more for each interval that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub struct Rate {
     every: SignedDuration,
     burst: i32,
 }
 
 /// What is left of a burst, as the time at which all of it will be there again. A greater one has less left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Level(Timestamp);
+pub struct Level(Timestamp);
 
 impl Level {
     /// All of it.
-    pub(crate) const FULL: Self = Self(Timestamp::MIN);
+    pub const FULL: Self = Self(Timestamp::MIN);
 
     /// Whether nothing is missing: such a level is worth no memory.
-    pub(crate) fn is_full(self, now: Timestamp) -> bool {
+    pub fn is_full(self, now: Timestamp) -> bool {
         self.0 <= now
     }
 }
 
 impl Rate {
     /// `burst` at once, and one more for each `every` that passes.
-    pub(crate) const fn new(every: SignedDuration, burst: i32) -> Self {
+    pub const fn new(every: SignedDuration, burst: i32) -> Self {
         Self { every, burst }
     }
 
     /// Half of it, and no less than one at once.
-    pub(crate) fn half(self) -> Self {
+    pub fn half(self) -> Self {
         Self { every: self.every * 2, burst: (self.burst / 2).max(1) }
     }
 
     /// How long it takes until there is one to be taken: no time at all if there is one.
-    pub(crate) fn wait(self, level: &mut Level, now: Timestamp) -> SignedDuration {
+    pub fn wait(self, level: &mut Level, now: Timestamp) -> SignedDuration {
         // Never more than empty, or a clock that is set back would close the bucket for as long. What is far
         // beyond was noted by a clock that ran ahead and was put right.
         let empty = self.every * self.burst;
@@ -47,31 +47,31 @@ impl Rate {
     }
 
     /// Takes one, which must be there.
-    pub(crate) fn take(self, level: &mut Level, now: Timestamp) {
+    pub fn take(self, level: &mut Level, now: Timestamp) {
         level.0 = level.0.max(now) + self.every;
     }
 
     /// Puts one back.
-    pub(crate) fn put_back(self, level: &mut Level) {
+    pub fn put_back(self, level: &mut Level) {
         level.0 = level.0.checked_sub(self.every).unwrap_or(Timestamp::MIN);
     }
 }
 
 /// A rate and what is left of it.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     rate: Rate,
     level: Mutex<Level>,
 }
 
 impl Bucket {
     /// A full one: `burst` at once, and one more for each `every` that passes.
-    pub(crate) const fn new(every: SignedDuration, burst: i32) -> Self {
+    pub const fn new(every: SignedDuration, burst: i32) -> Self {
         Self { rate: Rate::new(every, burst), level: Mutex::new(Level::FULL) }
     }
 
     /// Takes one, or says after how many seconds there will be one again.
-    pub(crate) fn take(&self, now: Timestamp) -> Result<(), u64> {
+    pub fn take(&self, now: Timestamp) -> Result<(), u64> {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = self.rate.wait(&mut level, now);
         if wait.is_positive() {
@@ -83,7 +83,7 @@ impl Bucket {
 }
 
 /// A time to wait, as a client is told it: in seconds, after which it is over.
-pub(crate) fn whole_seconds(wait: SignedDuration) -> u64 {
+pub fn whole_seconds(wait: SignedDuration) -> u64 {
     wait.as_secs().unsigned_abs() + 1
 }
 

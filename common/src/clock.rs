@@ -24,13 +24,13 @@ impl Clock for SystemClock {
 
 /// Whether `instant` was less than `lasts` ago. One that is yet to come was noted by a clock that ran ahead
 /// and was put right since: it counts for nothing.
-pub(crate) fn is_recent(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
+pub fn is_recent(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
     instant <= now && now.duration_since(instant) < lasts
 }
 
 /// Whether what lasts for `lasts` and ends at `end` is over at `now`. An end further off was set by a clock
 /// that ran ahead and was put right since: it does not count.
-pub(crate) fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {
+pub fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {
     let left = end.duration_since(now);
     !left.is_positive()
         || left > SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX).saturating_add(SOON)
@@ -41,7 +41,7 @@ pub(crate) fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {
 const SOON: SignedDuration = SignedDuration::from_mins(5);
 
 /// After how many seconds `from` will have come, if it is yet to come and that is a matter of minutes.
-pub(crate) fn seconds_until(from: Timestamp, now: Timestamp) -> Option<u64> {
+pub fn seconds_until(from: Timestamp, now: Timestamp) -> Option<u64> {
     let left = from.duration_since(now);
     (left.is_positive() && left <= SOON)
         .then(|| left.as_secs().unsigned_abs() + u64::from(left.subsec_nanos() > 0))

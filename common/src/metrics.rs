@@ -82,12 +82,12 @@ impl Stage {
 }
 
 /// Counts one.
-pub(crate) fn count(count: Count) {
+pub fn count(count: Count) {
     tracing::debug!(target: TARGET, metric = count.name(), value = 1.0);
 }
 
 /// Does `work` and measures how long it takes.
-pub(crate) async fn timed<T>(stage: Stage, work: impl Future<Output = T>) -> T {
+pub async fn timed<T>(stage: Stage, work: impl Future<Output = T>) -> T {
     let begin = Instant::now();
     let done = work.await;
     let value = begin.elapsed().as_secs_f64() * 1e3;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use axum::middleware;
 use jiff::SignedDuration;
-use keybroker_common::{admission::Admission, endorsements::Settings, http};
+use keybroker_common::{admission::Admission, config::KdsSettings, http};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -177,7 +177,7 @@ impl ServeArgs {
         let known_chips_only = self.kds == KdsUse::KnownChipsOnly;
         let crl_max_age = self.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
         let endorsements =
-            Settings { known_chips_only, crl_max_age, ..self.endorser.settings(self.new_chips.read())? };
+            KdsSettings { known_chips_only, crl_max_age, ..self.endorser.settings(self.new_chips.read())? };
         Ok(Configuration {
             data_dir: self.data_dir()?,
             key_file: paths::key_file(self.key_file.as_deref())?,

@@ -13,18 +13,19 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    endorsements::CHANGED_KEY,
     ids::{TokenId, WorkloadId, WorkloadIdError},
     store::{Cursor, OperatorStore, Page, StoreError, StoredEndorsement, Unreadable},
     workload::Workload,
 };
+use keybroker_kds::CHANGED_KEY;
 use uuid::Uuid;
 
-pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 use crate::{
     exit::{Exit, Failure},
     suggest::StorePlace,
 };
+
+pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 
 /// The three places of an operator's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

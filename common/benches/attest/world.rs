@@ -9,8 +9,8 @@ use keybroker_common::{
     admission::Admission,
     broker::{Attest, Auth, Evidence, Register},
     clock::SystemClock,
+    config::KdsSettings,
     dialect::Dialect,
-    endorsements::{EndorsementSource, Settings},
     http::router,
     ids::{SessionId, WorkloadId},
     secret::local::LocalKey,
@@ -21,6 +21,7 @@ use keybroker_common::{
     },
     wire::{handshake, libkrun},
 };
+use keybroker_kds::EndorsementSource;
 use keybroker_simulator::{
     Product,
     build::Buildah,
@@ -142,7 +143,8 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
     let clock = Arc::new(SystemClock);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let key = Arc::new(LocalKey::create(&directory.path().join("key")).expect("a key"));
-    let settings = Settings { kds_url: NOWHERE.to_owned(), known_chips_only: true, ..Settings::default() };
+    let settings =
+        KdsSettings { kds_url: NOWHERE.to_owned(), known_chips_only: true, ..KdsSettings::default() };
     let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &settings);
     let register = Register {
         workloads: store.clone(),

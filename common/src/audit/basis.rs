@@ -2,10 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{appraisal::Fleet, encoding::Base64, secret::seal::GuestKey};
-use keybroker_snp::{anchors, crl::Crl, verify::Endorsements};
 
 /// Which of an ARK's revocation lists it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,10 +15,17 @@ pub struct CrlEdition {
     pub number: Option<String>,
 }
 
-impl From<&Crl> for CrlEdition {
-    fn from(crl: &Crl) -> Self {
-        Self { this_update: crl.this_update(), number: crl.number().map(str::to_owned) }
-    }
+/// The certificates and lists that a report was verified under, by what names them. Digests are SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedUnder {
+    /// Of the certificate of the ARK that the chain leads to.
+    pub anchor: [u8; 32],
+    /// Whether that is none of AMD's, but a root that the operator added.
+    pub simulated: bool,
+    /// Of the certificate of the key that signed the report.
+    pub vek: [u8; 32],
+    /// Which revocation lists counted.
+    pub crls: Vec<CrlEdition>,
 }
 
 /// What an attestation rests on, and so every release to its session. Digests are SHA-256, and bytes rather
@@ -44,19 +49,15 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// What a report rests on that was verified by `endorsements`, bound to `guest_key` and appraised by
-    /// `fleet`. That it was is not established here.
-    pub fn of(endorsements: &Endorsements, guest_key: &GuestKey, fleet: &Fleet) -> Self {
-        let further = endorsements.further_crls.iter();
-        let anchor = endorsements.chain.intermediate().anchor();
+    /// What a report rests on that was verified under `under`, bound to `guest_key` and appraised by `fleet`.
+    /// That it was is not established here.
+    pub fn of(under: VerifiedUnder, guest_key: &GuestKey, fleet: &Fleet) -> Self {
+        let VerifiedUnder { anchor, simulated, vek, crls } = under;
         Self {
-            anchor: Base64(anchor.fingerprint()),
-            simulated: !anchors::is_amds(anchor),
-            vek: Base64(Sha256::digest(endorsements.chain.vek().der()).into()),
-            crls: std::iter::once(&endorsements.crl)
-                .chain(further)
-                .map(|crl| CrlEdition::from(&**crl))
-                .collect(),
+            anchor: Base64(anchor),
+            simulated,
+            vek: Base64(vek),
+            crls,
             guest_key: Base64(guest_key.thumbprint()),
             fleet: Base64(fleet.digest()),
         }

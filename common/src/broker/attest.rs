@@ -1,15 +1,16 @@
 //! Attestation: from evidence to a session.
 //!
-//! Whoever asks with no open challenge costs two or three look-ups, and nothing is parsed, verified or,
-//! beyond a few, recorded for them.
+//! A request without an open challenge costs two or three look-ups. Nothing is parsed or verified for it, and
+//! only the first few such requests are recorded.
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use keybroker_snp::{product::Product, report::Report, verify};
 
 use super::{
     Error, SessionPatience, announce,
-    failure::{Failure, failed, refused, unverified},
+    endorser::{Endorser, Presented, Verified},
+    failure::{Failure, failed, refused},
     release::check_workload,
 };
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     binding::Binding,
     clock::{Clock, is_over},
     dialect::Dialect,
-    endorsements::{AtHand, EndorsementSource, Request},
     ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
@@ -27,11 +27,6 @@ use crate::{
     session::{Challenge, Claim, EvidenceDigest, Session},
     store::{AuditStore, ReleaseStore, SessionStore, StoreError},
     workload::{Registered, Registration},
-};
-use keybroker_snp::{
-    product::Product,
-    report::Report,
-    verify::{self, ReportData, verify},
 };
 
 /// What a guest presents. Nothing in it is trusted.
@@ -71,8 +66,8 @@ pub struct Attest {
     pub workloads: Arc<dyn ReleaseStore>,
     /// Where decisions are recorded before they take effect.
     pub audit: Arc<dyn AuditStore>,
-    /// AMD's certificates.
-    pub endorsements: Arc<EndorsementSource>,
+    /// Verifies reports under AMD's certificates.
+    pub endorsements: Arc<dyn Endorser>,
     /// Evaluates what registrations demand in Rego.
     pub policies: Arc<Evaluator>,
     /// What the operator demands of every guest.
@@ -154,41 +149,33 @@ impl Attest {
         evidence: &Evidence,
     ) -> Result<((AttestationResult, bool), Dialect), Failure> {
         let report = Report::parse(&evidence.report);
-        let request = report.as_ref().map(|report| Request {
-            report,
-            claimed_product: evidence.claimed_product,
-            certificates: &evidence.certificates,
-        });
         let (challenge, at_hand) = tokio::join!(self.sessions.challenge(session_id), async {
-            match &request {
-                Ok(request) => self.endorsements.at_hand(request).await,
-                Err(_) => Ok(None),
-            }
+            let report = report.as_ref().map_err(|error| *error)?;
+            let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
+            let presented = Presented { report, claimed_product, certificates };
+            Ok::<_, Failure>((report, self.endorsements.at_hand(presented).await?))
         });
         let challenge = self.check_challenge(record, challenge?, &evidence.dialects)?;
-        let request = request.map_err(|error| *error)?;
-        let at_hand = at_hand?;
-        let product = at_hand.as_ref().and_then(AtHand::product).or(by_cpuid(request.report));
-        record.evidence = Some(EvidenceSummary::of(request.report, product, false));
+        let (report, at_hand) = at_hand?;
+        let product = at_hand.product().or(by_cpuid(report));
+        record.evidence = Some(EvidenceSummary::of(report, product, false));
 
-        let workload_id = selected(&challenge.claim, request.report)?;
+        let workload_id = selected(&challenge.claim, report)?;
         record.workload_id = Some(workload_id.clone());
         let (registered, released) =
             self.registration(record, &workload_id, challenge.claim.dialects()).await?;
-        let report_data = ReportData(evidence.binding.report_data(&challenge.nonce));
-        self.refuse_early(request.report, product, registered.registration(), &report_data, record.time)?;
+        let report_data = evidence.binding.report_data(&challenge.nonce);
+        let plausible = at_hand.refuse_early(report_data, record.time)?;
+        self.refuse_early(report, product, registered.registration())?;
 
-        let endorsements = self.endorsements.obtain(&request, at_hand, &workload_id).await?;
-        let now = self.clock.now();
-        let verified = metrics::timed(Stage::Verify, async {
-            verify(request.report, &endorsements, &report_data, &self.fleet.accepted_csp_ids, now)
-        });
-        let verified = verified.await;
-        self.endorsements.settle(&endorsements, verified.as_ref().ok()).await;
-        let verified = verified.map_err(|error| unverified(error, now))?;
-        record.evidence = Some(EvidenceSummary::of(verified.report(), Some(verified.product()), true));
-        record.basis = Some(Basis::of(&endorsements, &evidence.guest_key, &self.fleet));
-        let appraised = appraisal::appraise(&verified, &self.fleet, &registered)?;
+        let Verified { report, under } = plausible.verify(&workload_id, &self.fleet.accepted_csp_ids).await?;
+        // Whatever the endorser does, a genuine report of another boot opens no session.
+        if *report.report().report_data() != report_data {
+            return Err(refused(verify::Check::Challenge, "the verified report answers another challenge"));
+        }
+        record.evidence = Some(EvidenceSummary::of(report.report(), Some(report.product()), true));
+        record.basis = Some(Basis::of(under, &evidence.guest_key, &self.fleet));
+        let appraised = appraisal::appraise(&report, &self.fleet, &registered)?;
         let dialect = registered.registration().dialect;
         Ok(((appraised.consent(&self.policies).await?, released), dialect))
     }
@@ -243,18 +230,10 @@ impl Attest {
         report: &Report,
         product: Option<Product>,
         registration: &Registration,
-        report_data: &ReportData,
-        now: Timestamp,
     ) -> Result<(), Failure> {
-        verify::refuse_early(report, report_data, now)?;
-        appraisal::refuse_early(&appraisal::Inputs {
-            report,
-            product,
-            fleet: &self.fleet,
-            reference_values: Some(&registration.reference_values),
-            policy: &registration.policy,
-        })?;
-        Ok(())
+        let (reference_values, policy) = (Some(&registration.reference_values), &registration.policy);
+        let inputs = appraisal::Inputs { report, product, fleet: &self.fleet, reference_values, policy };
+        Ok(appraisal::refuse_early(&inputs)?)
     }
 
     /// Ends the build window, then spends the challenge and writes session and record in one transaction.

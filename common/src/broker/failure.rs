@@ -1,23 +1,17 @@
 //! Why a guest gets nothing: what the audit record says, and what little the guest is told.
 
-use jiff::Timestamp;
+use keybroker_snp::report::ParseError;
 
-use super::{Attest, Error, RETRY_AFTER, announce};
+use super::{Attest, Error, RETRY_AFTER, announce, endorser::NotVerified};
 use crate::{
     appraisal::{self, AppraisalError},
     audit::{AuditRecord, Check, Decision, FailedCheck},
-    clock::seconds_until,
-    endorsements::EndorsementError,
     ids::{AuditId, SessionId},
     metrics::{self, Count},
     panics::{Panicked, caught},
     rego::NotEvaluated,
     secret::KeyError,
     store::StoreError,
-};
-use keybroker_snp::{
-    report::ParseError,
-    verify::{self, VerifyError},
 };
 
 /// Why a guest gets nothing.
@@ -61,18 +55,14 @@ impl From<ParseError> for Failure {
     }
 }
 
-/// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good:
-/// the challenge stays until then.
-pub(super) fn unverified((check, error): (verify::Check, VerifyError), now: Timestamp) -> Failure {
-    match error.valid_from().and_then(|from| seconds_until(from, now)) {
-        Some(retry_after) => Failure::Unavailable { retry_after, failed: failed(check, error) },
-        None => refused(check, error),
-    }
-}
-
-impl From<(verify::Check, VerifyError)> for Failure {
-    fn from((check, error): (verify::Check, VerifyError)) -> Self {
-        refused(check, error)
+impl From<NotVerified> for Failure {
+    fn from(error: NotVerified) -> Self {
+        match error {
+            NotVerified::Refused { check, cause } => refused(check, cause),
+            NotVerified::Unavailable { check, cause, retry_after } => {
+                Self::Unavailable { retry_after, failed: failed(check, cause) }
+            }
+        }
     }
 }
 
@@ -96,20 +86,6 @@ impl From<NotEvaluated> for Failure {
                 Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::Policy, error) }
             }
             refusal => refused(Check::Policy, refusal),
-        }
-    }
-}
-
-impl From<EndorsementError> for Failure {
-    fn from(error: EndorsementError) -> Self {
-        match error {
-            EndorsementError::Unavailable { retry_after, cause } => {
-                Self::Unavailable { retry_after, failed: failed(Check::Endorsements, cause) }
-            }
-            EndorsementError::TooManyNewChips { retry_after } => {
-                Self::Unavailable { retry_after, failed: failed(Check::NewChips, error) }
-            }
-            refusal => refused(Check::Endorsements, refusal),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod attest;
 mod auth;
 mod authority;
+mod endorser;
 mod failure;
 mod register;
 mod release;
@@ -16,6 +17,7 @@ mod strangers;
 pub use attest::{Attest, Attested, Evidence};
 pub use auth::Auth;
 pub use authority::{Credential, Patience};
+pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 pub use strangers::SessionPatience;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
+    kds::{KdsSettings, NewChips},
     reading::{
         Configuration, Reader, base_url, crl_max_age, days, known_chips_only, list, new_chips_burst,
         new_chips_per_minute, products, tcb_floors, text, ttl,
@@ -15,12 +16,7 @@ use super::{
         REGISTRATION, SESSION_TTL, SESSIONS_TABLE, TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
-use crate::{
-    admission::Admission,
-    appraisal::Fleet,
-    endorsements::{NewChips, Settings},
-    function::Function,
-};
+use crate::{admission::Admission, appraisal::Fleet, function::Function};
 
 /// What `register` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +96,7 @@ pub struct AttestConfig {
     /// What is demanded of every guest.
     pub fleet: Fleet,
     /// Where AMD's certificates come from.
-    pub endorsements: Settings,
+    pub endorsements: KdsSettings,
 }
 
 impl Configuration for AttestConfig {
@@ -129,7 +125,7 @@ impl Configuration for AttestConfig {
             audit_kept_for: audit_kept_for?,
             session_ttl: session_ttl?,
             fleet: fleet?,
-            endorsements: Settings {
+            endorsements: KdsSettings {
                 kds_url: kds_url?,
                 kds_authorities: Vec::new(),
                 known_chips_only: known_chips_only?,

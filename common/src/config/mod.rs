@@ -7,11 +7,13 @@
 //! is no value.
 
 mod functions;
+mod kds;
 mod reading;
 mod table;
 
 pub use self::{
     functions::{AttestConfig, AuthConfig, RegisterConfig},
+    kds::{KdsSettings, NewChips},
     reading::{ConfigError, Configuration, Fault, Reader, base_url, read},
     table::{VARIABLES, Variable, nearest},
 };

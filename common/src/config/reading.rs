@@ -3,17 +3,17 @@
 use std::{collections::BTreeMap, ffi::OsString, fmt, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
+use keybroker_snp::product::Product;
 
 use super::{
     PREFIX,
+    kds::NewChips,
     table::{VARIABLES, Variable, known, nearest},
 };
 use crate::{
-    endorsements::NewChips,
     function::Function,
     requirements::{FloorError, TcbFloors},
 };
-use keybroker_snp::product::Product;
 
 /// The settings of one function.
 pub trait Configuration: Sized {

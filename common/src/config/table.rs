@@ -1,7 +1,7 @@
 //! The table of variables.
 
-use super::PREFIX;
-use crate::{endorsements::kds::Kds, function::Function};
+use super::{PREFIX, kds::KdsSettings};
+use crate::function::Function;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub(super) const KDS_URL: Variable = Variable {
     name: "KEYBROKER_KDS_URL",
     read_by: &[Function::Attest],
     meaning: "AMD's Key Distribution Service, or one that answers like it",
-    default: Some(Kds::AMD),
+    default: Some(KdsSettings::AMD),
 };
 pub(super) const KDS: Variable = Variable {
     name: "KEYBROKER_KDS",

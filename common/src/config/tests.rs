@@ -1,15 +1,10 @@
 use std::{ffi::OsString, time::Duration};
 
 use jiff::SignedDuration;
+use keybroker_snp::product::{Product, TcbVersion};
 
 use super::{table::known, *};
-use crate::{
-    admission::Admission,
-    appraisal::Fleet,
-    endorsements::{NewChips, Settings},
-    function::Function,
-};
-use keybroker_snp::product::{Product, TcbVersion};
+use crate::{admission::Admission, appraisal::Fleet, function::Function};
 
 const REGISTER: [(&str, &str); 5] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),
@@ -59,7 +54,7 @@ fn defaults_hold_where_nothing_is_said() {
     let config: AttestConfig = with(&ATTEST, &[("KEYBROKER_KDS_URL", "")]).unwrap();
     assert_eq!(config.session_ttl, Duration::from_secs(300));
     assert_eq!(config.fleet, Fleet::default());
-    assert_eq!(config.endorsements, Settings::default());
+    assert_eq!(config.endorsements, KdsSettings::default());
     assert_eq!(config.audit_kept_for, None);
 }
 

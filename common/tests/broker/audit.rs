@@ -9,12 +9,12 @@ use keybroker_common::{
     broker::{Error, Evidence, RegisterRequest},
     dialect::Dialect,
     encoding::Base64,
-    endorsements::EndorsementSource,
     problem::Problem,
     rego::PolicyText,
     session::Challenge,
     store::{RevocationStore, SessionStore, WorkloadStore},
 };
+use keybroker_kds::EndorsementSource;
 use keybroker_simulator::pki::{CSP_ID, Chip};
 use keybroker_snp::{
     endorsement::EndorsementKind,

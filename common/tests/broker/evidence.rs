@@ -1,17 +1,28 @@
 //! What only verification and appraisal can tell, after AMD was asked.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
 use keybroker_common::{
-    audit::{AuditRecord, Decision},
-    broker::{Error, Evidence, RegisterRequest},
+    audit::{AuditRecord, Decision, VerifiedUnder},
+    broker::{
+        AtHand, Endorser, Error, Evidence, NotVerified, Plausible, Presented, RegisterRequest, Verified,
+    },
+    ids::WorkloadId,
     requirements::{AppraisalPolicy, TcbFloors},
     store::{EndorsementStore, SessionStore},
 };
+use keybroker_kds::EndorsementSource;
 use keybroker_simulator::{
     Product, Tcb,
     pki::{CSP_ID, Chip, CrlOptions, Overrides},
     report::SIGNED_BY_VLEK,
 };
-use keybroker_snp::product::TcbVersion;
+use keybroker_snp::{
+    product::{self, TcbVersion},
+    verify::{ReportData, verify},
+};
 
 use crate::harness::{
     clock::{BEGIN, days, minutes, seconds},
@@ -284,4 +295,59 @@ async fn a_known_chip_boots_through_an_outage() {
     let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
     assert!(matches!(error, Error::Unavailable { .. }));
     assert_eq!(world.audit().pop().unwrap().decision, Decision::Unavailable);
+}
+
+/// An endorser that takes every report for an answer to the challenge.
+#[derive(Debug)]
+struct Heedless(EndorsementSource);
+
+struct Presentation<'a>(&'a EndorsementSource, Presented<'a>);
+
+#[async_trait]
+impl Endorser for Heedless {
+    async fn at_hand<'a>(
+        &'a self,
+        presented: Presented<'a>,
+    ) -> Result<Box<dyn AtHand<'a> + 'a>, NotVerified> {
+        Ok(Box::new(Presentation(&self.0, presented)))
+    }
+}
+
+impl<'a> AtHand<'a> for Presentation<'a> {
+    fn product(&self) -> Option<product::Product> {
+        None
+    }
+
+    fn refuse_early(
+        self: Box<Self>,
+        _: [u8; 64],
+        _: Timestamp,
+    ) -> Result<Box<dyn Plausible + 'a>, NotVerified> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Plausible for Presentation<'_> {
+    async fn verify(self: Box<Self>, id: &WorkloadId, csp_ids: &[String]) -> Result<Verified, NotVerified> {
+        let Self(source, presented) = *self;
+        let endorsements = source.obtain(&presented, None, id).await?;
+        let its_own = ReportData(*presented.report.report_data());
+        let report = verify(presented.report, &endorsements, &its_own, csp_ids, BEGIN).unwrap();
+        let under = VerifiedUnder { anchor: [0; 32], simulated: true, vek: [0; 32], crls: Vec::new() };
+        Ok(Verified { report, under })
+    }
+}
+
+/// The broker compares the binding itself, so that no mistake of an endorser's opens a session.
+#[tokio::test]
+async fn a_genuine_report_of_another_boot_is_refused_whatever_the_endorser_says() {
+    let (world, mut broker) = started().await;
+    let source = world.hardware.source_with(world.store.clone(), &world.hardware.settings());
+    broker.attest.endorsements = Arc::new(Heedless(source.source));
+    let record = refused(&world, &broker, "challenge", |world, challenge| {
+        evidence_with(&world.hardware.chip, &KEY, challenge, |fields| fields.report_data[0] ^= 1)
+    })
+    .await;
+    assert!(!record.evidence.unwrap().verified, "hearsay");
 }

@@ -3,11 +3,13 @@
 use std::{ops::Deref, sync::Arc};
 
 use keybroker_common::{
+    broker::Presented,
     clock::Clock,
-    endorsements::{EndorsementError, EndorsementSource, NewChips, Request, Settings},
+    config::{KdsSettings, NewChips},
     ids::WorkloadId,
     store::{EndorsementStore, StoredEndorsement},
 };
+use keybroker_kds::{EndorsementError, EndorsementSource};
 use keybroker_simulator::{
     Product, Tcb,
     kds::{Behaviour, Kds},
@@ -79,14 +81,14 @@ impl Hardware {
         anchors
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        Settings { kds_url: self.kds.url(), ..Settings::default() }
+    pub(crate) fn settings(&self) -> KdsSettings {
+        KdsSettings { kds_url: self.kds.url(), ..KdsSettings::default() }
     }
 
     /// The same at the pace that holds towards AMD.
-    pub(crate) fn paced(&self) -> Settings {
+    pub(crate) fn paced(&self) -> KdsSettings {
         let new_chips = NewChips { per_minute: Some(NewChips::PER_MINUTE), burst: Some(NewChips::BURST) };
-        Settings { new_chips, ..self.settings() }
+        KdsSettings { new_chips, ..self.settings() }
     }
 
     /// A process that has seen nothing yet, over the shared table.
@@ -94,7 +96,7 @@ impl Hardware {
         self.source_with(Arc::clone(&self.cache) as Arc<dyn EndorsementStore>, &self.settings())
     }
 
-    pub(crate) fn source_with(&self, store: Arc<dyn EndorsementStore>, settings: &Settings) -> Process {
+    pub(crate) fn source_with(&self, store: Arc<dyn EndorsementStore>, settings: &KdsSettings) -> Process {
         let clock: Arc<dyn Clock> = self.clock.clone();
         Process { source: EndorsementSource::new(Self::anchors(), store, clock.clone(), settings), clock }
     }
@@ -168,14 +170,14 @@ pub(crate) async fn endorse_with(
     claimed_product: Option<product::Product>,
     certificates: &[Vec<u8>],
 ) -> Result<Endorsements, EndorsementError> {
-    let request = Request { report, claimed_product, certificates };
+    let request = Presented { report, claimed_product, certificates };
     endorse_as(source, &request, "w").await
 }
 
 /// The same for a guest of another workload.
 pub(crate) async fn endorse_as(
     source: &Process,
-    request: &Request<'_>,
+    request: &Presented<'_>,
     workload: &str,
 ) -> Result<Endorsements, EndorsementError> {
     attempt_as(source, request, workload).await.map(|(endorsements, _)| endorsements)
@@ -184,14 +186,14 @@ pub(crate) async fn endorse_as(
 /// The endorsements, and what verification says.
 pub(crate) async fn attempt(
     source: &Process,
-    request: &Request<'_>,
+    request: &Presented<'_>,
 ) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
     attempt_as(source, request, "w").await
 }
 
 async fn attempt_as(
     source: &Process,
-    request: &Request<'_>,
+    request: &Presented<'_>,
     workload: &str,
 ) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
     let at_hand = source.at_hand(request).await?;

@@ -1,20 +1,17 @@
 //! The function that verifies evidence, `POST /kbs/v0/attest`, and releases secrets, `GET
 //! /kbs/v0/key/{workload_id}`.
+
+mod anchors;
+
 use std::{process::ExitCode, sync::Arc};
 
 use keybroker_common::store::dynamodb::{AttestTables, DynamoStore};
-use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
-use keybroker_common::{endorsements::EndorsementSource, secret::kms::KmsUnwrap};
-use keybroker_lambda::{run, simulated};
-use keybroker_snp::anchors::TrustAnchors;
-
-const OTHERS: &[&str] = if cfg!(feature = "simulated-hardware") { &[simulated::TRUST_ANCHORS] } else { &[] };
+use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig, secret::kms::KmsUnwrap};
+use keybroker_kds::EndorsementSource;
 
 fn main() -> ExitCode {
-    run(OTHERS, |config: AttestConfig, aws| {
-        let anchors = TrustAnchors::amd();
-        #[cfg(feature = "simulated-hardware")]
-        let anchors = simulated::trusted_beside(anchors)?;
+    keybroker_lambda::run(anchors::SETTINGS, |config: AttestConfig, aws| {
+        let anchors = anchors::trusted()?;
         let tables = AttestTables {
             workloads: config.workloads_table,
             challenges: config.challenges_table,

@@ -8,10 +8,10 @@ use keybroker_common::{
     config::AuthConfig,
     store::dynamodb::{AuthTables, DynamoStore},
 };
-use keybroker_lambda::{run, simulated};
+use keybroker_lambda::{TRUST_ANCHORS, run};
 
 fn main() -> ExitCode {
-    run(&[simulated::TRUST_ANCHORS], |config: AuthConfig, aws| {
+    run(&[TRUST_ANCHORS], |config: AuthConfig, aws| {
         let tables = AuthTables { challenges: config.challenges_table };
         Ok(Auth {
             challenges: Arc::new(DynamoStore::new(aws.dynamodb(), tables)),

@@ -10,10 +10,10 @@ use keybroker_common::{
     secret::kms::KmsWrap,
     store::dynamodb::{DynamoStore, RegisterTables},
 };
-use keybroker_lambda::{run, simulated};
+use keybroker_lambda::{TRUST_ANCHORS, run};
 
 fn main() -> ExitCode {
-    run(&[simulated::TRUST_ANCHORS], |config: RegisterConfig, aws| {
+    run(&[TRUST_ANCHORS], |config: RegisterConfig, aws| {
         let tables = RegisterTables {
             workloads: config.workloads_table,
             tokens: config.tokens_table,

@@ -6,7 +6,6 @@
 
 pub mod aws;
 pub mod payload;
-pub mod simulated;
 mod telemetry;
 
 use std::{env, process::ExitCode};
@@ -27,6 +26,11 @@ use crate::{
 
 /// Why a function does not start.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Names PEM files of roots that `attest` trusts beside AMD's, `:` between them, if it was built with its
+/// feature `simulated-hardware`. Any other build of it knows no such setting, and does not start with it. The
+/// other functions ignore it, as they ignore each of `attest`'s.
+pub const TRUST_ANCHORS: &str = "KEYBROKER_TRUST_ANCHORS";
 
 /// Runs a function: reads its settings, has `wire` make its service of them, and serves until the instance is
 /// taken down.

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER_PERMISSIVE;
-use keybroker_common::{endorsements::kds::VcekId, requirements::parse_tcb};
+use keybroker_common::requirements::parse_tcb;
+use keybroker_kds::VcekId;
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},

@@ -7,10 +7,8 @@ use std::{
 
 use anyhow::anyhow;
 use jiff::Timestamp;
-use keybroker_common::{
-    endorsements::{chain_key, crl_key, kds::VcekId},
-    store::StoredEndorsement,
-};
+use keybroker_common::store::StoredEndorsement;
+use keybroker_kds::{VcekId, chain_key, crl_key};
 use keybroker_snp::{
     anchors::{TrustAnchors, pem_blocks},
     chain::{Chain, Intermediate},

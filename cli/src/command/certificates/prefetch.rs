@@ -8,11 +8,8 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use keybroker_common::{
-    clock::SystemClock,
-    encoding::amd,
-    endorsements::{EndorsementError, EndorsementSource, Fetched, kds::VcekId},
-};
+use keybroker_common::{clock::SystemClock, encoding::amd};
+use keybroker_kds::{EndorsementError, EndorsementSource, Fetched, VcekId};
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},

@@ -8,7 +8,7 @@ use keybroker_common::{
     admission::Admission,
     audit::AuditRecord,
     clock::{Clock, SystemClock},
-    endorsements::Settings,
+    config::KdsSettings,
     ids::AuditId,
     secret::local::LocalKey,
     store::embedded::EmbeddedStore,
@@ -81,7 +81,7 @@ impl World {
             key,
             clock,
             anchors,
-            endorsements: Settings { kds_url: kds.url(), ..Settings::default() },
+            endorsements: KdsSettings { kds_url: kds.url(), ..KdsSettings::default() },
             fleet: Arc::default(),
             ttl: std::time::Duration::from_secs(300),
         };

@@ -1,7 +1,7 @@
 //! AMD's KDS, the clock compared with it, and the revocation lists in the store.
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::endorsements::kds::KdsError;
+use keybroker_kds::KdsError;
 use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
 use super::{finding::Finding, local};

@@ -21,10 +21,10 @@ use axum::{
 use keybroker_common::{
     audit::AuditRecord,
     broker::announce,
-    endorsements::EndorsementSource,
     http::Operator,
     store::{OperatorStore, StoreError},
 };
+use keybroker_kds::EndorsementSource;
 use serde::Serialize;
 use tokio::{
     net::{UnixListener, UnixStream},

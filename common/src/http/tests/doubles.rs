@@ -4,30 +4,29 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use keybroker_snp::{product::Product, verify};
 use uuid::Uuid;
 
 use super::{CHALLENGE, SESSION};
 use crate::{
     admission::Admission,
-    audit::{AuditRecord, Decision, Operation},
-    broker::{Attest, Auth, Register},
+    audit::{AuditRecord, Check, Decision, Operation},
+    broker::{AtHand, Attest, Auth, Endorser, NotVerified, Plausible, Presented, Register},
     clock::SystemClock,
     dialect::Dialect,
-    endorsements::{EndorsementSource, Settings},
     ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
     requirements::{AppraisalPolicy, ReferenceValues},
     secret::{EncryptionContext, KeyError, PASSPHRASE, Secret, Unwrap, Wrap, WrappedSecret},
     session::{Challenge, Claim, Session},
     store::{
-        AuditStore, Build, ChallengeStore, EndorsementStore, Health, Lease, RegistrationStore, ReleaseStore,
-        RevocationStore, SessionStore, StoreError, StoredEndorsement, WorkloadStore,
+        AuditStore, Build, ChallengeStore, Health, RegistrationStore, ReleaseStore, RevocationStore,
+        SessionStore, StoreError, WorkloadStore,
         contract::sample,
         faulty::{FaultyStore, Method, When},
     },
     token::Token,
     workload::{Registration, Standing, Workload},
 };
-use keybroker_snp::anchors::TrustAnchors;
 
 pub(super) const TTL: Duration = Duration::from_secs(300);
 
@@ -67,13 +66,7 @@ impl Health for Sick {
 
 pub(super) fn services_over<S>(store: Arc<S>) -> (Register, (Auth, Attest))
 where
-    S: RegistrationStore
-        + ReleaseStore
-        + ChallengeStore
-        + SessionStore
-        + EndorsementStore
-        + AuditStore
-        + 'static,
+    S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + AuditStore + 'static,
 {
     let clock = Arc::new(SystemClock);
     let register = Register {
@@ -86,13 +79,11 @@ where
         clock: clock.clone(),
     };
     let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
-    let endorsements =
-        EndorsementSource::new(TrustAnchors::default(), store.clone(), clock.clone(), &Settings::default());
     let attest = Attest {
         sessions: store.clone(),
         workloads: store.clone(),
         audit: store.clone(),
-        endorsements: Arc::new(endorsements),
+        endorsements: Arc::new(Empty),
         policies: Arc::default(),
         fleet: Arc::default(),
         patience: Arc::default(),
@@ -226,22 +217,26 @@ fn challenge(id: &SessionId) -> Challenge {
     Challenge { session_id: id.clone(), claim, expires_at: Timestamp::now() + TTL, ..sample::challenge() }
 }
 
+/// Finds no certificate, and no report that answers its challenge.
 #[async_trait]
-impl EndorsementStore for Empty {
-    async fn endorsement(&self, _: &str) -> Result<Option<StoredEndorsement>, StoreError> {
-        Ok(None)
+impl Endorser for Empty {
+    async fn at_hand<'a>(&'a self, _: Presented<'a>) -> Result<Box<dyn AtHand<'a> + 'a>, NotVerified> {
+        Ok(Box::new(Empty))
+    }
+}
+
+impl<'a> AtHand<'a> for Empty {
+    fn product(&self) -> Option<Product> {
+        None
     }
 
-    async fn put_endorsement(&self, _: &str, _: &StoredEndorsement) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn lease(&self, _: &str, _: &Lease) -> Result<Option<Lease>, StoreError> {
-        Ok(None)
-    }
-
-    async fn end_lease(&self, _: &str, _: uuid::Uuid) -> Result<(), StoreError> {
-        Ok(())
+    fn refuse_early(
+        self: Box<Self>,
+        _: [u8; 64],
+        _: Timestamp,
+    ) -> Result<Box<dyn Plausible + 'a>, NotVerified> {
+        let check = Check::Verification(verify::Check::Challenge);
+        Err(NotVerified::Refused { check, cause: "made to".to_owned() })
     }
 }
 

@@ -9,8 +9,7 @@ use aws_sdk_dynamodb::{
         CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
-use backon::{ExponentialBuilder, Retryable};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
@@ -38,25 +37,39 @@ pub(super) enum Failure {
     Final(StoreError),
 }
 
+impl Failure {
+    fn into_error(self) -> StoreError {
+        let (Self::Passing(error) | Self::Final(error)) = self;
+        error
+    }
+}
+
 /// Attempts a write until it succeeds, fails for good, or has failed in passing too often or for too long.
 ///
 /// Only for what the SDK does not repeat itself: it looks at the name of an error, and not at the reasons
 /// behind it.
-pub(super) async fn patiently<F>(attempt: impl FnMut() -> F) -> Result<(), StoreError>
+pub(super) async fn patiently<F>(mut attempt: impl FnMut() -> F) -> Result<(), StoreError>
 where
     F: Future<Output = Result<(), Failure>>,
 {
     let began = Instant::now();
-    let pauses = ExponentialBuilder::new()
-        .with_min_delay(PAUSE)
-        .with_factor(3.0)
-        .with_max_times(RETRIES)
-        .with_jitter();
-    let tried = attempt
-        .retry(pauses)
-        .sleep(tokio::time::sleep)
-        .when(|failure| matches!(failure, Failure::Passing(_)) && began.elapsed() < PATIENCE);
-    tried.await.map_err(|(Failure::Passing(error) | Failure::Final(error))| error)
+    let mut pause = PAUSE;
+    for _ in 0..RETRIES {
+        match attempt().await {
+            Err(Failure::Passing(_)) if began.elapsed() < PATIENCE => {}
+            ended => return ended.map_err(Failure::into_error),
+        }
+        sleep(pause + jitter(pause)).await;
+        pause *= 3;
+    }
+    attempt().await.map_err(Failure::into_error)
+}
+
+/// Up to as much again, at random: writers that met should not meet again.
+fn jitter(pause: Duration) -> Duration {
+    const PARTS: u32 = 1000;
+    let share = Uuid::new_v4().as_u128() % u128::from(PARTS);
+    pause * u32::try_from(share).unwrap_or_default() / PARTS
 }
 
 /// One call's mark on what it writes, and its name for DynamoDB.

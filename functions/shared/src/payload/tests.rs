@@ -9,7 +9,7 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::{Attest, Auth, Register},
     clock::SystemClock,
-    endorsements::{EndorsementSource, Settings},
+    config::KdsSettings,
     http::router,
     ids::{HostData, WorkloadId},
     secret::local::LocalKey,
@@ -17,6 +17,7 @@ use keybroker_common::{
     store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
     workload::Registration,
 };
+use keybroker_kds::EndorsementSource;
 use keybroker_snp::anchors::TrustAnchors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,8 +42,12 @@ fn world(admission: Admission) -> World {
     let clock = Arc::new(SystemClock);
     let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), clock.clone()).unwrap());
     let key = Arc::new(LocalKey::create(&directory.path().join("key")).unwrap());
-    let endorsements =
-        EndorsementSource::new(TrustAnchors::default(), store.clone(), clock.clone(), &Settings::default());
+    let endorsements = EndorsementSource::new(
+        TrustAnchors::default(),
+        store.clone(),
+        clock.clone(),
+        &KdsSettings::default(),
+    );
     let register = Register {
         workloads: store.clone(),
         audit: store.clone(),
