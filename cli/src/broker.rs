@@ -16,11 +16,11 @@ use keybroker_common::{
     clock::{Clock, SystemClock},
     config::KdsSettings,
     http::Serve,
-    rego::Evaluator,
     secret::local::{KeyFileError, LocalKey},
     store::embedded::{EmbeddedStore, OpenError},
 };
 use keybroker_kds::EndorsementSource;
+use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 
 use crate::exit::{Exit, Failure};
@@ -76,7 +76,7 @@ pub(crate) fn register(
         workloads: store.clone(),
         audit: store,
         wrap: key,
-        policies: Arc::new(Evaluator::new(1)),
+        policies: Arc::new(RegoEngine::new(1)),
         admission,
         patience: Arc::default(),
         clock,
@@ -104,7 +104,7 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> i
         workloads: store.clone(),
         audit: store.clone(),
         endorsements,
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         fleet: Arc::clone(&parts.fleet),
         patience: Arc::default(),
         unwrap: key.clone(),

@@ -1,7 +1,7 @@
 //! The requirements of a registration, in words.
 
 use keybroker_common::{
-    rego::PolicyText,
+    policy::PolicyText,
     requirements::{Abi, AppraisalPolicy, TcbFloors},
     workload::Registration,
 };

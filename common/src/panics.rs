@@ -21,7 +21,7 @@ pub struct Panicked(());
 
 impl Panicked {
     /// Counts it. To be called once for each panic, where it is met.
-    pub(crate) fn met() -> Self {
+    pub fn met() -> Self {
         metrics::count(Count::Panicked);
         Self(())
     }

@@ -165,7 +165,7 @@ mod tests {
     use crate::{
         http::{BODY_LIMIT, REFERENCE_VALUES_LIMIT},
         ids::WorkloadIdError,
-        rego::{self, PolicyError},
+        policy::PolicyRefused,
         secret::seal::GuestKeyError,
         wire::{Fault, FieldName, Part, keybroker::RegistrationFault},
     };
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn whatever_a_policy_makes_the_parser_say_is_a_body_of_json_with_a_bound() {
         for message in ["x".repeat(5000), "\"\\\"".repeat(1000), "\\u0000".repeat(300)] {
-            let error = PolicyError::Syntax { part: rego::policy::Part::Query(15), at: None, message };
+            let error = PolicyRefused(format!("query 15: {message}"));
             let body = Problem::Broker(broker::Error::Policy(error)).body();
             assert!(body.len() <= POLICY_TEXT_MAX_LEN + 12, "{} bytes", body.len());
             let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
@@ -326,7 +326,7 @@ mod tests {
             (Problem::Broker(broker::Error::Internal { id: Some(id) }), 500),
             (Problem::Unhealthy, 503),
             (Problem::Invalid(Invalid::Tee), 400),
-            (Problem::Broker(broker::Error::Policy(PolicyError::NoQuery)), 400),
+            (Problem::Broker(broker::Error::Policy(PolicyRefused("no query".to_owned()))), 400),
             (Problem::Truncated, 400),
             (Problem::NotFound, 404),
             (Problem::MethodNotAllowed(Method::GET), 405),

@@ -10,7 +10,7 @@ use crate::{
     clock::is_over,
     dialect::Dialect,
     ids::{AuditId, RegistrationDigest, WorkloadId},
-    rego::PolicyText,
+    policy::PolicyText,
     requirements::{AppraisalPolicy, ReferenceValues},
     secret::WrappedSecret,
 };

@@ -21,10 +21,10 @@ use keybroker_common::{
     dialect::Dialect,
     encoding::Hex,
     ids::WorkloadId,
-    rego::Evaluator,
     requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
     workload::{Registration, Workload},
 };
+use keybroker_rego::RegoEngine;
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{
     product::{
@@ -133,7 +133,7 @@ async fn the_result_names_what_was_appraised() {
     let workload = workload(registered(), &strict());
     let (guest, registered) = (guest(|_| ()), workload.read().unwrap());
     let appraised = appraise(&guest, &Fleet::default(), &registered).unwrap();
-    let result = appraised.consent(&Evaluator::default()).await.unwrap();
+    let result = appraised.consent(&RegoEngine::default()).await.unwrap();
     assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
 }
 

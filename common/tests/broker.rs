@@ -11,6 +11,8 @@ mod by_reference_values;
 mod challenges;
 #[path = "broker/early.rs"]
 mod early;
+#[path = "broker/engines.rs"]
+mod engines;
 #[path = "broker/evidence.rs"]
 mod evidence;
 #[path = "broker/faults.rs"]

@@ -12,10 +12,11 @@ use keybroker_common::{
     appraisal::{Fleet, appraise},
     broker::RegisterRequest,
     ids::HostData,
-    rego::{Claims, Evaluator, NotEvaluated, PolicyError},
+    policy::{NotEvaluated, PolicyEngine as _},
     wire::{Invalid, keybroker},
     workload::{Registration, Workload},
 };
+use keybroker_rego::RegoEngine;
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{product::Product::Turin, verify::VerifiedReport};
 use serde_json::{Value, json};
@@ -221,7 +222,7 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
     let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
     match appraise(&guest, &Fleet::default(), &registered) {
         Err((check, _)) => Some(check.name()),
-        Ok(appraised) => match appraised.consent(&Evaluator::default()).await {
+        Ok(appraised) => match appraised.consent(&RegoEngine::default()).await {
             Ok(_) => None,
             Err(NotEvaluated::Denied(_)) => Some("policy"),
             Err(other) => panic!("{other}"),
@@ -233,11 +234,8 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
 async fn refusal(body: &Value) -> String {
     match read(body, HostData::random()) {
         Err(error) => error.to_string(),
-        Ok(request) => match Evaluator::default().admit(&request.rego.unwrap(), &Claims::sample()).await {
-            Err(NotEvaluated::Policy(error)) => {
-                assert_ne!(error, PolicyError::NoThread);
-                error.to_string()
-            }
+        Ok(request) => match RegoEngine::default().check(&request.rego.unwrap()).await {
+            Err(NotEvaluated::Policy(refused)) => refused.to_string(),
             other => panic!("{body}: {other:?}"),
         },
     }

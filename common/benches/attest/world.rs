@@ -22,6 +22,7 @@ use keybroker_common::{
     wire::{handshake, libkrun},
 };
 use keybroker_kds::EndorsementSource;
+use keybroker_rego::RegoEngine;
 use keybroker_simulator::{
     Product,
     build::Buildah,
@@ -150,7 +151,7 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         admission: Admission::OPEN,
         patience: Arc::default(),
         clock: clock.clone(),
@@ -161,7 +162,7 @@ fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, 
         workloads: store.clone(),
         audit: store,
         endorsements: Arc::new(endorsements),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         patience: Arc::default(),
         unwrap: key,

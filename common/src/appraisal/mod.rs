@@ -11,20 +11,21 @@ mod rules;
 
 use std::fmt;
 
-pub use fleet::Fleet;
-
-use crate::{
-    encoding::Hex,
-    ids::{RegistrationDigest, WorkloadId},
-    rego::{Claims, Evaluator, NotEvaluated},
-    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
-    workload::{Registered, Standing},
-};
 use keybroker_snp::{
     product::{Product, TcbVersion},
     report::Report,
     verify::{Outcome, VerifiedReport},
 };
+
+use crate::{
+    encoding::Hex,
+    ids::{RegistrationDigest, WorkloadId},
+    policy::{Claims, NotEvaluated, PolicyEngine},
+    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
+    workload::{Registered, Standing},
+};
+
+pub use fleet::Fleet;
 
 /// The checks of appraisal, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -280,8 +281,8 @@ pub struct Appraised<'a> {
 
 impl Appraised<'_> {
     /// What the registration demands in Rego, if it does: every query must be defined and true for the
-    /// report's claims.
-    pub async fn consent(self, policies: &Evaluator) -> Result<AttestationResult, NotEvaluated> {
+    /// report's claims, by an engine's word.
+    pub async fn consent(self, policies: &dyn PolicyEngine) -> Result<AttestationResult, NotEvaluated> {
         if let Some(policy) = &self.registered.registration().rego {
             policies.evaluate(policy, &Claims::of(self.verified)).await?;
         }

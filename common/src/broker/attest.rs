@@ -22,7 +22,7 @@ use crate::{
     ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
-    rego::Evaluator,
+    policy::PolicyEngine,
     secret::{Unwrap, seal::GuestKey},
     session::{Challenge, Claim, EvidenceDigest, Session},
     store::{AuditStore, ReleaseStore, SessionStore, StoreError},
@@ -69,7 +69,7 @@ pub struct Attest {
     /// Verifies reports under AMD's certificates.
     pub endorsements: Arc<dyn Endorser>,
     /// Evaluates what registrations demand in Rego.
-    pub policies: Arc<Evaluator>,
+    pub policies: Arc<dyn PolicyEngine>,
     /// What the operator demands of every guest.
     pub fleet: Arc<Fleet>,
     /// For how many requests without a session that counts there is a record.
@@ -177,7 +177,7 @@ impl Attest {
         record.basis = Some(Basis::of(under, &evidence.guest_key, &self.fleet));
         let appraised = appraisal::appraise(&report, &self.fleet, &registered)?;
         let dialect = registered.registration().dialect;
-        Ok(((appraised.consent(&self.policies).await?, released), dialect))
+        Ok(((appraised.consent(&*self.policies).await?, released), dialect))
     }
 
     fn check_challenge(

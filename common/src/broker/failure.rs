@@ -9,7 +9,7 @@ use crate::{
     ids::{AuditId, SessionId},
     metrics::{self, Count},
     panics::{Panicked, caught},
-    rego::NotEvaluated,
+    policy::NotEvaluated,
     secret::KeyError,
     store::StoreError,
 };

@@ -26,8 +26,8 @@ use crate::{
     audit::AuditRecord,
     ids::AuditId,
     panics::Panicked,
+    policy::PolicyRefused,
     random::RandomnessError,
-    rego::PolicyError,
     sampled::{Line, Sampled},
     store::StoreError,
 };
@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// What the registration demands in Rego is none that this broker evaluates. Nothing was decided yet.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] PolicyRefused),
     /// A part of the broker panicked. Nothing was decided.
     #[error("internal error")]
     Internal {

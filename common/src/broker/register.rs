@@ -19,7 +19,7 @@ use crate::{
     ids::{AuditId, RegistrationDigest, WorkloadId},
     metrics::{self, Count, Stage},
     panics::{Panicked, caught},
-    rego::{Claims, Evaluator, NotEvaluated, PolicyText},
+    policy::{NotEvaluated, PolicyEngine, PolicyText},
     requirements::{AppraisalPolicy, ReferenceValues},
     sampled::Line,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
@@ -66,7 +66,7 @@ pub struct Register {
     /// Wraps the secrets.
     pub wrap: Arc<dyn Wrap>,
     /// Tries what is demanded in Rego.
-    pub policies: Arc<Evaluator>,
+    pub policies: Arc<dyn PolicyEngine>,
     /// Who may register.
     pub admission: Admission,
     /// For how many who may not there is a record.
@@ -139,9 +139,10 @@ impl Register {
         }
     }
 
-    /// Tries the policy, so that none is registered which no guest can satisfy for want of its evaluation.
+    /// Tries the policy, so that none is registered which no guest can satisfy for want of its evaluation. What
+    /// the engine does not say yes to is not written.
     async fn admit(&self, policy: &PolicyText, record: &AuditRecord) -> Result<(), Error> {
-        match self.policies.admit(policy, &Claims::sample()).await {
+        match self.policies.check(policy).await {
             Ok(()) => Ok(()),
             Err(NotEvaluated::Policy(error)) => Err(Error::Policy(error)),
             Err(NotEvaluated::Panicked(panicked)) => Err(self.panicked(record.clone(), panicked).await),

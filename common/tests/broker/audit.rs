@@ -9,8 +9,8 @@ use keybroker_common::{
     broker::{Error, Evidence, RegisterRequest},
     dialect::Dialect,
     encoding::Base64,
+    policy::PolicyText,
     problem::Problem,
-    rego::PolicyText,
     session::Challenge,
     store::{RevocationStore, SessionStore, WorkloadStore},
 };

@@ -16,7 +16,7 @@ use keybroker_common::{
     dialect::Dialect,
     encoding::Hex,
     ids::HostData,
-    rego::PolicyText,
+    policy::PolicyText,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret, local::LocalKey, seal::Sealed},
     session::{Challenge, Claim},
     store::{SessionStore as _, WorkloadStore as _},

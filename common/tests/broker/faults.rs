@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-#[cfg(feature = "aws")]
-use keybroker_common::ids::AuditId;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::{Error, RegisterRequest},
-    ids::{HostData, SessionId, WorkloadId},
-    rego::PolicyText,
+    ids::{AuditId, HostData, SessionId, WorkloadId},
+    policy::PolicyText,
     session::{Challenge, Claim},
     store::{
         embedded::EmbeddedStore,
@@ -19,13 +17,14 @@ use keybroker_common::{
 };
 use keybroker_simulator::report::ReportFields;
 
-#[cfg(feature = "aws")]
-use crate::harness::moto;
 use crate::harness::{
     guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
-    rvp,
+    moto, rvp,
     world::{Broker, PASSPHRASE, Stores, World, request, workload_id},
 };
+
+#[cfg(feature = "aws")]
+#[cfg(feature = "aws")]
 
 const METHODS: [Method; 15] = [
     Method::Workload,

@@ -6,7 +6,7 @@ use keybroker_common::{
     admission::Admission,
     broker::{Credential, RegisterRequest},
     ids::HostData,
-    rego::PolicyText,
+    policy::PolicyText,
     secret::kms::{KmsUnwrap, KmsWrap},
     store::{TokenStore as _, WorkloadStore as _, contract::sample, dynamodb::DynamoStore},
 };

@@ -7,7 +7,7 @@ use keybroker_common::{
     broker::{Error, RegisterRequest},
     http::REFERENCE_VALUES_LIMIT,
     ids::{HostData, RegistrationDigest, SessionId},
-    rego::{MAX_MODULE, MAX_QUERIES, MAX_QUERY, MAX_REFERENCE_VALUES, PolicyText},
+    policy::{MAX_MODULE, MAX_QUERIES, MAX_QUERY, MAX_REFERENCE_VALUES, PolicyText},
     secret::{EncryptionContext, Unwrap as _, kms::KmsUnwrap, seal::Sealed},
     store::WorkloadStore as _,
     wire::keybroker::register_request,

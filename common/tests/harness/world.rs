@@ -19,6 +19,7 @@ use keybroker_common::{
         embedded::EmbeddedStore,
     },
 };
+use keybroker_rego::RegoEngine;
 use keybroker_simulator::pki::CSP_ID;
 use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde_json::Value;
@@ -98,7 +99,7 @@ impl World {
                 workloads: store.clone(),
                 audit: store.clone(),
                 wrap: self.key.clone(),
-                policies: Arc::default(),
+                policies: Arc::new(RegoEngine::default()),
                 admission: Admission::OPEN,
                 patience: Arc::default(),
                 clock: clock.clone(),
@@ -109,7 +110,7 @@ impl World {
                 workloads: store.clone(),
                 audit: store,
                 endorsements: Arc::new(endorsements.source),
-                policies: Arc::default(),
+                policies: Arc::new(RegoEngine::default()),
                 fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
                 patience: Arc::default(),
                 unwrap: self.key.clone(),

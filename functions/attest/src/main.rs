@@ -5,9 +5,15 @@ mod anchors;
 
 use std::{process::ExitCode, sync::Arc};
 
-use keybroker_common::store::dynamodb::{AttestTables, DynamoStore};
-use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig, secret::kms::KmsUnwrap};
+use keybroker_common::{
+    broker::Attest,
+    clock::SystemClock,
+    config::AttestConfig,
+    secret::kms::KmsUnwrap,
+    store::dynamodb::{AttestTables, DynamoStore},
+};
 use keybroker_kds::EndorsementSource;
+use keybroker_rego::RegoEngine;
 
 fn main() -> ExitCode {
     keybroker_lambda::run(anchors::SETTINGS, |config: AttestConfig, aws| {
@@ -28,7 +34,7 @@ fn main() -> ExitCode {
             workloads: store.clone(),
             audit: store,
             endorsements: Arc::new(amd),
-            policies: Arc::default(),
+            policies: Arc::new(RegoEngine::default()),
             fleet: Arc::new(config.fleet),
             patience: Arc::default(),
             unwrap: Arc::new(KmsUnwrap::new(aws.kms())),

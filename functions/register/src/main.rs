@@ -11,6 +11,7 @@ use keybroker_common::{
     store::dynamodb::{DynamoStore, RegisterTables},
 };
 use keybroker_lambda::{TRUST_ANCHORS, run};
+use keybroker_rego::RegoEngine;
 
 fn main() -> ExitCode {
     run(&[TRUST_ANCHORS], |config: RegisterConfig, aws| {
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
             workloads: store.clone(),
             audit: store,
             wrap: Arc::new(KmsWrap::new(aws.kms(), config.kms_key)),
-            policies: Arc::default(),
+            policies: Arc::new(RegoEngine::default()),
             admission: config.admission,
             patience: Arc::default(),
             clock: Arc::new(SystemClock),

@@ -1,5 +1,6 @@
 //! A guest without an open challenge has no certificate parsed.
 
+use keybroker_rego::RegoEngine;
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -79,7 +80,7 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         admission: Admission::OPEN,
         patience: Arc::default(),
         clock: clock.clone(),
@@ -90,7 +91,7 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
         workloads: store.clone(),
         audit: store,
         endorsements: source.clone(),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         patience: Arc::default(),
         unwrap: key,

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::{rego::PolicyText, requirements::Measurement, workload::Workload};
+use keybroker_common::{policy::PolicyText, requirements::Measurement, workload::Workload};
 use keybroker_tests::{
     operator::{Contents, Operator, dynamodb, refuse, workload},
     program, unique,

@@ -3,9 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use keybroker_common::rego::{
-    Claims, Gave, Policy, PolicyError, PolicyText, allow_query, evaluate::DEADLINE, policy::Part,
-};
+use keybroker_common::policy::{Claims, Gave, PolicyText};
+use keybroker_rego::{DEADLINE, Part, Policy, PolicyError, allow_query};
 use keybroker_snp::{
     product::Product,
     report::Report,

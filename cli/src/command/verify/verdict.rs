@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use anstyle::AnsiColor;
-use keybroker_common::{audit::EvidenceSummary, rego::Gave};
+use keybroker_common::{audit::EvidenceSummary, policy::Gave};
 use keybroker_snp::verify::Outcome;
 use serde::Serialize;
 

@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     dialect::Dialect,
     ids::{RegistrationDigest, WorkloadId},
-    rego::{Policy, PolicyText},
+    policy::PolicyText,
     store::{Cursor, Unreadable},
     wire::manners,
     workload::Workload,
 };
+use keybroker_rego::{Policy, beginning_with_not_or_every};
 use serde::Serialize;
 
 use crate::{
@@ -127,7 +128,7 @@ impl WorkloadSummary {
 
 fn once_always_held(rego: &PolicyText) -> Vec<String> {
     let query = |index: usize| rego.queries.get(index).cloned();
-    rego.beginning_with_not_or_every().into_iter().filter_map(query).collect()
+    beginning_with_not_or_every(rego).into_iter().filter_map(query).collect()
 }
 
 /// Prints workloads as a table. With `sharing` a column tells which of them share a launch measurement.

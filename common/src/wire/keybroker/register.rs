@@ -14,7 +14,7 @@ use crate::{
     broker::{Credential, RegisterRequest},
     dialect::Dialect,
     ids::HostData,
-    rego::PolicyText,
+    policy::PolicyText,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Body {
     #[serde(default)]
     #[cfg_attr(
         feature = "schema",
-        schemars(length(max = crate::rego::MAX_QUERIES), inner(length(max = crate::rego::MAX_QUERY)))
+        schemars(length(max = crate::policy::MAX_QUERIES), inner(length(max = crate::policy::MAX_QUERY)))
     )]
     query: Vec<String>,
     /// The root of `data` in the queries. `measurement` in it, one of 96 hex digits or a non-empty array of
@@ -39,7 +39,7 @@ pub(crate) struct Body {
     resources: Resources,
     /// A module in Rego. Only beside a query.
     #[serde(default, deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "String", length(max = crate::rego::MAX_MODULE)))]
+    #[cfg_attr(feature = "schema", schemars(with = "String", length(max = crate::policy::MAX_MODULE)))]
     policy: Option<String>,
     /// Launch measurements: the report's must be one of them. Where `reference_values` names some as well, it
     /// must be in both.

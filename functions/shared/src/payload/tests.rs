@@ -18,6 +18,7 @@ use keybroker_common::{
     workload::Registration,
 };
 use keybroker_kds::EndorsementSource;
+use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -52,7 +53,7 @@ fn world(admission: Admission) -> World {
         workloads: store.clone(),
         audit: store.clone(),
         wrap: key.clone(),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         admission,
         patience: Arc::default(),
         clock: clock.clone(),
@@ -63,7 +64,7 @@ fn world(admission: Admission) -> World {
         workloads: store.clone(),
         audit: store.clone(),
         endorsements: Arc::new(endorsements),
-        policies: Arc::default(),
+        policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         patience: Arc::default(),
         unwrap: key,

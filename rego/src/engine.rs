@@ -1,0 +1,177 @@
+//! Policies at appraisal: compiled once, evaluated on threads of their own, few at a time.
+//!
+//! These are no threads of the runtime's blocking pool: their stack is larger, and a runtime waits for its
+//! own when it ends. One that does not come to an end in time is left behind: it keeps its place among the
+//! few until it does, which the restrictions on policies make a matter of seconds; meanwhile the policy is
+//! refused.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use cached::{Cached, LruCache};
+use keybroker_common::{
+    panics::Panicked,
+    policy::{Claims, Gave, NotEvaluated, PolicyEngine, PolicyText},
+};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+
+use crate::{
+    compile::compile,
+    error::PolicyError,
+    evaluate::{DEADLINE, decide, tried},
+    policy::Policy,
+    thread,
+};
+
+/// A query that makes the thread panic, in tests alone: of regorus itself none is known.
+#[cfg(test)]
+const PANICS: &str = "input.made_to_panic";
+
+/// Compiled policies that are kept.
+const KEPT: usize = 32;
+/// Threads at a time.
+const THREADS: usize = 4;
+/// How long a place among the threads is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long on the wall an evaluation may take that does not get the processor.
+const STARVED: Duration = Duration::from_millis(1200);
+/// What compiling may take, beside evaluating.
+const COMPILING: Duration = Duration::from_millis(500);
+
+/// Compiles and evaluates policies, and remembers those that it compiled.
+#[derive(Debug)]
+pub struct RegoEngine {
+    compiled: Arc<Mutex<LruCache<[u8; 32], Arc<Policy>>>>,
+    threads: Arc<Semaphore>,
+}
+
+impl Default for RegoEngine {
+    /// On four threads.
+    fn default() -> Self {
+        Self::new(THREADS)
+    }
+}
+
+type Compiled = Arc<Mutex<LruCache<[u8; 32], Arc<Policy>>>>;
+
+impl RegoEngine {
+    /// On so many threads. Registrations and guests do not share one: whoever registers one policy after the
+    /// other must not keep guests waiting, or have their policies forgotten.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),
+            threads: Arc::new(Semaphore::new(threads)),
+        }
+    }
+
+    /// What each query gives within [`DEADLINE`].
+    async fn results(&self, text: &PolicyText, claims: &Claims) -> Result<Vec<Gave>, NotEvaluated> {
+        let digest = text.digest();
+        let known = kept(&self.compiled, &digest);
+        let limit = if known.is_some() { STARVED } else { STARVED + COMPILING };
+        let place = timeout(PATIENCE, Arc::clone(&self.threads).acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(NotEvaluated::Busy)?;
+        let (sender, receiver) = oneshot::channel();
+        let (compiled, text, claims) = (Arc::clone(&self.compiled), text.clone(), claims.clone());
+        let queries = text.queries.len();
+        let work = move || {
+            // Nobody may be waiting any longer.
+            let _ = sender.send(work(&compiled, digest, known, &text, &claims, place));
+        };
+        thread::start(work).map_err(|_| NotEvaluated::Busy)?;
+        match timeout(limit, receiver).await {
+            Ok(results) => results.map_err(|_| Panicked::met())?.map_err(NotEvaluated::from),
+            Err(_) => Ok(vec![Gave::TimedOut; queries]),
+        }
+    }
+}
+
+#[async_trait]
+impl PolicyEngine for RegoEngine {
+    async fn check(&self, policy: &PolicyText) -> Result<(), NotEvaluated> {
+        Ok(tried(self.results(policy, &Claims::sample()).await?)?)
+    }
+
+    async fn evaluate(&self, policy: &PolicyText, claims: &Claims) -> Result<(), NotEvaluated> {
+        Ok(decide(self.results(policy, claims).await?)?)
+    }
+}
+
+fn work(
+    compiled: &Compiled,
+    digest: [u8; 32],
+    known: Option<Arc<Policy>>,
+    text: &PolicyText,
+    claims: &Claims,
+    _place: OwnedSemaphorePermit,
+) -> Result<Vec<Gave>, PolicyError> {
+    #[cfg(test)]
+    assert!(!text.queries.iter().any(|query| query == PANICS), "the sample's secret");
+    let policy = match known {
+        Some(policy) => policy,
+        None => keep(compiled, digest, compile(text)?),
+    };
+    Ok(fairly(&policy, claims))
+}
+
+/// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an
+/// instance of little memory is most of the time, the policy is given more of it, until it had its deadline
+/// in processor time.
+fn fairly(policy: &Policy, claims: &Claims) -> Vec<Gave> {
+    let (began, mut limit, input) = (processor_time(), DEADLINE, policy.input(claims));
+    loop {
+        let mut results = Vec::with_capacity(policy.queries.len());
+        policy.each(input.clone(), Instant::now() + limit, |gave| results.push(gave));
+        let starved = results.contains(&Gave::TimedOut) && processor_time().saturating_sub(began) < DEADLINE;
+        limit *= 4;
+        if !starved || limit > STARVED {
+            return results;
+        }
+    }
+}
+
+/// What this thread has had.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
+// A panic between taking and giving back can leave neither the map nor an entry half written.
+fn kept(compiled: &Compiled, digest: &[u8; 32]) -> Option<Arc<Policy>> {
+    compiled.lock().unwrap_or_else(PoisonError::into_inner).cache_get(digest).cloned()
+}
+
+fn keep(compiled: &Compiled, digest: [u8; 32], policy: Policy) -> Arc<Policy> {
+    let policy = Arc::new(policy);
+    compiled.lock().unwrap_or_else(PoisonError::into_inner).cache_set(digest, Arc::clone(&policy));
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each thread's place is given back.
+    #[tokio::test]
+    async fn a_panic_refuses_and_the_next_policy_is_evaluated() {
+        let engine = RegoEngine::new(1);
+        let asks = |query: &str| PolicyText {
+            module: None,
+            queries: vec![query.to_owned()],
+            reference_values: "{}".to_owned(),
+        };
+        for _ in 0..10 {
+            let checked = engine.check(&asks(PANICS)).await;
+            assert!(matches!(checked, Err(NotEvaluated::Panicked(_))), "{checked:?}");
+            let evaluated = engine.evaluate(&asks(PANICS), &Claims::sample()).await;
+            assert!(matches!(evaluated, Err(NotEvaluated::Panicked(_))), "{evaluated:?}");
+        }
+        assert_eq!(engine.evaluate(&asks("true"), &Claims::sample()).await, Ok(()));
+    }
+}

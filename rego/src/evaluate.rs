@@ -1,0 +1,118 @@
+//! Evaluating a policy: what each query gives, and that all give `true`.
+
+use std::{
+    num::NonZeroU32,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use keybroker_common::policy::{Claims, Denied, Gave};
+use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
+
+use crate::{error::PolicyError, input::input, policy::Policy, query::Query, said::message, thread};
+
+/// How long the queries of one policy may take together: on the wall, and for the broker in processor time.
+pub const DEADLINE: Duration = Duration::from_millis(50);
+
+/// Steps of the interpreter between two looks at the clock.
+const STEPS: NonZeroU32 = match NonZeroU32::new(16) {
+    Some(steps) => steps,
+    None => NonZeroU32::MIN,
+};
+
+/// What is said of a thread that is gone before it answered.
+const ENDED: &str = "the evaluation ended without an answer";
+
+impl Policy {
+    /// What each query gives, in their order; for people to read. Blocks for at most `deadline`.
+    pub fn results(&self, claims: &Claims, deadline: Duration) -> Vec<Gave> {
+        let (sender, receiver) = mpsc::channel();
+        let (policy, input) = (self.clone(), self.input(claims));
+        let ends = Instant::now() + deadline;
+        let started = thread::start(move || {
+            policy.each(input, ends, |gave| {
+                // The receiver is gone once time is up.
+                let _ = sender.send(gave);
+            });
+        });
+        if started.is_err() {
+            return vec![Gave::Error("no thread".to_owned()); self.queries.len()];
+        }
+        let next = |_| match receiver.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+            Ok(gave) => gave,
+            Err(RecvTimeoutError::Timeout) => Gave::TimedOut,
+            Err(RecvTimeoutError::Disconnected) => Gave::Error(ENDED.to_owned()),
+        };
+        self.queries.iter().map(next).collect()
+    }
+
+    /// That every query gives `true`. Blocks for at most `deadline`.
+    pub fn evaluate(&self, claims: &Claims, deadline: Duration) -> Result<(), Denied> {
+        decide(self.results(claims, deadline))
+    }
+
+    /// The same on this thread, whose stack must suffice: for a thread that was made for it.
+    pub fn evaluate_here(&self, claims: &Claims, deadline: Duration) -> Result<(), Denied> {
+        let mut results = Vec::with_capacity(self.queries.len());
+        self.each(self.input(claims), Instant::now() + deadline, |gave| results.push(gave));
+        decide(results)
+    }
+
+    /// Evaluates every query with sample claims. That they are false or undefined there is no fault; that
+    /// they fail, take too long or give no boolean is.
+    pub fn trial(&self, sample: &Claims) -> Result<(), PolicyError> {
+        tried(self.results(sample, DEADLINE))
+    }
+
+    /// Claims as this policy is to see them.
+    pub(crate) fn input(&self, claims: &Claims) -> Result<Value, Gave> {
+        input(&self.chips.named(claims))
+    }
+
+    /// Evaluates query after query on this thread. Each is told what is left of the time until `ends`.
+    pub(crate) fn each(&self, input: Result<Value, Gave>, ends: Instant, mut tell: impl FnMut(Gave)) {
+        let mut engine = self.engine.clone();
+        let ready = input.map(|input| engine.set_input(input));
+        for query in &self.queries {
+            tell(ready.clone().err().unwrap_or_else(|| one(&mut engine, query, ends)));
+        }
+    }
+}
+
+/// That all are `true`, and that there is one.
+pub(crate) fn decide(results: impl IntoIterator<Item = Gave>) -> Result<(), Denied> {
+    let mut none = true;
+    for (query, gave) in results.into_iter().enumerate() {
+        none = false;
+        if gave != Gave::True {
+            return Err(Denied { query, gave });
+        }
+    }
+    if none { Err(Denied { query: 0, gave: Gave::Undefined }) } else { Ok(()) }
+}
+
+/// That none failed, took too long or gave no boolean.
+pub(crate) fn tried(results: impl IntoIterator<Item = Gave>) -> Result<(), PolicyError> {
+    let fault = |gave: &Gave| !matches!(gave, Gave::True | Gave::False | Gave::Undefined);
+    match results.into_iter().enumerate().find(|(_, gave)| fault(gave)) {
+        Some((query, gave)) => Err(PolicyError::Trial(Denied { query, gave })),
+        None => Ok(()),
+    }
+}
+
+fn one(engine: &mut Engine, query: &Query, ends: Instant) -> Gave {
+    let gave = query.gave(|rule| {
+        let limit = ends.saturating_duration_since(Instant::now());
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit, check_interval: STEPS });
+        engine.eval_rule(rule.to_owned())
+    });
+    // The interpreter turns errors into others on their way: the clock says best what was one of time.
+    if Instant::now() >= ends {
+        return Gave::TimedOut;
+    }
+    match gave {
+        Ok(gave) => gave,
+        Err(error) if error.is::<LimitError>() => Gave::TimedOut,
+        Err(error) => Gave::Error(message(&error.to_string())),
+    }
+}

@@ -1,0 +1,32 @@
+//! Policies in Rego: the broker's [`PolicyEngine`](keybroker_common::policy::PolicyEngine) on regorus.
+//!
+//! Whoever registers writes the policy, so that it is input like any other. [`Policy::compile`] accepts a
+//! part of Rego that cannot reach the network, the time or randomness, cannot recurse, and cannot build
+//! values out of proportion (see [`Forbidden`]); [`RegoEngine`] bounds what is left in time.
+//!
+//! This crate decides about no guest: it says what a policy gives. What a policy is made of and what it sees
+//! is defined in [`keybroker_common::policy`].
+
+mod builtins;
+mod chip;
+mod compile;
+mod engine;
+mod error;
+mod evaluate;
+mod input;
+mod policy;
+mod query;
+mod reference;
+mod restrict;
+mod said;
+mod text;
+mod thread;
+
+pub use compile::{allow_query, beginning_with_not_or_every};
+pub use engine::RegoEngine;
+pub use error::{Part, PolicyError};
+pub use evaluate::DEADLINE;
+pub use policy::Policy;
+pub use reference::{MAX_VALUES, ReferenceError};
+pub use restrict::Forbidden;
+pub use text::{Position, TextFault};
