@@ -1,23 +1,26 @@
 //! The audit record: who got which secret, or did not, and why.
 
+#[macro_use]
+mod enumerate;
+
 mod basis;
 mod check;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-pub use basis::{Basis, CrlEdition, VerifiedUnder};
-pub use check::Check;
-
-use crate::{
-    encoding::{Hex, amd},
-    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
-};
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
     report::Report,
 };
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    encoding::{Hex, amd},
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+};
+
+pub use basis::{Basis, CrlEdition, VerifiedUnder};
+pub use check::{Check, Meaning};
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{
-        AppraisalError as Error,
-        Authority::{Operator, Registration as TheRegistration},
-        Check, Fleet, Inputs, appraise, examine, refuse_early,
+        AppraisalCheck, AppraisalError as Error, Fleet,
+        FloorSetter::{Operator, Registration as TheRegistration},
+        Inputs, appraise, examine, refuse_early,
     },
     dialect::Dialect,
     encoding::Hex,
@@ -114,7 +114,7 @@ fn appraised(
     guest: &VerifiedReport,
     reference_values: ReferenceValues,
     policy: &Policy,
-) -> Result<(), (Check, Error)> {
+) -> Result<(), (AppraisalCheck, Error)> {
     appraised_in(&Fleet::default(), guest, reference_values, policy)
 }
 
@@ -123,7 +123,7 @@ fn appraised_in(
     guest: &VerifiedReport,
     reference_values: ReferenceValues,
     policy: &Policy,
-) -> Result<(), (Check, Error)> {
+) -> Result<(), (AppraisalCheck, Error)> {
     appraise(guest, fleet, &workload(reference_values, policy).read().unwrap()).map(|_| ())
 }
 
@@ -137,7 +137,7 @@ async fn the_result_names_what_was_appraised() {
     assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
 }
 
-fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (Check, Error)> {
+fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (AppraisalCheck, Error)> {
     appraised(guest, registered(), policy)
 }
 
@@ -148,7 +148,7 @@ fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
 
 /// One requirement: a guest that misses it is denied where it is required and admitted where it is not.
 struct Row {
-    check: Check,
+    check: AppraisalCheck,
     /// The requirement alone.
     required: Policy,
     /// What makes the guest miss it.
@@ -165,79 +165,85 @@ fn rows() -> Vec<Row> {
     let row = |check, required, missed: fn(&mut ReportFields), error| Row { check, required, missed, error };
     vec![
         row(
-            Check::Smt,
+            AppraisalCheck::Smt,
             Policy { forbid_smt: true, ..none() },
             |guest| guest.policy |= 1 << 16,
-            Error::Smt(0x113_0137),
+            Error::GuestPolicy { policy: 0x113_0137, fault: "allows SMT, the registration forbids it" },
         ),
         row(
-            Check::SingleSocket,
+            AppraisalCheck::SingleSocket,
             Policy { require_single_socket: true, ..none() },
             |guest| guest.policy &= !(1 << 20),
-            Error::SingleSocket(0x102_0137),
+            Error::GuestPolicy {
+                policy: 0x102_0137,
+                fault: "lets the guest span sockets, the registration forbids it",
+            },
         ),
         row(
-            Check::CiphertextHiding,
+            AppraisalCheck::CiphertextHiding,
             Policy { require_ciphertext_hiding: true, ..none() },
             |guest| guest.policy &= !(1 << 24),
-            Error::CiphertextHiding(0x12_0137),
+            Error::GuestPolicy {
+                policy: 0x12_0137,
+                fault: "does not demand ciphertext hiding, the registration does",
+            },
         ),
         row(
-            Check::Abi,
+            AppraisalCheck::Abi,
             Policy { minimum_abi: all.minimum_abi, ..none() },
             |guest| guest.policy -= 1,
             Error::Abi { found: Abi { major: 1, minor: 0x36 }, required: Abi { major: 1, minor: 0x37 } },
         ),
         row(
-            Check::MinimumCommittedTcb,
+            AppraisalCheck::MinimumCommittedTcb,
             Policy { minimum_committed_tcb: floors(TCB), ..none() },
             |guest| guest.committed_tcb.microcode -= 1,
             tcb("committed"),
         ),
         row(
-            Check::MinimumLaunchTcb,
+            AppraisalCheck::MinimumLaunchTcb,
             Policy { minimum_launch_tcb: floors(TCB), ..none() },
             |guest| guest.launch_tcb.microcode -= 1,
             tcb("launch"),
         ),
         row(
-            Check::HostData,
+            AppraisalCheck::HostData,
             Policy { host_data: all.host_data, ..none() },
             |guest| guest.host_data = [0; 32],
             field("HOST_DATA", &[0; 32], &[0xD0; 32]),
         ),
         row(
-            Check::IdKey,
+            AppraisalCheck::IdKey,
             Policy { id_key_digest: all.id_key_digest, ..none() },
             |guest| guest.id_key_digest = [0; 48],
             field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]),
         ),
         row(
-            Check::AuthorKey,
+            AppraisalCheck::AuthorKey,
             Policy { author_key_digest: all.author_key_digest, ..none() },
             |guest| guest.author_key_digest = [0; 48],
             field("AUTHOR_KEY_DIGEST", &[0; 48], &[0xA0; 48]),
         ),
         row(
-            Check::AuthorKey,
+            AppraisalCheck::AuthorKey,
             Policy { author_key_digest: all.author_key_digest, ..none() },
             |guest| guest.author_key_en = false,
             Error::NoAuthorKey { required: Hex([0xA0; 48]) },
         ),
         row(
-            Check::FamilyId,
+            AppraisalCheck::FamilyId,
             Policy { family_id: all.family_id, ..none() },
             |guest| guest.family_id = [0; 16],
             field("FAMILY_ID", &[0; 16], &[0xFA; 16]),
         ),
         row(
-            Check::ImageId,
+            AppraisalCheck::ImageId,
             Policy { image_id: all.image_id, ..none() },
             |guest| guest.image_id = [0; 16],
             field("IMAGE_ID", &[0; 16], &[0x1A; 16]),
         ),
         row(
-            Check::GuestSvn,
+            AppraisalCheck::GuestSvn,
             Policy { minimum_guest_svn: Some(7), ..none() },
             |guest| guest.guest_svn = 6,
             Error::GuestSvn { found: 6, required: 7 },
@@ -271,7 +277,7 @@ fn the_reported_tcb_counts_in_every_component() {
     ] {
         let error = Error::Tcb { which: "reported", found: Some(TCB), by: TheRegistration, required: floor };
         let policy = Policy { minimum_tcb: floors(floor), ..Policy::default() };
-        assert_eq!(verdict(&good, &policy), Err((Check::MinimumTcb, error)));
+        assert_eq!(verdict(&good, &policy), Err((AppraisalCheck::MinimumTcb, error)));
     }
     let without_fmc = TcbVersion { fmc: None, ..TCB };
     assert_eq!(verdict(&good, &Policy { minimum_tcb: floors(without_fmc), ..Policy::default() }), Ok(()));
@@ -286,7 +292,7 @@ fn an_fmc_floor_denies_a_product_without_one() {
     let error = Error::Tcb { which: "reported", found: Some(found), by: TheRegistration, required };
     let floors = TcbFloors { milan: Some(required), ..TcbFloors::default() };
     let policy = Policy { minimum_tcb: Some(floors), ..Policy::default() };
-    assert_eq!(verdict(&milan, &policy), Err((Check::MinimumTcb, error)));
+    assert_eq!(verdict(&milan, &policy), Err((AppraisalCheck::MinimumTcb, error)));
 }
 
 /// A TCB version with reserved bytes set means nothing that is known: it satisfies no floor, not even zero.
@@ -297,13 +303,13 @@ fn a_tcb_of_unknown_form_satisfies_no_floor() {
         (
             0x1E0,
             "committed",
-            Check::MinimumCommittedTcb,
+            AppraisalCheck::MinimumCommittedTcb,
             Policy { minimum_committed_tcb: floors(zero), ..Policy::default() },
         ),
         (
             0x1F0,
             "launch",
-            Check::MinimumLaunchTcb,
+            AppraisalCheck::MinimumLaunchTcb,
             Policy { minimum_launch_tcb: floors(zero), ..Policy::default() },
         ),
     ] {
@@ -319,13 +325,17 @@ fn a_product_without_a_floor_is_denied_where_floors_are_required() {
     let good = guest(|_| ());
     let floors = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
     for (which, check, policy) in [
-        ("reported", Check::MinimumTcb, Policy { minimum_tcb: Some(floors), ..Policy::default() }),
+        ("reported", AppraisalCheck::MinimumTcb, Policy { minimum_tcb: Some(floors), ..Policy::default() }),
         (
             "committed",
-            Check::MinimumCommittedTcb,
+            AppraisalCheck::MinimumCommittedTcb,
             Policy { minimum_committed_tcb: Some(floors), ..Policy::default() },
         ),
-        ("launch", Check::MinimumLaunchTcb, Policy { minimum_launch_tcb: Some(floors), ..Policy::default() }),
+        (
+            "launch",
+            AppraisalCheck::MinimumLaunchTcb,
+            Policy { minimum_launch_tcb: Some(floors), ..Policy::default() },
+        ),
     ] {
         let error = Error::NoTcbFloor { which, product: Turin };
         assert_eq!(verdict(&good, &policy), Err((check, error)));
@@ -341,7 +351,7 @@ fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
     };
     let unknown = |registered| {
         let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
-        Err((Check::Measurement, error))
+        Err((AppraisalCheck::Measurement, error))
     };
     assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], Vec::new()), Ok(()));
     let other = vec![Measurement([1; 48])];
@@ -349,7 +359,7 @@ fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
     let unsigned = guest(|guest| guest.id_key_digest = [0; 48]);
     assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown(Vec::new()));
     let error = field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]);
-    assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((Check::IdKey, error)));
+    assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((AppraisalCheck::IdKey, error)));
 }
 
 #[test]
@@ -385,7 +395,7 @@ fn only_registered_measurements_are_admitted() {
     };
     let denied = |registered| {
         let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
-        Err((Check::Measurement, error))
+        Err((AppraisalCheck::Measurement, error))
     };
     assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));
     assert_eq!(admitted(vec![Measurement([1; 48]), Measurement(MEASUREMENT)]), Ok(()));
@@ -412,12 +422,12 @@ fn a_missing_input_is_not_passed_over() {
     assert_eq!(refuse_early(&inputs), Ok(()));
     let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
     let expected = [
-        Check::FleetProduct,
-        Check::FleetTcb,
-        Check::Measurement,
-        Check::MinimumTcb,
-        Check::MinimumCommittedTcb,
-        Check::MinimumLaunchTcb,
+        AppraisalCheck::FleetProduct,
+        AppraisalCheck::FleetTcb,
+        AppraisalCheck::Measurement,
+        AppraisalCheck::MinimumTcb,
+        AppraisalCheck::MinimumCommittedTcb,
+        AppraisalCheck::MinimumLaunchTcb,
     ];
     assert_eq!(missing.collect::<Vec<_>>(), expected.map(|check| (check, Outcome::NotChecked)));
 }

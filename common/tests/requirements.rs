@@ -5,11 +5,11 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use keybroker_common::{
-    appraisal::{Fleet, appraise},
+    appraisal::{AppraisalCheck, Fleet, appraise},
     broker::RegisterRequest,
     ids::HostData,
     policy::{NotEvaluated, PolicyEngine as _},
@@ -29,6 +29,8 @@ struct Row {
     at: &'static str,
     /// As the guest satisfies it.
     satisfied: Value,
+    /// What makes the guest satisfy it.
+    launched: fn(&mut ReportFields),
     /// What makes the guest miss it, and the check that then fails; or another value that this guest misses.
     missed: Missed,
     /// Values that are refused at the registration, with a part of the reason.
@@ -58,30 +60,37 @@ fn floor(at: &'static str, missed: Missed) -> Row {
         (json!({"rome": {}}), "unknown field rome"),
         (json!(4), "wrong type"),
     ];
-    Row { at, satisfied: turin(4), missed, malformed }
+    Row { at, satisfied: turin(4), launched: unaltered, missed, malformed }
 }
 
-fn key(at: &'static str, name: &'static str, missed: fn(&mut ReportFields), byte: u8) -> Row {
+fn key(
+    (at, byte): (&'static str, u8),
+    launched: fn(&mut ReportFields),
+    name: &'static str,
+    missed: fn(&mut ReportFields),
+) -> Row {
     let malformed = vec![
         (hex(0, 48), "all zeros"),
         (hex(byte, 47), "is not 96 hex digits"),
         (json!(""), "is not 96 hex digits"),
         (json!(7), "wrong type"),
     ];
-    Row { at, satisfied: hex(byte, 48), missed: Missed::Guest(name, missed), malformed }
+    Row { at, satisfied: hex(byte, 48), launched, missed: Missed::Guest(name, missed), malformed }
 }
 
 fn rows() -> Vec<Row> {
     use Missed::{Guest, Value as Other};
-    let id = |at, name, byte, missed| Row {
+    let id = |at, byte, launched, name, missed| Row {
         at,
         satisfied: hex(byte, 16),
+        launched,
         missed: Guest(name, missed),
         malformed: vec![(hex(byte, 15), "is not 32 hex digits"), (json!("x"), "is not 32 hex digits")],
     };
-    let flag = |at, satisfied: bool, name, missed| Row {
+    let flag = |at, satisfied: bool, launched, name, missed| Row {
         at,
         satisfied: satisfied.into(),
+        launched,
         missed: Guest(name, missed),
         malformed: vec![((!satisfied).into(), "would require nothing"), (json!("yes"), "wrong type")],
     };
@@ -89,6 +98,7 @@ fn rows() -> Vec<Row> {
         Row {
             at: "/measurements",
             satisfied: json!([hex(0x11, 48), hex(0x4D, 48)]),
+            launched: |guest| guest.measurement = [0x4D; 48],
             missed: Guest("measurement", |guest| guest.measurement[47] ^= 1),
             malformed: vec![
                 (json!([]), "is not one or more measurements"),
@@ -101,6 +111,7 @@ fn rows() -> Vec<Row> {
         Row {
             at: "/reference_values/measurement",
             satisfied: hex(0x4D, 48),
+            launched: |guest| guest.measurement = [0x4D; 48],
             missed: Guest("measurement", |guest| guest.measurement[0] ^= 1),
             malformed: vec![
                 (json!([]), "is not one or more measurements"),
@@ -112,13 +123,36 @@ fn rows() -> Vec<Row> {
         floor("/minimum_tcb", Other("minimum-tcb", turin(5))),
         floor("/minimum_committed_tcb", Guest("minimum-committed-tcb", |guest| guest.committed_tcb.snp -= 1)),
         floor("/minimum_launch_tcb", Guest("minimum-launch-tcb", |guest| guest.launch_tcb.snp -= 1)),
-        key("/require/id_key_digest", "id-key-digest", |guest| guest.id_key_digest = [0; 48], 0x1D),
-        key("/require/author_key_digest", "author-key-digest", |guest| guest.author_key_en = false, 0xA0),
-        id("/require/family_id", "family-id", 0xFA, |guest| guest.family_id = [0; 16]),
-        id("/require/image_id", "image-id", 0x1A, |guest| guest.image_id = [0; 16]),
+        key(
+            ("/require/id_key_digest", 0x1D),
+            |guest| guest.id_key_digest = [0x1D; 48],
+            "id-key-digest",
+            |guest| guest.id_key_digest = [0; 48],
+        ),
+        key(
+            ("/require/author_key_digest", 0xA0),
+            |guest| (guest.author_key_en, guest.author_key_digest) = (true, [0xA0; 48]),
+            "author-key-digest",
+            |guest| guest.author_key_en = false,
+        ),
+        id(
+            "/require/family_id",
+            0xFA,
+            |guest| guest.family_id = [0xFA; 16],
+            "family-id",
+            |guest| guest.family_id = [0; 16],
+        ),
+        id(
+            "/require/image_id",
+            0x1A,
+            |guest| guest.image_id = [0x1A; 16],
+            "image-id",
+            |guest| guest.image_id = [0; 16],
+        ),
         Row {
             at: "/require/minimum_guest_svn",
             satisfied: json!(7),
+            launched: |guest| guest.guest_svn = 7,
             missed: Guest("guest-svn", |guest| guest.guest_svn = 6),
             malformed: vec![
                 (json!(0), "would require nothing"),
@@ -126,16 +160,31 @@ fn rows() -> Vec<Row> {
                 (json!("7"), "wrong type"),
             ],
         },
-        flag("/require/single_socket", true, "guest-policy-single-socket", |guest| {
-            guest.policy &= !(1 << 20)
-        }),
-        flag("/require/smt", false, "guest-policy-smt", |guest| guest.policy |= 1 << 16),
-        flag("/require/ciphertext_hiding", true, "guest-policy-ciphertext-hiding", |guest| {
-            guest.policy &= !(1 << 24);
-        }),
+        flag(
+            "/require/single_socket",
+            true,
+            |guest| guest.policy |= 1 << 20,
+            "guest-policy-single-socket",
+            |guest| guest.policy &= !(1 << 20),
+        ),
+        flag(
+            "/require/smt",
+            false,
+            |guest| guest.policy &= !(1 << 16),
+            "guest-policy-smt",
+            |guest| guest.policy |= 1 << 16,
+        ),
+        flag(
+            "/require/ciphertext_hiding",
+            true,
+            |guest| guest.policy |= 1 << 24,
+            "guest-policy-ciphertext-hiding",
+            |guest| guest.policy &= !(1 << 24),
+        ),
         Row {
             at: "/query",
             satisfied: json!(["input.snp.guest_svn == 7", "data.allow == input.snp.policy.single_socket"]),
+            launched: unaltered,
             missed: Other("policy", json!(["true", "input.snp.guest_svn == 8"])),
             malformed: vec![
                 (json!(["input. == 7"]), "query 0, line 1, column "),
@@ -179,15 +228,9 @@ fn put(body: &mut Value, at: &str, value: Value) {
 /// A guest that satisfies [`strict`].
 fn guest(host_data: HostData, alter: fn(&mut ReportFields)) -> VerifiedReport {
     let attempt = Attempt::vcek(Turin).fields(|fields| {
-        fields.measurement = [0x4D; 48];
-        fields.policy = 1 << 24 | 1 << 20 | 1 << 17;
+        fields.policy = 1 << 17;
         fields.host_data = host_data.to_bytes();
-        fields.id_key_digest = [0x1D; 48];
-        fields.author_key_en = true;
-        fields.author_key_digest = [0xA0; 48];
-        fields.family_id = [0xFA; 16];
-        fields.image_id = [0x1A; 16];
-        fields.guest_svn = 7;
+        rows().iter().for_each(|row| (row.launched)(fields));
         alter(fields);
     });
     attempt.verify().unwrap()
@@ -282,6 +325,19 @@ async fn each_requirement_malformed() {
             assert!(refusal.contains(says), "{at}: {value}: {refusal}");
         }
     }
+}
+
+/// A requirement that has no row here is one that nobody tried.
+#[test]
+fn every_check_that_a_policy_demands_has_a_row() {
+    let missed = rows().into_iter().map(|row| match row.missed {
+        Missed::Guest(check, _) | Missed::Value(check, _) => check,
+    });
+    // HOST_DATA is the broker's to choose, and the ABI is demanded by no registration of this dialect.
+    let tried: HashSet<_> = missed.chain(["host-data", "guest-policy-abi"]).collect();
+    let demanded = AppraisalCheck::all().filter(|check| !check.is_floor());
+    let untried: Vec<_> = demanded.filter(|check| !tried.contains(check.name())).collect();
+    assert_eq!(untried, []);
 }
 
 /// HOST_DATA selects. That it is the registration's own is looked at once more, and is not the client's to

@@ -41,8 +41,8 @@ pub fn allow_query(module: &str) -> Result<String, PolicyError> {
     .map_err(|_| PolicyError::NoThread)?
 }
 
-/// The policy's queries, from 0, with a statement that begins with `not` or `every`. Version 0.1.0 took such a
-/// statement to hold, whatever it gave: what it released under them is to be looked at.
+/// The policy's queries, from 0, with a statement that begins with `not` or `every`. Version 0.1.0 took such
+/// a statement to hold, whatever it gave: what it released under them is to be looked at.
 pub fn beginning_with_not_or_every(policy: &PolicyText) -> Vec<usize> {
     let text = policy.clone();
     let found = move || {

@@ -1,5 +1,5 @@
-//! What the interpreter says of an error. Its errors are texts: `--> FILE:LINE:COLUMN`, the line in question, and
-//! `error: ` with what is wrong. A few are `FILE:LINE:COLUMN error: ` and what is wrong.
+//! What the interpreter says of an error. Its errors are texts: `--> FILE:LINE:COLUMN`, the line in question,
+//! and `error: ` with what is wrong. A few are `FILE:LINE:COLUMN error: ` and what is wrong.
 
 use crate::text::Position;
 

@@ -6,6 +6,12 @@
 //! registered one, nor which of the workloads that share the guest's launch measurement it is: no report says
 //! so.
 
+#[macro_use]
+mod table;
+#[macro_use]
+mod enumerate;
+
+mod check;
 mod fleet;
 mod rules;
 
@@ -25,89 +31,8 @@ use crate::{
     workload::{Registered, Standing},
 };
 
+pub use check::{AppraisalCheck, Demand};
 pub use fleet::Fleet;
-
-/// The checks of appraisal, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Check {
-    /// The host may not read the guest's memory.
-    Debug,
-    /// No migration agent may be associated.
-    MigrateMa,
-    /// The guest policy sets no bit of unknown meaning.
-    PolicyForm,
-    /// The report was asked for at VMPL 0.
-    Vmpl,
-    /// The operator accepts the product.
-    FleetProduct,
-    /// The operator's floor of the reported TCB holds.
-    FleetTcb,
-    /// The launch measurement is registered.
-    Measurement,
-    /// Simultaneous multithreading is forbidden where it must be.
-    Smt,
-    /// One socket only, where it must be.
-    SingleSocket,
-    /// Ciphertext is hidden where it must be.
-    CiphertextHiding,
-    /// The ABI floor holds.
-    Abi,
-    /// The reported TCB's floor holds.
-    MinimumTcb,
-    /// The committed TCB's floor holds.
-    MinimumCommittedTcb,
-    /// The launch TCB's floor holds.
-    MinimumLaunchTcb,
-    /// HOST_DATA is the required one.
-    HostData,
-    /// The ID key is the required one.
-    IdKey,
-    /// The author key is the required one.
-    AuthorKey,
-    /// FAMILY_ID is the required one.
-    FamilyId,
-    /// IMAGE_ID is the required one.
-    ImageId,
-    /// The GUEST_SVN floor holds.
-    GuestSvn,
-}
-
-impl Check {
-    /// Every check, in the order in which they are made.
-    pub fn all() -> impl Iterator<Item = Self> {
-        rules::RULES.iter().map(|(check, _)| *check)
-    }
-
-    /// The floor that no registration lowers.
-    pub const FLOOR: [Self; 6] =
-        [Self::Debug, Self::MigrateMa, Self::PolicyForm, Self::Vmpl, Self::FleetProduct, Self::FleetTcb];
-
-    /// The check's stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "guest-policy-debug",
-            Self::MigrateMa => "guest-policy-migrate-ma",
-            Self::PolicyForm => "guest-policy-form",
-            Self::Vmpl => "vmpl",
-            Self::FleetProduct => "fleet-product",
-            Self::FleetTcb => "fleet-minimum-tcb",
-            Self::Measurement => "measurement",
-            Self::Smt => "guest-policy-smt",
-            Self::SingleSocket => "guest-policy-single-socket",
-            Self::CiphertextHiding => "guest-policy-ciphertext-hiding",
-            Self::Abi => "guest-policy-abi",
-            Self::MinimumTcb => "minimum-tcb",
-            Self::MinimumCommittedTcb => "minimum-committed-tcb",
-            Self::MinimumLaunchTcb => "minimum-launch-tcb",
-            Self::HostData => "host-data",
-            Self::IdKey => "id-key-digest",
-            Self::AuthorKey => "author-key-digest",
-            Self::FamilyId => "family-id",
-            Self::ImageId => "image-id",
-            Self::GuestSvn => "guest-svn",
-        }
-    }
-}
 
 /// Why a report does not satisfy a registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,15 +66,14 @@ pub enum AppraisalError {
         /// In the registration.
         registered: Vec<Measurement>,
     },
-    /// SMT is allowed by the guest policy.
-    #[error("the guest policy {0:#x} allows SMT, the registration forbids it")]
-    Smt(u64),
-    /// The guest may span sockets.
-    #[error("the guest policy {0:#x} lets the guest span sockets, the registration forbids it")]
-    SingleSocket(u64),
-    /// Ciphertext may be visible to the host.
-    #[error("the guest policy {0:#x} does not demand ciphertext hiding, the registration does")]
-    CiphertextHiding(u64),
+    /// The guest policy allows what the registration forbids, or does not demand what it demands.
+    #[error("the guest policy {policy:#x} {fault}")]
+    GuestPolicy {
+        /// The guest policy.
+        policy: u64,
+        /// What is wrong with it, in words.
+        fault: &'static str,
+    },
     /// The ABI floor is missed.
     #[error("the guest policy demands ABI {}.{}, the registration {}.{}", .found.major, .found.minor, .required.major, .required.minor)]
     Abi {
@@ -166,7 +90,7 @@ pub enum AppraisalError {
         /// In the report; `None` if it sets reserved bits.
         found: Option<TcbVersion>,
         /// Who sets the floor.
-        by: Authority,
+        by: FloorSetter,
         /// The floor.
         required: TcbVersion,
     },
@@ -204,7 +128,7 @@ pub enum AppraisalError {
     },
     /// An input was missing.
     #[error("the check {} could not be made", .0.name())]
-    NotChecked(Check),
+    NotChecked(AppraisalCheck),
 }
 
 /// The tool that asks at this VMPL of itself.
@@ -225,14 +149,14 @@ pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
 
 /// Who sets a floor. The stricter wins, since both must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Authority {
+pub enum FloorSetter {
     /// The operator, for every guest.
     Operator,
     /// The registration, for its own.
     Registration,
 }
 
-impl fmt::Display for Authority {
+impl fmt::Display for FloorSetter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Operator => "the operator",
@@ -257,14 +181,14 @@ pub struct Inputs<'a> {
 }
 
 /// Every check with what it came to, for people to read. Nothing can be built on it.
-pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<AppraisalError>)> {
+pub fn examine(inputs: &Inputs<'_>) -> Vec<(AppraisalCheck, Outcome<AppraisalError>)> {
     rules::RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
 }
 
 /// The first check that an unverified report already fails. It can refuse early; that it finds nothing means
 /// nothing.
-pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (Check, AppraisalError)> {
-    for (check, rule) in rules::RULES {
+pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (AppraisalCheck, AppraisalError)> {
+    for &(check, rule) in rules::RULES {
         rule(inputs).not_failed().map_err(|error| (check, error))?;
     }
     Ok(())
@@ -323,7 +247,7 @@ pub fn appraise<'a>(
     verified: &'a VerifiedReport,
     fleet: &Fleet,
     registered: &'a Registered,
-) -> Result<Appraised<'a>, (Check, AppraisalError)> {
+) -> Result<Appraised<'a>, (AppraisalCheck, AppraisalError)> {
     let registration = registered.registration();
     let inputs = Inputs {
         report: verified.report(),
@@ -332,7 +256,7 @@ pub fn appraise<'a>(
         reference_values: Some(&registration.reference_values),
         policy: &registration.policy,
     };
-    for (check, rule) in rules::RULES {
+    for &(check, rule) in rules::RULES {
         rule(&inputs).required(AppraisalError::NotChecked(check)).map_err(|error| (check, error))?;
     }
     Ok(Appraised { verified, registered })

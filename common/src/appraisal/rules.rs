@@ -1,39 +1,37 @@
 //! What each check demands, and why.
 
-use super::{AppraisalError, Authority, Check, Inputs};
-use crate::encoding::Hex;
-use crate::requirements::{Abi, Measurement, ReferenceValues, TcbFloors};
 use keybroker_snp::{
     product::{Product, TcbVersion},
-    report::Report,
+    report::{GuestPolicy, Report},
     verify::Outcome,
+};
+
+use super::{AppraisalCheck, AppraisalError, FloorSetter, Inputs};
+use crate::{
+    encoding::Hex,
+    requirements::{Abi, Measurement, ReferenceValues, TcbFloors},
 };
 
 pub(super) type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;
 
-/// Every check with its rule: the one list.
-pub(super) const RULES: [(Check, Rule); 20] = [
-    (Check::Debug, debug),
-    (Check::MigrateMa, migrate_ma),
-    (Check::PolicyForm, policy_form),
-    (Check::Vmpl, vmpl),
-    (Check::FleetProduct, fleet_product),
-    (Check::FleetTcb, fleet_tcb),
-    (Check::Measurement, measurement),
-    (Check::Smt, smt),
-    (Check::SingleSocket, single_socket),
-    (Check::CiphertextHiding, ciphertext_hiding),
-    (Check::Abi, abi),
-    (Check::MinimumTcb, minimum_tcb),
-    (Check::MinimumCommittedTcb, minimum_committed_tcb),
-    (Check::MinimumLaunchTcb, minimum_launch_tcb),
-    (Check::HostData, host_data),
-    (Check::IdKey, id_key),
-    (Check::AuthorKey, author_key),
-    (Check::FamilyId, family_id),
-    (Check::ImageId, image_id),
-    (Check::GuestSvn, guest_svn),
-];
+/// Makes the list of the rules of the rows in `table.rs`: what is there is checked always.
+macro_rules! rules {
+    ($(
+        $(#[$doc:meta])+
+        $check:ident {
+            name: $name:literal,
+            demand: $demand:expr,
+            rule: $rule:ident,
+            means: $means:expr,
+            helps: $helps:expr,
+        }
+    )+) => {
+        /// Every check with its rule, in the table's order.
+        pub(super) const RULES: &[(AppraisalCheck, Rule)] = &[$((AppraisalCheck::$check, $rule)),+];
+    };
+}
+
+checks!(rules);
 
 fn require(holds: bool, error: impl FnOnce() -> AppraisalError) -> Outcome<AppraisalError> {
     if holds { Outcome::Passed } else { Outcome::Failed(error()) }
@@ -75,7 +73,7 @@ fn fleet_product(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 fn fleet_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let Some(product) = inputs.product else { return Outcome::NotChecked };
     let Some(required) = inputs.fleet.minimum_tcb.of(product) else { return Outcome::Passed };
-    at_least(inputs.report.reported_tcb(product), "reported", Authority::Operator, required)
+    at_least(inputs.report.reported_tcb(product), "reported", FloorSetter::Operator, required)
 }
 
 /// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the
@@ -95,21 +93,30 @@ fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     })
 }
 
-fn smt(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+/// What the guest policy must say where the registration demands it.
+fn guest_policy(
+    inputs: &Inputs<'_>,
+    required: bool,
+    says: fn(GuestPolicy) -> bool,
+    fault: &'static str,
+) -> Outcome<AppraisalError> {
     let policy = inputs.report.policy();
-    require(!(inputs.policy.forbid_smt && policy.smt_allowed()), || AppraisalError::Smt(policy.bits()))
+    require(!required || says(policy), || AppraisalError::GuestPolicy { policy: policy.bits(), fault })
+}
+
+fn smt(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let fault = "allows SMT, the registration forbids it";
+    guest_policy(inputs, inputs.policy.forbid_smt, |policy| !policy.smt_allowed(), fault)
 }
 
 fn single_socket(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    let holds = !inputs.policy.require_single_socket || policy.single_socket();
-    require(holds, || AppraisalError::SingleSocket(policy.bits()))
+    let fault = "lets the guest span sockets, the registration forbids it";
+    guest_policy(inputs, inputs.policy.require_single_socket, GuestPolicy::single_socket, fault)
 }
 
 fn ciphertext_hiding(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let policy = inputs.report.policy();
-    let holds = !inputs.policy.require_ciphertext_hiding || policy.ciphertext_hiding();
-    require(holds, || AppraisalError::CiphertextHiding(policy.bits()))
+    let fault = "does not demand ciphertext hiding, the registration does";
+    guest_policy(inputs, inputs.policy.require_ciphertext_hiding, GuestPolicy::ciphertext_hiding, fault)
 }
 
 fn abi(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
@@ -122,7 +129,7 @@ fn abi(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 fn at_least(
     found: Option<TcbVersion>,
     which: &'static str,
-    by: Authority,
+    by: FloorSetter,
     required: TcbVersion,
 ) -> Outcome<AppraisalError> {
     let holds = found.is_some_and(|found| found.at_least(&required));
@@ -138,7 +145,7 @@ fn floor(
     let Some(floors) = floors else { return Outcome::Passed };
     let Some(product) = inputs.product else { return Outcome::NotChecked };
     match floors.of(product) {
-        Some(required) => at_least(read(inputs.report, product), which, Authority::Registration, required),
+        Some(required) => at_least(read(inputs.report, product), which, FloorSetter::Registration, required),
         None => Outcome::Failed(AppraisalError::NoTcbFloor { which, product }),
     }
 }

@@ -171,7 +171,10 @@ impl Attest {
         let Verified { report, under } = plausible.verify(&workload_id, &self.fleet.accepted_csp_ids).await?;
         // Whatever the endorser does, a genuine report of another boot opens no session.
         if *report.report().report_data() != report_data {
-            return Err(refused(verify::Check::Challenge, "the verified report answers another challenge"));
+            return Err(refused(
+                verify::VerificationCheck::Challenge,
+                "the verified report answers another challenge",
+            ));
         }
         record.evidence = Some(EvidenceSummary::of(report.report(), Some(report.product()), true));
         record.basis = Some(Basis::of(under, &evidence.guest_key, &self.fleet));
@@ -275,7 +278,10 @@ fn selected(claim: &Claim, report: &Report) -> Result<WorkloadId, Failure> {
         Claim::Named { workload_id } => Ok(workload_id.clone()),
         Claim::HostData => {
             HostData::from_report(report.host_data()).map(HostData::workload_id).ok_or_else(|| {
-                refused(appraisal::Check::HostData, "HOST_DATA is not one that a registration was given")
+                refused(
+                    appraisal::AppraisalCheck::HostData,
+                    "HOST_DATA is not one that a registration was given",
+                )
             })
         }
     }

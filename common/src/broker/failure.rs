@@ -66,8 +66,8 @@ impl From<NotVerified> for Failure {
     }
 }
 
-impl From<(appraisal::Check, AppraisalError)> for Failure {
-    fn from((check, error): (appraisal::Check, AppraisalError)) -> Self {
+impl From<(appraisal::AppraisalCheck, AppraisalError)> for Failure {
+    fn from((check, error): (appraisal::AppraisalCheck, AppraisalError)) -> Self {
         refused(check, error)
     }
 }

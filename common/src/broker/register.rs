@@ -139,8 +139,8 @@ impl Register {
         }
     }
 
-    /// Tries the policy, so that none is registered which no guest can satisfy for want of its evaluation. What
-    /// the engine does not say yes to is not written.
+    /// Tries the policy, so that none is registered which no guest can satisfy for want of its evaluation.
+    /// What the engine does not say yes to is not written.
     async fn admit(&self, policy: &PolicyText, record: &AuditRecord) -> Result<(), Error> {
         match self.policies.check(policy).await {
             Ok(()) => Ok(()),

@@ -104,8 +104,7 @@ pub struct SnpClaims {
     pub launch_tcb: Option<TcbClaims>,
     /// CPUID family, model and stepping. `null` in version 2, which does not say.
     pub cpuid: Option<CpuidClaims>,
-    /// CHIP_ID, 64 bytes: zero where it is masked, and with a VLEK. The first 8 bytes alone for a Turin that
-    /// the policy names so.
+    /// CHIP_ID, 64 bytes: zero if it is masked or with a VLEK; a Turin's first 8 if the policy names it so.
     pub chip_id: String,
     /// Version of the SNP firmware that runs.
     pub current_version: FirmwareClaims,

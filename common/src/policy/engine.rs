@@ -13,8 +13,8 @@ use crate::panics::Panicked;
 /// `Ok` is consent. Every error refuses, or leaves undecided, what the policy was asked for.
 #[async_trait]
 pub trait PolicyEngine: fmt::Debug + Send + Sync {
-    /// What a policy must pass before it is registered: it compiles, and trying it with sample claims does not
-    /// fail. That the sample does not satisfy it is no fault.
+    /// What a policy must pass before it is registered: it compiles, and trying it with sample claims does
+    /// not fail. That the sample does not satisfy it is no fault.
     async fn check(&self, policy: &PolicyText) -> Result<(), NotEvaluated>;
 
     /// That every query of the policy gives `true` for these claims.

@@ -16,8 +16,8 @@ fn the_stricter_of_operator_and_registration_wins() {
     let missed = |by| Error::Tcb { which: "reported", found: Some(TCB), by, required: above };
     assert_eq!(verdict(TCB, TCB), Ok(()));
     assert_eq!(verdict(below, below), Ok(()));
-    assert_eq!(verdict(above, below), Err((Check::FleetTcb, missed(Operator))));
-    assert_eq!(verdict(below, above), Err((Check::MinimumTcb, missed(TheRegistration))));
+    assert_eq!(verdict(above, below), Err((AppraisalCheck::FleetTcb, missed(Operator))));
+    assert_eq!(verdict(below, above), Err((AppraisalCheck::MinimumTcb, missed(TheRegistration))));
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn the_operator_chooses_the_products() {
     assert_eq!(verdict(&[Turin]), Ok(()));
     for accepted in [vec![Milan, Genoa], vec![]] {
         let error = Error::FleetProduct { found: Turin, accepted: accepted.clone() };
-        assert_eq!(verdict(&accepted), Err((Check::FleetProduct, error)));
+        assert_eq!(verdict(&accepted), Err((AppraisalCheck::FleetProduct, error)));
     }
     // A floor for another product is none for this one.
     let minimum_tcb = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };

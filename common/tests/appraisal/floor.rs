@@ -5,15 +5,19 @@ use super::*;
 type Alter = fn(&mut ReportFields);
 
 /// What no registration permits, with the reason.
-fn floor() -> Vec<(Check, Alter, Error)> {
+fn floor() -> Vec<(AppraisalCheck, Alter, Error)> {
     vec![
-        (Check::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
-        (Check::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),
-        (Check::PolicyForm, |guest| guest.policy &= !(1 << 17), Error::PolicyForm(0x110_0137)),
-        (Check::PolicyForm, |guest| guest.policy |= 1 << 26, Error::PolicyForm(0x512_0137)),
-        (Check::PolicyForm, |guest| guest.policy |= 1 << 63, Error::PolicyForm(0x8000_0000_0112_0137)),
-        (Check::Vmpl, |guest| guest.vmpl = 1, Error::Vmpl(1)),
-        (Check::Vmpl, |guest| guest.vmpl = u32::MAX, Error::Vmpl(u32::MAX)),
+        (AppraisalCheck::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),
+        (AppraisalCheck::MigrateMa, |guest| guest.policy |= 1 << 18, Error::MigrateMa(0x116_0137)),
+        (AppraisalCheck::PolicyForm, |guest| guest.policy &= !(1 << 17), Error::PolicyForm(0x110_0137)),
+        (AppraisalCheck::PolicyForm, |guest| guest.policy |= 1 << 26, Error::PolicyForm(0x512_0137)),
+        (
+            AppraisalCheck::PolicyForm,
+            |guest| guest.policy |= 1 << 63,
+            Error::PolicyForm(0x8000_0000_0112_0137),
+        ),
+        (AppraisalCheck::Vmpl, |guest| guest.vmpl = 1, Error::Vmpl(1)),
+        (AppraisalCheck::Vmpl, |guest| guest.vmpl = u32::MAX, Error::Vmpl(u32::MAX)),
     ]
 }
 

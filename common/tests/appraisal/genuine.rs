@@ -1,7 +1,7 @@
 //! Reports of genuine AMD hardware, appraised against their own measurement and nothing else.
 
 use keybroker_common::{
-    appraisal::{AppraisalError, Check, Fleet, Inputs, examine},
+    appraisal::{AppraisalCheck, AppraisalError, Fleet, Inputs, examine},
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
 };
 use keybroker_snp::{report::Report, verify::Outcome};
@@ -9,7 +9,7 @@ use keybroker_snp::{report::Report, verify::Outcome};
 use crate::support::genuine::{Genuine, sev_sample, vector};
 
 /// The checks that did not pass.
-fn remarks(genuine: &Genuine) -> Vec<(Check, Outcome<AppraisalError>)> {
+fn remarks(genuine: &Genuine) -> Vec<(AppraisalCheck, Outcome<AppraisalError>)> {
     let report = Report::parse(&genuine.report).unwrap();
     let reference_values = ReferenceValues { measurements: vec![Measurement(*report.measurement())] };
     let outcomes = examine(&Inputs {
@@ -34,12 +34,12 @@ fn genuine_reports_pass() {
 fn a_genuine_debug_guest_is_refused_for_that_alone() {
     let Some(genuine) = vector("go-milan") else { return };
     let debug = Outcome::Failed(AppraisalError::Debug(0xB_0000));
-    assert_eq!(remarks(&genuine), [(Check::Debug, debug)]);
+    assert_eq!(remarks(&genuine), [(AppraisalCheck::Debug, debug)]);
 }
 
 #[test]
 fn a_genuine_report_of_vmpl_1_is_refused_for_that_alone() {
     let Some(genuine) = vector("trustee-milan-vlek") else { return };
     let vmpl = Outcome::Failed(AppraisalError::Vmpl(1));
-    assert_eq!(remarks(&genuine), [(Check::Vmpl, vmpl)]);
+    assert_eq!(remarks(&genuine), [(AppraisalCheck::Vmpl, vmpl)]);
 }

@@ -1,4 +1,5 @@
-//! Engines for policies: nothing but an engine's yes lets a registration with a policy be written, or released to.
+//! Engines for policies: nothing but an engine's yes lets a registration with a policy be written, or
+//! released to.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use keybroker_snp::{
     anchors::TrustAnchors,
     product,
     report::Report,
-    verify::{Check, Endorsements, ReportData, VerifyError, verify},
+    verify::{Endorsements, ReportData, VerificationCheck, VerifyError, verify},
 };
 
 use super::{
@@ -187,7 +187,7 @@ pub(crate) async fn endorse_as(
 pub(crate) async fn attempt(
     source: &Process,
     request: &Presented<'_>,
-) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
+) -> Result<(Endorsements, Result<(), (VerificationCheck, VerifyError)>), EndorsementError> {
     attempt_as(source, request, "w").await
 }
 
@@ -195,7 +195,7 @@ async fn attempt_as(
     source: &Process,
     request: &Presented<'_>,
     workload: &str,
-) -> Result<(Endorsements, Result<(), (Check, VerifyError)>), EndorsementError> {
+) -> Result<(Endorsements, Result<(), (VerificationCheck, VerifyError)>), EndorsementError> {
     let at_hand = source.at_hand(request).await?;
     let obtained = source.obtain(request, at_hand, &WorkloadId::new(workload).unwrap()).await?;
     let report_data = ReportData(*request.report.report_data());

@@ -1,7 +1,7 @@
 //! Appraisal, over reports and registrations at random.
 
 use keybroker_common::{
-    appraisal::{Check, Fleet, Inputs, examine},
+    appraisal::{AppraisalCheck, Fleet, Inputs, examine},
     encoding::Hex,
     requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
 };
@@ -25,17 +25,17 @@ fn raw(tcb: TcbVersion) -> [u8; 8] {
 }
 
 /// A claim in the report: what it is called, where it stands, and the check that looks at it.
-const CLAIMS: [(usize, usize, Check); 10] = [
-    (0x004, 4, Check::GuestSvn),
-    (0x008, 2, Check::Abi),
-    (0x010, 16, Check::FamilyId),
-    (0x020, 16, Check::ImageId),
-    (0x0C0, 32, Check::HostData),
-    (0x0E0, 48, Check::IdKey),
-    (0x110, 48, Check::AuthorKey),
-    (0x180, 4, Check::MinimumTcb),
-    (0x1E0, 4, Check::MinimumCommittedTcb),
-    (0x1F0, 4, Check::MinimumLaunchTcb),
+const CLAIMS: [(usize, usize, AppraisalCheck); 10] = [
+    (0x004, 4, AppraisalCheck::GuestSvn),
+    (0x008, 2, AppraisalCheck::Abi),
+    (0x010, 16, AppraisalCheck::FamilyId),
+    (0x020, 16, AppraisalCheck::ImageId),
+    (0x0C0, 32, AppraisalCheck::HostData),
+    (0x0E0, 48, AppraisalCheck::IdKey),
+    (0x110, 48, AppraisalCheck::AuthorKey),
+    (0x180, 4, AppraisalCheck::MinimumTcb),
+    (0x1E0, 4, AppraisalCheck::MinimumCommittedTcb),
+    (0x1F0, 4, AppraisalCheck::MinimumLaunchTcb),
 ];
 
 /// A floor for Turin alone.
@@ -118,9 +118,9 @@ proptest! {
         let inputs = Inputs { report: &report, product: None, fleet: &Fleet::default(), reference_values: None, policy: &policy };
         let outcomes = examine(&inputs);
         let passed = |check| outcomes.iter().any(|(one, outcome)| *one == check && *outcome == Outcome::Passed);
-        prop_assert_eq!(passed(Check::Debug), bits & 1 << 19 == 0);
-        prop_assert_eq!(passed(Check::MigrateMa), bits & 1 << 18 == 0);
-        prop_assert_eq!(passed(Check::PolicyForm), bits & 1 << 17 != 0 && bits >> 26 == 0);
-        prop_assert_eq!(passed(Check::Vmpl), vmpl == 0);
+        prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);
+        prop_assert_eq!(passed(AppraisalCheck::MigrateMa), bits & 1 << 18 == 0);
+        prop_assert_eq!(passed(AppraisalCheck::PolicyForm), bits & 1 << 17 != 0 && bits >> 26 == 0);
+        prop_assert_eq!(passed(AppraisalCheck::Vmpl), vmpl == 0);
     }
 }

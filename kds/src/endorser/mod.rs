@@ -84,7 +84,7 @@ impl Plausible for Unrefused<'_> {
 
 /// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good:
 /// the challenge stays until then.
-fn not_verified((check, error): (verify::Check, VerifyError), now: Timestamp) -> NotVerified {
+fn not_verified((check, error): (verify::VerificationCheck, VerifyError), now: Timestamp) -> NotVerified {
     match error.valid_from().and_then(|from| seconds_until(from, now)) {
         Some(retry_after) => {
             NotVerified::Unavailable { check: check.into(), cause: error.to_string(), retry_after }
@@ -93,7 +93,7 @@ fn not_verified((check, error): (verify::Check, VerifyError), now: Timestamp) ->
     }
 }
 
-fn refused((check, error): (verify::Check, VerifyError)) -> NotVerified {
+fn refused((check, error): (verify::VerificationCheck, VerifyError)) -> NotVerified {
     NotVerified::Refused { check: check.into(), cause: error.to_string() }
 }
 

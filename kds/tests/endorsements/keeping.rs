@@ -12,7 +12,7 @@ use keybroker_simulator::{
 use keybroker_snp::{
     certificate::{Defect, Role},
     report::Report,
-    verify::{Check, VerifyError},
+    verify::{VerificationCheck, VerifyError},
 };
 
 use crate::harness::{
@@ -20,14 +20,14 @@ use crate::harness::{
     hardware::{Hardware, Process, attempt, endorse, report, retry_after, row, signed},
 };
 
-type Verdict = Result<(), (Check, VerifyError)>;
+type Verdict = Result<(), (VerificationCheck, VerifyError)>;
 
-fn refused(check: Check, role: Role, defect: Defect) -> Verdict {
+fn refused(check: VerificationCheck, role: Role, defect: Defect) -> Verdict {
     Err((check, role.has(defect).into()))
 }
 
 fn expired(role: Role, at: Timestamp) -> Verdict {
-    refused(Check::Validity, role, Defect::Expired(at))
+    refused(VerificationCheck::Validity, role, Defect::Expired(at))
 }
 
 /// What verification says in the end.
@@ -70,11 +70,11 @@ async fn what_no_report_was_verified_under_is_not_kept() {
     let hardware = Hardware::new().await;
     let source = hardware.source();
     let outcome = verdict(&source, &junk(&hardware), &[]).await;
-    assert_eq!(outcome, Ok(Err((Check::Signature, VerifyError::Signature))));
+    assert_eq!(outcome, Ok(Err((VerificationCheck::Signature, VerifyError::Signature))));
     // Nor what the guest sent.
     let sent = [hardware.vcek(), hardware.amd.ask().to_vec()];
     let outcome = verdict(&hardware.source(), &junk(&hardware), &sent).await;
-    assert_eq!(outcome, Ok(Err((Check::Signature, VerifyError::Signature))));
+    assert_eq!(outcome, Ok(Err((VerificationCheck::Signature, VerifyError::Signature))));
     assert_eq!(hardware.cache.keys(), ["Milan/vcek/crl"]);
 
     assert_eq!(verdict(&source, &hardware.report(), &[]).await, Ok(Ok(())));
@@ -89,7 +89,7 @@ async fn a_junk_signature_with_an_expired_certificate_locks_no_chip_out() {
     let sent = [expired_vcek(&hardware, BEGIN - seconds(1)), hardware.amd.ask().to_vec()];
     for _ in 0..2 {
         let outcome = verdict(&source, &junk(&hardware), &sent).await;
-        assert_eq!(outcome, Ok(Err((Check::Signature, VerifyError::Signature))));
+        assert_eq!(outcome, Ok(Err((VerificationCheck::Signature, VerifyError::Signature))));
     }
     assert_eq!(hardware.kds.count(Kind::Vcek), 1);
     assert_eq!(hardware.cache.row(&hardware.vcek_key()), None);
@@ -239,7 +239,7 @@ async fn a_chip_outlives_the_ask_that_was_revoked() {
     hardware.clock.advance(days(1));
     for _ in 0..3 {
         let outcome = verdict(&source, &report, &[]).await;
-        assert_eq!(outcome, Ok(refused(Check::Revocation, Role::Ask, Defect::Revoked)));
+        assert_eq!(outcome, Ok(refused(VerificationCheck::Revocation, Role::Ask, Defect::Revoked)));
     }
     assert_eq!(hardware.kds.count(Kind::Vcek), 2, "once more, and then not for every guest");
     assert_eq!(hardware.kds.count(Kind::Chain), 2);
@@ -299,7 +299,7 @@ async fn a_certificate_that_is_valid_in_a_moment_is_waited_for() {
     let early = Overrides { not_before: Some(soon), ..Overrides::default() };
     let early = hardware.amd.vcek_with(&hardware.chip, &early).certificate;
     hardware.kds.serve_vcek(&hardware.chip, early.clone());
-    let not_yet = Ok(refused(Check::Validity, Role::Vek, Defect::NotYetValid(soon)));
+    let not_yet = Ok(refused(VerificationCheck::Validity, Role::Vek, Defect::NotYetValid(soon)));
     for _ in 0..2 {
         assert_eq!(verdict(&source, &report, &[]).await, not_yet);
     }

@@ -22,7 +22,7 @@ use keybroker_snp::{
     certificate::{Defect, Role},
     crl::Crl,
     report::Report,
-    verify::{Check, Endorsements, VerifyError},
+    verify::{Endorsements, VerificationCheck, VerifyError},
 };
 use tokio::task::JoinSet;
 
@@ -195,7 +195,7 @@ async fn verdict(
     source: &Process,
     report: &Report,
     certificates: &[Vec<u8>],
-) -> Result<(), (Check, VerifyError)> {
+) -> Result<(), (VerificationCheck, VerifyError)> {
     let request = Presented { report, claimed_product: None, certificates };
     attempt(source, &request).await.unwrap().1
 }
@@ -206,8 +206,8 @@ fn revoking(hardware: &Hardware, ca: Ca, days_ago: i64) -> Vec<u8> {
     hardware.crl(&CrlOptions { this_update, revoked, ..CrlOptions::default() })
 }
 
-fn revoked(role: Role) -> Result<(), (Check, VerifyError)> {
-    Err((Check::Revocation, role.has(Defect::Revoked).into()))
+fn revoked(role: Role) -> Result<(), (VerificationCheck, VerifyError)> {
+    Err((VerificationCheck::Revocation, role.has(Defect::Revoked).into()))
 }
 
 /// Whoever is on the way to AMD answers with the list for the other kind, which is later and does not list

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::Check;
+use super::check::VerificationCheck;
 use crate::{
     certificate::{CertificateError, Defect},
     crl::CrlError,
@@ -102,7 +102,7 @@ pub enum VerifyError {
     },
     /// An input was missing.
     #[error("the check {} could not be made", .0.name())]
-    NotChecked(Check),
+    NotChecked(VerificationCheck),
 }
 
 impl VerifyError {

@@ -6,6 +6,11 @@
 //!
 //! No I/O, no clock: the time, the endorsements and the challenge are arguments.
 
+#[macro_use]
+mod table;
+#[macro_use]
+mod enumerate;
+
 mod check;
 #[cfg(feature = "verify")]
 mod error;
@@ -14,7 +19,7 @@ mod rules;
 mod verified;
 
 pub use self::{
-    check::{Check, Outcome},
+    check::{Outcome, VerificationCheck},
     verified::VerifiedReport,
 };
 #[cfg(feature = "verify")]

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Check, Outcome, VerifiedReport, VerifyError};
+use super::{
+    check::{Outcome, VerificationCheck},
+    error::VerifyError,
+    verified::VerifiedReport,
+};
 use crate::{
     certificate::CertificateError,
     chain::Chain,
@@ -57,22 +61,26 @@ pub struct Inputs<'a> {
 
 type Rule = fn(&Inputs<'_>) -> Outcome<VerifyError>;
 
-/// Every check with its rule. The one list: what is not here is not checked, what is here is checked always.
-const RULES: [(Check, Rule); 10] = [
-    (Check::Challenge, challenge),
-    (Check::Signed, signed),
-    (Check::SigningKey, signing_key),
-    (Check::Chain, chain),
-    (Check::Validity, validity),
-    (Check::Revocation, revocation),
-    (Check::Product, product),
-    (Check::ReportedTcb, reported_tcb),
-    (Check::Identity, identity),
-    (Check::Signature, signature),
-];
+/// Makes the list of the rules of the rows in `table.rs`: what is there is checked always.
+macro_rules! rules {
+    ($(
+        $(#[$doc:meta])+
+        $check:ident {
+            name: $name:literal,
+            rule: $rule:ident,
+            means: $means:literal,
+            helps: $helps:literal,
+        }
+    )+) => {
+        /// Every check with its rule, in the table's order.
+        const RULES: &[(VerificationCheck, Rule)] = &[$((VerificationCheck::$check, $rule)),+];
+    };
+}
+
+checks!(rules);
 
 /// Every check with what it came to, for people to read. Nothing can be built on it.
-pub fn examine(inputs: &Inputs<'_>) -> Vec<(Check, Outcome<VerifyError>)> {
+pub fn examine(inputs: &Inputs<'_>) -> Vec<(VerificationCheck, Outcome<VerifyError>)> {
     RULES.iter().map(|(check, rule)| (*check, rule(inputs))).collect()
 }
 
@@ -82,7 +90,7 @@ pub fn refuse_early(
     report: &Report,
     report_data: &ReportData,
     now: Timestamp,
-) -> Result<(), (Check, VerifyError)> {
+) -> Result<(), (VerificationCheck, VerifyError)> {
     let inputs = Inputs {
         report,
         report_data: Some(report_data),
@@ -93,7 +101,7 @@ pub fn refuse_early(
         accepted_csp_ids: None,
         now,
     };
-    for (check, rule) in RULES {
+    for &(check, rule) in RULES {
         rule(&inputs).not_failed().map_err(|error| (check, error))?;
     }
     Ok(())
@@ -123,7 +131,7 @@ pub fn verify(
     report_data: &ReportData,
     accepted_csp_ids: &[String],
     now: Timestamp,
-) -> Result<VerifiedReport, (Check, VerifyError)> {
+) -> Result<VerifiedReport, (VerificationCheck, VerifyError)> {
     let inputs = Inputs {
         report,
         report_data: Some(report_data),
@@ -134,7 +142,7 @@ pub fn verify(
         accepted_csp_ids: Some(accepted_csp_ids),
         now,
     };
-    for (check, rule) in RULES {
+    for &(check, rule) in RULES {
         rule(&inputs).required(VerifyError::NotChecked(check)).map_err(|error| (check, error))?;
     }
     Ok(VerifiedReport::new(report, &endorsements.chain))

@@ -9,7 +9,7 @@ use keybroker_snp::{
     chain::Intermediate,
     endorsement::EndorsementKind::{self, Vcek, Vlek},
     product::Product::{Genoa, Milan},
-    verify::{Check, VerifyError},
+    verify::{VerificationCheck, VerifyError},
 };
 
 use crate::support::{
@@ -45,7 +45,7 @@ fn ark(defect: Defect) -> Refusal {
 }
 
 fn validity(role: Role, defect: Defect) -> Refusal {
-    Refusal::Verify(Check::Validity, VerifyError::Certificate(role.has(defect)))
+    Refusal::Verify(VerificationCheck::Validity, VerifyError::Certificate(role.has(defect)))
 }
 
 #[test]

@@ -11,7 +11,7 @@ use keybroker_snp::{
     endorsement::EndorsementKind::{self, Vcek, Vlek},
     product::Product::{self, Genoa, Milan, Turin},
     vek::Vek,
-    verify::{Check, VerifyError},
+    verify::{VerificationCheck, VerifyError},
 };
 
 use crate::support::{Attempt, Refusal, attempt, attempt::NOW, flipped, for_each_below, time};
@@ -35,7 +35,7 @@ fn defects(overrides: Overrides) -> Defect {
 }
 
 fn validity(defect: Defect) -> Refusal {
-    Refusal::Verify(Check::Validity, VerifyError::Certificate(Role::Vek.has(defect)))
+    Refusal::Verify(VerificationCheck::Validity, VerifyError::Certificate(Role::Vek.has(defect)))
 }
 
 #[test]

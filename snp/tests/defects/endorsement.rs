@@ -6,7 +6,7 @@ use keybroker_snp::{
     certificate::{Defect, Role},
     endorsement::EndorsementKind::{self, Vcek, Vlek},
     product::Product::{self, Genoa, Milan, Turin},
-    verify::{Check, VerifyError},
+    verify::{VerificationCheck, VerifyError},
 };
 
 use crate::support::{Attempt, Refusal, attempt, simulated};
@@ -24,7 +24,7 @@ fn reported_otherwise(
     let certificate = attempt.parsed_vek().unwrap().tcb;
     match attempt.refusal() {
         Refusal::Verify(
-            Check::ReportedTcb,
+            VerificationCheck::ReportedTcb,
             VerifyError::ReportedTcb { report: Some(report), certificate: found },
         ) => {
             assert_eq!(found, certificate);
@@ -79,7 +79,10 @@ fn a_certificate_for_another_tcb() {
     ] {
         let attempt = Attempt::vcek(Turin).extension(extension::patch_level(oid, 77));
         assert!(
-            matches!(attempt.refusal(), Refusal::Verify(Check::ReportedTcb, VerifyError::ReportedTcb { .. })),
+            matches!(
+                attempt.refusal(),
+                Refusal::Verify(VerificationCheck::ReportedTcb, VerifyError::ReportedTcb { .. })
+            ),
             "{oid:?}"
         );
     }
@@ -87,7 +90,7 @@ fn a_certificate_for_another_tcb() {
 
 #[test]
 fn wrong_hwid() {
-    let other_chip = Refusal::Verify(Check::Identity, VerifyError::ChipId);
+    let other_chip = Refusal::Verify(VerificationCheck::Identity, VerifyError::ChipId);
     for product in Product::ALL {
         let sound = Attempt::vcek(product);
         let mut hwid = sound.chip.hwid().to_vec();
@@ -99,7 +102,7 @@ fn wrong_hwid() {
 }
 
 fn not_accepted(accepted: Vec<String>) -> Refusal {
-    Refusal::Verify(Check::Identity, VerifyError::Provider { found: CSP_ID.to_owned(), accepted })
+    Refusal::Verify(VerificationCheck::Identity, VerifyError::Provider { found: CSP_ID.to_owned(), accepted })
 }
 
 /// The whole id counts: neither a part of it nor another spelling is accepted in its place.
@@ -127,21 +130,21 @@ fn csp_list_empty() {
 fn vlek_for_a_vcek_report() {
     let attempt = Attempt::vlek(Milan).fields(|fields| fields.signing_key = SIGNED_BY_VCEK);
     let error = VerifyError::SigningKey { report: Vcek, certificate: Vlek };
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::SigningKey, error));
+    assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::SigningKey, error));
 }
 
 #[test]
 fn vcek_for_a_vlek_report() {
     let attempt = Attempt::vcek(Milan).fields(|fields| fields.signing_key = SIGNED_BY_VLEK);
     let error = VerifyError::SigningKey { report: Vlek, certificate: Vcek };
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::SigningKey, error));
+    assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::SigningKey, error));
 }
 
 #[test]
 fn milans_chain_for_a_genoa_cpu() {
     let attempt = Attempt::vcek(Milan).fields(|fields| fields.cpuid = [0x19, 0x11, 1]);
     let error = VerifyError::Product { report: Genoa, certificate: Milan };
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::Product, error));
+    assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Product, error));
 }
 
 #[test]
@@ -161,6 +164,6 @@ fn another_key() {
     let other = sound.clone().certified(other_key);
     assert_eq!(
         sound.verify_report(&other.report_bytes(), &sound.endorsements().unwrap()).unwrap_err(),
-        Refusal::Verify(Check::Signature, VerifyError::Signature)
+        Refusal::Verify(VerificationCheck::Signature, VerifyError::Signature)
     );
 }

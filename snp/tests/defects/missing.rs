@@ -3,25 +3,25 @@ use keybroker_snp::{
     crl::CrlError,
     product::Product::Milan,
     report::Report,
-    verify::{Check, Inputs, Outcome, ReportData, VerifyError, examine, refuse_early},
+    verify::{Inputs, Outcome, ReportData, VerificationCheck, VerifyError, examine, refuse_early},
 };
 
 use crate::support::{Attempt, attempt::REPORT_DATA};
 
-const ALL: [Check; 10] = [
-    Check::Challenge,
-    Check::Signed,
-    Check::SigningKey,
-    Check::Chain,
-    Check::Validity,
-    Check::Revocation,
-    Check::Product,
-    Check::ReportedTcb,
-    Check::Identity,
-    Check::Signature,
+const ALL: [VerificationCheck; 10] = [
+    VerificationCheck::Challenge,
+    VerificationCheck::Signed,
+    VerificationCheck::SigningKey,
+    VerificationCheck::Chain,
+    VerificationCheck::Validity,
+    VerificationCheck::Revocation,
+    VerificationCheck::Product,
+    VerificationCheck::ReportedTcb,
+    VerificationCheck::Identity,
+    VerificationCheck::Signature,
 ];
 
-fn not_checked(inputs: &Inputs<'_>) -> Vec<Check> {
+fn not_checked(inputs: &Inputs<'_>) -> Vec<VerificationCheck> {
     let checks = examine(inputs);
     assert_eq!(checks.iter().map(|(check, _)| *check).collect::<Vec<_>>(), ALL);
     let missing = checks.into_iter().filter(|(_, outcome)| *outcome == Outcome::NotChecked);
@@ -47,16 +47,22 @@ fn inputs() {
     };
     assert_eq!(not_checked(&all), []);
     assert!(examine(&all).iter().all(|(_, outcome)| *outcome == Outcome::Passed));
-    assert_eq!(not_checked(&Inputs { report_data: None, ..all.clone() }), [Check::Challenge]);
+    assert_eq!(not_checked(&Inputs { report_data: None, ..all.clone() }), [VerificationCheck::Challenge]);
     assert_eq!(
         not_checked(&Inputs { chain: None, ..all.clone() }),
-        [Check::Chain, Check::Validity, Check::Revocation]
+        [VerificationCheck::Chain, VerificationCheck::Validity, VerificationCheck::Revocation]
     );
-    assert_eq!(not_checked(&Inputs { crl: None, ..all.clone() }), [Check::Revocation]);
-    assert_eq!(not_checked(&Inputs { accepted_csp_ids: None, ..all.clone() }), [Check::Identity]);
+    assert_eq!(not_checked(&Inputs { crl: None, ..all.clone() }), [VerificationCheck::Revocation]);
+    assert_eq!(not_checked(&Inputs { accepted_csp_ids: None, ..all.clone() }), [VerificationCheck::Identity]);
     assert_eq!(
         not_checked(&Inputs { vek: None, ..all }),
-        [Check::SigningKey, Check::Product, Check::ReportedTcb, Check::Identity, Check::Signature]
+        [
+            VerificationCheck::SigningKey,
+            VerificationCheck::Product,
+            VerificationCheck::ReportedTcb,
+            VerificationCheck::Identity,
+            VerificationCheck::Signature
+        ]
     );
 }
 
@@ -78,11 +84,11 @@ fn chain_or_list_that_was_refused() {
     };
     let outcome =
         |inputs: &Inputs<'_>, check| examine(inputs).into_iter().find(|(one, _)| *one == check).unwrap().1;
-    assert_eq!(outcome(&inputs, Check::Chain), Outcome::Failed(no_path.into()));
-    assert_eq!(outcome(&inputs, Check::Validity), Outcome::NotChecked);
-    assert_eq!(outcome(&inputs, Check::Revocation), Outcome::NotChecked);
+    assert_eq!(outcome(&inputs, VerificationCheck::Chain), Outcome::Failed(no_path.into()));
+    assert_eq!(outcome(&inputs, VerificationCheck::Validity), Outcome::NotChecked);
+    assert_eq!(outcome(&inputs, VerificationCheck::Revocation), Outcome::NotChecked);
     let chained = Inputs { chain: Some(Ok(&endorsements.chain)), ..inputs };
-    assert_eq!(outcome(&chained, Check::Revocation), Outcome::Failed(CrlError::Malformed.into()));
+    assert_eq!(outcome(&chained, VerificationCheck::Revocation), Outcome::Failed(CrlError::Malformed.into()));
 }
 
 /// What can be refused before anybody is asked for an endorsement.
@@ -96,15 +102,15 @@ fn endorsements() {
     assert_eq!(early(sound.clone()), Ok(()));
     assert_eq!(
         early(Attempt { report_data: [1; 64], ..sound.clone() }),
-        Err((Check::Challenge, VerifyError::Challenge))
+        Err((VerificationCheck::Challenge, VerifyError::Challenge))
     );
     assert_eq!(
         early(sound.clone().fields(|fields| fields.mask_chip_key = true)),
-        Err((Check::Signed, VerifyError::Unsigned))
+        Err((VerificationCheck::Signed, VerifyError::Unsigned))
     );
     assert_eq!(
         early(sound.fields(|fields| fields.cpuid = [0x17, 1, 0])),
-        Err((Check::Product, VerifyError::UnknownProduct { family: 0x17, model: 1 }))
+        Err((VerificationCheck::Product, VerifyError::UnknownProduct { family: 0x17, model: 1 }))
     );
 }
 

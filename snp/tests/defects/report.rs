@@ -5,7 +5,7 @@ use keybroker_snp::{
         TcbVersion,
     },
     report::{ParseError, Report},
-    verify::{Check, Inputs, Outcome, VerifyError, examine},
+    verify::{Inputs, Outcome, VerificationCheck, VerifyError, examine},
 };
 
 use crate::support::{Attempt, Refusal, flipped};
@@ -71,7 +71,7 @@ fn padding_behind_r_behind_s_or_behind_both() {
 }
 
 fn unsigned() -> Refusal {
-    Refusal::Verify(Check::Signed, VerifyError::Unsigned)
+    Refusal::Verify(VerificationCheck::Signed, VerifyError::Unsigned)
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_signature_of_zeros() {
     report[0x2A0..].fill(0);
     assert_eq!(
         attempt.verify_report(&report, &attempt.endorsements().unwrap()).unwrap_err(),
-        Refusal::Verify(Check::Signature, VerifyError::Signature)
+        Refusal::Verify(VerificationCheck::Signature, VerifyError::Signature)
     );
 }
 
@@ -103,7 +103,7 @@ fn a_signature_of_zeros() {
 fn another_challenge() {
     for byte in 0..64 {
         let attempt = Attempt::vcek(Milan).fields(|fields| fields.report_data[byte] ^= 1);
-        assert_eq!(attempt.refusal(), Refusal::Verify(Check::Challenge, VerifyError::Challenge));
+        assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Challenge, VerifyError::Challenge));
     }
 }
 
@@ -112,14 +112,14 @@ fn unknown_cpu() {
     for (family, model) in [(0, 0), (0x17, 0x31), (0x19, 0x20), (0x19, 0xB0), (0x1A, 0x12), (0x1A, 0x50)] {
         let attempt = Attempt::vcek(Milan).fields(|fields| fields.cpuid = [family, model, 0]);
         let error = VerifyError::UnknownProduct { family, model };
-        assert_eq!(attempt.refusal(), Refusal::Verify(Check::Product, error));
+        assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Product, error));
     }
 }
 
 #[test]
 fn masked_chip_id() {
     let attempt = Attempt::vcek(Milan).fields(|fields| fields.chip_id = [0; 64]);
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::Identity, VerifyError::ChipMasked));
+    assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Identity, VerifyError::ChipMasked));
     assert!(VerifyError::ChipMasked.to_string().contains("the host masks the chip id"));
 }
 
@@ -127,7 +127,7 @@ fn masked_chip_id() {
 fn chip_id_with_bytes_behind_turins_eight() {
     for byte in 8..64 {
         let attempt = Attempt::vcek(Turin).fields(|fields| fields.chip_id[byte] = 1);
-        assert_eq!(attempt.refusal(), Refusal::Verify(Check::Identity, VerifyError::ChipId));
+        assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Identity, VerifyError::ChipId));
     }
 }
 
@@ -138,7 +138,7 @@ fn reserved_bytes_of_the_reported_tcb() {
     let certificate = sound.parsed_vek().unwrap().tcb;
     let attempt = Attempt { signed_bytes: vec![(0x182, 1)], ..sound };
     let error = VerifyError::ReportedTcb { report: None, certificate };
-    assert_eq!(attempt.refusal(), Refusal::Verify(Check::ReportedTcb, error));
+    assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::ReportedTcb, error));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn signed_by_another_chip() {
     other.chip = keybroker_simulator::pki::Chip::new(keybroker_simulator::Product::Milan, 2);
     assert_eq!(
         attempt.verify_report(&other.report_bytes(), &attempt.endorsements().unwrap()).unwrap_err(),
-        Refusal::Verify(Check::Signature, VerifyError::Signature)
+        Refusal::Verify(VerificationCheck::Signature, VerifyError::Signature)
     );
 }
 
@@ -161,7 +161,7 @@ fn signed_under_the_vcek_of_the_current_tcb() {
     let reported = TcbVersion { snp: current.snp - 1, ..current };
     let error = VerifyError::SignedAtCurrentTcb { reported, current };
     assert!(error.to_string().contains("signed under the VCEK of current_tcb"), "{error}");
-    assert_eq!(signed.refusal(), Refusal::Verify(Check::ReportedTcb, error));
+    assert_eq!(signed.refusal(), Refusal::Verify(VerificationCheck::ReportedTcb, error));
 
     let mut as_reported = signed.clone();
     as_reported.chip = signed.chip.at(signed.fields.reported_tcb);
@@ -169,7 +169,7 @@ fn signed_under_the_vcek_of_the_current_tcb() {
     assert!(error.to_string().contains("snphost commit"), "{error}");
     assert_eq!(
         signed.verify_report(&signed.report_bytes(), &as_reported.endorsements().unwrap()).unwrap_err(),
-        Refusal::Verify(Check::Signature, error)
+        Refusal::Verify(VerificationCheck::Signature, error)
     );
     // Another chip's certificate tells nothing of this one's firmware.
     let mut others = as_reported.clone();
@@ -186,7 +186,8 @@ fn signed_under_the_vcek_of_the_current_tcb() {
         accepted_csp_ids: None,
         now: signed.now,
     };
-    let said = examine(&inputs).into_iter().find(|(check, _)| *check == Check::Signature).unwrap().1;
+    let said =
+        examine(&inputs).into_iter().find(|(check, _)| *check == VerificationCheck::Signature).unwrap().1;
     assert_eq!(said, Outcome::Failed(VerifyError::Signature));
     // Nothing of that is said of a report that was signed under neither.
     let mut altered = signed.report_bytes();
@@ -194,6 +195,6 @@ fn signed_under_the_vcek_of_the_current_tcb() {
     let error = VerifyError::ReportedTcb { report: Some(reported), certificate: current };
     assert_eq!(
         signed.verify_report(&altered, &signed.endorsements().unwrap()).unwrap_err(),
-        Refusal::Verify(Check::ReportedTcb, error)
+        Refusal::Verify(VerificationCheck::ReportedTcb, error)
     );
 }

@@ -7,7 +7,7 @@ use keybroker_snp::{
     crl::{Crl, CrlError},
     endorsement::EndorsementKind::{Vcek, Vlek},
     product::Product::{Genoa, Milan},
-    verify::{Check, Endorsements, VerifyError},
+    verify::{Endorsements, VerificationCheck, VerifyError},
 };
 
 use crate::support::{Attempt, Refusal, attempt::NOW, flipped, for_each_below, simulated, time};
@@ -29,7 +29,7 @@ fn crl_error(crl: CrlOptions) -> CrlError {
 }
 
 fn revocation(error: impl Into<VerifyError>) -> Refusal {
-    Refusal::Verify(Check::Revocation, error.into())
+    Refusal::Verify(VerificationCheck::Revocation, error.into())
 }
 
 fn revoked(ca: Ca) -> CrlOptions {

@@ -14,7 +14,7 @@ use keybroker_snp::{
     product::Product,
     report::Report,
     vek::{Identity, Vek},
-    verify::{Check, Inputs, Outcome, ReportData, VerifyError, examine},
+    verify::{Inputs, Outcome, ReportData, VerificationCheck, VerifyError, examine},
 };
 use support::{
     flipped, for_each_below,
@@ -32,7 +32,7 @@ fn checks(
     report_data: &ReportData,
     csp_ids: Option<&[String]>,
     now: Timestamp,
-) -> Vec<(Check, Outcome<VerifyError>)> {
+) -> Vec<(VerificationCheck, Outcome<VerifyError>)> {
     let chain = genuine.chain().unwrap();
     examine(&Inputs {
         report,
@@ -55,13 +55,14 @@ fn verification(
     genuine: &Genuine,
     csp_ids: Option<&[String]>,
     now: &str,
-) -> Vec<(Check, Outcome<VerifyError>)> {
+) -> Vec<(VerificationCheck, Outcome<VerifyError>)> {
     let report = Report::parse(&genuine.report).unwrap();
     let report_data = ReportData(*report.report_data());
     remarks(checks(genuine, &report, &report_data, csp_ids, time(now)))
 }
 
-const NO_CRL: (Check, Outcome<VerifyError>) = (Check::Revocation, Outcome::NotChecked);
+const NO_CRL: (VerificationCheck, Outcome<VerifyError>) =
+    (VerificationCheck::Revocation, Outcome::NotChecked);
 
 #[test]
 fn genuine_evidence_is_accepted() {
@@ -85,11 +86,11 @@ fn a_genuine_vlek_is_accepted_in_its_time() {
     assert_eq!(verification(&genuine, Some(&accepted), "2025-06-01T00:00:00Z"), [NO_CRL]);
 
     let expired = Role::Vek.has(Defect::Expired(time("2025-12-10T22:14:21Z")));
-    let expired = (Check::Validity, Outcome::Failed(VerifyError::Certificate(expired)));
+    let expired = (VerificationCheck::Validity, Outcome::Failed(VerifyError::Certificate(expired)));
     assert_eq!(verification(&genuine, Some(&accepted), TODAY), [expired, NO_CRL]);
 
     let refused = VerifyError::Provider { found: csp_id, accepted: Vec::new() };
-    let refused = (Check::Identity, Outcome::Failed(refused));
+    let refused = (VerificationCheck::Identity, Outcome::Failed(refused));
     assert_eq!(verification(&genuine, Some(&[]), "2025-06-01T00:00:00Z"), [NO_CRL, refused]);
 }
 
@@ -189,8 +190,8 @@ fn genuine_certificates_of_other_chips_are_refused() {
         verification(&mixed, None, TODAY),
         [
             NO_CRL,
-            failed(Check::Identity, VerifyError::ChipId),
-            failed(Check::Signature, VerifyError::Signature)
+            failed(VerificationCheck::Identity, VerifyError::ChipId),
+            failed(VerificationCheck::Signature, VerifyError::Signature)
         ]
     );
 }

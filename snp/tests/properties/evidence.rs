@@ -7,7 +7,7 @@ use keybroker_snp::{
     endorsement::EndorsementKind::{Vcek, Vlek},
     product::{Product, TcbVersion},
     report::Report,
-    verify::{Check, Endorsements, VerifyError},
+    verify::{Endorsements, VerificationCheck, VerifyError},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -82,11 +82,11 @@ proptest! {
             attempt.verify_report(&attempt.report_bytes(), endorsements).unwrap_err()
         };
         let error = VerifyError::ReportedTcb { report: Some(reported), certificate };
-        prop_assert_eq!(refused(tcb), Refusal::Verify(Check::ReportedTcb, error));
+        prop_assert_eq!(refused(tcb), Refusal::Verify(VerificationCheck::ReportedTcb, error));
         // Where the chip's own key signed for the TCB that it was at, that is said.
         if attempt.kind == Vcek {
             let error = VerifyError::SignedAtCurrentTcb { reported, current: certificate };
-            prop_assert_eq!(refused(attempt.chip.tcb), Refusal::Verify(Check::ReportedTcb, error));
+            prop_assert_eq!(refused(attempt.chip.tcb), Refusal::Verify(VerificationCheck::ReportedTcb, error));
         }
     }
 
@@ -108,7 +108,7 @@ proptest! {
         let refusal = attempt.verify();
         prop_assert_eq!(refusal.is_err(), differs);
         if differs {
-            prop_assert!(matches!(refusal, Err(Refusal::Verify(Check::ReportedTcb, _))));
+            prop_assert!(matches!(refusal, Err(Refusal::Verify(VerificationCheck::ReportedTcb, _))));
         }
     }
 

@@ -17,7 +17,7 @@ use keybroker_snp::{
     product::Product,
     report::{ParseError, Report},
     vek::Vek,
-    verify::{Check, Endorsements, ReportData, VerifiedReport, VerifyError, verify},
+    verify::{Endorsements, ReportData, VerificationCheck, VerifiedReport, VerifyError, verify},
 };
 
 use super::{simulated, time};
@@ -34,7 +34,7 @@ pub enum Refusal {
     Certificate(CertificateError),
     Crl(CrlError),
     Report(ParseError),
-    Verify(Check, VerifyError),
+    Verify(VerificationCheck, VerifyError),
 }
 
 /// A certificate's defect as an expectation.
@@ -235,8 +235,8 @@ impl From<ParseError> for Refusal {
     }
 }
 
-impl From<(Check, VerifyError)> for Refusal {
-    fn from((check, error): (Check, VerifyError)) -> Self {
+impl From<(VerificationCheck, VerifyError)> for Refusal {
+    fn from((check, error): (VerificationCheck, VerifyError)) -> Self {
         Self::Verify(check, error)
     }
 }

@@ -150,8 +150,8 @@ async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
 
 /// Every check that the broker made between the report and the session.
 fn checks() -> impl Iterator<Item = String> {
-    let verification = verify::Check::all().map(verify::Check::name);
-    let appraisal = appraisal::Check::all().map(appraisal::Check::name);
+    let verification = verify::VerificationCheck::all().map(verify::VerificationCheck::name);
+    let appraisal = appraisal::AppraisalCheck::all().map(appraisal::AppraisalCheck::name);
     [line("verified", verification), line("appraised", appraisal)].into_iter()
 }
 

@@ -266,7 +266,7 @@ impl<'a> Given<'a> {
     fn appraise(
         &self,
         product: Option<Product>,
-    ) -> Vec<(appraisal::Check, Outcome<appraisal::AppraisalError>)> {
+    ) -> Vec<(appraisal::AppraisalCheck, Outcome<appraisal::AppraisalError>)> {
         let measurements: Vec<_> = self.args.measurements.iter().map(|hex| Measurement(hex.0)).collect();
         let reference_values = (!measurements.is_empty()).then_some(ReferenceValues { measurements });
         let host_data = self.args.host_data;
@@ -280,11 +280,11 @@ impl<'a> Given<'a> {
         };
         let mut checks = appraisal::examine(&inputs);
         // The command has no arguments for a registration's other requirements.
-        let given = [appraisal::Check::Measurement, appraisal::Check::HostData];
-        checks.retain(|(check, _)| appraisal::Check::FLOOR.contains(check) || given.contains(check));
+        let given = [appraisal::AppraisalCheck::Measurement, appraisal::AppraisalCheck::HostData];
+        checks.retain(|(check, _)| check.is_floor() || given.contains(check));
         // A registration that demands no HOST_DATA accepts any. Here nobody has given one to compare with.
         for (check, outcome) in &mut checks {
-            if *check == appraisal::Check::HostData && host_data.is_none() {
+            if *check == appraisal::AppraisalCheck::HostData && host_data.is_none() {
                 *outcome = Outcome::NotChecked;
             }
         }

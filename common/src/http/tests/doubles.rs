@@ -237,7 +237,7 @@ impl<'a> AtHand<'a> for Empty {
         _: [u8; 64],
         _: Timestamp,
     ) -> Result<Box<dyn Plausible + 'a>, NotVerified> {
-        let check = Check::Verification(verify::Check::Challenge);
+        let check = Check::Verification(verify::VerificationCheck::Challenge);
         Err(NotVerified::Refused { check, cause: "made to".to_owned() })
     }
 }

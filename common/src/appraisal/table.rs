@@ -1,0 +1,193 @@
+//! The checks of appraisal: one row for each, in the order in which they are made.
+
+/// Hands the rows to the macro `$make`. `enumerate!` makes the enum of them, `rules!` the list of the rules.
+///
+/// - the text above a row: what the check establishes, once it holds;
+/// - `name`: its stable name, as records and metrics carry it;
+/// - `demand`: who demands it. `Floor` holds for every guest, whatever a registration says. `Policy` has what
+///   a registration's policy demands by it, for people to read: a name, and what is required;
+/// - `rule`: the function that makes it;
+/// - `means`, `helps`: for an operator, of a guest that fails it.
+macro_rules! checks {
+    ($make:ident) => {
+        $make! {
+            /// The host may not read the guest's memory.
+            Debug {
+                name: "guest-policy-debug",
+                demand: Floor,
+                rule: debug,
+                means: "Its memory can be read by the host, so nothing is released.",
+                helps: "Launch it with krun as it comes, without debugging.",
+            }
+            /// No migration agent may be associated.
+            MigrateMa {
+                name: "guest-policy-migrate-ma",
+                demand: Floor,
+                rule: migrate_ma,
+                means: "A migration agent is another VM, which gets the guest's state: nothing is released \
+to such a guest.",
+                helps: "Launch it with krun as it comes.",
+            }
+            /// The guest policy sets no bit of unknown meaning.
+            PolicyForm {
+                name: "guest-policy-form",
+                demand: Floor,
+                rule: policy_form,
+                means: "What these bits permit is not known, and might be what DEBUG permits.",
+                helps: "Launch it with krun as it comes. A newer ABI of AMD's needs a newer release of the \
+broker.",
+            }
+            /// The report was asked for at VMPL 0.
+            Vmpl {
+                name: "vmpl",
+                demand: Floor,
+                rule: vmpl,
+                means: "Software at a less privileged level asked for the report, and the measurement says \
+nothing of it.",
+                helps: "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A \
+guest behind a paravisor cannot.",
+            }
+            /// The operator accepts the product.
+            FleetProduct {
+                name: "fleet-product",
+                demand: Floor,
+                rule: fleet_product,
+                means: "The operator's list of products does not have the host's.",
+                helps: "As was demanded, unless --accept-product (AcceptProducts) is wrong.",
+            }
+            /// The operator's floor of the reported TCB holds.
+            FleetTcb {
+                name: "fleet-minimum-tcb",
+                demand: Floor,
+                rule: fleet_tcb,
+                means: "The host's firmware is below what the operator demands of every guest.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The launch measurement is registered.
+            Measurement {
+                name: "measurement",
+                demand: ReferenceValues,
+                rule: measurement,
+                means: "The host launched something else than was registered: other firmware, kernel, \
+initrd, or number of vCPUs.",
+                helps: "Rolled out with another libkrunfw or other --cpus: build the image again, so that it \
+is registered with what the host has. Otherwise ask the host's owner what was launched.",
+            }
+            /// Simultaneous multithreading is forbidden where it must be.
+            Smt {
+                name: "guest-policy-smt",
+                demand: Policy("SMT", |policy| flag(policy.forbid_smt, "forbidden by the guest policy")),
+                rule: smt,
+                means: "Two guests may share a core while this one runs, which its registration does not \
+permit.",
+                helps: OTHER_REGISTRATION,
+            }
+            /// One socket only, where it must be.
+            SingleSocket {
+                name: "guest-policy-single-socket",
+                demand: Policy("socket", |policy| {
+                    flag(policy.require_single_socket, "a single one, by the guest policy")
+                }),
+                rule: single_socket,
+                means: "The registration demands a guest that is bound to one socket.",
+                helps: OTHER_REGISTRATION,
+            }
+            /// Ciphertext is hidden where it must be.
+            CiphertextHiding {
+                name: "guest-policy-ciphertext-hiding",
+                demand: Policy("ciphertext", |policy| {
+                    flag(policy.require_ciphertext_hiding, "hidden, by the guest policy")
+                }),
+                rule: ciphertext_hiding,
+                means: "The registration demands that the host cannot see the ciphertext of the guest's \
+memory.",
+                helps: "Launch the guest with ciphertext hiding on a host that has it, or register the \
+workload anew without it.",
+            }
+            /// The ABI floor holds.
+            Abi {
+                name: "guest-policy-abi",
+                demand: Policy("ABI", |policy| policy.minimum_abi.map(abi)),
+                rule: abi,
+                means: "The guest may be started by older firmware than its registration permits.",
+                helps: "Launch it with a guest policy of at least that ABI, or register the workload anew.",
+            }
+            /// The reported TCB's floor holds.
+            MinimumTcb {
+                name: "minimum-tcb",
+                demand: Policy("reported TCB", |policy| policy.minimum_tcb.map(floors)),
+                rule: minimum_tcb,
+                means: "The host's firmware is below what the registration demands, or it names no floor for \
+this product.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The committed TCB's floor holds.
+            MinimumCommittedTcb {
+                name: "minimum-committed-tcb",
+                demand: Policy("committed TCB", |policy| policy.minimum_committed_tcb.map(floors)),
+                rule: minimum_committed_tcb,
+                means: "The host could be rolled back to firmware below what the registration demands.",
+                helps: "Commit to the newer firmware on the host (snphost commit). It cannot be taken back.",
+            }
+            /// The launch TCB's floor holds.
+            MinimumLaunchTcb {
+                name: "minimum-launch-tcb",
+                demand: Policy("launch TCB", |policy| policy.minimum_launch_tcb.map(floors)),
+                rule: minimum_launch_tcb,
+                means: "The guest was started while the host still had older firmware than the registration \
+demands.",
+                helps: "Start the guest again, now that the host is updated; otherwise update it first.",
+            }
+            /// HOST_DATA is the required one.
+            HostData {
+                name: "host-data",
+                demand: Policy("HOST_DATA", |policy| hex(policy.host_data)),
+                rule: host_data,
+                means: "HOST_DATA is no registration's, or not the one that the registration demands.",
+                helps: "Launch the guest with exactly the HOST_DATA that registering answered.",
+            }
+            /// The ID key is the required one.
+            IdKey {
+                name: "id-key-digest",
+                demand: Policy("ID key", |policy| hex(policy.id_key_digest)),
+                rule: id_key,
+                means: "The guest's ID block was signed with another key than the registration demands, or \
+there is none.",
+                helps: "Launch the guest with the ID block that the owner of the key signed.",
+            }
+            /// The author key is the required one.
+            AuthorKey {
+                name: "author-key-digest",
+                demand: Policy("author key", |policy| hex(policy.author_key_digest)),
+                rule: author_key,
+                means: "The key of the guest's ID block was certified by another author key than the \
+registration demands, or by none.",
+                helps: "Launch the guest with an ID block whose key the author certified (AUTHOR_KEY_EN).",
+            }
+            /// FAMILY_ID is the required one.
+            FamilyId {
+                name: "family-id",
+                demand: Policy("FAMILY_ID", |policy| hex(policy.family_id)),
+                rule: family_id,
+                means: "The guest is of another family than the registration demands.",
+                helps: "Launch the image that was registered, with its own ID block.",
+            }
+            /// IMAGE_ID is the required one.
+            ImageId {
+                name: "image-id",
+                demand: Policy("IMAGE_ID", |policy| hex(policy.image_id)),
+                rule: image_id,
+                means: "The guest is another image than the registration demands.",
+                helps: "Launch the image that was registered, with its own ID block.",
+            }
+            /// The GUEST_SVN floor holds.
+            GuestSvn {
+                name: "guest-svn",
+                demand: Policy("GUEST_SVN", |policy| policy.minimum_guest_svn.map(at_least)),
+                rule: guest_svn,
+                means: "The guest is an older version than the registration demands.",
+                helps: "Roll the newer image out to this host.",
+            }
+        }
+    };
+}
