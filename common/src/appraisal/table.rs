@@ -8,6 +8,7 @@
 ///   a registration's policy demands by it, for people to read: a name, and what is required;
 /// - `rule`: the function that makes it;
 /// - `means`, `helps`: for an operator, of a guest that fails it.
+#[rustfmt::skip] // it would move the lines of texts
 macro_rules! checks {
     ($make:ident) => {
         $make! {
@@ -25,7 +26,7 @@ macro_rules! checks {
                 demand: Floor,
                 rule: migrate_ma,
                 means: "A migration agent is another VM, which gets the guest's state: nothing is released \
-to such a guest.",
+                    to such a guest.",
                 helps: "Launch it with krun as it comes.",
             }
             /// The guest policy sets no bit of unknown meaning.
@@ -35,7 +36,7 @@ to such a guest.",
                 rule: policy_form,
                 means: "What these bits permit is not known, and might be what DEBUG permits.",
                 helps: "Launch it with krun as it comes. A newer ABI of AMD's needs a newer release of the \
-broker.",
+                    broker.",
             }
             /// The report was asked for at VMPL 0.
             Vmpl {
@@ -43,9 +44,9 @@ broker.",
                 demand: Floor,
                 rule: vmpl,
                 means: "Software at a less privileged level asked for the report, and the measurement says \
-nothing of it.",
+                    nothing of it.",
                 helps: "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A \
-guest behind a paravisor cannot.",
+                    guest behind a paravisor cannot.",
             }
             /// The operator accepts the product.
             FleetProduct {
@@ -69,9 +70,9 @@ guest behind a paravisor cannot.",
                 demand: ReferenceValues,
                 rule: measurement,
                 means: "The host launched something else than was registered: other firmware, kernel, \
-initrd, or number of vCPUs.",
+                    initrd, or number of vCPUs.",
                 helps: "Rolled out with another libkrunfw or other --cpus: build the image again, so that it \
-is registered with what the host has. Otherwise ask the host's owner what was launched.",
+                    is registered with what the host has. Otherwise ask the host's owner what was launched.",
             }
             /// Simultaneous multithreading is forbidden where it must be.
             Smt {
@@ -79,7 +80,7 @@ is registered with what the host has. Otherwise ask the host's owner what was la
                 demand: Policy("SMT", |policy| flag(policy.forbid_smt, "forbidden by the guest policy")),
                 rule: smt,
                 means: "Two guests may share a core while this one runs, which its registration does not \
-permit.",
+                    permit.",
                 helps: OTHER_REGISTRATION,
             }
             /// One socket only, where it must be.
@@ -100,9 +101,9 @@ permit.",
                 }),
                 rule: ciphertext_hiding,
                 means: "The registration demands that the host cannot see the ciphertext of the guest's \
-memory.",
+                    memory.",
                 helps: "Launch the guest with ciphertext hiding on a host that has it, or register the \
-workload anew without it.",
+                    workload anew without it.",
             }
             /// The ABI floor holds.
             Abi {
@@ -118,7 +119,7 @@ workload anew without it.",
                 demand: Policy("reported TCB", |policy| policy.minimum_tcb.map(floors)),
                 rule: minimum_tcb,
                 means: "The host's firmware is below what the registration demands, or it names no floor for \
-this product.",
+                    this product.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The committed TCB's floor holds.
@@ -135,7 +136,7 @@ this product.",
                 demand: Policy("launch TCB", |policy| policy.minimum_launch_tcb.map(floors)),
                 rule: minimum_launch_tcb,
                 means: "The guest was started while the host still had older firmware than the registration \
-demands.",
+                    demands.",
                 helps: "Start the guest again, now that the host is updated; otherwise update it first.",
             }
             /// HOST_DATA is the required one.
@@ -152,7 +153,7 @@ demands.",
                 demand: Policy("ID key", |policy| hex(policy.id_key_digest)),
                 rule: id_key,
                 means: "The guest's ID block was signed with another key than the registration demands, or \
-there is none.",
+                    there is none.",
                 helps: "Launch the guest with the ID block that the owner of the key signed.",
             }
             /// The author key is the required one.
@@ -161,7 +162,7 @@ there is none.",
                 demand: Policy("author key", |policy| hex(policy.author_key_digest)),
                 rule: author_key,
                 means: "The key of the guest's ID block was certified by another author key than the \
-registration demands, or by none.",
+                    registration demands, or by none.",
                 helps: "Launch the guest with an ID block whose key the author certified (AUTHOR_KEY_EN).",
             }
             /// FAMILY_ID is the required one.
