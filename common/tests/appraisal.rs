@@ -62,21 +62,9 @@ const TCB: TcbVersion = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 
 
 /// Everything that can be required, as [`guest`] just satisfies it.
 fn strict() -> Policy {
-    Policy {
-        forbid_smt: true,
-        require_single_socket: true,
-        require_ciphertext_hiding: true,
-        minimum_abi: Some(Abi { major: 1, minor: 0x37 }),
-        minimum_tcb: floors(TCB),
-        minimum_committed_tcb: floors(TCB),
-        minimum_launch_tcb: floors(TCB),
-        host_data: Some(Hex([0xD0; 32])),
-        id_key_digest: Some(Hex([0x1D; 48])),
-        author_key_digest: Some(Hex([0xA0; 48])),
-        family_id: Some(Hex([0xFA; 16])),
-        image_id: Some(Hex([0x1A; 16])),
-        minimum_guest_svn: Some(7),
-    }
+    let mut policy = Policy { minimum_tcb: floors(TCB), ..Policy::default() };
+    rows().iter().for_each(|row| (row.required)(&mut policy));
+    policy
 }
 
 /// A floor for Turin alone.
@@ -150,7 +138,7 @@ fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
 struct Row {
     check: AppraisalCheck,
     /// The requirement alone.
-    required: Policy,
+    required: fn(&mut Policy),
     /// What makes the guest miss it.
     missed: fn(&mut ReportFields),
     /// Why it is denied.
@@ -158,21 +146,25 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let none = Policy::default;
-    let all = strict();
     let below = |tcb| TcbVersion { microcode: 80, ..tcb };
     let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), by: TheRegistration, required: TCB };
-    let row = |check, required, missed: fn(&mut ReportFields), error| Row { check, required, missed, error };
+    type Alter<T> = fn(&mut T);
+    let row = |check, required: Alter<Policy>, missed: Alter<ReportFields>, error| Row {
+        check,
+        required,
+        missed,
+        error,
+    };
     vec![
         row(
             AppraisalCheck::Smt,
-            Policy { forbid_smt: true, ..none() },
+            |policy| policy.forbid_smt = true,
             |guest| guest.policy |= 1 << 16,
             Error::GuestPolicy { policy: 0x113_0137, fault: "allows SMT, the registration forbids it" },
         ),
         row(
             AppraisalCheck::SingleSocket,
-            Policy { require_single_socket: true, ..none() },
+            |policy| policy.require_single_socket = true,
             |guest| guest.policy &= !(1 << 20),
             Error::GuestPolicy {
                 policy: 0x102_0137,
@@ -181,7 +173,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             AppraisalCheck::CiphertextHiding,
-            Policy { require_ciphertext_hiding: true, ..none() },
+            |policy| policy.require_ciphertext_hiding = true,
             |guest| guest.policy &= !(1 << 24),
             Error::GuestPolicy {
                 policy: 0x12_0137,
@@ -190,61 +182,61 @@ fn rows() -> Vec<Row> {
         ),
         row(
             AppraisalCheck::Abi,
-            Policy { minimum_abi: all.minimum_abi, ..none() },
+            |policy| policy.minimum_abi = Some(Abi { major: 1, minor: 0x37 }),
             |guest| guest.policy -= 1,
             Error::Abi { found: Abi { major: 1, minor: 0x36 }, required: Abi { major: 1, minor: 0x37 } },
         ),
         row(
             AppraisalCheck::MinimumCommittedTcb,
-            Policy { minimum_committed_tcb: floors(TCB), ..none() },
+            |policy| policy.minimum_committed_tcb = floors(TCB),
             |guest| guest.committed_tcb.microcode -= 1,
             tcb("committed"),
         ),
         row(
             AppraisalCheck::MinimumLaunchTcb,
-            Policy { minimum_launch_tcb: floors(TCB), ..none() },
+            |policy| policy.minimum_launch_tcb = floors(TCB),
             |guest| guest.launch_tcb.microcode -= 1,
             tcb("launch"),
         ),
         row(
             AppraisalCheck::HostData,
-            Policy { host_data: all.host_data, ..none() },
+            |policy| policy.host_data = Some(Hex([0xD0; 32])),
             |guest| guest.host_data = [0; 32],
             field("HOST_DATA", &[0; 32], &[0xD0; 32]),
         ),
         row(
             AppraisalCheck::IdKey,
-            Policy { id_key_digest: all.id_key_digest, ..none() },
+            |policy| policy.id_key_digest = Some(Hex([0x1D; 48])),
             |guest| guest.id_key_digest = [0; 48],
             field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]),
         ),
         row(
             AppraisalCheck::AuthorKey,
-            Policy { author_key_digest: all.author_key_digest, ..none() },
+            |policy| policy.author_key_digest = Some(Hex([0xA0; 48])),
             |guest| guest.author_key_digest = [0; 48],
             field("AUTHOR_KEY_DIGEST", &[0; 48], &[0xA0; 48]),
         ),
         row(
             AppraisalCheck::AuthorKey,
-            Policy { author_key_digest: all.author_key_digest, ..none() },
+            |policy| policy.author_key_digest = Some(Hex([0xA0; 48])),
             |guest| guest.author_key_en = false,
             Error::NoAuthorKey { required: Hex([0xA0; 48]) },
         ),
         row(
             AppraisalCheck::FamilyId,
-            Policy { family_id: all.family_id, ..none() },
+            |policy| policy.family_id = Some(Hex([0xFA; 16])),
             |guest| guest.family_id = [0; 16],
             field("FAMILY_ID", &[0; 16], &[0xFA; 16]),
         ),
         row(
             AppraisalCheck::ImageId,
-            Policy { image_id: all.image_id, ..none() },
+            |policy| policy.image_id = Some(Hex([0x1A; 16])),
             |guest| guest.image_id = [0; 16],
             field("IMAGE_ID", &[0; 16], &[0x1A; 16]),
         ),
         row(
             AppraisalCheck::GuestSvn,
-            Policy { minimum_guest_svn: Some(7), ..none() },
+            |policy| policy.minimum_guest_svn = Some(7),
             |guest| guest.guest_svn = 6,
             Error::GuestSvn { found: 6, required: 7 },
         ),
@@ -257,8 +249,10 @@ fn each_requirement_satisfied_missed_and_absent() {
     assert_eq!(verdict(&good, &strict()), Ok(()), "all of them satisfied");
     for Row { check, required, missed, error } in rows() {
         let bad = guest(missed);
-        assert_eq!(verdict(&good, &required), Ok(()), "{} satisfied", check.name());
-        assert_eq!(verdict(&bad, &required), Err((check, error.clone())), "{} missed", check.name());
+        let mut alone = Policy::default();
+        required(&mut alone);
+        assert_eq!(verdict(&good, &alone), Ok(()), "{} satisfied", check.name());
+        assert_eq!(verdict(&bad, &alone), Err((check, error.clone())), "{} missed", check.name());
         assert_eq!(verdict(&bad, &strict()), Err((check, error)), "{} missed among all", check.name());
         assert_eq!(verdict(&bad, &Policy::default()), Ok(()), "{} not required", check.name());
     }
