@@ -211,10 +211,8 @@ mod tests {
                          minimum-launch-tcb host-data id-key-digest author-key-digest family-id image-id \
                          guest-svn";
         let recorded = [verification, appraisal, own].join(" ");
-        assert_eq!(
-            Check::all().map(Check::name).collect::<Vec<_>>(),
-            recorded.split(' ').collect::<Vec<_>>()
-        );
+        let forgotten: Vec<_> = recorded.split(' ').filter(|name| Check::parse(name).is_none()).collect();
+        assert!(forgotten.is_empty(), "{forgotten:?}");
     }
 
     /// Words that are the same in both cases say too little in one of them.
