@@ -18,7 +18,6 @@ use crate::{
 
 /// Everything that keeps a request from succeeding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Problem {
     /// The broker did not do it.
     #[error(transparent)]
@@ -53,7 +52,7 @@ pub enum Problem {
 }
 
 /// Longest text about a policy, in characters: it says what to write instead, and no guest is told it.
-pub(crate) const POLICY_TEXT_MAX_LEN: usize = 600;
+const POLICY_TEXT_MAX_LEN: usize = 600;
 
 impl Problem {
     /// The status that goes with it.
@@ -155,9 +154,6 @@ impl IntoResponse for Problem {
 }
 
 #[cfg(test)]
-pub(crate) use tests::problems as every_problem;
-
-#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
@@ -253,7 +249,7 @@ mod tests {
     }
 
     /// One of each, where it has a text of its own.
-    pub(crate) fn problems() -> Vec<Problem> {
+    fn problems() -> Vec<Problem> {
         let id = AuditId::new();
         let broker = [
             broker::Error::NoSession { id },
@@ -336,6 +332,21 @@ mod tests {
         ];
         for (problem, status) in rows {
             assert_eq!(problem.status().as_u16(), status, "{problem:?}");
+        }
+    }
+
+    /// A new problem needs a place in the description of the API.
+    #[test]
+    fn every_status_is_described_somewhere() {
+        let description = include_str!("../../docs/openapi.yaml");
+        for problem in problems() {
+            let described = match problem {
+                // No route answers with these: they have a response of their own.
+                Problem::NotFound => "    NotFound:\n".to_owned(),
+                Problem::MethodNotAllowed(_) => "    MethodNotAllowed:\n".to_owned(),
+                _ => format!("        \"{}\":\n", problem.status().as_u16()),
+            };
+            assert!(description.contains(&described), "{problem:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The attestation report (SEV-SNP firmware ABI, ATTESTATION_REPORT), as received.
 //!
 //! [`Report::parse`] establishes that the bytes have the form of a report of a known version. It does not
-//! establish that a chip signed them: that is [`keybroker_snp::verify`].
+//! establish that a chip signed them: that is [`crate::verify`](mod@crate::verify).
 
 use std::fmt;
 

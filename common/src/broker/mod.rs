@@ -35,7 +35,6 @@ use crate::{
 /// Why the broker did not do what it was asked. Causes are in the audit record under `id`; outsiders get the
 /// id alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The session named by the request is unknown, spent or expired.
     #[error("no such session")]

@@ -10,14 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A TCB version, with the names of its components: levels from 0 to 255, `fmc` on Turin alone.
 #[derive(Serialize, Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(
-        rename = "TcbVersion",
-        description = "A TCB version: the security patch levels of a platform's components."
-    )
-)]
 #[serde(remote = "TcbVersion", deny_unknown_fields)]
 pub struct TcbJson {
     /// Firmware management controller: Turin only.

@@ -49,21 +49,6 @@ pub mod hex_array {
 #[serde(transparent)]
 pub struct Hex<const N: usize>(#[serde(with = "hex_array")] pub [u8; N]);
 
-#[cfg(feature = "schema")]
-impl<const N: usize> schemars::JsonSchema for Hex<N> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Hex{N}").into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{}}}$", 2 * N) })
-    }
-}
-
 impl<const N: usize> std::fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&data_encoding::HEXLOWER.encode(&self.0))

@@ -5,8 +5,6 @@
 
 pub mod guest_url;
 mod handlers;
-#[cfg(test)]
-mod openapi;
 pub mod reply;
 mod request;
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod described;
 mod doubles;
 mod gone;
 mod logs;
+mod openapi;
 mod panics;
 mod rejected;
 mod served;
@@ -16,7 +17,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::{openapi, router};
+use super::router;
 
 const MEASUREMENT: &str =
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";

@@ -68,32 +68,6 @@ impl WorkloadId {
     }
 }
 
-/// Without the rule about characters that are not shown, which few dialects of regular expressions could
-/// state.
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for WorkloadId {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "WorkloadId".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let unsendable = Self::UNSENDABLE.replace('\\', r"\\");
-        let description = format!(
-            "The name of a workload: 1 to {} bytes of UTF-8. None of {} or white space, none of Unicode's categories Cc and \
-             Cf, and neither `.` nor `..`.",
-            Self::MAX_LEN,
-            Self::UNSENDABLE.chars().map(String::from).collect::<Vec<_>>().join(" "),
-        );
-        schemars::json_schema!({
-            "description": description,
-            "type": "string",
-            "minLength": 1,
-            "maxLength": Self::MAX_LEN,
-            "pattern": format!(r"^(?!\.\.?$)[^\s{unsendable}\x00-\x1f\x7f-\x9f]+$"),
-        })
-    }
-}
-
 impl TryFrom<String> for WorkloadId {
     type Error = WorkloadIdError;
 

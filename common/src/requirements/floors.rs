@@ -7,20 +7,16 @@ use crate::encoding::amd;
 
 /// Floors of a TCB version, by product: levels of different products cannot be compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("minProperties" = 1)))]
 #[serde(deny_unknown_fields, default)]
 pub struct TcbFloors {
     /// Milan's.
     #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub milan: Option<TcbVersion>,
     /// Genoa's, Bergamo's and Siena's.
     #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub genoa: Option<TcbVersion>,
     /// Turin's.
     #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<amd::TcbJson>"))]
     pub turin: Option<TcbVersion>,
 }
 

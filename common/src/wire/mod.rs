@@ -19,8 +19,6 @@ mod invalid;
 mod json;
 pub mod keybroker;
 pub mod libkrun;
-#[cfg(feature = "schema")]
-pub(crate) mod schema;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};
 

@@ -20,7 +20,6 @@ const IV_LEN: usize = 12;
 
 /// The members of the flattened JSON form (RFC 7516, 7.2.2), each in base64url without padding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Jwe {
     /// The header.
     pub protected: String,

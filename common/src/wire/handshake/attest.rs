@@ -24,49 +24,37 @@ const EXPONENT: &str = "AQAB";
 
 /// What a guest presents: evidence, and the key that it is bound to.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "AttestRequest"))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Body {
+struct Body {
     #[serde(rename = "tee-pubkey", deserialize_with = "json::object")]
     tee_pubkey: TeePubkey,
     /// JSON in a string.
     #[serde(rename = "tee-evidence")]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::wire::schema::Json<TeeEvidence>"))]
     tee_evidence: String,
 }
 
 /// An RSA key that the guest has just made: 2048 to 4096 bits, an odd modulus, the exponent 65537. Modulus
 /// and exponent go by either of their two names.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = either_name))]
 #[serde(deny_unknown_fields)]
 struct TeePubkey {
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["RSA", null])))]
     kty: Option<String>,
-    #[cfg_attr(feature = "schema", schemars(extend("const" = "RSA")))]
     alg: String,
     /// The modulus, big-endian, in standard base64 with padding.
     #[serde(rename = "k-mod", alias = "n")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "crate::wire::schema::Base64<{ GuestKey::MIN_BITS / 8 }>")
-    )]
     modulus: String,
     /// The exponent, likewise.
     #[serde(rename = "k-exp", alias = "e")]
-    #[cfg_attr(feature = "schema", schemars(extend("const" = EXPONENT)))]
     exponent: String,
 }
 
 /// An attestation report, and what helps to verify it.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct TeeEvidence {
     /// The report as the firmware gave it, 1184 bytes, in hex. REPORT_DATA must be
     /// `SHA-512(nonce ‖ modulus ‖ exponent)`, over the three base64 texts as sent.
-    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^([0-9A-Fa-f]{2})*$")))]
     report: String,
     /// Where to ask first for the certificate of a report that does not say what CPU signed it: `milan`,
     /// `genoa`, `turin`.
@@ -74,26 +62,7 @@ struct TeeEvidence {
     generation: Option<String>,
     /// JSON in a string: certificates that the host has.
     #[serde(default)]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "Option<crate::wire::schema::Json<certificates::Chain>>")
-    )]
     cert_chain: Option<String>,
-}
-
-/// What serde's aliases accept, and schemars does not tell.
-#[cfg(feature = "schema")]
-fn either_name(schema: &mut schemars::Schema) {
-    for (name, alias) in [("k-mod", "n"), ("k-exp", "e")] {
-        if let Some(properties) = schema.ensure_object().get_mut("properties").and_then(|p| p.as_object_mut())
-            && let Some(property) = properties.get(name).cloned()
-        {
-            properties.insert(alias.to_owned(), property);
-        }
-    }
-    let either = |name: &str, alias: &str| serde_json::json!({ "oneOf": [{ "required": [name] }, { "required": [alias] }] });
-    schema.insert("required".to_owned(), serde_json::json!(["alg"]));
-    schema.insert("allOf".to_owned(), serde_json::json!([either("k-mod", "n"), either("k-exp", "e")]));
 }
 
 /// Reads what a guest of one of `dialects` presents: they differ in nothing here but the names of the key's

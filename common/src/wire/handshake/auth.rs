@@ -12,40 +12,21 @@ use crate::{
 
 /// Whom a guest claims to be.
 #[derive(Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename = "AuthRequest", extend("anyOf" = either_guest()))
-)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Body {
+struct Body {
     /// `0.0.0` from libkrun's guest, any from keybroker's.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = VERSION_MAX_LEN)))]
     version: String,
     /// The one technology that is served.
-    #[cfg_attr(feature = "schema", schemars(extend("const" = "snp")))]
     tee: String,
     /// libkrun's guest: JSON in a string. keybroker's guest: empty.
     #[serde(rename = "extra-params")]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::wire::schema::JsonOrEmpty<ExtraParams>"))]
     extra_params: String,
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ExtraParams {
-    #[cfg_attr(feature = "schema", schemars(with = "WorkloadId"))]
     workload_id: String,
-}
-
-/// Whoever names a workload speaks the one version that libkrun's guest has.
-#[cfg(feature = "schema")]
-fn either_guest() -> serde_json::Value {
-    serde_json::json!([
-        { "properties": { "version": { "const": "0.0.0" } } },
-        { "properties": { "extra-params": { "const": "" } } },
-    ])
 }
 
 /// Longest version that is read, in bytes.

@@ -17,34 +17,12 @@ const MAX_LEN: usize = 16 * 1024;
 
 /// One row of the table.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Certificate"))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     /// What it is. VCEK, VLEK and ASK are of use; roots, CRLs and whatever else there may be are ignored.
-    #[cfg_attr(feature = "schema", schemars(with = "KindForm"))]
     cert_type: Kind,
     /// The certificate, DER or PEM.
-    #[cfg_attr(feature = "schema", schemars(length(max = MAX_LEN)))]
     data: Vec<u8>,
-}
-
-/// The table: certificates that the host gave to the guest.
-#[cfg(feature = "schema")]
-#[derive(schemars::JsonSchema)]
-#[schemars(inline)]
-#[allow(dead_code, reason = "stands for its schema")]
-pub(super) struct Chain(#[schemars(length(max = MAX_ENTRIES))] Vec<Entry>);
-
-/// The form of a row's kind.
-#[cfg(feature = "schema")]
-#[derive(schemars::JsonSchema)]
-#[schemars(inline, untagged)]
-#[allow(dead_code, reason = "stands for its schema")]
-enum KindForm {
-    /// A name.
-    Name(String),
-    /// A kind that has none: `{"OTHER":"<GUID>"}`.
-    Other(std::collections::BTreeMap<String, serde_json::Value>),
 }
 
 /// What a row holds.

@@ -12,5 +12,3 @@ mod certificates;
 
 pub use attest::{KeyTexts, evidence, report_data};
 pub use auth::{auth_request, challenge, set_cookie};
-#[cfg(all(test, feature = "schema"))]
-pub(crate) use {attest::Body as AttestBody, auth::Body as AuthBody};

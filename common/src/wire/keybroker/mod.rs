@@ -13,12 +13,8 @@ mod resources;
 mod tests;
 
 pub use fault::RegistrationFault;
-#[cfg(all(test, feature = "schema"))]
-pub(crate) use register::Body as RegisterBody;
 pub use register::{register_request, registered};
 pub use resource::{released, resource_name};
-#[cfg(all(test, feature = "schema"))]
-pub(crate) use resources::name_schema;
 
 use super::Manners;
 use crate::dialect::Dialect;

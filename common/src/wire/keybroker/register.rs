@@ -4,62 +4,39 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    super::{Invalid, Part, json},
-    RegistrationFault as Fault,
-    requirements::{self, Floors, Require},
-    resources::Resources,
-};
-use crate::{
-    broker::{Credential, RegisterRequest},
-    dialect::Dialect,
-    ids::HostData,
-    policy::PolicyText,
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
-};
+use crate::{broker::{Credential, RegisterRequest}, dialect::Dialect, ids::HostData, policy::PolicyText, requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors}};
+use super::{RegistrationFault as Fault, requirements::{self, Floors, Require}, resources::Resources, super::{Invalid, Part, json}};
 
 /// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in
 /// `measurements` or `reference_values.measurement`) or `require.id_key_digest` must be named.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RegisterReferenceValues"))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Body {
+struct Body {
     /// Queries in Rego: each must be defined and true.
     #[serde(default)]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(length(max = crate::policy::MAX_QUERIES), inner(length(max = crate::policy::MAX_QUERY)))
-    )]
     query: Vec<String>,
     /// The root of `data` in the queries. `measurement` in it, one of 96 hex digits or a non-empty array of
     /// them, is enforced natively too, before any query.
     #[serde(default, deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     reference_values: Option<Box<RawValue>>,
     resources: Resources,
     /// A module in Rego. Only beside a query.
     #[serde(default, deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "String", length(max = crate::policy::MAX_MODULE)))]
     policy: Option<String>,
     /// Launch measurements: the report's must be one of them. Where `reference_values` names some as well, it
     /// must be in both.
     #[serde(default, deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::encoding::Hex<48>>", length(min = 1)))]
     measurements: Option<Vec<String>>,
     /// Floors of REPORTED_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    #[cfg_attr(feature = "schema", schemars(with = "TcbFloors"))]
     minimum_tcb: Option<TcbFloors>,
     /// Floors of COMMITTED_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    #[cfg_attr(feature = "schema", schemars(with = "TcbFloors"))]
     minimum_committed_tcb: Option<TcbFloors>,
     /// Floors of LAUNCH_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    #[cfg_attr(feature = "schema", schemars(with = "TcbFloors"))]
     minimum_launch_tcb: Option<TcbFloors>,
     #[serde(default, deserialize_with = "json::optional_object")]
-    #[cfg_attr(feature = "schema", schemars(with = "Require"))]
     require: Option<Require>,
 }
 

@@ -14,49 +14,33 @@ use keybroker_snp::product::Product;
 /// `require` as sent. A field that is absent requires nothing; one that is there requires something, or is
 /// refused.
 #[derive(Default, Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(
-        description = "Demands on the guest's policy and ID block. Each that is there requires something."
-    )
-)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Require {
-    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(deserialize_with = "json::present")]
     host_data: Option<String>,
     /// The key that signed the guest's ID block.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "Hex<48>"))]
     id_key_digest: Option<String>,
     /// The key that certified that one.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "Hex<48>"))]
     author_key_digest: Option<String>,
     /// FAMILY_ID of the ID block. Only beside a key: anybody can sign an ID block with a key of their own.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "Hex<16>"))]
     family_id: Option<String>,
     /// IMAGE_ID of the ID block. Only beside a key.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "Hex<16>"))]
     image_id: Option<String>,
     /// The least GUEST_SVN of the ID block. Only beside a key.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1)))]
     minimum_guest_svn: Option<u32>,
     /// The guest policy must bind the guest to one socket.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "bool", extend("const" = true)))]
     single_socket: Option<bool>,
     /// The guest policy must forbid SMT.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "bool", extend("const" = false)))]
     smt: Option<bool>,
     /// The guest policy must demand that ciphertext is hidden from the host.
     #[serde(deserialize_with = "json::present")]
-    #[cfg_attr(feature = "schema", schemars(with = "bool", extend("const" = true)))]
     ciphertext_hiding: Option<bool>,
 }
 

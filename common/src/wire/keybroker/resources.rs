@@ -19,32 +19,6 @@ const MAX_NAME_LEN: usize = 64;
 /// `resources` as sent: read from an object alone, no name twice.
 pub(super) struct Resources(Vec<(String, Secret)>);
 
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Resources {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Resources".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "What the guest may fetch, by name. Lengths count in bytes.",
-            "type": "object",
-            "maxProperties": MAX_RESOURCES,
-            "propertyNames": name_schema(),
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": MAX_SECRET_LEN },
-        })
-    }
-}
-
-/// The form of a resource's name.
-#[cfg(feature = "schema")]
-pub(crate) fn name_schema() -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "string",
-        "pattern": format!(r"^(?!\.\.?$)[A-Za-z0-9._-]{{1,{MAX_NAME_LEN}}}$"),
-    })
-}
-
 impl Resources {
     /// The resources, if every one is within bounds.
     pub(super) fn checked(self) -> Result<BTreeMap<String, Secret>, RegistrationFault> {

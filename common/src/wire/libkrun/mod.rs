@@ -6,8 +6,6 @@ mod key;
 mod register;
 
 pub use key::released;
-#[cfg(all(test, feature = "schema"))]
-pub(crate) use register::Body as RegisterBody;
 pub use register::{register_request, registered};
 
 use super::Manners;

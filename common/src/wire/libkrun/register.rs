@@ -25,32 +25,19 @@ const SEV_MEASUREMENT_DIGITS: usize = 64;
 
 /// A workload that buildah has built.
 #[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RegisterWorkload"))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Body {
-    #[cfg_attr(feature = "schema", schemars(with = "WorkloadId"))]
+struct Body {
     workload_id: String,
     /// The launch measurement that the guest's report must have: a SHA-384, in hex.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::encoding::Hex<48>"))]
     launch_measurement: String,
     /// What the guest gets: UTF-8 without NUL. Its length counts in bytes.
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "String", length(min = 1, max = PASSPHRASE_MAX_LEN), regex(pattern = r"^[^\x00]*$"))
-    )]
     passphrase: SecretText,
     /// What the guest's policy may be: JSON in a string.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::wire::schema::Json<TeeConfig>"))]
     tee_config: String,
 }
 
 /// What buildah says of the guest's policy. libkrun launches with a stricter one: see [`policy_of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(description = "What buildah says of the guest's policy.")
-)]
 #[serde(deny_unknown_fields)]
 struct TeeConfig {
     /// Bits of the guest policy.
@@ -62,16 +49,13 @@ struct TeeConfig {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(deny_unknown_fields)]
 struct Flags {
     /// Bit 0 lets the guest run with SMT. Bits 2 and 3 (MIGRATE_MA, DEBUG) permit nothing, whatever they say.
-    #[cfg_attr(feature = "schema", schemars(range(max = TeeConfig::KNOWN)))]
     bits: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(deny_unknown_fields)]
 struct MinimumFirmware {
     /// ABI_MAJOR.

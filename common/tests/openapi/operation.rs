@@ -1,44 +1,46 @@
-//! What is said of one route.
+//! The description of one route.
 
 use serde_json::{Map, Value, json};
 
 use super::answers;
-use crate::problem::Problem;
+use keybroker_common::problem::Problem;
 
 /// One method of one path.
-pub(super) struct Operation {
+pub(crate) struct Operation {
     /// Its name, as generated clients call it.
-    pub(super) id: &'static str,
+    pub(crate) id: &'static str,
     /// A few words.
-    pub(super) summary: &'static str,
-    /// What there is to know about it.
-    pub(super) description: String,
-    /// Of the path and of the header.
-    pub(super) parameters: Vec<Value>,
+    pub(crate) summary: &'static str,
+    /// All that there is to know about it.
+    pub(crate) description: String,
+    /// Parameters of the path and of the header.
+    pub(crate) parameters: Vec<Value>,
     /// The body, where it takes one.
-    pub(super) request: Option<Request>,
+    pub(crate) request: Option<Request>,
     /// The answer 200.
-    pub(super) success: Value,
+    pub(crate) success: Value,
     /// Everything that can go wrong, as an example of each: status, body and header fields are those of the
     /// map of problems.
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// How a client may authenticate itself; empty where nobody does.
-    pub(super) security: Vec<Value>,
+    pub(crate) security: Vec<Value>,
+    /// The schemas that it brings among the components, by name.
+    pub(crate) schemas: Map<String, Value>,
 }
 
 /// The body of a request.
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Its schema.
-    pub(super) schema: Value,
+    pub(crate) schema: Value,
     /// Its longest, in bytes.
-    pub(super) limit: usize,
+    pub(crate) limit: usize,
     /// Bodies by name.
-    pub(super) examples: Vec<(&'static str, Value)>,
+    pub(crate) examples: Vec<(&'static str, Value)>,
 }
 
 impl Operation {
     /// As OpenAPI has it.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut operation = json!({
             "operationId": self.id,
             "summary": self.summary,

@@ -1,10 +1,9 @@
-//! What several routes have in common: refusals, parameters, and the values of samples.
+//! Parts that several routes have in common: refusals, parameters, and the values of samples.
 
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
+use keybroker_common::{
     broker::Error,
     dialect::Dialect,
     ids::{AuditId, HostData},
@@ -14,17 +13,17 @@ use crate::{
 };
 
 /// The sample's audit record.
-pub(super) const ID: AuditId = AuditId(Uuid::from_u128(0x01a2_0cf2_4b21_71e9_a90e_2c4a_6a19_4b4b));
+pub(crate) const ID: AuditId = AuditId(Uuid::from_u128(0x01a2_0cf2_4b21_71e9_a90e_2c4a_6a19_4b4b));
 /// The sample's session.
 const SESSION: &str = "8f432960aaffdec68ac9481cf3be74d3";
 /// The sample's workload.
-pub(super) const WORKLOAD: &str = "my-app";
+pub(crate) const WORKLOAD: &str = "my-app";
 /// The sample's resource.
-pub(super) const RESOURCE_NAME: &str = "passphrase";
+pub(crate) const RESOURCE_NAME: &str = "passphrase";
 
-/// What can be wrong with any body of at most `limit` bytes; `unknown` is a field that one might expect in
+/// The refusals of any body of at most `limit` bytes; `unknown` is a field that one might expect in
 /// it.
-pub(super) fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Problem> {
+pub(crate) fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Problem> {
     let fault = |fault| Problem::Invalid(Invalid::Json { part: Part::Body, fault });
     vec![
         fault(Fault::Syntax),
@@ -36,8 +35,8 @@ pub(super) fn refusals_of_a_body(limit: usize, unknown: FieldName) -> Vec<Proble
     ]
 }
 
-/// What whoever registers may be told, whatever the body says.
-pub(super) fn refusals_of_a_registration() -> Vec<Problem> {
+/// The refusals of a registration, whatever its body says.
+pub(crate) fn refusals_of_a_registration() -> Vec<Problem> {
     vec![
         Error::Unauthenticated { id: ID }.into(),
         Error::TooMany { retry_after: 3 }.into(),
@@ -48,8 +47,8 @@ pub(super) fn refusals_of_a_registration() -> Vec<Problem> {
     ]
 }
 
-/// What a guest may be told that names a session.
-pub(super) fn refusals_of_a_session() -> Vec<Problem> {
+/// The refusals of a guest that names a session.
+pub(crate) fn refusals_of_a_session() -> Vec<Problem> {
     vec![
         Invalid::Cookies.into(),
         Problem::NoCookie,
@@ -64,7 +63,7 @@ pub(super) fn refusals_of_a_session() -> Vec<Problem> {
 }
 
 /// The cookie of a dialect.
-pub(super) fn session_cookie(dialect: Dialect, required: bool) -> Value {
+pub(crate) fn session_cookie(dialect: Dialect, required: bool) -> Value {
     let whose = manners(dialect).guest;
     let mut parameter = json!({
         "name": manners(dialect).cookie,
@@ -81,22 +80,17 @@ pub(super) fn session_cookie(dialect: Dialect, required: bool) -> Value {
 }
 
 /// The last segment of the path.
-pub(super) fn path_parameter(name: &str, schema: &Value, example: &str) -> Value {
+pub(crate) fn path_parameter(name: &str, schema: &Value, example: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
 }
 
-/// A type's schema, among the components where it has a name.
-pub(super) fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
-    schemas.subschema_for::<T>().to_value()
-}
-
 /// An answer's body with the id of its audit record.
-pub(super) fn on_record() -> Value {
+pub(crate) fn on_record() -> Value {
     object(&[("id", json!({ "description": "The audit record.", "type": "string", "format": "uuid" }))])
 }
 
 /// An object of exactly these members.
-pub(super) fn object(members: &[(&str, Value)]) -> Value {
+pub(crate) fn object(members: &[(&str, Value)]) -> Value {
     let names: Vec<_> = members.iter().map(|(name, _)| *name).collect();
     let properties: Value =
         members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
@@ -104,12 +98,12 @@ pub(super) fn object(members: &[(&str, Value)]) -> Value {
 }
 
 /// An answer's body as a value.
-pub(super) fn read(body: &[u8]) -> Value {
+pub(crate) fn read(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap()
 }
 
 /// A challenge as it stands in a store.
-pub(super) fn sample_challenge() -> Challenge {
+pub(crate) fn sample_challenge() -> Challenge {
     let challenge = json!({
         "session_id": SESSION,
         "nonce": "5a".repeat(32),
@@ -121,7 +115,7 @@ pub(super) fn sample_challenge() -> Challenge {
 }
 
 /// HOST_DATA as a registration answers with it.
-pub(super) fn sample_host_data() -> HostData {
+pub(crate) fn sample_host_data() -> HostData {
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(ID.0.as_bytes());
     HostData::from_report(&bytes).unwrap()

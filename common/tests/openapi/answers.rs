@@ -6,13 +6,11 @@ use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, header};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    broker::Error,
-    problem::{POLICY_TEXT_MAX_LEN, Problem},
-};
+use super::schema::reference;
+use keybroker_common::{broker::Error, problem::Problem};
 
 /// The answer 200 with this body and these further header fields.
-pub(super) fn success(
+pub(crate) fn success(
     description: &str,
     schema: &Value,
     example: &Value,
@@ -27,13 +25,13 @@ pub(super) fn success(
 }
 
 /// The answer 200 without a body.
-pub(super) fn empty(description: &str) -> Value {
+pub(crate) fn empty(description: &str) -> Value {
     let (name, cache_control) = header_field(&header::CACHE_CONTROL);
     json!({ "description": description, "headers": { name: cache_control } })
 }
 
 /// The answers to `problems`, by status.
-pub(super) fn refusals(problems: &[Problem]) -> Map<String, Value> {
+pub(crate) fn refusals(problems: &[Problem]) -> Map<String, Value> {
     let mut by_status = BTreeMap::<u16, Vec<Problem>>::new();
     for problem in problems {
         by_status.entry(problem.status().as_u16()).or_default().push(problem.clone());
@@ -42,7 +40,7 @@ pub(super) fn refusals(problems: &[Problem]) -> Map<String, Value> {
 }
 
 /// The answer that these problems of one status have in common.
-pub(super) fn refusal(problems: &[Problem]) -> Value {
+pub(crate) fn refusal(problems: &[Problem]) -> Value {
     let mut described: Vec<&str> = Vec::new();
     for text in problems.iter().map(when) {
         if !described.contains(&text) {
@@ -69,9 +67,9 @@ pub(super) fn refusal(problems: &[Problem]) -> Value {
 }
 
 /// The schemas of refusals.
-pub(super) fn schemas() -> Map<String, Value> {
+pub(crate) fn schemas() -> Map<String, Value> {
     let error = json!({
-        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": POLICY_TEXT_MAX_LEN,
+        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": 600,
     });
     let id = json!({
         "description": "The audit record, which holds the cause.", "type": "string", "format": "uuid",
@@ -93,10 +91,6 @@ pub(super) fn schemas() -> Map<String, Value> {
         json!(["error", "id"]),
     );
     [("Refusal".to_owned(), bare), ("RecordedRefusal".to_owned(), recorded)].into_iter().collect()
-}
-
-fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
 /// When it happens. Exhaustive, so that no problem goes without a word.
@@ -145,13 +139,13 @@ fn name_of(problem: &Problem) -> String {
     words.into_iter().take(6).collect::<Vec<_>>().join("-") + suffix
 }
 
-/// What is said of the header fields that an answer has.
+/// References to the descriptions of the header fields that an answer has.
 fn headers(sent: &HeaderMap) -> Vec<(String, Value)> {
     let described = |name: &&HeaderName| ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(*name);
     sent.keys().filter(described).map(header_field).collect()
 }
 
-/// A reference to what is said of a header field of answers.
+/// A reference to the description of a header field of answers.
 fn header_field(name: &HeaderName) -> (String, Value) {
     let described = header_fields()
         .into_iter()
@@ -162,8 +156,8 @@ fn header_field(name: &HeaderName) -> (String, Value) {
     (described, reference)
 }
 
-/// What is said of the header fields of answers.
-pub(super) fn header_fields() -> Map<String, Value> {
+/// The descriptions of the header fields of answers.
+pub(crate) fn header_fields() -> Map<String, Value> {
     let field = |name: &str, description: &str, schema: Value| {
         (name.to_owned(), json!({ "description": description, "required": true, "schema": schema }))
     };

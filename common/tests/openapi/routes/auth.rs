@@ -1,0 +1,116 @@
+//! `POST /kbs/v0/auth`.
+
+use std::time::Duration;
+
+use keybroker_common::{
+    broker::Error,
+    dialect::Dialect,
+    http::BODY_LIMIT,
+    wire::{Fault, FieldName, Invalid, Part, handshake, manners},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    answers,
+    operation::{Operation, Request},
+    schema::{json_text, named, reference},
+    shared::{WORKLOAD, object, read, refusals_of_a_body, sample_challenge},
+};
+
+pub(crate) fn auth() -> Operation {
+    let libkrun = json!({
+        "version": "0.0.0",
+        "tee": "snp",
+        "extra-params": json!({ "workload_id": WORKLOAD }).to_string(),
+    });
+    let keybroker = json!({ "version": "0.1.0", "tee": "snp", "extra-params": "" });
+    let challenge = sample_challenge();
+    let form = object(&[
+        (
+            "nonce",
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" }),
+        ),
+        ("extra-params", json!({ "type": "string", "const": "" })),
+    ]);
+    let names = Dialect::ALL.map(|dialect| manners(dialect).cookie).join("|");
+    let set_cookie = json!({
+        "description": format!(
+            "`{}` for whom names a workload, `{}` for whom does not. The challenge can be answered once, for `Max-Age` seconds.",
+            manners(Dialect::Libkrun).cookie,
+            manners(Dialect::Keybroker).cookie
+        ),
+        "required": true,
+        "schema": {
+            "type": "string",
+            "pattern": format!("^({names})=[0-9a-f]{{32}}; Path=/; HttpOnly; Max-Age=[0-9]+$"),
+        },
+        "example": handshake::set_cookie(&challenge, Duration::from_secs(300)),
+    });
+    let example = read(&handshake::challenge(&challenge));
+    let mut problems = refusals_of_a_body(BODY_LIMIT, FieldName::new("init-data"));
+    problems.extend([
+        Invalid::Tee.into(),
+        Invalid::Version.into(),
+        Invalid::Json { part: Part::ExtraParams, fault: Fault::MissingField(FieldName::new("workload_id")) }
+            .into(),
+        Error::Internal { id: None }.into(),
+        Error::Unavailable { id: None, retry_after: 5 }.into(),
+    ]);
+    Operation {
+        id: "auth",
+        summary: "Gives a guest a challenge",
+        description: "Nothing is looked up: whether a workload is registered cannot be learnt here. With a workload id in \
+                      `extra-params` the guest names its registration; without, HOST_DATA of its report does."
+            .to_owned(),
+        parameters: Vec::new(),
+        request: Some(Request {
+            schema: reference("AuthRequest"),
+            limit: BODY_LIMIT,
+            examples: vec![("libkrun", libkrun), ("keybroker", keybroker)],
+        }),
+        success: answers::success("A challenge.", &form, &example, &[("Set-Cookie", set_cookie)]),
+        problems,
+        security: Vec::new(),
+        schemas: schemas(),
+    }
+}
+
+/// The schemas of the body.
+fn schemas() -> Map<String, Value> {
+    named(json!({
+        "AuthRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "version": {
+                    "type": "string",
+                    "description": "`0.0.0` from libkrun's guest, any from keybroker's.",
+                    "minLength": 1,
+                    "maxLength": 32,
+                },
+                "tee": {
+                    "type": "string",
+                    "description": "The one technology that is served.",
+                    "const": "snp",
+                },
+                "extra-params": {
+                    "anyOf": [json_text(&reference("ExtraParams")), { "type": "string", "const": "" }],
+                    "description": "libkrun's guest: JSON in a string. keybroker's guest: empty.",
+                },
+            },
+            "required": ["version", "tee", "extra-params"],
+            "description": "Whom a guest claims to be.",
+            // A guest that names a workload speaks the one version that libkrun's guest has.
+            "anyOf": [
+                { "properties": { "version": { "const": "0.0.0" } } },
+                { "properties": { "extra-params": { "const": "" } } },
+            ],
+        },
+        "ExtraParams": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": { "workload_id": reference("WorkloadId") },
+            "required": ["workload_id"],
+        },
+    }))
+}

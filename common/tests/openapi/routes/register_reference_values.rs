@@ -1,0 +1,182 @@
+//! `POST /rvp/register`.
+
+use keybroker_common::{
+    broker::Error,
+    http::REFERENCE_VALUES_LIMIT,
+    rego::PolicyError,
+    wire::{FieldName, Invalid, keybroker},
+};
+use serde_json::{Map, Value, json};
+
+use super::token_or_nothing;
+use crate::{
+    answers,
+    operation::{Operation, Request},
+    schema::{byte, described, hex, named, reference, resource_name},
+    shared::{RESOURCE_NAME, read, refusals_of_a_body, refusals_of_a_registration, sample_host_data},
+};
+
+pub(crate) fn register_reference_values() -> Operation {
+    let measurement = "4d".repeat(48);
+    let short = json!({
+        "query": ["data.measurement == input.measurement"],
+        "reference_values": { "measurement": measurement },
+        "resources": { RESOURCE_NAME: "mysecretpassphrase" },
+    });
+    let long = json!({
+        "measurements": [measurement],
+        "minimum_tcb": {
+            "milan": { "boot_loader": 4, "tee": 0, "snp": 22, "microcode": 213 },
+            "turin": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
+        },
+        "require": { "id_key_digest": "1d".repeat(48), "minimum_guest_svn": 2, "smt": false },
+        "policy": "package policy\n\nallow if input.snp.vmpl == 0\n",
+        "query": ["data.policy.allow"],
+        "resources": { RESOURCE_NAME: "mysecretpassphrase", "tls.key": "-----BEGIN PRIVATE KEY-----" },
+    });
+    let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64.";
+    let form = json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" });
+    let example = read(&keybroker::registered(sample_host_data()));
+    let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
+    problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
+    problems.push(Error::Policy(PolicyError::TooManyQueries).into());
+    problems.extend(refusals_of_a_registration());
+    Operation {
+        id: "registerReferenceValues",
+        summary: "Registers reference values, policy and resources",
+        description: "The same body sent twice makes two registrations, with a HOST_DATA each. None is ever replaced. What \
+                      would require nothing is refused, and so are measurements and digests of zeros."
+            .to_owned(),
+        parameters: Vec::new(),
+        request: Some(Request {
+            schema: reference("RegisterReferenceValues"),
+            limit: REFERENCE_VALUES_LIMIT,
+            examples: vec![("short", short), ("long", long)],
+        }),
+        success: answers::success(host_data, &form, &example, &[]),
+        problems,
+        security: token_or_nothing(),
+        schemas: schemas(),
+    }
+}
+
+/// The schemas of the body.
+fn schemas() -> Map<String, Value> {
+    let level = |description| described(description, byte());
+    let floor = |words| described(words, json!({ "anyOf": [reference("TcbVersion"), { "type": "null" }] }));
+    named(json!({
+        "RegisterReferenceValues": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "query": {
+                    "type": "array",
+                    "items": { "type": "string", "maxLength": 4096 },
+                    "description": "Queries in Rego: each must be defined and true.",
+                    "maxItems": 16,
+                    "default": [],
+                },
+                "reference_values": {
+                    "type": "object",
+                    "additionalProperties": true,
+                    "description": "The root of `data` in the queries. `measurement` in it, one of 96 hex digits or a non-empty \
+                                    array of\nthem, is enforced natively too, before any query.",
+                },
+                "resources": reference("Resources"),
+                "policy": {
+                    "type": "string",
+                    "description": "A module in Rego. Only beside a query.",
+                    "maxLength": 16384,
+                },
+                "measurements": {
+                    "type": "array",
+                    "items": hex(48),
+                    "description": "Launch measurements: the report's must be one of them. Where `reference_values` names some as \
+                                    well, it\nmust be in both.",
+                    "minItems": 1,
+                },
+                "minimum_tcb": described("Floors of REPORTED_TCB.", reference("TcbFloors")),
+                "minimum_committed_tcb": described("Floors of COMMITTED_TCB.", reference("TcbFloors")),
+                "minimum_launch_tcb": described("Floors of LAUNCH_TCB.", reference("TcbFloors")),
+                "require": reference("Require"),
+            },
+            "required": ["resources"],
+            "description": "Reference values, what else a guest must satisfy, and what it then gets. A launch measurement \
+                            (in\n`measurements` or `reference_values.measurement`) or `require.id_key_digest` must be named.",
+        },
+        "Resources": {
+            "description": "What the guest may fetch, by name. Lengths count in bytes.",
+            "type": "object",
+            "maxProperties": 16,
+            "propertyNames": resource_name(),
+            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": 4000 },
+        },
+        "TcbFloors": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "milan": floor("Milan's."),
+                "genoa": floor("Genoa's, Bergamo's and Siena's."),
+                "turin": floor("Turin's."),
+            },
+            "description": "Floors of a TCB version, by product: levels of different products cannot be \
+                            compared.",
+            "minProperties": 1,
+        },
+        "TcbVersion": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "fmc": {
+                    "type": ["integer", "null"],
+                    "format": "uint8",
+                    "minimum": 0,
+                    "maximum": 255,
+                    "description": "Firmware management controller: Turin only.",
+                },
+                "boot_loader": level("Bootloader."),
+                "tee": level("PSP operating system."),
+                "snp": level("SNP firmware."),
+                "microcode": level("CPU microcode."),
+            },
+            "required": ["boot_loader", "tee", "snp", "microcode"],
+            "description": "A TCB version: the security patch levels of a platform's components.",
+        },
+        "Require": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "id_key_digest": described("The key that signed the guest's ID block.", hex(48)),
+                "author_key_digest": described("The key that certified that one.", hex(48)),
+                "family_id": described(
+                    "FAMILY_ID of the ID block. Only beside a key: anybody can sign an ID block with a key of their own.",
+                    hex(16),
+                ),
+                "image_id": described("IMAGE_ID of the ID block. Only beside a key.", hex(16)),
+                "minimum_guest_svn": {
+                    "type": "integer",
+                    "format": "uint32",
+                    "minimum": 1,
+                    "description": "The least GUEST_SVN of the ID block. Only beside a key.",
+                },
+                "single_socket": {
+                    "type": "boolean",
+                    "description": "The guest policy must bind the guest to one socket.",
+                    "const": true,
+                },
+                "smt": {
+                    "type": "boolean",
+                    "description": "The guest policy must forbid SMT.",
+                    "const": false,
+                },
+                "ciphertext_hiding": {
+                    "type": "boolean",
+                    "description": "The guest policy must demand that ciphertext is hidden from the host.",
+                    "const": true,
+                },
+            },
+            "description": "Demands on the guest's policy and ID block. Each that is there requires \
+                            something.",
+        },
+    }))
+}

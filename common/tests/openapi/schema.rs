@@ -1,0 +1,53 @@
+//! Forms that several schemas have in common.
+
+use serde_json::{Map, Value, json};
+
+/// A reference to a schema among the components.
+pub(crate) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// Schemas by name.
+pub(crate) fn named(schemas: Value) -> Map<String, Value> {
+    let Value::Object(schemas) = schemas else { panic!("not schemas by name: {schemas}") };
+    schemas
+}
+
+/// The same with these words.
+pub(crate) fn described(description: &str, mut schema: Value) -> Value {
+    schema["description"] = description.into();
+    schema
+}
+
+/// So many bytes in hex.
+pub(crate) fn hex(bytes: usize) -> Value {
+    json!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{}}}$", 2 * bytes) })
+}
+
+/// A string that is JSON of another schema.
+pub(crate) fn json_text(content: &Value) -> Value {
+    json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": content })
+}
+
+/// A number of one byte.
+pub(crate) fn byte() -> Value {
+    json!({ "type": "integer", "format": "uint8", "minimum": 0, "maximum": 255 })
+}
+
+/// The id of a workload. Characters of Unicode's category Cf are refused, too: few dialects of regular
+/// expressions could say so.
+pub(crate) fn workload_id() -> Value {
+    json!({
+        "description": "The name of a workload: 1 to 256 bytes of UTF-8. None of / ? # % \\ \" < > ` or white space, none of \
+                        Unicode's categories Cc and Cf, and neither `.` nor `..`.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "pattern": r#"^(?!\.\.?$)[^\s/?#%\\"<>`\x00-\x1f\x7f-\x9f]+$"#,
+    })
+}
+
+/// The name of a resource.
+pub(crate) fn resource_name() -> Value {
+    json!({ "type": "string", "pattern": r"^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$" })
+}
