@@ -1,5 +1,6 @@
 //! The description of the HTTP API in `docs/openapi.yaml`. It is made from the table of routes, the schemas
-//! in [`routes`], the wire's answers and the map of problems. The schemas are written by hand.
+//! in [`routes`], the wire's answers and the map of problems. The schemas are written by hand: [`drift`]
+//! compares them with what the wire reads.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +11,8 @@
 )]
 
 mod answers;
+mod drift;
+mod judge;
 mod operation;
 mod read;
 mod routes;

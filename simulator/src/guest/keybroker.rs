@@ -28,11 +28,14 @@ impl KeybrokerGuest {
         self.resource(name).await
     }
 
+    /// The body of auth.
+    pub fn auth_body(&self) -> &'static str {
+        r#"{"version":"0.1.0","tee":"snp","extra-params":""}"#
+    }
+
     /// Asks for a challenge.
     pub async fn auth(&mut self) -> Result<Response, Error> {
-        let response = self
-            .request("POST", "auth", Some(r#"{"version":"0.1.0","tee":"snp","extra-params":""}"#))
-            .await?;
+        let response = self.request("POST", "auth", Some(self.auth_body())).await?;
         let json: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let nonce = json.get("nonce").and_then(Value::as_str);
         let nonce = nonce.ok_or_else(|| Error::NoNonce(Said::from(&response)))?.to_owned();

@@ -4,8 +4,19 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{broker::{Credential, RegisterRequest}, dialect::Dialect, ids::HostData, policy::PolicyText, requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors}};
-use super::{RegistrationFault as Fault, requirements::{self, Floors, Require}, resources::Resources, super::{Invalid, Part, json}};
+use super::{
+    super::{Invalid, Part, json},
+    RegistrationFault as Fault,
+    requirements::{self, Floors, Require},
+    resources::Resources,
+};
+use crate::{
+    broker::{Credential, RegisterRequest},
+    dialect::Dialect,
+    ids::HostData,
+    policy::PolicyText,
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
+};
 
 /// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in
 /// `measurements` or `reference_values.measurement`) or `require.id_key_digest` must be named.
