@@ -10,10 +10,11 @@ use keybroker_common::{
     broker,
     dialect::Dialect,
     ids::HostData,
+    policy::{PolicyRefused, PolicyText},
     problem::Problem,
-    rego::{Policy, PolicyError, PolicyText},
     wire::{handshake, keybroker, libkrun},
 };
+use keybroker_rego::Policy;
 use keybroker_simulator::{
     Product,
     build::Buildah,
@@ -121,9 +122,9 @@ fn everything_required() -> Value {
 
 /// The body, and the Rego in it.
 fn reference_values(body: &[u8]) -> Result<(), Problem> {
-    static COMPILED: Mutex<BTreeMap<[u8; 32], Result<(), PolicyError>>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<[u8; 32], Result<(), PolicyRefused>>> = Mutex::new(BTreeMap::new());
     let Some(text) = keybroker::register_request(body, HostData::random())?.rego else { return Ok(()) };
-    let compile = |text: &PolicyText| Policy::compile(text).map(drop);
+    let compile = |text: &PolicyText| Policy::compile(text).map(drop).map_err(PolicyRefused::from);
     let mut compiled = COMPILED.lock().unwrap();
     let outcome = compiled.entry(text.digest()).or_insert_with(|| compile(&text)).clone();
     outcome.map_err(|error| broker::Error::Policy(error).into())

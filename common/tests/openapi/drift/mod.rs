@@ -13,8 +13,8 @@ use std::{
 
 use keybroker_common::{
     broker,
+    policy::PolicyRefused,
     problem::Problem,
-    rego::{PolicyError, policy::Part},
     secret::{Secret, seal::GuestKey},
     wire::{Fault, Invalid, keybroker, libkrun},
 };
@@ -279,7 +279,7 @@ fn secrets_are_sealed_as_their_schemas_say() {
 
 #[test]
 fn words_about_a_policy_are_as_long_as_their_schema_says() {
-    let error = PolicyError::Syntax { part: Part::Query(0), at: None, message: "x".repeat(5000) };
+    let error = PolicyRefused("x".repeat(5000));
     let body: Value = serde_json::from_slice(&Problem::from(broker::Error::Policy(error)).body()).unwrap();
     let schema = answer("/rvp/register", "400");
     assert!(JUDGE.allows(schema, &body), "{body}");

@@ -3,7 +3,7 @@
 use keybroker_common::{
     broker::Error,
     http::REFERENCE_VALUES_LIMIT,
-    rego::PolicyError,
+    policy::{MAX_QUERIES, PolicyRefused},
     wire::{FieldName, Invalid, keybroker},
 };
 use serde_json::{Map, Value, json};
@@ -39,7 +39,7 @@ pub(crate) fn register_reference_values() -> Operation {
     let example = read(&keybroker::registered(sample_host_data()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
     problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
-    problems.push(Error::Policy(PolicyError::TooManyQueries).into());
+    problems.push(Error::Policy(PolicyRefused(format!("more than {MAX_QUERIES} queries"))).into());
     problems.extend(refusals_of_a_registration());
     Operation {
         id: "registerReferenceValues",
