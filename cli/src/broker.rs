@@ -12,12 +12,13 @@ use anyhow::anyhow;
 use keybroker_common::{
     admission::Admission,
     appraisal::Fleet,
-    broker::{Attest, Auth, Register},
+    broker::{self, Broker, Register},
     clock::{Clock, SystemClock},
     config::KdsSettings,
-    http::Serve,
-    secret::local::{KeyFileError, LocalKey},
-    store::embedded::{EmbeddedStore, OpenError},
+};
+use keybroker_embedded::{
+    key::{KeyFileError, LocalKey},
+    store::{EmbeddedStore, OpenError},
 };
 use keybroker_kds::EndorsementSource;
 use keybroker_rego::RegoEngine;
@@ -72,15 +73,12 @@ pub(crate) fn register(
     clock: Arc<dyn Clock>,
     admission: Admission,
 ) -> Register {
-    Register {
-        workloads: store.clone(),
-        audit: store,
-        wrap: key,
-        policies: Arc::new(RegoEngine::new(1)),
-        admission,
-        patience: Arc::default(),
-        clock,
-    }
+    Register::new(store, key, trials(), admission, clock)
+}
+
+/// Tries what registrations demand, one after the other.
+fn trials() -> Arc<RegoEngine> {
+    Arc::new(RegoEngine::new(1))
 }
 
 /// The service that registers for the operator, and for nobody else.
@@ -95,23 +93,19 @@ pub(crate) fn endorsements(parts: &Parts) -> Arc<EndorsementSource> {
 }
 
 /// The three services over the same parts.
-pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> impl Serve + use<> {
-    let Parts { store, key, clock, ttl, .. } = parts;
-    let register = register(store.clone(), key.clone(), Arc::clone(clock), parts.admission);
-    let auth = Auth { challenges: store.clone(), clock: Arc::clone(clock), ttl: *ttl };
-    let attest = Attest {
-        sessions: store.clone(),
-        workloads: store.clone(),
-        audit: store.clone(),
+pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> Broker {
+    Broker::new(broker::Parts {
+        store: parts.store.clone(),
+        wrap: parts.key.clone(),
+        unwrap: parts.key.clone(),
         endorsements,
+        trials: trials(),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::clone(&parts.fleet),
-        patience: Arc::default(),
-        unwrap: key.clone(),
-        clock: Arc::clone(clock),
-        ttl: *ttl,
-    };
-    (register, (auth, attest))
+        admission: parts.admission,
+        clock: Arc::clone(&parts.clock),
+        ttl: parts.ttl,
+    })
 }
 
 /// Opens or makes the store and the wrapping key that `configuration` names.

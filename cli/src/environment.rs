@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, env};
 
 use clap::{ArgMatches, Command};
-use keybroker_common::{config, store::dynamodb::AllTables};
+use keybroker_aws::dynamodb::AllTables;
+use keybroker_common::config;
 
 use crate::{
     exit::{Exit, Failure},

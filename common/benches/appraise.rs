@@ -1,9 +1,6 @@
 //! What appraisal costs, and sealing a secret to a guest's key.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::{collections::BTreeMap, hint::black_box};
 
 use criterion::Criterion;
@@ -18,7 +15,7 @@ use keybroker_common::{
 };
 use keybroker_simulator::pki::RsaKey;
 use keybroker_snp::product::Product::Milan;
-use support::Attempt;
+use keybroker_testing::Attempt;
 use uuid::Uuid;
 
 fn main() {

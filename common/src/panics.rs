@@ -51,8 +51,7 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
 }
 
 /// The same of work that does not wait.
-#[cfg(feature = "embedded")]
-pub(crate) fn caught_here<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub fn caught_here<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked::met())
 }
 

@@ -3,8 +3,6 @@
 //! all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
@@ -19,6 +17,7 @@ use keybroker_common::{
 use keybroker_rego::RegoEngine;
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{product::Product::Turin, verify::VerifiedReport};
+use keybroker_testing as support;
 use serde_json::{Value, json};
 use support::Attempt;
 use uuid::Uuid;

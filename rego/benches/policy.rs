@@ -1,16 +1,13 @@
 //! What a policy costs at appraisal: the documented ones, compiled before.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../common/tests/support/mod.rs"]
-mod support;
-
 use std::{hint::black_box, time::Duration};
 
 use criterion::Criterion;
 use keybroker_common::policy::{Claims, PolicyEngine as _, PolicyText};
 use keybroker_rego::{Policy, RegoEngine};
 use keybroker_snp::product::Product;
-use support::Attempt;
+use keybroker_testing::Attempt;
 
 const DOCUMENT: &str = include_str!("../../docs/policies.md");
 

@@ -3,8 +3,8 @@
 //! `sev` checks signatures alone, so that the two are not equal work: it is the baseline, not a rival.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../tests/support/peer.rs"]
+mod peer;
 
 use std::{hint::black_box, sync::Arc};
 
@@ -19,8 +19,9 @@ use keybroker_snp::{
     vek::Vek,
     verify::{Endorsements, ReportData, verify},
 };
+use keybroker_testing::Attempt;
+use peer::sev_report;
 use sev::certs::snp::{Certificate, Chain as SevChain, Verifiable, ca};
-use support::{Attempt, peer::sev_report};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

@@ -15,6 +15,7 @@ use std::{
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use jiff::{SignedDuration, Timestamp};
+use keybroker_aws::dynamodb::{AllTables, DynamoStore};
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     clock::SystemClock,
@@ -22,13 +23,10 @@ use keybroker_common::{
     ids::WorkloadId,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::WrappedSecret,
-    store::{
-        AuditStore, RegistrationStore,
-        dynamodb::{AllTables, DynamoStore},
-        embedded::EmbeddedStore,
-    },
+    store::{AuditStore, RegistrationStore},
     workload::{Registration, Workload},
 };
+use keybroker_embedded::store::EmbeddedStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;

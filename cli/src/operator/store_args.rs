@@ -10,13 +10,9 @@ use std::{
 use anyhow::anyhow;
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
-use keybroker_common::{
-    clock::SystemClock,
-    store::{
-        dynamodb::{DynamoStore, OperatorTables},
-        embedded::{EmbeddedStore, OpenError},
-    },
-};
+use keybroker_aws::dynamodb::{DynamoStore, OperatorTables};
+use keybroker_common::clock::SystemClock;
+use keybroker_embedded::store::{EmbeddedStore, OpenError};
 use tokio::time::{Instant, sleep};
 
 use super::{Backend, OperatorHandle, socket::SocketStore};

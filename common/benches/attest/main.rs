@@ -7,13 +7,13 @@
 // A bench that cannot be set up has nothing to measure.
 #![allow(clippy::expect_used, missing_docs)]
 
-mod memory;
 mod world;
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keybroker_common::{clock::SystemClock, store::embedded::EmbeddedStore};
+use keybroker_common::clock::SystemClock;
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{
     Product,
     pki::{Amd, Chip},
@@ -23,10 +23,7 @@ use keybroker_snp::{report::Report, vek::Vek};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 
-use self::{
-    memory::Memory,
-    world::{World, evidence},
-};
+use self::world::{World, evidence};
 
 criterion_group!(benches, signature, in_memory, embedded);
 criterion_main!(benches);
@@ -74,7 +71,8 @@ fn signature(criterion: &mut Criterion) {
 
 fn in_memory(criterion: &mut Criterion) {
     let runtime = runtime();
-    let mut world = runtime.block_on(World::new(Arc::new(Memory::default())));
+    let store = EmbeddedStore::in_memory(Arc::new(SystemClock)).expect("a store");
+    let mut world = runtime.block_on(World::new(Arc::new(store)));
     measure(criterion, &runtime, ("in memory", Stopwatch::Cpu), &mut world);
 }
 

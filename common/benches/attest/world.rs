@@ -7,20 +7,17 @@ use http::{Request, StatusCode, header};
 use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
-    broker::{Attest, Auth, Evidence, Register},
+    broker::{Broker, Evidence, Parts},
     clock::SystemClock,
     config::KdsSettings,
     dialect::Dialect,
     http::router,
     ids::{SessionId, WorkloadId},
-    secret::local::LocalKey,
     session::{Challenge, Claim},
-    store::{
-        AuditStore, ChallengeStore, EndorsementStore, RegistrationStore, ReleaseStore, SessionStore,
-        StoredEndorsement,
-    },
+    store::{EndorsementStore as _, StoredEndorsement},
     wire::{handshake, libkrun},
 };
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_kds::EndorsementSource;
 use keybroker_rego::RegoEngine;
 use keybroker_simulator::{
@@ -32,37 +29,19 @@ use keybroker_simulator::{
 use keybroker_snp::anchors::TrustAnchors;
 use tower::ServiceExt;
 
-/// All five stores in one.
-pub(crate) trait Stores:
-    RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + EndorsementStore + AuditStore + 'static
-{
-}
-
-impl<S> Stores for S where
-    S: RegistrationStore
-        + ReleaseStore
-        + ChallengeStore
-        + SessionStore
-        + EndorsementStore
-        + AuditStore
-        + 'static
-{
-}
-
 const TTL: Duration = Duration::from_secs(300);
 /// Nothing listens there: whoever asks AMD fails.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 pub(crate) struct World {
-    auth: Auth,
-    attest: Attest,
+    broker: Broker,
     router: Router,
     guest: PoliteGuest,
     id: WorkloadId,
 }
 
 impl World {
-    pub(crate) async fn new(store: Arc<impl Stores>) -> Self {
+    pub(crate) async fn new(store: Arc<EmbeddedStore>) -> Self {
         let amd = Amd::new(Product::Milan, Timestamp::now());
         let mut anchors = TrustAnchors::default();
         anchors.add_pem(amd.ark_pem().as_bytes()).expect("the ARK is sound");
@@ -70,16 +49,15 @@ impl World {
         let crl = StoredEndorsement { bytes, fetched_at: Timestamp::now(), edition: 0 };
         store.put_endorsement("Milan/vcek/crl", &crl).await.expect("the store works");
 
-        let (register, auth, attest) = services(store, anchors);
+        let broker = services(store, anchors);
         let build = Buildah::new(NOWHERE, "bench", &[0x4D; 48], "open sesame");
         let request = libkrun::register_request(build.body().as_bytes()).expect("buildah's own body");
-        register.register(request).await.expect("nothing is registered yet");
+        broker.register.register(request).await.expect("nothing is registered yet");
 
         let chip = Chip::new(Product::Milan, 1);
         let mut world = Self {
-            router: router((register, (auth.clone(), attest.clone()))),
-            auth,
-            attest,
+            router: router(broker.clone()),
+            broker,
             guest: PoliteGuest::new(NOWHERE, "bench", Machine::new(&amd, &chip)).expect("a URL"),
             id: WorkloadId::new("bench").expect("an id"),
         };
@@ -95,7 +73,11 @@ impl World {
 
     /// A challenge, as the guest gets one.
     pub(crate) async fn challenge(&self) -> Challenge {
-        self.auth.challenge(Claim::Named { workload_id: self.id.clone() }).await.expect("the store works")
+        self.broker
+            .auth
+            .challenge(Claim::Named { workload_id: self.id.clone() })
+            .await
+            .expect("the store works")
     }
 
     /// The guest's answer to `challenge`, as it is sent.
@@ -122,11 +104,11 @@ impl World {
     }
 
     pub(crate) async fn attest(&self, id: &SessionId, evidence: Evidence) {
-        self.attest.attest(id, evidence).await.expect("sound evidence");
+        self.broker.attest.attest(id, evidence).await.expect("sound evidence");
     }
 
     pub(crate) async fn release(&self, id: &SessionId) {
-        self.attest.passphrase(id, &self.id).await.expect("the guest has attested");
+        self.broker.attest.passphrase(id, &self.id).await.expect("the guest has attested");
     }
 
     pub(crate) async fn serve(&self, request: Request<Body>) {
@@ -140,34 +122,22 @@ pub(crate) fn evidence(body: &str) -> Evidence {
     handshake::evidence(vec![Dialect::Libkrun], body.as_bytes()).expect("the guest's own body")
 }
 
-fn services(store: Arc<impl Stores>, anchors: TrustAnchors) -> (Register, Auth, Attest) {
+fn services(store: Arc<EmbeddedStore>, anchors: TrustAnchors) -> Broker {
     let clock = Arc::new(SystemClock);
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let key = Arc::new(LocalKey::create(&directory.path().join("key")).expect("a key"));
+    let key = Arc::new(LocalKey::in_memory().expect("a key"));
     let settings =
         KdsSettings { kds_url: NOWHERE.to_owned(), known_chips_only: true, ..KdsSettings::default() };
     let endorsements = EndorsementSource::new(anchors, store.clone(), clock.clone(), &settings);
-    let register = Register {
-        workloads: store.clone(),
-        audit: store.clone(),
+    Broker::new(Parts {
+        store,
         wrap: key.clone(),
-        policies: Arc::new(RegoEngine::default()),
-        admission: Admission::OPEN,
-        patience: Arc::default(),
-        clock: clock.clone(),
-    };
-    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
-    let attest = Attest {
-        sessions: store.clone(),
-        workloads: store.clone(),
-        audit: store,
+        unwrap: key,
         endorsements: Arc::new(endorsements),
+        trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
-        patience: Arc::default(),
-        unwrap: key,
+        admission: Admission::OPEN,
         clock,
         ttl: TTL,
-    };
-    (register, auth, attest)
+    })
 }

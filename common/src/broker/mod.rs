@@ -13,6 +13,7 @@ mod register;
 mod release;
 mod replacement;
 mod strangers;
+mod wiring;
 
 pub use attest::{Attest, Attested, Evidence};
 pub use auth::Auth;
@@ -21,6 +22,7 @@ pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 pub use strangers::SessionPatience;
+pub use wiring::{Broker, Parts, Stores};
 
 use crate::{
     audit::AuditRecord,

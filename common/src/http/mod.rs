@@ -7,8 +7,6 @@ pub mod guest_url;
 mod handlers;
 pub mod reply;
 mod request;
-#[cfg(test)]
-mod tests;
 mod unhurried;
 
 use std::sync::Arc;
@@ -23,15 +21,15 @@ use axum::{
 use http::{Method, Uri, uri::PathAndQuery};
 use tower::{Layer as _, util::MapRequestLayer};
 
-pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within};
-
 use crate::{
-    broker::{Attest, Auth, Register},
+    broker::{Attest, Auth, Broker, Register},
     function::Function,
     panics::caught,
     problem::Problem,
     store::Health,
 };
+
+pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within};
 
 /// A row of the table of routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,12 +99,10 @@ impl Serve for Attest {
     }
 }
 
-/// Two in one process; all three are `(register, (auth, attest))`.
-impl<A: Serve, B: Serve> Serve for (A, B) {
+/// All three in one process.
+impl Serve for Broker {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
-        let mut handlers = self.0.handlers();
-        handlers.extend(self.1.handlers());
-        handlers
+        [self.register.handlers(), self.auth.handlers(), self.attest.handlers()].concat()
     }
 }
 

@@ -2,10 +2,6 @@
 //!
 //! The two halves are two traits, so that a function can be given one without the other.
 
-#[cfg(feature = "aws")]
-pub mod kms;
-#[cfg(feature = "embedded")]
-pub mod local;
 pub mod seal;
 
 use std::fmt;

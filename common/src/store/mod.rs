@@ -1,4 +1,5 @@
-//! What the broker keeps, as contracts in words. Every implementation passes the same suite (`contract`).
+//! What the broker keeps, as contracts in words. Every implementation passes the same suite
+//! (`keybroker_testing::contract`).
 //!
 //! Common to all of them: a read sees every write that was acknowledged before it began; a method either does
 //! all that it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed,
@@ -7,14 +8,6 @@
 //! is checked by the caller and again in the condition of every write that depends on it; removing what has
 //! expired is the store's own business and nobody may rely on it.
 
-#[cfg(any(test, feature = "contract"))]
-pub mod contract;
-#[cfg(feature = "aws")]
-pub mod dynamodb;
-#[cfg(feature = "embedded")]
-pub mod embedded;
-#[cfg(any(test, feature = "contract"))]
-pub mod faulty;
 mod lease;
 mod operator;
 

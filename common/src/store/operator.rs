@@ -14,7 +14,7 @@ use crate::{
 /// Where a listing goes on: what the page before gave. Only the store that gave it can read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Cursor(pub(super) String);
+pub struct Cursor(pub String);
 
 /// A part of a listing. It may be empty and not the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl<T> Default for Page<T> {
 
 impl<T> Page<T> {
     /// Adds a row, or that it cannot be read. Any other error is the listing's.
-    pub(super) fn push(&mut self, key: String, row: Result<T, StoreError>) -> Result<(), StoreError> {
+    pub fn push(&mut self, key: String, row: Result<T, StoreError>) -> Result<(), StoreError> {
         match row {
             Ok(row) => self.rows.push(row),
             Err(cause @ StoreError::Corrupt { .. }) => {

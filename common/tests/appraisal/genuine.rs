@@ -5,8 +5,7 @@ use keybroker_common::{
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
 };
 use keybroker_snp::{report::Report, verify::Outcome};
-
-use crate::support::genuine::{Genuine, sev_sample, vector};
+use keybroker_testing::genuine::{Genuine, sev_sample, vector};
 
 /// The checks that did not pass.
 fn remarks(genuine: &Genuine) -> Vec<(AppraisalCheck, Outcome<AppraisalError>)> {

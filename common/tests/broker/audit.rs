@@ -20,14 +20,13 @@ use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
 };
-use sha2::{Digest, Sha256};
-
-use crate::harness::{
+use keybroker_testing::{
     clock::BEGIN,
     guest::{KEY, OTHER_KEY, evidence, evidence_signed, evidence_with},
     hardware::Hardware,
     world::{Broker, PASSPHRASE, SECRET, World, request, workload_id},
 };
+use sha2::{Digest, Sha256};
 
 #[tokio::test]
 async fn the_story_of_a_release() {
@@ -244,7 +243,7 @@ async fn no_record_holds_what_is_secret() {
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
     broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap();
-    let again = crate::harness::guest::evidence(&world.hardware.chip, &KEY, &challenge);
+    let again = keybroker_testing::guest::evidence(&world.hardware.chip, &KEY, &challenge);
     let error = broker.refused(&challenge, again).await;
     assert!(matches!(error, Error::NoSession { .. }));
     let log = serde_json::to_string(&world.audit()).unwrap();

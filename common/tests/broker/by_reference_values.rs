@@ -17,19 +17,19 @@ use keybroker_common::{
     encoding::Hex,
     ids::HostData,
     policy::PolicyText,
-    secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret, local::LocalKey, seal::Sealed},
+    secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret, seal::Sealed},
     session::{Challenge, Claim},
     store::{SessionStore as _, WorkloadStore as _},
     workload::Registration,
 };
+use keybroker_embedded::key::LocalKey;
 use keybroker_simulator::report::ReportFields;
-use serde_json::json;
-
-use crate::harness::{
+use keybroker_testing::{
     guest::{KEY, evidence_with},
     rvp::{attest, attested, by_reference_values, challenge, registered, resource},
     world::{PASSPHRASE, World, edit, request, workload_id},
 };
+use serde_json::json;
 
 #[tokio::test]
 async fn host_data_selects_the_registration_whose_resources_the_guest_gets() {

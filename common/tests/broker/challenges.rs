@@ -9,13 +9,12 @@ use keybroker_common::{
     store::{EndorsementStore, SessionStore},
 };
 use keybroker_simulator::kds::{Behaviour, Kind};
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use keybroker_testing::{
     clock::{BEGIN, days, seconds},
     guest::{KEY, OTHER_KEY, evidence, evidence_with},
     world::{PASSPHRASE, TTL, World},
 };
+use tokio::task::JoinSet;
 
 async fn is_open(world: &World, challenge: &Challenge) -> bool {
     world.store.challenge(&challenge.session_id).await.unwrap().is_some()

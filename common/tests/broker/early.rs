@@ -7,8 +7,7 @@ use keybroker_common::{
     session::Challenge,
 };
 use keybroker_simulator::report::{ReportFields, SIGNED_BY_NONE};
-
-use crate::harness::{
+use keybroker_testing::{
     guest::{KEY, OTHER_KEY, evidence, evidence_with},
     world::{Broker, World, request},
 };

@@ -23,8 +23,7 @@ use keybroker_snp::{
     product::{self, TcbVersion},
     verify::{ReportData, verify},
 };
-
-use crate::harness::{
+use keybroker_testing::{
     clock::{BEGIN, days, minutes, seconds},
     guest::{KEY, evidence, evidence_signed, evidence_with},
     world::{Broker, PASSPHRASE, World, request},

@@ -9,22 +9,16 @@ use keybroker_common::{
     ids::{AuditId, HostData, SessionId, WorkloadId},
     policy::PolicyText,
     session::{Challenge, Claim},
-    store::{
-        embedded::EmbeddedStore,
-        faulty::{FaultyStore, Method, PANIC, When},
-    },
     workload::Registration,
 };
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::report::ReportFields;
-
-use crate::harness::{
+use keybroker_testing::{
+    faulty::{FaultyStore, Method, PANIC, When},
     guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
     moto, rvp,
     world::{Broker, PASSPHRASE, Stores, World, request, workload_id},
 };
-
-#[cfg(feature = "aws")]
-#[cfg(feature = "aws")]
 
 const METHODS: [Method; 15] = [
     Method::Workload,
@@ -70,7 +64,6 @@ impl Home for EmbeddedStore {
     }
 }
 
-#[cfg(feature = "aws")]
 #[async_trait]
 impl Home for moto::Store {
     const CONDITIONAL_RECORDS: bool = false;
@@ -424,10 +417,9 @@ macro_rules! over {
 }
 
 mod embedded {
-    over!(keybroker_common::store::embedded::EmbeddedStore);
+    over!(keybroker_embedded::store::EmbeddedStore);
 }
 
-#[cfg(feature = "aws")]
 mod dynamodb {
-    over!(crate::harness::moto::Store);
+    over!(keybroker_testing::moto::Store);
 }

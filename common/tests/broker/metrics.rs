@@ -10,14 +10,16 @@ use keybroker_common::{
     broker::Error,
     ids::SessionId,
     metrics::{Count, LATENCY, Stage, TARGET},
-    store::{
-        embedded::EmbeddedStore,
-        faulty::{FaultyStore, Method, When},
-    },
 };
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{
     kds::{Behaviour, Kind},
     pki::Chip,
+};
+use keybroker_testing::{
+    faulty::{FaultyStore, Method, When},
+    guest::{KEY, evidence},
+    world::{Broker, PASSPHRASE, World, request},
 };
 use tracing::{
     Event, Subscriber,
@@ -27,11 +29,6 @@ use tracing_subscriber::{
     Layer, Registry,
     filter::{LevelFilter, Targets},
     layer::{Context, SubscriberExt},
-};
-
-use crate::harness::{
-    guest::{KEY, evidence},
-    world::{Broker, PASSPHRASE, World, request},
 };
 
 /// A metric, its stage if it has one, and its value.

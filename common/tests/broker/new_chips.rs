@@ -7,12 +7,11 @@ use keybroker_simulator::{
     kds::{Behaviour, Kind},
     pki::Chip,
 };
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use keybroker_testing::{
     guest::{KEY, evidence},
     world::{Broker, World},
 };
+use tokio::task::JoinSet;
 
 /// How long the KDS takes for an answer.
 const ANSWER: Duration = Duration::from_millis(300);

@@ -12,13 +12,12 @@ use keybroker_common::{
     store::{RevocationStore, WorkloadStore},
     workload::Registration,
 };
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use keybroker_testing::{
     clock::{BEGIN, days, minutes, seconds},
     guest::{KEY, evidence, evidence_with},
     world::{Broker, PASSPHRASE, World, request, workload_id},
 };
+use tokio::task::JoinSet;
 
 const WINDOW_OVER: &str = "the build window of 30 minutes from the first registration is over";
 const RELEASED: &str = "a guest has attested as this workload: its registration is final";

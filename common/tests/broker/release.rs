@@ -17,8 +17,7 @@ use keybroker_common::{
     secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
     store::{RevocationStore, WorkloadStore},
 };
-
-use crate::harness::{
+use keybroker_testing::{
     clock::seconds,
     guest::{KEY, OTHER_KEY},
     world::{Broker, PASSPHRASE, TTL, World, request, workload_id},
@@ -105,7 +104,7 @@ async fn revocation_ends_sessions_too() {
     world.assert_recorded(&error, "workload", &revoked);
 
     let challenge = broker.challenge("a").await;
-    let evidence = crate::harness::guest::evidence(&world.hardware.chip, &KEY, &challenge);
+    let evidence = keybroker_testing::guest::evidence(&world.hardware.chip, &KEY, &challenge);
     let error = broker.refused(&challenge, evidence).await;
     assert!(matches!(error, Error::Refused { .. }));
     world.assert_recorded(&error, "workload", &revoked);

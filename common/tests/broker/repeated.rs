@@ -11,13 +11,12 @@ use keybroker_common::{
     store::{OperatorStore as _, RevocationStore as _, SessionStore as _, WorkloadStore as _},
 };
 use keybroker_simulator::kds::Kind;
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use keybroker_testing::{
     clock::seconds,
     guest::{KEY, OTHER_KEY, evidence},
     world::{Broker, PASSPHRASE, TTL, World, edit, workload_id},
 };
+use tokio::task::JoinSet;
 
 /// A guest whose evidence was answered once.
 async fn answered() -> (World, Broker, Challenge, Evidence) {

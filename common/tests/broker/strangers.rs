@@ -1,8 +1,7 @@
 //! Requests under no session that counts: few of them are recorded, and they hide nobody.
 
 use keybroker_common::{broker::Error, clock::Clock as _, ids::SessionId};
-
-use crate::harness::{
+use keybroker_testing::{
     clock::seconds,
     guest::{KEY, evidence},
     world::{Broker, PASSPHRASE, TTL, World},

@@ -9,13 +9,11 @@ use keybroker_common::{
     secret::Secret,
     store::{RevocationStore, WorkloadStore},
 };
-use redb::WriteTransaction;
-use serde_json::{Value, json};
-
-use crate::harness::{
+use keybroker_testing::{
     guest::{KEY, evidence_with},
-    world::{PASSPHRASE, SECRET, World, edit, request, workload_id},
+    world::{PASSPHRASE, SECRET, World, WriteTransaction, edit, request, workload_id},
 };
+use serde_json::{Value, json};
 
 const MISMATCH: &str = "the wrapped secret does not belong to this registration";
 const ALTERED: &str = "the registration was replaced or altered since the guest attested";

@@ -13,13 +13,12 @@ use keybroker_common::{
     token::{Token, TokenText},
     workload::Registration,
 };
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use keybroker_testing::{
     clock::{BEGIN, minutes, seconds},
     guest::KEY,
     world::{Broker, World, request, workload_id},
 };
+use tokio::task::JoinSet;
 
 /// A broker that registers for whoever holds a token, or is authenticated.
 fn broker(world: &World) -> Broker {

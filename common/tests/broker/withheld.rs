@@ -16,20 +16,18 @@ use keybroker_common::{
     clock::Clock as _,
     ids::{RegistrationDigest, SessionId, WorkloadId},
     secret::{EncryptionContext, KeyError, Secret, Unwrap, WrappedSecret},
-    store::{
-        Build, OperatorStore, ReleaseStore, StoreError, WorkloadStore,
-        faulty::{FaultyStore, Method, When},
-    },
+    store::{Build, OperatorStore, ReleaseStore, StoreError, WorkloadStore},
     workload::{Standing, Workload},
+};
+use keybroker_testing::{
+    faulty::{FaultyStore, Method, When},
+    guest::KEY,
+    world::{Broker, PASSPHRASE, World, workload_id},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use uuid::Uuid;
 
 use super::faults::Home;
-use crate::harness::{
-    guest::KEY,
-    world::{Broker, PASSPHRASE, World, workload_id},
-};
 
 /// A test that waits for so long has failed.
 const LONG: Duration = Duration::from_secs(60);
@@ -445,10 +443,9 @@ macro_rules! over {
 }
 
 mod embedded {
-    over!(keybroker_common::store::embedded::EmbeddedStore);
+    over!(keybroker_embedded::store::EmbeddedStore);
 }
 
-#[cfg(feature = "aws")]
 mod dynamodb {
-    over!(crate::harness::moto::Store);
+    over!(keybroker_testing::moto::Store);
 }

@@ -1,13 +1,11 @@
 //! The claims: every field of a report, and the schema that describes them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::{fs, path::Path};
 
 use keybroker_common::policy::{Claims, schema};
 use keybroker_snp::product::Product;
+use keybroker_testing as support;
 use serde_json::{Value, json};
 
 use support::Attempt;

@@ -1,7 +1,6 @@
 //! What holds of any input.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "../support/mod.rs"]
-mod support;
+use keybroker_testing as support;
 
 mod appraisal;

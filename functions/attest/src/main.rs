@@ -5,13 +5,11 @@ mod anchors;
 
 use std::{process::ExitCode, sync::Arc};
 
-use keybroker_common::{
-    broker::Attest,
-    clock::SystemClock,
-    config::AttestConfig,
-    secret::kms::KmsUnwrap,
-    store::dynamodb::{AttestTables, DynamoStore},
+use keybroker_aws::{
+    dynamodb::{AttestTables, DynamoStore},
+    kms::KmsUnwrap,
 };
+use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
 use keybroker_kds::EndorsementSource;
 use keybroker_rego::RegoEngine;
 
@@ -27,19 +25,18 @@ fn main() -> ExitCode {
         };
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
-        let amd = EndorsementSource::new(anchors, store.clone(), Arc::new(SystemClock), &config.endorsements);
+        let clock = Arc::new(SystemClock);
+        let amd = EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
         config.fleet.announce();
-        Ok(Attest {
-            sessions: store.clone(),
-            workloads: store.clone(),
-            audit: store,
-            endorsements: Arc::new(amd),
-            policies: Arc::new(RegoEngine::default()),
-            fleet: Arc::new(config.fleet),
-            patience: Arc::default(),
-            unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
-            clock: Arc::new(SystemClock),
-            ttl: config.session_ttl,
-        })
+        let (unwrap, fleet) = (Arc::new(KmsUnwrap::new(aws.kms())), Arc::new(config.fleet));
+        Ok(Attest::new(
+            store,
+            unwrap,
+            Arc::new(amd),
+            Arc::new(RegoEngine::default()),
+            fleet,
+            clock,
+            config.session_ttl,
+        ))
     })
 }

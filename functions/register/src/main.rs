@@ -3,13 +3,11 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use keybroker_common::{
-    broker::Register,
-    clock::SystemClock,
-    config::RegisterConfig,
-    secret::kms::KmsWrap,
-    store::dynamodb::{DynamoStore, RegisterTables},
+use keybroker_aws::{
+    dynamodb::{DynamoStore, RegisterTables},
+    kms::KmsWrap,
 };
+use keybroker_common::{broker::Register, clock::SystemClock, config::RegisterConfig};
 use keybroker_lambda::{TRUST_ANCHORS, run};
 use keybroker_rego::RegoEngine;
 
@@ -22,14 +20,13 @@ fn main() -> ExitCode {
         };
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
-        Ok(Register {
-            workloads: store.clone(),
-            audit: store,
-            wrap: Arc::new(KmsWrap::new(aws.kms(), config.kms_key)),
-            policies: Arc::new(RegoEngine::default()),
-            admission: config.admission,
-            patience: Arc::default(),
-            clock: Arc::new(SystemClock),
-        })
+        let wrap = Arc::new(KmsWrap::new(aws.kms(), config.kms_key));
+        Ok(Register::new(
+            store,
+            wrap,
+            Arc::new(RegoEngine::default()),
+            config.admission,
+            Arc::new(SystemClock),
+        ))
     })
 }

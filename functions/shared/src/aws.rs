@@ -58,6 +58,7 @@ impl Aws {
     }
 
     /// A client of KMS.
+    #[cfg(feature = "kms")]
     pub fn kms(&self) -> aws_sdk_kms::Client {
         aws_sdk_kms::Client::new(&self.0)
     }

@@ -6,17 +6,17 @@ use std::{sync::Arc, time::Duration};
 use data_encoding::{BASE64, HEXLOWER};
 use keybroker_common::{
     admission::Admission,
-    broker::{Attest, Auth, Credential, Error, Evidence, Register, RegisterRequest},
+    broker::{Attest, Broker, Credential, Error, Evidence, Parts, RegisterRequest},
     clock::SystemClock,
     config::KdsSettings,
     dialect::Dialect,
     ids::SessionId,
     requirements::{AppraisalPolicy, ReferenceValues},
-    secret::{Secret, local::LocalKey},
+    secret::Secret,
     session::Claim,
-    store::embedded::EmbeddedStore,
     wire::handshake,
 };
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_simulator::{
     Product,
     pki::{Amd, Chip},
@@ -69,35 +69,24 @@ async fn counted(attest: &Attest, session: &SessionId, sent: &Sent) -> (Error, u
 /// given for.
 #[tokio::test]
 async fn without_an_open_challenge_no_certificate_is_parsed() {
-    let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock);
-    let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), clock.clone()).unwrap());
-    let key = Arc::new(LocalKey::create(&directory.path().join("key")).unwrap());
+    let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
+    let key = Arc::new(LocalKey::in_memory().unwrap());
     let settings = KdsSettings { known_chips_only: true, ..KdsSettings::default() };
     let source = EndorsementSource::new(TrustAnchors::default(), store.clone(), clock.clone(), &settings);
     let source = Arc::new(source);
-    let register = Register {
-        workloads: store.clone(),
-        audit: store.clone(),
+    let Broker { register, auth, attest } = Broker::new(Parts {
+        store,
         wrap: key.clone(),
-        policies: Arc::new(RegoEngine::default()),
-        admission: Admission::OPEN,
-        patience: Arc::default(),
-        clock: clock.clone(),
-    };
-    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
-    let attest = Attest {
-        sessions: store.clone(),
-        workloads: store.clone(),
-        audit: store,
+        unwrap: key,
         endorsements: source.clone(),
+        trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
-        patience: Arc::default(),
-        unwrap: key,
+        admission: Admission::OPEN,
         clock,
         ttl: TTL,
-    };
+    });
     let workload_id = WorkloadId::new("open").unwrap();
     let request = RegisterRequest {
         workload_id: workload_id.clone(),

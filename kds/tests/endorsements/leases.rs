@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use keybroker_common::store::{EndorsementStore, Lease, StoredEndorsement, embedded::EmbeddedStore};
+use keybroker_common::store::{EndorsementStore, Lease, StoredEndorsement};
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_kds::EndorsementError;
 use keybroker_simulator::{
     kds::{Behaviour, Kind},

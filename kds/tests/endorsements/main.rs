@@ -2,8 +2,9 @@
 //! lies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use keybroker_testing as harness;
+
 mod crowds;
-mod harness;
 mod kds;
 mod keeping;
 mod leases;

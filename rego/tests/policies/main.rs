@@ -1,9 +1,6 @@
 //! Policies in Rego: what they see, what they decide, and what they cannot do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../../common/tests/support/mod.rs"]
-mod support;
-
 mod attacks;
 mod decisions;
 mod differential;
@@ -18,6 +15,7 @@ use std::{sync::LazyLock, time::Duration};
 use keybroker_common::policy::{Claims, Denied, PolicyText};
 use keybroker_rego::{Policy, PolicyError};
 use keybroker_snp::product::Product;
+use keybroker_testing as support;
 use support::Attempt;
 
 /// Long enough for a debug build beside three others.

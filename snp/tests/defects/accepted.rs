@@ -3,8 +3,7 @@ use keybroker_snp::{
     endorsement::EndorsementKind::{Vcek, Vlek},
     product::Product::{self, Genoa, Milan, Turin},
 };
-
-use crate::support::Attempt;
+use keybroker_testing::Attempt;
 
 /// Family and model of CPUs by name.
 const CPUS: [(&str, Product, [u8; 2]); 5] = [

@@ -11,8 +11,7 @@ use keybroker_snp::{
     product::Product::{Genoa, Milan},
     verify::{VerificationCheck, VerifyError},
 };
-
-use crate::support::{
+use keybroker_testing::{
     Attempt, Refusal,
     attempt::{self, NOW, amd},
     flipped, for_each_below, time,

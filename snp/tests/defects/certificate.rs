@@ -13,8 +13,11 @@ use keybroker_snp::{
     vek::Vek,
     verify::{VerificationCheck, VerifyError},
 };
-
-use crate::support::{Attempt, Refusal, attempt, attempt::NOW, flipped, for_each_below, time};
+use keybroker_testing::{
+    Attempt, Refusal,
+    attempt::{self, NOW},
+    flipped, for_each_below, time,
+};
 
 fn usual() -> Overrides {
     Overrides::default()

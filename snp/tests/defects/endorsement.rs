@@ -8,8 +8,7 @@ use keybroker_snp::{
     product::Product::{self, Genoa, Milan, Turin},
     verify::{VerificationCheck, VerifyError},
 };
-
-use crate::support::{Attempt, Refusal, attempt, simulated};
+use keybroker_testing::{Attempt, Refusal, attempt, simulated};
 
 /// The chip says that it runs something else than what the certificate's key was derived for.
 fn reported_otherwise(

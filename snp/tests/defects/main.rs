@@ -11,9 +11,6 @@
 //! | [`missing`] | inputs that are not there |
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod accepted;
 mod authority;
 mod certificate;

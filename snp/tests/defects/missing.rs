@@ -5,8 +5,7 @@ use keybroker_snp::{
     report::Report,
     verify::{Inputs, Outcome, ReportData, VerificationCheck, VerifyError, examine, refuse_early},
 };
-
-use crate::support::{Attempt, attempt::REPORT_DATA};
+use keybroker_testing::{Attempt, attempt::REPORT_DATA};
 
 const ALL: [VerificationCheck; 10] = [
     VerificationCheck::Challenge,

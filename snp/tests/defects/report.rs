@@ -7,8 +7,7 @@ use keybroker_snp::{
     report::{ParseError, Report},
     verify::{Inputs, Outcome, VerificationCheck, VerifyError, examine},
 };
-
-use crate::support::{Attempt, Refusal, flipped};
+use keybroker_testing::{Attempt, Refusal, flipped};
 
 fn parse_refusal(attempt: Attempt) -> ParseError {
     match attempt.refusal() {

@@ -9,8 +9,7 @@ use keybroker_snp::{
     product::Product::{Genoa, Milan},
     verify::{Endorsements, VerificationCheck, VerifyError},
 };
-
-use crate::support::{Attempt, Refusal, attempt::NOW, flipped, for_each_below, simulated, time};
+use keybroker_testing::{Attempt, Refusal, attempt::NOW, flipped, for_each_below, simulated, time};
 
 fn usual() -> CrlOptions {
     CrlOptions::default()

@@ -5,8 +5,8 @@
 //! [`looser`].
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/peer.rs"]
+mod peer;
 
 use jiff::SignedDuration;
 use keybroker_simulator::{
@@ -21,17 +21,17 @@ use keybroker_snp::{
     },
     report::Report,
 };
-use proptest::{prelude::*, sample::Index};
-use sev::firmware::host::TcbVersion as SevTcb;
-use support::{
+use keybroker_testing::{
     Attempt,
     attempt::{NOW, signing_key},
     fields::fields,
     flipped,
     genuine::{self, Genuine, sev_file, vectors_directory},
-    peer::{Evidence, sev_report},
     simulated, time,
 };
+use peer::{Evidence, sev_report};
+use proptest::{prelude::*, sample::Index};
+use sev::firmware::host::TcbVersion as SevTcb;
 
 fn evidence(attempt: &Attempt) -> Evidence {
     Evidence {
@@ -351,7 +351,7 @@ proptest! {
 #[test]
 fn altered_genuine_certificates_are_refused_by_both() {
     let Some(directory) = vectors_directory() else {
-        return support::genuine::skip("altered VCEKs");
+        return keybroker_testing::genuine::skip("altered VCEKs");
     };
     for name in ["NEG-trustee-vcek-invalid-legacy", "NEG-trustee-vcek-invalid-new"] {
         let read = |file: &str| std::fs::read(directory.join(name).join(file)).unwrap();

@@ -1,9 +1,6 @@
 //! Evidence of genuine AMD hardware: accepted as it is, refused with any single bit turned.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::{fs, path::Path};
 
 use jiff::Timestamp;
@@ -16,7 +13,7 @@ use keybroker_snp::{
     vek::{Identity, Vek},
     verify::{Inputs, Outcome, ReportData, VerificationCheck, VerifyError, examine},
 };
-use support::{
+use keybroker_testing::{
     flipped, for_each_below,
     genuine::{self, Genuine, sev_file, sev_sample, vector, vectors_directory},
     time,
@@ -98,7 +95,7 @@ fn a_genuine_vlek_is_accepted_in_its_time() {
 #[test]
 fn a_genuine_vcek_that_was_altered_is_refused() {
     let Some(directory) = vectors_directory() else {
-        return support::genuine::skip("altered VCEKs");
+        return keybroker_testing::genuine::skip("altered VCEKs");
     };
     for (name, refusal) in [
         ("NEG-trustee-vcek-invalid-legacy", Role::Vek.has(Defect::Signature)),

@@ -9,14 +9,13 @@ use keybroker_snp::{
     report::Report,
     verify::{Endorsements, VerificationCheck, VerifyError},
 };
-use proptest::{prelude::*, sample::Index};
-
-use crate::support::{
+use keybroker_testing::{
     Attempt, Refusal,
     attempt::signing_key,
     fields::{fields, tcb},
     flipped,
 };
+use proptest::{prelude::*, sample::Index};
 
 /// A sound attempt of every product and kind, with its endorsements: they are the slow part.
 static SOUND: LazyLock<Vec<(Attempt, Endorsements)>> = LazyLock::new(|| {

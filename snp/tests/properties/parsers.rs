@@ -12,9 +12,8 @@ use keybroker_snp::{
     report::Report,
     vek::Vek,
 };
+use keybroker_testing::Attempt;
 use proptest::{prelude::*, sample::Index};
-
-use crate::support::Attempt;
 
 static ANCHORS: LazyLock<Vec<Arc<TrustAnchor>>> = LazyLock::new(|| Attempt::vcek(Milan).anchors().unwrap());
 

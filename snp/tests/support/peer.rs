@@ -1,4 +1,5 @@
 //! The `sev` package as a second opinion: an implementation that shares nothing with this one.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses its own part")]
 
 use keybroker_snp::report::Report;
 use sev::{

@@ -9,13 +9,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, BackupStatus, PointInTimeRecoveryStatus},
 };
 use jiff::SignedDuration;
-use keybroker_common::{
-    audit::Decision,
-    store::{
-        AuditStore as _,
-        dynamodb::{AllTables, DynamoStore},
-    },
-};
+use keybroker_aws::dynamodb::{AllTables, DynamoStore};
+use keybroker_common::{audit::Decision, store::AuditStore as _};
 use keybroker_tests::{
     operator::{Contents, Operator, dynamodb, record, workload},
     program::Ended,

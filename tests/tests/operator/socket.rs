@@ -16,7 +16,8 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use keybroker_common::{clock::SystemClock, store::embedded::EmbeddedStore};
+use keybroker_common::clock::SystemClock;
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_tests::{
     DEADLINE,
     operator::{Contents, Operator, workload},

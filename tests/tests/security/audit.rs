@@ -4,7 +4,8 @@
 use std::{fs, fs::File, sync::Arc};
 
 use jiff::Timestamp;
-use keybroker_common::{clock::SystemClock, store::embedded::EmbeddedStore};
+use keybroker_common::clock::SystemClock;
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{Product, guest::Error};
 use keybroker_tests::{
     program::Ended,

@@ -1,4 +1,4 @@
-//! The world of the story: a broker, a chip and a KDS, on the loopback and in a temporary directory.
+//! The world of the story: a broker, a chip and a KDS, all on the loopback and in memory.
 
 use std::sync::Arc;
 
@@ -10,9 +10,8 @@ use keybroker_common::{
     clock::{Clock, SystemClock},
     config::KdsSettings,
     ids::AuditId,
-    secret::local::LocalKey,
-    store::embedded::EmbeddedStore,
 };
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_simulator::{
     Product,
     build::Buildah,
@@ -21,7 +20,6 @@ use keybroker_simulator::{
     pki::{Amd, Ca, Chip, CrlOptions},
 };
 use keybroker_snp::anchors::TrustAnchors;
-use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{broker, server};
@@ -52,7 +50,6 @@ pub(super) struct World {
     store: Arc<EmbeddedStore>,
     server: JoinHandle<server::Ended>,
     _kds: Kds,
-    _directory: TempDir,
 }
 
 impl World {
@@ -71,10 +68,9 @@ impl World {
 
         let mut anchors = TrustAnchors::default();
         anchors.add_pem((milan.ark_pem() + &genoa.ark_pem()).as_bytes())?;
-        let directory = tempfile::tempdir()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), Arc::clone(&clock))?);
-        let key = Arc::new(LocalKey::create(&directory.path().join("key"))?);
+        let store = Arc::new(EmbeddedStore::in_memory(Arc::clone(&clock))?);
+        let key = Arc::new(LocalKey::in_memory()?);
         let parts = broker::Parts {
             admission: Admission::OPEN,
             store: Arc::clone(&store),
@@ -102,7 +98,6 @@ impl World {
             store,
             server,
             _kds: kds,
-            _directory: directory,
         })
     }
 

@@ -4,15 +4,12 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use axum::body::Body;
 use hyper::{Request, StatusCode, Uri, header, header::HeaderValue};
-use keybroker_common::{
-    clock::SystemClock,
-    secret::local::{KeyFileError, LocalKey},
+use keybroker_common::{clock::SystemClock, store::Health as _};
+use keybroker_embedded::{
+    key::{KeyFileError, LocalKey},
     store::{
-        Health as _,
-        embedded::{
-            EmbeddedStore, OpenError,
-            room::{self, HEADROOM, RESERVE},
-        },
+        EmbeddedStore, OpenError,
+        room::{self, HEADROOM, RESERVE},
     },
 };
 

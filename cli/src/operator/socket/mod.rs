@@ -86,9 +86,10 @@ mod tests {
         clock::SystemClock,
         store::{
             AuditStore as _, EndorsementStore as _, OperatorStore as _, RevocationStore as _, StoreError,
-            WorkloadStore as _, embedded::EmbeddedStore,
+            WorkloadStore as _,
         },
     };
+    use keybroker_embedded::store::EmbeddedStore;
     use tokio::sync::oneshot;
 
     use super::*;

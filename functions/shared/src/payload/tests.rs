@@ -7,21 +7,21 @@ use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
     audit::{AuditRecord, Decision, Operation},
-    broker::{Attest, Auth, Register},
+    broker::{Broker, Parts},
     clock::SystemClock,
     config::KdsSettings,
     http::router,
     ids::{HostData, WorkloadId},
-    secret::local::LocalKey,
     session::Claim,
-    store::{ChallengeStore, SessionStore, WorkloadStore, contract::sample, embedded::EmbeddedStore},
+    store::{ChallengeStore, SessionStore, WorkloadStore},
     workload::Registration,
 };
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_kds::EndorsementSource;
 use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
+use keybroker_testing::sample;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::*;
 
@@ -35,44 +35,31 @@ const BUILDER: &str = "arn:aws:iam::123456789012:user/builder";
 struct World {
     store: Arc<EmbeddedStore>,
     router: Router,
-    _directory: TempDir,
 }
 
 fn world(admission: Admission) -> World {
-    let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock);
-    let store = Arc::new(EmbeddedStore::open(&directory.path().join("data"), clock.clone()).unwrap());
-    let key = Arc::new(LocalKey::create(&directory.path().join("key")).unwrap());
+    let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
+    let key = Arc::new(LocalKey::in_memory().unwrap());
     let endorsements = EndorsementSource::new(
         TrustAnchors::default(),
         store.clone(),
         clock.clone(),
         &KdsSettings::default(),
     );
-    let register = Register {
-        workloads: store.clone(),
-        audit: store.clone(),
+    let broker = Broker::new(Parts {
+        store: store.clone(),
         wrap: key.clone(),
-        policies: Arc::new(RegoEngine::default()),
-        admission,
-        patience: Arc::default(),
-        clock: clock.clone(),
-    };
-    let auth = Auth { challenges: store.clone(), clock: clock.clone(), ttl: TTL };
-    let attest = Attest {
-        sessions: store.clone(),
-        workloads: store.clone(),
-        audit: store.clone(),
+        unwrap: key,
         endorsements: Arc::new(endorsements),
+        trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
-        patience: Arc::default(),
-        unwrap: key,
+        admission,
         clock,
         ttl: TTL,
-    };
-    let router = router((register, (auth, attest)));
-    World { store, router, _directory: directory }
+    });
+    World { store, router: router(broker) }
 }
 
 impl World {

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
     types::{PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus},
 };
 use aws_sdk_kms::types::KeyState;
-use keybroker_common::store::dynamodb::AllTables;
+use keybroker_aws::dynamodb::AllTables;
 
 use self::not_seen::not_seen;
 use crate::{command::doctor::finding::Finding, operator};

@@ -1,0 +1,43 @@
+//! What KMS's errors mean for a secret.
+
+use aws_sdk_kms::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{decrypt::DecryptError, encrypt::EncryptError},
+};
+use keybroker_common::secret::KeyError;
+
+/// Whatever is wrong, the secret is not wrapped and the registration not made: it may be tried again.
+pub(super) fn encrypt<R>(error: SdkError<EncryptError, R>) -> KeyError {
+    unavailable(&error)
+}
+
+/// A ciphertext that KMS rejects is not the one that was wrapped for this workload and registration.
+/// Everything else, a disabled or deleted key and a refusal by IAM included, can be mended without the row:
+/// nothing is lost.
+pub(super) fn decrypt<R>(error: SdkError<DecryptError, R>) -> KeyError {
+    match error.as_service_error() {
+        Some(DecryptError::InvalidCiphertextException(_) | DecryptError::IncorrectKeyException(_)) => {
+            KeyError::Mismatch
+        }
+        _ => unavailable(&error),
+    }
+}
+
+/// An answer without what was asked for.
+pub(super) fn incomplete() -> KeyError {
+    KeyError::Unavailable("KMS gave no usable answer".to_owned())
+}
+
+/// Says what happened by its name alone.
+fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> KeyError {
+    let cause = match error {
+        SdkError::ServiceError(error) => {
+            format!("KMS: {}", error.err().code().unwrap_or("an error without a name"))
+        }
+        SdkError::TimeoutError(_) => "KMS did not answer in time".to_owned(),
+        SdkError::DispatchFailure(_) => "KMS cannot be reached".to_owned(),
+        SdkError::ResponseError(_) => return incomplete(),
+        _ => "KMS was not asked: the request could not be made".to_owned(),
+    };
+    KeyError::Unavailable(cause)
+}

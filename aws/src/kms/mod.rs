@@ -1,0 +1,116 @@
+//! The wrapping key in AWS KMS: it never leaves KMS, and each use of it is on record there.
+//!
+//! What a secret is bound to is KMS's encryption context, [`EncryptionContext::pairs`]: KMS decrypts under an
+//! equal context alone. Each wrapped secret names the key that wrapped it, by its ARN, so a key that is
+//! rotated, or another one under the alias, needs no rewriting: what was wrapped before is decrypted with
+//! what wrapped it.
+//!
+//! Which keys may be used, and by whom, is decided by IAM and the keys' policies. Whoever can write the table
+//! can put the ARN of a key of his own into a row; that this broker may decrypt with its own key alone keeps
+//! him from choosing secrets.
+//!
+//! The clear text passes through buffers of the SDK's HTTP client and parser that cannot be reached to be
+//! zeroed. What they hand over is not copied again.
+
+mod errors;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, fmt};
+
+use async_trait::async_trait;
+use aws_sdk_kms::{Client, primitives::Blob};
+use keybroker_common::secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret};
+
+/// Encrypts with a KMS key, and has no way to decrypt.
+#[derive(Clone)]
+pub struct KmsWrap {
+    client: Client,
+    key_id: String,
+}
+
+impl KmsWrap {
+    /// Wraps with the key that `key_id` names: an alias (`alias/keybroker`), a key id, or the ARN of either.
+    /// It is looked up by KMS at each use. A secret may have 4096 bytes at most.
+    pub fn new(client: Client, key_id: impl Into<String>) -> Self {
+        Self { client, key_id: key_id.into() }
+    }
+}
+
+impl fmt::Debug for KmsWrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KmsWrap({})", self.key_id)
+    }
+}
+
+#[async_trait]
+impl Wrap for KmsWrap {
+    async fn wrap_secret(
+        &self,
+        context: &EncryptionContext,
+        secret: &Secret,
+    ) -> Result<WrappedSecret, KeyError> {
+        let answer = self
+            .client
+            .encrypt()
+            .key_id(&self.key_id)
+            .set_encryption_context(Some(pairs(context)))
+            .plaintext(Blob::new(secret.expose()))
+            .send()
+            .await
+            .map_err(errors::encrypt)?;
+        let (Some(key_id), Some(ciphertext)) = (answer.key_id, answer.ciphertext_blob) else {
+            return Err(errors::incomplete());
+        };
+        Ok(WrappedSecret { key_id, ciphertext: ciphertext.into_inner() })
+    }
+}
+
+/// Decrypts with the KMS key that a secret was wrapped with, and has no way to encrypt.
+#[derive(Clone)]
+pub struct KmsUnwrap {
+    client: Client,
+}
+
+impl KmsUnwrap {
+    /// Unwraps with whichever keys the caller's role may use.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+impl fmt::Debug for KmsUnwrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KmsUnwrap")
+    }
+}
+
+#[async_trait]
+impl Unwrap for KmsUnwrap {
+    /// [`KeyError::UnknownKey`] if what names the key is no ARN, which no secret that [`KmsWrap`] wrapped is
+    /// named by.
+    async fn unwrap_secret(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<Secret, KeyError> {
+        if !wrapped.key_id.starts_with("arn:") {
+            return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
+        }
+        let answer = self
+            .client
+            .decrypt()
+            .key_id(&wrapped.key_id)
+            .set_encryption_context(Some(pairs(context)))
+            .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
+            .send()
+            .await
+            .map_err(errors::decrypt)?;
+        // Taken over, not copied: the secret zeroes it.
+        answer.plaintext.map(|clear| Secret::new(clear.into_inner())).ok_or_else(errors::incomplete)
+    }
+}
+
+fn pairs(context: &EncryptionContext) -> HashMap<String, String> {
+    context.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

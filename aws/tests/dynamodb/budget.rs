@@ -1,0 +1,251 @@
+//! The budget: how many calls of AWS a request on a warm instance waits for, one after the other.
+
+use std::sync::Arc;
+
+use keybroker_aws::{
+    dynamodb::DynamoStore,
+    kms::{KmsUnwrap, KmsWrap},
+};
+use keybroker_common::{
+    admission::Admission,
+    broker::{Credential, RegisterRequest},
+    ids::HostData,
+    policy::PolicyText,
+    store::{TokenStore as _, WorkloadStore as _},
+};
+use keybroker_simulator::pki::Chip;
+use keybroker_testing::{
+    guest::{KEY, evidence},
+    moto,
+    rounds::{Counted, Round},
+    rvp, sample,
+    world::{Broker, PASSPHRASE, World, request, workload_id},
+};
+
+/// Instances of the functions over the same tables and key.
+struct Aws {
+    world: World,
+    counted: Counted,
+    store: Arc<moto::Store>,
+    alias: String,
+}
+
+impl Aws {
+    async fn new() -> Self {
+        let counted = Counted::new();
+        let tables = moto::tables(&counted.dynamodb()).await;
+        let store = Arc::new(DynamoStore::new(counted.dynamodb(), tables));
+        let (_, alias) = moto::key().await;
+        Self { world: World::new().await, counted, store, alias }
+    }
+
+    fn instance(&self) -> Broker {
+        let wrap = KmsWrap::new(self.counted.kms(), self.alias.as_str());
+        let unwrap = KmsUnwrap::new(self.counted.kms());
+        self.world
+            .broker_over(Arc::clone(&self.store))
+            .with_wrap(Arc::new(wrap))
+            .with_unwrap(Arc::new(unwrap))
+    }
+
+    /// One that has attested a guest as the workload `warm` on this chip.
+    async fn warm(&self, chip: &Chip) -> Broker {
+        let instance = self.instance();
+        if self.store.workload(&workload_id("warm")).await.unwrap().is_none() {
+            instance.registered("warm").await;
+        }
+        let challenge = instance.challenge("warm").await;
+        let evidence = evidence(chip, &KEY, &challenge);
+        instance.attest.attest(&challenge.session_id, evidence).await.unwrap();
+        instance
+    }
+
+    /// The rounds in which `instance` attests a guest as `id` on this chip.
+    async fn attest(&self, instance: &Broker, id: &str, chip: &Chip) -> Vec<Round> {
+        let challenge = instance.challenge(id).await;
+        let evidence = evidence(chip, &KEY, &challenge);
+        let (attested, rounds) =
+            self.counted.rounds(instance.attest.attest(&challenge.session_id, evidence)).await;
+        attested.unwrap();
+        rounds
+    }
+}
+
+fn rounds<const N: usize>(rounds: [&[&str]; N]) -> Vec<Round> {
+    rounds.map(|calls| calls.iter().map(ToString::to_string).collect()).to_vec()
+}
+
+#[tokio::test]
+async fn registering_waits_twice() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    instance.registered("first").await;
+    let (registered, taken) = aws.counted.rounds(instance.registered("w")).await;
+    assert!(!registered.replaced);
+    assert_eq!(taken, rounds([&["Encrypt"], &["TransactWriteItems workloads audit"]]));
+}
+
+/// Its token is read first, and looked at again by the transaction that uses it.
+#[tokio::test]
+async fn registering_with_a_token_waits_three_times() {
+    let aws = Aws::new().await;
+    let mut instance = aws.instance();
+    instance.registered("first").await;
+    instance.register.admission = Admission { token: true, ..Admission::NONE };
+    let token = sample::token();
+    aws.store.put_token(&token, &sample::token_made()).await.unwrap();
+    let request = || RegisterRequest { credential: Credential::Token(token.id), ..request("w", PASSPHRASE) };
+    let (registered, taken) = aws.counted.rounds(instance.register.register(request())).await;
+    assert!(!registered.unwrap().replaced);
+    let transaction = "TransactWriteItems workloads audit tokens";
+    assert_eq!(taken, rounds([&["GetItem tokens"], &["Encrypt"], &[transaction]]));
+    // As buildah --layers does: the row that it replaces is read as well.
+    let (registered, taken) = aws.counted.rounds(instance.register.register(request())).await;
+    assert!(registered.unwrap().replaced);
+    let expected = rounds([&["GetItem tokens"], &["GetItem workloads"], &["Encrypt"], &[transaction]]);
+    assert_eq!(taken, expected);
+}
+
+#[tokio::test]
+async fn a_challenge_waits_once() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    let (_, taken) = aws.counted.rounds(instance.challenge("w")).await;
+    assert_eq!(taken, rounds([&["PutItem challenges"]]));
+}
+
+#[tokio::test]
+async fn attesting_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.warm(&aws.world.hardware.chip).await;
+    let expected = rounds([
+        &["GetItem challenges"],
+        &["GetItem workloads"],
+        &["TransactWriteItems challenges sessions audit"],
+    ]);
+    assert_eq!(aws.attest(&instance, "warm", &aws.world.hardware.chip).await, expected);
+}
+
+/// Its certificate is read while the challenge is.
+#[tokio::test]
+async fn attesting_on_a_chip_that_only_another_instance_has_seen_waits_no_more() {
+    let aws = Aws::new().await;
+    let hardware = &aws.world.hardware;
+    let other = Chip::new(hardware.chip.product(), 2);
+    hardware.kds.add(&other);
+    aws.warm(&hardware.chip).await;
+    let instance = aws.warm(&other).await;
+    let expected = rounds([
+        &["GetItem challenges", "GetItem endorsements"],
+        &["GetItem workloads"],
+        &["TransactWriteItems challenges sessions audit"],
+    ]);
+    assert_eq!(aws.attest(&instance, "warm", &hardware.chip).await, expected);
+}
+
+/// Once in a workload's life: it ends the build window.
+#[tokio::test]
+async fn the_first_to_attest_as_a_workload_waits_once_more() {
+    let aws = Aws::new().await;
+    let chip = &aws.world.hardware.chip;
+    let instance = aws.warm(chip).await;
+    instance.registered("w").await;
+    let expected = rounds([
+        &["GetItem challenges"],
+        &["GetItem workloads"],
+        &["UpdateItem workloads"],
+        &["TransactWriteItems challenges sessions audit"],
+    ]);
+    assert_eq!(aws.attest(&instance, "w", chip).await, expected);
+}
+
+/// The row is read again when the secret is unwrapped and the release on record.
+#[tokio::test]
+async fn a_release_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.warm(&aws.world.hardware.chip).await;
+    let session = instance.attested(&aws.world.hardware, "warm").await;
+    let (fetched, taken) = aws.counted.rounds(instance.fetch(&session, "warm", &KEY)).await;
+    assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
+    let expected = rounds([
+        &["GetItem sessions", "GetItem workloads"],
+        &["Decrypt", "PutItem audit"],
+        &["GetItem workloads"],
+    ]);
+    assert_eq!(taken, expected);
+}
+
+/// The answer was lost: looked up, and nothing verified or written.
+#[tokio::test]
+async fn the_same_evidence_again_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.warm(&aws.world.hardware.chip).await;
+    let challenge = instance.challenge("warm").await;
+    let evidence = evidence(&aws.world.hardware.chip, &KEY, &challenge);
+    let first = instance.attest.attest(&challenge.session_id, evidence.clone()).await;
+    let again = instance.attest.attest(&challenge.session_id, evidence);
+    let (second, taken) = aws.counted.rounds(again).await;
+    assert_eq!(second, first);
+    let expected = rounds([&["GetItem challenges"], &["GetItem sessions"], &["GetItem workloads"]]);
+    assert_eq!(taken, expected);
+}
+
+/// Registers three resources and a policy by reference values.
+fn by_reference_values(host_data: HostData) -> RegisterRequest {
+    let queries = vec!["input.measurement == data.measurement".to_owned()];
+    let reference_values = format!(r#"{{"measurement":"{}"}}"#, "4d".repeat(48));
+    let policy = PolicyText { module: None, queries, reference_values };
+    let resources = [("a", PASSPHRASE), ("b", "two"), ("c", "three")];
+    RegisterRequest { rego: Some(policy), ..rvp::by_reference_values(host_data, &resources) }
+}
+
+#[tokio::test]
+async fn registering_many_resources_waits_twice() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    instance.registered("first").await;
+    let registration = by_reference_values(HostData::random());
+    let (registered, taken) = aws.counted.rounds(instance.register.register(registration)).await;
+    registered.unwrap();
+    let expected = rounds([&["Encrypt", "Encrypt", "Encrypt"], &["TransactWriteItems workloads audit"]]);
+    assert_eq!(taken, expected);
+}
+
+/// Whatever is demanded in Rego.
+#[tokio::test]
+async fn attesting_by_reference_values_waits_three_times() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    let host_data = HostData::random();
+    instance.register.register(by_reference_values(host_data)).await.unwrap();
+    rvp::attested(&aws.world, &instance, host_data).await;
+    let challenge = rvp::challenge(&instance).await;
+    let attest = rvp::attest(&aws.world, &instance, &challenge, host_data.to_bytes());
+    let (attested, taken) = aws.counted.rounds(attest).await;
+    attested.unwrap();
+    let expected = rounds([
+        &["GetItem challenges"],
+        &["GetItem workloads"],
+        &["TransactWriteItems challenges sessions audit"],
+    ]);
+    assert_eq!(taken, expected);
+}
+
+/// Once more than a passphrase: only the session says of which workload the resource is.
+#[tokio::test]
+async fn a_resource_waits_four_times() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    let host_data = HostData::random();
+    instance.register.register(by_reference_values(host_data)).await.unwrap();
+    let session = rvp::attested(&aws.world, &instance, host_data).await;
+    let (fetched, taken) = aws.counted.rounds(rvp::resource(&instance, &session, "a")).await;
+    assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
+    let expected = rounds([
+        &["GetItem sessions"],
+        &["GetItem workloads"],
+        &["Decrypt", "PutItem audit"],
+        &["GetItem workloads"],
+    ]);
+    assert_eq!(taken, expected);
+}

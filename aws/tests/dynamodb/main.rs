@@ -1,0 +1,11 @@
+//! The stores on DynamoDB and the key in KMS, on a local AWS and, for the errors that it lacks, on answers
+//! made up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod budget;
+mod by_reference_values;
+mod cold_starts;
+mod contract;
+mod items;
+mod keys;
+mod release;

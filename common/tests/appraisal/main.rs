@@ -1,0 +1,439 @@
+//! What a registration may require, as allow and deny rows; and the floor that no registration lowers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fleet;
+mod floor;
+mod genuine;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keybroker_common::{
+    appraisal::{
+        AppraisalCheck, AppraisalError as Error, Fleet,
+        FloorSetter::{Operator, Registration as TheRegistration},
+        Inputs, appraise, examine, refuse_early,
+    },
+    dialect::Dialect,
+    encoding::Hex,
+    ids::WorkloadId,
+    requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
+    workload::{Registration, Workload},
+};
+use keybroker_rego::RegoEngine;
+use keybroker_simulator::report::ReportFields;
+use keybroker_snp::{
+    product::{
+        Product::{self, Genoa, Milan, Turin},
+        TcbVersion,
+    },
+    verify::{Outcome, VerifiedReport},
+};
+use keybroker_testing::Attempt;
+use uuid::Uuid;
+
+/// The registered measurement, and that of the guest of [`guest`].
+const MEASUREMENT: [u8; 48] = [0x4D; 48];
+
+/// A verified guest that was launched strictly: every requirement of [`strict`] holds exactly.
+fn guest(alter: impl FnOnce(&mut ReportFields)) -> VerifiedReport {
+    let attempt = Attempt::vcek(Turin).fields(|fields| {
+        fields.measurement = MEASUREMENT;
+        // ABI 1.55, no SMT, one socket, ciphertext hidden.
+        fields.policy = 1 << 24 | 1 << 20 | 1 << 17 | 0x0137;
+        fields.host_data = [0xD0; 32];
+        fields.id_key_digest = [0x1D; 48];
+        fields.author_key_en = true;
+        fields.author_key_digest = [0xA0; 48];
+        fields.family_id = [0xFA; 16];
+        fields.image_id = [0x1A; 16];
+        fields.guest_svn = 7;
+        alter(fields);
+    });
+    attempt.verify().unwrap()
+}
+
+/// The TCB of a simulated Turin.
+const TCB: TcbVersion = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 81 };
+
+/// Everything that can be required, as [`guest`] just satisfies it.
+fn strict() -> Policy {
+    let mut policy = Policy { minimum_tcb: floors(TCB), ..Policy::default() };
+    rows().iter().for_each(|row| (row.required)(&mut policy));
+    policy
+}
+
+/// A floor for Turin alone.
+fn floors(turin: TcbVersion) -> Option<TcbFloors> {
+    Some(TcbFloors { turin: Some(turin), ..TcbFloors::default() })
+}
+
+fn registered() -> ReferenceValues {
+    ReferenceValues { measurements: vec![Measurement([1; 48]), Measurement(MEASUREMENT)] }
+}
+
+/// A workload's row that demands this.
+fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
+    let registration = Registration {
+        format: Registration::FORMAT,
+        serial: Uuid::from_u128(1),
+        dialect: Dialect::Libkrun,
+        owner: None,
+        reference_values,
+        policy: policy.clone(),
+        rego: None,
+    };
+    Workload {
+        id: WorkloadId::new("web").unwrap(),
+        registration: registration.to_bytes().unwrap(),
+        secrets: BTreeMap::new(),
+        first_registered_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+        released_at: None,
+        restored_by: None,
+    }
+}
+
+fn appraised(
+    guest: &VerifiedReport,
+    reference_values: ReferenceValues,
+    policy: &Policy,
+) -> Result<(), (AppraisalCheck, Error)> {
+    appraised_in(&Fleet::default(), guest, reference_values, policy)
+}
+
+fn appraised_in(
+    fleet: &Fleet,
+    guest: &VerifiedReport,
+    reference_values: ReferenceValues,
+    policy: &Policy,
+) -> Result<(), (AppraisalCheck, Error)> {
+    appraise(guest, fleet, &workload(reference_values, policy).read().unwrap()).map(|_| ())
+}
+
+/// The registration that was appraised is the one that the result names, whatever else is registered.
+#[tokio::test]
+async fn the_result_names_what_was_appraised() {
+    let workload = workload(registered(), &strict());
+    let (guest, registered) = (guest(|_| ()), workload.read().unwrap());
+    let appraised = appraise(&guest, &Fleet::default(), &registered).unwrap();
+    let result = appraised.consent(&RegoEngine::default()).await.unwrap();
+    assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
+}
+
+fn verdict(guest: &VerifiedReport, policy: &Policy) -> Result<(), (AppraisalCheck, Error)> {
+    appraised(guest, registered(), policy)
+}
+
+fn field(name: &'static str, found: &[u8], required: &[u8]) -> Error {
+    let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
+    Error::Field { field: name, found: hex(found), required: hex(required) }
+}
+
+/// One requirement: a guest that misses it is denied where it is required and admitted where it is not.
+struct Row {
+    check: AppraisalCheck,
+    /// The requirement alone.
+    required: fn(&mut Policy),
+    /// What makes the guest miss it.
+    missed: fn(&mut ReportFields),
+    /// Why it is denied.
+    error: Error,
+}
+
+fn rows() -> Vec<Row> {
+    let below = |tcb| TcbVersion { microcode: 80, ..tcb };
+    let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), by: TheRegistration, required: TCB };
+    type Alter<T> = fn(&mut T);
+    let row = |check, required: Alter<Policy>, missed: Alter<ReportFields>, error| Row {
+        check,
+        required,
+        missed,
+        error,
+    };
+    vec![
+        row(
+            AppraisalCheck::Smt,
+            |policy| policy.forbid_smt = true,
+            |guest| guest.policy |= 1 << 16,
+            Error::GuestPolicy { policy: 0x113_0137, fault: "allows SMT, the registration forbids it" },
+        ),
+        row(
+            AppraisalCheck::SingleSocket,
+            |policy| policy.require_single_socket = true,
+            |guest| guest.policy &= !(1 << 20),
+            Error::GuestPolicy {
+                policy: 0x102_0137,
+                fault: "lets the guest span sockets, the registration forbids it",
+            },
+        ),
+        row(
+            AppraisalCheck::CiphertextHiding,
+            |policy| policy.require_ciphertext_hiding = true,
+            |guest| guest.policy &= !(1 << 24),
+            Error::GuestPolicy {
+                policy: 0x12_0137,
+                fault: "does not demand ciphertext hiding, the registration does",
+            },
+        ),
+        row(
+            AppraisalCheck::Abi,
+            |policy| policy.minimum_abi = Some(Abi { major: 1, minor: 0x37 }),
+            |guest| guest.policy -= 1,
+            Error::Abi { found: Abi { major: 1, minor: 0x36 }, required: Abi { major: 1, minor: 0x37 } },
+        ),
+        row(
+            AppraisalCheck::MinimumCommittedTcb,
+            |policy| policy.minimum_committed_tcb = floors(TCB),
+            |guest| guest.committed_tcb.microcode -= 1,
+            tcb("committed"),
+        ),
+        row(
+            AppraisalCheck::MinimumLaunchTcb,
+            |policy| policy.minimum_launch_tcb = floors(TCB),
+            |guest| guest.launch_tcb.microcode -= 1,
+            tcb("launch"),
+        ),
+        row(
+            AppraisalCheck::HostData,
+            |policy| policy.host_data = Some(Hex([0xD0; 32])),
+            |guest| guest.host_data = [0; 32],
+            field("HOST_DATA", &[0; 32], &[0xD0; 32]),
+        ),
+        row(
+            AppraisalCheck::IdKey,
+            |policy| policy.id_key_digest = Some(Hex([0x1D; 48])),
+            |guest| guest.id_key_digest = [0; 48],
+            field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]),
+        ),
+        row(
+            AppraisalCheck::AuthorKey,
+            |policy| policy.author_key_digest = Some(Hex([0xA0; 48])),
+            |guest| guest.author_key_digest = [0; 48],
+            field("AUTHOR_KEY_DIGEST", &[0; 48], &[0xA0; 48]),
+        ),
+        row(
+            AppraisalCheck::AuthorKey,
+            |policy| policy.author_key_digest = Some(Hex([0xA0; 48])),
+            |guest| guest.author_key_en = false,
+            Error::NoAuthorKey { required: Hex([0xA0; 48]) },
+        ),
+        row(
+            AppraisalCheck::FamilyId,
+            |policy| policy.family_id = Some(Hex([0xFA; 16])),
+            |guest| guest.family_id = [0; 16],
+            field("FAMILY_ID", &[0; 16], &[0xFA; 16]),
+        ),
+        row(
+            AppraisalCheck::ImageId,
+            |policy| policy.image_id = Some(Hex([0x1A; 16])),
+            |guest| guest.image_id = [0; 16],
+            field("IMAGE_ID", &[0; 16], &[0x1A; 16]),
+        ),
+        row(
+            AppraisalCheck::GuestSvn,
+            |policy| policy.minimum_guest_svn = Some(7),
+            |guest| guest.guest_svn = 6,
+            Error::GuestSvn { found: 6, required: 7 },
+        ),
+    ]
+}
+
+#[test]
+fn each_requirement_satisfied_missed_and_absent() {
+    let good = guest(|_| ());
+    assert_eq!(verdict(&good, &strict()), Ok(()), "all of them satisfied");
+    for Row { check, required, missed, error } in rows() {
+        let bad = guest(missed);
+        let mut alone = Policy::default();
+        required(&mut alone);
+        assert_eq!(verdict(&good, &alone), Ok(()), "{} satisfied", check.name());
+        assert_eq!(verdict(&bad, &alone), Err((check, error.clone())), "{} missed", check.name());
+        assert_eq!(verdict(&bad, &strict()), Err((check, error)), "{} missed among all", check.name());
+        assert_eq!(verdict(&bad, &Policy::default()), Ok(()), "{} not required", check.name());
+    }
+}
+
+/// The reported TCB is the certificate's, so that here the requirement is raised, component by component.
+#[test]
+fn the_reported_tcb_counts_in_every_component() {
+    let good = guest(|_| ());
+    for floor in [
+        TcbVersion { fmc: Some(2), ..TCB },
+        TcbVersion { boot_loader: 2, ..TCB },
+        TcbVersion { tee: 2, ..TCB },
+        TcbVersion { snp: 5, microcode: 0, ..TCB },
+        TcbVersion { microcode: 82, ..TCB },
+    ] {
+        let error = Error::Tcb { which: "reported", found: Some(TCB), by: TheRegistration, required: floor };
+        let policy = Policy { minimum_tcb: floors(floor), ..Policy::default() };
+        assert_eq!(verdict(&good, &policy), Err((AppraisalCheck::MinimumTcb, error)));
+    }
+    let without_fmc = TcbVersion { fmc: None, ..TCB };
+    assert_eq!(verdict(&good, &Policy { minimum_tcb: floors(without_fmc), ..Policy::default() }), Ok(()));
+}
+
+/// A requirement that the product has no claim for is missed, not passed over.
+#[test]
+fn an_fmc_floor_denies_a_product_without_one() {
+    let milan = Attempt::vcek(Milan).fields(|fields| fields.measurement = MEASUREMENT).verify().unwrap();
+    let found = milan.report().reported_tcb(Milan).unwrap();
+    let required = TcbVersion { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
+    let error = Error::Tcb { which: "reported", found: Some(found), by: TheRegistration, required };
+    let floors = TcbFloors { milan: Some(required), ..TcbFloors::default() };
+    let policy = Policy { minimum_tcb: Some(floors), ..Policy::default() };
+    assert_eq!(verdict(&milan, &policy), Err((AppraisalCheck::MinimumTcb, error)));
+}
+
+/// A TCB version with reserved bytes set means nothing that is known: it satisfies no floor, not even zero.
+#[test]
+fn a_tcb_of_unknown_form_satisfies_no_floor() {
+    let zero = TcbVersion { fmc: None, boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
+    for (offset, which, check, policy) in [
+        (
+            0x1E0,
+            "committed",
+            AppraisalCheck::MinimumCommittedTcb,
+            Policy { minimum_committed_tcb: floors(zero), ..Policy::default() },
+        ),
+        (
+            0x1F0,
+            "launch",
+            AppraisalCheck::MinimumLaunchTcb,
+            Policy { minimum_launch_tcb: floors(zero), ..Policy::default() },
+        ),
+    ] {
+        let attempt = Attempt { signed_bytes: vec![(offset + 5, 1)], ..Attempt::vcek(Turin) };
+        let error = Error::Tcb { which, found: None, by: TheRegistration, required: zero };
+        assert_eq!(verdict(&attempt.verify().unwrap(), &policy), Err((check, error)));
+    }
+}
+
+/// Levels of different products cannot be compared: a floor for one says nothing of another.
+#[test]
+fn a_product_without_a_floor_is_denied_where_floors_are_required() {
+    let good = guest(|_| ());
+    let floors = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
+    for (which, check, policy) in [
+        ("reported", AppraisalCheck::MinimumTcb, Policy { minimum_tcb: Some(floors), ..Policy::default() }),
+        (
+            "committed",
+            AppraisalCheck::MinimumCommittedTcb,
+            Policy { minimum_committed_tcb: Some(floors), ..Policy::default() },
+        ),
+        (
+            "launch",
+            AppraisalCheck::MinimumLaunchTcb,
+            Policy { minimum_launch_tcb: Some(floors), ..Policy::default() },
+        ),
+    ] {
+        let error = Error::NoTcbFloor { which, product: Turin };
+        assert_eq!(verdict(&good, &policy), Err((check, error)));
+    }
+}
+
+/// The firmware starts no guest whose launch digest is not the one that the ID key has signed.
+#[test]
+fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
+    let admitted = |guest: &VerifiedReport, digest: [u8; 48], measurements: Vec<Measurement>| {
+        let policy = Policy { id_key_digest: Some(Hex(digest)), ..Policy::default() };
+        appraised(guest, ReferenceValues { measurements }, &policy)
+    };
+    let unknown = |registered| {
+        let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
+        Err((AppraisalCheck::Measurement, error))
+    };
+    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], Vec::new()), Ok(()));
+    let other = vec![Measurement([1; 48])];
+    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], other.clone()), unknown(other));
+    let unsigned = guest(|guest| guest.id_key_digest = [0; 48]);
+    assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown(Vec::new()));
+    let error = field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]);
+    assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((AppraisalCheck::IdKey, error)));
+}
+
+#[test]
+fn versions_are_ordered_by_major_first() {
+    let abi = |major, minor| Policy { minimum_abi: Some(Abi { major, minor }), ..Policy::default() };
+    let good = guest(|_| ());
+    for (major, minor, admitted) in
+        [(0, 255, true), (1, 0, true), (1, 0x37, true), (1, 0x38, false), (2, 0, false)]
+    {
+        assert_eq!(verdict(&good, &abi(major, minor)).is_ok(), admitted, "{major}.{minor}");
+    }
+}
+
+#[test]
+fn a_refusal_names_what_is_registered() {
+    let text = |seeds: &[u8]| {
+        let registered = seeds.iter().map(|seed| Measurement([*seed; 48])).collect();
+        Error::Measurement { found: Measurement([0xAB; 48]), registered }.to_string()
+    };
+    let hex = |digits: &str| digits.repeat(48);
+    let found = format!("the launch measurement is {}, registered is", hex("ab"));
+    assert_eq!(text(&[]), format!("{found} none"));
+    assert_eq!(text(&[1]), format!("{found} {}", hex("01")));
+    let five = format!("{found} one of 5: {}, {}, {}, {}, …", hex("01"), hex("02"), hex("03"), hex("04"));
+    assert_eq!(text(&[1, 2, 3, 4, 5]), five);
+}
+
+#[test]
+fn only_registered_measurements_are_admitted() {
+    let good = guest(|_| ());
+    let admitted = |measurements: Vec<Measurement>| {
+        appraised(&good, ReferenceValues { measurements }, &Policy::default())
+    };
+    let denied = |registered| {
+        let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
+        Err((AppraisalCheck::Measurement, error))
+    };
+    assert_eq!(admitted(vec![Measurement(MEASUREMENT)]), Ok(()));
+    assert_eq!(admitted(vec![Measurement([1; 48]), Measurement(MEASUREMENT)]), Ok(()));
+    assert_eq!(admitted(Vec::new()), denied(Vec::new()), "an empty list admits nobody");
+    for byte in 0..48 {
+        let mut other = MEASUREMENT;
+        other[byte] ^= 1;
+        let other = vec![Measurement(other)];
+        assert_eq!(admitted(other.clone()), denied(other), "byte {byte}");
+    }
+}
+
+#[test]
+fn a_missing_input_is_not_passed_over() {
+    let good = guest(|_| ());
+    let (policy, fleet) = (strict(), Fleet::default());
+    let inputs = Inputs {
+        report: good.report(),
+        product: None,
+        fleet: &fleet,
+        reference_values: None,
+        policy: &policy,
+    };
+    assert_eq!(refuse_early(&inputs), Ok(()));
+    let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
+    let expected = [
+        AppraisalCheck::FleetProduct,
+        AppraisalCheck::FleetTcb,
+        AppraisalCheck::Measurement,
+        AppraisalCheck::MinimumTcb,
+        AppraisalCheck::MinimumCommittedTcb,
+        AppraisalCheck::MinimumLaunchTcb,
+    ];
+    assert_eq!(missing.collect::<Vec<_>>(), expected.map(|check| (check, Outcome::NotChecked)));
+}
+
+#[test]
+fn names_tell_the_checks_apart() {
+    let good = guest(|_| ());
+    let (policy, fleet) = (Policy::default(), Fleet::default());
+    let inputs = Inputs {
+        report: good.report(),
+        product: None,
+        fleet: &fleet,
+        reference_values: None,
+        policy: &policy,
+    };
+    let names: std::collections::HashSet<_> =
+        examine(&inputs).iter().map(|(check, _)| check.name()).collect();
+    assert_eq!(names.len(), AppraisalCheck::all().count());
+}

@@ -1,0 +1,18 @@
+//! The broker's protocol on the embedded store: who gets the secret, who does not, and what the record says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod audit;
+mod by_reference_values;
+mod challenges;
+mod early;
+mod evidence;
+mod faults;
+mod metrics;
+mod new_chips;
+mod registration;
+mod release;
+mod repeated;
+mod strangers;
+mod tampering;
+mod tokens;
+mod withheld;

@@ -1,7 +1,0 @@
-//! The contract suite.
-
-use keybroker_common::store_contract;
-
-use crate::harness::moto;
-
-store_contract!(moto::store().await);

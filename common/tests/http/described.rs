@@ -1,0 +1,122 @@
+//! Every status that the description of the API has is one that the router gives.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::body::Body;
+use http::{Request, header};
+use keybroker_common::{
+    admission::Admission,
+    http::{ROUTES, Route, router_over},
+};
+use keybroker_testing::faulty::When;
+
+use super::{bodies::Scripted, *};
+
+/// By reference values, with a resource of this length.
+fn by_reference_values(length: usize) -> String {
+    let secret = "s".repeat(length);
+    format!(r#"{{"measurements":["{MEASUREMENT}"],"resources":{{"r":"{secret}"}}}}"#)
+}
+
+/// A body that the route takes.
+fn whole(route: &Route) -> String {
+    match route.path {
+        REGISTER => registration("web", "p"),
+        AUTH => auth_body("snp", "0.0.0"),
+        ATTEST => attest_body(&[0xc3; 256], &[1, 0, 1], "00"),
+        path if path == REFERENCE_VALUES => by_reference_values(1),
+        _ => String::new(),
+    }
+}
+
+fn session(route: &Route, mut request: Request<Body>) -> Request<Body> {
+    let name = if route.path == RESOURCE { "kbs-session-id" } else { "session_id" };
+    request.headers_mut().insert(header::COOKIE, format!("{name}={SESSION}").parse().unwrap());
+    request
+}
+
+/// What can be asked of any route with a body.
+fn with_bodies(route: &Route) -> Vec<Request<Body>> {
+    let ask = |body: Body| session(route, post(route.path, body));
+    let mut text = ask(whole(route).into());
+    text.headers_mut().insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
+    vec![
+        ask(whole(route).into()),
+        ask("{".into()),
+        ask(Scripted::silent(1)),
+        ask(Scripted::silent(1 << 20)),
+        text,
+        post(route.path, whole(route)),
+    ]
+}
+
+/// What can be asked of any route with a parameter: a secret that is there, one that is not, none at all, and
+/// without a session.
+fn with_parameters(route: &Route) -> Vec<Request<Body>> {
+    let path = |segment| format!("{}/{segment}", route.path.rsplit_once('/').unwrap().0);
+    let ask = |segment| session(route, bare(Method::GET, &path(segment)));
+    vec![ask("open"), ask("web"), ask("%00"), bare(Method::GET, &path("open"))]
+}
+
+/// A session that nobody has.
+const STRANGER: &str = "0123456789abcdef0123456789abcdef";
+/// So many strangers are turned away on record.
+const TOO_MANY: usize = 20;
+
+async fn statuses(route: &Route) -> BTreeSet<String> {
+    let mut requests = match (route.method == Method::POST, route.path.ends_with('}')) {
+        (true, _) => with_bodies(route),
+        (_, true) => with_parameters(route),
+        _ => vec![bare(Method::GET, route.path)],
+    };
+    if route.path == REGISTER {
+        requests.push(post(REGISTER, registration("taken", "p")));
+    }
+    let mut statuses = BTreeSet::new();
+    let mut ask = async |router: Router, request| {
+        statuses.insert(checked(router).oneshot(request).await.unwrap().status().as_str().to_owned());
+    };
+    for request in requests {
+        ask(router(doubles::services().await), request).await;
+    }
+    // The same as the first one where nobody may register or has a session, and where every store is down, or
+    // panics.
+    let first = || match (route.method == Method::POST, route.path.ends_with('}')) {
+        (true, _) => with_bodies(route).swap_remove(0),
+        (_, true) => with_parameters(route).swap_remove(0),
+        _ => bare(Method::GET, route.path),
+    };
+    let mut services = doubles::services().await;
+    services.register.admission = Admission::NONE;
+    let closed = router(services);
+    let stranger = |mut request: Request<Body>| {
+        let name = if route.path == RESOURCE { "kbs-session-id" } else { "session_id" };
+        let cookie = format!("{name}={STRANGER}").parse().unwrap();
+        request.headers_mut().insert(header::COOKIE, cookie);
+        request
+    };
+    for _ in 0..=TOO_MANY {
+        ask(closed.clone(), stranger(first())).await;
+    }
+    for when in [When::Before, When::Panicking] {
+        let services = doubles::failing(&doubles::AWAITED, when).await;
+        ask(router_over(Arc::new(doubles::Sick(when)), services), first()).await;
+    }
+    statuses
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_status_that_is_described_is_given() {
+    for route in ROUTES {
+        let given = statuses(&route).await;
+        // These need a guest's evidence: the end-to-end tests have guests.
+        let elsewhere: &[&str] = match route.path {
+            ATTEST => &["200", "403"],
+            path if path == RESOURCE => &["200"],
+            _ => &[],
+        };
+        let given: BTreeSet<_> = given.iter().map(String::as_str).chain(elsewhere.iter().copied()).collect();
+        let described = description::statuses(&route);
+        assert_eq!(given, described.iter().map(String::as_str).collect(), "{}", route.path);
+    }
+}

@@ -1,0 +1,135 @@
+//! The wrapping key of a broker on one machine: AES-256-GCM under a key in a file.
+
+mod file;
+
+use std::{fmt, path::Path};
+
+use async_trait::async_trait;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    hmac,
+};
+use data_encoding::HEXLOWER;
+use keybroker_common::secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret};
+use zeroize::Zeroizing;
+
+pub use file::KeyFileError;
+
+/// A wrapping key from a file. Whoever reads the file and the store reads the secrets: keep them apart.
+///
+/// A wrapped secret is the nonce (12 random bytes), the ciphertext and the tag (16 bytes), in this order; the
+/// [`EncryptionContext`] is its associated data.
+pub struct LocalKey {
+    key: RandomizedNonceKey,
+    key_id: String,
+}
+
+impl LocalKey {
+    /// Length of the key, in bytes.
+    const LEN: usize = 32;
+    /// What the fingerprint is the HMAC of: nothing else is ever computed over it with this key.
+    const FINGERPRINT_LABEL: &'static [u8] = b"keybroker/v1 fingerprint of a local wrapping key";
+    /// Length of the fingerprint, in bytes: tells keys apart, proves nothing.
+    const FINGERPRINT_LEN: usize = 8;
+
+    /// Reads the key in `path`. A file that anyone but its owner can read or write is refused.
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        Self::new(&*file::read(path)?)
+    }
+
+    /// Draws a new key and writes it to `path`, for its owner alone; on disk for good when this returns.
+    /// [`KeyFileError::Exists`] if there is anything: a key is never overwritten.
+    pub fn create(path: &Path) -> Result<Self, KeyFileError> {
+        let bytes = Self::draw()?;
+        file::create(path, &bytes)?;
+        Self::new(&bytes)
+    }
+
+    /// Draws a new key that is written nowhere: for a store in memory.
+    pub fn in_memory() -> Result<Self, KeyFileError> {
+        Self::new(&*Self::draw()?)
+    }
+
+    fn draw() -> Result<Zeroizing<[u8; Self::LEN]>, KeyFileError> {
+        let mut bytes = Zeroizing::new([0; Self::LEN]);
+        aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| KeyFileError::Library)?;
+        Ok(bytes)
+    }
+
+    /// The key's fingerprint, `local:` and 16 hex digits: what a [`WrappedSecret`] names it by.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    fn new(bytes: &[u8; Self::LEN]) -> Result<Self, KeyFileError> {
+        // The library keeps its own copy of the key and zeroes it when it is freed.
+        let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| KeyFileError::Library)?;
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), Self::FINGERPRINT_LABEL);
+        let fingerprint: Vec<u8> = mac.as_ref().iter().copied().take(Self::FINGERPRINT_LEN).collect();
+        Ok(Self { key, key_id: format!("local:{}", HEXLOWER.encode(&fingerprint)) })
+    }
+}
+
+impl fmt::Debug for LocalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalKey({}, redacted)", self.key_id)
+    }
+}
+
+#[async_trait]
+impl Wrap for LocalKey {
+    async fn wrap_secret(
+        &self,
+        context: &EncryptionContext,
+        secret: &Secret,
+    ) -> Result<WrappedSecret, KeyError> {
+        // Room for the tag from the start: growing would leave a copy of the clear text behind.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(secret.expose().len() + AES_256_GCM.tag_len()));
+        sealed.extend_from_slice(secret.expose());
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(associated_data(context), &mut *sealed)
+            .map_err(|_| KeyError::Unavailable("the cryptographic library failed".to_owned()))?;
+        let ciphertext = [nonce.as_ref().as_slice(), &sealed].concat();
+        Ok(WrappedSecret { key_id: self.key_id.clone(), ciphertext })
+    }
+}
+
+#[async_trait]
+impl Unwrap for LocalKey {
+    async fn unwrap_secret(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<Secret, KeyError> {
+        if wrapped.key_id != self.key_id {
+            return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
+        }
+        let (nonce, sealed) =
+            wrapped.ciphertext.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Mismatch)?;
+        let mut clear = Zeroizing::new(sealed.to_vec());
+        let len = self
+            .key
+            .open_in_place(Nonce::from(nonce), associated_data(context), &mut clear)
+            .map_err(|_| KeyError::Mismatch)?
+            .len();
+        clear.truncate(len);
+        Ok(Secret::new(std::mem::take(&mut *clear)))
+    }
+}
+
+/// The context as one byte string: every name and value after its length in 8 big-endian bytes, so that no
+/// two contexts share one. Part of the format of every wrapped secret: a change makes them all unreadable.
+fn associated_data(context: &EncryptionContext) -> Aad<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (name, value) in context.pairs() {
+        for text in [name, &value] {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+    Aad::from(bytes)
+}
+
+#[cfg(test)]
+mod tests;

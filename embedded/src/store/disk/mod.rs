@@ -1,0 +1,265 @@
+//! The database of a running broker: opened anew in its place when it failed.
+//!
+//! redb refuses everything after one failed read or write, for good: what it has in memory may not be what
+//! the disk has. So it is closed, and opened from the disk as it would be after a restart: the last
+//! transaction that was acknowledged is there, and of the one that failed all or nothing.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
+    time::{Duration, Instant},
+};
+
+use keybroker_common::{panics::caught_here, store::StoreError};
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase as _, WriteTransaction, backends::InMemoryBackend,
+};
+
+use super::{Change, OpenError, errors::failed, file, meta, room::Room};
+
+/// Each attempt to open it reads the whole file. The next is made after so many times as long as the last one
+/// took,
+const PAUSE: u32 = 10;
+/// and after this long at the latest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a write is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It begins something, and needs room for what will end it.
+    Begins,
+    /// It ends something or records it, and may use up the reserve.
+    Ends,
+}
+
+/// How a database is opened again.
+type Open = Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>;
+
+/// A database, and whether it can be used.
+pub(super) struct Disk {
+    /// `None` after it failed, until it could be opened anew. Who uses it holds the lock to read: it is never
+    /// opened anew under a transaction.
+    database: RwLock<Option<Database>>,
+    open: Open,
+    /// `None` in memory: there is none to keep.
+    room: Option<Room>,
+    state: Mutex<State>,
+}
+
+/// What came of the last operations.
+#[derive(Debug, Default)]
+struct State {
+    /// Why the last write failed, or a read since. A read alone does not show that the disk can be written to
+    /// again.
+    failed: Option<StoreError>,
+    /// Whether the database must be opened anew.
+    broken: bool,
+    /// When that may be tried next, if it was tried.
+    next: Option<Instant>,
+}
+
+impl Disk {
+    /// The store in `data_dir`, made if there is none.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let room = Room::of(data_dir);
+        let (file, database) = match file::open(data_dir) {
+            // Some file systems need room even for what is changed in its place.
+            Err(error) if error.is_full() && room.release() => file::open(data_dir)?,
+            opened => opened?,
+        };
+        // This very file again, and no other that may have its name by then.
+        let open = move || {
+            let database = file::database(&file)?;
+            meta::check(&database)?;
+            Ok(database)
+        };
+        Ok(Self::over(database, Box::new(open), Some(room)))
+    }
+
+    /// A store in memory. There is nothing to open anew: one that failed stays closed.
+    pub(super) fn in_memory() -> Result<Self, OpenError> {
+        let database = Builder::new().create_with_backend(InMemoryBackend::new())?;
+        meta::adopt(&database)?;
+        Ok(Self::over(database, Box::new(|| Err(OpenError::Missing)), None))
+    }
+
+    /// `database`, to be opened anew by `open`.
+    pub(super) fn over(database: Database, open: Open, room: Option<Room>) -> Self {
+        Self { database: RwLock::new(Some(database)), open, room, state: Mutex::default() }
+    }
+
+    /// What `work` makes of the database, while the store is set up.
+    pub(super) fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        work(held.as_ref().ok_or(OpenError::Io(std::io::ErrorKind::NotConnected))?)
+    }
+
+    /// What `work` reads. Does not wait while the database is opened anew, which may take a while.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let held = match self.database.try_read() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(unavailable("the store is being opened anew")),
+        };
+        let done = caught(|| work(&held.as_ref().ok_or_else(closed)?.begin_read().map_err(failed)?));
+        drop(held);
+        self.note(&done, false);
+        done
+    }
+
+    /// Commits what `work` writes, unless it changed nothing. What ends or records something is tried a
+    /// second time where the database could be opened anew, or the reserve makes room. Blocks.
+    pub(super) fn write(
+        &self,
+        what: Use,
+        work: impl Fn(&WriteTransaction) -> Result<Change, StoreError>,
+    ) -> Result<(), StoreError> {
+        if what == Use::Begins {
+            self.has_room()?;
+        }
+        self.mend();
+        let done = self.attempt(&work);
+        if !self.state().broken {
+            return done;
+        }
+        let released = what == Use::Ends
+            && matches!(done, Err(StoreError::Full(_)))
+            && self.room.as_ref().is_some_and(Room::release);
+        if released {
+            self.state().next = None;
+        }
+        self.mend();
+        let again = match &done {
+            Err(StoreError::Full(_)) => released,
+            // It may have been another's write that failed, and this one that was not begun.
+            Err(StoreError::Unavailable(_)) => what == Use::Ends && !self.is_broken(),
+            _ => false,
+        };
+        match done {
+            Err(first) if again => match self.attempt(&work) {
+                // What the first attempt wrote may be there after all.
+                Err(StoreError::Conflict) => Err(first),
+                second => second,
+            },
+            done => done,
+        }
+    }
+
+    /// Whether it can be used: there is room, and the last operation succeeded, or one does now. Blocks.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.has_room()?;
+        if self.state().failed.is_none() {
+            return Ok(());
+        }
+        self.mend();
+        self.attempt(&|_| Ok(Change::Made))
+    }
+
+    fn has_room(&self) -> Result<(), StoreError> {
+        self.room.as_ref().map_or(Ok(()), Room::check)
+    }
+
+    /// Whether it failed, and waits to be opened anew.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state().broken
+    }
+
+    /// Opens the database anew if it failed, unless that was tried just now. Waits for those who use it, and
+    /// blocks.
+    pub(super) fn mend(&self) {
+        if !self.is_broken() {
+            return;
+        }
+        let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        {
+            let state = self.state();
+            if !state.broken || state.next.is_some_and(|next| began < next) {
+                return;
+            }
+        }
+        // One that panicked has poisoned locks, and may panic once more on its way out.
+        let closing = held.take();
+        let _ = caught_here(move || drop(closing));
+        let opened = caught(|| Ok((self.open)()));
+        let took = began.elapsed();
+        let mut state = self.state();
+        state.next = Some(began + took + (took * PAUSE).min(LONGEST_PAUSE));
+        match opened {
+            Ok(Ok(database)) => {
+                *held = Some(database);
+                state.broken = false;
+                tracing::info!("the store was opened anew");
+            }
+            Ok(Err(cause)) => tracing::error!(%cause, "the store cannot be opened anew"),
+            Err(cause) => tracing::error!(%cause, "the store cannot be opened anew"),
+        }
+    }
+
+    fn attempt(
+        &self,
+        work: &dyn Fn(&WriteTransaction) -> Result<Change, StoreError>,
+    ) -> Result<(), StoreError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let done = caught(|| {
+            let transaction = held.as_ref().ok_or_else(closed)?.begin_write().map_err(failed)?;
+            match work(&transaction)? {
+                Change::Made => transaction.commit().map_err(failed)?,
+                Change::None => transaction.abort().map_err(failed)?,
+            }
+            Ok(())
+        });
+        drop(held);
+        self.note(&done, true);
+        done
+    }
+
+    fn note<T>(&self, done: &Result<T, StoreError>, written: bool) {
+        let mut state = self.state();
+        match done {
+            Err(cause @ (StoreError::Unavailable(_) | StoreError::Full(_))) => {
+                if !state.broken {
+                    tracing::error!(%cause, "the store failed: it is opened anew");
+                }
+                state.broken = true;
+                state.failed = Some(cause.clone());
+            }
+            _ if written && !state.broken => state.failed = None,
+            _ => {}
+        }
+    }
+
+    // Each change of it is one assignment: none can be half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn unavailable(cause: &str) -> StoreError {
+    StoreError::Unavailable(cause.to_owned())
+}
+
+fn closed() -> StoreError {
+    unavailable("the store failed, and could not be opened anew")
+}
+
+/// A panic within redb leaves its locks poisoned: to the caller it is one more way to fail.
+fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    caught_here(work).unwrap_or_else(|panicked| Err(unavailable(&panicked.to_string())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The contracts of the stores as tests: one for each promise, the same for every implementation.
+//!
+//! [`store_contract!`](crate::store_contract) turns them all into `#[tokio::test]`s. They share nothing, draw
+//! their ids at random and lie far in the future, so they can run at once on the tables of one live service,
+//! and nothing of theirs expires by anybody's clock.
+
+#![allow(missing_docs, reason = "a function is named after the promise that it puts to the test")]
+#![allow(clippy::expect_used, reason = "a test stops where its premise fails")]
+
+mod audit;
+mod challenges;
+mod endorsements;
+mod operator;
+mod sessions;
+mod tokens;
+mod workloads;
+
+use std::{future::poll_fn, task::Poll};
+
+use keybroker_common::{
+    audit::AuditRecord,
+    store::{ChallengeStore, OperatorStore, RegistrationStore, ReleaseStore, SessionStore, StoreError},
+};
+
+pub use self::{audit::*, challenges::*, endorsements::*, operator::*, sessions::*, tokens::*, workloads::*};
+
+use crate::sample;
+
+/// What the suite runs on: all the stores, of every role.
+pub trait Subject: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore {}
+
+impl<S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore> Subject for S {}
+
+/// `Conflict`, as most refusals end.
+const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
+
+async fn assert_recorded(store: &impl Subject, audit: &AuditRecord) {
+    assert_eq!(store.audit_record(audit.id).await, Ok(Some(audit.clone())));
+}
+
+async fn assert_not_recorded(store: &impl Subject, audit: &AuditRecord) {
+    assert_eq!(store.audit_record(audit.id).await, Ok(None));
+}
+
+/// What each of `attempts` comes to, with all of them under way together.
+async fn all_at_once<T>(attempts: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut attempts: Vec<_> = attempts.map(|attempt| (Box::pin(attempt), None)).collect();
+    poll_fn(|context| {
+        for (attempt, outcome) in attempts.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
+            if let Poll::Ready(value) = attempt.as_mut().poll(context) {
+                *outcome = Some(value);
+            }
+        }
+        if attempts.iter().all(|(_, outcome)| outcome.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    attempts.into_iter().filter_map(|(_, outcome)| outcome).collect()
+}
+
+/// Makes a `#[tokio::test]` of every promise. `$subject` is an expression, evaluated anew for each test in an
+/// `async` context, whose value is a [`Subject`] or derefs to one.
+#[macro_export]
+macro_rules! store_contract {
+    ($subject:expr) => {
+        $crate::store_contract! { $subject =>
+            a_new_workload_is_read_back
+            an_id_is_registered_once
+            a_failed_create_leaves_no_audit_record
+            a_taken_audit_id_undoes_a_create
+            a_replacement_takes_the_whole_row
+            a_replacement_names_the_registration_it_replaces
+            an_absent_row_is_not_replaced
+            a_revoked_row_is_not_replaced
+            a_released_row_is_not_replaced
+            a_released_row_gives_way_to_a_new_build
+            a_failed_replacement_changes_nothing
+            a_release_is_noted_once
+            a_release_under_another_registration_is_not_noted
+            a_release_of_nothing_is_not_noted
+            a_revoked_row_can_still_be_marked_released
+            a_release_that_stands_is_recorded
+            a_release_that_does_not_stand_is_found_out
+            a_taken_audit_id_undoes_the_record_of_a_release
+            the_first_revocation_counts
+            an_absent_row_is_not_revoked
+            a_token_is_read_back
+            the_first_revocation_of_a_token_counts
+            an_absent_token_is_not_revoked
+            a_token_is_bound_by_its_first_use
+            a_token_begins_a_new_build_of_what_it_was_made_for
+            a_token_that_does_not_count_writes_nothing
+            an_unbound_token_is_of_no_build_yet
+            a_failed_registration_leaves_its_token_unused
+            of_many_uses_of_a_token_one_wins
+            a_challenge_is_read_back
+            a_session_id_has_one_challenge
+            an_answered_challenge_becomes_a_session
+            a_challenge_is_answered_once
+            an_unknown_challenge_is_not_answered
+            an_expired_challenge_is_not_answered
+            a_challenge_can_be_answered_until_it_expires
+            a_session_is_never_replaced
+            a_taken_audit_id_undoes_an_attestation
+            of_many_answers_one_wins
+            a_refusal_deletes_the_challenge
+            a_refusal_leaves_the_session
+            a_refusal_of_nothing_is_recorded
+            a_taken_audit_id_undoes_a_refusal
+            an_answer_and_a_refusal_exclude_each_other
+            an_endorsement_is_read_back
+            an_older_edition_never_replaces_a_newer
+            the_same_edition_replaces
+            a_newer_edition_replaces
+            a_lease_keeps_others_away
+            a_lease_is_taken_over_when_it_is_over
+            a_lease_is_renewed_by_its_holder
+            a_lease_from_the_far_future_is_not_believed
+            a_lease_is_ended_by_its_holder_alone
+            a_lease_leaves_the_row_alone
+            of_many_leases_one_is_given
+            an_audit_record_is_read_back
+            an_audit_record_is_never_replaced
+            a_revocation_is_taken_back
+            no_restoration_brings_an_earlier_standing_back
+            a_row_that_is_not_revoked_is_restored_as_it_is
+            an_absent_row_is_not_restored
+            a_taken_audit_id_undoes_a_restoration
+            a_row_is_deleted_as_it_was_seen
+            a_row_that_changed_meanwhile_is_not_deleted
+            an_absent_row_is_not_deleted
+            a_taken_audit_id_undoes_a_deletion
+            of_many_deletions_one_wins
+            a_deleted_id_can_be_registered_anew
+            a_registration_that_nobody_looked_at_is_not_restored
+            every_workload_is_listed_once
+            every_endorsement_is_listed_and_no_lease
+            an_endorsement_is_deleted_and_its_lease_stays
+            audit_records_are_listed_by_workload_oldest_first
+            audit_records_are_listed_by_time
+            a_listing_goes_on_from_page_to_page
+        }
+    };
+    ($subject:expr => $($promise:ident)*) => {$(
+        #[tokio::test]
+        async fn $promise() {
+            $crate::contract::$promise(&$subject).await;
+        }
+    )*};
+}
