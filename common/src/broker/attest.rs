@@ -3,84 +3,27 @@
 //! A request without an open challenge costs two or three look-ups. Nothing is parsed or verified for it, and
 //! only the first few such requests are recorded.
 
-use std::{sync::Arc, time::Duration};
-
 use keybroker_snp::{product::Product, report::Report, verify};
 
 use super::{
-    Error, SessionPatience, announce,
-    endorser::{Endorser, Presented, Verified},
+    Error, announce,
+    endorser::{Presented, Verified},
     failure::{Failure, failed, refused},
-    release::check_workload,
+    service::{Attest, Attested, Evidence},
+    standing::check_workload,
 };
 use crate::{
-    appraisal::{self, AttestationResult, Fleet},
+    appraisal::{self, AttestationResult},
     audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
-    binding::Binding,
-    clock::{Clock, is_over},
+    clock::is_over,
     dialect::Dialect,
-    ids::{AuditId, HostData, SessionId, WorkloadId},
+    ids::{HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
-    policy::PolicyEngine,
-    secret::{Unwrap, seal::GuestKey},
-    session::{Challenge, Claim, EvidenceDigest, Session},
-    store::{AuditStore, ReleaseStore, SessionStore, StoreError},
+    session::{Challenge, Claim, Session},
+    store::StoreError,
     workload::{Registered, Registration},
 };
-
-/// What a guest presents. Nothing in it is trusted.
-#[derive(Debug, Clone)]
-pub struct Evidence {
-    /// The dialects in which it may have been presented.
-    pub dialects: Vec<Dialect>,
-    /// The report, decoded.
-    pub report: Vec<u8>,
-    /// The product that the guest says it runs on: where to ask first for a report that does not say.
-    pub claimed_product: Option<Product>,
-    /// Certificates that the guest sent along, DER, in any order.
-    pub certificates: Vec<Vec<u8>>,
-    /// The key to seal releases to.
-    pub guest_key: GuestKey,
-    /// The same key as the report is bound to it.
-    pub binding: Arc<dyn Binding>,
-    /// Of all of it, as it was sent.
-    pub digest: EvidenceDigest,
-}
-
-/// That a guest attested: what the answer in its dialect needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attested {
-    /// The audit record by which the session was opened.
-    pub id: AuditId,
-    /// The dialect of the registration, in which the guest goes on.
-    pub dialect: Dialect,
-}
-
-/// Verifies evidence and releases secrets. The only service that can unwrap.
-#[derive(Debug, Clone)]
-pub struct Attest {
-    /// Challenges and sessions.
-    pub sessions: Arc<dyn SessionStore>,
-    /// Registrations.
-    pub workloads: Arc<dyn ReleaseStore>,
-    /// Where decisions are recorded before they take effect.
-    pub audit: Arc<dyn AuditStore>,
-    /// Verifies reports under AMD's certificates.
-    pub endorsements: Arc<dyn Endorser>,
-    /// Evaluates what registrations demand in Rego.
-    pub policies: Arc<dyn PolicyEngine>,
-    /// What the operator demands of every guest.
-    pub fleet: Arc<Fleet>,
-    /// For how many requests without a session that counts there is a record.
-    pub patience: Arc<SessionPatience>,
-    /// Unwraps the secrets.
-    pub unwrap: Arc<dyn Unwrap>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// How long a session may fetch its secrets.
-    pub ttl: Duration,
-}
 
 impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all

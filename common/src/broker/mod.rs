@@ -9,18 +9,21 @@ mod auth;
 mod authority;
 mod endorser;
 mod failure;
+mod refuse;
 mod register;
 mod release;
 mod replacement;
+mod service;
+mod standing;
 mod strangers;
 mod wiring;
 
-pub use attest::{Attest, Attested, Evidence};
 pub use auth::Auth;
 pub use authority::{Credential, Patience};
 pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
+pub use service::{Attest, Attested, Evidence};
 pub use strangers::SessionPatience;
 pub use wiring::{Broker, Parts, Stores};
 

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 
-use super::{OpenError, rows};
+use super::{OpenError, tables};
 
 /// Names and values.
 const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
@@ -26,7 +26,7 @@ pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
         None => return Err(OpenError::Foreign),
     };
     drop(meta);
-    rows::create_tables(&transaction)?;
+    tables::create_tables(&transaction)?;
     Ok(transaction.commit()?)
 }
 

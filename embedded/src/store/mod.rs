@@ -14,6 +14,7 @@ mod operator;
 pub mod room;
 mod rows;
 mod stores;
+mod tables;
 
 use std::{fmt, path::Path, sync::Arc};
 

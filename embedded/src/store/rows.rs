@@ -13,11 +13,11 @@ use keybroker_common::{
     token::Token,
     workload::Workload,
 };
-use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{errors::failed, expiry::Expires};
+use super::errors::failed;
 
 /// Bytes, as redb spells keys and values of any length.
 pub(super) type Bytes = &'static [u8];
@@ -71,19 +71,6 @@ impl Row for AuditRecord {
     fn name(key: &[u8]) -> String {
         Uuid::from_slice(key).map_or_else(|_| HEXLOWER.encode(key), |id| id.to_string())
     }
-}
-
-/// Makes every table, so that a read never lacks one.
-pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
-    transaction.open_table(Workload::TABLE)?;
-    transaction.open_table(Token::TABLE)?;
-    transaction.open_table(Challenge::TABLE)?;
-    transaction.open_table(Challenge::INDEX)?;
-    transaction.open_table(Session::TABLE)?;
-    transaction.open_table(Session::INDEX)?;
-    transaction.open_table(StoredEndorsement::TABLE)?;
-    transaction.open_table(AuditRecord::TABLE)?;
-    Ok(())
 }
 
 /// The row under `key`.
