@@ -1,4 +1,10 @@
-//! Verification of AMD SEV-SNP evidence: reports, AMD's certificates and revocation lists.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to begin
+//!
+//! [`verify::verify`] is the one way to a [`VerifiedReport`](verify::VerifiedReport). The table of its checks
+//! is [`VerificationCheck`](verify::VerificationCheck). Without the feature `verify` there are
+//! [`report`], [`product`], [`endorsement`] and the names of the checks.
 
 #[cfg(feature = "verify")]
 pub mod anchors;
