@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use clap::Parser as _;
+use keybroker_common::audit::Check;
 
 use super::*;
 
@@ -100,6 +101,12 @@ fn sample(command: &str) -> &'static [&'static str] {
     }
 }
 
+/// The commands that a text names as advice.
+fn advised(text: &str) -> Vec<String> {
+    let parts = text.split("`keybroker ").skip(1);
+    parts.map(|part| format!("`keybroker {}`", part.split('`').next().unwrap())).collect()
+}
+
 #[test]
 fn every_suggestion_is_a_whole_command_for_every_kind_of_store() {
     let mut commands = BTreeSet::new();
@@ -108,9 +115,12 @@ fn every_suggestion_is_a_whole_command_for_every_kind_of_store() {
         for part in text.split(".command(\"").skip(1) {
             commands.insert(part.split('"').next().unwrap().to_owned());
         }
-        for part in text.split("`keybroker ").skip(1) {
-            advice.insert(format!("`keybroker {}`", part.split('`').next().unwrap()));
-        }
+        advice.extend(advised(&text));
+    }
+    for check in Check::all() {
+        advice.extend([false, true].map(|undecided| check.meaning(undecided)).iter().flat_map(|meaning| {
+            [meaning.means, meaning.helps].into_iter().flat_map(advised).collect::<Vec<_>>()
+        }));
     }
     assert!(commands.len() >= 5 && advice.len() >= 10, "{commands:?} {advice:?}");
     for place in places() {
