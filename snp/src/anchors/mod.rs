@@ -20,16 +20,16 @@ struct Published {
 fn published(product: Product) -> Published {
     match product {
         Product::Milan => Published {
-            ark: include_str!("anchors/milan-ark.pem"),
-            ask: include_str!("anchors/milan-ask.pem"),
+            ark: include_str!("milan-ark.pem"),
+            ask: include_str!("milan-ask.pem"),
         },
         Product::Genoa => Published {
-            ark: include_str!("anchors/genoa-ark.pem"),
-            ask: include_str!("anchors/genoa-ask.pem"),
+            ark: include_str!("genoa-ark.pem"),
+            ask: include_str!("genoa-ask.pem"),
         },
         Product::Turin => Published {
-            ark: include_str!("anchors/turin-ark.pem"),
-            ask: include_str!("anchors/turin-ask.pem"),
+            ark: include_str!("turin-ark.pem"),
+            ask: include_str!("turin-ask.pem"),
         },
     }
 }
