@@ -19,18 +19,15 @@ struct Published {
 
 fn published(product: Product) -> Published {
     match product {
-        Product::Milan => Published {
-            ark: include_str!("milan-ark.pem"),
-            ask: include_str!("milan-ask.pem"),
-        },
-        Product::Genoa => Published {
-            ark: include_str!("genoa-ark.pem"),
-            ask: include_str!("genoa-ask.pem"),
-        },
-        Product::Turin => Published {
-            ark: include_str!("turin-ark.pem"),
-            ask: include_str!("turin-ask.pem"),
-        },
+        Product::Milan => {
+            Published { ark: include_str!("milan-ark.pem"), ask: include_str!("milan-ask.pem") }
+        }
+        Product::Genoa => {
+            Published { ark: include_str!("genoa-ark.pem"), ask: include_str!("genoa-ask.pem") }
+        }
+        Product::Turin => {
+            Published { ark: include_str!("turin-ark.pem"), ask: include_str!("turin-ask.pem") }
+        }
     }
 }
 
