@@ -62,7 +62,7 @@ impl Problem {
             | Self::NoCookie => StatusCode::UNAUTHORIZED,
             Self::Broker(broker::Error::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Broker(broker::Error::Refused { .. }) => StatusCode::FORBIDDEN,
-            Self::Broker(broker::Error::Registered { .. }) => StatusCode::CONFLICT,
+            Self::Broker(broker::Error::AlreadyRegistered { .. }) => StatusCode::CONFLICT,
             Self::Broker(broker::Error::Internal { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broker(broker::Error::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
@@ -84,7 +84,7 @@ impl Problem {
                 broker::Error::NoSession { id }
                 | broker::Error::Refused { id }
                 | broker::Error::Unauthenticated { id }
-                | broker::Error::Registered { id },
+                | broker::Error::AlreadyRegistered { id },
             ) => Some(*id),
             Self::Broker(broker::Error::Unavailable { id, .. } | broker::Error::Internal { id }) => *id,
             _ => None,
@@ -254,7 +254,7 @@ mod tests {
         let broker = [
             broker::Error::NoSession { id },
             broker::Error::Refused { id },
-            broker::Error::Registered { id },
+            broker::Error::AlreadyRegistered { id },
             broker::Error::Unauthenticated { id },
             broker::Error::TooMany { retry_after: 5 },
             broker::Error::Unavailable { id: Some(id), retry_after: 5 },
@@ -315,7 +315,7 @@ mod tests {
             (Problem::Broker(broker::Error::NoSession { id }), 401),
             (Problem::NoCookie, 401),
             (Problem::Broker(broker::Error::Refused { id }), 403),
-            (Problem::Broker(broker::Error::Registered { id }), 409),
+            (Problem::Broker(broker::Error::AlreadyRegistered { id }), 409),
             (Problem::Broker(broker::Error::Unauthenticated { id }), 401),
             (Problem::Broker(broker::Error::TooMany { retry_after: 1 }), 429),
             (Problem::Broker(broker::Error::Unavailable { id: None, retry_after: 5 }), 503),

@@ -67,13 +67,13 @@ impl Registration {
 /// [`Workload::read`] makes one, so that what is appraised, what is recorded and what a session names cannot
 /// be three things.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
+pub struct ReadRegistration {
     id: WorkloadId,
     standing: Standing,
     registration: Registration,
 }
 
-impl Registered {
+impl ReadRegistration {
     /// The workload that is registered.
     pub fn id(&self) -> &WorkloadId {
         &self.id
@@ -161,8 +161,8 @@ impl Workload {
     }
 
     /// The registration, read from its bytes.
-    pub fn read(&self) -> Result<Registered, RegistrationError> {
+    pub fn read(&self) -> Result<ReadRegistration, RegistrationError> {
         let registration = Registration::from_bytes(&self.registration)?;
-        Ok(Registered { id: self.id.clone(), standing: self.standing(), registration })
+        Ok(ReadRegistration { id: self.id.clone(), standing: self.standing(), registration })
     }
 }

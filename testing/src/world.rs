@@ -135,7 +135,7 @@ impl World {
             Error::NoSession { id }
             | Error::Refused { id }
             | Error::Unauthenticated { id }
-            | Error::Registered { id } => (*id, Decision::Refused),
+            | Error::AlreadyRegistered { id } => (*id, Decision::Refused),
             Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),
             other => panic!("{other:?}"),
         };

@@ -28,7 +28,7 @@ use crate::{
     ids::{RegistrationDigest, WorkloadId},
     policy::{Claims, NotEvaluated, PolicyEngine},
     requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
-    workload::{Registered, Standing},
+    workload::{ReadRegistration, Standing},
 };
 
 pub use check::{AppraisalCheck, Demand};
@@ -200,7 +200,7 @@ pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (AppraisalCheck, Appraisa
 #[must_use]
 pub struct Appraised<'a> {
     verified: &'a VerifiedReport,
-    registered: &'a Registered,
+    registered: &'a ReadRegistration,
 }
 
 impl Appraised<'_> {
@@ -246,7 +246,7 @@ impl AttestationResult {
 pub fn appraise<'a>(
     verified: &'a VerifiedReport,
     fleet: &Fleet,
-    registered: &'a Registered,
+    registered: &'a ReadRegistration,
 ) -> Result<Appraised<'a>, (AppraisalCheck, AppraisalError)> {
     let registration = registered.registration();
     let inputs = Inputs {

@@ -22,7 +22,7 @@ use crate::{
     panics::caught,
     session::{Challenge, Claim, Session},
     store::StoreError,
-    workload::{Registered, Registration},
+    workload::{ReadRegistration, Registration},
 };
 
 impl Attest {
@@ -154,7 +154,7 @@ impl Attest {
         record: &mut AuditRecord,
         workload_id: &WorkloadId,
         dialects: &[Dialect],
-    ) -> Result<(Registered, bool), Failure> {
+    ) -> Result<(ReadRegistration, bool), Failure> {
         let Some(workload) = self.workloads.workload(workload_id).await? else {
             return Err(refused(Check::Workload, "no workload is registered under this id"));
         };

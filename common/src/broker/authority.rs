@@ -108,13 +108,13 @@ impl Stranger {
 /// writes to the audit log; whoever has a token that counts is let in however many tries there are. Uses of
 /// tokens that no longer count are reckoned apart: whoever makes them has one, and junk must not hide it.
 #[derive(Debug)]
-pub struct Patience {
+pub struct StrangerLimiter {
     strangers: Bucket,
     dead_tokens: Bucket,
     lines: Sampled,
 }
 
-impl Patience {
+impl StrangerLimiter {
     /// One more for each of these that passes,
     const EVERY: SignedDuration = SignedDuration::from_secs(2);
     /// and so many at once.
@@ -134,7 +134,7 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for StrangerLimiter {
     fn default() -> Self {
         let bucket = || Bucket::new(Self::EVERY, Self::BURST);
         Self { strangers: bucket(), dead_tokens: bucket(), lines: Sampled::new() }

@@ -19,12 +19,12 @@ mod strangers;
 mod wiring;
 
 pub use auth::Auth;
-pub use authority::{Credential, Patience};
+pub use authority::{Credential, StrangerLimiter};
 pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 pub use service::{Attest, Attested, Evidence};
-pub use strangers::SessionPatience;
+pub use strangers::NoSessionLimiter;
 pub use wiring::{Broker, Parts, Stores};
 
 use crate::{
@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// The workload id is registered, and not to be replaced by this request.
     #[error("already registered")]
-    Registered {
+    AlreadyRegistered {
         /// The audit record.
         id: AuditId,
     },

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::{
-    Credential, Error, Patience, RETRY_AFTER, announce,
+    Credential, Error, RETRY_AFTER, StrangerLimiter, announce,
     authority::{Authority, Stranger},
     failure::failed,
     replacement::{ReplacementRefused, replaceable},
@@ -70,7 +70,7 @@ pub struct Register {
     /// Who may register.
     pub admission: Admission,
     /// For how many who may not there is a record.
-    pub patience: Arc<Patience>,
+    pub patience: Arc<StrangerLimiter>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -302,7 +302,7 @@ impl Register {
     }
 
     async fn taken(&self, record: AuditRecord, cause: ReplacementRefused) -> Error {
-        self.refuse(record, failed(Check::Replacement, cause), |id| Error::Registered { id }).await
+        self.refuse(record, failed(Check::Replacement, cause), |id| Error::AlreadyRegistered { id }).await
     }
 
     async fn refuse(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use keybroker_snp::product::Product;
 
-use super::{endorser::Endorser, strangers::SessionPatience};
+use super::{endorser::Endorser, strangers::NoSessionLimiter};
 use crate::{
     appraisal::Fleet,
     binding::Binding,
@@ -61,7 +61,7 @@ pub struct Attest {
     /// What the operator demands of every guest.
     pub fleet: Arc<Fleet>,
     /// For how many requests without a session that counts there is a record.
-    pub patience: Arc<SessionPatience>,
+    pub patience: Arc<NoSessionLimiter>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
     /// The time.

@@ -14,13 +14,13 @@ use crate::{
 /// given, and expired or are answered, are reckoned apart: whoever names one has had one, and junk must not
 /// hide it.
 #[derive(Debug)]
-pub struct SessionPatience {
+pub struct NoSessionLimiter {
     unknown: Bucket,
     late: Bucket,
     lines: Sampled,
 }
 
-impl SessionPatience {
+impl NoSessionLimiter {
     /// One more for each of these that passes,
     const EVERY: SignedDuration = SignedDuration::from_secs(2);
     /// and so many at once.
@@ -42,7 +42,7 @@ impl SessionPatience {
     }
 }
 
-impl Default for SessionPatience {
+impl Default for NoSessionLimiter {
     fn default() -> Self {
         let bucket = || Bucket::new(Self::EVERY, Self::BURST);
         Self { unknown: bucket(), late: bucket(), lines: Sampled::new() }

@@ -155,7 +155,7 @@ async fn buildah_takes_no_id_of_a_registration_by_reference_values() {
     let id = host_data.workload_id();
     let before = world.store.workload(&id).await.unwrap();
     let error = broker.register.register(request(id.as_str(), PASSPHRASE)).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }));
+    assert!(matches!(error, Error::AlreadyRegistered { .. }));
     world.assert_recorded(
         &error,
         "replacement",
@@ -164,9 +164,9 @@ async fn buildah_takes_no_id_of_a_registration_by_reference_values() {
     // Nor the other way round, should a UUID ever come twice.
     broker.registered("a").await;
     let over = RegisterRequest { workload_id: workload_id("a"), ..by_reference_values(host_data, &[]) };
-    assert!(matches!(broker.register.register(over).await, Err(Error::Registered { .. })));
+    assert!(matches!(broker.register.register(over).await, Err(Error::AlreadyRegistered { .. })));
     let again = broker.register.register(by_reference_values(host_data, &[])).await;
-    assert!(matches!(again, Err(Error::Registered { .. })));
+    assert!(matches!(again, Err(Error::AlreadyRegistered { .. })));
     assert_eq!(world.store.workload(&id).await.unwrap(), before);
 }
 

@@ -28,7 +28,7 @@ async fn assert_taken(world: &World, broker: &Broker, request: RegisterRequest, 
     let before = world.store.workload(&request.workload_id).await.unwrap();
     let id = request.workload_id.clone();
     let error = broker.register.register(request).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+    assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
     world.assert_recorded(&error, "replacement", cause);
     assert_eq!(world.store.workload(&id).await.unwrap(), before, "the row is as it was");
 }
@@ -163,7 +163,7 @@ async fn registrations_at_once_leave_one_whole_row() {
     let written: Vec<u8> =
         outcomes.iter().filter(|(_, one)| one.is_ok()).map(|(number, _)| *number).collect();
     for (_, outcome) in outcomes {
-        assert!(matches!(outcome, Ok(_) | Err(Error::Registered { .. })), "{outcome:?}");
+        assert!(matches!(outcome, Ok(_) | Err(Error::AlreadyRegistered { .. })), "{outcome:?}");
     }
     let records = world.audit();
     assert_eq!(records.len(), 8, "each has one record");

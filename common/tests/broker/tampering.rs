@@ -176,7 +176,7 @@ async fn a_registration_that_is_not_understood_attests_nobody() {
     let error = broker.refused(&challenge, evidence).await;
     world.assert_recorded(&error, "workload", "the registration is not one that this release reads");
     let error = broker.register.register(request("a", "mine")).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }));
+    assert!(matches!(error, Error::AlreadyRegistered { .. }));
     world.assert_recorded(
         &error,
         "replacement",

@@ -118,7 +118,7 @@ async fn inside_its_window_a_token_changes_nothing_but_the_secret() {
     let reference_values = ReferenceValues { measurements: vec![Measurement([1; 48])] };
     let other = RegisterRequest { reference_values, ..with(token, "a", "p") };
     let error = broker.register.register(other).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+    assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_later_token_takes_over_only_what_it_was_made_for() {
 
     let any = made(&world, None).await;
     let error = broker.register.register(with(any, "a", "p")).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+    assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
     assert_eq!(world.store.token(&any).await.unwrap().unwrap().bound, None, "and it is not used up");
 
     let other = made(&world, Some("b")).await;
@@ -210,7 +210,7 @@ async fn a_later_token_takes_over_only_what_it_was_made_for() {
     assert_eq!((row.first_registered_at, row.released_at), (BEGIN + minutes(45), None));
     // Its own build has a window of its own, in which it changes the secret alone.
     let error = broker.register.register(with(made_for, "a", "p")).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+    assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
     world.hardware.clock.set(BEGIN + minutes(75));
     assert_turned_away(&world, &broker, with(made_for, "a", "p"), WINDOW_OVER).await;
 }
@@ -260,7 +260,7 @@ async fn an_owner_by_iam_and_a_token_do_not_replace_each_other() {
     broker.register.register(alice("b")).await.unwrap();
     for taken in [alice("a"), with(made(&world, None).await, "b", "p")] {
         let error = broker.register.register(taken).await.unwrap_err();
-        assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+        assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
     }
 }
 
@@ -325,6 +325,6 @@ async fn a_token_whose_workload_was_revoked_stays_refused() {
     registered(&broker, token, "a").await;
     world.store.revoke(&workload_id("a"), &operated(&world, Decision::Revoked)).await.unwrap();
     let error = broker.register.register(with(token, "a", "p")).await.unwrap_err();
-    assert!(matches!(error, Error::Registered { .. }), "{error:?}");
+    assert!(matches!(error, Error::AlreadyRegistered { .. }), "{error:?}");
     world.assert_recorded(&error, "replacement", "the workload is revoked");
 }

@@ -108,7 +108,9 @@ fn when(problem: &Problem) -> &'static str {
             "The same as 401, of too many such requests: no audit record is kept of this one. A token or session that counts is always \
              looked at."
         }
-        Problem::Broker(Error::Registered { .. }) => "The id is registered, and not to be replaced by this.",
+        Problem::Broker(Error::AlreadyRegistered { .. }) => {
+            "The id is registered, and not to be replaced by this."
+        }
         Problem::Broker(Error::Policy(_)) => "What is demanded in Rego is none that the broker evaluates.",
         Problem::Broker(Error::Unavailable { .. }) => {
             "It could not be decided, and nothing is spent: the same request may succeed later."

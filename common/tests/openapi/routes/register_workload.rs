@@ -38,7 +38,7 @@ pub(crate) fn register_workload() -> Operation {
     problems.extend([
         Invalid::WorkloadId(WorkloadIdError::TooLong).into(),
         Invalid::MeasurementOfSev.into(),
-        Error::Registered { id: ID }.into(),
+        Error::AlreadyRegistered { id: ID }.into(),
     ]);
     problems.extend(refusals_of_a_registration());
     Operation {
