@@ -18,7 +18,7 @@ pub enum Invalid {
         /// What is wrong with it.
         fault: Fault,
     },
-    /// The workload id breaks the rules of [`WorkloadId`](crate::workload::WorkloadId).
+    /// The workload id breaks the rules of [`WorkloadId`](crate::ids::WorkloadId).
     #[error(transparent)]
     WorkloadId(#[from] WorkloadIdError),
     /// The path's last segment is not percent-encoded UTF-8.
