@@ -17,8 +17,8 @@ macro_rules! checks {
                 name: "guest-policy-debug",
                 demand: Floor,
                 rule: debug,
-                means: "Its memory can be read by the host, so nothing is released.",
-                helps: "Launch it with krun as it comes, without debugging.",
+                means: "The host can read the guest's memory, so nothing is released.",
+                helps: "Launch the guest with krun's own settings, without debugging.",
             }
             /// No migration agent may be associated.
             MigrateMa {
@@ -27,24 +27,25 @@ macro_rules! checks {
                 rule: migrate_ma,
                 means: "A migration agent is another VM, which gets the guest's state: nothing is released \
                     to such a guest.",
-                helps: "Launch it with krun as it comes.",
+                helps: "Launch the guest with krun's own settings.",
             }
             /// The guest policy sets no bit of unknown meaning.
             PolicyForm {
                 name: "guest-policy-form",
                 demand: Floor,
                 rule: policy_form,
-                means: "What these bits permit is not known, and might be what DEBUG permits.",
-                helps: "Launch it with krun as it comes. A newer ABI of AMD's needs a newer release of the \
-                    broker.",
+                means: "The broker does not know what these bits permit. They might permit what DEBUG \
+                    permits.",
+                helps: "Launch the guest with krun's own settings. A newer ABI of AMD's needs a newer \
+                    release of the broker.",
             }
             /// The report was asked for at VMPL 0.
             Vmpl {
                 name: "vmpl",
                 demand: Floor,
                 rule: vmpl,
-                means: "Software at a less privileged level asked for the report, and the measurement says \
-                    nothing of it.",
+                means: "Software at a less privileged level asked for the report, and the measurement does \
+                    not cover that software.",
                 helps: "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A \
                     guest behind a paravisor cannot.",
             }
@@ -53,15 +54,15 @@ macro_rules! checks {
                 name: "fleet-product",
                 demand: Floor,
                 rule: fleet_product,
-                means: "The operator's list of products does not have the host's.",
-                helps: "As was demanded, unless --accept-product (AcceptProducts) is wrong.",
+                means: "The host's product is not in the operator's list of products.",
+                helps: "If the product should be accepted, add it to --accept-product (AcceptProducts).",
             }
             /// The operator's floor of the reported TCB holds.
             FleetTcb {
                 name: "fleet-minimum-tcb",
                 demand: Floor,
                 rule: fleet_tcb,
-                means: "The host's firmware is below what the operator demands of every guest.",
+                means: "The host's firmware is below the floor that the operator sets for every guest.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The launch measurement is registered.
@@ -71,16 +72,17 @@ macro_rules! checks {
                 rule: measurement,
                 means: "The host launched something else than was registered: other firmware, kernel, \
                     initrd, or number of vCPUs.",
-                helps: "Rolled out with another libkrunfw or other --cpus: build the image again, so that it \
-                    is registered with what the host has. Otherwise ask the host's owner what was launched.",
+                helps: "If the host has another libkrunfw or starts the guest with other --cpus, build the \
+                    image again, so that it is registered with what the host launches. Otherwise ask the \
+                    host's owner what was launched.",
             }
             /// Simultaneous multithreading is forbidden where it must be.
             Smt {
                 name: "guest-policy-smt",
                 demand: Policy("SMT", |policy| flag(policy.forbid_smt, "forbidden by the guest policy")),
                 rule: smt,
-                means: "Two guests may share a core while this one runs, which its registration does not \
-                    permit.",
+                means: "With SMT another guest may share a core with this one, and the registration does not \
+                    permit that.",
                 helps: OTHER_REGISTRATION,
             }
             /// One socket only, where it must be.
@@ -103,23 +105,23 @@ macro_rules! checks {
                 means: "The registration demands that the host cannot see the ciphertext of the guest's \
                     memory.",
                 helps: "Launch the guest with ciphertext hiding on a host that has it, or register the \
-                    workload anew without it.",
+                    workload again without that demand.",
             }
             /// The ABI floor holds.
             Abi {
                 name: "guest-policy-abi",
                 demand: Policy("ABI", |policy| policy.minimum_abi.map(abi)),
                 rule: abi,
-                means: "The guest may be started by older firmware than its registration permits.",
-                helps: "Launch it with a guest policy of at least that ABI, or register the workload anew.",
+                means: "The guest policy lets older firmware start the guest than the registration permits.",
+                helps: "Launch it with a guest policy of at least that ABI, or register the workload again.",
             }
             /// The reported TCB's floor holds.
             MinimumTcb {
                 name: "minimum-tcb",
                 demand: Policy("reported TCB", |policy| policy.minimum_tcb.map(floors)),
                 rule: minimum_tcb,
-                means: "The host's firmware is below what the registration demands, or it names no floor for \
-                    this product.",
+                means: "The host's firmware is below what the registration demands, or the registration \
+                    names no floor for this product.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The committed TCB's floor holds.
@@ -128,7 +130,8 @@ macro_rules! checks {
                 demand: Policy("committed TCB", |policy| policy.minimum_committed_tcb.map(floors)),
                 rule: minimum_committed_tcb,
                 means: "The host could be rolled back to firmware below what the registration demands.",
-                helps: "Commit to the newer firmware on the host (snphost commit). It cannot be taken back.",
+                helps: "Commit to the newer firmware on the host (snphost commit). Nobody can take a commit \
+                    back.",
             }
             /// The launch TCB's floor holds.
             MinimumLaunchTcb {
@@ -137,23 +140,23 @@ macro_rules! checks {
                 rule: minimum_launch_tcb,
                 means: "The guest was started while the host still had older firmware than the registration \
                     demands.",
-                helps: "Start the guest again, now that the host is updated; otherwise update it first.",
+                helps: "Update the host if it still has the older firmware, then start the guest again.",
             }
             /// HOST_DATA is the required one.
             HostData {
                 name: "host-data",
                 demand: Policy("HOST_DATA", |policy| hex(policy.host_data)),
                 rule: host_data,
-                means: "HOST_DATA is no registration's, or not the one that the registration demands.",
-                helps: "Launch the guest with exactly the HOST_DATA that registering answered.",
+                means: "No registration has this HOST_DATA, or the registration demands another one.",
+                helps: "Launch the guest with exactly the HOST_DATA that the broker answered when the \
+                    workload was registered.",
             }
             /// The ID key is the required one.
             IdKey {
                 name: "id-key-digest",
                 demand: Policy("ID key", |policy| hex(policy.id_key_digest)),
                 rule: id_key,
-                means: "The guest's ID block was signed with another key than the registration demands, or \
-                    there is none.",
+                means: "The guest has no ID block, or another key signed it than the registration demands.",
                 helps: "Launch the guest with the ID block that the owner of the key signed.",
             }
             /// The author key is the required one.
@@ -161,8 +164,8 @@ macro_rules! checks {
                 name: "author-key-digest",
                 demand: Policy("author key", |policy| hex(policy.author_key_digest)),
                 rule: author_key,
-                means: "The key of the guest's ID block was certified by another author key than the \
-                    registration demands, or by none.",
+                means: "No author key certified the key of the guest's ID block, or another one did than the \
+                    registration demands.",
                 helps: "Launch the guest with an ID block whose key the author certified (AUTHOR_KEY_EN).",
             }
             /// FAMILY_ID is the required one.

@@ -17,151 +17,149 @@ enumerate! {
     /// The session is known, open, and of the request's dialect.
     Session {
         name: "session",
-        means: "A challenge is answered once, and a session lasts as long as --session-ttl says.",
-        helps: "Start the guest again: it asks for a new challenge. Many of these at once are clients that \
-            repeat themselves, or guess.",
+        means: "A challenge can be answered once, and a session lasts for the seconds that --session-ttl \
+            sets.",
+        helps: "Start the guest again: it asks for a new challenge. If there are many such records at once, \
+            clients repeat their requests or guess session ids.",
     }
     /// The evidence is a report.
     Report {
         name: "report",
-        means: "What was sent as a report is not one of SEV-SNP that this broker can read.",
-        helps: "Find out what made it: other hardware, a newer firmware's report version, or something \
-            between guest and broker.",
+        means: "The guest sent something that this broker cannot read as an SEV-SNP report.",
+        helps: "Find out what made the report: other hardware, newer firmware with another report version, \
+            or something between guest and broker.",
     }
     /// The workload is registered, unrevoked, and of the guest's dialect.
     Workload {
         name: "workload",
-        means: "The guest's workload cannot be attested as, or its registration is no longer the one that \
-            the guest attested under.",
-        helps: "See it with `keybroker workload show ID`. Not registered: build the image again, or correct \
-            the id. Revoked: restore it if that was a mistake. Replaced: start the guest again from the \
-            newest image. Another dialect: it is another workload's client.",
+        means: "No guest can attest as this workload, or its registration is another one than the guest \
+            attested under.",
+        helps: "Look at it with `keybroker workload show ID`. If it is not registered, build the image again \
+            or correct the id. If it was revoked by mistake, restore it. If it was replaced, start the guest \
+            again from the newest image. If it has another dialect, the guest is the client of another \
+            workload.",
     }
     /// AMD's certificates and revocation list are at hand.
     Endorsements {
         name: "endorsements",
         means: "No certificate of AMD's vouches for the key that should have signed the report.",
-        helps: "A chip that AMD does not know: compare chip id and TCB with the host's own (snphost). A chip \
-            id that is masked: have the host's owner turn MASK_CHIP_ID off. New chips not asked for (--kds \
-            known-chips-only): bring theirs with `keybroker certificates prefetch --report FILE`. A VLEK: \
-            the guest has to send its certificate along, and the ASVK above it where the KDS cannot be \
-            asked.",
+        helps: "If AMD does not know the chip, compare chip id and TCB with the host's own (snphost). If the \
+            chip id is masked, ask the host's owner to turn MASK_CHIP_ID off. If the broker does not ask for \
+            new chips (--kds known-chips-only), fetch their certificates with `keybroker certificates \
+            prefetch --report FILE`. If the key is a VLEK, the guest must send its certificate, and also the \
+            ASVK above it where the KDS cannot be asked.",
         undecided: {
-            means: "AMD's certificates or revocation list are needed, are not in the store, and could not be \
-                had.",
-            helps: "Look at the KDS with `keybroker doctor`. A name that is not found, a refused connection, \
-                or a proxy: open the way. A TLS authority that is not known: name it with --kds-ca. A chip's \
-                certificate can be brought with `keybroker certificates import FILE` while KDS is down, and \
-                so can a revocation list and the ASVK above a VLEK.",
+            means: "The broker needs AMD's certificates or revocation list, does not have them in the store, \
+                and could not fetch them.",
+            helps: "Run `keybroker doctor` to see whether the KDS answers. If its name is not found, the \
+                connection is refused or a proxy is in the way, open the way to it. If its TLS authority is \
+                not known, name that with --kds-ca. While the KDS is down, `keybroker certificates import \
+                FILE` brings a chip's certificate, a revocation list, or the ASVK above a VLEK.",
         },
     }
     /// AMD is asked for this chip now.
     NewChips {
         name: "new-chips",
-        means: "More chips that nobody has seen before came at once than AMD is asked for: this one waited \
-            in line in vain, or found it full.",
-        helps: "New hosts: start the guest again, or bring their certificates with `keybroker certificates \
-            prefetch --report FILE` before they come. A KDS that answers faster: raise \
-            --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips under the \
-            workload of these records: one who knows its id and measurement can.",
+        means: "More new chips came at once than the broker asks AMD for: this one waited in line in vain, \
+            or found the line full.",
+        helps: "If the hosts are new, start the guest again, or fetch their certificates with `keybroker \
+            certificates prefetch --report FILE` before their guests start. If your KDS answers faster than \
+            AMD's, raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips \
+            under the workload of these records: anybody who knows its id and measurement can.",
     }
     /// What the registration demands in Rego holds.
     Policy {
         name: "policy",
-        means: "What the registration demands in Rego does not hold for this guest: each query must give \
-            true.",
-        helps: "Try it with `keybroker verify --report FILE --policy FILE` with the guest's report. A \
-            changed demand is a new registration.",
+        means: "The registration's Rego policy does not hold for this guest: each query must give true.",
+        helps: "Try the policy on the guest's report with `keybroker verify --report FILE --policy FILE`. To \
+            change the policy, register the workload again.",
         undecided: {
-            means: "Every thread that evaluates policies was taken, by ones that do not end.",
-            helps: "Find by the records of these minutes whose registration demands such a policy, and \
-                revoke it.",
+            means: "Every thread that evaluates policies was busy with policies that do not end.",
+            helps: "Search the records of these minutes for the workload whose registration demands such a \
+                policy, and revoke it.",
         },
     }
     /// The guest asks for the secret of the workload that it attested as.
     SessionWorkload {
         name: "session-workload",
         means: "A guest asked for the passphrase of another workload than it had attested as.",
-        helps: "Look at the guest: no krun of ours does that. It got nothing.",
+        helps: "Look at the guest: krun's own guest does not do that. It got nothing.",
     }
     /// The workload has a secret of this name.
     Secret {
         name: "secret",
         means: "The guest attested, and asked for a secret that its workload was not registered with.",
         helps: "Compare the name with `keybroker workload show ID`, and correct the guest or register the \
-            workload anew.",
+            workload again.",
     }
     /// The secret can be encrypted to the guest's key.
     GuestKey {
         name: "guest-key",
-        means: "The secret could not be encrypted to the guest's key.",
-        helps: "With a key of 2048 bits a secret has 245 bytes at most: register a shorter one.",
+        means: "The broker could not encrypt the secret to the guest's key.",
+        helps: "With a key of 2048 bits, a secret has at most 245 bytes: register a shorter one.",
     }
     /// The wrapped secret belongs to the registration beside it.
     WrappedSecret {
         name: "wrapped-secret",
-        means: "The secret in the store does not belong to the registration beside it, or to the wrapping \
-            key at hand.",
-        helps: "With the right key file, somebody wrote to the store: compare with the audit log, and \
-            register the workload anew.",
+        means: "The secret in the store does not belong to the registration beside it or to the current \
+            wrapping key.",
+        helps: "If the key file is the right one, somebody wrote to the store: compare it with the audit \
+            log, and register the workload again.",
     }
     /// The wrapping key can be used.
     WrappingKey {
         name: "wrapping-key",
-        means: "The key that secrets are wrapped with could not be used.",
-        helps: "`keybroker doctor` says what is wrong with it. On AWS: `aws kms describe-key`; enable the \
-            key, or ask for a higher quota.",
+        means: "The broker could not use the key that wraps the secrets.",
+        helps: "Run `keybroker doctor` to see what is wrong with the key. On AWS, run `aws kms \
+            describe-key`, then enable the key or ask for a higher quota.",
     }
     /// The store answers.
     Store {
         name: "store",
         means: "The store did not answer, or a row in it cannot be read.",
-        helps: "`keybroker doctor` looks into it. On AWS: the tables' throttles and health; on one machine: \
-            the disk; the broker goes on by itself once there is room.",
+        helps: "Run `keybroker doctor`. On AWS, look at the tables' throttling and health. On one machine, \
+            look at the disk: the broker goes on by itself once there is room.",
     }
     /// Whoever registers is authenticated.
     Principal {
         name: "principal",
-        means: "Only authenticated callers may register here, and the request brought along nothing that \
-            says who asks.",
-        helps: "Register with a token (`keybroker token create`), or through a build relay; on AWS also with \
-            a signed request.",
+        means: "Only authenticated callers may register here, and the request carried no credential.",
+        helps: "Register with a token (`keybroker token create`) or through a build relay. On AWS, a signed \
+            request does as well.",
     }
     /// Whoever registers holds a token that counts for it.
     Token {
         name: "token",
-        means: "The token that the request brought along does not let it register this. A token is for one \
-            workload and one build: it ends with its time, 30 minutes after its first use, or with the first \
-            guest that attests.",
-        helps: "Make another for the build: `keybroker token create`, with --workload-id if it is to replace \
-            what is registered.",
+        means: "The request's token does not permit this registration. A token is for one workload and one \
+            build: it ends when it expires, 30 minutes after its first use, or when the first guest attests.",
+        helps: "Make another token for the build with `keybroker token create`. Add --workload-id if the \
+            build is to replace a registration.",
     }
     /// The registration has a stored form.
     Registration {
         name: "registration",
-        means: "The registration could not be written down.",
-        helps: "This is an error in the broker: please report it with what was registered, without its \
-            secrets.",
+        means: "The broker could not put the registration into the form in which it is stored.",
+        helps: "This is a bug in the broker: please report it with the registration, without its secrets.",
     }
     /// The registration may take the place of the one that is there.
     Replacement {
         name: "replacement",
-        means: "The id is taken, and this registration may not take the place of the one that is there.",
+        means: "The id is taken, and this registration may not replace the one that is there.",
         helps: "Give the new image an id of its own, or delete the old registration with `keybroker workload \
             delete ID`. Within 30 minutes of the first registration a build may replace its own passphrase, \
             and nothing else.",
         undecided: {
             means: "The registration that was in the way was deleted at the same moment.",
-            helps: "Register it again.",
+            helps: "Register the workload again.",
         },
     }
     /// No part of the broker panics.
     Internal {
         name: "internal",
-        means: "A part of the broker panicked, and the request came to nothing. The broker goes on, and \
-            nothing was released.",
-        helps: "This is an error in the program: please report it with the location that the log has of that \
-            time. If it comes again and again with one workload, revoke that.",
+        means: "Code in the broker panicked, and the request failed. The broker goes on, and nothing was \
+            released.",
+        helps: "This is a bug in the broker: please report it with the source location that the log has from \
+            that time. If one workload causes it again and again, revoke that workload.",
     }
 }
 

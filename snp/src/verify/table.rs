@@ -14,8 +14,8 @@ macro_rules! checks {
             Challenge {
                 name: "challenge",
                 rule: challenge,
-                means: "The report was made for another challenge or another key: an old one, or another \
-                    guest's.",
+                means: "The report was made for another challenge or another key: it is old, or it is \
+                    another guest's.",
                 helps: "Start the guest again. If it happens again, something between guest and broker \
                     replaces reports or keys.",
             }
@@ -25,7 +25,7 @@ macro_rules! checks {
                 rule: signed,
                 means: "The host told its firmware not to sign with the chip's key, so nothing proves what \
                     hardware this is.",
-                helps: "Have the host's owner turn MASK_CHIP_KEY off, or take another host.",
+                helps: "Ask the host's owner to turn MASK_CHIP_KEY off, or use another host.",
             }
             /// The report's signing key is of the certificate's kind.
             SigningKey {
@@ -40,27 +40,28 @@ macro_rules! checks {
                 name: "certificate-chain",
                 rule: chain,
                 means: "The certificate of the signing key does not lead to a root of AMD's.",
-                helps: "A simulated machine: only a broker with --trust-anchor believes it. Otherwise the \
-                    certificate is not AMD's.",
+                helps: "If the machine is simulated, only a broker with --trust-anchor accepts it. Otherwise \
+                    the certificate is not AMD's.",
             }
             /// The certificates are valid now.
             Validity {
                 name: "certificate-validity",
                 rule: validity,
-                means: "A certificate is outside its time. AMD had no other, or was not asked; where it \
-                    begins within five minutes the guest was told to wait, and keeps its challenge.",
-                helps: "Compare the broker's clock (`keybroker doctor`). A VLEK lives for a year: have the \
-                    provider's host load a new one.",
+                means: "A certificate is not valid at this time, and AMD had no other or was not asked. If \
+                    it becomes valid within five minutes, the broker told the guest to wait, and the guest \
+                    keeps its challenge.",
+                helps: "Check the broker's clock (`keybroker doctor`). A VLEK is valid for a year: the \
+                    provider's host must load a new one.",
             }
             /// None of them is revoked, by a CRL that counts now.
             Revocation {
                 name: "revocation",
                 rule: revocation,
-                means: "AMD no longer stands by the certificate, or there is no revocation list that says it \
-                    does.",
-                helps: "Stale: look whether the KDS answers (`keybroker doctor`), or import a list with \
-                    `keybroker certificates import FILE`. Revoked: no guest on such hosts gets anything \
-                    until AMD reissues.",
+                means: "AMD has revoked the certificate, or the broker has no valid revocation list that \
+                    shows the opposite.",
+                helps: "If the list is stale, check whether the KDS answers (`keybroker doctor`), or import \
+                    a list with `keybroker certificates import FILE`. If the certificate is revoked, no \
+                    guest on such hosts gets anything until AMD issues another.",
             }
             /// The CPU is of the certificate's product.
             Product {
@@ -76,7 +77,7 @@ macro_rules! checks {
                 rule: reported_tcb,
                 means: "The certificate is for other firmware than the host reports: AMD makes one for each \
                     TCB.",
-                helps: "If the guest or host brings a certificate along, renew it after a firmware update \
+                helps: "If the guest or the host sends a certificate, renew it after a firmware update \
                     (snphost fetch vek). If its firmware signs under the VCEK of current_tcb, update the \
                     firmware and commit to it (snphost commit).",
             }
@@ -84,20 +85,19 @@ macro_rules! checks {
             Identity {
                 name: "chip-or-provider",
                 rule: identity,
-                means: "The key that signed belongs to another chip, or to a cloud provider that is not \
-                    accepted, or the report names no chip.",
-                helps: "A provider that you trust: name it with --accept-csp-id (AcceptCspIds). A chip id \
-                    that the host masks: have its owner turn MASK_CHIP_ID off.",
+                means: "The signing key belongs to another chip or to a cloud provider that is not accepted, \
+                    or the report names no chip.",
+                helps: "If you trust the provider, name it with --accept-csp-id (AcceptCspIds). If the host \
+                    masks its chip id, ask its owner to turn MASK_CHIP_ID off.",
             }
             /// The certificate's key made the signature.
             Signature {
                 name: "signature",
                 rule: signature,
-                means: "The report is not what the chip signed under this certificate's key.",
-                helps: "Where current_tcb is another than reported_tcb, the firmware may have signed under \
-                    the VCEK of current_tcb: update it, and commit to it on the host (snphost commit). \
-                    Otherwise look for what alters the report between guest and broker: nobody but AMD's \
-                    firmware can make one.",
+                means: "This certificate's key did not make this signature over this report.",
+                helps: "If current_tcb differs from reported_tcb, the firmware may have signed with the VCEK \
+                    of current_tcb: update it, and commit to it on the host (snphost commit). Otherwise find \
+                    out what alters the report between guest and broker: only AMD's firmware can make one.",
             }
         }
     };
