@@ -1,4 +1,4 @@
-//! What appraisal costs, and sealing a secret to a guest's key.
+//! The cost of appraisal, and of sealing a secret to a guest's key.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::{collections::BTreeMap, hint::black_box};

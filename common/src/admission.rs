@@ -1,11 +1,11 @@
-//! Who may register, as an operator sets it.
+//! The callers that an operator lets register.
 
 /// By what a request for registration may be let in: any of these that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
-    /// Whoever reaches the broker. Such registrations have no owner.
+    /// Anybody who reaches the broker. Such registrations have no owner.
     pub open: bool,
-    /// Whoever holds a token that an operator made.
+    /// Holders of a token that an operator made.
     pub token: bool,
     /// A principal that somebody in front of the broker has authenticated.
     pub iam: bool,

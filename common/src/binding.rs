@@ -1,4 +1,4 @@
-//! What binds evidence to a challenge.
+//! The value that binds evidence to a challenge.
 
 use std::fmt::Debug;
 
@@ -9,6 +9,6 @@ use crate::session::Nonce;
 /// REPORT_DATA is the one field of a report that the guest chooses. A report whose REPORT_DATA is what this
 /// gives was made for this nonce and this key, and for no others.
 pub trait Binding: Debug + Send + Sync {
-    /// What the report must carry as REPORT_DATA, all 64 bytes.
+    /// The report must carry these 64 bytes as REPORT_DATA.
     fn report_data(&self, nonce: &Nonce) -> [u8; 64];
 }

@@ -11,7 +11,8 @@ pub struct Rate {
     burst: i32,
 }
 
-/// What is left of a burst, as the time at which all of it will be there again. A greater one has less left.
+/// The rest of a burst, as the time at which all of it will be there again. A later time means that less is
+/// left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(Timestamp);
 
@@ -38,8 +39,8 @@ impl Rate {
 
     /// How long it takes until there is one to be taken: no time at all if there is one.
     pub fn wait(self, level: &mut Level, now: Timestamp) -> SignedDuration {
-        // Never more than empty, or a clock that is set back would close the bucket for as long. What is far
-        // beyond was noted by a clock that ran ahead and was put right.
+        // Never more than empty, or a clock that is set back would close the bucket for as long. If the time
+        // is far beyond that, it was noted by a clock that ran ahead and was put right.
         let empty = self.every * self.burst;
         level.0 = if level.0 > now + empty * 2 { Timestamp::MIN } else { level.0.min(now + empty) };
         let room = now + self.every * (self.burst - 1);

@@ -36,8 +36,8 @@ pub fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {
         || left > SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX).saturating_add(SOON)
 }
 
-/// What begins to count within this time is waited for: clocks differ, and AMD dates some things at the
-/// moment of asking.
+/// If something begins to count within this time, the broker waits for it: clocks differ, and AMD dates some
+/// things at the moment of asking.
 const SOON: SignedDuration = SignedDuration::from_mins(5);
 
 /// After how many seconds `from` will have come, if it is yet to come and that is a matter of minutes.

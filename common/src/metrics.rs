@@ -9,7 +9,7 @@ pub const TARGET: &str = "keybroker::metrics";
 /// The metric of all times, whose events have a stage.
 pub const LATENCY: &str = "Latency";
 
-/// What is counted, beside the decisions that are on record.
+/// The events that are counted beside the decisions on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     /// A chip's certificate was at hand.

@@ -1,9 +1,9 @@
 //! Panics, of other people's code above all: each ends the request that met it and nothing else, and says
 //! nothing of what that request held.
 //!
-//! What such code holds at the time is lost with it. What the broker itself holds is not: its locks are taken
-//! again after a panic, for what they guard is changed in one step or not at all, and a store that panicked
-//! is opened anew.
+//! Data that such code holds at the time is lost with it. Data that the broker itself holds is not: its locks
+//! are taken again after a panic, for the data under them is changed in one step or not at all, and a store
+//! that panicked is opened again.
 
 use std::{
     future::poll_fn,
@@ -39,7 +39,7 @@ pub fn hush() {
     }));
 }
 
-/// What `work` gives, unless it panics: then it is dropped where it was.
+/// Runs `work`. If it panics, it is dropped where it was, and the panic is the error.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = pin!(work);
     // After a panic it is not polled again, so nobody sees it half done.

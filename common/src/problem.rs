@@ -125,8 +125,8 @@ impl From<Panicked> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         static LINES: Sampled = Sampled::new();
-        // What buildah's user is shown is the status alone: the operator can look here for the rest. What has
-        // a record was told with it.
+        // Buildah shows its user the status alone: the operator can look here for the rest. If the answer has
+        // a record, the log told of it with that record.
         if self.id().is_none()
             && let Some(Line { left_out }) = LINES.line()
         {

@@ -72,7 +72,7 @@ impl Claim {
 pub struct Challenge {
     /// The row's key.
     pub session_id: SessionId,
-    /// What the report must be bound to.
+    /// The nonce that the report must be bound to.
     pub nonce: Nonce,
     /// Whom the guest claims to be.
     #[serde(flatten)]
@@ -134,7 +134,7 @@ impl Session {
         &self.session_id
     }
 
-    /// What the guest attested as; it gets no other workload's secrets.
+    /// The workload that the guest attested as; it gets no other workload's secrets.
     pub fn workload_id(&self) -> &WorkloadId {
         &self.workload_id
     }

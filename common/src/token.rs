@@ -20,8 +20,8 @@ use crate::{
 
 /// A token as its holder has it: 14 characters of base64url without padding, 80 random bits.
 ///
-/// Whoever knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no log
-/// ever holds it.
+/// Anybody who knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no
+/// log ever holds it.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct TokenText([u8; Self::BYTES]);
 
@@ -67,17 +67,17 @@ pub struct Token {
     pub created_at: Timestamp,
     /// First instant at which it no longer counts.
     pub expires_at: Timestamp,
-    /// What the operator wrote beside it.
+    /// The operator's note beside it.
     pub note: Option<String>,
     /// The one workload that it may register, in the place of whatever is registered under that id.
     pub made_for: Option<WorkloadId>,
-    /// What its first use bound it to.
+    /// The registration that its first use bound it to.
     pub bound: Option<Bound>,
     /// Since when it is revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What a token was first used for.
+/// The first use of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// The workload.
@@ -101,10 +101,10 @@ pub enum Dead {
     /// The build that it was used for had 30 minutes.
     #[error("the build window that the token's first use opened is over")]
     WindowOver,
-    /// What it registered has been attested as.
+    /// A guest has attested as the workload that it registered.
     #[error("a guest has attested as what the token registered")]
     Released,
-    /// What it registered is no longer there, or no longer its own.
+    /// The registration that it wrote was deleted, or is another's by now.
     #[error("what the token registered was deleted or replaced by somebody else")]
     Gone,
 }

@@ -24,15 +24,15 @@ pub struct Registration {
     pub format: u8,
     /// Unique to each registration, so that one which replaces another never has its digest.
     pub serial: Uuid,
-    /// Whose conventions the guest follows.
+    /// The conventions that the guest follows.
     pub dialect: Dialect,
     /// The authenticated principal who registered, where there is one.
     pub owner: Option<String>,
-    /// What the evidence must equal.
+    /// The values that the evidence must equal.
     pub reference_values: ReferenceValues,
-    /// What else the evidence must satisfy.
+    /// The other requirements on the evidence.
     pub policy: AppraisalPolicy,
-    /// What the evidence must satisfy in Rego, beside all that.
+    /// The policy in Rego that the evidence must satisfy beside all that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rego: Option<PolicyText>,
 }
@@ -84,18 +84,18 @@ impl ReadRegistration {
         self.standing.registration
     }
 
-    /// What a session of a guest that is appraised by it rests on.
+    /// The standing of a session whose guest is appraised by it.
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// What the bytes say.
+    /// The registration that the bytes encode.
     pub fn registration(&self) -> &Registration {
         &self.registration
     }
 }
 
-/// What a session rests on, and every release to it: a registration, in the time between two revocations.
+/// The basis of a session, and of every release to it: a registration, in the time between two revocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The registration that the guest was appraised against.
@@ -150,7 +150,7 @@ impl Workload {
         RegistrationDigest::of(&self.registration)
     }
 
-    /// What a session that begins now rests on, revoked or not.
+    /// The standing of a session that begins at this moment, revoked or not.
     pub fn standing(&self) -> Standing {
         Standing { registration: self.digest(), restored_by: self.restored_by }
     }

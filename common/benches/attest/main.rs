@@ -1,8 +1,8 @@
-//! What a guest's attestation costs the broker, side by side: the report's signature alone, the whole
+//! The cost of a guest's attestation to the broker, side by side: the report's signature alone, the whole
 //! attestation, the whole protocol, and the attestation over HTTP. The guest's own work is not counted.
 //!
-//! In memory it is this thread's CPU time that is measured, which other processes do not disturb. With the
-//! embedded store it is time by the clock, transactions synced to `TMPDIR` and all.
+//! In memory the benchmark measures this thread's CPU time, which other processes do not disturb. With the
+//! embedded store it measures time by the clock, which includes syncing transactions to `TMPDIR`.
 
 // A bench that cannot be set up has nothing to measure.
 #![allow(clippy::expect_used, missing_docs)]
@@ -28,7 +28,7 @@ use self::world::{World, evidence};
 criterion_group!(benches, signature, in_memory, embedded);
 criterion_main!(benches);
 
-/// What a span of time is measured by.
+/// The clock that measures a span of time.
 #[derive(Clone, Copy)]
 enum Stopwatch {
     Cpu,
@@ -51,7 +51,7 @@ impl Stopwatch {
     }
 }
 
-/// What no attestation can do without.
+/// The part that no attestation can do without.
 fn signature(criterion: &mut Criterion) {
     let amd = Amd::new(Product::Milan, jiff::Timestamp::now());
     let chip = Chip::new(Product::Milan, 1);

@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// What the guest sends, read.
+/// Parses the guest's request.
 pub(crate) fn evidence(body: &str) -> Evidence {
     handshake::evidence(vec![Dialect::Libkrun], body.as_bytes()).expect("the guest's own body")
 }

@@ -7,25 +7,26 @@ use crate::{
 use Demand::{Floor, Policy, ReferenceValues};
 use keybroker_snp::product::Product;
 
-/// Who demands a check.
+/// The party that demands a check.
 #[derive(Debug, Clone, Copy)]
 pub enum Demand {
     /// The broker or its operator, of every guest.
     Floor,
     /// Every registration, by its reference values.
     ReferenceValues,
-    /// A registration by its policy, if it does: what that is called, and what is required, in words.
+    /// A registration, if its policy does: the demand's name, and the requirement in words.
     Policy(&'static str, fn(&AppraisalPolicy) -> Option<String>),
 }
 
 checks!(enumerate);
 
-const OTHER_REGISTRATION: &str = "If this is wanted, register the workload anew with other requirements.";
-const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit); compare with \
-    what the other hosts report before raising a floor.";
+const OTHER_REGISTRATION: &str =
+    "If the guest should be accepted, register the workload again with other requirements.";
+const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you raise \
+    a floor, compare it with what the other hosts report.";
 
 impl AppraisalPolicy {
-    /// What it demands, by the order of the checks: what that is called, and what is required, in words.
+    /// The policy's demands, in the order of the checks: the name of each, and the requirement in words.
     pub fn demands(&self) -> impl Iterator<Item = (&'static str, String)> {
         AppraisalCheck::all().filter_map(|check| match check.demand() {
             Policy(name, required) => Some((name, required(self)?)),

@@ -59,7 +59,7 @@ macro_rules! enumerate {
                 }
             }
 
-            /// Who demands it.
+            /// The party that demands it.
             pub fn demand(self) -> Demand {
                 match self {
                     $(Self::$check => $demand,)+
@@ -71,14 +71,14 @@ macro_rules! enumerate {
                 matches!(self.demand(), Demand::Floor)
             }
 
-            /// What it means that a guest fails the check, for an operator.
+            /// The meaning of the failure when a guest fails the check, for an operator.
             pub fn means(self) -> &'static str {
                 match self {
                     $(Self::$check => $means,)+
                 }
             }
 
-            /// What an operator can do about it.
+            /// The advice: things that an operator can do about it.
             pub fn helps(self) -> &'static str {
                 match self {
                     $(Self::$check => $helps,)+

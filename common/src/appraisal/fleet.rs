@@ -1,4 +1,4 @@
-//! What the operator demands of every guest, whatever its registration says.
+//! The operator's demands on every guest, whatever its registration says.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use keybroker_snp::product::Product;
 pub struct Fleet {
     /// Products whose reports are accepted.
     pub products: Vec<Product>,
-    /// What the reported TCB must at least be in every component. A product that is not named here has no
+    /// The reported TCB must be at least this in every component. A product that is not named here has no
     /// floor.
     pub minimum_tcb: TcbFloors,
     /// Cloud providers whose VLEKs are accepted, as their CSP ids (`CN=…`).

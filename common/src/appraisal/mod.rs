@@ -71,11 +71,14 @@ pub enum AppraisalError {
     GuestPolicy {
         /// The guest policy.
         policy: u64,
-        /// What is wrong with it, in words.
+        /// The fault, in words.
         fault: &'static str,
     },
     /// The ABI floor is missed.
-    #[error("the guest policy demands ABI {}.{}, the registration {}.{}", .found.major, .found.minor, .required.major, .required.minor)]
+    #[error(
+        "the guest policy demands ABI {}.{}, the registration {}.{}",
+        .found.major, .found.minor, .required.major, .required.minor
+    )]
     Abi {
         /// In the guest policy.
         found: Abi,
@@ -83,13 +86,16 @@ pub enum AppraisalError {
         required: Abi,
     },
     /// A TCB floor is missed.
-    #[error("the {which} TCB ({}) is below what {by} requires ({required})", .found.map_or("unreadable".to_owned(), |tcb| tcb.to_string()))]
+    #[error(
+        "the {which} TCB ({}) is below what {by} requires ({required})",
+        .found.map_or("unreadable".to_owned(), |tcb| tcb.to_string())
+    )]
     Tcb {
         /// `reported`, `committed` or `launch`.
         which: &'static str,
         /// In the report; `None` if it sets reserved bits.
         found: Option<TcbVersion>,
-        /// Who sets the floor.
+        /// The party that sets the floor.
         by: FloorSetter,
         /// The floor.
         required: TcbVersion,
@@ -147,7 +153,7 @@ pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
     }
 }
 
-/// Who sets a floor. The stricter wins, since both must hold.
+/// The party that sets a floor. The stricter floor wins, since both must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloorSetter {
     /// The operator, for every guest.
@@ -165,18 +171,18 @@ impl fmt::Display for FloorSetter {
     }
 }
 
-/// What the checks look at.
+/// The inputs of the checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// The report.
     pub report: &'a Report,
     /// Its product, where it is known: what depends on it is not checked without it.
     pub product: Option<Product>,
-    /// What the operator demands of every guest.
+    /// The operator's demands on every guest.
     pub fleet: &'a Fleet,
-    /// What it must equal.
+    /// The values that the report must equal.
     pub reference_values: Option<&'a ReferenceValues>,
-    /// What else it must satisfy.
+    /// The other requirements on the report.
     pub policy: &'a AppraisalPolicy,
 }
 
@@ -204,8 +210,8 @@ pub struct Appraised<'a> {
 }
 
 impl Appraised<'_> {
-    /// What the registration demands in Rego, if it does: every query must be defined and true for the
-    /// report's claims, by an engine's word.
+    /// Evaluates the registration's policy in Rego, if it has one: an engine must find every query defined
+    /// and true for the report's claims.
     pub async fn consent(self, policies: &dyn PolicyEngine) -> Result<AttestationResult, NotEvaluated> {
         if let Some(policy) = &self.registered.registration().rego {
             policies.evaluate(policy, &Claims::of(self.verified)).await?;
@@ -235,7 +241,7 @@ impl AttestationResult {
         self.standing.registration
     }
 
-    /// What the session rests on.
+    /// The registration that the session rests on.
     pub fn standing(&self) -> Standing {
         self.standing
     }

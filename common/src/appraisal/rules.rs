@@ -1,4 +1,4 @@
-//! What each check demands, and why.
+//! The demand of each check, and the reason for it.
 
 use keybroker_snp::{
     product::{Product, TcbVersion},
@@ -93,7 +93,7 @@ fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     })
 }
 
-/// What the guest policy must say where the registration demands it.
+/// The guest policy must say this where the registration demands it.
 fn guest_policy(
     inputs: &Inputs<'_>,
     required: bool,

@@ -1,4 +1,4 @@
-//! What an attestation rests on, beside the report.
+//! The basis of an attestation, beside the report.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,39 +18,39 @@ pub struct CrlEdition {
 /// The certificates and lists that a report was verified under, by what names them. Digests are SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedUnder {
-    /// Of the certificate of the ARK that the chain leads to.
+    /// The digest of the ARK's certificate that the chain leads to.
     pub anchor: [u8; 32],
     /// Whether that is none of AMD's, but a root that the operator added.
     pub simulated: bool,
-    /// Of the certificate of the key that signed the report.
+    /// The digest of the certificate for the key that signed the report.
     pub vek: [u8; 32],
     /// Which revocation lists counted.
     pub crls: Vec<CrlEdition>,
 }
 
-/// What an attestation rests on, and so every release to its session. Digests are SHA-256, and bytes rather
+/// The basis of an attestation, and so of every release to its session. Digests are SHA-256, and bytes rather
 /// than hex: there is one of these for every boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
-    /// Of the certificate of the ARK that the chain leads to.
+    /// The digest of the ARK's certificate that the chain leads to.
     pub anchor: Base64<32>,
     /// Whether that is none of AMD's, but a root that the operator added: nothing then proves that the
     /// hardware is genuine.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub simulated: bool,
-    /// Of the certificate of the key that signed the report.
+    /// The digest of the certificate for the key that signed the report.
     pub vek: Base64<32>,
     /// Which revocation lists counted.
     pub crls: Vec<CrlEdition>,
     /// The key that releases are sealed to, by its thumbprint ([`GuestKey::thumbprint`]).
     pub guest_key: Base64<32>,
-    /// Of what the operator demanded of every guest ([`Fleet::digest`]).
+    /// The digest of the operator's demands on every guest ([`Fleet::digest`]).
     pub fleet: Base64<32>,
 }
 
 impl Basis {
-    /// What a report rests on that was verified under `under`, bound to `guest_key` and appraised by `fleet`.
-    /// That it was is not established here.
+    /// The basis of a report that was verified under `under`, bound to `guest_key` and appraised by `fleet`.
+    /// The caller must have established all three: this function does not.
     pub fn of(under: VerifiedUnder, guest_key: &GuestKey, fleet: &Fleet) -> Self {
         let VerifiedUnder { anchor, simulated, vek, crls } = under;
         Self {

@@ -4,12 +4,12 @@
 use crate::appraisal::AppraisalCheck;
 use keybroker_snp::verify::VerificationCheck;
 
-/// What a failed check means, and what helps: for an operator.
+/// The meaning of a failed check and the advice about it, for an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
-    /// What it means that the check failed.
+    /// The meaning of the failure.
     pub means: &'static str,
-    /// What an operator can do about it.
+    /// The advice: things that an operator can do about it.
     pub helps: &'static str,
 }
 
@@ -67,7 +67,7 @@ enumerate! {
             AMD's, raise --new-chips-per-minute and --new-chips-burst. Otherwise somebody invents chips \
             under the workload of these records: anybody who knows its id and measurement can.",
     }
-    /// What the registration demands in Rego holds.
+    /// The guest satisfies the registration's policy in Rego.
     Policy {
         name: "policy",
         means: "The registration's Rego policy does not hold for this guest: each query must give true.",
@@ -120,14 +120,14 @@ enumerate! {
         helps: "Run `keybroker doctor`. On AWS, look at the tables' throttling and health. On one machine, \
             look at the disk: the broker goes on by itself once there is room.",
     }
-    /// Whoever registers is authenticated.
+    /// The caller that registers is authenticated.
     Principal {
         name: "principal",
         means: "Only authenticated callers may register here, and the request carried no credential.",
         helps: "Register with a token (`keybroker token create`) or through a build relay. On AWS, a signed \
             request does as well.",
     }
-    /// Whoever registers holds a token that counts for it.
+    /// The caller holds a token that permits this registration.
     Token {
         name: "token",
         means: "The request's token does not permit this registration. A token is for one workload and one \

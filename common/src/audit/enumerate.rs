@@ -77,8 +77,8 @@ macro_rules! enumerate {
                 }
             }
 
-            /// What it means that the check failed or, if nothing was decided, that it could not be made;
-            /// and what helps.
+            /// The meaning and the advice if the check failed or, with `undecided`, if the broker could not
+            /// make it.
             pub fn meaning(self, undecided: bool) -> Meaning {
                 match self {
                     Self::Verification(check) => Meaning { means: check.means(), helps: check.helps() },

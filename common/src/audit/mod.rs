@@ -22,7 +22,7 @@ use crate::{
 pub use basis::{Basis, CrlEdition, VerifiedUnder};
 pub use check::{Check, Meaning};
 
-/// What was decided.
+/// The decision that a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -42,7 +42,7 @@ pub enum Decision {
     Deleted,
     /// A guest attested.
     Attested,
-    /// A secret was released to an attested guest. What was withheld after all has a second record.
+    /// A secret was released to an attested guest. If it was withheld after all, there is a second record.
     Released,
     /// A release that is on record did not leave: its workload was revoked or replaced meanwhile.
     Withheld,
@@ -52,7 +52,7 @@ pub enum Decision {
     Unavailable,
 }
 
-/// What was asked for.
+/// The operation that a request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -74,11 +74,11 @@ pub struct FailedCheck {
     /// The check's stable name ([`Check::name`]), e.g. `guest-policy-debug`. A text, since a later release
     /// may know others.
     pub check: String,
-    /// What was expected and what was found, for the operator.
+    /// The expected value and the value that was found, for the operator.
     pub cause: String,
 }
 
-/// What the evidence says. Claims of the guest alone, unless `verified`.
+/// The content of the evidence. These are claims of the guest alone, unless `verified`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceSummary {
     /// Whether AMD's signature over the report was verified: if not, everything here is hearsay.
@@ -141,9 +141,9 @@ pub struct AuditRecord {
     pub id: AuditId,
     /// When it was taken.
     pub time: Timestamp,
-    /// What was asked for.
+    /// The operation that was asked for.
     pub operation: Operation,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
     /// For which workload, where the request named one.
     #[serde(skip_serializing_if = "Option::is_none", default)]

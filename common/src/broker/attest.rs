@@ -5,30 +5,13 @@
 
 use keybroker_snp::{product::Product, report::Report, verify};
 
-use super::{
-    Error, announce,
-    endorser::{Presented, Verified},
-    failure::{Failure, failed, refused},
-    service::{Attest, Attested, Evidence},
-    standing::check_workload,
-};
-use crate::{
-    appraisal::{self, AttestationResult},
-    audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
-    clock::is_over,
-    dialect::Dialect,
-    ids::{HostData, SessionId, WorkloadId},
-    metrics::{self, Stage},
-    panics::caught,
-    session::{Challenge, Claim, Session},
-    store::StoreError,
-    workload::{ReadRegistration, Registration},
-};
+use crate::{appraisal::{self, AttestationResult}, audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation}, clock::is_over, dialect::Dialect, ids::{HostData, SessionId, WorkloadId}, metrics::{self, Stage}, panics::caught, session::{Challenge, Claim, Session}, store::StoreError, workload::{ReadRegistration, Registration}};
+use super::{Error, announce, endorser::{Presented, Verified}, failure::{Failure, failed, refused}, service::{Attest, Attested, Evidence}, standing::check_workload};
 
 impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all
-    /// holds. What opened a session already is answered again as long as that lasts, for the guest may have
-    /// missed the answer.
+    /// holds. If the same evidence already opened a session, it is answered again as long as that lasts, for
+    /// the guest may have missed the answer.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<Attested, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
         let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
@@ -84,7 +67,8 @@ impl Attest {
     }
 
     /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification,
-    /// appraisal. The result, whether a guest attested as the workload before, and in which dialect it goes on.
+    /// appraisal. Gives the result, whether a guest attested as the workload before, and in which dialect
+    /// this one goes on.
     async fn appraise(
         &self,
         record: &mut AuditRecord,

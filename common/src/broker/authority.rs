@@ -1,4 +1,4 @@
-//! Who asks for a registration, and what that lets them do.
+//! The caller of a registration, and the rights of that caller.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,7 +10,7 @@ use crate::{
     token::{Dead, Token},
 };
 
-/// What a request brings along to say who asks.
+/// The credential that a request carries, as claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing, or nothing that the broker knows of.
@@ -23,7 +23,7 @@ pub enum Credential {
     Operator(String),
 }
 
-/// Who asks, found to be so.
+/// The caller, as the broker established it.
 #[derive(Debug)]
 pub(super) enum Authority {
     Anybody,
@@ -34,10 +34,10 @@ pub(super) enum Authority {
 }
 
 impl Authority {
-    /// What the operator registers is the operator's, whoever of them it was.
+    /// All operators own their registrations together, under this name.
     const OPERATOR: &'static str = "operator";
 
-    /// Who owns what is registered.
+    /// The owner of the registration.
     pub(super) fn owner(&self) -> Option<String> {
         match self {
             Self::Anybody => None,

@@ -21,7 +21,7 @@ use crate::{
     ids::WorkloadId,
 };
 
-/// What a guest presents for verification. Nothing in it is trusted.
+/// The parts of a guest's request that concern verification. Nothing in them is trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented<'a> {
     /// The report; unverified.
@@ -41,7 +41,7 @@ pub trait Endorser: Debug + Send + Sync {
     -> Result<Box<dyn AtHand<'a> + 'a>, NotVerified>;
 }
 
-/// What was found without asking AMD, for one report.
+/// The endorsements for one report that were found without asking AMD.
 pub trait AtHand<'a>: Send {
     /// The product of the report's chip, where the endorser knows it. Not verified.
     fn product(&self) -> Option<Product>;
@@ -90,7 +90,7 @@ pub enum NotVerified {
     },
     /// It could not be decided. The same request may succeed later.
     Unavailable {
-        /// What could not be decided.
+        /// The check that could not be decided.
         check: Check,
         /// Why not.
         cause: String,

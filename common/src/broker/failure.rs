@@ -2,15 +2,8 @@
 
 use keybroker_snp::report::ParseError;
 
+use crate::{appraisal::{self, AppraisalError}, audit::{Check, FailedCheck}, panics::Panicked, policy::NotEvaluated, secret::KeyError, store::StoreError};
 use super::{RETRY_AFTER, endorser::NotVerified};
-use crate::{
-    appraisal::{self, AppraisalError},
-    audit::{Check, FailedCheck},
-    panics::Panicked,
-    policy::NotEvaluated,
-    secret::KeyError,
-    store::StoreError,
-};
 
 /// Why a guest gets nothing.
 #[derive(Debug)]
@@ -21,7 +14,7 @@ pub(super) enum Failure {
     Late(FailedCheck),
     /// A check failed. The challenge is spent.
     Refused(FailedCheck),
-    /// What is on record as released must not leave: its workload was revoked or replaced meanwhile.
+    /// The release is on record and must not leave: its workload was revoked or replaced meanwhile.
     Withheld(FailedCheck),
     /// It could not be decided. The challenge stays.
     Unavailable { retry_after: u64, failed: FailedCheck },

@@ -71,7 +71,7 @@ pub enum Error {
         /// The audit record.
         id: AuditId,
     },
-    /// What the registration demands in Rego is none that this broker evaluates. Nothing was decided yet.
+    /// This broker does not accept the registration's policy in Rego. Nothing was decided yet.
     #[error(transparent)]
     Policy(#[from] PolicyRefused),
     /// A part of the broker panicked. Nothing was decided.

@@ -22,7 +22,7 @@ impl Attest {
         failure: Failure,
     ) -> Error {
         if matches!(failure, Failure::Panicked(_)) {
-            // What it was about to record may be on record: that it came to nothing is a decision of its own.
+            // The record that it was about to write may be written: that it failed is a decision of its own.
             record.id = AuditId::new();
         }
         if matches!(failure, Failure::NoSession(_) | Failure::Late(_)) {

@@ -28,22 +28,22 @@ use crate::{
     workload::{Registration, Workload},
 };
 
-/// What is to be registered, checked in form by the dialect that read it.
+/// A registration that a client asks for. The dialect that read it has checked its form.
 #[derive(Debug)]
 pub struct RegisterRequest {
     /// The name that the guest will give.
     pub workload_id: WorkloadId,
-    /// Whose conventions its guests follow.
+    /// The conventions that its guests follow.
     pub dialect: Dialect,
-    /// What it brings along to say who asks.
+    /// The credential that the request carries.
     pub credential: Credential,
-    /// What the evidence must equal.
+    /// The values that the evidence must equal.
     pub reference_values: ReferenceValues,
-    /// What else the evidence must satisfy.
+    /// The other requirements on the evidence.
     pub policy: AppraisalPolicy,
-    /// What the evidence must satisfy in Rego, beside all that.
+    /// The policy in Rego that the evidence must satisfy beside all that.
     pub rego: Option<PolicyText>,
-    /// What a guest that satisfies them gets, by name.
+    /// The secrets that a guest gets if it satisfies them, by name.
     pub secrets: BTreeMap<String, Secret>,
 }
 
@@ -67,7 +67,7 @@ pub struct Register {
     pub wrap: Arc<dyn Wrap>,
     /// Tries what is demanded in Rego.
     pub policies: Arc<dyn PolicyEngine>,
-    /// Who may register.
+    /// The callers that may register.
     pub admission: Admission,
     /// For how many who may not there is a record.
     pub patience: Arc<StrangerLimiter>,
@@ -139,8 +139,8 @@ impl Register {
         }
     }
 
-    /// Tries the policy, so that none is registered which no guest can satisfy for want of its evaluation.
-    /// What the engine does not say yes to is not written.
+    /// Tries the policy, so that no policy is registered that no guest can satisfy because it cannot be
+    /// evaluated. If the engine does not accept the policy, nothing is written.
     async fn admit(&self, policy: &PolicyText, record: &AuditRecord) -> Result<(), Error> {
         match self.policies.check(policy).await {
             Ok(()) => Ok(()),
@@ -150,7 +150,7 @@ impl Register {
         }
     }
 
-    /// Who asks, if what they bring along lets them register `workload_id`.
+    /// The caller, if its credential lets it register `workload_id`.
     async fn authority(
         &self,
         credential: &Credential,
@@ -176,7 +176,8 @@ impl Register {
     /// of them.
     async fn turn_away(&self, mut record: AuditRecord, credential: &Credential, cause: Stranger) -> Error {
         metrics::count(Count::Unauthenticated);
-        // What no row says is a token's is not named: it may be one with a slip.
+        // A token is named only if there is a row of it: the text of any other may be a token with a typing
+        // error.
         if let (Credential::Token(id), Stranger::DeadToken(_)) = (credential, cause) {
             record.principal = Some(id.principal());
         }
@@ -257,8 +258,8 @@ impl Register {
         })
     }
 
-    /// The id is taken. Who has the authority begins a new build in its place; and within the build window,
-    /// whoever registered it changes the secrets.
+    /// Replaces the registration under an id that is taken. A caller with the authority begins a new build in
+    /// its place; and within the build window, the caller that registered it changes the secrets.
     async fn replace(
         &self,
         (held, build): (Workload, Build),
@@ -330,7 +331,7 @@ impl Register {
         self.recorded(record, |id| Error::Internal { id: Some(id) }).await
     }
 
-    /// What the client is told, once it is on record.
+    /// The client's answer, once the decision is on record.
     async fn recorded(&self, record: AuditRecord, answer: fn(AuditId) -> Error) -> Error {
         match caught(self.audit.append(&record)).await {
             Ok(Ok(())) => {

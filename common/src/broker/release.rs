@@ -38,7 +38,7 @@ impl<S> Released<S> {
     }
 }
 
-/// What a guest asks for.
+/// The secret that a guest asks for.
 #[derive(Debug, Clone, Copy)]
 enum Wanted<'a> {
     /// The passphrase of the workload that it names, in libkrun's dialect.
@@ -123,7 +123,7 @@ impl Attest {
             self.workloads.record_release(&workload.id, &standing, record)
         );
         if recorded == Err(StoreError::Conflict) {
-            // Nothing is on record. What came between is in the row.
+            // Nothing is on record. The row shows the change that came between.
             self.look_again(&session, wanted.dialect()).await?;
         } else if recorded.is_err() {
             // The release may be on record although its store failed: that nothing left is a decision of its
@@ -152,8 +152,8 @@ impl Attest {
     /// Whether the release may still leave: the last look at the row, after the secret was unwrapped and the
     /// release recorded.
     ///
-    /// So nothing leaves by a look that began after a revocation was acknowledged. What a look that began
-    /// before it let through may be on its way when `revoke` returns.
+    /// So if a look begins after a revocation was acknowledged, nothing leaves by it. If a look began before
+    /// and let a release through, that release may be on its way when `revoke` returns.
     async fn look_again(&self, session: &Session, dialect: Dialect) -> Result<(), Failure> {
         let workload = self.workloads.workload(session.workload_id()).await?;
         check_workload(workload, session, &[dialect]).map(drop)

@@ -33,7 +33,8 @@ pub(super) enum ReplacementRefused {
 }
 
 impl ReplacementRefused {
-    /// What it means for a token that has registered before: those it may only replace its own with.
+    /// The reason why a refused replacement ends the token that registered before. Such a token may only
+    /// replace its own registration.
     pub(super) fn kills_token(self) -> Option<Dead> {
         match self {
             Self::Released => Some(Dead::Released),
@@ -49,9 +50,9 @@ impl ReplacementRefused {
 }
 
 /// A revoked workload stays as it is, and so does a registration by reference values, whose id no client
-/// chose. Of any other who has the authority may begin a new build at any time: guests that attested under
-/// the earlier registration get nothing more. For all others: same owner, same requirements, in the build
-/// window, before the first attestation.
+/// chose. In the place of any other registration, a caller with the authority may begin a new build at any
+/// time: guests that attested under the earlier registration get nothing more. Every other caller must be the
+/// same owner with the same requirements, in the build window, before the first attestation.
 pub(super) fn replaceable(
     held: &Workload,
     registration: &Registration,

@@ -17,7 +17,7 @@ use crate::{
     store::{AuditStore, ReleaseStore, SessionStore},
 };
 
-/// What a guest presents. Nothing in it is trusted.
+/// A guest's request to attest. Nothing in it is trusted.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     /// The dialects in which it may have been presented.
@@ -32,7 +32,7 @@ pub struct Evidence {
     pub guest_key: GuestKey,
     /// The same key as the report is bound to it.
     pub binding: Arc<dyn Binding>,
-    /// Of all of it, as it was sent.
+    /// The digest of all of it, as it was sent.
     pub digest: EvidenceDigest,
 }
 
@@ -58,7 +58,7 @@ pub struct Attest {
     pub endorsements: Arc<dyn Endorser>,
     /// Evaluates what registrations demand in Rego.
     pub policies: Arc<dyn PolicyEngine>,
-    /// What the operator demands of every guest.
+    /// The operator's demands on every guest.
     pub fleet: Arc<Fleet>,
     /// For how many requests without a session that counts there is a record.
     pub patience: Arc<NoSessionLimiter>,

@@ -36,8 +36,8 @@ impl Auth {
 }
 
 impl Attest {
-    /// Attests against what is in `store`, and under what the operator demands of the `fleet`; a session lasts
-    /// for `ttl`.
+    /// Attests against the registrations in `store` and the operator's demands on the `fleet`; a session
+    /// lasts for `ttl`.
     pub fn new(
         store: Arc<impl SessionStore + ReleaseStore + AuditStore + 'static>,
         unwrap: Arc<dyn Unwrap>,
@@ -67,7 +67,7 @@ pub trait Stores: RegistrationStore + ChallengeStore + SessionStore + ReleaseSto
 
 impl<S: RegistrationStore + ChallengeStore + SessionStore + ReleaseStore + AuditStore> Stores for S {}
 
-/// What a process that is all three services stands on.
+/// The parts under a process that runs all three services.
 #[derive(Debug)]
 pub struct Parts<S> {
     /// Where everything is kept.
@@ -83,9 +83,9 @@ pub struct Parts<S> {
     pub trials: Arc<dyn PolicyEngine>,
     /// Evaluates it for guests.
     pub policies: Arc<dyn PolicyEngine>,
-    /// What the operator demands of every guest.
+    /// The operator's demands on every guest.
     pub fleet: Arc<Fleet>,
-    /// Who may register.
+    /// The callers that may register.
     pub admission: Admission,
     /// The time.
     pub clock: Arc<dyn Clock>,

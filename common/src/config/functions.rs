@@ -1,4 +1,4 @@
-//! What each function is told.
+//! The settings of each function.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{admission::Admission, appraisal::Fleet, function::Function};
 
-/// What `register` is told.
+/// The settings of `register`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisterConfig {
     /// Table of registrations.
@@ -31,7 +31,7 @@ pub struct RegisterConfig {
     pub audit_kept_for: Option<SignedDuration>,
     /// The key that wraps secrets.
     pub kms_key: String,
-    /// Who may register.
+    /// The callers that may register.
     pub admission: Admission,
 }
 
@@ -57,7 +57,7 @@ impl Configuration for RegisterConfig {
     }
 }
 
-/// What `auth` is told.
+/// The settings of `auth`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     /// Table of challenges.
@@ -76,7 +76,7 @@ impl Configuration for AuthConfig {
     }
 }
 
-/// What `attest` is told.
+/// The settings of `attest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestConfig {
     /// Table of registrations.
@@ -93,7 +93,7 @@ pub struct AttestConfig {
     pub audit_kept_for: Option<SignedDuration>,
     /// How long a session may fetch its secrets.
     pub session_ttl: Duration,
-    /// What is demanded of every guest.
+    /// The operator's demands on every guest.
     pub fleet: Fleet,
     /// Where AMD's certificates come from.
     pub endorsements: KdsSettings,

@@ -1,4 +1,4 @@
-//! What an operator may set about AMD's Key Distribution Service (KDS).
+//! An operator's settings about AMD's Key Distribution Service (KDS).
 
 use jiff::SignedDuration;
 

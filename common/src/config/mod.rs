@@ -18,7 +18,7 @@ pub use self::{
     table::{VARIABLES, Variable, nearest},
 };
 
-/// What the names of all settings begin with.
+/// The beginning of every setting's name.
 pub const PREFIX: &str = "KEYBROKER_";
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
 
 /// The settings of one function.
 pub trait Configuration: Sized {
-    /// Whose settings they are.
+    /// The function that these settings belong to.
     const FUNCTION: Function;
 
     /// Reads them. `None` if any fault was noted on the way.
@@ -74,7 +74,7 @@ impl Reader {
     }
 }
 
-/// What keeps a function from starting: everything that is wrong with its settings. Names no value.
+/// The reasons why a function does not start: everything that is wrong with its settings. Names no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<Fault>);
 
@@ -97,7 +97,7 @@ pub enum Fault {
     Missing {
         /// The variable.
         name: &'static str,
-        /// What it sets.
+        /// The meaning of the setting.
         meaning: &'static str,
     },
     /// A variable has a value that makes no sense.
@@ -105,11 +105,14 @@ pub enum Fault {
     Invalid {
         /// The variable.
         name: &'static str,
-        /// What is wrong with its value.
+        /// The fault of its value.
         cause: &'static str,
     },
     /// A variable has our prefix, and nobody reads it.
-    #[error("{name} is not known{}", nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default())]
+    #[error(
+        "{name} is not known{}",
+        nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default()
+    )]
     Unknown {
         /// The variable.
         name: String,

@@ -10,9 +10,9 @@ pub struct Variable {
     pub name: &'static str,
     /// The functions that read it.
     pub read_by: &'static [Function],
-    /// What it sets.
+    /// The meaning of the setting.
     pub meaning: &'static str,
-    /// What holds without it. `None`: the function does not start without it.
+    /// The value that holds without it. `None`: the function does not start without it.
     pub default: Option<&'static str>,
 }
 
@@ -89,7 +89,8 @@ pub(super) const REGISTRATION: Variable = Variable {
 pub(super) const SESSION_TTL: Variable = Variable {
     name: "KEYBROKER_SESSION_TTL",
     read_by: &[Function::Auth, Function::Attest],
-    meaning: "seconds for which a challenge may be answered, and then a session may fetch its secrets: 1 to 86400",
+    meaning: "seconds for which a challenge may be answered, and then a session may fetch its secrets: \
+        1 to 86400",
     default: Some("300"),
 };
 pub(super) const ACCEPT_CSP_IDS: Variable = Variable {
@@ -107,7 +108,8 @@ pub(super) const ACCEPT_PRODUCTS: Variable = Variable {
 pub(super) const MINIMUM_TCB: Variable = Variable {
     name: "KEYBROKER_MINIMUM_TCB",
     read_by: &[Function::Attest],
-    meaning: "least reported TCB by product: milan:bl=4,tee=0,snp=22,ucode=213 (turin: and fmc=1), `;` between them",
+    meaning: "least reported TCB by product: milan:bl=4,tee=0,snp=22,ucode=213 (turin: and fmc=1), `;` \
+        between them",
     default: Some(""),
 };
 pub(super) const KDS_URL: Variable = Variable {

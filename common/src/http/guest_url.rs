@@ -8,7 +8,7 @@ use crate::ids::WorkloadId;
 /// Longest URL of a key, in bytes: the guest prints it into 100, with a NUL at the end.
 pub const MAX_LEN: usize = 99;
 
-/// What stands between the base URL and the workload's id.
+/// The path between the base URL and the workload's id.
 const KEY_PATH: &str = "/kbs/v0/key/";
 
 /// How many bytes a workload's id may have behind a base URL of `base_len` bytes, `user:password@` included.

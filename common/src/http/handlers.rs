@@ -20,7 +20,7 @@ use crate::{
 
 type Answer = Result<Response, Problem>;
 
-/// Of the process alone where there is no store to ask.
+/// Without a store, this is the health of the process alone.
 pub(super) async fn health(State(store): State<Option<Arc<dyn Health>>>) -> Answer {
     if let Some(store) = store
         && let Err(cause) = store.check().await
@@ -55,7 +55,8 @@ pub(super) async fn register_reference_values(State(broker): State<Register>, re
     Ok(reply::json(StatusCode::OK, keybroker::registered(host_data)))
 }
 
-/// Who asks. Only the first two are known to be so, by whoever stands in front of the broker.
+/// The caller's credential. The first two are authenticated by the server in front of the broker; a token is
+/// not yet looked up.
 fn credential(request: &Request) -> Credential {
     if let Some(Operator(name)) = request.extensions().get() {
         return Credential::Operator(name.clone());

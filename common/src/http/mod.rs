@@ -1,7 +1,7 @@
 //! The broker over HTTP: one table of routes, shared by the functions and the embedded server.
 //!
-//! A handler decodes, calls the broker once and encodes. What goes wrong on the way is a [`Problem`], and
-//! [`problem`](crate::problem) alone knows what the client is told.
+//! A handler decodes, calls the broker once and encodes. Every failure on the way is a [`Problem`], and
+//! [`problem`](crate::problem) alone decides what the client is told.
 
 pub mod guest_url;
 mod handlers;
@@ -38,7 +38,7 @@ pub struct Route {
     pub method: Method,
     /// The path, with `{…}` where it has a parameter.
     pub path: &'static str,
-    /// Who serves it.
+    /// The function that serves it.
     pub function: Function,
 }
 
@@ -65,11 +65,11 @@ const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 /// Every route there is.
 pub const ROUTES: [Route; 7] = [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, HEALTH];
 
-/// What the paths of registration begin with where API Gateway asks for a signature: beside the plain ones,
-/// for a route there has one authoriser or none. To the broker both are the same route.
+/// The prefix of the registration paths where API Gateway asks for a signature. They stand beside the plain
+/// paths, for a route there has one authoriser or none. To the broker both are the same route.
 pub const SIGNED: &str = "/iam";
 
-/// What serves some of the routes.
+/// A service that serves some of the routes.
 ///
 /// Each service names its own handlers, and no table names all of them: so a function that is built over one
 /// service holds no code of the others.
@@ -149,7 +149,7 @@ fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
         router.route(route.path, handler.layer(middleware::from_fn_with_state(route.method, only)))
     };
     let routes = handlers.into_iter().fold(Router::new(), mount);
-    // What is no route as it came may be one by its path.
+    // If the path matches no route as it came, it may match one after normalisation.
     let by_path = routes.clone().fallback(|| async { Problem::NotFound });
     let router = routes.fallback_service(MapRequestLayer::new(with_path).layer(by_path));
     router.layer(middleware::from_fn(answered))

@@ -1,4 +1,4 @@
-//! What every handler needs of a request: its body, its session, the id in its path.
+//! The parts of a request that every handler needs: its body, its session, the id in its path.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ pub(super) async fn json_within(limit: usize, request: Request) -> Result<Zeroiz
 
 /// All of `body`, of at most `limit` bytes.
 ///
-/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. What the
-/// connection itself has read ahead is out of reach.
+/// It may hold a passphrase, so it is gathered in one buffer of its own, which is zeroed after use. The bytes
+/// that the connection itself has read ahead are out of reach.
 pub async fn body_within(limit: usize, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
     tokio::time::timeout(BODY_TIMEOUT, collect(limit, body)).await.map_err(|_| Problem::Timeout)?
 }

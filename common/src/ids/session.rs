@@ -10,7 +10,7 @@ use crate::random::{RandomnessError, random};
 
 /// Names a challenge and the session that may come of it: 128 random bits, independent of the nonce.
 ///
-/// Whoever knows it can ask in the guest's place, so it is redacted from `Debug` and has no `Display`.
+/// Anybody who knows it can ask in the guest's place, so it is redacted from `Debug` and has no `Display`.
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);

@@ -6,8 +6,8 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Names a token without being one: the first 16 bytes of SHA-256 over its 10. Of 80 random bits no hash
-/// needs salt or stretching, and finding a second token with the same id is work for 2^80 tries.
+/// Names a token without being one: the first 16 bytes of SHA-256 over its 10. A hash of 80 random bits needs
+/// no salt or stretching, and finding a second token with the same id is work for 2^80 tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenId(#[serde(with = "crate::encoding::hex_array")] [u8; 16]);

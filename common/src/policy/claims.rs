@@ -1,4 +1,4 @@
-//! What a policy sees of a report: `input`.
+//! The claims of a report that a policy sees: `input`.
 //!
 //! At the root stand the claims that queries beside reference values name, all strings; under `input.snp` is
 //! every field of the report, typed. `docs/claims.schema.json` is their JSON schema.

@@ -1,4 +1,4 @@
-//! What compiles and evaluates policies, as the services see it.
+//! The interface through which the services compile and evaluate policies.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::panics::Panicked;
 /// `Ok` is consent. Every error refuses, or leaves undecided, what the policy was asked for.
 #[async_trait]
 pub trait PolicyEngine: fmt::Debug + Send + Sync {
-    /// What a policy must pass before it is registered: it compiles, and trying it with sample claims does
-    /// not fail. That the sample does not satisfy it is no fault.
+    /// Checks a policy before it is registered: it must compile, and trying it with sample claims must not
+    /// fail. A policy that the sample does not satisfy is accepted.
     async fn check(&self, policy: &PolicyText) -> Result<(), NotEvaluated>;
 
     /// That every query of the policy gives `true` for these claims.
@@ -50,11 +50,11 @@ pub struct PolicyRefused(pub String);
 pub struct Denied {
     /// Which, from 0.
     pub query: usize,
-    /// What it gave.
+    /// The value that it gave.
     pub gave: Gave,
 }
 
-/// What a query gave.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gave {
     /// Every expression of every solution is `true`. All else refuses.

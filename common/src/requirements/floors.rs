@@ -56,7 +56,7 @@ pub enum FloorError {
 }
 
 impl FloorError {
-    /// What is wrong, as the continuation of a sentence about the setting.
+    /// The fault, as the continuation of a sentence about the setting.
     pub fn text(self) -> &'static str {
         match self {
             Self::Form => "is not of the form milan:bl=4,tee=0,snp=22,ucode=213 (turin: and fmc=1)",

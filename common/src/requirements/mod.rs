@@ -1,4 +1,4 @@
-//! What a registration requires of the evidence, as data. The rules that hold evidence to it are
+//! The requirements of a registration on the evidence, as data. The rules that hold evidence to them are
 //! [`appraisal`](crate::appraisal)'s.
 
 mod floors;
@@ -23,7 +23,7 @@ impl fmt::Display for Measurement {
     }
 }
 
-/// What the evidence must equal.
+/// The values that the evidence must equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceValues {
@@ -43,8 +43,8 @@ pub struct Abi {
     pub minor: u8,
 }
 
-/// What else the evidence must satisfy. What is `None` or `false` is not required; what is required and
-/// missing denies.
+/// The other requirements on the evidence. A field that is `None` or `false` requires nothing. If a field
+/// requires something that the evidence lacks, appraisal denies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppraisalPolicy {

@@ -36,7 +36,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a wrapped secret is bound to: KMS's encryption context, or the AEAD's associated data.
+/// The context that a wrapped secret is bound to: KMS's encryption context, or the AEAD's associated data.
 ///
 /// A ciphertext that is moved to another row, or whose registration was altered, does not decrypt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// A claim to be alone in asking AMD for what a key of the endorsement cache names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Whose it is: drawn at random by each process, for all its leases.
+    /// The holder's id: drawn at random by each process, for all its leases.
     pub holder: Uuid,
     /// Since when.
     pub from: Timestamp,

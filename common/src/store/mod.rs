@@ -1,4 +1,4 @@
-//! What the broker keeps, as contracts in words. Every implementation passes the same suite
+//! The stores of the broker, as contracts in words. Every implementation passes the same suite
 //! (`keybroker_testing::contract`).
 //!
 //! Common to all of them: a read sees every write that was acknowledged before it began; a method either does
@@ -51,7 +51,7 @@ pub enum StoreError {
     Corrupt {
         /// The table it stands in.
         table: Cow<'static, str>,
-        /// What is wrong with it, without its contents.
+        /// The fault, without the row's contents.
         cause: String,
     },
 }
@@ -63,7 +63,7 @@ pub trait WorkloadStore: Debug + Send + Sync {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError>;
 }
 
-/// What a registration that takes another's place has to do with it.
+/// The relation between a registration and the one that it replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
     /// It is of the same build, which ended if a guest has attested since.
@@ -190,8 +190,8 @@ pub struct StoredEndorsement {
     pub bytes: Vec<u8>,
     /// When it was fetched from AMD.
     pub fetched_at: Timestamp,
-    /// What puts one row before another under the same key: a CRL's thisUpdate, in seconds; 0 for what never
-    /// changes.
+    /// Decides between two rows under the same key: the greater edition is newer. It is a CRL's thisUpdate,
+    /// in seconds; 0 for a row that never changes.
     pub edition: i64,
 }
 
@@ -208,7 +208,7 @@ pub trait EndorsementStore: Debug + Send + Sync {
 
     /// Gives `lease` on `key`, which need not have a row, in the place of any lease that does not block it
     /// ([`Lease::blocks`]): one that is over, or of the same holder. `None` if it was given, or the lease
-    /// that blocks it. Of many that ask at once one gets it.
+    /// that blocks it. If many ask at once, exactly one gets it.
     ///
     /// A lease keeps nobody from reading or writing the row.
     async fn lease(&self, key: &str, lease: &Lease) -> Result<Option<Lease>, StoreError>;

@@ -52,7 +52,7 @@ impl<T> Page<T> {
 pub struct Unreadable {
     /// Its key, as text.
     pub key: String,
-    /// What is wrong with it, without its contents.
+    /// The fault, without the row's contents.
     pub cause: String,
 }
 
@@ -90,7 +90,7 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
 
     /// Takes a revocation back and writes `audit`, together: `restored_by` becomes the record's id, so that
-    /// no session from before counts again. Of a row that is not revoked only the record is new.
+    /// no session from before counts again. If the row is not revoked, only the record is written.
     /// [`StoreError::Conflict`] unless there is a row with this registration: another than the one that was
     /// looked at must not come back in its place.
     async fn restore(

@@ -15,7 +15,7 @@ pub enum Invalid {
     Json {
         /// Which part.
         part: Part,
-        /// What is wrong with it.
+        /// The fault of the part.
         fault: Fault,
     },
     /// The workload id breaks the rules of [`WorkloadId`](crate::ids::WorkloadId).
@@ -111,7 +111,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// What is wrong with a part.
+/// The fault of a part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

@@ -1,7 +1,7 @@
-//! What clients say and are told: one room for each dialect, and what they share. Each is a set of pure
-//! functions between bytes and types.
+//! The messages between clients and broker: one module for each dialect, and one for what they share. Each is
+//! a set of pure functions between bytes and types.
 //!
-//! | room | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | [`libkrun`] | buildah's registration, and the key as libkrun's guest fetches it |
 //! | [`keybroker`] | registration by reference values, and resources as keybroker's guest fetches them |
@@ -24,7 +24,7 @@ pub use invalid::{Fault, FieldName, Invalid, Part};
 
 use crate::{broker::Attested, dialect::Dialect};
 
-/// What a dialect has of its own where dialects share a route: one row for each.
+/// The properties of a dialect where dialects share a route: one row for each.
 #[derive(Debug, Clone, Copy)]
 pub struct Manners {
     /// The dialect.
@@ -35,7 +35,7 @@ pub struct Manners {
     pub guest: &'static str,
     /// The name of the cookie that names a session.
     pub cookie: &'static str,
-    /// What ties a guest to its workload and to no other, in words.
+    /// The value that ties a guest to its workload and to no other, in words.
     pub bound_by: &'static str,
     /// The body that tells a guest that it attested.
     pub attested: fn(&Attested) -> Vec<u8>,

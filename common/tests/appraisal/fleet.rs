@@ -1,4 +1,4 @@
-//! What the operator demands of every guest, beside what a registration does.
+//! The operator's demands on every guest, beside those of a registration.
 
 use super::*;
 

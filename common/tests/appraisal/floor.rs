@@ -1,10 +1,10 @@
-//! What no registration lowers.
+//! The floor that no registration lowers.
 
 use super::*;
 
 type Alter = fn(&mut ReportFields);
 
-/// What no registration permits, with the reason.
+/// The guests that no registration permits, with the reason.
 fn floor() -> Vec<(AppraisalCheck, Alter, Error)> {
     vec![
         (AppraisalCheck::Debug, |guest| guest.policy |= 1 << 19, Error::Debug(0x11A_0137)),

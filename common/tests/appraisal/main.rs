@@ -1,4 +1,4 @@
-//! What a registration may require, as allow and deny rows; and the floor that no registration lowers.
+//! The requirements of a registration, as allow and deny rows; and the floor that no registration lowers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fleet;
@@ -135,7 +135,7 @@ struct Row {
     check: AppraisalCheck,
     /// The requirement alone.
     required: fn(&mut Policy),
-    /// What makes the guest miss it.
+    /// Makes the guest miss it.
     missed: fn(&mut ReportFields),
     /// Why it is denied.
     error: Error,

@@ -1,4 +1,4 @@
-//! What the record says: one for each decision, and the whole truth but no secret.
+//! The content of records: one for each decision, and the whole truth but no secret.
 
 use std::sync::Arc;
 
@@ -94,7 +94,8 @@ async fn the_story_of_a_release() {
     assert_eq!(key.secret.as_deref(), Some(SECRET));
 }
 
-/// What a record of an attestation costs the store: 96 bytes for a digest in hex would be 21 more for each.
+/// The basis adds little to an attestation's record in the store. In hex each of its digests would take 21
+/// bytes more.
 #[tokio::test]
 async fn the_basis_of_an_attestation_is_small() {
     let world = World::new().await;
@@ -137,7 +138,7 @@ async fn a_refusal_after_verification_has_its_basis() {
     assert_ne!(digests(&broker).await, before);
 }
 
-/// Of what attest refuses, whatever the cause: one status, one body, one form of id.
+/// Whatever the cause, every refusal of `attest` has one status, one body and one form of id.
 #[tokio::test]
 async fn every_refusal_of_evidence_reads_the_same() {
     let world = World::new().await;

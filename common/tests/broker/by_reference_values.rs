@@ -284,7 +284,7 @@ async fn a_long_resource_is_released_as_a_jwe() {
     assert!(matches!(released.sealed(), Sealed::Jwe(_)));
 }
 
-/// What releases before this one stored: no Rego, and floors that are null.
+/// Earlier releases stored this form: no Rego, and floors that are null.
 #[test]
 fn a_registration_of_the_first_release_is_still_read() {
     let stored = r#"{"format":1,"serial":"00000000-0000-4000-8000-000000000000","dialect":"v0","owner":null,"reference_values":{"measurements":["4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d"]},"policy":{"forbid_smt":false,"require_single_socket":false,"require_ciphertext_hiding":false,"minimum_abi":null,"minimum_tcb":null,"minimum_committed_tcb":null,"minimum_launch_tcb":null,"host_data":null,"id_key_digest":null,"author_key_digest":null,"family_id":null,"image_id":null,"minimum_guest_svn":null}}"#;

@@ -1,4 +1,4 @@
-//! What could never be accepted is refused before AMD is asked.
+//! The broker refuses evidence that it could never accept before it asks AMD.
 
 use keybroker_common::{
     broker::{Error, Evidence},

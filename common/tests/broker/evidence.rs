@@ -1,4 +1,4 @@
-//! What only verification and appraisal can tell, after AMD was asked.
+//! Defects that only verification and appraisal can find, after AMD was asked.
 
 use std::sync::Arc;
 
@@ -183,8 +183,8 @@ async fn an_unknown_chip() {
     .await;
 }
 
-/// Whoever knows a workload can make up chips for it. The guest of a new chip that comes behind them may come
-/// again with the same challenge.
+/// Anybody who knows a workload can make up chips for it. The guest of a new chip that comes behind them may
+/// come again with the same challenge.
 #[tokio::test]
 async fn a_new_chip_behind_too_many_others() {
     let (world, _) = started().await;

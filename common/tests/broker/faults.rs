@@ -38,7 +38,7 @@ const METHODS: [Method; 15] = [
     Method::Append,
 ];
 
-/// What the protocol runs over, and what no broker sees of it.
+/// The store under the protocol, with the parts of it that no broker sees.
 #[async_trait]
 pub(super) trait Home: Stores + Sized + 'static {
     /// Whether the record of a release is written only if that stands.
@@ -99,7 +99,7 @@ async fn on_record<S: Home>(store: &Faulty<S>, decision: Decision) -> usize {
     audit(store).await.iter().filter(|record| record.decision == decision).count()
 }
 
-/// What came of a whole run: a build that posts twice, a guest that is refused, and one that is not.
+/// The outcome of a whole run: a build that posts twice, a guest that is refused, and one that is not.
 #[derive(Default)]
 struct Run {
     registered: usize,
@@ -202,7 +202,7 @@ impl Run {
     }
 }
 
-/// What must hold whatever failed.
+/// The invariants that must hold whatever failed.
 async fn check<S: Home>(store: &Faulty<S>, run: &Run, id: &WorkloadId, at: &str) {
     assert!(run.attested.len() <= 1, "{at}: one nonce, one key");
     for session in &run.attested {

@@ -1,4 +1,4 @@
-//! What is measured, and when.
+//! The measurements of the broker, and their moments.
 
 use std::{
     sync::{Arc, Mutex},
@@ -74,8 +74,8 @@ impl Visit for Visited {
 }
 
 impl Gathered {
-    /// Of the thread that calls this. For the whole process: while a subscriber is one thread's alone,
-    /// tracing may ask another, which has none, whether anybody cares, and remember the answer.
+    /// Gathers the measurements of the calling thread. The subscriber is the whole process's: if it were one
+    /// thread's alone, tracing might ask another thread, which has none, and remember that nobody cares.
     fn here() -> Self {
         let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
         let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);
@@ -84,7 +84,7 @@ impl Gathered {
         gathered
     }
 
-    /// What was measured since the last time, in order.
+    /// The measurements since the last call, in order.
     fn taken(&self) -> Vec<String> {
         let taken = std::mem::take(&mut *self.measurements.lock().unwrap());
         let name = |(metric, stage, value): Measurement| match stage {

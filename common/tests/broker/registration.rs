@@ -247,7 +247,8 @@ async fn an_owner_replaces_at_any_time_and_changes_what_it_likes() {
     let reference_values = ReferenceValues { measurements: vec![Measurement([1; 48])] };
     let second = RegisterRequest { reference_values, ..owned("a", "second", "alice") };
     assert!(broker.register.register(second).await.unwrap().replaced);
-    // What attested as the earlier registration gets nothing of the later, whose build begins here.
+    // A guest that attested under the earlier registration gets nothing of the later, whose build begins
+    // here.
     assert!(broker.fetch(&session, "a", &KEY).await.is_err());
     let row = world.store.workload(&workload_id("a")).await.unwrap().unwrap();
     assert_eq!((row.first_registered_at, row.released_at), (BEGIN + minutes(31), None));

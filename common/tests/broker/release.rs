@@ -1,4 +1,4 @@
-//! Who gets a secret from a session, and who does not.
+//! The guests that get a secret from a session, and those that do not.
 
 use std::{
     collections::BTreeMap,

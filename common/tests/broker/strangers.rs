@@ -39,7 +39,7 @@ async fn of_a_flood_of_strangers_few_are_recorded() {
         }
     }
     assert_eq!(world.audit().len(), before + BURST);
-    // Whoever has a session or a challenge is served meanwhile.
+    // A holder of a session or a challenge is served meanwhile.
     assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
@@ -65,7 +65,7 @@ async fn who_comes_late_is_recorded_in_a_flood_of_strangers() {
     world.assert_recorded(&late, "session", &format!("the session expired at {}", challenge.expires_at));
     let late = broker.refused(&challenge, evidence).await;
     world.assert_recorded(&late, "session", &format!("the challenge expired at {}", challenge.expires_at));
-    // Of a flood of these few are recorded, too.
+    // The broker records a few of this flood, too.
     for nth in 2..2 * BURST {
         let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
         assert_eq!(matches!(error, Error::NoSession { .. }), nth < BURST, "{nth}: {error:?}");

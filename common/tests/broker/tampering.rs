@@ -1,4 +1,4 @@
-//! Whoever can write the store's file, but not use the wrapping key.
+//! An attacker who can write the store's file, but not use the wrapping key.
 
 use data_encoding::BASE64;
 use keybroker_common::{
@@ -199,8 +199,8 @@ async fn a_row_that_cannot_be_read_decides_nothing() {
     assert_eq!(world.hardware.kds.requests(), []);
 }
 
-/// The documented limit: a whole row rolled back is a row, and its revocation is gone with it. Who did it
-/// needs to write the table; the guest still has to be the registered one.
+/// The documented limit: a whole row rolled back is a row, and its revocation is gone with it. The attacker
+/// needs to write the table; the guest must still be the registered one.
 #[tokio::test]
 async fn a_row_rolled_back_whole_is_as_it_was() {
     let world = registered(&["a"]).await;

@@ -108,7 +108,7 @@ async fn a_token_registers_one_workload() {
     assert_turned_away(&world, &broker, with(token, "b", "p"), FOREIGN).await;
 }
 
-/// What is left in the image cannot change what its guests are held to.
+/// The token that is left in the image cannot change the requirements on its guests.
 #[tokio::test]
 async fn inside_its_window_a_token_changes_nothing_but_the_secret() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! What was revoked, replaced or restored is not released, however far the release had come.
+//! A secret that was revoked, replaced or restored is not released, however far the release had come.
 
 use std::{
     sync::{
@@ -180,7 +180,7 @@ impl<S: Home + OperatorStore> Scene<S> {
 /// How many releases are under way together.
 const MANY: u32 = 8;
 
-/// What comes of [`MANY`] releases under `broker`.
+/// The outcomes of [`MANY`] releases under `broker`.
 fn released(broker: &Broker, session: &SessionId) -> JoinSet<Result<String, Error>> {
     let mut releases = JoinSet::new();
     for _ in 0..MANY {
@@ -276,7 +276,7 @@ async fn no_restoration_revives_a_session<S: Home + OperatorStore>() {
     let failed = log.iter().find(|record| record.id == id).unwrap().failed.clone().unwrap();
     assert_eq!(failed.check, "workload");
     assert_eq!(failed.cause, "the workload was revoked and restored since the guest attested");
-    // Who attests anew is let in.
+    // A guest that attests again is let in.
     let session = scene.broker.attested(&scene.world.hardware, "a").await;
     assert_eq!(scene.broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     // And stays in when a restoration finds nothing to take back.

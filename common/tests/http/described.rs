@@ -35,7 +35,7 @@ fn session(route: &Route, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// What can be asked of any route with a body.
+/// Every request that can be made of any route with a body.
 fn with_bodies(route: &Route) -> Vec<Request<Body>> {
     let ask = |body: Body| session(route, post(route.path, body));
     let mut text = ask(whole(route).into());
@@ -50,8 +50,8 @@ fn with_bodies(route: &Route) -> Vec<Request<Body>> {
     ]
 }
 
-/// What can be asked of any route with a parameter: a secret that is there, one that is not, none at all, and
-/// without a session.
+/// Every request that can be made of any route with a parameter: a secret that is there, one that is not,
+/// none at all, and without a session.
 fn with_parameters(route: &Route) -> Vec<Request<Body>> {
     let path = |segment| format!("{}/{segment}", route.path.rsplit_once('/').unwrap().0);
     let ask = |segment| session(route, bare(Method::GET, &path(segment)));

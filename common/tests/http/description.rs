@@ -87,7 +87,7 @@ fn leads(route: &Route, path: &str) -> bool {
     }
 }
 
-/// Whether the members of a value are those of the schema. What they are is for a validator to say: the suite
+/// Whether a value has the members of the schema. A validator checks the members themselves: the suite
 /// `openapi` of the end-to-end tests has one.
 fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     if let Some(reference) = schema["$ref"].as_str() {

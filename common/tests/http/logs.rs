@@ -1,4 +1,4 @@
-//! What the log says, and what it must never say.
+//! The content of the log, and the things that it must never contain.
 
 use std::{
     io,

@@ -42,8 +42,8 @@ fn key() -> Request<Body> {
     with_session(bare(Method::GET, "/kbs/v0/key/open"))
 }
 
-/// What is told and recorded of a request that met a panic; neither has anything of what was said, nor the
-/// log.
+/// The answer and the record of a request that met a panic; neither has anything of what was said, nor has
+/// the log.
 async fn met(router: &Router, request: Request<Body>, records: &Records) -> (String, AuditRecord) {
     let (lines, guard) = Lines::gather();
     let (status, body) = answer(router.clone(), request).await;

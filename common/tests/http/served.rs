@@ -1,4 +1,4 @@
-//! What is asked for rightly is answered as each client needs it.
+//! Correct requests are answered as each client needs it.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ async fn the_empty_answer_has_no_body_and_says_so() {
     assert_eq!(whole(reply::empty()).await, (StatusCode::OK, String::new()));
 }
 
-/// What the deployment gives to each function is what the function serves, and nothing else is there.
+/// A function serves exactly the routes that the deployment gives to it.
 #[tokio::test]
 async fn each_function_serves_its_own_routes_alone() {
     let Broker { register, auth, attest } = doubles::services().await;

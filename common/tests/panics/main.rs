@@ -1,5 +1,4 @@
-//! What the log says of a panic. In a process of its own: how panics are told is a matter of the whole
-//! process.
+//! The log of a panic. In a process of its own: the panic hook belongs to the whole process.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, and so may what it is made of")]
 

@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use crate::support::Attempt;
 
 prop_compose! {
-    fn tcb()(fmc in 1_u8.., boot_loader in 1_u8.., tee in 1_u8.., snp in 1_u8.., microcode in 1_u8..) -> TcbVersion {
+    fn tcb()(
+        fmc in 1_u8.., boot_loader in 1_u8.., tee in 1_u8.., snp in 1_u8.., microcode in 1_u8..,
+    ) -> TcbVersion {
         TcbVersion { fmc: Some(fmc), boot_loader, tee, snp, microcode }
     }
 }
@@ -115,9 +117,10 @@ proptest! {
         };
         let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));
         let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
-        let inputs = Inputs { report: &report, product: None, fleet: &Fleet::default(), reference_values: None, policy: &policy };
+        let (fleet, reference_values) = (&Fleet::default(), None);
+        let inputs = Inputs { report: &report, product: None, fleet, reference_values, policy: &policy };
         let outcomes = examine(&inputs);
-        let passed = |check| outcomes.iter().any(|(one, outcome)| *one == check && *outcome == Outcome::Passed);
+        let passed = |check| outcomes.iter().any(|outcome| *outcome == (check, Outcome::Passed));
         prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);
         prop_assert_eq!(passed(AppraisalCheck::MigrateMa), bits & 1 << 18 == 0);
         prop_assert_eq!(passed(AppraisalCheck::PolicyForm), bits & 1 << 17 != 0 && bits >> 26 == 0);

@@ -1,4 +1,4 @@
-//! What holds of any input.
+//! Properties that hold for any input.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use keybroker_testing as support;

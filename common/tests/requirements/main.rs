@@ -1,6 +1,6 @@
-//! What a registration by reference values may require, as a table: who is admitted and who is denied by each
-//! requirement where it is there, what its absence leaves open, and which forms of it are no requirement at
-//! all.
+//! The requirements of a registration by reference values, as a table: for each one, which guest is admitted
+//! and which is denied where it is there, what its absence leaves open, and which forms of it are no
+//! requirement at all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, HashSet};
@@ -28,9 +28,9 @@ struct Row {
     at: &'static str,
     /// As the guest satisfies it.
     satisfied: Value,
-    /// What makes the guest satisfy it.
+    /// Makes the guest satisfy it.
     launched: fn(&mut ReportFields),
-    /// What makes the guest miss it, and the check that then fails; or another value that this guest misses.
+    /// Makes the guest miss it, with the check that then fails; or another value that this guest misses.
     missed: Missed,
     /// Values that are refused at the registration, with a part of the reason.
     malformed: Vec<(Value, &'static str)>,
@@ -207,7 +207,7 @@ fn strict() -> Value {
 /// A body that requires `value` at `at`, and no more than every registration must.
 fn alone(at: &str, value: Value) -> Value {
     let mut body = json!({"resources": {}, "measurements": [hex(0x4D, 48)], "require": {}});
-    // What an ID block says needs a key, and a query may look at reference values.
+    // The fields of an ID block need a key, and a query may look at reference values.
     if matches!(at, "/require/family_id" | "/require/image_id" | "/require/minimum_guest_svn") {
         body["require"]["id_key_digest"] = hex(0x1D, 48);
     }

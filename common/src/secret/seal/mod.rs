@@ -72,7 +72,7 @@ impl GuestKey {
     pub const MAX_BITS: usize = 4096;
     /// Longest public exponent: what aws-lc takes.
     pub const MAX_EXPONENT_BITS: u32 = 33;
-    /// What the padding of PKCS#1 v1.5 takes of the modulus, in bytes (RFC 8017, 7.2.1).
+    /// The padding of PKCS#1 v1.5 takes this much of the modulus, in bytes (RFC 8017, 7.2.1).
     const PADDING_LEN: usize = 11;
 
     /// Checks a public key given as big-endian numbers; leading zeros count for nothing.

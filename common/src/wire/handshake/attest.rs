@@ -22,7 +22,7 @@ use keybroker_snp::product::Product;
 /// The one exponent that is served, as it is sent: 65537. See [`report_data`].
 const EXPONENT: &str = "AQAB";
 
-/// What a guest presents: evidence, and the key that it is bound to.
+/// The guest's body: evidence, and the key that it is bound to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -128,12 +128,12 @@ impl Binding for KeyTexts {
     }
 }
 
-/// What binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts as they
-/// were sent.
+/// The value that binds a guest's report to the challenge and to its key: SHA-512 of the three base64 texts
+/// as they were sent.
 ///
-/// Nothing separates the texts, so whoever passes a guest's report on could move the border between modulus
-/// and exponent, and so present a key that the guest never had and that may be easy to factor. The nonce has
-/// a fixed length, and there is one exponent in one spelling: the border is where it is.
+/// Nothing separates the texts. So somebody who passes a guest's report on could move the border between
+/// modulus and exponent, and present a key that the guest never had and that may be easy to factor. The nonce
+/// has a fixed length, and there is one exponent in one spelling: so the border is fixed.
 pub fn report_data(nonce: &str, modulus: &str, exponent: &str) -> [u8; 64] {
     Sha512::new().chain_update(nonce).chain_update(modulus).chain_update(exponent).finalize().into()
 }

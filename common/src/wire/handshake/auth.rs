@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(auth_request(later.replace("[\"sha384\"]", "null").as_bytes()), Err(Invalid::Version));
         let text = Invalid::Version.to_string();
         assert!(text.contains("\"0.0.0\"") && text.contains("any of 1 to 32 bytes"), "{text}");
-        // What is no later version's form is told what is wrong with it.
+        // If the body has no later version's form, the guest is told its fault.
         for (from, to, fault) in [
             ("0.4.0", "0.0.0", Fault::Type),
             ("{\"supported-hash-algorithms\":[\"sha384\"]}", "7", Fault::Type),

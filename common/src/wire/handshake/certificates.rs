@@ -19,13 +19,14 @@ const MAX_LEN: usize = 16 * 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
-    /// What it is. VCEK, VLEK and ASK are of use; roots, CRLs and whatever else there may be are ignored.
+    /// The kind of the certificate. VCEK, VLEK and ASK are of use; roots, CRLs and all other kinds are
+    /// ignored.
     cert_type: Kind,
     /// The certificate, DER or PEM.
     data: Vec<u8>,
 }
 
-/// What a row holds.
+/// The content of a row.
 #[derive(Clone, Copy)]
 enum Kind {
     /// A certificate that the broker can use once it has verified it: VCEK, VLEK, ASK.

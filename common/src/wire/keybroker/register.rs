@@ -138,8 +138,8 @@ fn parsed(field: &'static str, sent: &[String]) -> Result<Vec<Measurement>, Faul
     Ok(measurements)
 }
 
-/// The Rego of a registration, not yet looked at. What decides nothing without a query is refused without
-/// one.
+/// The Rego of a registration, not yet looked at. A module or reference values without a query decide
+/// nothing, and are refused.
 fn rego(
     queries: Vec<String>,
     module: Option<String>,

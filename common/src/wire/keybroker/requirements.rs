@@ -1,4 +1,4 @@
-//! What a registration requires beside measurements, field by field.
+//! The requirements of a registration beside measurements, field by field.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::Deserialize;
@@ -103,8 +103,8 @@ fn digest(field: &'static str, sent: Option<&str>) -> Result<Option<Hex<48>>, Fa
     }
 }
 
-/// Whoever launches a guest may give it an ID block, signed with a key of their own: what it says counts
-/// under a required key alone.
+/// Anybody who launches a guest may give it an ID block, signed with a key of their own: so the ID block
+/// counts under a required key alone.
 fn signed(policy: &AppraisalPolicy) -> Result<(), Fault> {
     let fields = [
         ("family_id", policy.family_id.is_some()),

@@ -30,13 +30,13 @@ struct Body {
     workload_id: String,
     /// The launch measurement that the guest's report must have: a SHA-384, in hex.
     launch_measurement: String,
-    /// What the guest gets: UTF-8 without NUL. Its length counts in bytes.
+    /// The secret that the guest gets: UTF-8 without NUL. Its length counts in bytes.
     passphrase: SecretText,
-    /// What the guest's policy may be: JSON in a string.
+    /// The permitted guest policy: JSON in a string.
     tee_config: String,
 }
 
-/// What buildah says of the guest's policy. libkrun launches with a stricter one: see [`policy_of`].
+/// The guest policy as buildah describes it. libkrun launches with a stricter one: see [`policy_of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TeeConfig {
@@ -90,7 +90,7 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
     })
 }
 
-/// What the registration requires of the guest's policy.
+/// The registration's requirements on the guest policy.
 ///
 /// `tee_config` *allows* DEBUG and MIGRATE_MA (bits 15), yet libkrun launches without them, and the launch
 /// measurement does not cover them: appraisal refuses both, whatever is written here.
