@@ -13,7 +13,7 @@ pub enum EndorsementError {
     /// The guest's VLEK certificate is needed, since AMD publishes none, and the guest sent none that fits.
     #[error("the report is signed with a VLEK, and the guest sent no certificate for it")]
     NoVlek,
-    /// What the guest sent fits the report and does not lead to a trust anchor.
+    /// A certificate that the guest sent fits the report and does not lead to a trust anchor.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The chip id is all zeros.

@@ -1,4 +1,4 @@
-//! What names one VCEK, among AMD's and in the store.
+//! The name of one VCEK, at AMD's KDS and in the store.
 
 use std::fmt::{self, Write as _};
 
@@ -11,7 +11,7 @@ use keybroker_snp::{
     vek::{Identity, Vek},
 };
 
-/// What names one VCEK: a chip and the TCB that it reports. Its certificate never changes.
+/// The name of one VCEK: a chip and the TCB that it reports. Its certificate never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VcekId {
     product: Product,

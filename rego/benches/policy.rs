@@ -1,4 +1,4 @@
-//! What a policy costs at appraisal: the documented ones, compiled before.
+//! The cost of a policy at appraisal: the documented ones, compiled before.
 #![allow(clippy::unwrap_used)]
 
 use std::{hint::black_box, time::Duration};

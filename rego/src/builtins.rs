@@ -2,8 +2,8 @@
 
 use regorus::unstable::BUILTINS;
 
-/// Those that give back no more than they are given, in time that grows with it linearly. What is not here is
-/// refused: what joins, repeats, formats or copies (`concat`, `sprintf`, `array.concat`, `sort`,
+/// Those that give back no more than they are given, in time that grows with it linearly. Every other builtin
+/// is refused: those that join, repeat, format or copy (`concat`, `sprintf`, `array.concat`, `sort`,
 /// `numbers.range`, `json.marshal`) could be chained to grow without bounds between two looks at the clock,
 /// which no function takes itself.
 const ALLOWED: [&str; 34] = [
@@ -39,7 +39,7 @@ const ALLOWED: [&str; 34] = [
     "trim_suffix",
     "type_name",
     "upper",
-    // Of sets, as `&` and `|` are.
+    // These two take sets, as `&` and `|` do.
     "intersection",
     "union",
 ];

@@ -187,7 +187,7 @@ fn within_query(index: usize, error: PolicyError) -> PolicyError {
     }
 }
 
-/// What the interpreter found when it ordered the statements of all modules.
+/// The fault that the interpreter found when it ordered the statements of all modules.
 fn unscheduled(error: &dyn fmt::Display) -> PolicyError {
     let text = error.to_string();
     let place = text.split_once("--> ").map_or(text.as_str(), |(_, place)| place);
@@ -198,7 +198,7 @@ fn unscheduled(error: &dyn fmt::Display) -> PolicyError {
     }
 }
 
-/// What the parser found.
+/// The fault that the parser found.
 fn syntax(part: Part, error: &dyn fmt::Display) -> PolicyError {
     let text = error.to_string();
     PolicyError::Syntax { part, at: position(&text), message: message(&text) }

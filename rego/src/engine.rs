@@ -42,7 +42,7 @@ const THREADS: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long on the wall an evaluation may take that does not get the processor.
 const STARVED: Duration = Duration::from_millis(1200);
-/// What compiling may take, beside evaluating.
+/// The time that compiling may take, beside evaluating.
 const COMPILING: Duration = Duration::from_millis(500);
 
 /// Compiles and evaluates policies, and remembers those that it compiled.
@@ -71,7 +71,7 @@ impl RegoEngine {
         }
     }
 
-    /// What each query gives within [`DEADLINE`].
+    /// The result of each query within [`DEADLINE`].
     async fn results(&self, text: &PolicyText, claims: &Claims) -> Result<Vec<Gave>, NotEvaluated> {
         let digest = text.digest();
         let known = kept(&self.compiled, &digest);
@@ -137,7 +137,7 @@ fn fairly(policy: &Policy, claims: &Claims) -> Vec<Gave> {
     }
 }
 
-/// What this thread has had.
+/// The processor time that this thread has had.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }

@@ -52,7 +52,10 @@ pub enum PolicyError {
         fault: TextFault,
     },
     /// No Rego.
-    #[error("{part}{}: {message}", .at.map_or(String::new(), |at| format!(", line {}, column {}", at.line, at.column)))]
+    #[error(
+        "{part}{}: {message}",
+        .at.map_or(String::new(), |at| format!(", line {}, column {}", at.line, at.column))
+    )]
     Syntax {
         /// Where.
         part: Part,
@@ -68,7 +71,7 @@ pub enum PolicyError {
         part: Part,
         /// Where in it.
         at: Position,
-        /// What.
+        /// The forbidden thing.
         what: Forbidden,
     },
     /// The module's package would hide reference values, or be hidden by them.

@@ -20,11 +20,11 @@ const STEPS: NonZeroU32 = match NonZeroU32::new(16) {
     None => NonZeroU32::MIN,
 };
 
-/// What is said of a thread that is gone before it answered.
+/// The message about a thread that is gone before it answered.
 const ENDED: &str = "the evaluation ended without an answer";
 
 impl Policy {
-    /// What each query gives, in their order; for people to read. Blocks for at most `deadline`.
+    /// The result of each query, in their order; for people to read. Blocks for at most `deadline`.
     pub fn results(&self, claims: &Claims, deadline: Duration) -> Vec<Gave> {
         let (sender, receiver) = mpsc::channel();
         let (policy, input) = (self.clone(), self.input(claims));

@@ -5,13 +5,13 @@ use regorus::Value;
 
 use crate::said::message;
 
-/// What `input` is for these claims.
+/// The value of `input` for these claims.
 pub(crate) fn input(claims: &Claims) -> Result<Value, Gave> {
     let json = serde_json::to_string(claims).map_err(|error| Gave::Error(error.to_string()))?;
     Value::from_json_str(&json).map_err(|error| Gave::Error(message(&error.to_string())))
 }
 
-/// What `input` is for reports that have, together, everything that a claim can be: for names and kinds.
+/// Values of `input` for reports that have, together, everything that a claim can be: for names and kinds.
 pub(crate) fn samples() -> Vec<Value> {
     Claims::samples().iter().filter_map(|claims| input(claims).ok()).collect()
 }

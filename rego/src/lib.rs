@@ -1,11 +1,11 @@
 //! Policies in Rego: the broker's [`PolicyEngine`](keybroker_common::policy::PolicyEngine) on regorus.
 //!
-//! Whoever registers writes the policy, so that it is input like any other. [`Policy::compile`] accepts a
-//! part of Rego that cannot reach the network, the time or randomness, cannot recurse, and cannot build
-//! values out of proportion (see [`Forbidden`]); [`RegoEngine`] bounds what is left in time.
+//! The party that registers writes the policy, so that it is input like any other. [`Policy::compile`]
+//! accepts a part of Rego that cannot reach the network, the time or randomness, cannot recurse, and cannot
+//! build values out of proportion (see [`Forbidden`]); [`RegoEngine`] bounds what is left in time.
 //!
-//! This crate decides about no guest: it says what a policy gives. What a policy is made of and what it sees
-//! is defined in [`keybroker_common::policy`].
+//! This crate decides about no guest: it says what a policy gives. [`keybroker_common::policy`] defines the
+//! parts of a policy and the claims that it sees.
 
 mod builtins;
 mod chip;

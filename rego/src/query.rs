@@ -94,7 +94,7 @@ impl Query {
                 Literal::Expr { expr, .. } if !matches!(expr.as_ref(), Expr::AssignExpr { .. }) => {
                     let value = format!("{name}{}", values.len());
                     lines += &format!("{value} := ({text})\n");
-                    // Of many, a solution is what makes none of them false.
+                    // If there are many expressions, a solution is one that makes none of them false.
                     if !single {
                         lines += &format!("{value} != false\n");
                     }
@@ -109,7 +109,7 @@ impl Query {
         Some((Self { holds: path("h"), values: path("v"), single }, module))
     }
 
-    /// What it gives, asked with `ask`: the value of the rule at a path.
+    /// The query's result, asked with `ask`: the value of the rule at a path.
     pub(crate) fn gave<E>(&self, mut ask: impl FnMut(&str) -> Result<Value, E>) -> Result<Gave, E> {
         let holds = ask(&self.holds)?;
         let values = ask(&self.values)?;

@@ -1,5 +1,5 @@
-//! What the interpreter says of an error. Its errors are texts: `--> FILE:LINE:COLUMN`, the line in question,
-//! and `error: ` with what is wrong. A few are `FILE:LINE:COLUMN error: ` and what is wrong.
+//! The interpreter's words about an error. Its errors are texts: `--> FILE:LINE:COLUMN`, the line in
+//! question, and `error: ` with the fault. A few are `FILE:LINE:COLUMN error: ` and the fault.
 
 use crate::text::Position;
 
@@ -20,7 +20,7 @@ fn read_position(place: &str) -> Option<Position> {
     Some(Position { line: numbers.next()??, column: numbers.next()?? })
 }
 
-/// What an error of the parser or interpreter says, without the source that it quotes.
+/// The message of an error of the parser or interpreter, without the source that it quotes.
 pub(crate) fn message(text: &str) -> String {
     let said = match (text.split_once("\nerror: "), text.split_once(" error: ")) {
         (Some((_, said)), _) => said,

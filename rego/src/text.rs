@@ -1,4 +1,4 @@
-//! What the text of a module or query must be before a parser sees it.
+//! The conditions on the text of a module or query before a parser sees it.
 //!
 //! The parser recurses where brackets nest, reads again what stands in them, and slices text at byte offsets
 //! when it reports errors. A program that aborts on panic must keep away from it what could overflow its
@@ -76,7 +76,7 @@ pub(crate) fn check(text: &str, max_len: usize) -> Result<(), (Position, TextFau
     scanner.code().map_err(|fault| (scanner.at, fault))
 }
 
-/// What a span covers. At its ends it leaves out the quotes of strings.
+/// The text that a span covers. At its ends it leaves out the quotes of strings.
 pub(crate) fn written(span: &Span) -> Option<&str> {
     let source = span.source.contents();
     let quote = |at: usize| matches!(source.as_bytes().get(at), Some(b'"' | b'`'));

@@ -1,4 +1,4 @@
-//! What an attestation costs, beside `sev` doing the same in the same run.
+//! The cost of an attestation, beside `sev` doing the same in the same run.
 //!
 //! `sev` checks signatures alone, so that the two are not equal work: it is the baseline, not a rival.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

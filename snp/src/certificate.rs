@@ -1,5 +1,5 @@
-//! What AMD's certificates have in common: X.509 v3 in DER, signed with RSASSA-PSS over SHA-384
-//! (AMD publication 57230, "VCEK Certificate and KDS Interface Specification", chapter 3).
+//! The common form of AMD's certificates: X.509 v3 in DER, signed with RSASSA-PSS over SHA-384 (AMD
+//! publication 57230, "VCEK Certificate and KDS Interface Specification", chapter 3).
 //!
 //! A `Certificate` is parsed and well-formed. Nobody has vouched for it yet: that is [`super::chain`].
 
@@ -42,7 +42,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What is wrong with a certificate.
+/// The defect of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Defect {
@@ -113,7 +113,7 @@ pub enum Defect {
 pub struct CertificateError {
     /// The certificate's place in the chain.
     pub role: Role,
-    /// What is wrong with it.
+    /// The certificate's defect.
     pub defect: Defect,
 }
 

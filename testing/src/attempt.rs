@@ -25,7 +25,7 @@ use super::{simulated, time};
 /// The time of every attempt, and that around which the simulated certificates are valid.
 pub const NOW: &str = "2026-11-01T12:00:00Z";
 
-/// What the reports of attempts are bound to.
+/// The value that the reports of attempts are bound to.
 pub const REPORT_DATA: [u8; 64] = [0xC4; 64];
 
 /// Why an attempt fails, by the stage that refuses it.
@@ -42,7 +42,7 @@ pub fn certificate(role: Role, defect: Defect) -> Refusal {
     Refusal::Certificate(role.has(defect))
 }
 
-/// What is presented to the verifier.
+/// The evidence that is presented to the verifier.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub product: Product,

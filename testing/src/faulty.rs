@@ -89,12 +89,12 @@ pub enum When {
     Panicking,
 }
 
-/// What a call that was made to fail ends with.
+/// The error of a call that was made to fail.
 pub fn injected() -> StoreError {
     StoreError::Unavailable("injected by the test".to_owned())
 }
 
-/// What a panic of [`When::Panicking`] says, and nobody may repeat.
+/// The message of a panic of [`When::Panicking`], which nobody may repeat.
 pub const PANIC: &str = "made to panic over a secret";
 
 #[allow(clippy::panic, reason = "it is asked for")]

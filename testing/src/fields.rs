@@ -31,7 +31,8 @@ prop_compose! {
         (author_key_en, mask_chip_key) in any::<(bool, bool)>(),
         signing_key in prop::sample::select(vec![SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNED_BY_NONE]),
         (family_id, image_id) in (uniform16(any::<u8>()), uniform16(any::<u8>())),
-        (host_data, report_id, report_id_ma) in (uniform32(any::<u8>()), uniform32(any::<u8>()), uniform32(any::<u8>())),
+        (host_data, report_id, report_id_ma)
+            in (uniform32(any::<u8>()), uniform32(any::<u8>()), uniform32(any::<u8>())),
         (report_data, chip_id) in (bytes::<64>(), bytes::<64>()),
         (measurement, id_key_digest, author_key_digest) in (bytes::<48>(), bytes::<48>(), bytes::<48>()),
         (current_tcb, reported_tcb, committed_tcb, launch_tcb) in (tcb(), tcb(), tcb(), tcb()),
@@ -42,8 +43,9 @@ prop_compose! {
             product: Product::Milan,
             version: 3,
             signature_algo: 1,
-            guest_svn, policy, vmpl, platform_info, author_key_en, mask_chip_key, signing_key, family_id, image_id,
-            host_data, report_id, report_id_ma, report_data, chip_id, measurement, id_key_digest, author_key_digest,
+            guest_svn, policy, vmpl, platform_info, author_key_en, mask_chip_key, signing_key, family_id,
+            image_id, host_data, report_id, report_id_ma, report_data, chip_id, measurement, id_key_digest,
+            author_key_digest,
             current_tcb, reported_tcb, committed_tcb, launch_tcb, cpuid, current_firmware, committed_firmware,
             launch_mit_vector, current_mit_vector,
         }

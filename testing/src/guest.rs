@@ -47,7 +47,7 @@ impl KeyPair {
         data_encoding::BASE64URL_NOPAD.encode(&modulus)
     }
 
-    /// What is in a release, for whoever holds the private key.
+    /// The contents of a release, for a holder of the private key.
     pub fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let mut clear = vec![0; self.private.min_output_size()];
         self.private.decrypt(sealed, &mut clear).ok().map(|clear| clear.to_vec())

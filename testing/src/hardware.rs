@@ -28,7 +28,7 @@ use super::{
     clock::{BEGIN, ManualClock},
 };
 
-/// What looks for endorsements in one process, and the time there.
+/// The source of endorsements in one process, and the time there.
 pub struct Process {
     pub source: EndorsementSource,
     clock: Arc<dyn Clock>,
@@ -158,8 +158,8 @@ pub fn row(bytes: Vec<u8>) -> StoredEndorsement {
     StoredEndorsement { bytes, fetched_at: BEGIN, edition: 0 }
 }
 
-/// What an attestation does: what is at hand, the rest from AMD, verification, and what comes of it for those
-/// who come after.
+/// The steps of an attestation: the certificates at hand, the rest from AMD, verification, and keeping the
+/// result for those who come after.
 pub async fn endorse(source: &Process, report: &Report) -> Result<Endorsements, EndorsementError> {
     endorse_with(source, report, None, &[]).await
 }

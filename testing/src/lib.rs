@@ -1,5 +1,5 @@
-//! What the suites of several crates share: the contracts of the stores as tests, stores that fail on demand,
-//! simulated evidence, and a world of one broker with everything around it. Never ships.
+//! The common code of the suites of several crates: the contracts of the stores as tests, stores that fail on
+//! demand, simulated evidence, and a world of one broker with everything around it. Never ships.
 //!
 //! Nobody sleeps to wait for something: time is the clock's, and AMD's KDS is held and released.
 

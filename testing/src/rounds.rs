@@ -63,13 +63,13 @@ impl Counted {
         aws_sdk_kms::Client::from_conf(config.build())
     }
 
-    /// What was sent with each call of `operation` so far.
+    /// The bodies that were sent with each call of `operation` so far.
     pub fn sent(&self, operation: &str) -> Vec<Value> {
         let sent = self.sent.lock().unwrap();
         sent.iter().filter(|(name, _)| name == operation).map(|(_, body)| body.clone()).collect()
     }
 
-    /// What comes of `work`, and the rounds that it took.
+    /// The outcome of `work`, and the rounds that it took.
     pub async fn rounds<T>(&self, work: impl Future<Output = T>) -> (T, Vec<Round>) {
         let (mut work, mut rounds) = (pin!(work), Vec::new());
         let woken = Arc::new(Woken::default());

@@ -32,7 +32,7 @@ pub use redb::WriteTransaction;
 
 /// How long challenges and sessions last.
 pub const TTL: Duration = Duration::from_secs(300);
-/// What the guest is after.
+/// The passphrase that the guest is after.
 pub const PASSPHRASE: &str = "open sesame";
 /// Its name.
 pub const SECRET: &str = "passphrase";

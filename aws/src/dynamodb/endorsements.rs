@@ -58,7 +58,7 @@ const UNTIL: &str = "until";
 /// A lease with its key.
 struct LeaseItem(String, Lease);
 
-/// What the keys of leases begin with, and no endorsement's does.
+/// The prefix of every lease's key. No endorsement's key begins with it.
 pub(super) const LEASES: &str = "lease/";
 
 fn lease_key(key: &str) -> String {
@@ -157,7 +157,7 @@ impl<T: EndorsementsTable> EndorsementStore for DynamoStore<T> {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item(),
             _ => None,
         };
-        // Of a condition that failed DynamoDB always says what it met.
+        // If a condition failed, DynamoDB always sends the item that it met.
         let Some(held) = held else { return Err(unavailable(error)) };
         let LeaseItem(_, held) = LeaseItem::decode(&Attributes::<LeaseItem>::read(held)?)?;
         Ok(Some(held))

@@ -1,17 +1,17 @@
-//! What the SDK's errors mean to whoever uses a store.
+//! The meaning of the SDK's errors for the callers of a store.
 
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use keybroker_common::store::StoreError;
 
-/// What the reasons of a cancelled transaction call a condition that did not hold.
+/// The reason that a cancelled transaction gives for a part whose condition did not hold.
 pub(super) const CONDITION: &str = "ConditionalCheckFailed";
-/// What they call a part that nothing was in the way of.
+/// The reason that it gives for a part that nothing was in the way of.
 pub(super) const NOTHING: &str = "None";
-/// What they call a part whose condition was not looked at, and may be soon: another transaction is at work
-/// on its item, or its table or partition is throttled. The last two are those that single requests are
-/// answered with.
+/// The reasons that it gives for a part whose condition was not looked at, and may be soon: another
+/// transaction is at work on its item, or its table or partition is throttled. The last two are those that
+/// single requests are answered with.
 pub(super) const PASSING: [&str; 5] = [
     "TransactionConflict",
     "ThrottlingError",
@@ -20,7 +20,7 @@ pub(super) const PASSING: [&str; 5] = [
     "RequestLimitExceeded",
 ];
 
-/// What DynamoDB calls a request that it would refuse as often as it is made.
+/// The codes of requests that DynamoDB would refuse as often as they are made.
 const REFUSALS: [&str; 8] = [
     "AccessDeniedException",
     "ExpiredTokenException",

@@ -138,7 +138,7 @@ impl<'a, I: Item> Attributes<'a, I> {
         if self.item.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
     }
 
-    /// What [`Item::json`] wrote.
+    /// Reads the value that [`Item::json`] wrote.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
         serde_json::from_str(self.text(name)?).map_err(|error| I::corrupt(category(&error)))
     }

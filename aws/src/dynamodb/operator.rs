@@ -1,5 +1,5 @@
-//! What an operator sees and does: scans, which no function of the broker makes, and the index `workload` of
-//! the audit table.
+//! The operator's view: scans, which no function of the broker makes, and the index `workload` of the audit
+//! table.
 //!
 //! A scan reads the whole table, a page at a time, and costs as much.
 
@@ -212,7 +212,7 @@ fn part(key: &Map, name: &str) -> String {
     part.cloned().unwrap_or_default()
 }
 
-/// What DynamoDB gave, read as far as it can be.
+/// Reads DynamoDB's answer as far as it can be read.
 pub(super) fn page<I: Item>(items: Vec<Map>, last: Option<Map>) -> Result<Page<I>, StoreError> {
     let mut page = Page { next: last.map(|key| Cursor(part(&key, I::KEY))), ..Page::default() };
     for item in &items {

@@ -63,17 +63,17 @@ macro_rules! tables {
 }
 
 tables! {
-    /// What `auth` holds.
+    /// The tables of `auth`.
     AuthTables { ChallengesTable: challenges }
 }
 
 tables! {
-    /// What `register` holds.
+    /// The tables of `register`.
     RegisterTables { WorkloadsTable: workloads, TokensTable: tokens, AuditTable: audit }
 }
 
 tables! {
-    /// What an operator's commands hold: no challenge and no session.
+    /// The tables of an operator's commands: no challenges and no sessions.
     OperatorTables {
         WorkloadsTable: workloads,
         TokensTable: tokens,
@@ -91,7 +91,7 @@ impl OperatorTables {
 }
 
 tables! {
-    /// What `attest` holds.
+    /// The tables of `attest`.
     AttestTables {
         WorkloadsTable: workloads,
         ChallengesTable: challenges,

@@ -1,7 +1,7 @@
 //! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions
 //! look at: `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`.
 //!
-//! `digest` is for conditions alone. Whoever reads a row hashes the bytes.
+//! `digest` is for conditions alone. A caller that reads a row hashes the bytes.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{

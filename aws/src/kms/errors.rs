@@ -1,4 +1,4 @@
-//! What KMS's errors mean for a secret.
+//! The meaning of KMS's errors for a secret.
 
 use aws_sdk_kms::{
     error::{ProvideErrorMetadata, SdkError},

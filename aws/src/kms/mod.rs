@@ -1,16 +1,15 @@
 //! The wrapping key in AWS KMS: it never leaves KMS, and each use of it is on record there.
 //!
-//! What a secret is bound to is KMS's encryption context, [`EncryptionContext::pairs`]: KMS decrypts under an
-//! equal context alone. Each wrapped secret names the key that wrapped it, by its ARN, so a key that is
-//! rotated, or another one under the alias, needs no rewriting: what was wrapped before is decrypted with
-//! what wrapped it.
+//! A secret is bound to KMS's encryption context, [`EncryptionContext::pairs`]: KMS decrypts under an equal
+//! context alone. Each wrapped secret names the key that wrapped it, by its ARN. So a key that is rotated, or
+//! another one under the alias, needs no rewriting: each secret is decrypted with the key that wrapped it.
 //!
-//! Which keys may be used, and by whom, is decided by IAM and the keys' policies. Whoever can write the table
-//! can put the ARN of a key of his own into a row; that this broker may decrypt with its own key alone keeps
-//! him from choosing secrets.
+//! IAM and the keys' policies decide which keys may be used, and by whom. An attacker who can write the table
+//! can put the ARN of a key of his own into a row. He cannot choose secrets by that, because this broker may
+//! decrypt with its own key alone.
 //!
 //! The clear text passes through buffers of the SDK's HTTP client and parser that cannot be reached to be
-//! zeroed. What they hand over is not copied again.
+//! zeroed. The buffer that they hand over is not copied again.
 
 mod errors;
 #[cfg(test)]

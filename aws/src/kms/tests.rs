@@ -1,5 +1,5 @@
-//! What is sent to KMS, and what its errors come to. That KMS keeps to the context, and uses no key that is
-//! disabled, is put to the test by `infra/smoke`: the local KMS does neither.
+//! The requests to KMS, and the outcomes of its errors. `infra/smoke` tests that KMS keeps to the context,
+//! and uses no key that is disabled: the local KMS does neither.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use aws_sdk_kms::{
@@ -48,7 +48,7 @@ fn wrapped() -> WrappedSecret {
     WrappedSecret { key_id: ARN.to_owned(), ciphertext: b"ciphertext".to_vec() }
 }
 
-/// What comes of a decryption that KMS answers with `error`.
+/// The outcome of a decryption that KMS answers with `error`.
 async fn decrypted(error: fn() -> DecryptError) -> KeyError {
     let rule = mock!(Client::decrypt).then_error(error);
     let unwrap = KmsUnwrap::new(client(&rule));
@@ -95,7 +95,7 @@ async fn the_whole_context_and_the_items_key_are_sent_when_unwrapping() {
     assert_eq!(secret.expose(), b"secret");
 }
 
-/// What goes over the wire for a secret under `context`: to wrap it, and to unwrap it.
+/// The requests on the wire for a secret under `context`: to wrap it, and to unwrap it.
 async fn sent(context: &EncryptionContext) -> [(String, Value); 2] {
     let event = |body: &str| {
         ReplayEvent::new(HttpRequest::empty(), HttpResponse::new(200.try_into().unwrap(), body.into()))

@@ -56,8 +56,8 @@ fn largest_body() -> String {
     let mut measurements = vec!["4d".repeat(48)];
     let body = |measurements: &[String]| {
         json!({
-            "resources": &resources, "measurements": measurements, "reference_values": &values, "policy": &module,
-            "query": &queries,
+            "resources": &resources, "measurements": measurements, "reference_values": &values,
+            "policy": &module, "query": &queries,
         })
         .to_string()
     };

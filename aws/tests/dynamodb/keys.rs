@@ -1,6 +1,6 @@
-//! The key in KMS: what opens again. What must not open is for `aws/src/kms/tests.rs` and for
-//! `infra/smoke`: the local KMS joins the names and values of a context without a border, and decrypts with
-//! keys that are disabled or deleted.
+//! The secrets that the key in KMS opens again. `aws/src/kms/tests.rs` and `infra/smoke` test the secrets
+//! that it must not open: the local KMS joins the names and values of a context without a border, and
+//! decrypts with keys that are disabled or deleted.
 
 use keybroker_aws::kms::{KmsUnwrap, KmsWrap};
 use keybroker_common::{
@@ -22,7 +22,7 @@ async fn wrapped(key: &str, context: &EncryptionContext) -> WrappedSecret {
     KmsWrap::new(moto::kms(), key).wrap_secret(context, &secret).await.unwrap()
 }
 
-/// What the secret is, if it opens.
+/// The secret, if it opens.
 async fn opened(context: &EncryptionContext, wrapped: &WrappedSecret) -> Result<Vec<u8>, KeyError> {
     KmsUnwrap::new(moto::kms()).unwrap_secret(context, wrapped).await.map(|secret| secret.expose().to_vec())
 }

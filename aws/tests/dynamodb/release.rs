@@ -28,11 +28,11 @@ pub(crate) struct Aws {
     kms: Counted,
 }
 
-/// What KMS was asked for, of a ciphertext: under which context it was made, and under which it should be
-/// opened.
+/// The requests to KMS about one ciphertext: the context under which it was made, and the context under which
+/// it should be opened.
 ///
-/// KMS refuses if they differ in anything. That it does is looked at by `infra/smoke`: the local KMS joins
-/// the names and values of a context without a border, so that its refusal alone says little.
+/// KMS refuses if they differ in anything. `infra/smoke` tests that: the local KMS joins the names and values
+/// of a context without a border, so that its refusal alone says little.
 pub(crate) struct Asked {
     pub(crate) made_under: Value,
     pub(crate) opened_under: Value,
@@ -50,7 +50,7 @@ impl Aws {
         Self { world, store, broker, kms }
     }
 
-    /// What KMS was asked for last, of the ciphertext that was made as number `made`, from 0.
+    /// The last requests to KMS about the ciphertext that was made as number `made`, from 0.
     pub(crate) fn asked(&self, made: usize) -> Asked {
         let context = |body: &Value| body["EncryptionContext"].clone();
         Asked {
@@ -70,7 +70,7 @@ impl Aws {
         })
     }
 
-    /// What a guest gets that attests as `id`.
+    /// The secret of a guest that attests as `id`.
     async fn fetch(&self, id: &str) -> Result<String, Error> {
         let session = self.broker.attested(&self.world.hardware, id).await;
         self.broker.fetch(&session, id, &KEY).await

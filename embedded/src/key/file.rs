@@ -92,7 +92,7 @@ pub(super) fn create(path: &Path, key: &[u8; LocalKey::LEN]) -> Result<(), KeyFi
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let workshop = workshop(path);
-    // What a process left that was killed: no store knows it.
+    // A file that a killed process left: no store knows it.
     remove(fs::remove_file(&workshop))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&workshop)?;
     let written = write(&mut file, key).and_then(|()| named(&workshop, path));
@@ -102,7 +102,7 @@ pub(super) fn create(path: &Path, key: &[u8; LocalKey::LEN]) -> Result<(), KeyFi
     Ok(File::open(directory)?.sync_all()?)
 }
 
-/// What the file is called until it holds the key.
+/// The name of the file until it holds the key.
 fn workshop(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

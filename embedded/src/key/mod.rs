@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 pub use file::KeyFileError;
 
-/// A wrapping key from a file. Whoever reads the file and the store reads the secrets: keep them apart.
+/// A wrapping key from a file. Anybody who reads both the file and the store reads the secrets: keep them
+/// apart.
 ///
 /// A wrapped secret is the nonce (12 random bytes), the ciphertext and the tag (16 bytes), in this order; the
 /// [`EncryptionContext`] is its associated data.
@@ -27,7 +28,7 @@ pub struct LocalKey {
 impl LocalKey {
     /// Length of the key, in bytes.
     const LEN: usize = 32;
-    /// What the fingerprint is the HMAC of: nothing else is ever computed over it with this key.
+    /// The label under the HMAC of the fingerprint: nothing else is ever computed over it with this key.
     const FINGERPRINT_LABEL: &'static [u8] = b"keybroker/v1 fingerprint of a local wrapping key";
     /// Length of the fingerprint, in bytes: tells keys apart, proves nothing.
     const FINGERPRINT_LEN: usize = 8;

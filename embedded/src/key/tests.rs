@@ -98,7 +98,7 @@ fn a_key_that_was_not_made_to_its_end_is_made_anew() {
     let made = LocalKey::create(&path).unwrap();
     assert_eq!(LocalKey::load(&path).unwrap().key_id(), made.key_id());
     assert!(!beside.exists());
-    // What holds anything is a key, or was one.
+    // A file with any content is a key, or was one.
     for contents in ["k", "keybroker-key-v1:5a5a"] {
         fs::write(&path, contents).unwrap();
         assert_eq!(LocalKey::create(&path).unwrap_err(), KeyFileError::Exists);

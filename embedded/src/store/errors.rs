@@ -1,4 +1,4 @@
-//! What redb's errors mean to whoever opens a store, and to whoever uses it.
+//! The meaning of redb's errors for the code that opens a store, and for the code that uses it.
 
 use std::io;
 
@@ -74,7 +74,7 @@ impl From<redb::Error> for OpenError {
     }
 }
 
-/// What it means to whoever uses the store.
+/// The meaning of an error for the code that uses the store.
 pub(super) fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::Corrupted(cause) => StoreError::Corrupt { table: "the database".into(), cause },

@@ -14,10 +14,10 @@ use super::{OpenError, meta};
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.redb";
-/// What it is called until there is a store in it.
+/// The file's name until there is a store in it.
 pub(super) const WORKSHOP: &str = "keybroker.redb.new";
 
-/// What redb may hold in memory, in bytes. Its default is 1 GiB, more than a broker's rows are worth.
+/// The bytes that redb may hold in memory. Its default is 1 GiB, more than a broker's rows are worth.
 const CACHE_SIZE: usize = 64 << 20;
 /// Bytes of the first page: redb's own, and whether the file is a database stands in its first bytes.
 const HEADER: usize = 4096;
@@ -45,8 +45,9 @@ pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
 
 /// The database in an open file, which it locks.
 ///
-/// What the system remembers of the file goes first: after a write that did not reach the disk it may
-/// remember what is not there, and a transaction that is built on that is lost with the power.
+/// Before that, the system is told to forget the cached pages of the file. After a write that did not reach
+/// the disk, the cache may hold data that the disk does not. A transaction that is built on such data is lost
+/// with the power.
 pub(super) fn database(file: &File) -> Result<Database, OpenError> {
     // A file system that takes no advice remembers nothing, or is memory itself.
     let _ = fadvise(file, 0, None, Advice::DontNeed);
@@ -97,7 +98,8 @@ fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
     let (workshop, path) = (data_dir.join(WORKSHOP), data_dir.join(NAME));
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&workshop)?;
-    // Of several processes one makes it. The lock is the file's, not the name's: the database takes it over.
+    // If several processes come together, one makes it. The lock is the file's, not the name's: the database
+    // takes it over.
     lock(&file)?;
     if found(data_dir)?.is_some() || !same(&file, &workshop)? {
         return Err(OpenError::Locked);

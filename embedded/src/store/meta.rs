@@ -1,4 +1,4 @@
-//! What the store knows of itself: its format, and the wrapping key that it belongs to.
+//! The store's data about itself: its format, and the wrapping key that it belongs to.
 
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 

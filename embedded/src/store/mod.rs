@@ -101,7 +101,7 @@ impl EmbeddedStore {
         self.reading(|transaction| rows::get(transaction, key))
     }
 
-    /// What `work` reads, in one transaction.
+    /// Runs `work` in one read transaction.
     fn reading<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,

@@ -1,4 +1,4 @@
-//! What an operator sees and does, each method one transaction.
+//! The operator's view, each method one transaction.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -103,7 +103,7 @@ impl EmbeddedStore {
     }
 }
 
-/// What no id of `time`'s millisecond or a later one sorts before.
+/// A lower bound for the ids of `time`'s millisecond and of every later one.
 fn first_id(time: Timestamp) -> Vec<u8> {
     let milliseconds = u64::try_from(time.as_millisecond()).unwrap_or(0).to_be_bytes();
     // 48 bits of them lead a UUID of version 7: until the year 10889.

@@ -42,7 +42,7 @@ pub(super) type Free = fn(&Path) -> io::Result<Option<u64>>;
 #[derive(Debug)]
 pub(super) struct Room {
     data_dir: PathBuf,
-    /// What is free there.
+    /// The free space there.
     free: Free,
     /// Whether it was told that there is none.
     told: AtomicBool,
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(metadata.mode() & 0o777, 0o600);
         assert!(room.release());
         assert!(!room.release());
-        // What a process left that was killed is no reserve.
+        // A file that a killed process left is no reserve.
         File::create(directory.path().join(NAME)).unwrap().set_len(RESERVE / 2).unwrap();
         assert_eq!(reserved(directory.path()), 0);
         room.check().unwrap();

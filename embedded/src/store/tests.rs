@@ -201,7 +201,7 @@ fn a_file_of_another_kind_is_refused() {
     }
 }
 
-/// What redb has written of a new file at each of its steps until the first words that say what it is.
+/// The states of a new file that redb makes, at each of its steps until the first words that say what it is.
 fn half_made() -> Vec<Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(file::NAME);

@@ -25,7 +25,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// All attempts together. The function itself has 25 seconds, most of which AMD may need.
 const CALL: Duration = Duration::from_secs(7);
 
-/// What all clients have in common: one connection pool, credentials, limits.
+/// The common parts of all clients: one connection pool, credentials, limits.
 #[derive(Debug)]
 pub struct Aws(SdkConfig);
 

@@ -1,5 +1,5 @@
-//! What the three functions share. Each is a `main` of a few lines over this: settings, AWS clients, one
-//! service of `keybroker-common` behind API Gateway.
+//! The common code of the three functions. Each is a `main` of a few lines over this: settings, AWS clients,
+//! one service of `keybroker-common` behind API Gateway.
 //!
 //! They stand on lambda_http: its runtime brings the events, and its conversion makes requests of them,
 //! behind a guard. See [`payload`].

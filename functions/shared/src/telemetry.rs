@@ -62,9 +62,9 @@ pub(crate) fn start(function: Function) {
     let _ = registry.with(log.with_filter(level.and(ours))).try_init();
 }
 
-/// What CloudWatch shows the metrics of a function under that Lambda calls `name`: what that begins with,
-/// before `-register`, `-auth` or `-attest`. So two deployments in an account, whose functions cannot have
-/// the same name, do not set off each other's alarms. `keybroker` for a function that is called otherwise.
+/// The CloudWatch namespace for the metrics of a function that Lambda calls `name`: the part of the name
+/// before `-register`, `-auth` or `-attest`. Two deployments in an account cannot have functions of the same
+/// name, so they do not set off each other's alarms. `keybroker` for a function that is called otherwise.
 fn namespace(name: &str, function: Function) -> &str {
     let suffix = match function {
         Function::Register => "-register",
@@ -134,7 +134,7 @@ impl Fields {
             Decision::Registered | Decision::Replaced => (&["Registered"], None),
             Decision::Attested => (&["Attested"], None),
             Decision::Released => (&["Released"], None),
-            // What was withheld is counted as released, too: that it was is on record.
+            // A withheld secret is counted as released, too: its release is on record.
             Decision::Refused | Decision::Withheld => (&["Refused"], check),
             Decision::Unavailable if check == Some(KEY_CHECK) => (&["Unavailable", "KeyUnavailable"], check),
             Decision::Unavailable => (&["Unavailable"], check),

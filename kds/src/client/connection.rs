@@ -30,7 +30,7 @@ pub(super) fn build(base: &str, authorities: &[u8]) -> Result<Client, KdsError> 
     client.build().map_err(unusable)
 }
 
-/// What came of a request that got no answer.
+/// The error of a request that got no answer.
 pub(super) fn silent(error: reqwest::Error) -> KdsError {
     KdsError::Silent(causes(&error.without_url()))
 }

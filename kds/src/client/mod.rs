@@ -80,9 +80,9 @@ impl Kds {
         retried(permitted, deadline).await
     }
 
-    /// The same for the CRL at `path`. It takes no permit and minds no pause: requests for chips must not keep
-    /// a list from being renewed. The caller asks for each list once at a time, so that there is never more
-    /// than one request per product and kind under way beside those of [`Kds::fetch`].
+    /// The same for the CRL at `path`. It takes no permit and minds no pause: requests for chips must not
+    /// keep a list from being renewed. The caller asks for each list once at a time, so that there is never
+    /// more than one request per product and kind under way beside those of [`Kds::fetch`].
     pub async fn fetch_crl(&self, path: &str, budget: Duration) -> Result<Vec<u8>, KdsError> {
         let deadline = Instant::now() + budget;
         retried(|| self.attempt(path, deadline), deadline).await

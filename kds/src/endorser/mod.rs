@@ -82,8 +82,8 @@ impl Plausible for Unrefused<'_> {
     }
 }
 
-/// Why a report is not verified at `now`. What will be valid in a moment is no reason to refuse it for good:
-/// the challenge stays until then.
+/// Why a report is not verified at `now`. If it will be valid in a moment, that is no reason to refuse it for
+/// good: the challenge stays until then.
 fn not_verified((check, error): (verify::VerificationCheck, VerifyError), now: Timestamp) -> NotVerified {
     match error.valid_from().and_then(|from| seconds_until(from, now)) {
         Some(retry_after) => {

@@ -106,7 +106,7 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     let (error, parsed) = counted(&attest, &challenge.session_id, &sent).await;
     assert!(matches!(error, Error::Refused { .. }) && parsed == 0, "{error:?}, {parsed}");
 
-    // What comes next parses them, so that the count means something.
+    // The calls below parse the certificates, so that the count means something.
     let report = Report::parse(&sent.report).unwrap();
     let presented = Presented { report: &report, claimed_product: None, certificates: &sent.certificates };
     PARSED.set(0);

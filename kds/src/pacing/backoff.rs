@@ -1,4 +1,4 @@
-//! What KDS refused a while ago, and until when it is not asked again.
+//! The requests that KDS refused a while ago, and the time until which it is not asked again.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -20,9 +20,9 @@ const ABSENT_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// Chips remembered as absent.
 const ABSENT_CHIPS: usize = 4096;
 
-/// What is remembered of KDS's refusals. Each is kept as the instant at which it was met, and counts for its
-/// time after that and not before: else a clock that ran ahead would keep KDS from being asked for as long,
-/// once it was put right.
+/// The refusals of KDS. Each is kept as the instant at which it was met, and counts for its time after that
+/// and not before. Otherwise a clock that ran ahead would keep KDS from being asked for as long, once it was
+/// put right.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     absent: Mutex<LruCache<VcekId, Timestamp>>,

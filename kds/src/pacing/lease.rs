@@ -18,10 +18,11 @@ use crate::error::EndorsementError;
 
 /// Shortest time between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
-/// What is added to it at random, in milliseconds: processes that came together should not look together.
+/// At most so many milliseconds are added to it at random: processes that came together should not look
+/// together.
 const JITTER_MS: u128 = 500;
 
-/// What came of waiting for a lease.
+/// The outcome of waiting for a lease.
 #[derive(Debug)]
 pub(crate) enum Turn<T> {
     /// It is in the table by now.
@@ -95,8 +96,8 @@ impl Leases {
         }
     }
 
-    /// Ends the lease of `key`, whose row is in the table. A lease that cannot be ended is over by itself in a
-    /// while.
+    /// Ends the lease of `key`, whose row is in the table. A lease that cannot be ended is over by itself in
+    /// a while.
     pub(crate) async fn end(&self, key: &str) {
         if let Err(cause) = self.store.end_lease(key, self.process).await {
             tracing::warn!(key, %cause, "lease not ended");

@@ -1,4 +1,4 @@
-//! What can be had without asking KDS.
+//! The certificates that can be had without asking KDS.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::{EndorsementSource, Origin, parsed};
 use crate::{error::EndorsementError, lock::lock, vcek_id::VcekId};
 
-/// What can be had without asking AMD, as it was found: only what is in the process's memory was verified.
+/// The certificates that can be had without asking AMD, as they were found: only those in the process's
+/// memory were verified.
 #[derive(Debug)]
 pub struct Found {
     chain: Option<Arc<Chain>>,
@@ -26,8 +27,8 @@ impl Found {
 }
 
 impl EndorsementSource {
-    /// What can be had without asking AMD. Reads, writes nothing and verifies nothing: the guest may have no
-    /// open challenge.
+    /// The certificates that can be had without asking AMD. Reads, writes nothing and verifies nothing: the
+    /// guest may have no open challenge.
     pub async fn at_hand(&self, presented: &Presented<'_>) -> Result<Option<Found>, EndorsementError> {
         let candidates = VcekId::candidates(presented);
         let known =
@@ -37,7 +38,7 @@ impl EndorsementSource {
             return Ok(Some(Found { chain: Some(chain), rows: None }));
         }
         let rows = async {
-            // What the guest sent spares the table.
+            // If the guest sent certificates, the table is not read.
             if presented.certificates.is_empty() { self.rows(&candidates).await.map(Some) } else { Ok(None) }
         };
         let (rows, ()) = tokio::join!(rows, async {
@@ -104,7 +105,7 @@ impl EndorsementSource {
         known.filter(|chain| belongs(presented.report, chain.vek())).find(|chain| self.holds(chain))
     }
 
-    /// What the table has for `candidates`.
+    /// The table's rows for `candidates`.
     async fn rows(
         &self,
         candidates: &[VcekId],

@@ -1,7 +1,7 @@
 //! Asking AMD for certificates, as [`pacing`](crate::pacing) lets it be asked.
 //!
-//! What comes back leads to a trust anchor. That alone is no reason to keep it: [`EndorsementSource::settle`]
-//! keeps it once a report was verified under it.
+//! A certificate that comes back leads to a trust anchor. That alone is no reason to keep it:
+//! [`EndorsementSource::settle`] keeps it once a report was verified under it.
 
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ impl EndorsementSource {
         Ok((chain, Origin::Amd { lease: Some(key) }))
     }
 
-    /// What AMD sent for the chip when it was last asked, if that was a moment ago: whether it holds or not.
+    /// AMD's answer for the chip when it was last asked, if that was a moment ago: whether it holds or not.
     fn fetched_a_moment_ago(&self, id: &VcekId) -> Option<Arc<Chain>> {
         let now = self.now();
         let mut fetched = lock(&self.fetched);
@@ -109,8 +109,8 @@ impl EndorsementSource {
         found.map(|found| Arc::clone(&found.chain))
     }
 
-    /// What another process has put into the table: a chain of the chip that holds, or that AMD knew none a
-    /// while ago.
+    /// The result that another process has put into the table: a chain of the chip that holds, or that AMD
+    /// knew none a while ago.
     pub(super) async fn seen(&self, id: &VcekId) -> Result<Option<Arc<Chain>>, EndorsementError> {
         let Some(row) = self.row(&id.to_string()).await? else { return Ok(None) };
         let now = self.now();
@@ -166,9 +166,9 @@ impl EndorsementSource {
         best?.map(|chain| (chain, Origin::Guest)).ok_or(EndorsementError::NoVlek)
     }
 
-    /// Asks AMD for the chain above `vek`, once for all guests that want it, since none of the issuers at hand issued
-    /// it and is neither expired nor revoked. What AMD sends is among [`EndorsementSource::issuers`] from
-    /// then on.
+    /// Asks AMD for the chain above `vek`, once for all guests that want it, since none of the issuers at
+    /// hand issued it and is neither expired nor revoked. AMD's answer is among
+    /// [`EndorsementSource::issuers`] from then on.
     async fn fetch_issuer(&self, vek: &Vek) -> Result<(), EndorsementError> {
         let (product, kind) = (vek.product, vek.kind());
         let key = chain_key(product, kind);

@@ -24,7 +24,7 @@ pub(super) const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1
 /// Issuers that are kept of one product and kind, the latest.
 const KEPT: usize = 4;
 
-/// What AMD's chains and the table brought, by product and kind.
+/// The issuers that AMD's chains and the table brought, by product and kind.
 #[derive(Debug, Default)]
 pub(super) struct Issuers(Mutex<HashMap<(Product, EndorsementKind), Known>>);
 
@@ -89,7 +89,7 @@ impl Issuers {
         Some(proven.map(|one| pem("CERTIFICATE", one.certificate.der())).collect())
     }
 
-    /// Whether AMD was asked for the chain in vain a short while ago. What it sent then is still in memory.
+    /// Whether AMD was asked for the chain in vain a short while ago. Its answer is still in memory.
     pub(super) fn asked_in_vain(&self, product: Product, kind: EndorsementKind, now: Timestamp) -> bool {
         let asked_at = lock(&self.0).get(&(product, kind)).and_then(|known| known.asked_in_vain_at);
         asked_at.is_some_and(|at| is_recent(at, now, ASKED_AGAIN_AFTER))

@@ -79,7 +79,7 @@ impl EndorsementSource {
         }
     }
 
-    /// What the store holds under `key`; a row that cannot be read counts as none.
+    /// The store's row under `key`; a row that cannot be read counts as none.
     pub(super) async fn row(&self, key: &str) -> Result<Option<StoredEndorsement>, EndorsementError> {
         match self.store.endorsement(key).await {
             Ok(row) => Ok(row),

@@ -81,8 +81,8 @@ enum Origin {
     Amd { lease: Option<String> },
 }
 
-/// Endorsements for one report. What is new of them is kept once the report was verified under them, and not
-/// before: see [`EndorsementSource::settle`].
+/// Endorsements for one report. New ones are kept once the report was verified under them, and not before:
+/// see [`EndorsementSource::settle`].
 #[derive(Debug)]
 pub struct Obtained {
     endorsements: Endorsements,
@@ -108,7 +108,7 @@ pub struct EndorsementSource {
     chips: Mutex<LruCache<VcekId, Arc<Chain>>>,
     /// The same for VLEKs, by SHA-256 of the certificate.
     vleks: Mutex<LruCache<[u8; 32], Arc<Chain>>>,
-    /// What AMD sent a moment ago, so that guests who came together ask once.
+    /// The chains that AMD sent a moment ago, so that guests who came together ask once.
     fetched: Mutex<LruCache<VcekId, FetchedChain>>,
     issuers: Issuers,
     operators: Operators,

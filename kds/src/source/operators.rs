@@ -1,5 +1,5 @@
-//! What operators change in the table counts in every process soon: they leave a mark there, and processes
-//! look at it.
+//! An operator's changes in the table count in every process soon: operators leave a mark there, and
+//! processes look at it.
 
 use std::sync::Mutex;
 

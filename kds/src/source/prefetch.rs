@@ -5,7 +5,7 @@ use keybroker_snp::{endorsement::EndorsementKind, product::Product};
 use super::{EndorsementSource, revocation::crl_key};
 use crate::{error::EndorsementError, vcek_id::VcekId};
 
-/// What became of fetching one chip's certificate.
+/// The outcome of fetching one chip's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fetched {
     /// The store had it.

@@ -108,7 +108,7 @@ async fn a_broken_chain_is_no_refusal_either() {
     }
 }
 
-/// Whoever answers in AMD's place has certificates of his own make, and no ARK that anybody pinned.
+/// An impostor in AMD's place has certificates of his own make, and no ARK that anybody pinned.
 #[tokio::test]
 async fn an_impostor_gains_nothing() {
     let hardware = Hardware::new().await;
@@ -128,7 +128,7 @@ async fn an_impostor_gains_nothing() {
     endorse(&source, &report).await.unwrap();
 }
 
-/// What comes of one answer, to the letter. Whoever asks again waits in vain.
+/// The outcome of exactly one answer, byte for byte. A caller that asks again waits in vain.
 async fn answered(hardware: &Hardware, answer: String) -> Result<(), EndorsementError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let kds_url = format!("http://{}", listener.local_addr().unwrap());

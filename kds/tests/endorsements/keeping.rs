@@ -1,4 +1,4 @@
-//! What is kept, and what is left behind: no certificate keeps a chip out for good.
+//! The certificates that are kept, and those that are left behind: no certificate keeps a chip out for good.
 
 use jiff::Timestamp;
 use keybroker_common::{broker::Presented, config::KdsSettings};
@@ -30,7 +30,7 @@ fn expired(role: Role, at: Timestamp) -> Verdict {
     refused(VerificationCheck::Validity, role, Defect::Expired(at))
 }
 
-/// What verification says in the end.
+/// The outcome of verification in the end.
 async fn verdict(
     source: &Process,
     report: &Report,
@@ -81,7 +81,7 @@ async fn what_no_report_was_verified_under_is_not_kept() {
     assert_eq!(hardware.cache.keys(), [hardware.vcek_key().as_str(), "Milan/vcek/chain", "Milan/vcek/crl"]);
 }
 
-/// Whoever has an expired certificate of a chip sends it with a report that nobody signed.
+/// Anybody who has an expired certificate of a chip can send it with a report that nobody signed.
 #[tokio::test]
 async fn a_junk_signature_with_an_expired_certificate_locks_no_chip_out() {
     let hardware = Hardware::new().await;
@@ -227,7 +227,7 @@ async fn an_asvk_that_amd_replaced_is_asked_for() {
     }
 }
 
-/// What was issued by a revoked ASK is left behind, and AMD asked for the chip once more.
+/// A certificate that a revoked ASK issued is left behind, and AMD is asked for the chip once more.
 #[tokio::test]
 async fn a_chip_outlives_the_ask_that_was_revoked() {
     let hardware = Hardware::new().await;
@@ -284,7 +284,7 @@ async fn the_certificate_that_lasts_longer_stays() {
     let ask = hardware.amd.ask().to_vec();
     assert_eq!(verdict(&hardware.source(), &report, &[older.clone(), ask.clone()]).await, Ok(Ok(())));
     assert_eq!(hardware.cache.row(&hardware.vcek_key()).unwrap().bytes, hardware.vcek());
-    // Of several that are sent, too; and the other way round it does.
+    // If several are sent, the newest is kept, too; and a newer one takes the place of an older row.
     hardware.cache.plant(&hardware.vcek_key(), row(older.clone()));
     assert_eq!(verdict(&hardware.source(), &report, &[older, hardware.vcek(), ask]).await, Ok(Ok(())));
     assert_eq!(hardware.cache.row(&hardware.vcek_key()).unwrap().bytes, hardware.vcek());
@@ -361,7 +361,7 @@ async fn what_was_forgotten_is_looked_for() {
     assert_eq!(hardware.kds.count(Kind::Crl), 2);
 }
 
-/// What a stranger sends is neither kept nor verified before his challenge is known to be open.
+/// A stranger's certificates are neither kept nor verified before his challenge is known to be open.
 #[tokio::test]
 async fn what_is_at_hand_is_looked_up_and_not_verified() {
     let hardware = Hardware::new().await;

@@ -1,4 +1,4 @@
-//! What is not asked again, and until when.
+//! The requests that are not repeated, and the time until which they are not.
 
 use keybroker_common::{broker::Presented, config::KdsSettings};
 use keybroker_kds::EndorsementError;
@@ -129,7 +129,7 @@ async fn a_flood_of_new_chips_is_let_through_at_a_pace() {
     let neighbour = report(&neighbour);
     let request = Presented { report: &neighbour, claimed_product: None, certificates: &[] };
     endorse_as(&source, &request, "another").await.unwrap();
-    // What AMD does not know costs nothing when it is presented again.
+    // A chip that AMD does not know costs nothing when it is presented again.
     assert_eq!(endorse(&source, &stranger(2)).await.unwrap_err(), EndorsementError::UnknownChip);
     hardware.clock.advance(seconds(20));
     assert_eq!(endorse(&source, &stranger(10)).await.unwrap_err(), EndorsementError::UnknownChip);
@@ -149,7 +149,7 @@ async fn another_kds_is_asked_for_as_many_as_come() {
     assert_eq!(hardware.kds.count(Kind::Vcek), 40);
 }
 
-/// What AMD failed to answer was charged for: the guest that comes again takes no other's turn.
+/// A request that AMD failed to answer was charged for: the guest that comes again takes no other's turn.
 #[tokio::test]
 async fn a_failure_of_amds_is_charged_for_once() {
     let hardware = Hardware::new().await;
@@ -186,7 +186,7 @@ async fn what_a_clock_that_ran_ahead_met_is_forgotten_once_it_is_put_right() {
     }
 }
 
-/// What KDS asked for counts for as long after a clock was set back a little: never longer.
+/// After a clock was set back a little, a pause lasts as long as KDS asked for, and never longer.
 #[tokio::test]
 async fn no_rest_is_longer_than_kds_asked_for() {
     let hardware = Hardware::new().await;

@@ -1,4 +1,4 @@
-//! What is asked for: the right product, chip and TCB.
+//! Requests ask for the right product, chip and TCB.
 
 use keybroker_kds::EndorsementError;
 use keybroker_simulator::{

@@ -210,7 +210,7 @@ fn revoked(role: Role) -> Result<(), (VerificationCheck, VerifyError)> {
     Err((VerificationCheck::Revocation, role.has(Defect::Revoked).into()))
 }
 
-/// Whoever is on the way to AMD answers with the list for the other kind, which is later and does not list
+/// An attacker on the way to AMD answers with the list for the other kind, which is later and does not list
 /// the ASVK or ASK.
 #[tokio::test]
 async fn the_other_kinds_list_answered_in_its_place_takes_no_revocation_back() {
@@ -372,7 +372,7 @@ async fn a_list_outlives_its_time_while_kds_is_down() {
     }
 }
 
-/// What can be told from the request for the list itself, and nothing else, is a reason for the grace.
+/// Only the request for the list itself can show a reason for the grace.
 #[tokio::test]
 async fn only_a_kds_that_does_not_answer_gives_a_list_more_time() {
     for (behaviour, silent) in [
@@ -483,7 +483,7 @@ async fn a_list_does_not_outlive_its_time_while_kds_answers() {
     assert_eq!(hardware.kds.count(Kind::Crl), 3);
 }
 
-/// Whoever writes the table cannot put renewal off, nor make every guest ask.
+/// An attacker who writes the table cannot put renewal off, nor make every guest ask.
 #[tokio::test]
 async fn a_time_of_fetching_in_the_future_is_not_believed() {
     let (hardware, _) = started().await;

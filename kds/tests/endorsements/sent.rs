@@ -1,4 +1,4 @@
-//! What the guest brings along.
+//! The certificates that the guest sends.
 
 use keybroker_kds::EndorsementError;
 use keybroker_simulator::{

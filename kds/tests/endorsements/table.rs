@@ -25,7 +25,8 @@ async fn a_chip_once_seen_boots_while_kds_is_down() {
     assert_eq!(hardware.kds.requests().len(), asked);
 }
 
-/// What stands in the row is verified again, and compared with what it should be: otherwise AMD is asked.
+/// A certificate in the row is verified again, and compared with the one that it should be: otherwise AMD is
+/// asked.
 #[tokio::test]
 async fn a_row_that_is_not_the_chips_certificate_counts_as_none() {
     let hardware = Hardware::new().await;

@@ -1,4 +1,4 @@
-//! What is known of a checked module.
+//! The facts that are known about a checked module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use regorus::Value;
 
 use super::cost::Cost;
 
-/// What is known of a checked module, for its queries.
+/// The facts about a checked module that its queries need.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(super) data: Value,

@@ -1,4 +1,4 @@
-//! What evaluating rules and queries can come to, with all that they need of each other.
+//! The cost that evaluating rules and queries can have, with all that they need of each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ const MAX_CHAIN: u32 = 256;
 
 /// Largest value, as power of two of the values within it.
 const MAX_SIZE: u32 = 29;
-/// Of what a registration and the claims bring: 16 KiB of text hold no more.
+/// The same for a value that a registration or the claims bring: 16 KiB of text hold no more.
 const GIVEN: u32 = 13;
 
-/// What evaluating something can come to, with all that it needs.
+/// The cost that evaluating something can have, with all that it needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cost {
     /// Levels of expressions on the stack.
@@ -22,7 +22,7 @@ pub(super) struct Cost {
     pub(super) size: u32,
 }
 
-/// What one rule or query needs, without what that in turn needs.
+/// The needs of one rule or query, without the needs of those in turn.
 pub(super) struct Needs {
     pub(super) at: Position,
     pub(super) rules: BTreeSet<String>,

@@ -1,8 +1,8 @@
-//! What a policy may not do, as whoever registers it is told.
+//! The things that a policy must not do, in the words for the party that registers it.
 
 use crate::builtins;
 
-/// What a policy may not do.
+/// A thing that a policy must not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Forbidden {
@@ -62,13 +62,13 @@ pub enum Forbidden {
         "{0} under not, without a value from elsewhere: not would hold as soon as one value differs. Write not x in y, or give it a value before (some {0} in ...)"
     )]
     Unbound(String),
-    /// What is said to differ and always does.
+    /// Two values that are said to differ and always do.
     #[error("that {0}, which can be {1}, differs from {2}, which can be {3}: they always do")]
     Differs(String, String, String, String),
     /// A variable that is declared and not used.
     #[error("some {0}, which nothing uses")]
     Unused(String),
-    /// What may be missing under `not`.
+    /// A value under `not` that may be missing.
     #[error(
         "{0} under not, where it can be missing: not would hold then. Write x := {0} before, and x in its place, or say without not what must be"
     )]

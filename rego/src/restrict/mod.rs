@@ -1,4 +1,4 @@
-//! What of Rego a policy may use.
+//! The part of Rego that a policy may use.
 //!
 //! The interpreter looks at the clock between steps, but no step can be interrupted: what one step may cost
 //! is decided here, before anything is evaluated, on the syntax tree. A policy is refused

@@ -1,4 +1,4 @@
-//! What is forbidden, and where.
+//! A refusal: the forbidden thing, and its place.
 
 use regorus::unstable::Span;
 
@@ -6,7 +6,7 @@ use super::forbidden::Forbidden;
 use crate::text::Position;
 
 pub(crate) type Refusal = (Position, Forbidden);
-/// What looking at a part of a policy comes to.
+/// The outcome of looking at a part of a policy.
 pub(crate) type Walk = Result<(), Refusal>;
 
 /// Where a span begins.

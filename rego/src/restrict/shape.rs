@@ -1,4 +1,4 @@
-//! What a value can be, without evaluating anything: kinds, and what is in lists, sets and objects.
+//! The shape of a value, without evaluating anything: kinds, and the contents of lists, sets and objects.
 
 use std::{collections::BTreeMap, fmt, rc::Rc};
 
@@ -52,7 +52,7 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// What a value can be. Nothing, if there never is one.
+/// The values that there can be. Nothing, if there never is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     pub(super) kinds: Kinds,
@@ -60,7 +60,7 @@ pub(super) struct Shape {
     pub(super) missing: bool,
     /// Anything at all may be in it.
     any: bool,
-    /// What is in arrays and sets.
+    /// The items of arrays and sets.
     items: Option<Rc<Shape>>,
     /// Fields of objects, by names that are known.
     fields: BTreeMap<String, Rc<Shape>>,
@@ -168,7 +168,7 @@ impl Shape {
         })
     }
 
-    /// What is under a name.
+    /// The value under a name.
     pub(super) fn step(self: &Rc<Self>, name: &str) -> Rc<Self> {
         if self.any {
             return Self::any().or_missing();
@@ -187,12 +187,12 @@ impl Shape {
         if self.kinds.without(Kinds::OBJECT).none() { found } else { found.or_missing() }
     }
 
-    /// What is under an index that is computed.
+    /// The value under an index that is computed.
     pub(super) fn index(self: &Rc<Self>) -> Rc<Self> {
         self.each().or_missing()
     }
 
-    /// What a loop goes through.
+    /// The items that a loop goes through.
     pub(super) fn each(self: &Rc<Self>) -> Rc<Self> {
         if self.any {
             return Self::any();

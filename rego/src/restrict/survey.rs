@@ -21,7 +21,7 @@ use crate::{builtins, text::Position};
 
 /// Deepest expression, in levels.
 const MAX_DEPTH: u32 = 48;
-/// Of a comprehension: what a loop can go through before the clock stops it.
+/// The same for a comprehension: the items that a loop can go through before the clock stops it.
 const LOOP: u32 = 15;
 
 /// That a parameter or variable does not take the name of what every rule is given.
@@ -52,7 +52,7 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Of a rule of a module that `known` knows the names of.
+    /// A survey of a rule whose module `known` knows the names of.
     pub(super) fn new(known: &'a Checked) -> Self {
         Self {
             known,
@@ -68,7 +68,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Of a query, which names rules in full.
+    /// A survey of a query, which names rules in full.
     pub(super) fn of_query(known: &'a Checked) -> Self {
         Self { in_query: true, ..Self::new(known) }
     }

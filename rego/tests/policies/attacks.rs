@@ -12,7 +12,7 @@ fn long_list() -> String {
     format!("{{\"list\":[{}0]}}", "0,".repeat(3999))
 }
 
-/// What the accepted worst of each kind comes to, given far more time than it needs to be stopped.
+/// Evaluates the worst accepted policy of a kind, with far more time than it needs to be stopped.
 fn stopped(policy: &Policy) {
     let results = policy.results(&sample(), Duration::from_millis(50));
     assert_eq!(results, [Gave::TimedOut]);
@@ -92,8 +92,8 @@ fn brackets_that_multiply_are_not_read() {
     }
 }
 
-/// What is left behind takes places; once all are taken nothing is decided, and when they end all is as
-/// before.
+/// A thread that is left behind takes a place. Once all places are taken nothing is decided, and when the
+/// threads end all is as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_that_take_their_time_do_not_stop_the_others_for_good() {
     let evaluator = RegoEngine::default();

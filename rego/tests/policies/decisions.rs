@@ -1,4 +1,4 @@
-//! What a query must give, and what each kind of refusal is called.
+//! The results that a query must give, and the name of each kind of refusal.
 
 use keybroker_common::policy::{Denied, Gave, NotEvaluated, PolicyEngine as _};
 use keybroker_rego::RegoEngine;

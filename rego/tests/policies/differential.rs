@@ -27,7 +27,8 @@ use super::{
     sample_once,
 };
 
-/// What is recorded for where OPA's engine cannot run; `KEYBROKER_WRITE_RECORDED=1` writes it anew.
+/// The recorded answers for machines where OPA's engine cannot run; `KEYBROKER_WRITE_RECORDED=1` writes it
+/// again.
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/policies/opa/recorded.jsonl");
 
 const REFERENCE: &str = r#"{"list":[1,2,3],"names":["a","b"],"mixed":[1,"5",null,true,[1]],"map":{"x":1,"y":5},
@@ -79,21 +80,25 @@ fn terms() -> impl Strategy<Value = String> {
         2 => select(vec!["true", "false", "null"]),
         4 => select(vec!["x", "y", "z", "i", "_"]),
         6 => select(vec![
-            "input.snp.vmpl", "input.snp.product", "input.snp.guest_svn", "input.snp.csp_id", "input.snp.policy.smt_allowed",
-            "input.snp.policy.debug_allowed", "input.snp.reported_tcb.snp", "input.snp.reported_tcb.fmc",
-            "input.snp.signing_key", "input.policy_debug_allowed", "input.reported_tcb_snp", "input.absent", "input.snp.absent",
+            "input.snp.vmpl", "input.snp.product", "input.snp.guest_svn", "input.snp.csp_id",
+            "input.snp.policy.smt_allowed", "input.snp.policy.debug_allowed", "input.snp.reported_tcb.snp",
+            "input.snp.reported_tcb.fmc", "input.snp.signing_key", "input.policy_debug_allowed",
+            "input.reported_tcb_snp", "input.absent", "input.snp.absent",
         ]),
         8 => select(vec![
-            "data.list", "data.list[_]", "data.list[i]", "data.list[0]", "data.list[7]", "data.names", "data.names[_]",
-            "data.mixed[_]", "data.mixed", "data.map", "data.map.x", "data.map[x]", "data.map[i]", "data.map.absent",
-            "data.text.y", "data.text[x]", "data.floor[input.snp.product].snp", "data.floor.genoa.snp", "data.floor[x].snp",
-            "data.flag.on", "data.flag.off", "data.flag[x]", "data.max", "data.word", "data.empty", "data.absent",
-            "data.nested[input.snp.product]", "data.nested[x]", "data.nested[x][_]", "data.revoked[x]", "data.revoked.b",
+            "data.list", "data.list[_]", "data.list[i]", "data.list[0]", "data.list[7]", "data.names",
+            "data.names[_]", "data.mixed[_]", "data.mixed", "data.map", "data.map.x", "data.map[x]",
+            "data.map[i]", "data.map.absent", "data.text.y", "data.text[x]",
+            "data.floor[input.snp.product].snp", "data.floor.genoa.snp", "data.floor[x].snp", "data.flag.on",
+            "data.flag.off", "data.flag[x]", "data.max", "data.word", "data.empty", "data.absent",
+            "data.nested[input.snp.product]", "data.nested[x]", "data.nested[x][_]", "data.revoked[x]",
+            "data.revoked.b",
         ]),
         4 => select(vec![
-            "data.policy.never", "data.policy.on", "data.policy.off", "data.policy.number", "data.policy.word",
-            "data.policy.names", "data.policy.names[x]", "data.policy.by", "data.policy.by.x", "data.policy.by[x]",
-            "data.policy.either", "data.policy.allowed", "data.policy.absent",
+            "data.policy.never", "data.policy.on", "data.policy.off", "data.policy.number",
+            "data.policy.word", "data.policy.names", "data.policy.names[x]", "data.policy.by",
+            "data.policy.by.x", "data.policy.by[x]", "data.policy.either", "data.policy.allowed",
+            "data.policy.absent",
         ]),
     ]
     .prop_map(str::to_owned);
@@ -110,11 +115,13 @@ fn terms() -> impl Strategy<Value = String> {
             1 => inner.clone().prop_map(|a| format!("is_string({a})")),
             1 => pair.clone().prop_map(|(a, b)| format!("startswith({a}, {b})")),
             1 => pair.clone().prop_map(|(a, b)| format!("object.get({a}, {b}, 1)")),
-            1 => (inner.clone(), select(vec!["+", "-", "*"]), inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            1 => (inner.clone(), select(vec!["+", "-", "*"]), inner.clone())
+                .prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             1 => pair.clone().prop_map(|(a, b)| format!("[{a}, {b}]")),
             1 => pair.clone().prop_map(|(a, b)| format!("{{{a}, {b}}}")),
             1 => inner.clone().prop_map(|a| format!("{{\"x\": {a}}}")),
-            1 => (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("[c | c := {a}; {b} == {c}]")),
+            1 => (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("[c | c := {a}; {b} == {c}]")),
             1 => pair.clone().prop_map(|(a, b)| format!("{{c | some c in {a}; c != {b}}}")),
             1 => pair.prop_map(|(a, b)| format!("[{a}, {b}][0]")),
         ]
@@ -141,8 +148,10 @@ fn statements() -> impl Strategy<Value = String> {
         3 => (variable(), terms()).prop_map(|(x, of)| format!("some {x} in {of}")),
         1 => (variable(), variable(), terms()).prop_map(|(x, y, of)| format!("some {x}, {y} in {of}")),
         1 => variable().prop_map(|x| format!("some {x}")),
-        3 => (terms(), expressions()).prop_map(|(of, body)| format!("every e in {of} {{ {} }}", body.replace('z', "e"))),
-        1 => (terms(), expressions()).prop_map(|(of, body)| format!("every e in {of} {{ not {} }}", body.replace('z', "e"))),
+        3 => (terms(), expressions())
+            .prop_map(|(of, body)| format!("every e in {of} {{ {} }}", body.replace('z', "e"))),
+        1 => (terms(), expressions())
+            .prop_map(|(of, body)| format!("every e in {of} {{ not {} }}", body.replace('z', "e"))),
     ]
 }
 
@@ -153,7 +162,7 @@ fn bodies(count: usize) -> Vec<String> {
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// What people wrote, or may.
+/// Statements that people wrote, or may write.
 fn written() -> Vec<String> {
     super::statements::all().into_iter().map(str::to_owned).collect()
 }
@@ -168,7 +177,7 @@ fn here(body: &str) -> [bool; 2] {
     [holds(MODULE, body), holds(&rule, "data.policy.asked")]
 }
 
-/// What OPA says of each body, and why not where it refuses it. `Err`: it does not run here.
+/// OPA's answer to each body, and its reason where it refuses it. `Err`: it does not run here.
 fn opa(bodies: &[String], data: &str) -> Result<Vec<(bool, String)>, String> {
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies/opa/run");
     let mut child = Command::new(run)

@@ -5,7 +5,7 @@ use proptest::{prelude::*, sample::select};
 
 use super::text;
 
-/// What Rego is made of.
+/// The tokens that Rego is made of.
 const TOKENS: [&str; 70] = [
     "package",
     "p",
@@ -79,7 +79,7 @@ const TOKENS: [&str; 70] = [
     "__target__",
 ];
 
-/// What has no place in it.
+/// Tokens that have no place in it.
 const ODD: [&str; 5] = ["\"", "\\", "\u{e9}", "\0", "1e9"];
 
 fn tokens() -> impl Strategy<Value = String> {

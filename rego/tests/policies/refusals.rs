@@ -1,4 +1,4 @@
-//! What a registration refuses, with its place.
+//! The policies that a registration refuses, with the place of the fault.
 
 use keybroker_rego::{Forbidden, Part, PolicyError, Position, ReferenceError, TextFault};
 

@@ -1,5 +1,5 @@
-//! What every kind of statement gives, in a query and in the body of a rule: a statement that does not hold
-//! refuses, wherever it stands.
+//! The result of every kind of statement, in a query and in the body of a rule: a statement that does not
+//! hold refuses, wherever it stands.
 
 use keybroker_common::policy::{Denied, Gave};
 use keybroker_rego::{Forbidden, PolicyError, beginning_with_not_or_every};
@@ -235,7 +235,7 @@ fn a_query_does_not_leave_the_rule_that_it_is_put_into() {
     }
 }
 
-/// What is made for queries has names that no policy knows, and is not among what a policy sees.
+/// Rules that are made for queries have names that no policy knows, and a policy does not see them.
 #[test]
 fn rules_made_for_queries_are_out_of_sight() {
     for name in ["query_", "query__", "query_0h", "query_0"] {

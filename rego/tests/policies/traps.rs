@@ -1,4 +1,5 @@
-//! What says something else than it seems to is refused at the registration, whatever way it gets there.
+//! A policy that says something else than it seems to is refused at the registration, whatever way it gets
+//! there.
 
 use keybroker_rego::{Forbidden, PolicyError, TextFault};
 

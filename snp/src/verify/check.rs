@@ -1,6 +1,6 @@
 //! The checks of verification, by name, and what one can come to.
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<E> {
     /// It holds.

@@ -56,14 +56,14 @@ macro_rules! enumerate {
                 }
             }
 
-            /// What it means that a report fails the check, for an operator.
+            /// The meaning of the failure when a report fails the check, for an operator.
             pub fn means(self) -> &'static str {
                 match self {
                     $(Self::$check => $means,)+
                 }
             }
 
-            /// What an operator can do about it.
+            /// The advice: things that an operator can do about it.
             pub fn helps(self) -> &'static str {
                 match self {
                     $(Self::$check => $helps,)+

@@ -25,9 +25,9 @@ pub enum VerifyError {
     /// SIGNING_KEY and the certificate disagree.
     #[error("the report was signed with a {report}, the certificate is a {certificate}'s")]
     SigningKey {
-        /// What the report says.
+        /// The kind of key that the report names.
         report: EndorsementKind,
-        /// What the certificate is.
+        /// The kind of key that the certificate is for.
         certificate: EndorsementKind,
     },
     /// A certificate of the chain is not acceptable.
@@ -53,7 +53,10 @@ pub enum VerifyError {
         certificate: Product,
     },
     /// The reported TCB is not the certificate's in every component.
-    #[error("the reported TCB ({}) is not the certificate's ({certificate})", .report.map_or("reserved bits set".to_owned(), |tcb| tcb.to_string()))]
+    #[error(
+        "the reported TCB ({}) is not the certificate's ({certificate})",
+        .report.map_or("reserved bits set".to_owned(), |tcb| tcb.to_string())
+    )]
     ReportedTcb {
         /// The report's. `None` if it sets reserved bits.
         report: Option<TcbVersion>,

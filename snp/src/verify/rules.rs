@@ -20,7 +20,7 @@ use crate::{
     vek::{Identity, Vek},
 };
 
-/// What the guest had to have the chip sign: the dialect's hash of the nonce and the guest's key.
+/// The value that the guest had to have the chip sign: the dialect's hash of the nonce and the guest's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportData(pub [u8; 64]);
 
@@ -33,17 +33,17 @@ pub struct Endorsements {
     pub crl: Arc<Crl>,
     /// How long past its nextUpdate the list may still be used: zero unless AMD cannot be reached.
     pub crl_grace: SignedDuration,
-    /// Other lists that the ARK signed: for VEKs of the other kind, or earlier ones. What they list is
-    /// revoked, too, however old they are; none of them takes the place of `crl`.
+    /// Other lists that the ARK signed: for VEKs of the other kind, or earlier ones. Every certificate that
+    /// they list is revoked, too, however old the list is; none of these lists takes the place of `crl`.
     pub further_crls: Vec<Arc<Crl>>,
 }
 
-/// What the checks look at. Inputs that are `None` leave their checks [`Outcome::NotChecked`].
+/// The inputs of the checks. Inputs that are `None` leave their checks [`Outcome::NotChecked`].
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
     /// The report.
     pub report: &'a Report,
-    /// What it must be bound to.
+    /// The value that the report must be bound to.
     pub report_data: Option<&'a ReportData>,
     /// The certificate of the key that should have signed it.
     pub vek: Option<&'a Vek>,

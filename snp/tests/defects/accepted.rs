@@ -65,7 +65,7 @@ fn every_level_of_every_component() {
     }
 }
 
-/// What the firmware runs may be ahead of what it reports: the key is derived for what it reports.
+/// The running firmware may be ahead of the reported one: the key is derived for the reported one.
 #[test]
 fn a_current_tcb_ahead_of_the_reported() {
     Attempt::vcek(Milan).fields(|fields| fields.current_tcb.microcode += 1).verify().unwrap();

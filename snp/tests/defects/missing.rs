@@ -90,7 +90,7 @@ fn chain_or_list_that_was_refused() {
     assert_eq!(outcome(&chained, VerificationCheck::Revocation), Outcome::Failed(CrlError::Malformed.into()));
 }
 
-/// What can be refused before anybody is asked for an endorsement.
+/// Reports that can be refused before anybody is asked for an endorsement.
 #[test]
 fn endorsements() {
     let early = |attempt: Attempt| {

@@ -86,7 +86,7 @@ fn signed_by_no_key() {
     );
 }
 
-/// What the firmware writes where it was told not to sign.
+/// The bytes that the firmware writes where it was told not to sign.
 #[test]
 fn a_signature_of_zeros() {
     let attempt = Attempt::vcek(Milan);

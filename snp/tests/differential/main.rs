@@ -80,7 +80,7 @@ fn both_accept_what_is_sound() {
     }
 }
 
-/// What `sev` accepts and this broker refuses, with the reason.
+/// The reports that `sev` accepts and this broker refuses, with the reason.
 fn stricter() -> Vec<(&'static str, Attempt)> {
     let usual = Overrides::default;
     let second = SignedDuration::from_secs(1);
@@ -156,8 +156,8 @@ fn where_this_broker_is_stricter() {
     }
 }
 
-/// What the chip did not sign must be zero here: behind R, behind S, and behind both. `sev` does not look at
-/// it.
+/// Bytes that the chip did not sign must be zero here: behind R, behind S, and behind both. `sev` does not
+/// look at them.
 #[test]
 fn where_this_broker_is_stricter_about_padding() {
     let sound = evidence(&Attempt::vcek(Milan));
@@ -168,7 +168,7 @@ fn where_this_broker_is_stricter_about_padding() {
     }
 }
 
-/// What `sev` refuses and this broker accepts, with the reason.
+/// The reports that `sev` refuses and this broker accepts, with the reason.
 fn looser() -> Vec<(&'static str, Attempt)> {
     let unknown = |offset| Attempt { signed_bytes: vec![(offset, 1)], ..Attempt::vcek(Milan) };
     vec![
@@ -342,7 +342,8 @@ proptest! {
             // From these `sev` takes the layout of a TCB version.
             let (simulated, cpuid, chip_id) = (fields.product, fields.cpuid, fields.chip_id);
             *fields = random;
-            (fields.product, fields.version, fields.cpuid, fields.chip_id) = (simulated, version, cpuid, chip_id);
+            (fields.product, fields.version) = (simulated, version);
+            (fields.cpuid, fields.chip_id) = (cpuid, chip_id);
         });
         assert_same_fields(&attempt.report_bytes(), product);
     }

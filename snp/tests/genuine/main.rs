@@ -22,7 +22,7 @@ use keybroker_testing::{
 /// A day on which every VCEK at hand is valid.
 const TODAY: &str = "2026-06-01T00:00:00Z";
 
-/// What every check comes to for `genuine`. AMD's revocation list is not at hand.
+/// The outcome of every check for `genuine`. AMD's revocation list is not at hand.
 fn checks(
     genuine: &Genuine,
     report: &Report,

@@ -24,7 +24,7 @@ static SOUND: LazyLock<Vec<(Attempt, Endorsements)>> = LazyLock::new(|| {
     attempts.map(|attempt| (attempt.clone(), attempt.endorsements().unwrap())).collect()
 });
 
-/// What the broker should read out of a simulated TCB.
+/// The version that the broker should read out of a simulated TCB.
 fn expected(product: Product, tcb: Tcb) -> TcbVersion {
     let Tcb { fmc, boot_loader, tee, snp, microcode } = tcb;
     TcbVersion { fmc: (product == Product::Turin).then_some(fmc), boot_loader, tee, snp, microcode }
@@ -85,7 +85,8 @@ proptest! {
         // Where the chip's own key signed for the TCB that it was at, that is said.
         if attempt.kind == Vcek {
             let error = VerifyError::SignedAtCurrentTcb { reported, current: certificate };
-            prop_assert_eq!(refused(attempt.chip.tcb), Refusal::Verify(VerificationCheck::ReportedTcb, error));
+            let refusal = Refusal::Verify(VerificationCheck::ReportedTcb, error);
+            prop_assert_eq!(refused(attempt.chip.tcb), refusal);
         }
     }
 

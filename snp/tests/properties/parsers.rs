@@ -17,7 +17,7 @@ use proptest::{prelude::*, sample::Index};
 
 static ANCHORS: LazyLock<Vec<Arc<TrustAnchor>>> = LazyLock::new(|| Attempt::vcek(Milan).anchors().unwrap());
 
-/// What the parsers are meant for.
+/// The sound inputs of the parsers.
 static SOUND: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let (milan, turin) = (Attempt::vcek(Milan), Attempt::vlek(Turin));
     let (ask, ark) = (milan.issuer_der(), milan.ark_der());
@@ -57,7 +57,8 @@ fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => (any::<Index>(), any::<u8>()).prop_map(|(at, value)| Edit::Set(at, value)),
         1 => (any::<Index>(), 1..8_usize).prop_map(|(at, count)| Edit::Cut(at, count)),
-        1 => (any::<Index>(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, new)| Edit::Insert(at, new)),
+        1 => (any::<Index>(), prop::collection::vec(any::<u8>(), 1..8))
+            .prop_map(|(at, new)| Edit::Insert(at, new)),
         1 => any::<Index>().prop_map(Edit::Truncate),
     ]
 }
@@ -96,7 +97,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_of_a_reports_size(bytes in prop::collection::vec(any::<u8>(), Report::SIZE), version in 2..=5_u8) {
+    fn arbitrary_bytes_of_a_reports_size(
+        bytes in prop::collection::vec(any::<u8>(), Report::SIZE), version in 2..=5_u8,
+    ) {
         let mut bytes = bytes;
         bytes[..4].copy_from_slice(&[version, 0, 0, 0]);
         bytes[0x34..0x38].copy_from_slice(&[1, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! What [`AuditStore`](keybroker_common::store::AuditStore) promises.
+//! The promises of [`AuditStore`](keybroker_common::store::AuditStore).
 
 use keybroker_common::audit::{AuditRecord, FailedCheck};
 

@@ -1,4 +1,4 @@
-//! What [`ChallengeStore`](keybroker_common::store::ChallengeStore) promises.
+//! The promises of [`ChallengeStore`](keybroker_common::store::ChallengeStore).
 
 use keybroker_common::session::{Challenge, Claim};
 

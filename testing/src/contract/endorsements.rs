@@ -1,4 +1,4 @@
-//! What [`EndorsementStore`](keybroker_common::store::EndorsementStore) promises.
+//! The promises of [`EndorsementStore`](keybroker_common::store::EndorsementStore).
 
 use keybroker_common::store::{Lease, StoredEndorsement};
 

@@ -26,7 +26,7 @@ pub use self::{audit::*, challenges::*, endorsements::*, operator::*, sessions::
 
 use crate::sample;
 
-/// What the suite runs on: all the stores, of every role.
+/// The stores that the suite runs on, of every role.
 pub trait Subject: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore {}
 
 impl<S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore> Subject for S {}
@@ -42,7 +42,7 @@ async fn assert_not_recorded(store: &impl Subject, audit: &AuditRecord) {
     assert_eq!(store.audit_record(audit.id).await, Ok(None));
 }
 
-/// What each of `attempts` comes to, with all of them under way together.
+/// The outcome of each of `attempts`, with all of them under way together.
 async fn all_at_once<T>(attempts: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut attempts: Vec<_> = attempts.map(|attempt| (Box::pin(attempt), None)).collect();
     poll_fn(|context| {

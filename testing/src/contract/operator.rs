@@ -1,4 +1,4 @@
-//! What [`OperatorStore`](keybroker_common::store::OperatorStore) promises.
+//! The promises of [`OperatorStore`](keybroker_common::store::OperatorStore).
 
 use keybroker_common::{
     audit::AuditRecord,

@@ -1,4 +1,4 @@
-//! What [`SessionStore`](keybroker_common::store::SessionStore) promises.
+//! The promises of [`SessionStore`](keybroker_common::store::SessionStore).
 
 use keybroker_common::{audit::AuditRecord, session::Challenge};
 

@@ -1,4 +1,4 @@
-//! What [`RegistrationStore`](keybroker_common::store::RegistrationStore) promises of tokens, and
+//! The promises of [`RegistrationStore`](keybroker_common::store::RegistrationStore) about tokens, and of
 //! [`TokenStore`](keybroker_common::store::TokenStore).
 
 use keybroker_common::{

@@ -1,4 +1,4 @@
-//! What [`WorkloadStore`](keybroker_common::store::WorkloadStore) and the roles above it promise.
+//! The promises of [`WorkloadStore`](keybroker_common::store::WorkloadStore) and the roles above it.
 
 use keybroker_common::{audit::AuditRecord, store::Build, workload::Workload};
 

@@ -136,7 +136,7 @@ async fn a_transaction_whose_answer_was_lost_knows_its_own_items() {
     assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
 }
 
-/// What a cancelled transaction names where its conditions were not looked at.
+/// The reasons of a cancelled transaction whose conditions were not looked at.
 const PASSING: [&str; 5] = [
     "TransactionConflict",
     "ThrottlingError",
@@ -165,7 +165,7 @@ async fn a_transaction_that_met_another_or_was_throttled_is_tried_again() {
     }
 }
 
-/// Of different reasons, one after the other and at once.
+/// For different reasons, one after the other and at once.
 #[tokio::test(start_paused = true)]
 async fn a_transaction_is_tried_again_whatever_it_meets_in_passing() {
     let rule = mock!(Client::transact_write_items)
@@ -193,7 +193,7 @@ async fn a_transaction_that_always_meets_others_or_is_throttled_fails_closed() {
     }
 }
 
-/// What is in the way for good is there at the next attempt, too.
+/// An obstacle that stays is there at the next attempt, too.
 #[tokio::test]
 async fn a_transaction_that_can_never_be_written_is_tried_once() {
     let reasons: [fn() -> Vec<CancellationReason>; 4] = [

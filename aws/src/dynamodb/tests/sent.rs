@@ -1,6 +1,6 @@
-//! What goes over the wire, where an emulator does not look at it: the tokens of transactions. DynamoDB takes
-//! a token that it has seen within ten minutes for a repetition, whose answer it repeats, and refuses it with
-//! another body.
+//! Requests as they go over the wire, where an emulator does not look at them: the tokens of transactions. If
+//! DynamoDB has seen a token within ten minutes, it takes the request for a repetition, whose answer it
+//! repeats, and refuses it with another body.
 
 use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -41,8 +41,7 @@ fn sent(client: &StaticReplayClient) -> Vec<Value> {
     client.actual_requests().map(body).collect()
 }
 
-/// Whoever repeats a request: the SDK, after an error that it knows by its name, or this store, after
-/// reasons.
+/// Two repeat a request: the SDK after an error that it knows by its name, and this store after reasons.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_at_a_transaction_is_the_same_request_under_the_same_token() {
     let (store, client) = answered(vec![

@@ -24,7 +24,7 @@ const PAUSE: u32 = 10;
 /// and after this long at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a write is for.
+/// The purpose of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// It begins something, and needs room for what will end it.
@@ -38,8 +38,8 @@ type Open = Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>;
 
 /// A database, and whether it can be used.
 pub(super) struct Disk {
-    /// `None` after it failed, until it could be opened anew. Who uses it holds the lock to read: it is never
-    /// opened anew under a transaction.
+    /// `None` after it failed, until it could be opened again. Every user holds the lock to read: it is never
+    /// opened again under a transaction.
     database: RwLock<Option<Database>>,
     open: Open,
     /// `None` in memory: there is none to keep.
@@ -47,7 +47,7 @@ pub(super) struct Disk {
     state: Mutex<State>,
 }
 
-/// What came of the last operations.
+/// The outcome of the last operations.
 #[derive(Debug, Default)]
 struct State {
     /// Why the last write failed, or a read since. A read alone does not show that the disk can be written to
@@ -89,7 +89,7 @@ impl Disk {
         Self { database: RwLock::new(Some(database)), open, room, state: Mutex::default() }
     }
 
-    /// What `work` makes of the database, while the store is set up.
+    /// Runs `work` on the database, while the store is set up.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, OpenError>,
@@ -98,7 +98,8 @@ impl Disk {
         work(held.as_ref().ok_or(OpenError::Io(std::io::ErrorKind::NotConnected))?)
     }
 
-    /// What `work` reads. Does not wait while the database is opened anew, which may take a while.
+    /// Runs `work` in a read transaction. Does not wait while the database is opened again, which may take a
+    /// while.
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
@@ -114,8 +115,8 @@ impl Disk {
         done
     }
 
-    /// Commits what `work` writes, unless it changed nothing. What ends or records something is tried a
-    /// second time where the database could be opened anew, or the reserve makes room. Blocks.
+    /// Commits the writes of `work`, unless it changed nothing. A write that ends or records something is
+    /// tried a second time where the database could be opened again, or the reserve makes room. Blocks.
     pub(super) fn write(
         &self,
         what: Use,
@@ -144,7 +145,7 @@ impl Disk {
         };
         match done {
             Err(first) if again => match self.attempt(&work) {
-                // What the first attempt wrote may be there after all.
+                // The writes of the first attempt may be there after all.
                 Err(StoreError::Conflict) => Err(first),
                 second => second,
             },

@@ -27,7 +27,7 @@ const BLOCK: u64 = 4096;
 enum Fault {
     /// Writes fail.
     Writes(io::ErrorKind),
-    /// What was written is there, and its sync fails: this once.
+    /// The write is there, and its sync fails: this once.
     Sync(io::ErrorKind),
     /// The code that writes panics: this once.
     Panics,
@@ -44,7 +44,7 @@ struct SmallDisk {
     opened: usize,
 }
 
-/// What is set aside on a disk as small as that.
+/// The reserve on a disk as small as that.
 const RESERVED: usize = 64;
 
 #[derive(Debug, Clone)]
@@ -333,7 +333,7 @@ async fn what_ends_something_is_tried_again_at_once() {
     assert_eq!(store.audit_records().unwrap().count(), 2);
 }
 
-/// What has the file's name by then is none of this broker's.
+/// The file that has the name by then does not belong to this broker.
 #[tokio::test]
 async fn the_very_file_is_opened_anew() {
     let directory = tempfile::tempdir().unwrap();

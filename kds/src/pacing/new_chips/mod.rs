@@ -1,11 +1,10 @@
 //! How fast one process asks KDS for chips that nobody has seen, and for which workload first.
 //!
 //! Anybody who knows a workload's id and measurement can make up reports that pass every check which needs no
-//! certificate, each of another chip. KDS answers about one request for a VCEK in ten seconds and address, and
-//! turns away what is beyond that, for some time and for everybody at this
-//! address. If each of those chips were asked for, no
-//! real chip would get its turn. A chip that was seen is in the cache or the table and never comes here.
-//! Neither does one that KDS did not know a while ago.
+//! certificate, each of another chip. KDS answers about one request for a VCEK in ten seconds and address. It
+//! turns away what is beyond that, for some time and for everybody at this address. If the broker asked for
+//! each of those chips, no real chip would get its turn. A chip that was seen is in the cache or the table
+//! and never comes here. Neither does one that KDS did not know a while ago.
 //!
 //! The real chips are those whose reports are verified in the end. So the first verified report of a chip
 //! gives back what was charged for it, and a chip with a verified report is not charged for newer firmware.

@@ -63,7 +63,7 @@ struct State {
     /// Those whose turn it is. Never more than the client of the KDS makes requests at once.
     asking: Vec<(u64, Requester)>,
     level: Level,
-    /// What is left to each workload.
+    /// The rest of each workload's burst.
     workloads: HashMap<WorkloadId, Level>,
 }
 
@@ -75,7 +75,7 @@ struct Waiting {
     free: bool,
 }
 
-/// What one look at the queue comes to.
+/// The outcome of one look at the queue.
 enum Look {
     /// It is this chip's turn.
     Turn,

@@ -29,7 +29,7 @@ fn limiter(new_chips: NewChips) -> Arc<NewChipLimiter> {
     Arc::new(NewChipLimiter::new(new_chips, KdsSettings::AMD, Arc::new(Ticking(Instant::now()))))
 }
 
-/// What holds towards AMD if nothing is said.
+/// The limiter towards AMD under the default settings.
 fn amds() -> Arc<NewChipLimiter> {
     limiter(NewChips::default())
 }
@@ -211,7 +211,7 @@ async fn newer_firmware_of_a_verified_chip_is_let_through_twice_an_hour() {
         assert!(at_once(&limiter, &tcb(4, snp), &w).await, "a retry is no other time");
     }
     assert!(!at_once(&limiter, &tcb(4, 25), &w).await, "a third one in the hour");
-    // What was verified since is what counts.
+    // The TCB that was verified since is the one that counts.
     limiter.note_verified(&tcb(4, 24));
     advance(Duration::from_secs(3600)).await;
     assert!(at_once(&limiter, &chip(), &w).await, "the bucket is empty again");
@@ -219,7 +219,7 @@ async fn newer_firmware_of_a_verified_chip_is_let_through_twice_an_hour() {
     assert!(at_once(&limiter, &tcb(4, 25), &w).await);
 }
 
-/// Whoever has a chip can have it report many a TCB, and have every one verified.
+/// The owner of a chip can have it report many a TCB, and have every one verified.
 #[tokio::test(start_paused = true)]
 async fn a_chip_gives_back_what_it_was_charged_once() {
     let limiter = limiter(NewChips { per_minute: Some(1), burst: Some(1) });

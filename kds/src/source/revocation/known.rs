@@ -54,8 +54,8 @@ impl RevocationLists {
         all.values_mut().for_each(Held::look_again);
     }
 
-    /// Holds what a renewal brought that began after `changes`. What an operator changed meanwhile is yet to
-    /// be looked at.
+    /// Holds the list that a renewal brought that began after `changes`. An operator's change meanwhile is
+    /// yet to be looked at.
     pub(super) fn hold(&self, product: Product, kind: EndorsementKind, mut held: Held, changes: u64) {
         let mut all = lock(&self.held);
         if self.changes.load(Ordering::Relaxed) != changes {

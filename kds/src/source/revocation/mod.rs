@@ -1,9 +1,10 @@
-//! Revocation lists: one held per product and kind of VEK, renewed once a day by the first guest that finds it old.
+//! Revocation lists: one is held per product and kind of VEK, and the first guest that finds it old renews
+//! it, once a day.
 //!
 //! Past its nextUpdate a list counts only after AMD did not answer a request for this very list, made then,
-//! with all the time that it may take; what else AMD is asked for has no part in it. Such a failure is noted
-//! in the table, and believed by every process for ten minutes. A process that waits in vain for another's
-//! renewal knows nothing of AMD: it goes on with the list held until nextUpdate, and no longer.
+//! with all the time that it may take; AMD's answers to other requests have no part in it. Such a failure is
+//! noted in the table, and believed by every process for ten minutes. A process that waits in vain for
+//! another's renewal knows nothing of AMD: it goes on with the list held until nextUpdate, and no longer.
 //!
 //! A list does not say for which kind it was published, and each claims to hold all that its ARK has revoked:
 //! so does the one for the other kind, which somebody on the way to AMD may answer with. Therefore what any

@@ -1,4 +1,4 @@
-//! What an expression can give.
+//! The values that an expression can give.
 
 use std::rc::Rc;
 
@@ -140,7 +140,7 @@ impl Meaning<'_> {
             return Err((at(expr.span()), Forbidden::Arguments(name)));
         }
         if let Some((name, _)) = own {
-            // What is wrong with a function for these arguments is wrong here.
+            // A fault of a function with these arguments is a fault here.
             let given = self.call_own(name, &args).map_err(|(_, what)| (at(expr.span()), what))?;
             return Ok(if args.iter().any(|arg| arg.missing) { given.or_missing() } else { given });
         }

@@ -1,4 +1,5 @@
-//! What expressions can give, and where that is a trap: policies that say something else than they seem to.
+//! The values that expressions can give, and where that is a trap: policies that say something else than they
+//! seem to.
 //!
 //! Each rule is looked at once, each function once for every kind of arguments. Variables are what any
 //! statement of their body makes of them.
@@ -39,7 +40,7 @@ struct Scope {
     assigned: BTreeSet<String>,
 }
 
-/// What is known of a policy's values.
+/// The facts that are known about a policy's values.
 #[derive(Debug)]
 pub(crate) struct Meaning<'m> {
     module: Option<&'m Module>,
@@ -60,7 +61,8 @@ fn pure(kinds: Kinds, of: &[Rc<Shape>]) -> Rc<Shape> {
 }
 
 impl<'m> Meaning<'m> {
-    /// Of a module that passed every other check, beside these reference values and claims like these.
+    /// The meaning of a module that passed every other check, beside these reference values and claims like
+    /// these.
     pub(crate) fn of(module: Option<&'m Module>, data: &Value, claims: &[Value]) -> Result<Self, Refusal> {
         let claims: Vec<_> = claims.iter().map(Shape::of_value).collect();
         let mut meaning = Self {
@@ -157,7 +159,7 @@ impl<'m> Meaning<'m> {
         walked
     }
 
-    /// What a rule gives, or a function for these arguments.
+    /// The value of a rule, or of a function for these arguments.
     fn value(&mut self, rule: &'m Rule, args: &[Rc<Shape>]) -> Found {
         self.scopes.push(Scope::default());
         if let Some((_, parameters)) = function(rule) {
@@ -190,7 +192,7 @@ impl<'m> Meaning<'m> {
         value
     }
 
-    /// What the head of a rule gives after one of its bodies; `assign` is that body's own value.
+    /// The value of a rule's head after one of its bodies; `assign` is that body's own value.
     fn head(&mut self, head: &RuleHead, assign: Option<&RuleAssign>) -> Found {
         let own = |meaning: &mut Self, of_head: Option<&RuleAssign>| match assign.or(of_head) {
             Some(assign) => meaning.shape(&assign.value),
@@ -237,8 +239,8 @@ impl<'m> Meaning<'m> {
                 Literal::SomeVars { .. } | Literal::NotExpr { .. } => {}
             }
         }
-        // Each round learns of one variable at least what it is made of. What is not known by then is made of
-        // itself.
+        // Each round learns of one variable at least what it is made of. A variable that is not known by then
+        // is made of itself.
         let mut known = BTreeMap::new();
         let mut rounds = 0..statements.len() + 2;
         let walked = loop {

@@ -47,7 +47,7 @@ impl Meaning<'_> {
                     }
                     Ok(())
                 }
-                // What a query's own expressions give is looked at when it is asked.
+                // The values of a query's own expressions are checked when the query is asked.
                 _ if top => self.shape(expr).map(|_| ()),
                 _ => self.condition(expr),
             },
@@ -96,8 +96,8 @@ impl Meaning<'_> {
         }
     }
 
-    /// What can never be equal differs whatever is in it: a number from its digits in quotes. `!= null` asks
-    /// if there is a value.
+    /// Values that can never be equal differ whatever is in them: a number from its digits in quotes. `!=
+    /// null` asks if there is a value.
     pub(super) fn may_equal(&mut self, lhs: &Ref<Expr>, rhs: &Ref<Expr>) -> Walk {
         let (left, right) = (self.shape(lhs)?.kinds, self.shape(rhs)?.kinds);
         let null = [left, right].contains(&Kinds::NULL);
@@ -166,7 +166,7 @@ impl Meaning<'_> {
         }
     }
 
-    /// What a pattern matches: its variables can be that, too.
+    /// The values that a pattern matches: its variables can be those, too.
     pub(super) fn bind(&mut self, pattern: &Ref<Expr>, shape: &Rc<Shape>) -> Walk {
         match pattern.as_ref() {
             Expr::Var { span, .. } => {

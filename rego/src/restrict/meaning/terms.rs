@@ -1,4 +1,4 @@
-//! What is to be seen of an expression as it is written.
+//! The facts that an expression shows as it is written.
 
 use regorus::unstable::{Expr, Ref};
 

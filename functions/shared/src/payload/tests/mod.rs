@@ -110,7 +110,10 @@ fn event(method: &str, route: &str, path: &str) -> Value {
             "accountId": "123456789012",
             "apiId": "abcdefghij",
             "domainName": HOST,
-            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": ""},
+            "http": {
+                "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1",
+                "userAgent": "",
+            },
             "requestId": "id=",
             "routeKey": format!("{method} {route}"),
             "stage": "$default",
@@ -135,8 +138,11 @@ fn key(path: &str, cookies: &[&str]) -> Value {
 
 fn registration(id: &str) -> String {
     let tee_config = r#"{"flags":{"bits":15},"minfw":{"major":0,"minor":0}}"#;
-    json!({"workload_id": id, "launch_measurement": "4d".repeat(48), "passphrase": "p", "tee_config": tee_config})
-        .to_string()
+    let measurement = "4d".repeat(48);
+    json!({
+        "workload_id": id, "launch_measurement": measurement, "passphrase": "p", "tee_config": tee_config,
+    })
+    .to_string()
 }
 
 /// A body as rvp_cli sends it.
@@ -225,7 +231,8 @@ async fn an_empty_success_has_an_empty_body_and_says_so() {
     let event: Event = serde_json::from_value(post("/kbs/v0/attest", "{}")).unwrap();
     let reply = serde_json::to_value(answer(router, event).await).unwrap();
     let expected = json!({
-        "statusCode": 200, "headers": {"content-length": "0"}, "cookies": [], "body": "", "isBase64Encoded": false,
+        "statusCode": 200, "headers": {"content-length": "0"}, "cookies": [], "body": "",
+        "isBase64Encoded": false,
     });
     assert_eq!(reply, expected);
 }
@@ -426,7 +433,7 @@ async fn a_signed_route_is_the_plain_one_behind_its_prefix() {
     assert_eq!(world.reply(routed(path, &key)).await["statusCode"], 200);
     assert_eq!(world.reply(routed(&format!("/prod{path}"), &key)).await["statusCode"], 200);
     assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
-    // What API Gateway did not match so is no such route.
+    // If API Gateway did not match the route by this key, there is no such route.
     assert_eq!(world.reply(routed(path, "$default")).await["statusCode"], 404);
 }
 
