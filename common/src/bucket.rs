@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_ran_ahead_does_not_close_it_once_it_is_put_right() {
+    fn a_bucket_is_open_once_a_clock_that_ran_ahead_is_put_right() {
         let bucket = bucket();
         taken(&bucket, BEGIN);
         let earlier = BEGIN - SignedDuration::from_hours(24);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_a_little_closes_it_for_no_longer_than_an_empty_bucket() {
+    fn a_clock_set_back_a_little_waits_no_longer_than_if_empty() {
         let bucket = bucket();
         taken(&bucket, BEGIN);
         let earlier = BEGIN - SignedDuration::from_secs(80);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_is_there_again_and_never_more_than_a_burst() {
+    fn a_part_put_back_is_there_again_within_the_burst() {
         let rate = Rate::new(SignedDuration::from_secs(10), 2);
         let mut level = Level::FULL;
         rate.put_back(&mut level);

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_body_has_3_to_199_bytes_of_json_with_the_text_and_the_id() {
+    fn every_body_is_3_to_199_bytes_of_json_with_text_and_id() {
         for problem in problems() {
             let body = problem.body();
             assert!((3..=199).contains(&body.len()), "{problem:?}: {} bytes", body.len());
@@ -291,7 +291,7 @@ mod tests {
 
     /// The parser quotes what it was given.
     #[test]
-    fn whatever_a_policy_makes_the_parser_say_is_a_body_of_json_with_a_bound() {
+    fn a_parsers_words_about_a_policy_fit_into_a_body_of_json() {
         for message in ["x".repeat(5000), "\"\\\"".repeat(1000), "\\u0000".repeat(300)] {
             let error = PolicyRefused(format!("query 15: {message}"));
             let body = Problem::Broker(broker::Error::Policy(error)).body();

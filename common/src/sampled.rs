@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_counted_in_the_next_line() {
+    fn lines_left_out_are_counted_in_the_next_line() {
         let begin = Timestamp::constant(1_786_795_200, 0);
         let lines = Sampled::new();
         for _ in 0..Sampled::BURST {

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_back_from_its_14_characters_and_from_no_others() {
+    fn a_token_is_read_from_its_14_characters_and_no_others() {
         let token = TokenText::random().unwrap();
         let text = token.expose();
         assert_eq!(text.len(), TokenText::LEN);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_and_shown_is_not_the_token() {
+    fn the_stored_and_shown_id_is_not_the_token() {
         let token = TokenText::random().unwrap();
         let id = token.id();
         assert_eq!(TokenId::parse(&id.to_string()), Some(id));

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_what_was_written() {
+    fn values_are_read_as_they_were_written() {
         let text = r#"{"a":[1,-2,0.5,"é",null,true],"b":{"c":{}},"":18446744073709551615}"#;
         let read = read(text).unwrap();
         assert_eq!(read, Value::from_json_str(text).unwrap());

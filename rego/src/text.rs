@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_passes() {
+    fn text_that_people_write_passes() {
         for text in [
             "package a\n\nallow if { input.x == \"caf\\u00e9\" }\n",
             "x == 1 - -1 # a comment: e ( [ {",

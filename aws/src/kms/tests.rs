@@ -116,7 +116,7 @@ async fn sent(context: &EncryptionContext) -> [(String, Value); 2] {
 }
 
 #[tokio::test]
-async fn the_context_goes_over_the_wire_as_four_names_with_a_value_each() {
+async fn a_context_is_sent_as_four_names_with_a_value_each() {
     let names = json!({
         "purpose": "keybroker/v1",
         "registration": RegistrationDigest::of(b"registration").to_string(),
@@ -131,7 +131,7 @@ async fn the_context_goes_over_the_wire_as_four_names_with_a_value_each() {
 
 /// The local KMS joins names and values without a border, and takes these two for one.
 #[tokio::test]
-async fn contexts_whose_names_and_values_join_to_the_same_text_are_sent_apart() {
+async fn contexts_that_join_to_the_same_text_are_sent_apart() {
     let of = |secret: &str, id: &str| EncryptionContext {
         workload_id: WorkloadId::new(id).unwrap(),
         secret: secret.to_owned(),

@@ -128,7 +128,7 @@ async fn attesting_waits_three_times() {
 
 /// Its certificate is read while the challenge is.
 #[tokio::test]
-async fn attesting_on_a_chip_that_only_another_instance_has_seen_waits_no_more() {
+async fn a_guest_on_a_chip_seen_by_another_instance_waits_no_longer() {
     let aws = Aws::new().await;
     let hardware = &aws.world.hardware;
     let other = Chip::new(hardware.chip.product(), 2);

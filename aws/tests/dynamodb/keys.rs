@@ -44,7 +44,7 @@ async fn an_altered_ciphertext_does_not_open() {
 }
 
 #[tokio::test]
-async fn what_was_wrapped_before_a_rotation_still_opens() {
+async fn a_secret_from_before_a_rotation_still_opens() {
     let (key, alias) = moto::key().await;
     let before = wrapped(&alias, &context("w")).await;
     moto::kms().rotate_key_on_demand().key_id(key).send().await.unwrap();
@@ -52,7 +52,7 @@ async fn what_was_wrapped_before_a_rotation_still_opens() {
 }
 
 #[tokio::test]
-async fn what_was_wrapped_before_the_alias_moved_still_opens() {
+async fn a_secret_from_before_the_alias_moved_still_opens() {
     let ((_, alias), (other, _)) = (moto::key().await, moto::key().await);
     let before = wrapped(&alias, &context("w")).await;
     moto::kms().update_alias().alias_name(&alias).target_key_id(other).send().await.unwrap();

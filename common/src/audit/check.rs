@@ -215,7 +215,7 @@ mod tests {
 
     /// Words that are the same in both cases say too little in one of them.
     #[test]
-    fn what_could_not_be_decided_has_words_of_its_own() {
+    fn a_check_that_was_not_decided_has_its_own_words() {
         let apart: Vec<_> =
             Check::all().filter(|check| check.meaning(true) != check.meaning(false)).collect();
         assert_eq!(apart, [Check::Endorsements, Check::Policy, Check::Replacement]);

@@ -59,7 +59,7 @@ fn defaults_hold_where_nothing_is_said() {
 }
 
 #[test]
-fn what_is_said_counts() {
+fn a_setting_that_is_set_counts() {
     let more = [
         ("KEYBROKER_SESSION_TTL", "60"),
         ("KEYBROKER_ACCEPT_CSP_IDS", "CN=a; CN=b;"),
@@ -109,7 +109,7 @@ fn registration_has_no_default() {
 }
 
 #[test]
-fn who_may_register_is_any_set_of_three() {
+fn admission_is_any_set_of_three() {
     let set = |names| with::<RegisterConfig>(&REGISTER[..4], &[("KEYBROKER_REGISTRATION", names)]);
     let both = set("token; iam").unwrap().admission;
     assert_eq!(both, Admission { token: true, iam: true, ..Admission::NONE });
@@ -147,7 +147,7 @@ fn all_nonsense_is_named_at_once() {
 }
 
 #[test]
-fn a_mistyped_name_stops_the_function_and_the_right_one_is_suggested() {
+fn a_mistyped_setting_is_refused_with_the_right_name() {
     let error = with::<AttestConfig>(&ATTEST, &[("KEYBROKER_SESION_TTL", "1")]).unwrap_err();
     assert_eq!(error, "KEYBROKER_SESION_TTL is not known: did you mean KEYBROKER_SESSION_TTL?");
     let error = with::<AttestConfig>(&ATTEST, &[("KEYBROKER_QQQ", "1")]).unwrap_err();

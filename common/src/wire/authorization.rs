@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_none() {
+    fn text_that_is_no_token_gives_none() {
         let rows = [
             "Bearer".to_owned(),
             "Bearer ".to_owned(),

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_id_is_no_session() {
+    fn text_that_is_no_session_id_gives_no_session() {
         assert_eq!(parse(&[]), Ok(None));
         for value in ["", "x", &A[1..], &A.to_uppercase(), &format!("{A}0"), &format!("\"{A}\"")] {
             assert_eq!(one(&format!("session_id={value}")), Ok(None), "{value}");

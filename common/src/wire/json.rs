@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_a_fault_of_syntax() {
+    fn a_body_that_is_not_json_is_a_fault_of_syntax() {
         let texts: [&[u8]; 6] = [
             b"",
             b"{",

@@ -311,7 +311,7 @@ fn a_tcb_of_unknown_form_satisfies_no_floor() {
 
 /// Levels of different products cannot be compared: a floor for one says nothing of another.
 #[test]
-fn a_product_without_a_floor_is_denied_where_floors_are_required() {
+fn a_product_without_a_required_floor_is_denied() {
     let good = guest(|_| ());
     let floors = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
     for (which, check, policy) in [
@@ -334,7 +334,7 @@ fn a_product_without_a_floor_is_denied_where_floors_are_required() {
 
 /// The firmware starts no guest whose launch digest is not the one that the ID key has signed.
 #[test]
-fn a_required_id_key_stands_for_measurements_and_zeros_are_no_key() {
+fn an_id_key_stands_for_measurements_and_zeros_are_no_key() {
     let admitted = |guest: &VerifiedReport, digest: [u8; 48], measurements: Vec<Measurement>| {
         let policy = Policy { id_key_digest: Some(Hex(digest)), ..Policy::default() };
         appraised(guest, ReferenceValues { measurements }, &policy)

@@ -32,7 +32,7 @@ use keybroker_testing::{
 use serde_json::json;
 
 #[tokio::test]
-async fn host_data_selects_the_registration_whose_resources_the_guest_gets() {
+async fn host_data_selects_the_registration_of_a_guest() {
     let world = World::new().await;
     let broker = world.broker();
     let one = registered(&broker, &[("disk", "first"), ("token", "second")]).await;
@@ -261,7 +261,7 @@ impl Wrap for Failing {
 }
 
 #[tokio::test]
-async fn where_one_resource_is_not_wrapped_nothing_is_registered() {
+async fn if_one_resource_is_not_wrapped_nothing_is_registered() {
     let world = World::new().await;
     let key = Failing { key: world.key.clone(), asked: AtomicUsize::new(0) };
     let broker = world.broker().with_wrap(Arc::new(key));

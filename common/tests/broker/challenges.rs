@@ -58,7 +58,7 @@ async fn a_challenge_is_answered_once() {
 
 /// Held at KDS, all of them have passed every look at the challenge when they come to spend it.
 #[tokio::test]
-async fn of_many_answers_at_once_one_wins() {
+async fn many_answers_at_once_have_one_winner() {
     let world = World::new().await;
     let broker = Arc::new(world.broker());
     broker.registered("a").await;
@@ -144,7 +144,7 @@ async fn a_challenge_expires_to_the_second() {
 /// Expiry is looked at again when the challenge is spent: KDS may have taken its time.
 /// Given by a clock that ran ahead by a month and was put right: neither lasts for a month.
 #[tokio::test]
-async fn challenge_and_session_of_a_clock_that_ran_ahead_are_over_once_it_is_put_right() {
+async fn a_session_of_a_clock_that_ran_ahead_ends_once_it_is_right() {
     let world = World::new().await;
     let broker = world.broker();
     broker.registered("a").await;

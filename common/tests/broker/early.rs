@@ -104,7 +104,7 @@ async fn bytes_that_are_no_report() {
 }
 
 #[tokio::test]
-async fn what_the_registration_requires() {
+async fn unmet_requirements_of_the_registration() {
     let world = World::new().await;
     let broker = world.broker();
     let policy = AppraisalPolicy { host_data: Some(Hex([7; 32])), ..AppraisalPolicy::default() };

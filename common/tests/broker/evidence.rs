@@ -120,7 +120,7 @@ async fn a_certificate_that_is_valid_in_a_moment() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_valid_in_five_minutes_and_one_that_is_not() {
+async fn a_certificate_valid_within_five_minutes_is_waited_for() {
     let (world, broker) = started().await;
     let from = |not_before| {
         let early = Overrides { not_before: Some(not_before), ..Overrides::default() };
@@ -340,7 +340,7 @@ impl Plausible for Presentation<'_> {
 
 /// The broker compares the binding itself, so that no mistake of an endorser's opens a session.
 #[tokio::test]
-async fn a_genuine_report_of_another_boot_is_refused_whatever_the_endorser_says() {
+async fn a_genuine_report_of_another_boot_is_refused() {
     let (world, mut broker) = started().await;
     let source = world.hardware.source_with(world.store.clone(), &world.hardware.settings());
     broker.attest.endorsements = Arc::new(Heedless(source.source));

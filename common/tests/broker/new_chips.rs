@@ -60,7 +60,7 @@ async fn twenty_honest_new_chips_at_once_all_boot() {
 
 /// Chips that AMD does not vouch for are what the pace is for.
 #[tokio::test]
-async fn of_made_up_chips_half_a_burst_is_asked_for() {
+async fn made_up_chips_are_asked_for_up_to_half_a_burst() {
     let world = World::new().await;
     let broker = world.paced_broker();
     broker.registered("w").await;

@@ -78,7 +78,7 @@ async fn the_window_ends_to_the_second_and_no_replacement_extends_it() {
 
 /// Begun by a clock that ran ahead by a month and was put right: a window is not open for a month.
 #[tokio::test]
-async fn the_window_of_a_clock_that_ran_ahead_is_over_once_it_is_put_right() {
+async fn a_window_of_a_clock_that_ran_ahead_ends_once_it_is_put_right() {
     let world = World::new().await;
     let broker = world.broker();
     world.hardware.clock.set(BEGIN + days(30));
@@ -90,7 +90,7 @@ async fn the_window_of_a_clock_that_ran_ahead_is_over_once_it_is_put_right() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_secret_may_change() {
+async fn a_replacement_may_change_the_secret_alone() {
     let world = World::new().await;
     let broker = world.broker();
     broker.registered("a").await;

@@ -103,7 +103,7 @@ async fn after_a_revocation_the_same_evidence_is_refused() {
 
 /// Held at KDS, all of them have found the challenge open.
 #[tokio::test]
-async fn of_many_that_send_the_same_at_once_all_are_answered_and_one_is_recorded() {
+async fn many_equal_requests_at_once_are_answered_and_recorded_once() {
     let world = World::new().await;
     let broker = Arc::new(world.broker());
     broker.registered("a").await;
@@ -130,7 +130,7 @@ async fn of_many_that_send_the_same_at_once_all_are_answered_and_one_is_recorded
 
 /// A row of release 0.1 does not say what it came of: it releases as before, and no evidence is the same.
 #[tokio::test]
-async fn a_session_of_an_earlier_release_counts_and_answers_nothing_again() {
+async fn a_session_of_an_earlier_release_counts_without_a_repeat() {
     let (world, broker, challenge, evidence) = answered().await;
     drop(broker);
     let world = world.altered(|transaction| {

@@ -15,7 +15,7 @@ async fn strange(broker: &Broker) -> Error {
 }
 
 #[tokio::test]
-async fn of_a_flood_of_strangers_few_are_recorded() {
+async fn a_flood_of_strangers_leaves_few_records() {
     let world = World::new().await;
     let broker = world.broker();
     broker.registered("a").await;
@@ -50,7 +50,7 @@ async fn of_a_flood_of_strangers_few_are_recorded() {
 
 /// They name what was given to them: a flood of junk does not keep them off the record, nor they junk.
 #[tokio::test]
-async fn who_comes_late_is_recorded_in_a_flood_of_strangers() {
+async fn a_late_guest_is_recorded_in_a_flood_of_strangers() {
     let world = World::new().await;
     let broker = world.broker();
     broker.registered("a").await;

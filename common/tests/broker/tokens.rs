@@ -74,7 +74,7 @@ const RELEASED: &str = "a guest has attested as what the token registered";
 const GONE: &str = "what the token registered was deleted or replaced by somebody else";
 
 #[tokio::test]
-async fn what_a_token_registers_is_its_own() {
+async fn a_token_owns_its_registration() {
     let world = World::new().await;
     let broker = broker(&world);
     let token = made(&world, None).await;
@@ -265,7 +265,7 @@ async fn an_owner_by_iam_and_a_token_do_not_replace_each_other() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_registrations_with_one_token_one_wins() {
+async fn a_hundred_registrations_with_one_token_have_one_winner() {
     let world = World::new().await;
     let mut broker = broker(&world);
     // All of them are to be on record.
@@ -294,7 +294,7 @@ async fn of_a_hundred_registrations_with_one_token_one_wins() {
 
 /// The log is not to be filled by guessing, and guessing is not to keep a build out.
 #[tokio::test]
-async fn strangers_are_turned_away_without_a_record_when_there_are_too_many() {
+async fn too_many_strangers_are_turned_away_without_a_record() {
     let world = World::new().await;
     let broker = broker(&world);
     let token = made(&world, None).await;

@@ -127,7 +127,7 @@ fn every_bit_has_its_claim() {
 }
 
 #[test]
-fn who_signed_is_claimed() {
+fn the_signing_key_is_claimed() {
     let vcek = json(&Claims::of(&Attempt::vcek(Product::Genoa).verify().unwrap()));
     assert_eq!(vcek["snp"]["signing_key"], "vcek");
     assert_eq!(vcek["snp"]["csp_id"], Value::Null);

@@ -80,7 +80,7 @@ async fn recorded(request: Request<Body>) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_decided_is_recorded_although_nobody_waits() {
+async fn a_decision_is_recorded_although_nobody_waits() {
     let attest = attest_body(&[0xc3; 256], &[1, 0, 1], "00");
     assert_eq!(recorded(post(REGISTER, registration("taken", "p"))).await, 1);
     assert_eq!(recorded(with_session(post(ATTEST, attest))).await, 1);

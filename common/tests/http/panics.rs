@@ -60,7 +60,7 @@ async fn met(router: &Router, request: Request<Body>, records: &Records) -> (Str
 }
 
 #[tokio::test]
-async fn a_panic_is_500_with_its_record_and_the_next_request_is_answered() {
+async fn a_panic_is_500_with_a_record_and_the_broker_goes_on() {
     type Ask = fn() -> Request<Body>;
     let register: Ask = || post(REGISTER, registration("web", "open sesame"));
     let rows: [(Call, Ask, Operation, Option<&str>, StatusCode); 4] = [

@@ -31,7 +31,7 @@ async fn parameters_of_the_media_type_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_409_and_a_store_that_is_down_503_with_retry_after() {
+async fn a_taken_id_is_409_and_a_store_that_is_down_is_503() {
     assert_eq!(answer(all().await, post(REGISTER, registration("taken", "p"))).await.0, StatusCode::CONFLICT);
     let down = checked(router(doubles::failing(&[Call::Create], When::Before).await));
     let response = down.oneshot(post(REGISTER, registration("web", "p"))).await.unwrap();

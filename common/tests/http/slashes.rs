@@ -12,7 +12,7 @@ fn requests() -> Vec<(Method, String)> {
 }
 
 #[tokio::test]
-async fn every_route_answers_behind_any_number_of_slashes_as_behind_one() {
+async fn every_route_answers_behind_any_number_of_slashes() {
     for (method, path) in requests() {
         let ask =
             async |path: String| answer(router(doubles::services().await), bare(method.clone(), &path)).await;

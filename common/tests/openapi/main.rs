@@ -100,7 +100,7 @@ fn the_description_in_the_documentation_is_that_of_the_code() {
 
 /// A number, a quote or a tag that YAML reads differently would show here.
 #[test]
-fn what_is_written_reads_as_what_was_meant() {
+fn the_written_description_reads_as_it_was_meant() {
     assert_eq!(read::yaml(&yaml::emit(&document())), document());
 }
 

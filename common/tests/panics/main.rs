@@ -23,7 +23,7 @@ impl io::Write for Lines {
 }
 
 #[tokio::test]
-async fn the_log_has_the_place_of_a_panic_and_nothing_of_what_was_said() {
+async fn the_log_has_the_place_of_a_panic_and_not_its_message() {
     let lines = Lines::default();
     let out = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || out.clone());

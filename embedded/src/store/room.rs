@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn something_begins_only_with_a_whole_reserve_and_room_beside_it() {
+    fn a_write_begins_only_with_a_whole_reserve_and_room() {
         let rows: [(Free, bool, bool); 5] = [
             (|_| Ok(Some(HEADROOM + RESERVE)), true, true),
             (|_| Ok(Some(HEADROOM + RESERVE - 1)), false, true),

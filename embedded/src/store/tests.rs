@@ -382,7 +382,7 @@ async fn an_endorsement_that_cannot_be_read_gives_way() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_swept_and_nothing_else() {
+async fn expired_rows_are_swept_and_no_others() {
     let clock = Arc::new(Told(Mutex::new(sample::at(0))));
     let store = Scratch::at(Arc::clone(&clock) as Arc<dyn Clock>);
     let challenge_until = |expires_at| Challenge { expires_at, ..sample::challenge() };

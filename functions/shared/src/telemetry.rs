@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_counts_is_a_metric_of_that_name() {
+    fn an_event_that_is_counted_is_a_metric_of_that_name() {
         for name in metrics::Count::ALL.map(metrics::Count::name) {
             let fields = Fields { metric: Some(name.to_owned()), value: 1.0, ..Fields::default() };
             let line: Value =

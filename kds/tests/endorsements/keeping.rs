@@ -66,7 +66,7 @@ fn vlek_report(hardware: &Hardware, vlek: &Vek) -> Report {
 }
 
 #[tokio::test]
-async fn what_no_report_was_verified_under_is_not_kept() {
+async fn a_certificate_without_a_verified_report_is_not_kept() {
     let hardware = Hardware::new().await;
     let source = hardware.source();
     let outcome = verdict(&source, &junk(&hardware), &[]).await;
@@ -83,7 +83,7 @@ async fn what_no_report_was_verified_under_is_not_kept() {
 
 /// Anybody who has an expired certificate of a chip can send it with a report that nobody signed.
 #[tokio::test]
-async fn a_junk_signature_with_an_expired_certificate_locks_no_chip_out() {
+async fn a_junk_signature_with_an_old_certificate_locks_no_chip_out() {
     let hardware = Hardware::new().await;
     let source = hardware.source();
     let sent = [expired_vcek(&hardware, BEGIN - seconds(1)), hardware.amd.ask().to_vec()];
@@ -312,7 +312,7 @@ async fn a_certificate_that_is_valid_in_a_moment_is_waited_for() {
 
 /// A process has nothing in memory for good: an operator's hand in the table is felt within a minute.
 #[tokio::test]
-async fn what_an_operator_changes_counts_within_a_minute() {
+async fn a_change_by_an_operator_counts_within_a_minute() {
     let hardware = Hardware::new().await;
     let (source, report) = (hardware.source(), hardware.report());
     endorse(&source, &report).await.unwrap();
@@ -344,7 +344,7 @@ async fn what_an_operator_changes_counts_within_a_minute() {
 
 /// In the process that has the store open, at once.
 #[tokio::test]
-async fn what_was_forgotten_is_looked_for() {
+async fn a_forgotten_row_is_looked_for_again() {
     let hardware = Hardware::new().await;
     let (source, report) = (hardware.source(), hardware.report());
     endorse(&source, &report).await.unwrap();
@@ -363,7 +363,7 @@ async fn what_was_forgotten_is_looked_for() {
 
 /// A stranger's certificates are neither kept nor verified before his challenge is known to be open.
 #[tokio::test]
-async fn what_is_at_hand_is_looked_up_and_not_verified() {
+async fn certificates_at_hand_are_looked_up_and_not_verified() {
     let hardware = Hardware::new().await;
     let source = hardware.source();
     let report = signed(&ReportFields::new(&hardware.chip), &hardware.chip);

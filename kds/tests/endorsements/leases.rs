@@ -61,7 +61,7 @@ async fn after_success_nobody_holds_a_lease() {
 }
 
 #[tokio::test]
-async fn what_another_process_asks_for_is_waited_for() {
+async fn a_request_of_another_process_is_waited_for() {
     let shared = Shared::new().await;
     let key = shared.hardware.vcek_key();
     shared.lease(&key).await;
@@ -76,7 +76,7 @@ async fn what_another_process_asks_for_is_waited_for() {
 
 /// The lease of a process that died, or that AMD refused, keeps the others from AMD until it is over.
 #[tokio::test]
-async fn who_fails_keeps_the_lease_until_it_is_over() {
+async fn a_process_that_fails_keeps_the_lease_until_it_is_over() {
     let shared = Shared::new().await;
     let report = shared.hardware.report();
     shared.hardware.kds.otherwise(Behaviour::Status(429, None));
@@ -90,7 +90,7 @@ async fn who_fails_keeps_the_lease_until_it_is_over() {
 
 /// The same process may ask again when its own patience says so.
 #[tokio::test]
-async fn who_fails_may_ask_again_itself() {
+async fn a_process_that_failed_may_ask_again_itself() {
     let shared = Shared::new().await;
     let (process, report) = (shared.process(), shared.hardware.report());
     shared.hardware.kds.otherwise(Behaviour::Status(503, None));
@@ -177,7 +177,7 @@ async fn anothers_failure_is_waited_for() {
 
 /// A chip that has to wait for its turn keeps no other process from asking.
 #[tokio::test]
-async fn who_does_not_ask_keeps_no_lease() {
+async fn a_process_that_does_not_ask_keeps_no_lease() {
     let shared = Shared::new().await;
     let process = shared.hardware.source_with(shared.store.clone(), &shared.hardware.paced());
     let chips: Vec<_> = (2..7).map(|seed| Chip::new(shared.hardware.chip.product(), seed)).collect();

@@ -165,7 +165,7 @@ async fn a_failure_of_amds_is_charged_for_once() {
 
 /// A clock that ran ahead by a month, while KDS failed, and was put right.
 #[tokio::test]
-async fn what_a_clock_that_ran_ahead_met_is_forgotten_once_it_is_put_right() {
+async fn a_refusal_met_by_a_fast_clock_is_forgotten_once_it_is_right() {
     for behaviour in [
         Behaviour::Status(503, None),
         Behaviour::Status(429, Some(300)),

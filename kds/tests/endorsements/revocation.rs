@@ -213,7 +213,7 @@ fn revoked(role: Role) -> Result<(), (VerificationCheck, VerifyError)> {
 /// An attacker on the way to AMD answers with the list for the other kind, which is later and does not list
 /// the ASVK or ASK.
 #[tokio::test]
-async fn the_other_kinds_list_answered_in_its_place_takes_no_revocation_back() {
+async fn the_other_kinds_list_takes_no_revocation_back() {
     for (ca, role) in [(Ca::Asvk, Role::Asvk), (Ca::Ask, Role::Ask)] {
         let hardware = Hardware::new().await;
         let (report, sent) = match ca {
@@ -238,7 +238,7 @@ async fn the_other_kinds_list_answered_in_its_place_takes_no_revocation_back() {
 
 /// A list does not say for which kind it is: whatever the ARK has revoked in either is revoked.
 #[tokio::test]
-async fn what_either_list_revokes_is_revoked() {
+async fn a_certificate_on_either_list_is_revoked() {
     let hardware = Hardware::new().await;
     let stale = CrlOptions {
         this_update: Some(BEGIN - days(400)),
@@ -452,7 +452,7 @@ async fn lists_are_renewed_where_no_new_chips_are_asked_for() {
 /// One process is told for all of them that KDS does not answer; and whoever writes the table cannot say it
 /// for longer than it would be believed, nor where it is not asked.
 #[tokio::test]
-async fn that_kds_does_not_answer_is_told_from_process_to_process() {
+async fn a_silent_kds_is_told_from_process_to_process() {
     let (hardware, source) = started().await;
     hardware.down();
     hardware.clock.set(BEGIN + days(181));

@@ -95,7 +95,7 @@ fn brackets_that_multiply_are_not_read() {
 /// A thread that is left behind takes a place. Once all places are taken nothing is decided, and when the
 /// threads end all is as before.
 #[tokio::test(flavor = "multi_thread")]
-async fn policies_that_take_their_time_do_not_stop_the_others_for_good() {
+async fn slow_policies_do_not_stop_the_others_for_good() {
     let evaluator = RegoEngine::default();
     let endless = "package policy\nallow if { data.list[_] + data.list[_] + data.list[_] == 1 }";
     let endless = text(endless, &["data.policy.allow"], &long_list());

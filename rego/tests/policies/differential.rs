@@ -268,7 +268,7 @@ fn differences_from_opa_are_what_opa_says() {
 }
 
 #[test]
-fn what_opa_does_not_grant_is_not_granted() {
+fn a_body_that_opa_does_not_grant_is_not_granted() {
     let count = env::var("KEYBROKER_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
     if !opa_runs() {
         return;
@@ -294,7 +294,7 @@ fn what_opa_does_not_grant_is_not_granted() {
 }
 
 #[test]
-fn what_opa_did_not_grant_when_it_was_recorded_is_not_granted() {
+fn a_body_that_opa_refused_on_record_is_not_granted() {
     let recorded = fs::read_to_string(RECORDED).unwrap();
     let one = |line: &str| {
         let case: Value = serde_json::from_str(line).unwrap();

@@ -195,7 +195,7 @@ fn rules_that_need_themselves_are_refused() {
 }
 
 #[test]
-fn what_would_nest_too_deeply_is_refused() {
+fn a_policy_that_nests_too_deeply_is_refused() {
     let fault = |text: String| match refused("", &[&text], "{}") {
         PolicyError::Text { fault, .. } => fault,
         other => panic!("{other:?}"),
@@ -217,7 +217,7 @@ fn what_would_nest_too_deeply_is_refused() {
 }
 
 #[test]
-fn what_would_grow_out_of_proportion_is_refused() {
+fn values_that_could_grow_out_of_proportion_are_refused() {
     for module in [
         "package policy\nf(x) := [x, x]",
         "package policy\nf(x) := {x: x}",
@@ -259,7 +259,7 @@ fn no_name_of_the_policys_own_leads_to_a_builtin() {
 }
 
 #[test]
-fn what_is_given_keeps_its_name() {
+fn given_values_keep_their_names() {
     for module in [
         "package policy\nf(input) := to_number(input.a)",
         "package policy\nf(data) := 1",

@@ -88,7 +88,7 @@ fn both(statements: &str) -> [Result<(), Gave>; 2] {
 }
 
 #[test]
-fn what_holds_holds_wherever_it_stands() {
+fn a_statement_that_holds_does_so_wherever_it_stands() {
     for Kind { holds, .. } in KINDS {
         for statements in places(holds) {
             assert_eq!(both(&statements), [Ok(()), Ok(())], "{statements}");
@@ -97,7 +97,7 @@ fn what_holds_holds_wherever_it_stands() {
 }
 
 #[test]
-fn what_does_not_hold_refuses_wherever_it_stands() {
+fn a_statement_that_does_not_hold_refuses_everywhere() {
     for Kind { fails, .. } in KINDS {
         for fails in fails {
             for statements in places(fails) {

@@ -52,7 +52,7 @@ default sure := false
 }
 
 #[test]
-fn what_may_be_no_number_has_no_order() {
+fn a_value_that_may_be_no_number_has_no_order() {
     for body in [
         "input.snp.vmpl <= \"5\"",
         "\"9\" < \"22\"",
@@ -122,7 +122,7 @@ fn what_may_be_no_number_has_no_order() {
 }
 
 #[test]
-fn what_may_be_no_boolean_is_no_condition() {
+fn a_value_that_may_be_no_boolean_is_no_condition() {
     // In a query, what an expression gives is looked at when it is asked.
     let within = |condition: &str| format!("count([1 | {condition}]) == 1");
     for condition in [
@@ -253,7 +253,7 @@ fn under_not_nothing_is_missing() {
 }
 
 #[test]
-fn what_always_differs_is_not_asked() {
+fn a_comparison_that_always_differs_is_refused() {
     for body in [
         "not input.snp.vmpl == \"0\"",
         "input.snp.vmpl != \"0\"",

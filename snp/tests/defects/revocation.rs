@@ -214,7 +214,7 @@ fn wrong_algorithm() {
 }
 
 #[test]
-fn what_a_list_says_of_itself() {
+fn a_list_gives_its_dates_and_its_bytes() {
     let sound = with(revoked(Ca::Ask));
     let crl = Crl::verify(&sound.crl_der(), &sound.anchors().unwrap()).unwrap();
     assert_eq!(crl.this_update(), time(NOW) - DAY);

@@ -307,7 +307,7 @@ fn reserved(offset: usize, version: u32) -> bool {
 
 proptest! {
     #[test]
-    fn what_this_broker_accepts_sev_accepts(
+    fn sev_accepts_every_report_that_this_broker_accepts(
         product in prop::sample::select(vec![Milan, Genoa, Turin]),
         version in prop::sample::select(vec![2_u32, 3, 5]),
         alteration in alteration(),

@@ -42,7 +42,7 @@ proptest! {
 
     /// Whatever a verified guest claims, it is what the chip signed.
     #[test]
-    fn what_is_accepted_is_what_was_signed(which in any::<Index>(), random in fields()) {
+    fn accepted_evidence_is_the_signed_evidence(which in any::<Index>(), random in fields()) {
         let (attempt, endorsements) = which.get(&SOUND);
         let sound = attempt.clone();
         let attempt = attempt.clone().fields(|fields| {

@@ -147,7 +147,7 @@ const PASSING: [&str; 5] = [
 
 /// Its conditions were not looked at: who wins is for the next attempt to say.
 #[tokio::test(start_paused = true)]
-async fn a_transaction_that_met_another_or_was_throttled_is_tried_again() {
+async fn a_transaction_that_met_another_is_tried_again() {
     for code in PASSING {
         let passing = move || canceled(vec![reason("None", None), reason(code, None)]);
         let rule = mock!(Client::transact_write_items)
@@ -181,7 +181,7 @@ async fn a_transaction_is_tried_again_whatever_it_meets_in_passing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transaction_that_always_meets_others_or_is_throttled_fails_closed() {
+async fn a_transaction_that_always_meets_others_fails_closed() {
     for code in PASSING {
         let rule = mock!(Client::transact_write_items).then_error(move || canceled(vec![reason(code, None)]));
         let began = tokio::time::Instant::now();

@@ -43,7 +43,7 @@ fn sent(client: &StaticReplayClient) -> Vec<Value> {
 
 /// Two repeat a request: the SDK after an error that it knows by its name, and this store after reasons.
 #[tokio::test(start_paused = true)]
-async fn each_attempt_at_a_transaction_is_the_same_request_under_the_same_token() {
+async fn each_attempt_at_a_transaction_sends_the_same_body_and_token() {
     let (store, client) = answered(vec![
         error(500, "InternalServerError"),
         canceled(&["ThrottlingError", "None"]),

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_guest_opens_it_and_only_unaltered() {
+    fn a_jwe_opens_for_its_guest_alone_and_unaltered() {
         let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
         let secret = Secret::new(vec![b's'; 4000]);
         let jwe = Jwe::seal(private.public_key(), &secret).unwrap();

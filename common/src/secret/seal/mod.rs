@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_guest_opens_what_is_sealed_to_it() {
+    fn a_sealed_secret_opens_for_its_guest_alone() {
         for (size, longest) in [(KeySize::Rsa2048, 245), (KeySize::Rsa3072, 373), (KeySize::Rsa4096, 501)] {
             let (private, guest) = generated(size);
             assert_eq!(guest.max_secret_len(), longest);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pkcs1_cannot_hold_is_a_jwe() {
+    fn a_secret_too_long_for_pkcs1_is_a_jwe() {
         let (_, guest) = generated(KeySize::Rsa2048);
         let sealed = |len| guest.seal(&Secret::new(vec![b's'; len])).unwrap();
         assert!(matches!(sealed(245), Sealed::Pkcs1(ciphertext) if ciphertext.len() == 256));

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libkrun_sends_is_read() {
+    fn a_request_from_libkrun_is_read() {
         let nonce = Nonce::random().unwrap();
         let read = evidence(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
         assert_eq!(read.dialects, [Dialect::Libkrun]);

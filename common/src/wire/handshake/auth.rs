@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libkrun_sends_is_read() {
+    fn a_request_from_libkrun_is_read() {
         let sent = br#"{"extra-params":"{\"workload_id\":\"web\"}","tee":"snp","version":"0.0.0"}"#;
         assert_eq!(auth_request(sent), Ok(named("web")));
         let reordered = br#"{"version":"0.0.0","tee":"snp","extra-params":"{\"workload_id\":\"web\"}"}"#;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keybrokers_guest_sends_is_read() {
+    fn a_request_from_keybrokers_guest_is_read() {
         for version in ["0.0.0", "0.1.0"] {
             let sent = format!(r#"{{"version":"{version}","tee":"snp","extra-params":""}}"#);
             assert_eq!(auth_request(sent.as_bytes()), Ok(Claim::HostData));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_nonce_first_and_the_dialects_cookie_is_not_secure() {
+    fn an_answer_has_the_nonce_first_and_a_cookie_without_secure() {
         for (claim, cookie) in [(named("web"), "session_id"), (Claim::HostData, "kbs-session-id")] {
             let held = Challenge {
                 session_id: SessionId::parse(&"0f".repeat(16)).unwrap(),

@@ -57,7 +57,7 @@ fn field(name: &str, fault: fn(FieldName) -> Fault) -> Invalid {
 }
 
 #[test]
-fn what_rvp_cli_sends_is_read() {
+fn a_request_from_rvp_cli_is_read() {
     let sent = format!(
         r#"{{"query":["data.measurement == input.measurement"],"reference_values":{{"measurement":"{}"}},"resources":{{"passphrase":"mysecretpassphrase"}}}}"#,
         "4d".repeat(48)
@@ -125,7 +125,7 @@ fn measurements_have_one_form() {
 }
 
 #[test]
-fn of_two_sets_of_measurements_both_hold() {
+fn two_sets_of_measurements_must_both_hold() {
     let of = |digits: &str| json!(digits.repeat(48));
     let body = |sent: Value| with(seed(), &[("/measurements", sent)]);
     let request = read(&body(json!([of("4e"), of("4d")]))).unwrap();
@@ -176,7 +176,7 @@ fn every_requirement_has_its_form() {
 }
 
 #[test]
-fn what_an_id_block_says_counts_under_a_required_key_alone() {
+fn an_id_block_counts_under_a_required_key_alone() {
     let measured =
         |require: Value| json!({"resources": {}, "measurements": ["4d".repeat(48)], "require": require});
     for (name, value) in [
@@ -215,7 +215,7 @@ fn floors_name_their_products() {
 }
 
 #[test]
-fn what_would_be_ignored_is_refused() {
+fn a_field_that_would_be_ignored_is_refused() {
     let module = with(keyed(), &[("/policy", json!("package p"))]);
     assert_eq!(fault(&module), RegistrationFault::Ignored("policy"));
     let mut values = seed();

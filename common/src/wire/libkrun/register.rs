@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_buildah_sends_is_read() {
+    fn a_request_from_buildah_is_read() {
         let request = register_request(&body("web", MEASUREMENT, "open sesame", TEE_CONFIG)).unwrap();
         assert_eq!(request.workload_id.as_str(), "web");
         assert_eq!(request.dialect, Dialect::Libkrun);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_buildah_allows_requires_nothing() {
+    fn bits_that_buildah_allows_require_nothing() {
         assert_eq!(policy(TEE_CONFIG), AppraisalPolicy::default());
     }
 

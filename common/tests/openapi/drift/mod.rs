@@ -106,7 +106,7 @@ fn every(schema: &'static Value, look: &mut impl FnMut(&'static Value)) {
 }
 
 #[test]
-fn what_clients_send_is_allowed_and_read() {
+fn bodies_of_clients_are_allowed_and_read() {
     for Body { path, read, sent } in bodies() {
         for body in sent {
             assert!(JUDGE.allows(schema(path), &serde_json::from_str(&body).unwrap()), "{path}: {body}");
@@ -116,7 +116,7 @@ fn what_clients_send_is_allowed_and_read() {
 }
 
 #[test]
-fn what_a_schema_forbids_is_refused() {
+fn a_body_that_a_schema_forbids_is_refused() {
     let forbidden: Vec<_> = OUTCOMES.all.iter().filter(|outcome| !outcome.allowed).collect();
     assert!(forbidden.len() > 1000, "{}", forbidden.len());
     for Outcome { body, at, change, text, read, .. } in forbidden {
@@ -140,7 +140,7 @@ fn unknown_and_duplicate_fields_are_refused_as_such() {
 }
 
 #[test]
-fn what_a_schema_allows_is_read_but_for_rules_in_words() {
+fn a_body_that_a_schema_allows_is_read_but_for_rules_in_words() {
     let mut refused = BTreeMap::new();
     for Outcome { at, change, allowed, text, read, .. } in &OUTCOMES.all {
         if let (true, Err(problem)) = (allowed, read) {
@@ -153,7 +153,7 @@ fn what_a_schema_allows_is_read_but_for_rules_in_words() {
     assert!(refused.is_empty(), "{refused:#?}");
 }
 
-/// One beyond a bound is [forbidden](what_a_schema_forbids_is_refused).
+/// One beyond a bound is [forbidden](a_body_that_a_schema_forbids_is_refused).
 #[test]
 fn every_bound_of_a_schema_is_the_wires() {
     let kept = OUTCOMES.all.iter().filter(|outcome| outcome.allowed && outcome.read.is_ok());
@@ -196,7 +196,7 @@ fn words(directory: &Path, words: &mut BTreeSet<String>) {
 
 /// Whatever field a reader knows, its source names: as a field that it does not know, no schema has it.
 #[test]
-fn no_field_is_read_that_a_schema_lacks() {
+fn a_field_that_a_schema_lacks_is_not_read() {
     let mut named = BTreeSet::new();
     for directory in ["wire", "requirements", "encoding"] {
         words(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(directory), &mut named);

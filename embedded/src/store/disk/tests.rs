@@ -202,7 +202,7 @@ impl Scratch {
 }
 
 #[tokio::test]
-async fn a_full_disk_ends_no_store_and_loses_nothing_that_was_acknowledged() {
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let scratch = Scratch::of(200);
     let store = &scratch.store;
     let workload = sample::workload();
@@ -322,7 +322,7 @@ async fn a_panic_within_the_database_ends_one_write() {
 }
 
 #[tokio::test]
-async fn what_ends_something_is_tried_again_at_once() {
+async fn a_write_that_ends_something_is_tried_again_at_once() {
     let scratch = Scratch::of(1 << 20);
     let store = &scratch.store;
     let workload = sample::workload();

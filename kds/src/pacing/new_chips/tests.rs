@@ -198,7 +198,7 @@ async fn a_charge_stands_only_if_amd_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn newer_firmware_of_a_verified_chip_is_let_through_twice_an_hour() {
+async fn newer_firmware_of_a_verified_chip_passes_twice_an_hour() {
     let limiter = limiter(NewChips { per_minute: Some(1), burst: Some(1) });
     let (w, known) = (workload("w"), chip());
     limiter.note_verified(&known);

@@ -281,7 +281,7 @@ async fn an_event_without_a_body_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn what_stands_before_the_route_is_stripped() {
+async fn a_prefix_of_the_route_is_stripped() {
     let world = world(Admission::OPEN);
     world.registered("w").await;
     let session = format!("session_id={}", world.attested("w").await);
@@ -312,7 +312,7 @@ async fn without_a_matched_route_the_stage_is_stripped() {
 
 /// A guest whose URL ends with a slash asks so.
 #[tokio::test]
-async fn a_second_slash_before_the_route_is_none_whichever_route_api_gateway_matched() {
+async fn a_second_slash_before_a_route_is_left_out_on_every_match() {
     let world = world(Admission::OPEN);
     world.registered("w").await;
     let session = format!("session_id={}", world.attested("w").await);
@@ -409,7 +409,7 @@ fn signed_by(arn: &str, mut event: Value) -> Value {
 }
 
 #[tokio::test]
-async fn whom_iam_authenticated_owns_the_registration() {
+async fn a_principal_of_iam_owns_its_registration() {
     let world = world(IAM);
     assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
     assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
@@ -514,7 +514,7 @@ async fn a_long_registration_by_reference_values_arrives() {
 }
 
 #[tokio::test]
-async fn what_stands_before_the_routes_of_reference_values_is_stripped() {
+async fn a_prefix_of_the_routes_of_reference_values_is_stripped() {
     let world = world(Admission::OPEN);
     for before in ["", "/prod", "/broker/v1", "/prod/broker"] {
         let mut event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
@@ -529,7 +529,7 @@ async fn what_stands_before_the_routes_of_reference_values_is_stripped() {
 }
 
 #[tokio::test]
-async fn whom_iam_authenticated_owns_what_reference_values_register() {
+async fn a_principal_of_iam_owns_its_reference_values() {
     let world = world(IAM);
     let event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
     let id = selected(&world.reply(signed_by(BUILDER, event.clone())).await);
@@ -539,7 +539,7 @@ async fn whom_iam_authenticated_owns_what_reference_values_register() {
 }
 
 #[tokio::test]
-async fn nobody_registers_reference_values_without_iam_where_iam_is_asked_for() {
+async fn reference_values_need_iam_where_iam_is_asked_for() {
     let world = world(IAM);
     let mut claimed = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
     claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
