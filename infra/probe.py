@@ -1,7 +1,7 @@
-"""Runs inside the account as a function of its own, under the role of one of ours: tries what that role may do.
+"""Runs inside the account as a function of its own, under a role of the broker: tries what that role may do.
 
-Nothing that it tries leaves a trace: every write has a condition that cannot hold, and what is encrypted is thrown away.
-Answers one line per attempt: the verdict, then what was tried.
+No attempt leaves a trace: every write has a condition that cannot hold, and every ciphertext is thrown away.
+Answers one line per attempt: the verdict, then the action.
 """
 
 import base64
@@ -18,12 +18,17 @@ KEYS = {
     "endorsements": "name",
     "audit": "id",
 }
-# In no table: so every write's condition fails.
+# No table has this row: so every write's condition fails.
 ROW = f"smoke-{uuid.uuid4()}"
 # Joined without a border it is the same text as with the last two values exchanged.
-CONTEXT = {"purpose": "keybroker/v1", "registration": "smoke", "secret": "smoke", "workload_id": "smokeworkload_idsmoke"}
+CONTEXT = {
+    "purpose": "keybroker/v1",
+    "registration": "smoke",
+    "secret": "smoke",
+    "workload_id": "smokeworkload_idsmoke",
+}
 DENIED = ("AccessDenied", "AccessDeniedException")
-# The service got as far as looking at what it was asked to do.
+# The service let the call through, and looked at its condition.
 REACHED = ("ConditionalCheckFailedException",)
 
 
@@ -89,7 +94,10 @@ def key(prefix, ciphertext):
     for name, context in [
         ("an altered registration", {**CONTEXT, "registration": "altered"}),
         ("the name of another resource", {**CONTEXT, "secret": "other"}),
-        ("one that joins to the same text", {**CONTEXT, "secret": "smokeworkload_idsmoke", "workload_id": "smoke"}),
+        (
+            "one that joins to the same text",
+            {**CONTEXT, "secret": "smokeworkload_idsmoke", "workload_id": "smoke"},
+        ),
     ]:
         verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=context)
         yield f"{verdict} kms:Decrypt under {name}"

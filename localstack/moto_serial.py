@@ -1,16 +1,16 @@
 """moto's server, one request at a time, with a record of the calls and faults on request.
 
-moto restores whole tables after a transaction that failed: a request that was served meanwhile would be undone with it.
-So the requests queue up. Connections do not: a client may keep several open.
+moto restores whole tables after a transaction that failed: a request that was served meanwhile would be
+undone with it. So the requests queue up. Connections do not: a client may keep several open.
 
-With --calls FILE each call of DynamoDB or KMS is a line of JSON there: `by`, the access key id that signed it; `operation`;
-and `parts`, each an operation and what it is on, which is a table, or a key as KMS answers that it is called. A transaction
-has several. No values are recorded.
+With --calls FILE each call of DynamoDB or KMS is a line of JSON there: `by`, the access key id that signed
+it; `operation`; and `parts`. Each part is an operation and its target: a table, or a key by the id in KMS's
+answer. A transaction has several parts. No values are recorded.
 
-Faults are for tests: POST /faults takes a list of them in place of those that are left, and GET tells those.
+Faults are for tests: POST /faults replaces the list of pending faults, and GET answers with it.
     {"by": "attest", "operation": "Decrypt", "fault": "refused", "status": 500, "type": "…", "times": 3}
-The next so many such calls are answered with this status and type of error: if the fault is "lost", after they were served,
-else they are not served.
+The next `times` such calls are answered with this status and type of error. If the fault is "lost", they are
+served before that; else they are not served.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SERVICES = ("DynamoDB_20120810", "TrentService")
 
 
 class Call:
-    """A call of DynamoDB or KMS, as far as it is recorded."""
+    """The recorded parts of a call of DynamoDB or KMS."""
 
     def __init__(self, environ, body):
         service, _, self.operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
@@ -41,7 +41,8 @@ class Call:
 
     def parts(self, answer):
         if self.operation in ("TransactWriteItems", "TransactGetItems"):
-            parts = [(kind, part[kind]["TableName"]) for part in self.request["TransactItems"] for kind in part]
+            items = self.request["TransactItems"]
+            parts = [(kind, part[kind]["TableName"]) for part in items for kind in part]
         elif "RequestItems" in self.request:
             parts = [(self.operation, table) for table in self.request["RequestItems"]]
         elif "TableName" in self.request:
@@ -116,7 +117,8 @@ def headers(answer):
 
 class Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body are two writes: without this each answer waits for the client's delayed acknowledgement.
+    # Headers and body are two writes. Without this, each answer waits for the client's delayed
+    # acknowledgement.
     disable_nagle_algorithm = True
 
     def log_request(self, *_):
@@ -124,7 +126,7 @@ class Handler(WSGIRequestHandler):
 
 
 def end_with(pid, leftovers):
-    """Ends this process when the one with this pid has ended, however it did, and leaves nothing in the directory."""
+    """Ends this process once the process with this pid has ended, and removes the directory."""
     while True:
         try:
             os.kill(pid, 0)
@@ -135,14 +137,16 @@ def end_with(pid, leftovers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--address-file", required=True, help="gets host:port when the server listens")
     parser.add_argument("--calls", metavar="FILE", help="record the calls there, after what it holds")
     parser.add_argument("--end-with", type=int, metavar="PID", help="end when the process with this pid does")
     arguments = parser.parse_args()
     if arguments.end_with:
-        threading.Thread(target=end_with, args=(arguments.end_with, os.path.dirname(arguments.address_file)), daemon=True).start()
+        watched = (arguments.end_with, os.path.dirname(arguments.address_file))
+        threading.Thread(target=end_with, args=watched, daemon=True).start()
 
     calls = open(arguments.calls, "a", encoding="utf-8") if arguments.calls else None
     application = Front(DomainDispatcherApplication(create_backend_app), calls)

@@ -1,4 +1,4 @@
-"""Makes the broker's tables and key by the template that makes them on AWS, and prints what the functions call them.
+"""Makes the broker's tables and key by the template that makes them on AWS. Prints their names as settings.
 
 The endpoint and the credentials are the AWS SDK's standard variables.
 """
@@ -20,11 +20,12 @@ TABLES = ("workloads", "tokens", "challenges", "sessions", "endorsements", "audi
 
 def client(service):
     # boto3 itself reads AWS_DEFAULT_REGION alone.
-    return boto3.client(service, region_name=os.environ["AWS_REGION"], config=Config(retries={"mode": "standard"}))
+    config = Config(retries={"mode": "standard"})
+    return boto3.client(service, region_name=os.environ["AWS_REGION"], config=config)
 
 
 def template(values):
-    """The template, with what it substitutes. What it refers to otherwise is left out."""
+    """The template, with the values that it substitutes. All other references are left out."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -41,10 +42,12 @@ def template(values):
 
 
 def put_policies(dynamodb, prefix):
-    """moto takes no policy of a table from a template, and refuses nobody because of one; but it tells it to who asks."""
+    """Puts the tables' policies: moto takes none from a template. It enforces none, but answers with them."""
     arn = dynamodb.describe_table(TableName=f"{prefix}-{TABLES[0]}")["Table"]["TableArn"]
     _, partition, _, region, account, _ = arn.split(":")
-    values = {"Prefix": prefix, "AWS::Partition": partition, "AWS::Region": region, "AWS::AccountId": account}
+    values = {
+        "Prefix": prefix, "AWS::Partition": partition, "AWS::Region": region, "AWS::AccountId": account,
+    }
     for resource in template(values)["Resources"].values():
         properties = resource["Properties"]
         if "ResourcePolicy" in properties:
