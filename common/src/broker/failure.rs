@@ -2,8 +2,15 @@
 
 use keybroker_snp::report::ParseError;
 
-use crate::{appraisal::{self, AppraisalError}, audit::{Check, FailedCheck}, panics::Panicked, policy::NotEvaluated, secret::KeyError, store::StoreError};
 use super::{RETRY_AFTER, endorser::NotVerified};
+use crate::{
+    appraisal::{self, AppraisalError},
+    audit::{Check, FailedCheck},
+    panics::Panicked,
+    policy::NotEvaluated,
+    secret::KeyError,
+    store::StoreError,
+};
 
 /// Why a guest gets nothing.
 #[derive(Debug)]
