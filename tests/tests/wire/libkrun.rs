@@ -215,7 +215,8 @@ async fn a_refusal_crashes_no_guest_of_libkrun() {
     let mut guest = world.krun(&id, machine);
     guest.auth().await.unwrap();
     assert!(matches!(guest.attest().await, Err(Error::Refused(_))), "it sees a refusal, not a crash");
-    // The guest ignores refusals and goes on. The guest cannot decrypt the answer that it gets in place of the key.
+    // The guest ignores refusals and goes on. The guest cannot decrypt the answer that it gets in place of
+    // the key.
     match guest.key().await {
         Err(Error::BadKey(_) | Error::Decrypt) => {}
         other => panic!("{other:?}"),
