@@ -69,7 +69,7 @@ pub(crate) fn refusal(problems: &[Problem]) -> Value {
 /// The schemas of refusals.
 pub(crate) fn schemas() -> Map<String, Value> {
     let error = json!({
-        "description": "What is wrong, for people.", "type": "string", "minLength": 1, "maxLength": 600,
+        "description": "The fault, for people.", "type": "string", "minLength": 1, "maxLength": 600,
     });
     let id = json!({
         "description": "The audit record, which holds the cause.", "type": "string", "format": "uuid",
@@ -83,8 +83,7 @@ pub(crate) fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
         })
     };
-    let bare =
-        refusal("A refusal of which there is no audit record.", json!({ "error": &error }), json!(["error"]));
+    let bare = refusal("A refusal without an audit record.", json!({ "error": &error }), json!(["error"]));
     let recorded = refusal(
         "A refusal with an audit record.",
         json!({ "error": &error, "id": id }),
@@ -97,31 +96,33 @@ pub(crate) fn schemas() -> Map<String, Value> {
 fn when(problem: &Problem) -> &'static str {
     match problem {
         Problem::Broker(Error::NoSession { .. }) => {
-            "The session that the cookie names is unknown, spent or expired, or has not come as far as this."
+            "The session that the cookie names is unknown, spent or expired, or has not reached this step."
         }
         Problem::Broker(Error::Refused { .. }) => "A check failed: the audit record says which.",
         Problem::Broker(Error::Unauthenticated { .. }) => {
-            "Neither a token nor anything else that the request brings along lets it register this. Why not, the audit record says \
-             alone."
+            "The request's credential does not permit this registration, or there is none. Only the audit \
+             record has the reason."
         }
         Problem::Broker(Error::TooMany { .. }) => {
-            "The same as 401, of too many such requests: no audit record is kept of this one. A token or session that counts is always \
-             looked at."
+            "The same as 401, but there are too many such requests: this one has no audit record. The \
+             broker always considers a valid token or session."
         }
         Problem::Broker(Error::AlreadyRegistered { .. }) => {
-            "The id is registered, and not to be replaced by this."
+            "The id is registered, and this request may not replace \
+                                                      it."
         }
-        Problem::Broker(Error::Policy(_)) => "What is demanded in Rego is none that the broker evaluates.",
+        Problem::Broker(Error::Policy(_)) => "The broker does not accept the policy in Rego.",
         Problem::Broker(Error::Unavailable { .. }) => {
-            "It could not be decided, and nothing is spent: the same request may succeed later."
+            "The broker could not decide, and nothing is spent: the same request may succeed later."
         }
         Problem::Broker(Error::Internal { .. }) => {
-            "An error in the broker, which goes on: nothing was decided. Its log says where, and nothing of the request."
+            "An error in the broker, which goes on: nothing was decided. Its log has the place of the error, \
+             and nothing of the request."
         }
         Problem::Unhealthy => {
-            "The store's last operation failed and fails still, or there is no room for more."
+            "The store's last operation failed and still fails, or there is no room for more."
         }
-        Problem::Invalid(_) => "The request is not understood: `error` says what is wrong with it.",
+        Problem::Invalid(_) => "The request is not understood: `error` names the fault.",
         Problem::NoCookie => "No cookie names a session of this kind.",
         Problem::NotFound => "There is nothing under this path.",
         Problem::MethodNotAllowed(_) => "The path takes another method.",

@@ -29,26 +29,27 @@ use serde_json::{Map, Value, json};
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.yaml");
 
 const HEAD: &str = "\
-# The key broker's HTTP API, generated from its code: do not edit. Written anew by
+# The key broker's HTTP API, generated from its code: do not edit. Generate it with
 #
 #   KEYBROKER_WRITE_DOCS=1 cargo test -p keybroker-common --test openapi
 ";
 
 const DESCRIPTION: &str = "\
-Registration of confidential workloads, and release of their secrets to guests that have proved with an AMD SEV-SNP report
-what they are. `protocol.md` beside this file says it in prose, with what clients do on the wire.
+Registration of confidential workloads, and release of their secrets to guests that have proved their identity with an AMD
+SEV-SNP report. `protocol.md` beside this file explains it, and describes how clients behave on the wire.
 
 Every answer has a `Content-Length` and `Cache-Control: no-store`, and none redirects. Every refusal is a JSON object of 3 to
-199 bytes, but for the words about a policy that is refused. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is
-404 (`NotFound`), another method than a path's own is 405 (`MethodNotAllowed`).
+199 bytes, but for the words about a policy that is refused. Bodies are read strictly: unknown and duplicate fields are
+refused by name. A path that is not described here is 404 (`NotFound`), another method than a path's own is 405
+(`MethodNotAllowed`).
 
-On AWS each route of registration is there a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
+On AWS each route of registration exists a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
 `execute-api`): the same bodies and answers, but no token.
 
-What does not reach the broker is not described: `keybroker serve` answers 400 or 431 without a body to what is not HTTP or
-has too many header fields, and 421 to a registration that anybody may make on the loopback but that names another host; API
-Gateway, in front of a deployment on AWS, has answers of its own for requests that are not
-signed as they must be (403), come too fast (429) or take too long (503, 504).
+Some answers do not come from the broker, and are not described. `keybroker serve` answers 400 or 431 without a body if a
+request is not HTTP or has too many header fields. It answers 421 if anybody may register on the loopback, and a registration
+names another host. API Gateway, in front of a deployment on AWS, answers requests that are not signed as they must be (403),
+come too fast (429) or take too long (503, 504).
 ";
 
 /// The whole document.

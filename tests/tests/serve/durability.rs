@@ -110,7 +110,7 @@ async fn a_second_signal_ends_the_broker_at_once() {
     server.signal("INT");
     let ended = server.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.log);
-    assert!(ended.log.contains("unanswered"), "{}", ended.log);
+    assert!(ended.log.contains("ended before all requests were answered"), "{}", ended.log);
 }
 
 /// Every file and socket under `directory`. A socket has no contents.

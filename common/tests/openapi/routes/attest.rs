@@ -32,8 +32,8 @@ pub(crate) fn attest() -> Operation {
     Operation {
         id: "attest",
         summary: "Opens a session for a guest whose evidence holds",
-        description: "One of the two cookies names the challenge that is answered; both at once are refused. A refusal with 403 \
-                      spends the challenge."
+        description: "One of the two cookies must name the challenge that the guest answers; both at once \
+                      are refused. A refusal with 403 spends the challenge."
             .to_owned(),
         parameters: Dialect::ALL.map(|dialect| session_cookie(dialect, false)).into(),
         request: Some(Request {
@@ -42,7 +42,8 @@ pub(crate) fn attest() -> Operation {
             examples: vec![("libkrun", libkrun), ("keybroker", keybroker)],
         }),
         success: answers::empty(
-            "The guest is what it claims to be, and the session is open. Without a body: libkrun's guest takes any for a failure.",
+            "The guest is what it claims to be, and the session is open. The answer has no body: libkrun's \
+             guest takes any body for a failure.",
         ),
         problems,
         security: Vec::new(),
@@ -77,7 +78,7 @@ fn schemas() -> Map<String, Value> {
                 "tee-evidence": described("JSON in a string.", json_text(&reference("TeeEvidence"))),
             },
             "required": ["tee-pubkey", "tee-evidence"],
-            "description": "What a guest presents: evidence, and the key that it is bound to.",
+            "description": "The evidence of a guest, and the key that it is bound to.",
         },
         "TeePubkey": {
             "type": "object",
@@ -107,8 +108,8 @@ fn schemas() -> Map<String, Value> {
                 },
                 "gen": {
                     "type": ["string", "null"],
-                    "description": "Where to ask first for the certificate of a report that does not say what CPU signed it: \
-                                    `milan`,\n`genoa`, `turin`.",
+                    "description": "The product that the broker tries first if the report does not name its \
+                                    CPU: `milan`,\n`genoa`, `turin`.",
                 },
                 "cert_chain": {
                     "type": ["string", "null"],
@@ -118,7 +119,7 @@ fn schemas() -> Map<String, Value> {
                 },
             },
             "required": ["report"],
-            "description": "An attestation report, and what helps to verify it.",
+            "description": "An attestation report, and data that helps to verify it.",
         },
         "Certificate": {
             "type": "object",
@@ -130,11 +131,11 @@ fn schemas() -> Map<String, Value> {
                         {
                             "type": "object",
                             "additionalProperties": true,
-                            "description": "A kind that has none: `{\"OTHER\":\"<GUID>\"}`.",
+                            "description": "A kind without a name: `{\"OTHER\":\"<GUID>\"}`.",
                         },
                     ],
-                    "description": "What it is. VCEK, VLEK and ASK are of use; roots, CRLs and whatever else there may be are \
-                                    ignored.",
+                    "description": "The kind of the certificate. The broker uses VCEK, VLEK and ASK; it \
+                                    ignores roots, CRLs and all other kinds.",
                 },
                 "data": {
                     "type": "array",

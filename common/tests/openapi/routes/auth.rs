@@ -35,7 +35,8 @@ pub(crate) fn auth() -> Operation {
     let names = Dialect::ALL.map(|dialect| manners(dialect).cookie).join("|");
     let set_cookie = json!({
         "description": format!(
-            "`{}` for whom names a workload, `{}` for whom does not. The challenge can be answered once, for `Max-Age` seconds.",
+            "`{}` if the guest names a workload, `{}` if it does not. The challenge can be answered once, \
+             within `Max-Age` seconds.",
             manners(Dialect::Libkrun).cookie,
             manners(Dialect::Keybroker).cookie
         ),
@@ -59,8 +60,9 @@ pub(crate) fn auth() -> Operation {
     Operation {
         id: "auth",
         summary: "Gives a guest a challenge",
-        description: "Nothing is looked up: whether a workload is registered cannot be learnt here. With a workload id in \
-                      `extra-params` the guest names its registration; without, HOST_DATA of its report does."
+        description: "The broker looks nothing up: nobody can learn here whether a workload is registered. \
+                      The guest names its registration by a workload id in `extra-params`; without one, \
+                      HOST_DATA of its report names it."
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
@@ -90,7 +92,7 @@ fn schemas() -> Map<String, Value> {
                 },
                 "tee": {
                     "type": "string",
-                    "description": "The one technology that is served.",
+                    "description": "The only technology that the broker serves.",
                     "const": "snp",
                 },
                 "extra-params": {
@@ -99,7 +101,7 @@ fn schemas() -> Map<String, Value> {
                 },
             },
             "required": ["version", "tee", "extra-params"],
-            "description": "Whom a guest claims to be.",
+            "description": "The identity that a guest claims.",
             // A guest that names a workload speaks the one version that libkrun's guest has.
             "anyOf": [
                 { "properties": { "version": { "const": "0.0.0" } } },

@@ -30,8 +30,8 @@ pub(crate) fn security_schemes() -> Value {
         "basic": {
             "type": "http",
             "scheme": "basic",
-            "description": "A token of `keybroker token create`, as user or as password: what buildah makes of \
-                            `https://x:TOKEN@host`.",
+            "description": "A token of `keybroker token create`, as user or as password: buildah sends this \
+                            form for `https://x:TOKEN@host`.",
         },
         "bearer": {
             "type": "http",
@@ -51,12 +51,13 @@ fn health() -> Operation {
     Operation {
         id: "health",
         summary: "Says whether the broker can serve",
-        description: "`keybroker serve` looks at its store: whether the last operation succeeded, or one does now, and whether \
-                      there is room for more. Wrapping keys and AMD's service are not looked at."
+        description: "`keybroker serve` checks its store: whether the last operation succeeded, or one does \
+                      now, and whether there is room for more. It does not check wrapping keys or AMD's \
+                      service."
             .to_owned(),
         parameters: Vec::new(),
         request: None,
-        success: answers::success("It can.", &form, &json!({ "status": "ok" }), &[]),
+        success: answers::success("It can serve.", &form, &json!({ "status": "ok" }), &[]),
         problems: vec![Error::Internal { id: None }.into(), Problem::Unhealthy],
         security: Vec::new(),
         schemas: Map::new(),

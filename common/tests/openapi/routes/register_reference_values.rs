@@ -44,8 +44,9 @@ pub(crate) fn register_reference_values() -> Operation {
     Operation {
         id: "registerReferenceValues",
         summary: "Registers reference values, policy and resources",
-        description: "The same body sent twice makes two registrations, with a HOST_DATA each. None is ever replaced. What \
-                      would require nothing is refused, and so are measurements and digests of zeros."
+        description: "If the same body is sent twice, it makes two registrations, with a HOST_DATA each. \
+                      None is ever replaced. The broker refuses a requirement that would require nothing, \
+                      and measurements and digests of zeros."
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
@@ -85,14 +86,14 @@ fn schemas() -> Map<String, Value> {
                 "resources": reference("Resources"),
                 "policy": {
                     "type": "string",
-                    "description": "A module in Rego. Only beside a query.",
+                    "description": "A module in Rego. Permitted only beside a query.",
                     "maxLength": 16384,
                 },
                 "measurements": {
                     "type": "array",
                     "items": hex(48),
-                    "description": "Launch measurements: the report's must be one of them. Where `reference_values` names some as \
-                                    well, it\nmust be in both.",
+                    "description": "Launch measurements: the report's must be one of them. If \
+                                    `reference_values` names some as well, it\nmust be in both.",
                     "minItems": 1,
                 },
                 "minimum_tcb": described("Floors of REPORTED_TCB.", reference("TcbFloors")),
@@ -101,11 +102,12 @@ fn schemas() -> Map<String, Value> {
                 "require": reference("Require"),
             },
             "required": ["resources"],
-            "description": "Reference values, what else a guest must satisfy, and what it then gets. A launch measurement \
-                            (in\n`measurements` or `reference_values.measurement`) or `require.id_key_digest` must be named.",
+            "description": "Reference values, the other requirements on a guest, and the secrets that it \
+                            then gets. The body must name a launch measurement (in\n`measurements` or \
+                            `reference_values.measurement`) or `require.id_key_digest`.",
         },
         "Resources": {
-            "description": "What the guest may fetch, by name. Lengths count in bytes.",
+            "description": "The secrets that the guest may fetch, by name. Lengths count in bytes.",
             "type": "object",
             "maxProperties": 16,
             "propertyNames": resource_name(),
@@ -147,17 +149,18 @@ fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
             "properties": {
                 "id_key_digest": described("The key that signed the guest's ID block.", hex(48)),
-                "author_key_digest": described("The key that certified that one.", hex(48)),
+                "author_key_digest": described("The author key that certified the ID block's key.", hex(48)),
                 "family_id": described(
-                    "FAMILY_ID of the ID block. Only beside a key: anybody can sign an ID block with a key of their own.",
+                    "FAMILY_ID of the ID block. Permitted only beside a key: anybody can sign an ID block \
+                     with a key of their own.",
                     hex(16),
                 ),
-                "image_id": described("IMAGE_ID of the ID block. Only beside a key.", hex(16)),
+                "image_id": described("IMAGE_ID of the ID block. Permitted only beside a key.", hex(16)),
                 "minimum_guest_svn": {
                     "type": "integer",
                     "format": "uint32",
                     "minimum": 1,
-                    "description": "The least GUEST_SVN of the ID block. Only beside a key.",
+                    "description": "The least GUEST_SVN of the ID block. Permitted only beside a key.",
                 },
                 "single_socket": {
                     "type": "boolean",
@@ -175,8 +178,8 @@ fn schemas() -> Map<String, Value> {
                     "const": true,
                 },
             },
-            "description": "Demands on the guest's policy and ID block. Each that is there requires \
-                            something.",
+            "description": "Requirements on the guest policy and the ID block. Every member that is present \
+                            must require something.",
         },
     }))
 }

@@ -44,8 +44,9 @@ pub(crate) fn register_workload() -> Operation {
     Operation {
         id: "registerWorkload",
         summary: "Registers a workload",
-        description: "What buildah sends. The same id may be registered again within 30 minutes of the first time, with the \
-                      same measurement and `tee_config`, until a guest has attested as it: the last passphrase wins."
+        description: "Buildah sends this request. The same id may be registered again within 30 minutes of \
+                      the first time, with the same measurement and `tee_config`, until a guest has attested \
+                      as it: the last passphrase wins."
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
@@ -74,13 +75,14 @@ fn schemas() -> Map<String, Value> {
                 ),
                 "passphrase": {
                     "type": "string",
-                    "description": "What the guest gets: UTF-8 without NUL. Its length counts in bytes.",
+                    "description": "The passphrase that the guest gets: UTF-8 without NUL. Its length counts \
+                                    in bytes.",
                     "minLength": 1,
                     "maxLength": 245,
                     "pattern": r"^[^\x00]*$",
                 },
                 "tee_config": described(
-                    "What the guest's policy may be: JSON in a string.",
+                    "The permitted guest policy: JSON in a string.",
                     json_text(&reference("TeeConfig")),
                 ),
             },
@@ -100,8 +102,8 @@ fn schemas() -> Map<String, Value> {
                             "type": "integer",
                             "format": "uint32",
                             "minimum": 0,
-                            "description": "Bit 0 lets the guest run with SMT. Bits 2 and 3 (MIGRATE_MA, DEBUG) permit nothing, \
-                                            whatever they say.",
+                            "description": "Bit 0 lets the guest run with SMT. Bits 2 and 3 (MIGRATE_MA, \
+                                            DEBUG) permit nothing, whatever their values.",
                             "maximum": 15,
                         },
                     },
@@ -120,7 +122,7 @@ fn schemas() -> Map<String, Value> {
                 },
             },
             "required": ["flags", "minfw"],
-            "description": "What buildah says of the guest's policy.",
+            "description": "The guest policy as buildah describes it.",
         },
     }))
 }

@@ -29,9 +29,11 @@ pub(crate) fn key() -> Operation {
     Operation {
         id: "key",
         summary: "Releases the passphrase of a workload to a guest that has attested as it",
-        description: "Can be fetched again until the session expires, always under the same key. To a client that sends no \
-                      `User-Agent` one NUL byte follows the closing quote: libkrun's guest needs it."
-            .to_owned(),
+        description:
+            "The guest can fetch it again until the session expires, always under the same key. For \
+                      a client that sends no `User-Agent`, one NUL byte follows the closing quote: libkrun's \
+                      guest needs it."
+                .to_owned(),
         parameters: vec![
             path_parameter("workload_id", &reference("WorkloadId"), WORKLOAD),
             session_cookie(Dialect::Libkrun, true),
@@ -53,7 +55,8 @@ pub(crate) fn resource() -> Operation {
     Operation {
         id: "resource",
         summary: "Releases a resource to a guest that HOST_DATA has selected the registration of",
-        description: "Can be fetched again until the session expires, always under the same key.".to_owned(),
+        description: "The guest can fetch it again until the session expires, always under the same key."
+            .to_owned(),
         parameters: vec![
             path_parameter("name", &resource_name(), RESOURCE_NAME),
             session_cookie(Dialect::Keybroker, true),
