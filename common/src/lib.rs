@@ -1,7 +1,7 @@
 //! The key broker's core: everything that its functions and its embedded server share.
 //!
-//! RATS roles (RFC 9334): the guest is the Attester, AMD the Endorser, whoever registers the Reference Value
-//! Provider; the broker is Verifier and Relying Party in one.
+//! RATS roles (RFC 9334): the guest is the Attester, AMD the Endorser, the party that registers the Reference
+//! Value Provider; the broker is Verifier and Relying Party in one.
 
 pub mod admission;
 pub mod appraisal;

@@ -1,4 +1,4 @@
-//! Measurements, as events of tracing: whoever runs the broker turns them into metrics, or does not.
+//! Measurements, as events of tracing: the program around the broker turns them into metrics, or does not.
 
 use std::time::Instant;
 

@@ -28,7 +28,7 @@ pub enum Problem {
     /// The request names no session.
     #[error("no session cookie")]
     NoCookie,
-    /// The store cannot be used, or has no room: what whoever watches the broker is told.
+    /// The store cannot be used, or has no room: the answer to a monitor of the broker.
     #[error("the store cannot be used, or has no room")]
     Unhealthy,
     /// There is nothing under this path.

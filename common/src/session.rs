@@ -41,7 +41,7 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// Whom a guest claims to be when it asks for a challenge. Nothing is looked up by it yet.
+/// The identity that a guest claims when it asks for a challenge. Nothing is looked up by it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "dialect")]
 pub enum Claim {
@@ -51,7 +51,7 @@ pub enum Claim {
         /// The workload.
         workload_id: WorkloadId,
     },
-    /// Whatever workload its report's HOST_DATA will select, in keybroker's dialect.
+    /// The workload that its report's HOST_DATA will select, in keybroker's dialect.
     #[serde(rename = "rvp")]
     HostData,
 }
@@ -74,7 +74,7 @@ pub struct Challenge {
     pub session_id: SessionId,
     /// The nonce that the report must be bound to.
     pub nonce: Nonce,
-    /// Whom the guest claims to be.
+    /// The identity that the guest claims.
     #[serde(flatten)]
     pub claim: Claim,
     /// First instant at which it no longer counts.

@@ -62,8 +62,8 @@ impl Default for RegoEngine {
 type Compiled = Arc<Mutex<LruCache<[u8; 32], Arc<Policy>>>>;
 
 impl RegoEngine {
-    /// On so many threads. Registrations and guests do not share one: whoever registers one policy after the
-    /// other must not keep guests waiting, or have their policies forgotten.
+    /// On so many threads. Registrations and guests do not share one: a party that registers one policy after
+    /// the other must not keep guests waiting, or have their policies forgotten.
     pub fn new(threads: usize) -> Self {
         Self {
             compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),

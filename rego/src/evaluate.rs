@@ -46,7 +46,7 @@ impl Policy {
         self.queries.iter().map(next).collect()
     }
 
-    /// That every query gives `true`. Blocks for at most `deadline`.
+    /// Consents if every query gives `true`. Blocks for at most `deadline`.
     pub fn evaluate(&self, claims: &Claims, deadline: Duration) -> Result<(), Denied> {
         decide(self.results(claims, deadline))
     }
@@ -79,7 +79,7 @@ impl Policy {
     }
 }
 
-/// That all are `true`, and that there is one.
+/// Consents if all are `true`, and there is at least one.
 pub(crate) fn decide(results: impl IntoIterator<Item = Gave>) -> Result<(), Denied> {
     let mut none = true;
     for (query, gave) in results.into_iter().enumerate() {
@@ -91,7 +91,7 @@ pub(crate) fn decide(results: impl IntoIterator<Item = Gave>) -> Result<(), Deni
     if none { Err(Denied { query: 0, gave: Gave::Undefined }) } else { Ok(()) }
 }
 
-/// That none failed, took too long or gave no boolean.
+/// Fails if one of them failed, took too long or gave no boolean.
 pub(crate) fn tried(results: impl IntoIterator<Item = Gave>) -> Result<(), PolicyError> {
     let fault = |gave: &Gave| !matches!(gave, Gave::True | Gave::False | Gave::Undefined);
     match results.into_iter().enumerate().find(|(_, gave)| fault(gave)) {

@@ -31,7 +31,7 @@ const FMC: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.3.9);
 const HWID: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.4);
 const CSP_ID: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.5);
 
-/// Whom a VEK belongs to.
+/// The chip or provider that a VEK belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// A VCEK's chip: the HWID extension, 64 bytes (8 on Turin).
@@ -47,7 +47,7 @@ pub struct Vek {
     pub product: Product,
     /// The TCB version that the key was derived for.
     pub tcb: TcbVersion,
-    /// Whom the key belongs to.
+    /// The chip or provider that the key belongs to.
     pub identity: Identity,
     key: ParsedPublicKey,
 }

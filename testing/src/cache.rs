@@ -1,4 +1,4 @@
-//! The shared table of endorsements, as whoever can write it sees it.
+//! The shared table of endorsements, as an attacker who can write it sees it.
 
 use std::{collections::BTreeMap, sync::Mutex};
 

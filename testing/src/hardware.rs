@@ -1,4 +1,4 @@
-//! One chip, the AMD that made it, its KDS, and whoever looks for endorsements.
+//! One chip, the AMD that made it, its KDS, and a process that looks for endorsements.
 
 use std::{ops::Deref, sync::Arc};
 

@@ -1,5 +1,4 @@
-//! A broker on the embedded store, with everything around it, and the hand of whoever can write the store's
-//! file.
+//! A broker on the embedded store, with everything around it, and an attacker who can write the store's file.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 

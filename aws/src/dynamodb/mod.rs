@@ -13,9 +13,9 @@
 //! **Lost answers.** A put whose answer was lost is repeated by the SDK and then meets its own item. So every
 //! item that must be new carries `write`, drawn at random for each call: the condition's failure brings the
 //! item that is there, and if that is the call's own, the call has succeeded. Transactions also carry a
-//! client request token, by which DynamoDB itself recognises a repetition for ten minutes. When all attempts
-//! went unanswered the call ends with [`StoreError::Unavailable`], and whoever asks again meets what was
-//! written: that fails closed.
+//! client request token, by which DynamoDB itself recognises a repetition for ten minutes. If no attempt is
+//! answered, the call ends with [`StoreError::Unavailable`]. A caller that asks again meets the row that the
+//! call wrote: that fails closed.
 
 mod audit;
 mod challenges;

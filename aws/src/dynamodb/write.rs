@@ -33,7 +33,7 @@ pub(super) enum Failure {
     /// Its conditions were not looked at: a transaction was at work on the same items, or a table was
     /// throttled.
     Passing(StoreError),
-    /// Whatever else.
+    /// Every other error.
     Final(StoreError),
 }
 

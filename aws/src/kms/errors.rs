@@ -6,7 +6,7 @@ use aws_sdk_kms::{
 };
 use keybroker_common::secret::KeyError;
 
-/// Whatever is wrong, the secret is not wrapped and the registration not made: it may be tried again.
+/// On every error, the secret is not wrapped and the registration is not made: it may be tried again.
 pub(super) fn encrypt<R>(error: SdkError<EncryptError, R>) -> KeyError {
     unavailable(&error)
 }

@@ -211,7 +211,7 @@ async fn registering_many_resources_waits_twice() {
     assert_eq!(taken, expected);
 }
 
-/// Whatever is demanded in Rego.
+/// The rounds do not depend on the registration's Rego.
 #[tokio::test]
 async fn attesting_by_reference_values_waits_three_times() {
     let aws = Aws::new().await;

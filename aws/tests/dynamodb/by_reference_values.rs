@@ -1,5 +1,5 @@
-//! Registrations by reference values over DynamoDB and KMS: the largest, and what whoever can write the table
-//! makes of one.
+//! Registrations by reference values over DynamoDB and KMS: the largest one, and an attacker who can write
+//! the table.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use keybroker_aws::kms::KmsUnwrap;

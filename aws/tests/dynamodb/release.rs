@@ -1,5 +1,4 @@
-//! The whole protocol over DynamoDB and KMS, and the hand of whoever can write the tables but not use the
-//! key.
+//! The whole protocol over DynamoDB and KMS, and an attacker who can write the tables but not use the key.
 
 use std::sync::Arc;
 

@@ -30,7 +30,7 @@ use keybroker_snp::anchors::TrustAnchors;
 use tower::ServiceExt;
 
 const TTL: Duration = Duration::from_secs(300);
-/// Nothing listens there: whoever asks AMD fails.
+/// Nothing listens there: a request to AMD fails.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 pub(crate) struct World {

@@ -200,8 +200,8 @@ pub fn refuse_early(inputs: &Inputs<'_>) -> Result<(), (AppraisalCheck, Appraisa
     Ok(())
 }
 
-/// That a verified report satisfies all that is not Rego in the registration of a workload. Only [`appraise`]
-/// makes one.
+/// The proof that a verified report satisfies all that is not Rego in the registration of a workload. Only
+/// [`appraise`] makes one.
 #[derive(Debug)]
 #[must_use]
 pub struct Appraised<'a> {
@@ -221,8 +221,9 @@ impl Appraised<'_> {
     }
 }
 
-/// That a verified report satisfies the registration of a workload, and which. Only [`Appraised::consent`]
-/// makes one, and only from one comes a session ([`Session::open`](crate::session::Session::open)).
+/// The proof that a verified report satisfies the registration of a workload, and which. Only
+/// [`Appraised::consent`] makes one, and only from one comes a session
+/// ([`Session::open`](crate::session::Session::open)).
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct AttestationResult {

@@ -5,25 +5,8 @@
 
 use keybroker_snp::{product::Product, report::Report, verify};
 
-use super::{
-    Error, announce,
-    endorser::{Presented, Verified},
-    failure::{Failure, failed, refused},
-    service::{Attest, Attested, Evidence},
-    standing::check_workload,
-};
-use crate::{
-    appraisal::{self, AttestationResult},
-    audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
-    clock::is_over,
-    dialect::Dialect,
-    ids::{HostData, SessionId, WorkloadId},
-    metrics::{self, Stage},
-    panics::caught,
-    session::{Challenge, Claim, Session},
-    store::StoreError,
-    workload::{ReadRegistration, Registration},
-};
+use crate::{appraisal::{self, AttestationResult}, audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation}, clock::is_over, dialect::Dialect, ids::{HostData, SessionId, WorkloadId}, metrics::{self, Stage}, panics::caught, session::{Challenge, Claim, Session}, store::StoreError, workload::{ReadRegistration, Registration}};
+use super::{Error, announce, endorser::{Presented, Verified}, failure::{Failure, failed, refused}, service::{Attest, Attested, Evidence}, standing::check_workload};
 
 impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all

@@ -47,7 +47,7 @@ impl Authority {
         }
     }
 
-    /// Whom the record names.
+    /// The principal that the record names.
     pub(super) fn principal(&self) -> Option<String> {
         match self {
             Self::Operator(name) => Some(name.clone()),
@@ -105,8 +105,8 @@ impl Stranger {
 }
 
 /// How many strangers one process turns away with a record of each. A token cannot be guessed, but every try
-/// writes to the audit log; whoever has a token that counts is let in however many tries there are. Uses of
-/// tokens that no longer count are reckoned apart: whoever makes them has one, and junk must not hide it.
+/// writes to the audit log; a caller with a valid token is let in however many tries there are. Uses of dead
+/// tokens are counted apart: such a caller once had a valid token, and junk must not hide it.
 #[derive(Debug)]
 pub struct StrangerLimiter {
     strangers: Bucket,

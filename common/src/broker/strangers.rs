@@ -9,9 +9,9 @@ use crate::{
     sampled::{Line, Sampled},
 };
 
-/// How many requests under no session that counts one process turns away with a record of each. A session
-/// cannot be guessed, but every try would write to the audit log for good. Challenges and sessions that were
-/// given, and expired or are answered, are reckoned apart: whoever names one has had one, and junk must not
+/// How many requests without a valid session one process turns away with a record of each. A session cannot
+/// be guessed, but every try would write to the audit log for good. Challenges and sessions that were given,
+/// and expired or are answered, are counted apart: a client that names one has had one, and junk must not
 /// hide it.
 #[derive(Debug)]
 pub struct NoSessionLimiter {

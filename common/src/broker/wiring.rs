@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Register {
-    /// Registers into `store`, for whom `admission` lets in; `policies` tries what a registration demands.
+    /// Registers into `store`, for callers that `admission` lets in; `policies` tries the registrations'
+    /// Rego.
     pub fn new(
         store: Arc<impl RegistrationStore + AuditStore + 'static>,
         wrap: Arc<dyn Wrap>,

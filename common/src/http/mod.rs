@@ -160,8 +160,8 @@ async fn answered(request: Request, next: Next) -> Response {
     caught(next.run(request)).await.unwrap_or_else(|panicked| Problem::from(panicked).into_response())
 }
 
-/// Whom somebody in front of the broker has authenticated: an extension of the request. Nothing that the
-/// client itself sends becomes one.
+/// The principal that the server in front of the broker has authenticated: an extension of the request.
+/// Nothing that the client itself sends becomes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 

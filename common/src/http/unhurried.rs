@@ -12,7 +12,7 @@ use crate::{broker::Error, panics::Panicked, problem::Problem};
 /// How much work may be under way, whose clients may be gone. More waits, and is broken off with its client.
 const ROOM: usize = 1024;
 
-/// Carries `work` to its end, whoever waits for it.
+/// Carries `work` to its end, even if nobody waits for it.
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Problem> {

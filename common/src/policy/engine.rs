@@ -8,7 +8,7 @@ use super::{claims::Claims, text::PolicyText};
 use crate::panics::Panicked;
 
 /// Compiles and evaluates policies, each within limits of its own. Registrations and guests do not share one:
-/// whoever registers one policy after the other must not keep guests waiting.
+/// a party that registers one policy after the other must not keep guests waiting.
 ///
 /// `Ok` is consent. Every error refuses, or leaves undecided, what the policy was asked for.
 #[async_trait]
@@ -17,7 +17,7 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
     /// fail. A policy that the sample does not satisfy is accepted.
     async fn check(&self, policy: &PolicyText) -> Result<(), NotEvaluated>;
 
-    /// That every query of the policy gives `true` for these claims.
+    /// Consents if every query of the policy gives `true` for these claims.
     async fn evaluate(&self, policy: &PolicyText, claims: &Claims) -> Result<(), NotEvaluated>;
 }
 
@@ -39,7 +39,7 @@ pub enum NotEvaluated {
     Panicked(#[from] Panicked),
 }
 
-/// Why an engine does not accept a policy, as whoever registers it is told.
+/// Why an engine does not accept a policy, in the words for the party that registers it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyRefused(pub String);

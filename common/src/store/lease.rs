@@ -24,8 +24,8 @@ impl Lease {
         Self { holder, from: now, until: now + Self::LASTS }
     }
 
-    /// The last end that a lease in the way of this one may have. Clocks differ by less; one that ends later
-    /// is not believed, or whoever writes the table could block a key for good with one write.
+    /// The last end that a lease in the way of this one may have. Clocks differ by less. A lease that ends
+    /// later is not believed: otherwise a writer of the table could block a key for good with one write.
     pub fn latest(&self) -> Timestamp {
         self.until + Self::LASTS
     }

@@ -195,8 +195,7 @@ pub struct StoredEndorsement {
     pub edition: i64,
 }
 
-/// AMD's certificates and CRLs, shared by every instance. A cache: whoever reads from it verifies what it
-/// got.
+/// AMD's certificates and CRLs, shared by every instance. A cache: every reader verifies what it read.
 #[async_trait]
 pub trait EndorsementStore: Debug + Send + Sync {
     /// The row under `key` (`Milan/<chip id>/<tcb>`, `Milan/vcek/chain`, `Milan/vcek/crl`).
@@ -225,7 +224,7 @@ pub trait AuditStore: Debug + Send + Sync {
     async fn append(&self, record: &AuditRecord) -> Result<(), StoreError>;
 }
 
-/// Whether a store can be used, as whoever watches the broker is told.
+/// Whether a store can be used, for monitors of the broker.
 #[async_trait]
 pub trait Health: Debug + Send + Sync {
     /// Looks, and tries again what failed last. An error while the store's last operation failed, or it has

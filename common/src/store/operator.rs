@@ -118,7 +118,7 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 
     /// A page of the audit log, oldest first. The pages of one listing are in that order, too, except on
-    /// DynamoDB where no workload is named: whoever puts several together sorts them by time.
+    /// DynamoDB where no workload is named: a caller that puts several together sorts them by time.
     ///
     /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was
     /// recorded just now may be missing, unlike anywhere else in these contracts.

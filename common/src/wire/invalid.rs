@@ -132,7 +132,7 @@ pub enum Fault {
     MissingField(FieldName),
 }
 
-/// A field's name as far as it may be repeated to whoever sent it: up to 40 letters, digits, `-` and `_`.
+/// A field's name as far as it may be repeated to its sender: up to 40 letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldName(String);
 

@@ -1,4 +1,5 @@
-//! Registrations by reference values: whom HOST_DATA selects, and what it never satisfies.
+//! Registrations by reference values: the registration that HOST_DATA selects, and the guests that it never
+//! admits.
 
 use std::{
     collections::BTreeMap,

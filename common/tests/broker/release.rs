@@ -36,7 +36,7 @@ async fn the_guest_that_attested_gets_its_secret_and_can_ask_again() {
     let (world, broker, session) = attested().await;
     for _ in 0..2 {
         assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
-        // Sealed to its key: whoever steals the session id has nothing to open it with.
+        // Sealed to its key: a thief of the session id has nothing to open it with.
         assert_ne!(broker.fetch(&session, "a", &OTHER_KEY).await.unwrap(), PASSPHRASE);
     }
     assert_eq!(world.broker().fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE, "another process");

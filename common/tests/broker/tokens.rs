@@ -20,7 +20,7 @@ use keybroker_testing::{
 };
 use tokio::task::JoinSet;
 
-/// A broker that registers for whoever holds a token, or is authenticated.
+/// A broker that registers for holders of a token, and for authenticated callers.
 fn broker(world: &World) -> Broker {
     let mut broker = world.broker();
     broker.register.admission = Admission { token: true, iam: true, ..Admission::NONE };

@@ -68,14 +68,14 @@ impl EmbeddedStore {
     }
 
     /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store
-    /// that has one can be used with that key only: whoever has no key at hand must not make a new one for
-    /// it.
+    /// that has one can be used with that key only: a caller without a key at hand must not make a new one
+    /// for it.
     pub fn bound_key(&self) -> Result<Option<String>, OpenError> {
         self.disk.with(meta::bound_key)
     }
 
     /// Ties the store to the wrapping key with this fingerprint, for good. [`OpenError::OtherKey`] if it
-    /// belongs to another: its secrets could not be opened, and new ones would be lost to whoever has the
+    /// belongs to another: its secrets could not be opened, and new ones would be lost to the owner of the
     /// first key.
     pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
         self.disk.with(|database| meta::bind_key(database, key_id))

@@ -100,7 +100,7 @@ impl Room {
         kept.inspect_err(|_| drop(remove_file(path)))
     }
 
-    /// Gives the reserve to whoever writes next; whether there was any.
+    /// Gives the reserve to the next write. Returns whether there was any.
     pub(super) fn release(&self) -> bool {
         let whole = reserved(&self.data_dir) > 0;
         let released = whole && remove_file(self.data_dir.join(NAME)).is_ok();

@@ -286,7 +286,7 @@ fn another_format_is_refused() {
     assert_eq!(reopen(newer.path()).unwrap_err(), OpenError::Format { found: "2".to_owned() });
 }
 
-/// Whatever byte of the rows is altered while the store is closed, opening it says so.
+/// If any byte of the rows is altered while the store is closed, opening it says so.
 #[tokio::test]
 async fn a_damaged_file_is_refused() {
     let store = Scratch::new();

@@ -1,6 +1,6 @@
 //! AMD's Key Distribution Service (AMD publication 57230): what it is asked, and how.
 //!
-//! Whatever comes back is bytes from the network. Nothing here verifies them.
+//! Every answer is bytes from the network. Nothing here verifies them.
 
 mod connection;
 

@@ -110,7 +110,7 @@ async fn nobody_waits_longer_than_twelve_seconds() {
     assert_eq!(shared.hardware.kds.requests(), []);
 }
 
-/// That AMD knows no such chip is told from process to process, for ten minutes.
+/// One process tells the others for ten minutes that AMD knows no such chip.
 #[tokio::test]
 async fn an_unknown_chip_is_asked_for_by_one_process() {
     let shared = Shared::new().await;

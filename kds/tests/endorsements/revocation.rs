@@ -406,7 +406,7 @@ async fn a_failure_before_next_update_gives_no_grace_after_it() {
     assert_eq!(retry_after(again(&hardware, &source).await), 5);
 }
 
-/// That KDS leaves chips unanswered, or wants no more of them, is nothing against a list.
+/// If KDS leaves chips unanswered, or wants no more of them, lists are fetched nevertheless.
 #[tokio::test]
 async fn a_list_is_renewed_while_kds_rests() {
     let (hardware, source) = started().await;
@@ -449,8 +449,8 @@ async fn lists_are_renewed_where_no_new_chips_are_asked_for() {
     assert_eq!(hardware.kds.count(Kind::Crl), 2);
 }
 
-/// One process is told for all of them that KDS does not answer; and whoever writes the table cannot say it
-/// for longer than it would be believed, nor where it is not asked.
+/// One process tells all others that KDS does not answer. An attacker who writes the table cannot say so for
+/// longer than it would be believed, nor where it is not asked.
 #[tokio::test]
 async fn a_silent_kds_is_told_from_process_to_process() {
     let (hardware, source) = started().await;
@@ -502,8 +502,8 @@ async fn a_time_of_fetching_in_the_future_is_not_believed() {
     assert_eq!(hardware.kds.count(Kind::Crl), 3);
 }
 
-/// The documented limit: whoever writes the table can give a new process an older list, until that is a day
-/// old.
+/// The documented limit: an attacker who writes the table can give a new process an older list, until that is
+/// a day old.
 #[tokio::test]
 async fn a_list_rolled_back_in_the_table_lasts_a_day() {
     let (hardware, running) = started().await;

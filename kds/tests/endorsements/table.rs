@@ -1,4 +1,4 @@
-//! The shared table: what it saves, and what whoever writes to it does not gain.
+//! The shared table: the requests that it saves, and attacks by its writers, which gain nothing.
 
 use keybroker_common::store::StoreError;
 use keybroker_simulator::{

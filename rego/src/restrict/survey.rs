@@ -24,7 +24,7 @@ const MAX_DEPTH: u32 = 48;
 /// The same for a comprehension: the items that a loop can go through before the clock stops it.
 const LOOP: u32 = 15;
 
-/// That a parameter or variable does not take the name of what every rule is given.
+/// Refuses a parameter or variable with the name of a value that every rule is given.
 pub(super) fn not_shadowing(expr: &Ref<Expr>) -> Walk {
     match expr.as_ref() {
         Expr::Var { span, .. } if is_given(span) => Err((at(span), Forbidden::Shadow)),
@@ -320,7 +320,7 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// That `not` does not stand before a name that neither the claims nor the reference values have.
+    /// Refuses `not` before a name that neither the claims nor the reference values have.
     fn there(&self, root: &Span, steps: &[Step<'_>]) -> Walk {
         let own = |steps: &[Step<'_>]| matches!(self.own_rule(steps), Some(Some(_)));
         let mut value = match root.text() {

@@ -86,7 +86,7 @@ fn brackets_that_multiply_are_not_read() {
     {
         for depth in 1..32 {
             let query = format!("x := {}1{}; x == 1", open.repeat(depth), close.repeat(depth));
-            // That this test ends is what it tests.
+            // The test passes if this ends.
             let _ = compile("", &[&query], "{}");
         }
     }

@@ -1,4 +1,4 @@
-//! Whatever text is registered: an answer, never a panic.
+//! Every text that is registered gets an answer, never a panic.
 
 use keybroker_rego::Policy;
 use proptest::{prelude::*, sample::select};

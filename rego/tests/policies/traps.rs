@@ -313,7 +313,7 @@ fn advice_fits_what_was_written() {
     assert!(!sample_once().measurement.is_empty());
 }
 
-/// That it ends is what it tests: variables made of themselves are of no kind.
+/// The test passes if this ends: variables made of themselves are of no kind.
 #[test]
 fn variables_made_of_themselves_are_refused() {
     for body in ["x = [x]", "[x, y] = [[y], [x]]; x == 1", "x := [y]; y := [x]", "x = {\"a\": x}; x.a > 1"] {

@@ -60,7 +60,7 @@ fn parse_published(product: Product) -> Option<Root> {
     Some(Root { anchor, ask: Some(Arc::new(ask)) })
 }
 
-/// Whether `anchor` is one of AMD's, by its certificate: whoever added it.
+/// Whether `anchor` is one of AMD's, by its certificate, whatever list it was added to.
 pub fn is_amds(anchor: &TrustAnchor) -> bool {
     amd_root(anchor.product()).is_some_and(|root| root.anchor.fingerprint() == anchor.fingerprint())
 }

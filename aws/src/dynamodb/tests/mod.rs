@@ -232,7 +232,7 @@ async fn attested(reasons: fn() -> Vec<CancellationReason>) -> Result<(), StoreE
 async fn a_transaction_whose_condition_failed_is_a_conflict() {
     let reasons = || vec![reason("ConditionalCheckFailed", None), reason("None", None), reason("None", None)];
     assert_eq!(attested(reasons).await, CONFLICT);
-    // Whatever else was in its way: it wrote nothing, and never will.
+    // It wrote nothing and never will, whatever else was in its way.
     let reasons = || vec![reason("TransactionConflict", None), reason("ConditionalCheckFailed", None)];
     assert_eq!(attested(reasons).await, CONFLICT);
 }

@@ -22,8 +22,8 @@ pub enum Sealed {
 
 /// A guest's public RSA key, of 2048 to 4096 bits.
 ///
-/// That the guest's evidence is bound to it is the attestation's business; the type says only that it is fit
-/// to encrypt to. It is checked anew whenever a row is read.
+/// The type says only that the key is fit to encrypt to: attestation establishes that the guest's evidence is
+/// bound to it. The key is checked again whenever a row is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Components")]
 pub struct GuestKey {

@@ -1,4 +1,4 @@
-//! `POST /kbs/v0/auth`: a guest says whom it claims to be, and is given a challenge.
+//! `POST /kbs/v0/auth`: a guest claims an identity, and is given a challenge.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     session::{Challenge, Claim},
 };
 
-/// Whom a guest claims to be.
+/// The identity that a guest claims.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -32,8 +32,9 @@ struct ExtraParams {
 /// Longest version that is read, in bytes.
 const VERSION_MAX_LEN: usize = 32;
 
-/// Reads whom a guest claims to be: with a workload id in `extra-params` it is libkrun's and names its
-/// registration, with nothing in them it is keybroker's, and its report's HOST_DATA will.
+/// Reads the identity that a guest claims. With a workload id in `extra-params` the guest is libkrun's and
+/// names its registration. With nothing in them it is keybroker's, and its report's HOST_DATA names the
+/// registration.
 ///
 /// keybroker's clients differ in the version that they name, and nothing depends on it.
 pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {

@@ -124,7 +124,7 @@ fn passphrase(secret: Secret) -> Result<Secret, Invalid> {
     Ok(secret)
 }
 
-/// The answer to a registration. buildah reads the status alone; it is for whoever tries with curl.
+/// The answer to a registration. buildah reads the status alone; the body is for people who try with curl.
 pub fn registered(registered: &Registered) -> Vec<u8> {
     format!(r#"{{"id":"{}"}}"#, registered.id).into_bytes()
 }

@@ -194,7 +194,8 @@ fn words(directory: &Path, words: &mut BTreeSet<String>) {
     }
 }
 
-/// Whatever field a reader knows, its source names: as a field that it does not know, no schema has it.
+/// The source of a reader names every field that the reader knows. If a schema lacks one of these names, the
+/// reader must refuse it as unknown.
 #[test]
 fn a_field_that_a_schema_lacks_is_not_read() {
     let mut named = BTreeSet::new();

@@ -24,7 +24,7 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
     ]
 }
 
-/// How whoever registers may authenticate itself.
+/// The ways in which a caller that registers may authenticate itself.
 pub(crate) fn security_schemes() -> Value {
     json!({
         "basic": {
@@ -41,7 +41,7 @@ pub(crate) fn security_schemes() -> Value {
     })
 }
 
-/// A token, or nothing where the broker takes registrations from whoever reaches it.
+/// A token, or nothing where the broker takes registrations from anybody who reaches it.
 fn token_or_nothing() -> Vec<Value> {
     vec![json!({}), json!({ "basic": [] }), json!({ "bearer": [] })]
 }

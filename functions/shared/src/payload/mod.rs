@@ -97,8 +97,8 @@ impl Event {
 }
 
 impl RequestContext {
-    /// Whom API Gateway authenticated by IAM. Sessions of one role are one principal: their names are the
-    /// callers' choice.
+    /// The principal that API Gateway authenticated by IAM. Sessions of one role are one principal: the
+    /// callers choose the names of sessions.
     fn principal(&self) -> Option<Principal> {
         let arn = self.authorizer.as_ref()?.iam.as_ref()?.user_arn.as_deref()?;
         let role = |arn: &str| {

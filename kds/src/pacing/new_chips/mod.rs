@@ -80,7 +80,7 @@ pub(crate) struct NewChipLimiter {
     verified: Mutex<LruCache<Vec<u8>, Verified>>,
 }
 
-/// That a chip was charged for.
+/// The proof that a chip was charged for.
 #[derive(Debug, Clone)]
 struct Charge {
     at: Timestamp,

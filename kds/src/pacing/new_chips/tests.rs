@@ -179,7 +179,7 @@ async fn a_chip_is_charged_for_once_and_its_retries_are_not() {
     // Nor is what may be another product's.
     let genoas = VcekId::new(Product::Genoa, paid.hwid(), paid.tcb()).unwrap();
     assert!(at_once(&limiter, &genoas, &w).await);
-    // At another TCB it is another request to AMD, and whoever makes chips up could make these up, too.
+    // At another TCB it is another request to AMD, and a client that makes chips up could make these up, too.
     assert!(!at_once(&limiter, &at(&paid, TcbVersion { snp: 23, ..TCB }), &w).await);
     advance(Duration::from_secs(599)).await;
     assert!(at_once(&limiter, &chip(), &w).await);

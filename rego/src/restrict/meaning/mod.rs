@@ -260,7 +260,7 @@ impl<'m> Meaning<'m> {
         walked
     }
 
-    /// That what `some` declares stands somewhere.
+    /// Refuses a variable that `some` declares and no statement uses.
     fn used(&self, statements: &[LiteralStmt]) -> Walk {
         let declared = statements.iter().filter_map(|statement| match &statement.literal {
             Literal::SomeVars { vars, .. } => Some(vars),

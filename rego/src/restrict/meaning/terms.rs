@@ -15,7 +15,8 @@ use crate::{
 /// Longest text of an expression in a message.
 const MAX_NAMED: usize = 60;
 
-/// That only numbers are ordered. `null` is less than any of them: at least so much, it never is.
+/// Refuses to order a value that may be neither a number nor `null`. `null` is less than every number: no
+/// minimum holds for it.
 pub(super) fn ordered(expr: &Ref<Expr>, shape: &Shape) -> Walk {
     let other = shape.kinds.without(Kinds::NUMBER).without(Kinds::NULL);
     if other.none() {
