@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use keybroker_common::policy::PolicyEngine;
 use keybroker_common::{
     admission::Admission,
     appraisal::Fleet,
@@ -85,6 +86,20 @@ impl World {
 
     /// The same over another store.
     pub fn broker_over<S: Stores + 'static>(&self, store: Arc<S>) -> Broker {
+        self.broker_of(store, Arc::new(RegoEngine::default()), Arc::new(RegoEngine::default()))
+    }
+
+    /// The same, with these engines for registrations and for guests.
+    pub fn broker_with(&self, trials: Arc<dyn PolicyEngine>, policies: Arc<dyn PolicyEngine>) -> Broker {
+        self.broker_of(Arc::clone(&self.store), trials, policies)
+    }
+
+    fn broker_of<S: Stores + 'static>(
+        &self,
+        store: Arc<S>,
+        trials: Arc<dyn PolicyEngine>,
+        policies: Arc<dyn PolicyEngine>,
+    ) -> Broker {
         let clock: Arc<dyn Clock> = self.hardware.clock.clone();
         let endorsements = self.hardware.source_with(store.clone(), &self.hardware.settings());
         let broker::Broker { register, auth, attest } = broker::Broker::new(broker::Parts {
@@ -92,8 +107,8 @@ impl World {
             wrap: self.key.clone(),
             unwrap: self.key.clone(),
             endorsements: Arc::new(endorsements.source),
-            trials: Arc::new(RegoEngine::default()),
-            policies: Arc::new(RegoEngine::default()),
+            trials,
+            policies,
             fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
             admission: Admission::OPEN,
             clock,

@@ -5,8 +5,25 @@
 
 use keybroker_snp::{product::Product, report::Report, verify};
 
-use crate::{appraisal::{self, AttestationResult}, audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation}, clock::is_over, dialect::Dialect, ids::{HostData, SessionId, WorkloadId}, metrics::{self, Stage}, panics::caught, session::{Challenge, Claim, Session}, store::StoreError, workload::{ReadRegistration, Registration}};
-use super::{Error, announce, endorser::{Presented, Verified}, failure::{Failure, failed, refused}, service::{Attest, Attested, Evidence}, standing::check_workload};
+use super::{
+    Error, announce,
+    endorser::{Presented, Verified},
+    failure::{Failure, failed, refused},
+    service::{Attest, Attested, Evidence},
+    standing::check_workload,
+};
+use crate::{
+    appraisal::{self, AttestationResult},
+    audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
+    clock::is_over,
+    dialect::Dialect,
+    ids::{HostData, SessionId, WorkloadId},
+    metrics::{self, Stage},
+    panics::caught,
+    session::{Challenge, Claim, Session},
+    store::StoreError,
+    workload::{ReadRegistration, Registration},
+};
 
 impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all
@@ -82,15 +99,14 @@ impl Attest {
             let presented = Presented { report, claimed_product, certificates };
             Ok::<_, Failure>((report, self.endorsements.at_hand(presented).await?))
         });
-        let challenge = self.check_challenge(record, challenge?, &evidence.dialects)?;
+        let (challenge, dialects) = self.check_challenge(record, challenge?, &evidence.dialects)?;
         let (report, at_hand) = at_hand?;
         let product = at_hand.product().or(by_cpuid(report));
         record.evidence = Some(EvidenceSummary::of(report, product, false));
 
         let workload_id = selected(&challenge.claim, report)?;
         record.workload_id = Some(workload_id.clone());
-        let (registered, released) =
-            self.registration(record, &workload_id, challenge.claim.dialects()).await?;
+        let (registered, released) = self.registration(record, &workload_id, &dialects).await?;
         let report_data = evidence.binding.report_data(&challenge.nonce);
         let plausible = at_hand.refuse_early(report_data, record.time)?;
         self.refuse_early(report, product, registered.registration())?;
@@ -110,12 +126,13 @@ impl Attest {
         Ok(((appraised.consent(&*self.policies).await?, released), dialect))
     }
 
+    /// The challenge, and the dialects in which it was given and may be answered here, at least one.
     fn check_challenge(
         &self,
         record: &mut AuditRecord,
         challenge: Option<Challenge>,
         spoken: &[Dialect],
-    ) -> Result<Challenge, Failure> {
+    ) -> Result<(Challenge, Vec<Dialect>), Failure> {
         let Some(challenge) = challenge else {
             let cause = "there is no open challenge under this session: it was never given, or is spent";
             return Err(Failure::NoSession(failed(Check::Session, cause)));
@@ -127,10 +144,12 @@ impl Attest {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
             return Err(Failure::Late(failed(Check::Session, cause)));
         }
-        if !challenge.claim.dialects().iter().any(|dialect| spoken.contains(dialect)) {
+        let both = challenge.claim.dialects().iter().copied().filter(|dialect| spoken.contains(dialect));
+        let dialects: Vec<_> = both.collect();
+        if dialects.is_empty() {
             return Err(refused(Check::Session, "the challenge was given in another dialect"));
         }
-        Ok(challenge)
+        Ok((challenge, dialects))
     }
 
     async fn registration(

@@ -12,7 +12,7 @@ use keybroker_common::{
     store::WorkloadStore as _,
 };
 
-use crate::harness::{
+use keybroker_testing::{
     guest::{KEY, evidence},
     world::{PASSPHRASE, World, request, workload_id},
 };
@@ -86,4 +86,25 @@ async fn a_guest_without_the_engines_yes_gets_no_session() {
     broker.attest.policies = Arc::new(Says(Ok(())));
     let session = broker.attested(&world.hardware, "a").await;
     assert_eq!(broker.fetch(&session, "a", &KEY).await, Ok(PASSPHRASE.to_owned()));
+}
+
+/// Registrations take no thread from guests, nor the other way round: each has an engine of its own.
+#[tokio::test]
+async fn registrations_and_guests_have_engines_of_their_own() {
+    let world = World::new().await;
+    world.broker().register.register(demanding("a")).await.unwrap();
+    let says = |trials: Result<(), NotEvaluated>, policies: Result<(), NotEvaluated>| {
+        let (trials, policies) = (Arc::new(Says(trials)), Arc::new(Says(policies)));
+        world.broker_with(trials, policies)
+    };
+    let broker = says(Err(NotEvaluated::Busy), Ok(()));
+    let error = broker.register.register(demanding("b")).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    broker.attested(&world.hardware, "a").await;
+
+    let broker = says(Ok(()), Err(NotEvaluated::Busy));
+    broker.register.register(demanding("b")).await.unwrap();
+    let challenge = broker.challenge("a").await;
+    let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }

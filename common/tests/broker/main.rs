@@ -5,6 +5,7 @@ mod audit;
 mod by_reference_values;
 mod challenges;
 mod early;
+mod engines;
 mod evidence;
 mod faults;
 mod metrics;

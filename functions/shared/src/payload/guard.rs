@@ -6,10 +6,10 @@
 //! |---|---|---|
 //! | Host, X-Forwarded-Proto | makes a URL of them and the path; panics if it is none, and a Host may hold a path | no Host, without which it reads neither; Host is put back afterwards |
 //! | domainName | stands in for Host | nothing |
-//! | rawPath | panics if it has no `/` in front or is too long; resolves `..` | the route's own part, encoded; a path that comes out as another is refused |
+//! | rawPath | panics if it has no `/` in front or is too long; resolves `..` | the route's own part, encoded; it is put back afterwards |
 //! | stage | puts it before the path | nothing: it is stripped here |
 //! | rawQueryString | panics if it has what no URI can hold | nothing: no route takes a query |
-//! | body | panics if it is said to be base64 and is not | text, or base64 that was encoded here |
+//! | body | panics if it is said to be base64 and is not; copies it | nothing: its bytes are attached afterwards |
 //! | headers | none of them is left out: one that is no header fails the event | those that are headers |
 //! | cookies | join into one header in place of any other, or vanish if one of them is not ASCII | headers, one each |
 //! | method | an empty one is GET | a method |
@@ -21,19 +21,20 @@ use std::borrow::Cow;
 use axum::body::Body;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use keybroker_common::{http::SIGNED, problem::Problem, wire::Invalid};
+use keybroker_common::{http::SIGNED, problem::Problem};
 use lambda_http::{aws_lambda_events::apigw::ApiGatewayV2httpRequest, request::LambdaRequest};
 
 use super::{Event, RequestContext};
 
 /// The request that `event` is.
 pub(super) fn request(event: Event) -> Result<Request<Body>, Problem> {
-    let (body, is_base64_encoded) = body(event.body, event.is_base64_encoded)?;
+    let body = body(event.body, event.is_base64_encoded)?;
     let context = event.request_context;
     let method = Method::from_bytes(context.http.method.as_bytes()).map_err(|_| Problem::NotFound)?;
     let path = encoded(path(&event.raw_path, &context)).into_owned();
     // `encoded` leaves nothing that a URI refuses but a length.
-    if !path.starts_with('/') || path.parse::<Uri>().is_err() {
+    let sent: Uri = path.parse().map_err(|_| Problem::NotFound)?;
+    if !path.starts_with('/') {
         return Err(Problem::NotFound);
     }
     let mut headers = headers(event.headers.into_iter().flatten(), event.cookies.into_iter().flatten());
@@ -41,31 +42,22 @@ pub(super) fn request(event: Event) -> Result<Request<Body>, Problem> {
 
     let mut harmless = ApiGatewayV2httpRequest::default();
     harmless.request_context.http.method = method;
-    harmless.raw_path = Some(path.clone());
+    harmless.raw_path = Some(path);
     harmless.headers = headers;
-    harmless.body = body;
-    harmless.is_base64_encoded = is_base64_encoded;
 
     let request: lambda_http::Request = LambdaRequest::ApiGatewayV2(harmless).into();
-    if request.uri().path() != path {
-        return Err(Invalid::Path.into());
-    }
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|_| Body::from(body));
+    *request.uri_mut() = sent;
     request.headers_mut().extend(host.map(|host| (header::HOST, host)));
     Ok(request)
 }
 
-/// The body, and whether it is base64: text as it is, and bytes that are no text encoded anew. The decoder
-/// here takes base64 in several pieces, on which the conversion's panics.
-fn body(text: Option<String>, base64: bool) -> Result<(Option<String>, bool), Problem> {
-    let text = match text {
-        Some(text) if base64 => text,
-        text => return Ok((text, false)),
-    };
-    let bytes = BASE64.decode(text.as_bytes()).map_err(|_| Problem::Truncated)?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok((Some(text), false)),
-        Err(error) => Ok((Some(BASE64.encode(error.as_bytes())), true)),
+/// The body's bytes: text as it is, or decoded. The decoder takes base64 in several pieces, on which the
+/// conversion's panics.
+fn body(text: Option<String>, base64: bool) -> Result<Vec<u8>, Problem> {
+    match text {
+        Some(text) if base64 => BASE64.decode(text.as_bytes()).map_err(|_| Problem::Truncated),
+        text => Ok(text.unwrap_or_default().into_bytes()),
     }
 }
 

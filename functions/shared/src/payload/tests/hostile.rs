@@ -68,12 +68,22 @@ const PATHS: [Row; 25] = [
     ("a path for OPTIONS", 404, "", |event| event["rawPath"] = "*".into()),
     ("a long path", 404, "", |event| event["rawPath"] = format!("/{}", "p".repeat(70_000)).into()),
     ("a path that its encoding makes long", 404, "", |event| event["rawPath"] = "/{".repeat(20_000).into()),
-    ("a path that climbs", 400, "", |event| event["rawPath"] = "/x/../kbs/v0/auth".into()),
-    ("a path that stays", 400, "", |event| event["rawPath"] = "/kbs/./v0/auth".into()),
-    ("a path that climbs, encoded", 400, "", |event| event["rawPath"] = "/x/%2e%2E/kbs/v0/auth".into()),
-    ("a path that climbs, half encoded", 400, "", |event| event["rawPath"] = "/x/.%2e/kbs/v0/auth".into()),
-    ("a path that climbs out", 400, "", |event| event["rawPath"] = "/../../kbs/v0/auth".into()),
-    ("a path that ends above its route", 400, "", |event| event["rawPath"] = "/kbs/v0/auth/x/..".into()),
+    ("a path that climbs", 404, "POST /x/../kbs/v0/auth", |event| {
+        event["rawPath"] = "/x/../kbs/v0/auth".into()
+    }),
+    ("a path that stays", 404, "POST /kbs/./v0/auth", |event| event["rawPath"] = "/kbs/./v0/auth".into()),
+    ("a path that climbs, encoded", 404, "POST /x/%2e%2E/kbs/v0/auth", |event| {
+        event["rawPath"] = "/x/%2e%2E/kbs/v0/auth".into()
+    }),
+    ("a path that climbs, half encoded", 404, "POST /x/.%2e/kbs/v0/auth", |event| {
+        event["rawPath"] = "/x/.%2e/kbs/v0/auth".into()
+    }),
+    ("a path that climbs out", 404, "POST /../../kbs/v0/auth", |event| {
+        event["rawPath"] = "/../../kbs/v0/auth".into()
+    }),
+    ("a path that ends above its route", 404, "POST /kbs/v0/auth/x/..", |event| {
+        event["rawPath"] = "/kbs/v0/auth/x/..".into()
+    }),
     ("a path with a backslash", 404, r"POST /kbs/v0%5Cauth", |event| {
         event["rawPath"] = r"/kbs/v0\auth".into()
     }),
