@@ -14,7 +14,6 @@ mod answers;
 mod drift;
 mod judge;
 mod operation;
-mod read;
 mod routes;
 mod schema;
 mod shared;
@@ -102,7 +101,7 @@ fn the_description_in_the_documentation_is_that_of_the_code() {
 /// A number, a quote or a tag that YAML reads differently would show here.
 #[test]
 fn the_written_description_reads_as_it_was_meant() {
-    assert_eq!(read::yaml(&yaml::emit(&document())), document());
+    assert_eq!(keybroker_testing::yaml::read(&yaml::emit(&document())), document());
 }
 
 #[test]
