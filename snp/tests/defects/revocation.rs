@@ -3,6 +3,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use keybroker_simulator::pki::{Algorithm, Ca, CrlOptions, Overrides, RsaKey, SubjectKey, extension};
 use keybroker_snp::{
+    authority::TrustAnchor,
     certificate::{Defect, Role},
     crl::{Crl, CrlError},
     endorsement::EndorsementKind::{Vcek, Vlek},
@@ -220,4 +221,26 @@ fn a_list_gives_its_dates_and_its_bytes() {
     assert_eq!(crl.this_update(), time(NOW) - DAY);
     assert_eq!(crl.next_update(), time(NOW) + DAY * 180);
     assert_eq!(crl.der().first(), Some(&0x30));
+}
+
+/// It lists serial numbers of its own ARK's certificates: the same number of another ARK's is another
+/// certificate.
+#[test]
+fn a_further_list_of_another_ark_revokes_nothing() {
+    let attempt = Attempt::vcek(Milan);
+    let another = Overrides { serial: Some(vec![7]), ..Overrides::default() };
+    let ark = Attempt { ark: Some(another), ..attempt.clone() }.ark_der();
+    let anchors = [Arc::new(TrustAnchor::new(&ark).unwrap())];
+    let listed = CrlOptions { revoked: vec![Ca::Ask.serial(simulated(Milan))], ..usual() };
+    let list = Crl::verify(&with(listed).crl_der(), &anchors).unwrap();
+    let mut endorsements = attempt.endorsements().unwrap();
+    endorsements.further_crls = vec![Arc::new(list)];
+    attempt.verify_report(&attempt.report_bytes(), &endorsements).unwrap();
+}
+
+#[test]
+fn bytes_behind_a_list_are_refused() {
+    let attempt = Attempt::vcek(Milan);
+    let der = [attempt.crl_der(), vec![0]].concat();
+    assert_eq!(Crl::verify(&der, &attempt.anchors().unwrap()).unwrap_err(), CrlError::Malformed);
 }
