@@ -120,7 +120,7 @@ proptest! {
         let (fleet, reference_values) = (&Fleet::default(), None);
         let inputs = Inputs { report: &report, product: None, fleet, reference_values, policy: &policy };
         let outcomes = examine(&inputs);
-        let passed = |check| outcomes.iter().any(|outcome| *outcome == (check, Outcome::Passed));
+        let passed = |check| outcomes.contains(&(check, Outcome::Passed));
         prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);
         prop_assert_eq!(passed(AppraisalCheck::MigrateMa), bits & 1 << 18 == 0);
         prop_assert_eq!(passed(AppraisalCheck::PolicyForm), bits & 1 << 17 != 0 && bits >> 26 == 0);
