@@ -223,6 +223,17 @@ fn a_list_gives_its_dates_and_its_bytes() {
     assert_eq!(crl.der().first(), Some(&0x30));
 }
 
+#[test]
+fn a_further_list_of_the_same_ark_revokes() {
+    let attempt = Attempt::vcek(Milan);
+    let listed = CrlOptions { revoked: vec![Ca::Ask.serial(simulated(Milan))], ..usual() };
+    let list = Crl::verify(&with(listed).crl_der(), &attempt.anchors().unwrap()).unwrap();
+    let mut endorsements = attempt.endorsements().unwrap();
+    endorsements.further_crls = vec![Arc::new(list)];
+    let refused = attempt.verify_report(&attempt.report_bytes(), &endorsements).unwrap_err();
+    assert_eq!(refused, revocation(Role::Ask.has(Defect::Revoked)));
+}
+
 /// It lists serial numbers of its own ARK's certificates: the same number of another ARK's is another
 /// certificate.
 #[test]
