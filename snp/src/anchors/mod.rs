@@ -198,4 +198,13 @@ mod tests {
         let error = TrustAnchors::default().add_pem(published(Product::Milan).ask.as_bytes()).unwrap_err();
         assert_eq!(error, Role::Ark.has(Defect::Subject));
     }
+
+    #[test]
+    fn a_block_that_is_no_certificate_is_refused() {
+        let other = b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let malformed = Role::Ark.has(Defect::Malformed);
+        assert_eq!(pem_certificates(other), Err(malformed));
+        let both = [published(Product::Milan).ark.as_bytes(), other].concat();
+        assert_eq!(pem_certificates(&both), Err(malformed));
+    }
 }
