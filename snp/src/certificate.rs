@@ -130,6 +130,7 @@ pub(crate) type Validity = RangeInclusive<Timestamp>;
 /// A parsed certificate in AMD's form, without regard to who signed it.
 pub(crate) struct Certificate {
     der: Vec<u8>,
+    fingerprint: [u8; 32],
     tbs: Vec<u8>,
     signature: Vec<u8>,
     /// DER of the subject's name.
@@ -162,6 +163,7 @@ impl Certificate {
         let read = read(&x509)?;
         let certificate = Self {
             der: der.to_vec(),
+            fingerprint: Sha256::digest(der).into(),
             tbs: x509.tbs_certificate.as_ref().to_vec(),
             signature: x509.signature_value.data.to_vec(),
             subject: x509.subject().as_raw().to_vec(),
@@ -180,7 +182,7 @@ impl Certificate {
 
     /// SHA-256 of the certificate as received.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        Sha256::digest(&self.der).into()
+        self.fingerprint
     }
 
     /// Whether `issuer_key` signed this certificate. Says nothing about names, time or revocation.

@@ -73,6 +73,11 @@ impl Vek {
         self.certificate.der()
     }
 
+    /// SHA-256 of the certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.certificate.fingerprint()
+    }
+
     /// Whether this key made `signature` (R then S, big-endian, 48 bytes each) over `message` with SHA-384.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify_sig(message, signature).is_ok()

@@ -15,7 +15,6 @@ use keybroker_snp::{
     product::Product,
     verify::{self, Endorsements, ReportData, VerifyError, verify},
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::EndorsementError,
@@ -119,7 +118,7 @@ fn under(endorsements: &Endorsements) -> VerifiedUnder {
     VerifiedUnder {
         anchor: anchor.fingerprint(),
         simulated: !anchors::is_amds(anchor),
-        vek: Sha256::digest(chain.vek().der()).into(),
+        vek: chain.vek().fingerprint(),
         crls: crls.map(|crl| edition(crl)).collect(),
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use cached::Cached;
 use keybroker_common::store::{StoreError, StoredEndorsement};
 use keybroker_snp::{chain::Chain, verify::VerifiedReport};
-use sha2::{Digest, Sha256};
 
 use super::{EndorsementSource, Obtained, Origin};
 use crate::{error::EndorsementError, lock::lock, vcek_id::VcekId};
@@ -35,8 +34,7 @@ impl EndorsementSource {
     async fn keep(&self, chain: &Arc<Chain>, origin: &Origin) {
         let vek = chain.vek();
         let Some(id) = VcekId::of_certificate(vek) else {
-            let fingerprint: [u8; 32] = Sha256::digest(vek.der()).into();
-            lock(&self.vleks).cache_set(fingerprint, Arc::clone(chain));
+            lock(&self.vleks).cache_set(vek.fingerprint(), Arc::clone(chain));
             return self.keep_issuer(chain.intermediate()).await;
         };
         if matches!(origin, Origin::Memory) || self.cached(&id).is_some_and(|held| Arc::ptr_eq(&held, chain))
