@@ -1,9 +1,11 @@
-//! Policies at appraisal: compiled once, evaluated on threads of their own, few at a time.
+//! Policies at appraisal: compiled once, evaluated on a few threads that are kept for them.
 //!
 //! These are no threads of the runtime's blocking pool: their stack is larger, and a runtime waits for its
-//! own when it ends. One that does not come to an end in time is left behind: it keeps its place among the
-//! few until it does, which the restrictions on policies make a matter of seconds; meanwhile the policy is
-//! refused.
+//! own when it ends. A policy that does not end in time is refused, and its thread is left behind: it keeps
+//! its place among the few until the policy ends. The restrictions on policies make that a matter of seconds.
+//!
+//! No policy is evaluated on the thread that asks. The restrictions bound how deep a policy goes and how
+//! large its values grow, not how long it takes: without a deadline, a few lines could take years.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,17 +19,14 @@ use keybroker_common::{
     policy::{Claims, Gave, NotEvaluated, PolicyEngine, PolicyText},
 };
 use rustix::time::{ClockId, clock_gettime};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use crate::{
     compile::compile,
     error::PolicyError,
     evaluate::{DEADLINE, decide, tried},
     policy::Policy,
-    thread,
+    threads::Threads,
 };
 
 /// A query that makes the thread panic, in tests alone: of regorus itself none is known.
@@ -48,12 +47,12 @@ const COMPILING: Duration = Duration::from_millis(500);
 /// Compiles and evaluates policies, and remembers those that it compiled.
 #[derive(Debug)]
 pub struct RegoEngine {
-    compiled: Arc<Mutex<LruCache<[u8; 32], Arc<Policy>>>>,
-    threads: Arc<Semaphore>,
+    compiled: Compiled,
+    threads: Threads<Result<Vec<Gave>, PolicyError>>,
 }
 
 impl Default for RegoEngine {
-    /// On four threads.
+    /// On four threads at most.
     fn default() -> Self {
         Self::new(THREADS)
     }
@@ -62,30 +61,21 @@ impl Default for RegoEngine {
 type Compiled = Arc<Mutex<LruCache<[u8; 32], Arc<Policy>>>>;
 
 impl RegoEngine {
-    /// On so many threads. Registrations and guests do not share one: a party that registers one policy after
-    /// the other must not keep guests waiting, or have their policies forgotten.
+    /// On so many threads at most. Registrations and guests do not share one: a party that registers one
+    /// policy after the other must not keep guests waiting, or have their policies forgotten.
     pub fn new(threads: usize) -> Self {
-        Self {
-            compiled: Arc::new(Mutex::new(LruCache::new(KEPT))),
-            threads: Arc::new(Semaphore::new(threads)),
-        }
+        Self { compiled: Arc::new(Mutex::new(LruCache::new(KEPT))), threads: Threads::new(threads) }
     }
 
     /// The result of each query within [`DEADLINE`].
     async fn results(&self, text: &PolicyText, claims: &Claims) -> Result<Vec<Gave>, NotEvaluated> {
         let digest = text.digest();
-        let known = kept(&self.compiled, &digest);
-        let limit = if known.is_some() { STARVED } else { STARVED + COMPILING };
-        let place = timeout(PATIENCE, Arc::clone(&self.threads).acquire_owned()).await;
-        let place = place.ok().and_then(Result::ok).ok_or(NotEvaluated::Busy)?;
-        let (sender, receiver) = oneshot::channel();
-        let (compiled, text, claims) = (Arc::clone(&self.compiled), text.clone(), claims.clone());
+        let ready = kept(&self.compiled, &digest).ok_or_else(|| text.clone());
+        let limit = if ready.is_ok() { STARVED } else { STARVED + COMPILING };
+        let (compiled, claims) = (Arc::clone(&self.compiled), claims.clone());
         let queries = text.queries.len();
-        let work = move || {
-            // Nobody may be waiting any longer.
-            let _ = sender.send(work(&compiled, digest, known, &text, &claims, place));
-        };
-        thread::start(work).map_err(|_| NotEvaluated::Busy)?;
+        let work = move || work(&compiled, digest, ready, &claims);
+        let receiver = self.threads.begin(PATIENCE, work).await.ok_or(NotEvaluated::Busy)?;
         match timeout(limit, receiver).await {
             Ok(results) => results.map_err(|_| Panicked::met())?.map_err(NotEvaluated::from),
             Err(_) => Ok(vec![Gave::TimedOut; queries]),
@@ -104,19 +94,20 @@ impl PolicyEngine for RegoEngine {
     }
 }
 
+/// Evaluates a policy that is compiled, or one that is still text and is compiled first.
 fn work(
     compiled: &Compiled,
     digest: [u8; 32],
-    known: Option<Arc<Policy>>,
-    text: &PolicyText,
+    ready: Result<Arc<Policy>, PolicyText>,
     claims: &Claims,
-    _place: OwnedSemaphorePermit,
 ) -> Result<Vec<Gave>, PolicyError> {
-    #[cfg(test)]
-    assert!(!text.queries.iter().any(|query| query == PANICS), "the sample's secret");
-    let policy = match known {
-        Some(policy) => policy,
-        None => keep(compiled, digest, compile(text)?),
+    let policy = match ready {
+        Ok(policy) => policy,
+        Err(text) => {
+            #[cfg(test)]
+            assert!(!text.queries.iter().any(|query| query == PANICS), "the sample's secret");
+            keep(compiled, digest, compile(&text)?)
+        }
     };
     Ok(fairly(&policy, claims))
 }

@@ -21,6 +21,7 @@ mod restrict;
 mod said;
 mod text;
 mod thread;
+mod threads;
 
 pub use compile::{allow_query, beginning_with_not_or_every};
 pub use engine::RegoEngine;
