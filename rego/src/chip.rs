@@ -4,7 +4,7 @@
 //! A chip goes by the name that the policy has for it, whatever the policy compares it with. One that has
 //! both is refused: one of them would mean nothing.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use keybroker_common::policy::{Claims, PolicyText};
 use keybroker_snp::product::Product;
@@ -36,17 +36,16 @@ impl Chips {
     }
 
     /// The claims, with the chip under the name that the policy has for it.
-    pub(crate) fn named(&self, claims: &Claims) -> Claims {
-        let mut claims = claims.clone();
-        let chip = &claims.snp.chip_id;
+    pub(crate) fn named<'a>(&self, claims: &'a Claims) -> Cow<'a, Claims> {
+        let mut named = Cow::Borrowed(claims);
         if claims.snp.product == Product::Turin
-            && let Some((short, rest)) = chip.split_at_checked(SHORT)
+            && let Some((short, rest)) = claims.snp.chip_id.split_at_checked(SHORT)
             && rest.bytes().all(|digit| digit == b'0')
             && self.0.contains(short)
         {
-            claims.snp.chip_id = short.to_owned();
+            named.to_mut().snp.chip_id = short.to_owned();
         }
-        claims
+        named
     }
 }
 
@@ -71,8 +70,9 @@ mod tests {
         let mut turin = Claims::sample();
         turin.snp.product = Product::Turin;
         turin.snp.chip_id = long.clone();
-        let name =
-            |reference: &str, claims: &Claims| Chips::of(&text(reference)).unwrap().named(claims).snp.chip_id;
+        let name = |reference: &str, claims: &Claims| {
+            Chips::of(&text(reference)).unwrap().named(claims).into_owned().snp.chip_id
+        };
         assert_eq!(name(r#"{"a":["0123456789abcdef"]}"#, &turin), short);
         assert_eq!(name(r#"{"0123456789abcdef":1}"#, &turin), short);
         assert_eq!(name("{}", &turin), long);
