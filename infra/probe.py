@@ -13,19 +13,26 @@ from botocore.exceptions import ClientError
 KEYS = {
     "workloads": "workload_id",
     "tokens": "token",
-    "challenges": "session_id",
-    "sessions": "session_id",
+    "decisions": "id",
+    "keys": "name",
     "endorsements": "name",
     "audit": "id",
 }
-# No table has this row: so every write's condition fails.
 ROW = f"smoke-{uuid.uuid4()}"
+# A role may be limited to one of these rows of its table.
+ROWS = {"keys": ["challenge", "session"]}
 # Joined without a border it is the same text as with the last two values exchanged.
 CONTEXT = {
     "purpose": "keybroker/v1",
     "registration": "smoke",
     "secret": "smoke",
     "workload_id": "smokeworkload_idsmoke",
+}
+# The encryption contexts that the broker uses.
+CONTEXTS = {
+    "secrets": CONTEXT,
+    "challenges": {"purpose": "keybroker/challenge"},
+    "sessions": {"purpose": "keybroker/session"},
 }
 DENIED = ("AccessDenied", "AccessDeniedException")
 # The service let the call through, and looked at its condition.
@@ -43,20 +50,23 @@ def attempt(call, **arguments):
 
 def tables(prefix):
     dynamodb = boto3.client("dynamodb")
-    for table, key in KEYS.items():
-        row = {key: {"S": ROW}}
+    rows = [(table, name) for table in KEYS for name in ROWS.get(table, [ROW])]
+    for table, name in rows:
+        key = KEYS[table]
+        row = {key: {"S": name}}
+        on = f"{table}/{name}" if table in ROWS else table
         at = {"TableName": f"{prefix}-{table}"}
-        # "name" is a reserved word.
+        # It holds of no row. "name" is a reserved word.
         never = {
-            "ConditionExpression": "attribute_exists(#key)",
+            "ConditionExpression": "attribute_exists(#key) AND attribute_not_exists(#key)",
             "ExpressionAttributeNames": {"#key": key},
         }
         match = {
             "KeyConditionExpression": "#key = :key",
             "ExpressionAttributeNames": {"#key": key},
-            "ExpressionAttributeValues": {":key": {"S": ROW}},
+            "ExpressionAttributeValues": {":key": {"S": name}},
         }
-        for name, call, arguments in [
+        for operation, call, arguments in [
             ("GetItem", dynamodb.get_item, {"Key": row}),
             ("PutItem", dynamodb.put_item, {"Item": row, **never}),
             ("UpdateItem", dynamodb.update_item, {"Key": row, **never}),
@@ -65,27 +75,36 @@ def tables(prefix):
             ("Scan", dynamodb.scan, {"Limit": 1}),
         ]:
             verdict, _ = attempt(call, **at, **arguments)
-            yield f"{verdict} dynamodb:{name} {table}"
+            yield f"{verdict} dynamodb:{operation} {on}"
 
 
-def key(prefix, ciphertext):
+def key(prefix, ciphertexts):
     kms = boto3.client("kms")
     by = {"KeyId": f"alias/{prefix}"}
 
-    verdict, answer = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=CONTEXT)
-    yield f"{verdict} kms:Encrypt key"
-    ciphertext = answer.get("CiphertextBlob") or base64.b64decode(ciphertext)
-    yield f"ciphertext {base64.b64encode(ciphertext).decode()}"
-    verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=ciphertext, EncryptionContext=CONTEXT)
-    yield f"{verdict} kms:Decrypt key"
-    verdict, _ = attempt(kms.generate_data_key, **by, KeySpec="AES_256", EncryptionContext=CONTEXT)
-    yield f"{verdict} kms:GenerateDataKey key"
+    for name, context in CONTEXTS.items():
+        verdict, answer = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=context)
+        yield f"{verdict} kms:Encrypt key under {name}"
+        if made := answer.get("CiphertextBlob"):
+            ciphertexts[name] = base64.b64encode(made).decode()
+            yield f"ciphertext {name} {ciphertexts[name]}"
+        # A role that may make none, and runs first, has another to try with.
+        given = base64.b64decode(ciphertexts.get(name, ciphertexts["secrets"]))
+        verdict, _ = attempt(kms.decrypt, **by, CiphertextBlob=given, EncryptionContext=context)
+        yield f"{verdict} kms:Decrypt key under {name}"
+        verdict, _ = attempt(kms.generate_data_key, **by, KeySpec="AES_256", EncryptionContext=context)
+        yield f"{verdict} kms:GenerateDataKey key under {name}"
 
+    ciphertext = base64.b64decode(ciphertexts["secrets"])
     for name, context in [
         ("no context", {}),
         ("another purpose", {**CONTEXT, "purpose": "other"}),
         ("a name missing", {name: value for name, value in CONTEXT.items() if name != "registration"}),
         ("a name too many", {**CONTEXT, "other": "smoke"}),
+        ("a secret's names for challenges", {**CONTEXT, **CONTEXTS["challenges"]}),
+        ("a secret's names for sessions", {**CONTEXT, **CONTEXTS["sessions"]}),
+        ("challenges and another name", {**CONTEXTS["challenges"], "other": "smoke"}),
+        ("sessions and another name", {**CONTEXTS["sessions"], "other": "smoke"}),
     ]:
         verdict, _ = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=context)
         yield f"{verdict} kms:Encrypt with {name}"
@@ -104,4 +123,4 @@ def key(prefix, ciphertext):
 
 
 def handler(event, _):
-    return [*tables(event["prefix"]), *key(event["prefix"], event["ciphertext"])]
+    return [*tables(event["prefix"]), *key(event["prefix"], event["ciphertexts"])]

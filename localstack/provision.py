@@ -1,4 +1,5 @@
 """Makes the broker's tables and key by the template that makes them on AWS. Prints their names as settings.
+Where they are already there by an earlier template, it updates them by this one.
 
 The endpoint and the credentials are the AWS SDK's standard variables.
 """
@@ -15,7 +16,7 @@ from botocore.config import Config
 
 HERE = pathlib.Path(__file__).resolve().parent
 TEMPLATE = HERE.parent / "infra" / "storage.yaml"
-TABLES = ("workloads", "tokens", "challenges", "sessions", "endorsements", "audit")
+TABLES = ("workloads", "tokens", "decisions", "keys", "endorsements", "audit")
 
 
 def client(service):
@@ -24,7 +25,7 @@ def client(service):
     return boto3.client(service, region_name=os.environ["AWS_REGION"], config=config)
 
 
-def template(values):
+def read(path, values):
     """The template, with the values that it substitutes. All other references are left out."""
 
     class Loader(yaml.SafeLoader):
@@ -38,17 +39,23 @@ def template(values):
 
     Loader.add_multi_constructor("!", lambda *_: None)
     Loader.add_constructor("!Sub", substituted)
-    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
+    return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
 
 
-def put_policies(dynamodb, prefix):
-    """Puts the tables' policies: moto takes none from a template. It enforces none, but answers with them."""
+def account(dynamodb, prefix):
+    """The partition, the region and the account of the tables."""
     arn = dynamodb.describe_table(TableName=f"{prefix}-{TABLES[0]}")["Table"]["TableArn"]
-    _, partition, _, region, account, _ = arn.split(":")
+    _, partition, _, region, number, _ = arn.split(":")
+    return partition, region, number
+
+
+def put_policies(dynamodb, prefix, path):
+    """Puts the tables' policies: moto takes none from a template. It enforces none, but answers with them."""
+    partition, region, number = account(dynamodb, prefix)
     values = {
-        "Prefix": prefix, "AWS::Partition": partition, "AWS::Region": region, "AWS::AccountId": account,
+        "Prefix": prefix, "AWS::Partition": partition, "AWS::Region": region, "AWS::AccountId": number,
     }
-    for resource in template(values)["Resources"].values():
+    for resource in read(path, values)["Resources"].values():
         properties = resource["Properties"]
         if "ResourcePolicy" in properties:
             arn = dynamodb.describe_table(TableName=properties["TableName"])["Table"]["TableArn"]
@@ -56,23 +63,53 @@ def put_policies(dynamodb, prefix):
             dynamodb.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy))
 
 
-def provision(prefix):
-    """Applies the template and waits until all of it is there."""
-    cloudformation = client("cloudformation")
-    stack = f"{prefix}-storage"
-    cloudformation.create_stack(
+class LongForm(yaml.SafeLoader):
+    """Reads a template with its functions in their long form, as JSON has them."""
+
+
+def long_form(loader, suffix, node):
+    value = loader.construct_scalar(node)
+    name = suffix if suffix == "Ref" else f"Fn::{suffix}"
+    return {name: value.split(".") if suffix == "GetAtt" else value}
+
+
+LongForm.add_multi_constructor("!", long_form)
+
+
+def update(before, body):
+    """The template that moto is updated by. It can neither change a key nor put a table's policy: what is there
+    stays as it was made, and what is new is made. That today's template replaces nothing is another test's."""
+    old, new = (yaml.load(text, LongForm) for text in (before, body))  # noqa: S506, a SafeLoader
+    new["Resources"].update({name: one for name, one in old["Resources"].items() if name in new["Resources"]})
+    return json.dumps(new)
+
+
+def deploy(cloudformation, stack, prefix, path):
+    """Makes the stack by the template, or updates it, and waits until all of it is there."""
+    body = path.read_text(encoding="utf-8")
+    try:
+        before = cloudformation.get_template(StackName=stack)["TemplateBody"]
+        before = before if isinstance(before, str) else json.dumps(before)
+        body, call, state = update(before, body), cloudformation.update_stack, "stack_update_complete"
+    except cloudformation.exceptions.ClientError:
+        call, state = cloudformation.create_stack, "stack_create_complete"
+    call(
         StackName=stack,
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        TemplateBody=body,
         Parameters=[{"ParameterKey": "Prefix", "ParameterValue": prefix}],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    cloudformation.get_waiter("stack_create_complete").wait(
-        StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-    )
+    cloudformation.get_waiter(state).wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+
+def provision(prefix, path):
+    """Applies the template, and checks what it made."""
+    deploy(client("cloudformation"), f"{prefix}-storage", prefix, path)
     dynamodb = client("dynamodb")
-    for table in TABLES:
-        dynamodb.describe_table(TableName=f"{prefix}-{table}")
-    put_policies(dynamodb, prefix)
+    for resource in read(path, {"Prefix": prefix})["Resources"].values():
+        if resource["Type"] == "AWS::DynamoDB::Table":
+            dynamodb.describe_table(TableName=resource["Properties"]["TableName"])
+    put_policies(dynamodb, prefix, path)
     # moto cannot describe a key whose policy came from a template.
     pages = client("kms").get_paginator("list_aliases").paginate()
     if not any(alias["AliasName"] == f"alias/{prefix}" for page in pages for alias in page["Aliases"]):
@@ -83,15 +120,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefix", action="append", required=True, help="once for each set of tables")
     parser.add_argument("--print", action="store_true", help="print export lines for the last prefix")
+    parser.add_argument("--template", type=pathlib.Path, default=TEMPLATE, help="another release's, for tests")
     arguments = parser.parse_args()
     for prefix in arguments.prefix:
-        provision(prefix)
+        provision(prefix, arguments.template)
     if arguments.print:
         prefix = arguments.prefix[-1]
         for table in TABLES:
             print(f"export KEYBROKER_{table.upper()}_TABLE={prefix}-{table}")
         print(f"export KEYBROKER_KMS_KEY=alias/{prefix}")
-    print(f"localstack: provisioned by {TEMPLATE.name}", file=sys.stderr)
+        _, region, number = account(client("dynamodb"), prefix)
+        print(f"export KEYBROKER_DEPLOYMENT={number}/{region}/{prefix}")
+    print(f"localstack: provisioned by {arguments.template.name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

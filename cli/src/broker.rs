@@ -12,9 +12,11 @@ use anyhow::anyhow;
 use keybroker_common::{
     admission::Admission,
     appraisal::Fleet,
-    broker::{self, Broker, Register},
+    broker::{self, AttestKeys, Broker, Origin, Register},
+    challenge::Deployment,
     clock::{Clock, SystemClock},
     config::KdsSettings,
+    keyring::Purpose,
 };
 use keybroker_embedded::{
     key::{KeyFileError, LocalKey},
@@ -48,8 +50,10 @@ pub(crate) struct Configuration {
 /// The parts that a broker on one machine stands on.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// The store, which is all five of the services' stores.
+    /// The store, which is all of the services' stores.
     pub(crate) store: Arc<EmbeddedStore>,
+    /// The deployment's name, as the store has it.
+    pub(crate) deployment: Deployment,
     /// The wrapping key.
     pub(crate) key: Arc<LocalKey>,
     /// The time.
@@ -97,14 +101,21 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> B
     Broker::new(broker::Parts {
         store: parts.store.clone(),
         wrap: parts.key.clone(),
-        unwrap: parts.key.clone(),
+        keys: AttestKeys {
+            sessions: Arc::new(parts.key.keyring(Purpose::Session)),
+            unwrap: parts.key.clone(),
+        },
         endorsements,
         trials: trials(),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::clone(&parts.fleet),
         admission: parts.admission,
         clock: Arc::clone(&parts.clock),
-        ttl: parts.ttl,
+        origin: Origin {
+            deployment: parts.deployment.clone(),
+            keys: Arc::new(parts.key.keyring(Purpose::Challenge)),
+            ttl: parts.ttl,
+        },
     })
 }
 
@@ -115,7 +126,8 @@ pub(crate) fn open(configuration: Configuration) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
     let key = Arc::new(open_key(&key_file, &store)?);
-    Ok(Parts { store, key, clock, anchors, endorsements, fleet, admission, ttl })
+    let deployment = store.deployment().map_err(store_failure)?;
+    Ok(Parts { store, deployment, key, clock, anchors, endorsements, fleet, admission, ttl })
 }
 
 /// Refuses a key inside the data directory: a copy or backup of the store must not contain the key.
@@ -164,6 +176,9 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
     };
     let hint = match error {
         OpenError::Locked => Some("end the other broker, or give this one a --data-dir of its own"),
+        OpenError::Corrupt(_) => {
+            Some("keep a copy of the data directory as it is, and restore it from its backup")
+        }
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {
             Some("give the store's own key with --key-file, or an empty directory with --data-dir")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::store::StoredEndorsement;
+use keybroker_common::store::{Cursor, StoredEndorsement};
 use keybroker_kds::{CHANGED_KEY, VcekId, chain_key, crl_key, revoking_key};
 use keybroker_snp::{
     anchors::{TrustAnchors, pem_blocks, pem_certificates},
@@ -15,8 +15,7 @@ use keybroker_snp::{
 };
 use serde::Serialize;
 
-use crate::exit::Failure;
-use crate::operator::{self, OperatorHandle};
+use crate::{exit::Failure, listing, operator::OperatorHandle};
 
 /// The kind of a row, by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +115,8 @@ pub(crate) async fn all(
     anchors: &TrustAnchors,
     now: Timestamp,
 ) -> Result<(Vec<EndorsementRow>, Vec<keybroker_common::store::Unreadable>), Failure> {
-    let listed = operator::all(async |after| operator.store.endorsements(after).await).await;
-    let (mut rows, unreadable) = listed.map_err(|error| operator.failure(error))?;
+    let page = async |after: Option<&Cursor>| operator.store.endorsements(after).await;
+    let (mut rows, unreadable) = listing::all(operator, page).await?;
     // This row holds nothing of AMD's, only a mark that something changed.
     rows.retain(|(key, _)| key != CHANGED_KEY);
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -84,13 +84,13 @@ fn is_a_functions(name: &str) -> bool {
 
 /// The table that a variable names, in the deployment whose names begin with `prefix`.
 fn table(variable: &str, prefix: &str) -> Option<String> {
-    let AllTables { workloads, tokens, challenges, sessions, endorsements, audit } =
+    let AllTables { workloads, tokens, decisions, keys, endorsements, audit } =
         AllTables::with_prefix(prefix);
     match variable {
         "KEYBROKER_WORKLOADS_TABLE" => Some(workloads),
         "KEYBROKER_TOKENS_TABLE" => Some(tokens),
-        "KEYBROKER_CHALLENGES_TABLE" => Some(challenges),
-        "KEYBROKER_SESSIONS_TABLE" => Some(sessions),
+        "KEYBROKER_DECISIONS_TABLE" => Some(decisions),
+        "KEYBROKER_KEYS_TABLE" => Some(keys),
         "KEYBROKER_ENDORSEMENTS_TABLE" => Some(endorsements),
         "KEYBROKER_AUDIT_TABLE" => Some(audit),
         _ => None,

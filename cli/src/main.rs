@@ -1,6 +1,7 @@
 //! The program `keybroker`: the broker on one machine, and an operator's tools.
 
 mod broker;
+mod carried;
 mod chip_prefix;
 mod command;
 mod confirm;
@@ -11,6 +12,7 @@ mod evidence;
 mod exit;
 mod fleet;
 mod hex;
+mod listing;
 mod log;
 mod operator;
 mod output;

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
-use comfy_table::{Table, presets::NOTHING};
+use comfy_table::{ColumnConstraint, Table, Width, presets::NOTHING};
 use jiff::Timestamp;
 use keybroker_common::encoding::is_format;
 use serde::Serialize;
@@ -13,15 +13,59 @@ pub(crate) const NONE: &str = "-";
 
 /// Prints a table: its columns' names, then a line for each row.
 pub(crate) fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)));
+    let mut columns = Columns::new(header);
+    columns.print(rows)?;
+    columns.print_header()
+}
+
+/// The columns of a table that is printed as its rows come: each as wide as the rows until then need.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// The columns' names; `None` once they are printed.
+    header: Option<Vec<String>>,
+    widths: Vec<u16>,
+}
+
+impl Columns {
+    /// The characters between two columns.
+    const GAP: u16 = 2;
+
+    /// Columns of these names.
+    pub(crate) fn new(header: &[&str]) -> Self {
+        let header = Some(header.iter().map(|name| name.to_uppercase()).collect());
+        Self { header, widths: Vec::new() }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+
+    /// Prints a line for each row, the first time below the columns' names.
+    pub(crate) fn print(&mut self, rows: impl IntoIterator<Item = Vec<String>>) -> anyhow::Result<()> {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() { Ok(()) } else { self.print_lines(rows) }
     }
-    line(&table.trim_fmt())
+
+    /// Prints the columns' names, unless they are printed.
+    fn print_header(&mut self) -> anyhow::Result<()> {
+        if self.header.is_some() { self.print_lines([]) } else { Ok(()) }
+    }
+
+    fn print_lines(&mut self, rows: impl IntoIterator<Item = Vec<String>>) -> anyhow::Result<()> {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        if let Some(header) = self.header.take() {
+            table.set_header(header);
+        }
+        for row in rows {
+            table.add_row(row.iter().map(|cell| printable(cell)));
+        }
+        let needed = table.column_max_content_widths();
+        self.widths.resize(needed.len(), 0);
+        let columns = self.widths.iter_mut().zip(needed).zip(table.column_iter_mut());
+        for ((width, needed), column) in columns {
+            *width = needed.max(*width);
+            column.set_padding((0, Self::GAP));
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width + Self::GAP)));
+        }
+        line(&table.trim_fmt())
+    }
 }
 
 /// Prints lines of a name and a value, with the values in one column. If a name is empty, the line continues
@@ -39,15 +83,61 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{text}").context("printing")
 }
 
+fn text(text: &str) -> anyhow::Result<()> {
+    write!(io::stdout(), "{text}").context("printing")
+}
+
 /// Prints one JSON document.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(document).context("printing")?;
-    // Only strings have such characters, and there JSON may spell them out.
+    line(&spelt(&serde_json::to_string_pretty(document).context("printing")?))
+}
+
+/// Prints JSON documents, each on a line of its own.
+pub(crate) fn json_lines(documents: &[impl Serialize]) -> anyhow::Result<()> {
+    let mut lines = String::new();
+    for document in documents {
+        lines += &spelt(&serde_json::to_string(document).context("printing")?);
+        lines.push('\n');
+    }
+    text(&lines)
+}
+
+/// `json` with the characters spelt out that steer a terminal: only strings have them, and there JSON may.
+fn spelt(json: &str) -> String {
     let spelt = |c: char| {
         let mut units = [0; 2];
         c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
     };
-    line(&text.chars().map(|c| if c != '\n' && steers(c) { spelt(c) } else { c.into() }).collect::<String>())
+    json.chars().map(|c| if c != '\n' && steers(c) { spelt(c) } else { c.into() }).collect()
+}
+
+/// A JSON document of schema 1 with one long list, which is printed as its items come.
+#[derive(Debug)]
+pub(crate) struct JsonList {
+    empty: bool,
+}
+
+impl JsonList {
+    /// Prints the beginning of a document whose list has this name.
+    pub(crate) fn begin(list: &str) -> anyhow::Result<Self> {
+        text(&format!("{{\n  \"schema\": 1,\n  \"{list}\": ["))?;
+        Ok(Self { empty: true })
+    }
+
+    /// Prints an item.
+    pub(crate) fn item(&mut self, item: &impl Serialize) -> anyhow::Result<()> {
+        let item = spelt(&serde_json::to_string_pretty(item).context("printing")?);
+        let comma = if self.empty { "" } else { "," };
+        self.empty = false;
+        text(&format!("{comma}\n    {}", item.replace('\n', "\n    ")))
+    }
+
+    /// Prints the end of the list, and behind it another member of the document.
+    pub(crate) fn end(self, name: &str, member: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
+        let member = spelt(&serde_json::to_string_pretty(member).context("printing")?);
+        let close = if self.empty { "]" } else { "\n  ]" };
+        line(&format!("{close},\n  \"{name}\": {}\n}}", member.replace('\n', "\n  ")))
+    }
 }
 
 /// A point in time in whole seconds, UTC, rounded down: never later than the time itself.
@@ -69,7 +159,12 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Whether `c` is a control character, breaks the line, or changes how others are shown.
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_format(c)
+    // Most text is ASCII, and there may be gigabytes of it.
+    if c.is_ascii() {
+        c.is_ascii_control()
+    } else {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_format(c)
+    }
 }
 
 #[cfg(test)]

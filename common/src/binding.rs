@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::session::Nonce;
+use crate::challenge::Nonce;
 
 /// The key of a guest as its dialect binds a report to it.
 ///

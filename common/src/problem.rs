@@ -81,12 +81,15 @@ impl Problem {
     pub fn id(&self) -> Option<AuditId> {
         match self {
             Self::Broker(
-                broker::Error::NoSession { id }
-                | broker::Error::Refused { id }
+                broker::Error::Refused { id }
                 | broker::Error::Unauthenticated { id }
                 | broker::Error::AlreadyRegistered { id },
             ) => Some(*id),
-            Self::Broker(broker::Error::Unavailable { id, .. } | broker::Error::Internal { id }) => *id,
+            Self::Broker(
+                broker::Error::NoSession { id }
+                | broker::Error::Unavailable { id, .. }
+                | broker::Error::Internal { id },
+            ) => *id,
             _ => None,
         }
     }
@@ -221,6 +224,7 @@ mod tests {
             Invalid::CertificateCount,
             Invalid::CertificateLength,
             Invalid::Cookies,
+            Invalid::WorkloadIdForCookie,
             Invalid::ResourceName,
         ];
         let field = "reference_values.measurement";
@@ -252,7 +256,8 @@ mod tests {
     fn problems() -> Vec<Problem> {
         let id = AuditId::new();
         let broker = [
-            broker::Error::NoSession { id },
+            broker::Error::NoSession { id: Some(id) },
+            broker::Error::NoSession { id: None },
             broker::Error::Refused { id },
             broker::Error::AlreadyRegistered { id },
             broker::Error::Unauthenticated { id },
@@ -312,7 +317,7 @@ mod tests {
     fn each_outcome_has_its_status() {
         let id = AuditId::new();
         let rows = [
-            (Problem::Broker(broker::Error::NoSession { id }), 401),
+            (Problem::Broker(broker::Error::NoSession { id: Some(id) }), 401),
             (Problem::NoCookie, 401),
             (Problem::Broker(broker::Error::Refused { id }), 403),
             (Problem::Broker(broker::Error::AlreadyRegistered { id }), 409),

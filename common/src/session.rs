@@ -1,91 +1,25 @@
-//! Challenges and sessions: what the broker remembers between a guest's requests.
+//! Sessions: what the broker remembers of a guest that attested.
 
-use std::fmt;
-
-use data_encoding::BASE64;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     appraisal::AttestationResult,
     dialect::Dialect,
     encoding::Base64,
     ids::{AuditId, SessionId, WorkloadId},
-    random::{RandomnessError, random},
+    keyring::{Keys, KeysError},
     secret::seal::GuestKey,
     workload::Standing,
 };
-
-/// A challenge's freshness value: 32 random bytes, sent and hashed as 44 characters of base64.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Nonce(#[serde(with = "crate::encoding::hex_array")] [u8; 32]);
-
-impl Nonce {
-    /// Draws a new one.
-    pub fn random() -> Result<Self, RandomnessError> {
-        random().map(Self)
-    }
-
-    /// The text that the guest gets, and hashes as it stands.
-    pub fn expose(&self) -> String {
-        BASE64.encode(&self.0)
-    }
-}
-
-impl fmt::Debug for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nonce(redacted)")
-    }
-}
-
-/// The identity that a guest claims when it asks for a challenge. Nothing is looked up by it yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "dialect")]
-pub enum Claim {
-    /// The workload that it names, in libkrun's dialect.
-    #[serde(rename = "v0")]
-    Named {
-        /// The workload.
-        workload_id: WorkloadId,
-    },
-    /// The workload that its report's HOST_DATA will select, in keybroker's dialect.
-    #[serde(rename = "rvp")]
-    HostData,
-}
-
-impl Claim {
-    /// The dialects in which such a guest may go on. Dialects whose requests for a challenge are the same
-    /// bytes stand here together: its answer tells them apart.
-    pub fn dialects(&self) -> &'static [Dialect] {
-        match self {
-            Self::Named { .. } => &[Dialect::Libkrun],
-            Self::HostData => &[Dialect::Keybroker],
-        }
-    }
-}
-
-/// An unanswered challenge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Challenge {
-    /// The row's key.
-    pub session_id: SessionId,
-    /// The nonce that the report must be bound to.
-    pub nonce: Nonce,
-    /// The identity that the guest claims.
-    #[serde(flatten)]
-    pub claim: Claim,
-    /// First instant at which it no longer counts.
-    pub expires_at: Timestamp,
-}
 
 /// SHA-256 of a guest's answer to its challenge, byte for byte: by it a guest that asks again, since the
 /// answer was lost, is known to ask for the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct EvidenceDigest(Base64<32>);
+pub struct EvidenceDigest(pub Base64<32>);
 
 impl EvidenceDigest {
     /// The digest of an answer's body.
@@ -94,74 +28,155 @@ impl EvidenceDigest {
     }
 }
 
-/// A guest that has attested. Made by [`Session::open`] or read from a store, and never altered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A guest that has attested. [`Session::open`] makes one of an appraisal's result, and
+/// [`SealedSession::unseal`] of what a store holds, if it is authentic: nothing else does.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     session_id: SessionId,
-    workload_id: WorkloadId,
-    #[serde(flatten)]
-    standing: Standing,
-    guest_key: GuestKey,
-    attestation: AuditId,
-    /// Absent from rows of release 0.1: then no answer is the same.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    evidence: Option<EvidenceDigest>,
-    expires_at: Timestamp,
+    sealed: SealedSession,
+}
+
+/// A session as a store holds it, beside the record of the attestation: whoever can write to the store could
+/// make one up, so it counts only by its MAC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSession {
+    /// The workload that the guest attested as.
+    pub workload_id: WorkloadId,
+    /// The registration that it was appraised against, and since which restoration.
+    pub standing: Standing,
+    /// The dialect of the registration, in which the guest goes on.
+    pub dialect: Dialect,
+    /// The key that the evidence was bound to.
+    pub guest_key: GuestKey,
+    /// The digest of the evidence as it came.
+    pub evidence: EvidenceDigest,
+    /// The audit record of the attestation.
+    pub attestation: AuditId,
+    /// First instant at which it no longer counts.
+    pub expires_at: Timestamp,
+    /// The number of the key under which the MAC was made.
+    pub key: u8,
+    /// HMAC-SHA-256 over all of that and the session id, under a key that `attest` alone can unwrap.
+    pub mac: Base64<32>,
+}
+
+impl SealedSession {
+    const MAC: &'static str = "keybroker/v1 session";
+
+    /// The session, if `attest` made it, under this very id.
+    pub async fn unseal(self, session_id: &SessionId, keys: &Keys) -> Result<Option<Session>, KeysError> {
+        let Some(key) = keys.numbered(self.key).await? else { return Ok(None) };
+        let mac = key.hash(Self::MAC, &self.parts(session_id).each_ref().map(Vec::as_slice));
+        let authentic = verify_slices_are_equal(&mac, &self.mac.0).is_ok();
+        Ok(authentic.then(|| Session { session_id: session_id.clone(), sealed: self }))
+    }
+
+    /// Everything that the MAC is computed over, in the order of the fields; a field that is added must be
+    /// added here, or this does not compile.
+    fn parts(&self, session_id: &SessionId) -> [Vec<u8>; 11] {
+        let Self {
+            workload_id,
+            standing,
+            dialect,
+            guest_key,
+            evidence,
+            attestation,
+            expires_at,
+            key,
+            mac: _,
+        } = self;
+        let Standing { registration, restored_by } = standing;
+        [
+            session_id.expose().into_bytes(),
+            workload_id.as_str().into(),
+            registration.to_string().into_bytes(),
+            restored_by.map(|id| id.0.as_bytes().to_vec()).unwrap_or_default(),
+            vec![dialect.number()],
+            guest_key.modulus().to_vec(),
+            guest_key.exponent().to_vec(),
+            evidence.0.0.to_vec(),
+            attestation.0.as_bytes().to_vec(),
+            expires_at.as_nanosecond().to_be_bytes().to_vec(),
+            vec![*key],
+        ]
+    }
 }
 
 impl Session {
     /// The session of a guest that was appraised, with what `result` says of it: there is none for another
     /// workload or registration.
     ///
-    /// `session_id` is the challenge's, `guest_key` the key that the evidence was bound to, `evidence` the
-    /// digest of how it came, `attestation` the audit record, and `expires_at` the first instant at which the
-    /// session no longer counts. That they are is not established here.
-    pub fn open(
-        session_id: SessionId,
+    /// `session_id` is the challenge's, `dialect` the registration's, `guest_key` the key that the evidence
+    /// was bound to, `evidence` the digest of how it came, `attestation` the audit record, and `expires_at`
+    /// the first instant at which the session no longer counts. That they are is not established here.
+    pub async fn open(
+        keys: &Keys,
+        session_id: &SessionId,
         result: &AttestationResult,
-        guest_key: GuestKey,
-        evidence: EvidenceDigest,
+        (dialect, guest_key, evidence): (Dialect, GuestKey, EvidenceDigest),
         attestation: AuditId,
         expires_at: Timestamp,
-    ) -> Self {
-        let (workload_id, standing) = (result.workload_id().clone(), result.standing());
-        let evidence = Some(evidence);
-        Self { session_id, workload_id, standing, guest_key, attestation, evidence, expires_at }
+    ) -> Result<Self, KeysError> {
+        let (number, key) = keys.current().await?;
+        let mut sealed = SealedSession {
+            workload_id: result.workload_id().clone(),
+            standing: result.standing(),
+            dialect,
+            guest_key,
+            evidence,
+            attestation,
+            expires_at,
+            key: number,
+            mac: Base64([0; 32]),
+        };
+        let parts = sealed.parts(session_id);
+        sealed.mac = Base64(key.hash(SealedSession::MAC, &parts.each_ref().map(Vec::as_slice)));
+        Ok(Self { session_id: session_id.clone(), sealed })
     }
 
-    /// The row's key: the challenge's.
+    /// The session for a store.
+    pub fn sealed(&self) -> &SealedSession {
+        &self.sealed
+    }
+
+    /// The challenge's id.
     pub fn session_id(&self) -> &SessionId {
         &self.session_id
     }
 
     /// The workload that the guest attested as; it gets no other workload's secrets.
     pub fn workload_id(&self) -> &WorkloadId {
-        &self.workload_id
+        &self.sealed.workload_id
     }
 
     /// The registration that it was appraised against, no other's secrets either; and since which
     /// restoration.
     pub fn standing(&self) -> Standing {
-        self.standing
+        self.sealed.standing
+    }
+
+    /// The dialect in which it attested.
+    pub fn dialect(&self) -> Dialect {
+        self.sealed.dialect
     }
 
     /// Whether it came of an answer with this digest.
     pub fn came_of(&self, evidence: &EvidenceDigest) -> bool {
-        self.evidence.as_ref() == Some(evidence)
+        self.sealed.evidence == *evidence
     }
 
     /// The key that the evidence was bound to; every release is sealed to it.
     pub fn guest_key(&self) -> &GuestKey {
-        &self.guest_key
+        &self.sealed.guest_key
     }
 
     /// The audit record of the attestation.
     pub fn attestation(&self) -> AuditId {
-        self.attestation
+        self.sealed.attestation
     }
 
     /// First instant at which it no longer counts.
     pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        self.sealed.expires_at
     }
 }

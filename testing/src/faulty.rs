@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
-    ids::{AuditId, RegistrationDigest, SessionId, TokenId, WorkloadId},
-    session::{Challenge, Session},
+    decision::AttestDecision,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{
-        AuditQuery, AuditStore, Build, ChallengeStore, Cursor, EndorsementStore, Lease, OperatorStore, Page,
-        RegistrationStore, ReleaseStore, RevocationStore, SessionStore, StoreError, StoredEndorsement,
-        TokenStore, WorkloadStore,
+        AuditQuery, AuditStore, Build, Cursor, DecisionStore, EndorsementStore, KeyringStore, Lease,
+        OperatorStore, Page, RegistrationStore, ReleaseStore, RevocationStore, StoreError, StoredEndorsement,
+        StoredKeyring, TokenStore, WorkloadStore,
     },
     token::Token,
     workload::{Standing, Workload},
@@ -42,16 +43,16 @@ pub enum Method {
     RevokeToken,
     /// [`TokenStore::tokens`].
     Tokens,
-    /// [`ChallengeStore::put_challenge`].
-    PutChallenge,
-    /// [`SessionStore::challenge`].
-    Challenge,
-    /// [`SessionStore::attest`].
-    Attest,
-    /// [`SessionStore::refuse`].
-    Refuse,
-    /// [`SessionStore::session`].
-    Session,
+    /// [`DecisionStore::decide`].
+    Decide,
+    /// [`DecisionStore::decision`].
+    Decision,
+    /// [`DecisionStore::record`].
+    Record,
+    /// [`KeyringStore::keyring`].
+    Keyring,
+    /// [`KeyringStore::put_keyring`].
+    PutKeyring,
     /// [`EndorsementStore::endorsement`].
     Endorsement,
     /// [`EndorsementStore::put_endorsement`].
@@ -72,6 +73,8 @@ pub enum Method {
     Endorsements,
     /// [`OperatorStore::delete_endorsement`].
     DeleteEndorsement,
+    /// [`OperatorStore::turn_keyring`].
+    TurnKeyring,
     /// [`OperatorStore::audit_record`].
     AuditRecord,
     /// [`OperatorStore::audit_records`].
@@ -231,28 +234,33 @@ impl<S: RevocationStore> RevocationStore for FaultyStore<S> {
 }
 
 #[async_trait]
-impl<S: ChallengeStore> ChallengeStore for FaultyStore<S> {
-    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError> {
-        self.run(Method::PutChallenge, self.inner.put_challenge(challenge)).await
+impl<S: DecisionStore> DecisionStore for FaultyStore<S> {
+    async fn decide(&self, decision: &AttestDecision) -> Result<Option<AttestDecision>, StoreError> {
+        self.run(Method::Decide, self.inner.decide(decision)).await
+    }
+
+    async fn decision(&self, id: AuditId) -> Result<Option<AttestDecision>, StoreError> {
+        self.run(Method::Decision, self.inner.decision(id)).await
+    }
+
+    async fn record(&self, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.run(Method::Record, self.inner.record(audit)).await
     }
 }
 
 #[async_trait]
-impl<S: SessionStore> SessionStore for FaultyStore<S> {
-    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
-        self.run(Method::Challenge, self.inner.challenge(id)).await
+impl<S: KeyringStore> KeyringStore for FaultyStore<S> {
+    async fn keyring(&self, purpose: Purpose) -> Result<Option<StoredKeyring>, StoreError> {
+        self.run(Method::Keyring, self.inner.keyring(purpose)).await
     }
 
-    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.run(Method::Attest, self.inner.attest(session, audit)).await
-    }
-
-    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError> {
-        self.run(Method::Refuse, self.inner.refuse(id, audit)).await
-    }
-
-    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        self.run(Method::Session, self.inner.session(id)).await
+    async fn put_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+    ) -> Result<(), StoreError> {
+        self.run(Method::PutKeyring, self.inner.put_keyring(purpose, replaced, ring)).await
     }
 }
 
@@ -325,6 +333,16 @@ impl<S: OperatorStore> OperatorStore for FaultyStore<S> {
 
     async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
         self.run(Method::DeleteEndorsement, self.inner.delete_endorsement(key)).await
+    }
+
+    async fn turn_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.run(Method::TurnKeyring, self.inner.turn_keyring(purpose, replaced, ring, audit)).await
     }
 
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {

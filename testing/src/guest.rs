@@ -8,9 +8,7 @@ use aws_lc_rs::{
 };
 use data_encoding::BASE64;
 use keybroker_common::{
-    broker::Evidence,
-    secret::seal::GuestKey,
-    session::{Challenge, EvidenceDigest},
+    broker::Evidence, challenge::Challenge, secret::seal::GuestKey, session::EvidenceDigest,
     wire::handshake::KeyTexts,
 };
 use keybroker_simulator::{

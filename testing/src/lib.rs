@@ -13,6 +13,8 @@
     reason = "a test stops where its premise fails, and its parts are named for what they are"
 )]
 
+#[cfg(feature = "broker")]
+pub mod announced;
 pub mod attempt;
 #[cfg(feature = "broker")]
 pub mod cache;
@@ -23,6 +25,8 @@ pub mod contract;
 #[cfg(feature = "broker")]
 pub mod faulty;
 pub mod fields;
+#[cfg(feature = "broker")]
+pub mod forged;
 pub mod genuine;
 #[cfg(feature = "broker")]
 pub mod guest;

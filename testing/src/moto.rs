@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 /// The server's address. Started by the first test that asks for it, ended when this process does, however it
 /// ends.
-fn endpoint() -> &'static str {
+pub fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {
         // Beside `deps`, where cargo puts the tests.
@@ -78,8 +78,8 @@ pub async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
     for (name, key) in [
         (&tables.workloads, "workload_id"),
         (&tables.tokens, "token"),
-        (&tables.challenges, "session_id"),
-        (&tables.sessions, "session_id"),
+        (&tables.decisions, "id"),
+        (&tables.keys, "name"),
         (&tables.endorsements, "name"),
         (&tables.audit, "id"),
     ] {
@@ -89,7 +89,11 @@ pub async fn tables(client: &aws_sdk_dynamodb::Client) -> AllTables {
             .billing_mode(BillingMode::PayPerRequest)
             .attribute_definitions(attribute(key, ScalarAttributeType::S))
             .key_schema(schema(key, KeyType::Hash));
-        let table = if *name == tables.audit { indexed(table) } else { table };
+        let table = match name {
+            name if *name == tables.audit => indexed(table, ProjectionType::All),
+            name if *name == tables.decisions => indexed(table, ProjectionType::KeysOnly),
+            _ => table,
+        };
         table.send().await.unwrap();
     }
     tables
@@ -103,13 +107,13 @@ fn schema(name: &str, kind: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
 }
 
-/// The table of audit records has an index, as `infra/storage.yaml` makes it.
-fn indexed(table: CreateTableFluentBuilder) -> CreateTableFluentBuilder {
+/// The tables of records have an index, as `infra/storage.yaml` makes it.
+fn indexed(table: CreateTableFluentBuilder, projection: ProjectionType) -> CreateTableFluentBuilder {
     let index = GlobalSecondaryIndex::builder()
         .index_name("workload")
         .key_schema(schema("workload_id", KeyType::Hash))
         .key_schema(schema("time", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::All).build())
+        .projection(Projection::builder().projection_type(projection).build())
         .build()
         .unwrap();
     table

@@ -2,12 +2,12 @@
 
 use keybroker_common::{
     broker::{Error, RegisterRequest},
+    challenge::{Challenge, Claim},
     dialect::Dialect,
     encoding::Hex,
     ids::{HostData, SessionId},
     requirements::AppraisalPolicy,
     secret::{Secret, seal::Sealed},
-    session::{Challenge, Claim},
 };
 use keybroker_simulator::report::ReportFields;
 

@@ -8,14 +8,17 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    ids::{AuditId, RegistrationDigest, SessionId, WorkloadId},
+    decision::AttestDecision,
+    dialect::Dialect,
+    encoding::Base64,
+    ids::{AuditId, WorkloadId},
+    keyring::Keyring,
     secret::{WrappedSecret, seal::GuestKey},
-    session::{Challenge, Claim, EvidenceDigest, Nonce, Session},
+    session::{EvidenceDigest, SealedSession},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
-    workload::{Standing, Workload},
+    workload::Workload,
 };
-use serde_json::json;
 use uuid::{Builder, Uuid};
 
 /// When the suite takes place, in seconds since 1970: the year 2100.
@@ -26,7 +29,7 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(BEGIN + seconds)
 }
 
-/// When a sample challenge or session expires.
+/// When a sample session expires.
 pub fn expiry() -> Timestamp {
     at(300)
 }
@@ -74,56 +77,60 @@ pub fn token_made() -> AuditRecord {
     audit(0, Operation::Operate, Decision::TokenCreated)
 }
 
-/// An unanswered challenge.
-pub fn challenge() -> Challenge {
-    Challenge {
-        session_id: SessionId::random().expect("randomness"),
-        nonce: Nonce::random().expect("randomness"),
-        claim: Claim::Named { workload_id: workload().id },
-        expires_at: expiry(),
+/// A decision that opened a session, taken so many seconds into the suite; no two have the same key. Its MAC
+/// is none: to a store it is bytes.
+pub fn attest_decision(seconds: i64) -> AttestDecision {
+    let session = session_as(&workload(), &attested(seconds));
+    let mut record = attested(seconds);
+    (record.id, record.workload_id) = (session.attestation, Some(session.workload_id.clone()));
+    record.registration = Some(session.standing.registration);
+    AttestDecision {
+        record,
+        evidence: session.evidence,
+        session: Some(session),
+        keep_until: at(seconds + 1200),
     }
 }
 
-/// A session that answers `challenge`, recorded by `audit`; no two have the same key.
-pub fn session(challenge: &Challenge, audit: &AuditRecord) -> Session {
-    session_until(challenge, audit, expiry())
+/// A decision that refused, taken so many seconds into the suite.
+pub fn refusal(seconds: i64) -> AttestDecision {
+    let record = audit(seconds, Operation::Attest, Decision::Refused);
+    let evidence = EvidenceDigest::of(Uuid::new_v4().as_bytes());
+    AttestDecision { record, evidence, session: None, keep_until: at(seconds + 1200) }
 }
 
-/// The same that counts until `expires_at`.
-pub fn session_until(challenge: &Challenge, audit: &AuditRecord, expires_at: Timestamp) -> Session {
-    let workload_id = match &challenge.claim {
-        Claim::Named { workload_id } => workload_id.clone(),
-        Claim::HostData => workload().id,
-    };
-    let registration = RegistrationDigest::of(Uuid::new_v4().as_bytes());
-    stored(&workload_id, Standing { registration, restored_by: None }, challenge, audit, expires_at)
+/// The decision under another id.
+pub fn under(id: AuditId, mut decision: AttestDecision) -> AttestDecision {
+    decision.record.id = id;
+    if let Some(session) = &mut decision.session {
+        session.attestation = id;
+    }
+    decision
 }
 
-/// The same of a guest that was appraised as `workload`, and for as long as the challenge.
-pub fn session_as(workload: &Workload, challenge: &Challenge, audit: &AuditRecord) -> Session {
-    stored(&workload.id, workload.standing(), challenge, audit, challenge.expires_at)
-}
-
-/// No guest was appraised, so there is no other way to a session than a row that says so.
-fn stored(
-    workload_id: &WorkloadId,
-    standing: Standing,
-    challenge: &Challenge,
-    audit: &AuditRecord,
-    expires_at: Timestamp,
-) -> Session {
+/// A session of a guest that was appraised as `workload`, recorded by `audit`; no two have the same key.
+pub fn session_as(workload: &Workload, audit: &AuditRecord) -> SealedSession {
     let modulus = [[0xff; 240].as_slice(), Uuid::new_v4().as_bytes()].concat();
-    let row = json!({
-        "session_id": challenge.session_id,
-        "workload_id": workload_id,
-        "registration": standing.registration,
-        "restored_by": standing.restored_by,
-        "guest_key": GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
-        "attestation": audit.id,
-        "evidence": EvidenceDigest::of(Uuid::new_v4().as_bytes()),
-        "expires_at": expires_at,
-    });
-    serde_json::from_value(row).expect("a session")
+    SealedSession {
+        workload_id: workload.id.clone(),
+        standing: workload.standing(),
+        dialect: Dialect::Libkrun,
+        guest_key: GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
+        evidence: EvidenceDigest::of(Uuid::new_v4().as_bytes()),
+        attestation: audit.id,
+        expires_at: expiry(),
+        key: 7,
+        mac: Base64([0x3C; 32]),
+    }
+}
+
+/// A ring of two keys, unlike any other.
+pub fn ring() -> Keyring {
+    let wrapped = || WrappedSecret {
+        key_id: "local:0000000000000000".to_owned(),
+        ciphertext: Uuid::new_v4().as_bytes().to_vec(),
+    };
+    Keyring::default().with(wrapped(), at(0)).with(wrapped(), at(8 * 24 * 3600))
 }
 
 fn odd(mut number: Vec<u8>) -> Vec<u8> {

@@ -7,14 +7,20 @@ use keybroker_common::{
     admission::Admission,
     appraisal::Fleet,
     audit::{AuditRecord, Decision, FailedCheck, Operation},
-    broker::{self, Attest, Auth, Credential, Error, Evidence, Register, RegisterRequest, Registered},
+    broker::{
+        self, Attest, AttestKeys, Auth, Credential, Error, Evidence, Origin, Register, RegisterRequest,
+        Registered,
+    },
+    challenge::{Challenge, Claim},
     clock::Clock,
+    decision::AttestDecision,
     dialect::Dialect,
-    ids::{SessionId, WorkloadId},
+    ids::{AuditId, CarriedId, SessionId, WorkloadId},
+    keyring::Purpose,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::{Secret, Unwrap, Wrap},
-    session::{Challenge, Claim},
-    store::EndorsementStore,
+    session::SealedSession,
+    store::{DecisionStore as _, EndorsementStore},
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_rego::RegoEngine;
@@ -24,6 +30,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
+    announced,
+    clock::BEGIN,
     guest::{KEY, KeyPair, evidence},
     hardware::Hardware,
 };
@@ -59,6 +67,7 @@ impl<S: broker::Stores + EndorsementStore> Stores for S {}
 
 impl World {
     pub async fn new() -> Self {
+        announced::listen();
         let hardware = Hardware::new().await;
         let dir = tempfile::tempdir().unwrap();
         let key = LocalKey::create(&dir.path().join("key")).unwrap();
@@ -94,6 +103,12 @@ impl World {
         self.broker_of(Arc::clone(&self.store), trials, policies)
     }
 
+    /// Where the challenges of this world's store come from.
+    pub fn origin(&self) -> Origin {
+        let keys = Arc::new(self.key.keyring(Purpose::Challenge));
+        Origin { deployment: self.store.deployment().unwrap(), keys, ttl: TTL }
+    }
+
     fn broker_of<S: Stores + 'static>(
         &self,
         store: Arc<S>,
@@ -105,14 +120,17 @@ impl World {
         let broker::Broker { register, auth, attest } = broker::Broker::new(broker::Parts {
             store,
             wrap: self.key.clone(),
-            unwrap: self.key.clone(),
+            keys: AttestKeys {
+                sessions: Arc::new(self.key.keyring(Purpose::Session)),
+                unwrap: self.key.clone(),
+            },
             endorsements: Arc::new(endorsements.source),
             trials,
             policies,
             fleet: Arc::new(Fleet { accepted_csp_ids: vec![CSP_ID.to_owned()], ..Fleet::default() }),
             admission: Admission::OPEN,
             clock,
-            ttl: TTL,
+            origin: self.origin(),
         });
         Broker { register, auth, attest }
     }
@@ -131,9 +149,21 @@ impl World {
         Self { hardware, store, key, dir }
     }
 
-    /// Every record, oldest first.
+    /// The decision about the challenge under `session`.
+    pub async fn decision(&self, session: &SessionId) -> Option<AttestDecision> {
+        self.store.decision(AuditId::of(session)).await.unwrap()
+    }
+
+    /// The session under this id, as it is stored.
+    pub async fn session(&self, session: &SessionId) -> Option<SealedSession> {
+        self.decision(session).await?.session
+    }
+
+    /// Every record, oldest first, and those of one time as they were announced.
     pub fn audit(&self) -> Vec<AuditRecord> {
-        self.store.audit_records().unwrap().map(Result::unwrap).collect()
+        let mut records: Vec<_> = self.store.audit_records().unwrap().map(Result::unwrap).collect();
+        records.sort_by_key(|record| (record.time, announced::nth(record.id)));
+        records
     }
 
     /// The records as what was asked, what was decided, and the check that failed.
@@ -143,17 +173,28 @@ impl World {
         self.audit().into_iter().map(decision).collect()
     }
 
-    /// Asserts that `error` is on record, for this reason.
+    /// Asserts that nothing was written about `error`, and that the log tells this reason.
+    pub fn assert_announced(&self, error: &Error, check: &str, cause: &str) {
+        let Error::Unavailable { id: Some(id), .. } = error else { panic!("{error:?}") };
+        assert_eq!(self.store.audit_record(*id).unwrap(), None);
+        let record = announced::record(*id).expect("a line in the log");
+        assert_eq!(record.decision, Decision::Unavailable);
+        let failed = FailedCheck { check: check.to_owned(), cause: cause.to_owned() };
+        assert_eq!(record.failed, Some(failed));
+    }
+
+    /// Asserts that `error` is on record, for this reason, or in the log if nothing could be decided.
     pub fn assert_recorded(&self, error: &Error, check: &str, cause: &str) {
         let (id, decision) = match error {
-            Error::NoSession { id }
+            Error::NoSession { id: Some(id) }
             | Error::Refused { id }
             | Error::Unauthenticated { id }
             | Error::AlreadyRegistered { id } => (*id, Decision::Refused),
             Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),
             other => panic!("{other:?}"),
         };
-        let record = self.store.audit_record(id).unwrap().expect("a record");
+        let announced = || announced::record(id).filter(|_| decision == Decision::Unavailable);
+        let record = self.store.audit_record(id).unwrap().or_else(announced).expect("a record");
         assert_eq!(record.decision, decision);
         let failed = FailedCheck { check: check.to_owned(), cause: cause.to_owned() };
         assert_eq!(record.failed, Some(failed));
@@ -182,6 +223,18 @@ pub fn workload_id(id: &str) -> WorkloadId {
     WorkloadId::new(id).unwrap()
 }
 
+/// A session id that no broker made.
+pub fn stranger() -> SessionId {
+    let made_at = u32::try_from(BEGIN.as_second()).unwrap();
+    let random = *uuid::Uuid::new_v4().as_bytes().first_chunk().unwrap();
+    SessionId::new(1, made_at, random, CarriedId::new(workload_id("a")), |_| [0x5A; 8])
+}
+
+/// The claim of a guest that names its workload.
+pub fn named(id: &str) -> Claim {
+    Claim::Named(CarriedId::new(workload_id(id)).unwrap())
+}
+
 /// A registration of the measurement that guests have unless told otherwise.
 pub fn request(id: &str, passphrase: &str) -> RegisterRequest {
     RegisterRequest {
@@ -201,7 +254,7 @@ impl Broker {
     }
 
     pub async fn challenge(&self, id: &str) -> Challenge {
-        self.auth.challenge(Claim::Named { workload_id: workload_id(id) }).await.unwrap()
+        self.auth.challenge(named(id)).await.unwrap()
     }
 
     /// A session of a guest that attested as `id`.

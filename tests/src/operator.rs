@@ -21,9 +21,10 @@ use keybroker_common::{
     clock::SystemClock,
     dialect::Dialect,
     ids::WorkloadId,
+    keyring::{Keyring, Purpose},
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::WrappedSecret,
-    store::{AuditStore, RegistrationStore},
+    store::{AuditStore, DecisionStore, KeyringStore, RegistrationStore},
     workload::{Registration, Workload},
 };
 use keybroker_embedded::store::EmbeddedStore;
@@ -77,10 +78,12 @@ pub struct Contents {
     pub workloads: Vec<Workload>,
     /// Further records.
     pub records: Vec<AuditRecord>,
+    /// Rings of the broker's own keys.
+    pub rings: Vec<(Purpose, Keyring)>,
 }
 
 impl Contents {
-    async fn fill(&self, store: &(impl RegistrationStore + AuditStore)) {
+    async fn fill(&self, store: &(impl RegistrationStore + AuditStore + DecisionStore + KeyringStore)) {
         for workload in &self.workloads {
             let time = workload.first_registered_at;
             let record = AuditRecord {
@@ -92,7 +95,14 @@ impl Contents {
             store.create(workload, &record, None).await.unwrap();
         }
         for record in &self.records {
-            store.append(record).await.unwrap();
+            match record.operation {
+                Operation::Attest | Operation::Key | Operation::Resource => store.record(record).await,
+                Operation::Register | Operation::Operate => store.append(record).await,
+            }
+            .unwrap();
+        }
+        for (purpose, ring) in &self.rings {
+            store.put_keyring(*purpose, None, ring).await.unwrap();
         }
     }
 }

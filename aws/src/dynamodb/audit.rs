@@ -1,18 +1,18 @@
-//! Audit records as items: `record` is the record's JSON, `time`, `workload_id` and `expires` stand beside
-//! it. By the second and the first the index [`WORKLOAD_INDEX`] finds what was decided about a workload.
+//! The audit records of registrations and operators as items: `record` is the record's JSON, `time`,
+//! `workload_id` and `expires` stand beside it. By the second and the first the index [`WORKLOAD_INDEX`]
+//! finds what was decided about a workload. The records of guests from 0.1 are among them.
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use keybroker_common::{
     audit::AuditRecord,
-    ids::AuditId,
     store::{AuditStore, StoreError},
 };
 
 use super::{
     DynamoStore,
     item::{Attributes, EXPIRES, Item, Map, instant, text, ttl},
-    tables::AuditTable,
+    tables::{AuditTable, Tables},
 };
 
 const RECORD: &str = "record";
@@ -58,14 +58,7 @@ impl AuditItem {
     }
 }
 
-impl<T: AuditTable> DynamoStore<T> {
-    /// The audit record with this id. No function of the broker asks for it: an operator may, and the tests
-    /// do.
-    pub async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        let item: Option<AuditItem> = self.get(self.tables.audit(), &id.to_string()).await?;
-        Ok(item.map(|item| item.record))
-    }
-
+impl<T: Tables> DynamoStore<T> {
     /// `record` as it is written.
     pub(super) fn audit_item(&self, record: &AuditRecord) -> AuditItem {
         AuditItem { record: record.clone(), kept_for: self.audit_kept_for }

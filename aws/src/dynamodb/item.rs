@@ -1,11 +1,14 @@
 //! Items: attributes by name, as DynamoDB holds them.
 
-use std::{collections::HashMap, marker::PhantomData};
+use std::{collections::HashMap, marker::PhantomData, str::FromStr};
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use jiff::Timestamp;
 use keybroker_common::store::StoreError;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{self, DeserializeOwned, IntoDeserializer, value::StrDeserializer},
+};
 
 /// The format that this release writes.
 const FORMAT: u8 = 1;
@@ -48,6 +51,14 @@ pub(super) trait Item: Sized {
         StoreError::Corrupt { table: Self::TABLE.into(), cause: cause.to_string() }
     }
 
+    /// The name of `value`, one of few of its type.
+    fn name(value: impl Serialize) -> Result<AttributeValue, StoreError> {
+        match serde_json::to_value(value) {
+            Ok(serde_json::Value::String(name)) => Ok(AttributeValue::S(name)),
+            _ => Err(Self::corrupt("a value without a name")),
+        }
+    }
+
     /// The JSON form of `value`.
     fn json(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
         serde_json::to_string(value).map(AttributeValue::S).map_err(|error| Self::corrupt(category(&error)))
@@ -69,6 +80,11 @@ pub(super) fn number(number: impl ToString) -> AttributeValue {
 /// Nanoseconds since 1970.
 pub(super) fn instant(time: Timestamp) -> AttributeValue {
     number(time.as_nanosecond())
+}
+
+/// Reads what [`instant`] wrote.
+pub(super) fn read_instant(value: &AttributeValue) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(value.as_n().ok()?.parse().ok()?).ok()
 }
 
 /// Whole seconds since 1970, rounded up: what is deleted by it has expired.
@@ -113,9 +129,13 @@ impl<'a, I: Item> Attributes<'a, I> {
         self.required(name, |value| value.as_s().ok().map(String::as_str))
     }
 
-    /// Text, if the attribute is there.
-    pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, StoreError> {
-        if self.item.contains_key(name) { self.text(name).map(Some) } else { Ok(None) }
+    /// Reads the attribute with `read`, if it is there.
+    pub(super) fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Self, &'static str) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if self.item.contains_key(name) { read(self, name).map(Some) } else { Ok(None) }
     }
 
     /// Bytes.
@@ -123,19 +143,41 @@ impl<'a, I: Item> Attributes<'a, I> {
         self.required(name, |value| value.as_b().ok().map(|blob| blob.as_ref().to_vec()))
     }
 
+    /// As many bytes as that.
+    pub(super) fn array<const N: usize>(&self, name: &'static str) -> Result<[u8; N], StoreError> {
+        self.required(name, |value| value.as_b().ok()?.as_ref().try_into().ok())
+    }
+
+    /// Whether something is so.
+    pub(super) fn bool(&self, name: &'static str) -> Result<bool, StoreError> {
+        self.required(name, |value| value.as_bool().ok().copied())
+    }
+
     /// A whole number.
-    pub(super) fn number(&self, name: &'static str) -> Result<i64, StoreError> {
+    pub(super) fn number<T: FromStr>(&self, name: &'static str) -> Result<T, StoreError> {
         self.required(name, |value| value.as_n().ok()?.parse().ok())
     }
 
     /// A point in time.
     pub(super) fn instant(&self, name: &'static str) -> Result<Timestamp, StoreError> {
-        self.required(name, |value| Timestamp::from_nanosecond(value.as_n().ok()?.parse().ok()?).ok())
+        self.required(name, read_instant)
     }
 
-    /// A point in time, if the attribute is there.
-    pub(super) fn optional_instant(&self, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
-        if self.item.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
+    /// A list, whose members `read` reads.
+    pub(super) fn list<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&'a AttributeValue) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.required(name, |value| value.as_l().ok()?.iter().map(read).collect())
+    }
+
+    /// Reads the name that [`Item::name`] wrote.
+    pub(super) fn named<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
+        self.required(name, |value| {
+            let name: StrDeserializer<'_, de::value::Error> = value.as_s().ok()?.as_str().into_deserializer();
+            T::deserialize(name).ok()
+        })
     }
 
     /// Reads the value that [`Item::json`] wrote.

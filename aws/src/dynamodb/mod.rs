@@ -7,7 +7,7 @@
 //!
 //! No function scans, and nothing is read to be written back: what must hold of a row is the condition of its
 //! write. Reads are strongly consistent, because the contracts promise that they see every acknowledged
-//! write; what an operator asks of the audit table's index is not
+//! write; what an operator asks of an index is not
 //! ([`OperatorStore::audit_records`](keybroker_common::store::OperatorStore::audit_records)).
 //!
 //! **Lost answers.** A put whose answer was lost is repeated by the SDK and then meets its own item. So every
@@ -18,12 +18,14 @@
 //! call wrote: that fails closed.
 
 mod audit;
-mod challenges;
+mod decisions;
 mod endorsements;
 mod errors;
 mod item;
+mod keyrings;
+mod listing;
 mod operator;
-mod sessions;
+mod record;
 mod tables;
 mod tokens;
 mod workloads;
@@ -35,8 +37,8 @@ use keybroker_common::store::StoreError;
 
 use self::item::{Attributes, Item};
 pub use self::tables::{
-    AllTables, AttestTables, AuditTable, AuthTables, ChallengesTable, EndorsementsTable, OperatorTables,
-    RegisterTables, SessionsTable, Tables, TokensTable, WorkloadsTable,
+    AllTables, AttestTables, AuditTable, AuthTables, DecisionsTable, EndorsementsTable, KeysTable,
+    OperatorTables, RegisterTables, Tables, TokensTable, WorkloadsTable,
 };
 
 /// The stores whose tables `T` names: [`AuthTables`], [`RegisterTables`], [`AttestTables`],

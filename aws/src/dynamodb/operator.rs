@@ -1,25 +1,26 @@
-//! The operator's view: scans, which no function of the broker makes, and the index `workload` of the audit
-//! table.
+//! The operator's view: scans, which no function of the broker makes.
 //!
 //! A scan reads the whole table, a page at a time, and costs as much.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update, builders::UpdateBuilder};
-use jiff::{SignedDuration, Timestamp};
+use aws_sdk_dynamodb::types::{Delete, Update, builders::UpdateBuilder};
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
     workload::Workload,
 };
 
 use super::{
     DynamoStore,
-    audit::{AuditItem, TIME, WORKLOAD, WORKLOAD_INDEX},
+    audit::AuditItem,
+    decisions::GuestItem,
     endorsements::{LEASES, Named},
     errors::unavailable,
-    item::{Attributes, Item, Map, instant, number, text},
-    tables::{AuditTable, EndorsementsTable, TokensTable, WorkloadsTable},
+    item::{Attributes, Item, Map, instant, text},
+    keyrings::KeyringItem,
+    tables::{AuditTable, DecisionsTable, EndorsementsTable, KeysTable, TokensTable, WorkloadsTable},
     workloads::{self, DIGEST, RELEASED_AT, RESTORED_BY, REVOKED_AT},
     write::Transaction,
 };
@@ -28,7 +29,10 @@ use super::{
 const RESTORATIONS: usize = 6;
 
 #[async_trait]
-impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorStore for DynamoStore<T> {
+impl<T> OperatorStore for DynamoStore<T>
+where
+    T: WorkloadsTable + TokensTable + DecisionsTable + KeysTable + EndorsementsTable + AuditTable,
+{
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
         let scan = self
             .client
@@ -125,8 +129,28 @@ impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorS
         Ok(())
     }
 
+    async fn turn_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (place, item) = KeyringItem::replacing(purpose, replaced, ring);
+        let transaction = Transaction::new()
+            .put_in(self.tables.keys(), place, &item)?
+            .put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
+    }
+
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        Self::audit_record(self, id).await
+        let id = id.to_string();
+        let guest: Option<GuestItem> = self.get(self.tables.decisions(), &id).await?;
+        if let Some(guest) = guest {
+            return Ok(Some(guest.into_record()));
+        }
+        let other: Option<AuditItem> = self.get(self.tables.audit(), &id).await?;
+        Ok(other.map(AuditItem::into_record))
     }
 
     async fn audit_records(
@@ -134,69 +158,7 @@ impl<T: WorkloadsTable + TokensTable + EndorsementsTable + AuditTable> OperatorS
         query: &AuditQuery,
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError> {
-        let since = query.since.unwrap_or(Timestamp::MIN);
-        let last = |until: Timestamp| until.checked_sub(SignedDuration::from_nanos(1)).ok();
-        let until = query.until.and_then(last).unwrap_or(Timestamp::MAX);
-        if since > until {
-            return Ok(Page::default());
-        }
-        let span = (instant(since), instant(until));
-        let page = match &query.workload {
-            Some(workload) => self.audit_of(workload, span, after).await?,
-            None => self.audit_of_all(span, after).await?,
-        };
-        let mut rows: Vec<_> = page.rows.into_iter().map(AuditItem::into_record).collect();
-        rows.sort_by_key(|record| (record.time, record.id));
-        Ok(Page { rows, unreadable: page.unreadable, next: page.next })
-    }
-}
-
-/// The first and the last instant of a span of time.
-type Instants = (AttributeValue, AttributeValue);
-
-impl<T: AuditTable> DynamoStore<T> {
-    async fn audit_of(
-        &self,
-        workload: &WorkloadId,
-        (since, until): Instants,
-        after: Option<&Cursor>,
-    ) -> Result<Page<AuditItem>, StoreError> {
-        let start = after.map(|cursor| index_key(workload, cursor)).transpose()?;
-        let answer = self
-            .client
-            .query()
-            .table_name(self.tables.audit())
-            .index_name(WORKLOAD_INDEX)
-            .set_exclusive_start_key(start)
-            .key_condition_expression("#workload = :workload AND #time BETWEEN :since AND :until")
-            .expression_attribute_names("#workload", WORKLOAD)
-            .expression_attribute_names("#time", TIME)
-            .expression_attribute_values(":workload", text(workload.as_str()))
-            .expression_attribute_values(":since", since)
-            .expression_attribute_values(":until", until)
-            .send()
-            .await
-            .map_err(unavailable)?;
-        let next = answer.last_evaluated_key.as_ref().map(index_cursor);
-        Ok(Page { next, ..page(answer.items.unwrap_or_default(), None)? })
-    }
-
-    async fn audit_of_all(
-        &self,
-        (since, until): Instants,
-        after: Option<&Cursor>,
-    ) -> Result<Page<AuditItem>, StoreError> {
-        let scan = self
-            .client
-            .scan()
-            .table_name(self.tables.audit())
-            .set_exclusive_start_key(after.map(|Cursor(key)| key_of::<AuditItem>(key)))
-            .filter_expression("#time BETWEEN :since AND :until")
-            .expression_attribute_names("#time", TIME)
-            .expression_attribute_values(":since", since)
-            .expression_attribute_values(":until", until);
-        let answer = scan.consistent_read(true).send().await.map_err(unavailable)?;
-        page(answer.items.unwrap_or_default(), answer.last_evaluated_key)
+        self.listed(query, after).await
     }
 }
 
@@ -206,7 +168,7 @@ pub(super) fn key_of<I: Item>(key: &str) -> Map {
 }
 
 /// An attribute of an item's key.
-fn part(key: &Map, name: &str) -> String {
+pub(super) fn part(key: &Map, name: &str) -> String {
     let value = key.get(name);
     let part = value.and_then(|value| value.as_s().or(value.as_n()).ok());
     part.cloned().unwrap_or_default()
@@ -220,19 +182,4 @@ pub(super) fn page<I: Item>(items: Vec<Map>, last: Option<Map>) -> Result<Page<I
         page.push(part(item, I::KEY), row)?;
     }
     Ok(page)
-}
-
-/// Where in the index a page ended: the time, which is a number, and the record's id.
-fn index_cursor(last: &Map) -> Cursor {
-    Cursor(format!("{}/{}", part(last, TIME), part(last, AuditItem::KEY)))
-}
-
-fn index_key(workload: &WorkloadId, Cursor(cursor): &Cursor) -> Result<Map, StoreError> {
-    let (time, id) = cursor
-        .split_once('/')
-        .ok_or_else(|| StoreError::Refused("a listing does not go on there".to_owned()))?;
-    let mut key = key_of::<AuditItem>(id);
-    key.insert(WORKLOAD.to_owned(), text(workload.as_str()));
-    key.insert(TIME.to_owned(), number(time));
-    Ok(key)
 }

@@ -17,16 +17,17 @@ pub trait TokensTable: Tables {
     fn tokens(&self) -> &str;
 }
 
-/// Names the table of challenges.
-pub trait ChallengesTable: Tables {
-    /// Its name; its key is `session_id`.
-    fn challenges(&self) -> &str;
+/// Names the table of the broker's own keys.
+pub trait KeysTable: Tables {
+    /// Its name; its key is `name`.
+    fn keys(&self) -> &str;
 }
 
-/// Names the table of sessions.
-pub trait SessionsTable: Tables {
-    /// Its name; its key is `session_id`.
-    fn sessions(&self) -> &str;
+/// Names the table of the decisions about guests.
+pub trait DecisionsTable: Tables {
+    /// Its name; its key is `id`. It has an index `workload`, of the attributes `workload_id` and then
+    /// `time`, with the keys alone.
+    fn decisions(&self) -> &str;
 }
 
 /// Names the table of endorsements.
@@ -35,7 +36,7 @@ pub trait EndorsementsTable: Tables {
     fn endorsements(&self) -> &str;
 }
 
-/// Names the table of audit records.
+/// Names the table of the audit records of registrations and operators.
 pub trait AuditTable: Tables {
     /// Its name; its key is `id`. Where an operator asks it has an index `workload`, of the attributes
     /// `workload_id` and then `time`, with all of the items.
@@ -64,7 +65,7 @@ macro_rules! tables {
 
 tables! {
     /// The tables of `auth`.
-    AuthTables { ChallengesTable: challenges }
+    AuthTables { KeysTable: keys }
 }
 
 tables! {
@@ -73,10 +74,12 @@ tables! {
 }
 
 tables! {
-    /// The tables of an operator's commands: no challenges and no sessions.
+    /// The tables of an operator's commands.
     OperatorTables {
         WorkloadsTable: workloads,
         TokensTable: tokens,
+        DecisionsTable: decisions,
+        KeysTable: keys,
         EndorsementsTable: endorsements,
         AuditTable: audit
     }
@@ -85,8 +88,9 @@ tables! {
 impl OperatorTables {
     /// The names that the template for deployment gives, as [`AllTables::with_prefix`] says.
     pub fn with_prefix(prefix: &str) -> Self {
-        let AllTables { workloads, tokens, endorsements, audit, .. } = AllTables::with_prefix(prefix);
-        Self { workloads, tokens, endorsements, audit }
+        let AllTables { workloads, tokens, decisions, keys, endorsements, audit } =
+            AllTables::with_prefix(prefix);
+        Self { workloads, tokens, decisions, keys, endorsements, audit }
     }
 }
 
@@ -94,10 +98,9 @@ tables! {
     /// The tables of `attest`.
     AttestTables {
         WorkloadsTable: workloads,
-        ChallengesTable: challenges,
-        SessionsTable: sessions,
-        EndorsementsTable: endorsements,
-        AuditTable: audit
+        DecisionsTable: decisions,
+        KeysTable: keys,
+        EndorsementsTable: endorsements
     }
 }
 
@@ -106,8 +109,8 @@ tables! {
     AllTables {
         WorkloadsTable: workloads,
         TokensTable: tokens,
-        ChallengesTable: challenges,
-        SessionsTable: sessions,
+        DecisionsTable: decisions,
+        KeysTable: keys,
         EndorsementsTable: endorsements,
         AuditTable: audit
     }
@@ -120,8 +123,8 @@ impl AllTables {
         Self {
             workloads: name("workloads"),
             tokens: name("tokens"),
-            challenges: name("challenges"),
-            sessions: name("sessions"),
+            decisions: name("decisions"),
+            keys: name("keys"),
             endorsements: name("endorsements"),
             audit: name("audit"),
         }

@@ -53,19 +53,21 @@ impl Item for Token {
 
     fn decode(item: &Attributes<'_, Self>) -> Result<Self, StoreError> {
         let workload = |id: &str| WorkloadId::new(id).map_err(Self::corrupt);
-        let bound = match (item.optional_text(BOUND_TO)?, item.optional_instant(BOUND_AT)?) {
-            (None, None) => None,
-            (Some(id), Some(at)) => Some(Bound { workload_id: workload(id)?, at }),
-            _ => return Err(Self::corrupt("it is bound by half")),
-        };
+        let bound =
+            match (item.optional(BOUND_TO, Attributes::text)?, item.optional(BOUND_AT, Attributes::instant)?)
+            {
+                (None, None) => None,
+                (Some(id), Some(at)) => Some(Bound { workload_id: workload(id)?, at }),
+                _ => return Err(Self::corrupt("it is bound by half")),
+            };
         Ok(Self {
             id: TokenId::parse(item.text(KEY)?).ok_or_else(|| Self::corrupt("its key is no id"))?,
             created_at: item.instant(CREATED_AT)?,
             expires_at: item.instant(EXPIRES_AT)?,
-            note: item.optional_text(NOTE)?.map(str::to_owned),
-            made_for: item.optional_text(MADE_FOR)?.map(workload).transpose()?,
+            note: item.optional(NOTE, Attributes::text)?.map(str::to_owned),
+            made_for: item.optional(MADE_FOR, Attributes::text)?.map(workload).transpose()?,
             bound,
-            revoked_at: item.optional_instant(REVOKED_AT)?,
+            revoked_at: item.optional(REVOKED_AT, Attributes::instant)?,
         })
     }
 }

@@ -14,7 +14,8 @@ use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     store::{
-        AuditStore as _, Build, RegistrationStore, ReleaseStore, RevocationStore, StoreError, WorkloadStore,
+        Build, DecisionStore as _, RegistrationStore, ReleaseStore, RevocationStore, StoreError,
+        WorkloadStore,
     },
     token::Token,
     workload::{Standing, Workload},
@@ -24,7 +25,7 @@ use super::{
     DynamoStore,
     errors::unavailable,
     item::{Attributes, Item, Map, bytes, instant, text},
-    tables::{AuditTable, TokensTable, WorkloadsTable},
+    tables::{AuditTable, DecisionsTable, TokensTable, WorkloadsTable},
     write::{Failure, Transaction, patiently},
 };
 
@@ -63,9 +64,9 @@ impl Item for Workload {
             registration: item.bytes(REGISTRATION)?,
             secrets: item.json(SECRETS)?,
             first_registered_at: item.instant(FIRST_REGISTERED_AT)?,
-            revoked_at: item.optional_instant(REVOKED_AT)?,
-            released_at: item.optional_instant(RELEASED_AT)?,
-            restored_by: item.optional_text(RESTORED_BY)?.map(audit_id).transpose()?,
+            revoked_at: item.optional(REVOKED_AT, Attributes::instant)?,
+            released_at: item.optional(RELEASED_AT, Attributes::instant)?,
+            restored_by: item.optional(RESTORED_BY, Attributes::text)?.map(audit_id).transpose()?,
         })
     }
 }
@@ -130,7 +131,7 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
 }
 
 #[async_trait]
-impl<T: WorkloadsTable + AuditTable> ReleaseStore for DynamoStore<T> {
+impl<T: WorkloadsTable + DecisionsTable> ReleaseStore for DynamoStore<T> {
     /// Repeating it changes nothing, so an answer that was lost needs no recognition, and neither does what
     /// an operator's transaction on the row is in the way of.
     async fn mark_released(
@@ -173,7 +174,7 @@ impl<T: WorkloadsTable + AuditTable> ReleaseStore for DynamoStore<T> {
         _: &Standing,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        self.append(audit).await
+        self.record(audit).await
     }
 }
 

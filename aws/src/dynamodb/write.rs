@@ -1,12 +1,13 @@
 //! Conditional writes, alone or several as one, that know their own work when they meet it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     types::{
-        CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+        self, AttributeValue, CancellationReason, Delete, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem, Update,
     },
 };
 use keybroker_common::store::StoreError;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::{
     DynamoStore, Tables,
     errors::{CONDITION, NOTHING, PASSING, unavailable},
-    item::{Item, Map, WRITE, text},
+    item::{Item, Map, WRITE, bytes},
 };
 
 /// Pause before a write is tried again, jittered up to twice that, and three times as long before the next
@@ -72,22 +73,53 @@ fn jitter(pause: Duration) -> Duration {
     pause * u32::try_from(share).unwrap_or_default() / PARTS
 }
 
+/// The place that an item is put in.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Nothing.
+    Empty,
+    /// An item with this attribute of this value.
+    Holding(&'static str, AttributeValue),
+}
+
+impl Place {
+    /// The condition of a put of `I`: its expression, and the names and values in it.
+    fn condition<I: Item>(self) -> (&'static str, Option<HashMap<String, String>>, Option<Map>) {
+        let names = |name: &str, attribute: &str| Some(HashMap::from([(name.into(), attribute.into())]));
+        match self {
+            Self::Empty => ("attribute_not_exists(#key)", names("#key", I::KEY), None),
+            Self::Holding(name, value) => {
+                ("#there = :there", names("#there", name), Some(Map::from([(":there".to_owned(), value)])))
+            }
+        }
+    }
+}
+
+/// The outcome of a put.
+#[derive(Debug)]
+pub(super) enum Put {
+    /// This call wrote the item.
+    Written,
+    /// Its place was another: this item stands there, if any does.
+    Met(Option<Map>),
+}
+
 /// One call's mark on what it writes, and its name for DynamoDB.
 #[derive(Debug)]
-struct Token(String);
+struct Token(Uuid);
 
 impl Token {
     fn new() -> Self {
-        Self(Uuid::new_v4().to_string())
+        Self(Uuid::new_v4())
     }
 
     fn mark(&self, item: &mut Map) {
-        item.insert(WRITE.to_owned(), text(self.0.as_str()));
+        item.insert(WRITE.to_owned(), bytes(self.0.as_bytes()));
     }
 
     /// Whether this call wrote `item`.
     fn is_on(&self, item: Option<&Map>) -> bool {
-        item.and_then(|item| item.get(WRITE)) == Some(&text(self.0.as_str()))
+        item.and_then(|item| item.get(WRITE)) == Some(&bytes(self.0.as_bytes()))
     }
 }
 
@@ -106,21 +138,28 @@ impl Transaction {
 
     /// Writes `row` where there is none.
     pub(super) fn put_new<I: Item>(self, table: &str, row: &I) -> Result<Self, StoreError> {
+        self.put_in(table, Place::Empty, row)
+    }
+
+    /// Writes `row` in that `place`.
+    pub(super) fn put_in<I: Item>(self, table: &str, place: Place, row: &I) -> Result<Self, StoreError> {
         let mut item = row.to_item()?;
         self.token.mark(&mut item);
+        let (condition, names, values) = place.condition::<I>();
         self.put(
-            Put::builder()
+            types::Put::builder()
                 .table_name(table)
                 .set_item(Some(item))
-                .condition_expression("attribute_not_exists(#key)")
-                .expression_attribute_names("#key", I::KEY)
+                .condition_expression(condition)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
                 .build(),
         )
     }
 
     /// Writes a whole item.
-    pub(super) fn put(self, put: Result<Put, BuildError>) -> Result<Self, StoreError> {
+    pub(super) fn put(self, put: Result<types::Put, BuildError>) -> Result<Self, StoreError> {
         Ok(self.with(TransactWriteItem::builder().put(put.map_err(unbuilt)?).build()))
     }
 
@@ -156,7 +195,7 @@ impl<T: Tables> DynamoStore<T> {
         let error = self
             .client
             .transact_write_items()
-            .client_request_token(token.0.as_str())
+            .client_request_token(token.0.to_string())
             .set_transact_items(Some(parts.clone()))
             .send()
             .await;
@@ -181,29 +220,40 @@ impl<T: Tables> DynamoStore<T> {
         Err(if passing { Failure::Passing(error) } else { Failure::Final(error) })
     }
 
-    /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not
-    /// write.
-    pub(super) async fn put_new<I: Item>(&self, table: &str, row: &I) -> Result<(), StoreError> {
+    /// Writes `row` in that `place`.
+    pub(super) async fn put<I: Item>(&self, table: &str, place: Place, row: &I) -> Result<Put, StoreError> {
         let (token, mut item) = (Token::new(), row.to_item()?);
         token.mark(&mut item);
-        let error = self
+        let (condition, names, values) = place.condition::<I>();
+        let answer = self
             .client
             .put_item()
             .table_name(table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#key)")
-            .expression_attribute_names("#key", I::KEY)
+            .condition_expression(condition)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = error else { return Ok(()) };
-        match &error {
-            SdkError::ServiceError(service) => match service.err() {
-                PutItemError::ConditionalCheckFailedException(failed) if token.is_on(failed.item()) => Ok(()),
-                PutItemError::ConditionalCheckFailedException(_) => Err(StoreError::Conflict),
-                _ => Err(unavailable(error)),
-            },
+        let Err(error) = answer else { return Ok(Put::Written) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) if token.is_on(failed.item()) => {
+                Ok(Put::Written)
+            }
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Put::Met(failed.item().cloned()))
+            }
             _ => Err(unavailable(error)),
+        }
+    }
+
+    /// Writes `row` where there is none. [`StoreError::Conflict`] if there is one that this call did not
+    /// write.
+    pub(super) async fn put_new<I: Item>(&self, table: &str, row: &I) -> Result<(), StoreError> {
+        match self.put(table, Place::Empty, row).await? {
+            Put::Written => Ok(()),
+            Put::Met(_) => Err(StoreError::Conflict),
         }
     }
 }

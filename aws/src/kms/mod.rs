@@ -19,7 +19,10 @@ use std::{collections::HashMap, fmt};
 
 use async_trait::async_trait;
 use aws_sdk_kms::{Client, primitives::Blob};
-use keybroker_common::secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret};
+use keybroker_common::{
+    keyring::{KeyringWrap, Purpose},
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+};
 
 /// Encrypts with a KMS key, and has no way to decrypt.
 #[derive(Clone)]
@@ -49,19 +52,7 @@ impl Wrap for KmsWrap {
         context: &EncryptionContext,
         secret: &Secret,
     ) -> Result<WrappedSecret, KeyError> {
-        let answer = self
-            .client
-            .encrypt()
-            .key_id(&self.key_id)
-            .set_encryption_context(Some(pairs(context)))
-            .plaintext(Blob::new(secret.expose()))
-            .send()
-            .await
-            .map_err(errors::encrypt)?;
-        let (Some(key_id), Some(ciphertext)) = (answer.key_id, answer.ciphertext_blob) else {
-            return Err(errors::incomplete());
-        };
-        Ok(WrappedSecret { key_id, ciphertext: ciphertext.into_inner() })
+        encrypt(&self.client, &self.key_id, pairs(context), secret).await
     }
 }
 
@@ -93,21 +84,84 @@ impl Unwrap for KmsUnwrap {
         context: &EncryptionContext,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, KeyError> {
-        if !wrapped.key_id.starts_with("arn:") {
-            return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
-        }
-        let answer = self
-            .client
-            .decrypt()
-            .key_id(&wrapped.key_id)
-            .set_encryption_context(Some(pairs(context)))
-            .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
-            .send()
-            .await
-            .map_err(errors::decrypt)?;
-        // Taken over, not copied: the secret zeroes it.
-        answer.plaintext.map(|clear| Secret::new(clear.into_inner())).ok_or_else(errors::incomplete)
+        decrypt(&self.client, pairs(context), wrapped).await
     }
+}
+
+/// Wraps and unwraps the keys of one ring of the broker's own, under its purpose alone.
+#[derive(Clone)]
+pub struct KmsKeyring {
+    client: Client,
+    key_id: String,
+    purpose: Purpose,
+}
+
+impl KmsKeyring {
+    /// For the ring of `purpose`, with the key that `key_id` names, as [`KmsWrap::new`] says.
+    pub fn new(client: Client, key_id: impl Into<String>, purpose: Purpose) -> Self {
+        Self { client, key_id: key_id.into(), purpose }
+    }
+
+    fn pairs(&self) -> HashMap<String, String> {
+        HashMap::from([("purpose".to_owned(), self.purpose.context().to_owned())])
+    }
+}
+
+impl fmt::Debug for KmsKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KmsKeyring({}, {})", self.purpose, self.key_id)
+    }
+}
+
+#[async_trait]
+impl KeyringWrap for KmsKeyring {
+    async fn wrap_key(&self, key: &Secret) -> Result<WrappedSecret, KeyError> {
+        encrypt(&self.client, &self.key_id, self.pairs(), key).await
+    }
+
+    async fn unwrap_key(&self, wrapped: &WrappedSecret) -> Result<Secret, KeyError> {
+        decrypt(&self.client, self.pairs(), wrapped).await
+    }
+}
+
+async fn encrypt(
+    client: &Client,
+    key_id: &str,
+    context: HashMap<String, String>,
+    secret: &Secret,
+) -> Result<WrappedSecret, KeyError> {
+    let answer = client
+        .encrypt()
+        .key_id(key_id)
+        .set_encryption_context(Some(context))
+        .plaintext(Blob::new(secret.expose()))
+        .send()
+        .await
+        .map_err(errors::encrypt)?;
+    let (Some(key_id), Some(ciphertext)) = (answer.key_id, answer.ciphertext_blob) else {
+        return Err(errors::incomplete());
+    };
+    Ok(WrappedSecret { key_id, ciphertext: ciphertext.into_inner() })
+}
+
+async fn decrypt(
+    client: &Client,
+    context: HashMap<String, String>,
+    wrapped: &WrappedSecret,
+) -> Result<Secret, KeyError> {
+    if !wrapped.key_id.starts_with("arn:") {
+        return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
+    }
+    let answer = client
+        .decrypt()
+        .key_id(&wrapped.key_id)
+        .set_encryption_context(Some(context))
+        .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
+        .send()
+        .await
+        .map_err(errors::decrypt)?;
+    // Taken over, not copied: the secret zeroes it.
+    answer.plaintext.map(|clear| Secret::new(clear.into_inner())).ok_or_else(errors::incomplete)
 }
 
 fn pairs(context: &EncryptionContext) -> HashMap<String, String> {

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use keybroker_aws::{
-    dynamodb::DynamoStore,
-    kms::{KmsUnwrap, KmsWrap},
-};
+use keybroker_aws::dynamodb::DynamoStore;
 use keybroker_common::{
     admission::Admission,
-    broker::{Credential, RegisterRequest},
+    broker::{Credential, Error, RegisterRequest},
     ids::HostData,
     policy::PolicyText,
     store::{TokenStore as _, WorkloadStore as _},
@@ -19,8 +16,10 @@ use keybroker_testing::{
     moto,
     rounds::{Counted, Round},
     rvp, sample,
-    world::{Broker, PASSPHRASE, World, request, workload_id},
+    world::{Broker, PASSPHRASE, World, request, stranger, workload_id},
 };
+
+use super::release::broker_over;
 
 /// Instances of the functions over the same tables and key.
 struct Aws {
@@ -40,12 +39,7 @@ impl Aws {
     }
 
     fn instance(&self) -> Broker {
-        let wrap = KmsWrap::new(self.counted.kms(), self.alias.as_str());
-        let unwrap = KmsUnwrap::new(self.counted.kms());
-        self.world
-            .broker_over(Arc::clone(&self.store))
-            .with_wrap(Arc::new(wrap))
-            .with_unwrap(Arc::new(unwrap))
+        broker_over(&self.world, &self.store, &self.counted, &self.alias)
     }
 
     /// One that has attested a guest as the workload `warm` on this chip.
@@ -107,26 +101,47 @@ async fn registering_with_a_token_waits_three_times() {
 }
 
 #[tokio::test]
-async fn a_challenge_waits_once() {
+async fn a_challenge_waits_for_nothing() {
     let aws = Aws::new().await;
     let instance = aws.instance();
+    instance.challenge("first").await;
     let (_, taken) = aws.counted.rounds(instance.challenge("w")).await;
-    assert_eq!(taken, rounds([&["PutItem challenges"]]));
+    assert_eq!(taken, rounds([]));
+}
+
+/// The ring is made once in a deployment's life; every instance reads it when it starts.
+#[tokio::test]
+async fn a_first_challenge_waits_for_the_ring() {
+    let aws = Aws::new().await;
+    let (_, taken) = aws.counted.rounds(aws.instance().challenge("w")).await;
+    let made = rounds([&["GetItem keys"], &["Encrypt"], &["PutItem keys"], &["Decrypt"]]);
+    assert_eq!(taken, made);
+    let (_, taken) = aws.counted.rounds(aws.instance().challenge("w")).await;
+    assert_eq!(taken, rounds([&["GetItem keys"], &["Decrypt"]]));
+}
+
+/// A session id that the broker did not make costs arithmetic.
+#[tokio::test]
+async fn a_stranger_waits_for_nothing() {
+    let aws = Aws::new().await;
+    let instance = aws.warm(&aws.world.hardware.chip).await;
+    let challenge = instance.challenge("warm").await;
+    let evidence = evidence(&aws.world.hardware.chip, &KEY, &challenge);
+    let (attested, taken) = aws.counted.rounds(instance.attest.attest(&stranger(), evidence)).await;
+    assert_eq!((attested, taken), (Err(Error::NoSession { id: None }), rounds([])));
+    let (fetched, taken) = aws.counted.rounds(instance.fetch(&stranger(), "warm", &KEY)).await;
+    assert_eq!((fetched, taken), (Err(Error::NoSession { id: None }), rounds([])));
 }
 
 #[tokio::test]
-async fn attesting_waits_three_times() {
+async fn attesting_waits_twice() {
     let aws = Aws::new().await;
     let instance = aws.warm(&aws.world.hardware.chip).await;
-    let expected = rounds([
-        &["GetItem challenges"],
-        &["GetItem workloads"],
-        &["TransactWriteItems challenges sessions audit"],
-    ]);
+    let expected = rounds([&["GetItem workloads"], &["PutItem decisions"]]);
     assert_eq!(aws.attest(&instance, "warm", &aws.world.hardware.chip).await, expected);
 }
 
-/// Its certificate is read while the challenge is.
+/// Its certificate is read while the workload is.
 #[tokio::test]
 async fn a_guest_on_a_chip_seen_by_another_instance_waits_no_longer() {
     let aws = Aws::new().await;
@@ -135,11 +150,7 @@ async fn a_guest_on_a_chip_seen_by_another_instance_waits_no_longer() {
     hardware.kds.add(&other);
     aws.warm(&hardware.chip).await;
     let instance = aws.warm(&other).await;
-    let expected = rounds([
-        &["GetItem challenges", "GetItem endorsements"],
-        &["GetItem workloads"],
-        &["TransactWriteItems challenges sessions audit"],
-    ]);
+    let expected = rounds([&["GetItem endorsements", "GetItem workloads"], &["PutItem decisions"]]);
     assert_eq!(aws.attest(&instance, "warm", &hardware.chip).await, expected);
 }
 
@@ -150,12 +161,7 @@ async fn the_first_to_attest_as_a_workload_waits_once_more() {
     let chip = &aws.world.hardware.chip;
     let instance = aws.warm(chip).await;
     instance.registered("w").await;
-    let expected = rounds([
-        &["GetItem challenges"],
-        &["GetItem workloads"],
-        &["UpdateItem workloads"],
-        &["TransactWriteItems challenges sessions audit"],
-    ]);
+    let expected = rounds([&["GetItem workloads"], &["UpdateItem workloads"], &["PutItem decisions"]]);
     assert_eq!(aws.attest(&instance, "w", chip).await, expected);
 }
 
@@ -168,14 +174,14 @@ async fn a_release_waits_three_times() {
     let (fetched, taken) = aws.counted.rounds(instance.fetch(&session, "warm", &KEY)).await;
     assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
     let expected = rounds([
-        &["GetItem sessions", "GetItem workloads"],
-        &["Decrypt", "PutItem audit"],
+        &["GetItem decisions", "GetItem workloads"],
+        &["Decrypt", "PutItem decisions"],
         &["GetItem workloads"],
     ]);
     assert_eq!(taken, expected);
 }
 
-/// The answer was lost: looked up, and nothing verified or written.
+/// The answer was lost: the put meets the decision that is there, and gives it.
 #[tokio::test]
 async fn the_same_evidence_again_waits_three_times() {
     let aws = Aws::new().await;
@@ -186,7 +192,7 @@ async fn the_same_evidence_again_waits_three_times() {
     let again = instance.attest.attest(&challenge.session_id, evidence);
     let (second, taken) = aws.counted.rounds(again).await;
     assert_eq!(second, first);
-    let expected = rounds([&["GetItem challenges"], &["GetItem sessions"], &["GetItem workloads"]]);
+    let expected = rounds([&["GetItem workloads"], &["PutItem decisions"], &["GetItem workloads"]]);
     assert_eq!(taken, expected);
 }
 
@@ -213,7 +219,7 @@ async fn registering_many_resources_waits_twice() {
 
 /// The rounds do not depend on the registration's Rego.
 #[tokio::test]
-async fn attesting_by_reference_values_waits_three_times() {
+async fn attesting_by_reference_values_waits_twice() {
     let aws = Aws::new().await;
     let instance = aws.instance();
     let host_data = HostData::random();
@@ -223,11 +229,7 @@ async fn attesting_by_reference_values_waits_three_times() {
     let attest = rvp::attest(&aws.world, &instance, &challenge, host_data.to_bytes());
     let (attested, taken) = aws.counted.rounds(attest).await;
     attested.unwrap();
-    let expected = rounds([
-        &["GetItem challenges"],
-        &["GetItem workloads"],
-        &["TransactWriteItems challenges sessions audit"],
-    ]);
+    let expected = rounds([&["GetItem workloads"], &["PutItem decisions"]]);
     assert_eq!(taken, expected);
 }
 
@@ -242,9 +244,9 @@ async fn a_resource_waits_four_times() {
     let (fetched, taken) = aws.counted.rounds(rvp::resource(&instance, &session, "a")).await;
     assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
     let expected = rounds([
-        &["GetItem sessions"],
+        &["GetItem decisions"],
         &["GetItem workloads"],
-        &["Decrypt", "PutItem audit"],
+        &["Decrypt", "PutItem decisions"],
         &["GetItem workloads"],
     ]);
     assert_eq!(taken, expected);

@@ -10,7 +10,7 @@ use keybroker_common::{
     ids::{HostData, RegistrationDigest, SessionId},
     policy::{MAX_MODULE, MAX_QUERIES, MAX_QUERY, MAX_REFERENCE_VALUES, PolicyText},
     secret::{EncryptionContext, Unwrap as _, seal::Sealed},
-    store::WorkloadStore as _,
+    store::{OperatorStore as _, WorkloadStore as _},
     wire::keybroker::register_request,
     workload::Workload,
 };

@@ -9,3 +9,5 @@ mod contract;
 mod items;
 mod keys;
 mod release;
+mod units;
+mod upgrade;

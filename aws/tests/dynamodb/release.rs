@@ -5,18 +5,20 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use aws_sdk_kms::{Client, operation::decrypt::DecryptError, types::error::DisabledException};
 use aws_smithy_mocks::{MockResponseInterceptor, RuleMode, create_mock_http_client, mock};
-use keybroker_aws::kms::{KmsUnwrap, KmsWrap};
+use keybroker_aws::kms::{KmsKeyring, KmsUnwrap, KmsWrap};
 use keybroker_common::{
     audit::Decision,
     broker::Error,
+    challenge::{Challenges, Deployment},
     ids::{RegistrationDigest, WorkloadId},
-    store::WorkloadStore,
+    keyring::{Keys, Purpose},
+    store::{OperatorStore, WorkloadStore},
 };
 use keybroker_testing::{
     guest::KEY,
     moto::{self, Store},
     rounds::Counted,
-    world::{Broker, PASSPHRASE, World, workload_id},
+    world::{Broker, PASSPHRASE, TTL, World, workload_id},
 };
 use serde_json::{Value, json};
 
@@ -37,24 +39,42 @@ pub(crate) struct Asked {
     pub(crate) opened_under: Value,
 }
 
+/// A broker over `store` whose secrets and own keys are wrapped in KMS.
+pub(crate) fn broker_over(world: &World, store: &Arc<Store>, kms: &Counted, alias: &str) -> Broker {
+    let keys = |purpose| {
+        let wrap = Arc::new(KmsKeyring::new(kms.kms(), alias, purpose));
+        let (clock, lasts) = (world.hardware.clock.clone(), Challenges::keys_last(TTL));
+        Arc::new(Keys::new(purpose, store.clone(), wrap, clock, lasts))
+    };
+    let challenges = || Challenges::new(keys(Purpose::Challenge), Deployment::new("test"), TTL);
+    let mut broker = world
+        .broker_over(store.clone())
+        .with_wrap(Arc::new(KmsWrap::new(kms.kms(), alias)))
+        .with_unwrap(Arc::new(KmsUnwrap::new(kms.kms())));
+    (broker.auth.challenges, broker.attest.challenges) = (challenges(), challenges());
+    broker.attest.session_keys = keys(Purpose::Session);
+    broker
+}
+
 impl Aws {
     pub(crate) async fn new() -> Self {
         let (world, store) = (World::new().await, Arc::new(moto::store().await));
         let (_, alias) = moto::key().await;
         let kms = Counted::new();
-        let broker = world
-            .broker_over(store.clone())
-            .with_wrap(Arc::new(KmsWrap::new(kms.kms(), alias)))
-            .with_unwrap(Arc::new(KmsUnwrap::new(kms.kms())));
+        let broker = broker_over(&world, &store, &kms, &alias);
         Self { world, store, broker, kms }
     }
 
-    /// The last requests to KMS about the ciphertext that was made as number `made`, from 0.
+    /// The last requests to KMS about the secret that was wrapped as number `made`, from 0.
     pub(crate) fn asked(&self, made: usize) -> Asked {
-        let context = |body: &Value| body["EncryptionContext"].clone();
+        let contexts = |operation| {
+            let contexts =
+                self.kms.sent(operation).into_iter().map(|mut body| body["EncryptionContext"].take());
+            contexts.filter(|context| context["purpose"] == "keybroker/v1").collect::<Vec<_>>()
+        };
         Asked {
-            made_under: context(&self.kms.sent("Encrypt")[made]),
-            opened_under: context(self.kms.sent("Decrypt").last().expect("KMS was asked")),
+            made_under: contexts("Encrypt")[made].clone(),
+            opened_under: contexts("Decrypt").pop().expect("KMS was asked"),
         }
     }
 

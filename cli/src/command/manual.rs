@@ -105,13 +105,11 @@ mod tests {
     use super::*;
 
     /// Every command that does something, with the words that lead to it.
-    fn leaves(command: &Command, path: &str) -> Vec<(String, Command)> {
+    fn acting(command: &Command, path: &str) -> Vec<(String, Command)> {
         let path = format!("{path}{}", command.get_name());
-        let subcommands = || command.get_subcommands().filter(|one| one.get_name() != "help");
-        if subcommands().next().is_none() {
-            return vec![(path, command.clone())];
-        }
-        subcommands().flat_map(|one| leaves(one, &format!("{path} "))).collect()
+        let subcommands = command.get_subcommands().filter(|one| one.get_name() != "help");
+        let own = (!command.is_subcommand_required_set()).then(|| (path.clone(), command.clone()));
+        own.into_iter().chain(subcommands.flat_map(|one| acting(one, &format!("{path} ")))).collect()
     }
 
     /// The lines of a help that begin with the program's name, each joined with its continuation, without the
@@ -152,7 +150,7 @@ mod tests {
     fn every_command_has_examples_and_all_of_them_are_understood() {
         let mut program = Cli::command();
         program.build();
-        for (path, mut command) in leaves(&program, "") {
+        for (path, mut command) in acting(&program, "") {
             let examples = examples(&command.render_long_help().to_string());
             assert!(!examples.is_empty(), "{path} --help has no examples");
             for example in examples {
@@ -182,7 +180,7 @@ mod tests {
         let pages = pages(&program).unwrap();
         let names: Vec<_> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[0], "keybroker.1");
-        for (path, _) in leaves(&program, "") {
+        for (path, _) in acting(&program, "") {
             let name = format!("{}.1", path.replace(' ', "-"));
             let (_, page) = pages.iter().find(|page| page.0 == name).expect(&name);
             let page = String::from_utf8(page.clone()).unwrap();

@@ -4,6 +4,7 @@ mod audit;
 mod certificates;
 mod demo;
 mod doctor;
+mod keys;
 mod manual;
 mod register;
 mod relay;
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Keys(keys::KeysArgs),
     Register(register::RegisterArgs),
     Relay(relay::RelayArgs),
     Serve(serve::ServeArgs),
@@ -52,6 +54,7 @@ impl Command {
             Self::Certificates(args) => certificates::run(&args),
             Self::Demo(args) => Ok(demo::run(&args)?),
             Self::Doctor(args) => doctor::run(&args, reach),
+            Self::Keys(args) => keys::run(&args),
             Self::Register(args) => register::run(&args),
             Self::Relay(args) => relay::run(&args),
             Self::Serve(args) => serve::run(&args),

@@ -4,6 +4,7 @@
 //! A command does not know which store it has: the file of a broker on this machine, the same file through
 //! the process that has it open ([`socket`]), or the tables of a deployment on AWS.
 
+mod local;
 pub(crate) mod socket;
 mod store_args;
 
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     ids::{TokenId, WorkloadId, WorkloadIdError},
-    store::{Cursor, OperatorStore, Page, StoreError, StoredEndorsement, Unreadable},
+    store::{OperatorStore, StoreError, StoredEndorsement, Unreadable},
     workload::Workload,
 };
 use keybroker_kds::CHANGED_KEY;
@@ -25,6 +26,7 @@ use crate::{
     suggest::StorePlace,
 };
 
+pub(crate) use self::local::{LocalStore, nothing_on_aws};
 pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
 
 /// The three places of an operator's store.
@@ -43,6 +45,8 @@ pub(crate) enum Backend {
 pub(crate) struct OperatorHandle {
     /// The store.
     pub(crate) store: Arc<dyn OperatorStore>,
+    /// The same if it is on this machine.
+    pub(crate) local: Option<Arc<dyn LocalStore>>,
     /// The operator, as audit records name one: `uid/1000`, `aws-access-key/ASIA…`.
     pub(crate) principal: String,
     /// The place of the store.
@@ -79,7 +83,8 @@ impl OperatorHandle {
         })
     }
 
-    fn act(&self, decision: Decision) -> AuditRecord {
+    /// The record of an operator's act, now.
+    pub(crate) fn act(&self, decision: Decision) -> AuditRecord {
         let principal = Some(self.principal.clone());
         AuditRecord { principal, ..AuditRecord::new(Timestamp::now(), Operation::Operate, decision) }
     }
@@ -98,22 +103,6 @@ impl OperatorHandle {
             (StoreError::Refused(_), Backend::Aws) => Failure::new(Exit::Failure, error)
                 .hint("check the credentials (aws sts get-caller-identity), the region and --prefix"),
             _ => Failure::new(Exit::Failure, error),
-        }
-    }
-}
-
-/// Every row of a listing, read page by page, and the rows that cannot be read.
-pub(crate) async fn all<T>(
-    page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreError>,
-) -> Result<(Vec<T>, Vec<Unreadable>), StoreError> {
-    let (mut rows, mut unreadable, mut next) = (Vec::new(), Vec::new(), None);
-    loop {
-        let page = page(next.as_ref()).await?;
-        rows.extend(page.rows);
-        unreadable.extend(page.unreadable);
-        next = page.next;
-        if next.is_none() {
-            return Ok((rows, unreadable));
         }
     }
 }

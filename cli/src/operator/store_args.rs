@@ -15,7 +15,7 @@ use keybroker_common::clock::SystemClock;
 use keybroker_embedded::store::{EmbeddedStore, OpenError};
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, OperatorHandle, socket::SocketStore};
+use super::{Backend, LocalStore, OperatorHandle, socket::SocketStore};
 use crate::{
     broker,
     exit::{Exit, Failure},
@@ -76,14 +76,11 @@ impl StoreArgs {
             return aws(&self.prefix, place).await;
         }
         let principal = principal();
-        Ok(match embedded(&self.data_dir()?).await? {
-            Embedded::File(store) => {
-                OperatorHandle { store: Arc::new(store), principal, backend: Backend::File, place }
-            }
-            Embedded::Socket(store) => {
-                OperatorHandle { store: Arc::new(store), principal, backend: Backend::Socket, place }
-            }
-        })
+        let (local, backend): (Arc<dyn LocalStore>, _) = match embedded(&self.data_dir()?).await? {
+            Embedded::File(store) => (Arc::new(store), Backend::File),
+            Embedded::Socket(store) => (Arc::new(store), Backend::Socket),
+        };
+        Ok(OperatorHandle { store: local.clone(), local: Some(local), principal, backend, place })
     }
 }
 
@@ -141,7 +138,7 @@ async fn aws(prefix: &str, place: StorePlace) -> Result<OperatorHandle, Failure>
     let config = aws_config().await?;
     let principal = format!("aws-access-key/{}", access_key(&config).await?);
     let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), OperatorTables::with_prefix(prefix));
-    Ok(OperatorHandle { store: Arc::new(store), principal, backend: Backend::Aws, place })
+    Ok(OperatorHandle { store: Arc::new(store), local: None, principal, backend: Backend::Aws, place })
 }
 
 /// AWS's usual configuration, with time limits for a person who waits.

@@ -7,6 +7,7 @@ mod address;
 mod deadline;
 mod lifetime;
 pub(crate) mod loopback;
+mod pace;
 mod places;
 mod requests;
 
@@ -33,6 +34,7 @@ use tokio::{
 
 use self::{
     deadline::Deadline,
+    pace::{Pace, Turns},
     places::{Place, Places, Progress},
     requests::Requests,
 };
@@ -111,13 +113,13 @@ pub(crate) enum Ended {
 /// Serves `router` on `listener` until `stop`, and then for at most 10 seconds until the requests under way
 /// are answered.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
-    let places = Places::new(listener.limits());
+    let (places, pace) = (Places::new(listener.limits()), Arc::new(Pace::default()));
     let graceful = GracefulShutdown::new();
     let serving = async {
         loop {
             let (stream, place) = accept(&listener, &places).await;
             let router = listener.router_for(&stream, &router);
-            let connection = graceful.watch(connection(stream, router, place.progress()));
+            let connection = graceful.watch(connection(stream, router, place.progress(), pace.join()));
             tokio::spawn(async move {
                 let mut connection = pin!(connection);
                 tokio::select! {
@@ -191,6 +193,7 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     stream: I,
     router: Router,
     progress: Progress,
+    turns: Turns,
 ) -> Connection<I> {
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -202,7 +205,7 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(
         .writev(false)
         .serve_connection(
             TokioIo::new(Deadline::new(stream, progress.clone())),
-            Requests::new(router, progress),
+            Requests::new(router, progress, turns),
         )
 }
 

@@ -1,4 +1,4 @@
-//! The requests of one connection: their number, and which of them are whole.
+//! The requests of one connection: their number, their turns, and which of them are whole.
 
 use std::{
     convert::Infallible,
@@ -20,11 +20,14 @@ use hyper::{
 use tokio::task::yield_now;
 use tower::ServiceExt as _;
 
-use super::places::Progress;
+use super::{pace::Turns, places::Progress};
 
 /// The greatest number of requests of one connection. A guest sends three; a client of many guests goes on
 /// with another connection.
 pub(super) const MAX_REQUESTS: u32 = 100;
+
+/// The end of the path at which challenges are asked for, however many slashes it has.
+const CHALLENGES: &str = "/auth";
 
 /// Answers the requests of one connection, and reports its progress.
 #[derive(Debug)]
@@ -32,11 +35,12 @@ pub(super) struct Requests {
     router: Router,
     progress: Progress,
     answered: AtomicU32,
+    turns: Turns,
 }
 
 impl Requests {
-    pub(super) fn new(router: Router, progress: Progress) -> Self {
-        Self { router, progress, answered: AtomicU32::new(0) }
+    pub(super) fn new(router: Router, progress: Progress, turns: Turns) -> Self {
+        Self { router, progress, answered: AtomicU32::new(0), turns }
     }
 }
 
@@ -48,6 +52,7 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let earlier = self.answered.fetch_add(1, Ordering::Relaxed);
         let progress = self.progress.clone();
+        let turn = request.uri().path().ends_with(CHALLENGES).then(|| self.turns.turn());
         let request = request.map(|body| Body::new(Arriving::new(body, progress.clone())));
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {
@@ -55,6 +60,9 @@ impl Service<Request<Incoming>> for Requests {
             // of them.
             if earlier > 0 {
                 yield_now().await;
+            }
+            if let Some(turn) = turn {
+                turn.await;
             }
             let Ok(mut answer) = answer.await;
             progress.answered();

@@ -7,13 +7,14 @@ use http::{Request, StatusCode, header};
 use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
-    broker::{Broker, Evidence, Parts},
+    broker::{AttestKeys, Broker, Evidence, Origin, Parts},
+    challenge::{Challenge, Claim, Deployment},
     clock::SystemClock,
     config::KdsSettings,
     dialect::Dialect,
     http::router,
-    ids::{SessionId, WorkloadId},
-    session::{Challenge, Claim},
+    ids::{CarriedId, SessionId, WorkloadId},
+    keyring::Purpose,
     store::{EndorsementStore as _, StoredEndorsement},
     wire::{handshake, libkrun},
 };
@@ -75,7 +76,7 @@ impl World {
     pub(crate) async fn challenge(&self) -> Challenge {
         self.broker
             .auth
-            .challenge(Claim::Named { workload_id: self.id.clone() })
+            .challenge(Claim::Named(CarriedId::new(self.id.clone()).expect("a short id")))
             .await
             .expect("the store works")
     }
@@ -131,13 +132,17 @@ fn services(store: Arc<EmbeddedStore>, anchors: TrustAnchors) -> Broker {
     Broker::new(Parts {
         store,
         wrap: key.clone(),
-        unwrap: key,
+        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
         endorsements: Arc::new(endorsements),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         admission: Admission::OPEN,
         clock,
-        ttl: TTL,
+        origin: Origin {
+            deployment: Deployment::new("bench"),
+            keys: Arc::new(key.keyring(Purpose::Challenge)),
+            ttl: TTL,
+        },
     })
 }

@@ -113,6 +113,14 @@ enumerate! {
         helps: "Run `keybroker doctor` to see what is wrong with the key. On AWS, run `aws kms \
             describe-key`, then enable the key or ask for a higher quota.",
     }
+    /// The broker has keys of its own for challenges and sessions.
+    BrokerKeys {
+        name: "broker-keys",
+        means: "The broker could not read, open or make the keys by which it recognises its own challenges and \
+            sessions.",
+        helps: "Run `keybroker doctor`. The wrapping key must open the keys in the store. If it never will, \
+            run `keybroker keys rotate --now`: guests under way must boot again.",
+    }
     /// The store answers.
     Store {
         name: "store",
@@ -200,7 +208,7 @@ mod tests {
     #[test]
     fn names_on_record_are_known() {
         let own = "session report workload endorsements new-chips policy session-workload secret guest-key \
-                   wrapped-secret wrapping-key store principal token registration replacement internal";
+                   wrapped-secret wrapping-key broker-keys store principal token registration replacement internal";
         let verification = "challenge signed signing-key certificate-chain certificate-validity revocation \
                             product reported-tcb chip-or-provider signature";
         let appraisal = "guest-policy-debug guest-policy-migrate-ma guest-policy-form vmpl fleet-product \

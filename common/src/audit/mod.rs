@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     encoding::{Hex, amd},
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::Purpose,
 };
 
 pub use basis::{Basis, CrlEdition, VerifiedUnder};
@@ -40,6 +41,10 @@ pub enum Decision {
     Restored,
     /// A workload's registration was deleted.
     Deleted,
+    /// An operator had the broker's own keys turn.
+    KeysTurned,
+    /// An operator deleted records of the audit log that were older than a time.
+    Pruned,
     /// A guest attested.
     Attested,
     /// A secret was released to an attested guest. If it was withheld after all, there is a second record.
@@ -66,6 +71,26 @@ pub enum Operation {
     Resource,
     /// An operator's act.
     Operate,
+}
+
+/// The details of an operator's act, where it has any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// A ring of the broker's own keys was turned.
+    Turned {
+        /// The ring.
+        ring: Purpose,
+        /// Whether what was made under its keys counts for nothing from then on.
+        at_once: bool,
+    },
+    /// Audit records were deleted.
+    Pruned {
+        /// All of them were older than this.
+        before: Timestamp,
+        /// The number of them.
+        records: u64,
+    },
 }
 
 /// The check that failed.
@@ -166,6 +191,9 @@ pub struct AuditRecord {
     /// Which token an operator made or revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token: Option<TokenId>,
+    /// The details of an operator's act.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<Act>,
     /// The attestation that a release rests on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attestation: Option<AuditId>,
@@ -189,6 +217,7 @@ impl AuditRecord {
             basis: None,
             secret: None,
             token: None,
+            act: None,
             attestation: None,
             failed: None,
         }

@@ -1,112 +1,184 @@
 //! Attestation: from evidence to a session.
 //!
-//! A request without an open challenge costs two or three look-ups. Nothing is parsed or verified for it, and
-//! only the first few such requests are recorded.
+//! A request under a session id that the broker did not make costs one keyed hash, and leaves nothing
+//! behind. The decision about a challenge is one item, and the first that is written is the only one.
 
+use jiff::Timestamp;
 use keybroker_snp::{product::Product, report::Report, verify};
 
 use super::{
     Error, announce,
     endorser::{Presented, Verified},
     failure::{Failure, failed, refused},
+    refuse::Recorded,
     service::{Attest, Attested, Evidence},
     standing::check_workload,
 };
 use crate::{
     appraisal::{self, AttestationResult},
     audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
+    challenge::{Challenge, Claim, Unrecognised},
     clock::is_over,
+    decision::AttestDecision,
     dialect::Dialect,
-    ids::{HostData, SessionId, WorkloadId},
+    ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::caught,
-    session::{Challenge, Claim, Session},
+    session::Session,
     store::StoreError,
-    workload::{ReadRegistration, Registration},
+    workload::{ReadRegistration, Registration, Workload},
 };
 
 impl Attest {
     /// Verifies and appraises `evidence` against the challenge under `session_id`, and opens a session if all
-    /// holds. If the same evidence already opened a session, it is answered again as long as that lasts, for
-    /// the guest may have missed the answer.
+    /// holds. If the same evidence was decided about before, the answer is the same, as long as a session
+    /// that it opened lasts: for the guest may have missed the answer.
     pub async fn attest(&self, session_id: &SessionId, evidence: Evidence) -> Result<Attested, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
+        record.id = AuditId::of(session_id);
         let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
-        match answered.unwrap_or_else(|panicked| Err(panicked.into())) {
-            Ok(attestation) => Ok(attestation),
-            Err(failure) => Err(self.fail(record, Some(session_id), failure).await),
+        match answered.unwrap_or_else(|panicked| Err((panicked.into(), Recorded::Appended))) {
+            Ok(attested) => Ok(attested),
+            // The decision about the challenge is none of these: its id is not theirs.
+            Err((failure, recorded @ (Recorded::Appended | Recorded::Announced))) => {
+                Err(self.fail(record.beside(), recorded, failure).await)
+            }
+            Err((failure, Recorded::Decided)) => Err(self.fail(record, Recorded::Decided, failure).await),
         }
     }
 
+    /// The answer, and for a failure where its record goes.
     async fn answer(
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<Attested, Failure> {
-        let opened = match self.appraise(record, session_id, evidence).await {
-            Ok((appraised, dialect)) => {
-                self.open(record, session_id, evidence, appraised).await.map(|()| dialect)
-            }
-            Err(failure) => Err(failure),
+    ) -> Result<Attested, (Failure, Recorded)> {
+        let announced = |failure| (failure, Recorded::Announced);
+        let challenge = self.challenge(session_id, record.time).await.map_err(announced)?;
+        let keep_until = AttestDecision::keep_until(&challenge);
+        let opened = match self.check_challenge(record, &challenge) {
+            Err(late) => Err(late),
+            Ok(()) => match self.appraise(record, &challenge, evidence).await {
+                Ok(appraised) => self.open(record, &challenge, evidence, appraised).await,
+                Err(failure) => Err(failure),
+            },
         };
-        match opened {
-            Ok(dialect) => {
+        let (session, failure) = match opened {
+            Ok(session) => (Some(session), None),
+            Err(Failure::Refused(failed)) => (None, Some(failed)),
+            Err(late @ Failure::Late(_)) => {
+                let before =
+                    self.decisions.decision(record.id).await.map_err(|error| announced(error.into()))?;
+                return self.decided_before(record, session_id, evidence, (before, late)).await;
+            }
+            Err(failure) => return Err(announced(failure)),
+        };
+        if let Some(failed) = &failure {
+            (record.decision, record.failed) = (Decision::Refused, Some(failed.clone()));
+        }
+        let decision = AttestDecision {
+            record: record.clone(),
+            evidence: evidence.digest,
+            session: session.as_ref().map(|session| session.sealed().clone()),
+            keep_until,
+        };
+        let decided = metrics::timed(Stage::Transaction, self.decisions.decide(&decision)).await;
+        let before = decided.map_err(|error| announced(error.into()))?;
+        match (before, session, failure) {
+            (None, Some(session), None) => {
                 announce(record);
-                Ok(Attested { id: record.id, dialect })
+                Ok(Attested { id: record.id, dialect: session.dialect() })
             }
-            Err(failure @ (Failure::NoSession(_) | Failure::Late(_))) => {
-                self.attested_before(record, session_id, evidence).await?.ok_or(failure)
+            (None, _, failure) => {
+                let failed = failure.unwrap_or_else(|| failed(Check::Internal, "nothing was decided"));
+                Err((Failure::Refused(failed), Recorded::Decided))
             }
-            Err(failure) => Err(failure),
+            (before, ..) => {
+                let late = Failure::Late(failed(Check::Session, "the challenge was answered before"));
+                self.decided_before(record, session_id, evidence, (before, late)).await
+            }
         }
     }
 
-    /// The attestation that this very evidence was answered with, if its session lasts and may still be
-    /// released to: nothing is decided anew, so nothing is recorded.
-    async fn attested_before(
+    /// The challenge that was given under `session_id`. One that the broker did not give costs no look-up,
+    /// and leaves no record.
+    pub(super) async fn challenge(
+        &self,
+        session_id: &SessionId,
+        now: Timestamp,
+    ) -> Result<Challenge, Failure> {
+        match self.challenges.recognise(session_id, now).await {
+            Ok(challenge) => Ok(challenge),
+            Err(Unrecognised::Foreign | Unrecognised::Early) => Err(Failure::Foreign),
+            Err(Unrecognised::Keys(error)) => Err(error.into()),
+        }
+    }
+
+    /// The answer where the challenge was decided about `before`: the same for the very evidence of then, if
+    /// its session lasts and may still be released to. Nothing is decided anew, so nothing is recorded. For
+    /// any other it is `late`.
+    async fn decided_before(
         &self,
         record: &mut AuditRecord,
         session_id: &SessionId,
         evidence: &Evidence,
-    ) -> Result<Option<Attested>, Failure> {
-        let session = self.sessions.session(session_id).await?;
-        let lasts = |session: &Session| !is_over(session.expires_at(), self.clock.now(), self.ttl);
-        let same = |session: &Session| session.came_of(&evidence.digest) && lasts(session);
-        let Some(session) = session.filter(same) else { return Ok(None) };
+        (before, late): (Option<AttestDecision>, Failure),
+    ) -> Result<Attested, (Failure, Recorded)> {
+        let announced = |failure| (failure, Recorded::Announced);
+        let late = || Err((late, Recorded::Appended));
+        record.failed = None;
+        let Some(before) = before.filter(|before| before.evidence == evidence.digest) else { return late() };
+        if before.session.is_none() && before.record.decision == Decision::Refused {
+            return Err(announced(Failure::RefusedBefore(before.record.id)));
+        }
+        let session = self.session(session_id, Some(before)).await.map_err(announced)?;
+        let lasts = |session: &Session| {
+            session.came_of(&evidence.digest)
+                && !is_over(session.expires_at(), self.clock.now(), self.challenges.ttl)
+        };
+        let Some(session) = session.filter(lasts) else { return late() };
         let (workload_id, standing) = (session.workload_id(), session.standing());
         record.workload_id = Some(workload_id.clone());
         record.registration = Some(standing.registration);
         record.attestation = Some(session.attestation());
-        let workload = self.workloads.workload(workload_id).await?;
-        let (_, dialect) = check_workload(workload, &session, &evidence.dialects)?;
-        Ok(Some(Attested { id: session.attestation(), dialect }))
+        let workload = self.workloads.workload(workload_id).await.map_err(|error| announced(error.into()))?;
+        let checked = check_workload(workload, &session, &evidence.dialects);
+        checked.map_err(|failure| (failure, Recorded::Appended))?;
+        Ok(Attested { id: session.attestation(), dialect: session.dialect() })
     }
 
-    /// Everything that decides about the evidence: challenge, early refusal, endorsements, verification,
-    /// appraisal. Gives the result, whether a guest attested as the workload before, and in which dialect
-    /// this one goes on.
+    /// The session that a decision under `session_id` opened, if `attest` made it.
+    pub(super) async fn session(
+        &self,
+        session_id: &SessionId,
+        decision: Option<AttestDecision>,
+    ) -> Result<Option<Session>, Failure> {
+        let Some(sealed) = decision.and_then(|decision| decision.session) else { return Ok(None) };
+        Ok(sealed.unseal(session_id, &self.session_keys).await?)
+    }
+
+    /// Everything that decides about the evidence: early refusal, endorsements, verification, appraisal.
+    /// Gives the result, whether a guest attested as the workload before, and in which dialect this one goes
+    /// on.
     async fn appraise(
         &self,
         record: &mut AuditRecord,
-        session_id: &SessionId,
+        challenge: &Challenge,
         evidence: &Evidence,
     ) -> Result<((AttestationResult, bool), Dialect), Failure> {
-        let report = Report::parse(&evidence.report);
-        let (challenge, at_hand) = tokio::join!(self.sessions.challenge(session_id), async {
-            let report = report.as_ref().map_err(|error| *error)?;
-            let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
-            let presented = Presented { report, claimed_product, certificates };
-            Ok::<_, Failure>((report, self.endorsements.at_hand(presented).await?))
-        });
-        let (challenge, dialects) = self.check_challenge(record, challenge?, &evidence.dialects)?;
-        let (report, at_hand) = at_hand?;
-        let product = at_hand.product().or(by_cpuid(report));
-        record.evidence = Some(EvidenceSummary::of(report, product, false));
-
+        let dialects = spoken(&challenge.claim, &evidence.dialects)?;
+        let report = &Report::parse(&evidence.report)?;
         let workload_id = selected(&challenge.claim, report)?;
         record.workload_id = Some(workload_id.clone());
-        let (registered, released) = self.registration(record, &workload_id, &dialects).await?;
+        let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
+        let presented = Presented { report, claimed_product, certificates };
+        let (workload, at_hand) =
+            tokio::join!(self.workloads.workload(&workload_id), self.endorsements.at_hand(presented));
+        let at_hand = at_hand?;
+        let product = at_hand.product().or(by_cpuid(report));
+        record.evidence = Some(EvidenceSummary::of(report, product, false));
+        let (registered, released) = registration(record, workload?, &dialects)?;
         let report_data = evidence.binding.report_data(&challenge.nonce);
         let plausible = at_hand.refuse_early(report_data, record.time)?;
         self.refuse_early(report, product, registered.registration())?;
@@ -126,50 +198,16 @@ impl Attest {
         Ok(((appraised.consent(&*self.policies).await?, released), dialect))
     }
 
-    /// The challenge, and the dialects in which it was given and may be answered here, at least one.
-    fn check_challenge(
-        &self,
-        record: &mut AuditRecord,
-        challenge: Option<Challenge>,
-        spoken: &[Dialect],
-    ) -> Result<(Challenge, Vec<Dialect>), Failure> {
-        let Some(challenge) = challenge else {
-            let cause = "there is no open challenge under this session: it was never given, or is spent";
-            return Err(Failure::NoSession(failed(Check::Session, cause)));
-        };
-        if let Claim::Named { workload_id } = &challenge.claim {
-            record.workload_id = Some(workload_id.clone());
+    /// That the challenge may still be answered.
+    fn check_challenge(&self, record: &mut AuditRecord, challenge: &Challenge) -> Result<(), Failure> {
+        if let Claim::Named(id) = &challenge.claim {
+            record.workload_id = Some(id.workload_id().clone());
         }
-        if is_over(challenge.expires_at, record.time, self.ttl) {
+        if is_over(challenge.expires_at, record.time, self.challenges.ttl) {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
             return Err(Failure::Late(failed(Check::Session, cause)));
         }
-        let both = challenge.claim.dialects().iter().copied().filter(|dialect| spoken.contains(dialect));
-        let dialects: Vec<_> = both.collect();
-        if dialects.is_empty() {
-            return Err(refused(Check::Session, "the challenge was given in another dialect"));
-        }
-        Ok((challenge, dialects))
-    }
-
-    async fn registration(
-        &self,
-        record: &mut AuditRecord,
-        workload_id: &WorkloadId,
-        dialects: &[Dialect],
-    ) -> Result<(ReadRegistration, bool), Failure> {
-        let Some(workload) = self.workloads.workload(workload_id).await? else {
-            return Err(refused(Check::Workload, "no workload is registered under this id"));
-        };
-        record.registration = Some(workload.digest());
-        if let Some(revoked_at) = workload.revoked_at {
-            return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
-        }
-        let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
-        if !dialects.contains(&registered.registration().dialect) {
-            return Err(refused(Check::Workload, "the workload is registered for another dialect"));
-        }
-        Ok((registered, workload.released_at.is_some()))
+        Ok(())
     }
 
     /// Junk must not spend AMD's patience: what could never be accepted is refused before AMD is asked.
@@ -185,18 +223,21 @@ impl Attest {
         Ok(appraisal::refuse_early(&inputs)?)
     }
 
-    /// Ends the build window, then spends the challenge and writes session and record in one transaction.
+    /// Ends the build window, and makes the session that the decision will open. It counts once that is
+    /// written.
     ///
     /// In this order: were the window still open once a session exists, a registration could be replaced
     /// under it.
     async fn open(
         &self,
         record: &mut AuditRecord,
-        session_id: &SessionId,
+        challenge: &Challenge,
         evidence: &Evidence,
-        (result, released): (AttestationResult, bool),
-    ) -> Result<(), Failure> {
+        ((result, released), dialect): ((AttestationResult, bool), Dialect),
+    ) -> Result<Session, Failure> {
         record.time = self.clock.now();
+        // AMD may have taken its time.
+        self.check_challenge(record, challenge)?;
         if !released {
             let (id, registration) = (result.workload_id(), result.registration());
             match self.workloads.mark_released(id, registration, record.time).await {
@@ -206,22 +247,48 @@ impl Attest {
                 other => other?,
             }
         }
-        let expires_at = record.time + self.ttl;
-        let (guest_key, digest) = (evidence.guest_key.clone(), evidence.digest);
-        let session = Session::open(session_id.clone(), &result, guest_key, digest, record.id, expires_at);
-        match metrics::timed(Stage::Transaction, self.sessions.attest(&session, record)).await {
-            Err(StoreError::Conflict) => {
-                Err(Failure::Late(failed(Check::Session, "the challenge was answered meanwhile, or expired")))
-            }
-            other => Ok(other?),
-        }
+        let expires_at = record.time + self.challenges.ttl;
+        let guest = (dialect, evidence.guest_key.clone(), evidence.digest);
+        let (keys, id) = (&self.session_keys, &challenge.session_id);
+        Ok(Session::open(keys, id, &result, guest, record.id, expires_at).await?)
     }
+}
+
+/// The dialects in which a challenge was given and is answered here, at least one.
+fn spoken(claim: &Claim, spoken: &[Dialect]) -> Result<Vec<Dialect>, Failure> {
+    let both = claim.dialects().iter().copied().filter(|dialect| spoken.contains(dialect));
+    let dialects: Vec<_> = both.collect();
+    if dialects.is_empty() {
+        return Err(refused(Check::Session, "the challenge was given in another dialect"));
+    }
+    Ok(dialects)
+}
+
+/// What the workload's row says to a guest of one of `dialects`: the registration, and whether a guest
+/// attested under it before.
+fn registration(
+    record: &mut AuditRecord,
+    workload: Option<Workload>,
+    dialects: &[Dialect],
+) -> Result<(ReadRegistration, bool), Failure> {
+    let Some(workload) = workload else {
+        return Err(refused(Check::Workload, "no workload is registered under this id"));
+    };
+    record.registration = Some(workload.digest());
+    if let Some(revoked_at) = workload.revoked_at {
+        return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
+    }
+    let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
+    if !dialects.contains(&registered.registration().dialect) {
+        return Err(refused(Check::Workload, "the workload is registered for another dialect"));
+    }
+    Ok((registered, workload.released_at.is_some()))
 }
 
 /// The workload that the guest claims to be: HOST_DATA selects it, and satisfies nothing.
 fn selected(claim: &Claim, report: &Report) -> Result<WorkloadId, Failure> {
     match claim {
-        Claim::Named { workload_id } => Ok(workload_id.clone()),
+        Claim::Named(id) => Ok(id.workload_id().clone()),
         Claim::HostData => {
             HostData::from_report(report.host_data()).map(HostData::workload_id).ok_or_else(|| {
                 refused(

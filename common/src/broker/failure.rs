@@ -6,6 +6,8 @@ use super::{RETRY_AFTER, endorser::NotVerified};
 use crate::{
     appraisal::{self, AppraisalError},
     audit::{Check, FailedCheck},
+    ids::AuditId,
+    keyring::KeysError,
     panics::Panicked,
     policy::NotEvaluated,
     secret::KeyError,
@@ -15,17 +17,21 @@ use crate::{
 /// Why a guest gets nothing.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no challenge, or no session, under this id: there is nothing that could be spent.
+    /// The broker did not make the id: there is nothing that a record could be about.
+    Foreign,
+    /// No guest has attested under this id.
     NoSession(FailedCheck),
-    /// There was one, and its time is over.
+    /// A challenge was answered before, or a challenge or session is over.
     Late(FailedCheck),
-    /// A check failed. The challenge is spent.
+    /// A check failed. That is the decision about the challenge.
     Refused(FailedCheck),
+    /// The same was decided before about the same evidence, on this record.
+    RefusedBefore(AuditId),
     /// The release is on record and must not leave: its workload was revoked or replaced meanwhile.
     Withheld(FailedCheck),
-    /// It could not be decided. The challenge stays.
+    /// It could not be decided. The challenge stays open.
     Unavailable { retry_after: u64, failed: FailedCheck },
-    /// A part of the broker panicked. The challenge stays, unless it was spent before.
+    /// A part of the broker panicked. The challenge stays open, unless it was decided about before.
     Panicked(Panicked),
 }
 
@@ -91,6 +97,12 @@ impl From<NotEvaluated> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::Store, error) }
+    }
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Self {
+        Self::Unavailable { retry_after: RETRY_AFTER, failed: failed(Check::BrokerKeys, error) }
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource).
 //!
 //! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them,
-//! [`Auth`] can write challenges alone, only [`Attest`] can unwrap, write sessions and release.
+//! [`Auth`] can use the challenges' keys alone, only [`Attest`] can unwrap, make sessions and release.
 
 mod attest;
 mod auth;
@@ -25,14 +25,16 @@ pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
 pub use service::{Attest, Attested, Evidence};
 pub use strangers::NoSessionLimiter;
-pub use wiring::{Broker, Parts, Stores};
+pub use wiring::{AttestKeys, Broker, Origin, Parts, Stores};
+
+use tracing::Level;
 
 use crate::{
     audit::AuditRecord,
     ids::AuditId,
+    keyring::KeysError,
     panics::Panicked,
     policy::PolicyRefused,
-    random::RandomnessError,
     sampled::{Line, Sampled},
     store::StoreError,
 };
@@ -44,8 +46,8 @@ pub enum Error {
     /// The session named by the request is unknown, spent or expired.
     #[error("no such session")]
     NoSession {
-        /// The audit record.
-        id: AuditId,
+        /// The audit record. There is none of an id that the broker did not make.
+        id: Option<AuditId>,
     },
     /// A check failed.
     #[error("refused")]
@@ -108,9 +110,9 @@ impl From<StoreError> for Error {
     }
 }
 
-impl From<RandomnessError> for Error {
-    fn from(cause: RandomnessError) -> Self {
-        tracing::error!(%cause, "randomness");
+impl From<KeysError> for Error {
+    fn from(cause: KeysError) -> Self {
+        tracing::error!(%cause, "the broker's own keys");
         Self::Unavailable { id: None, retry_after: RETRY_AFTER }
     }
 }
@@ -124,6 +126,9 @@ pub fn announce(record: &AuditRecord) {
     {
         let workload_id = record.workload_id.as_ref().map(tracing::field::display);
         tracing::info!(id = %record.id, check = failed.check, workload_id, left_out, "request refused");
+    }
+    if !tracing::event_enabled!(target: AUDIT_TARGET, Level::INFO) {
+        return;
     }
     match serde_json::to_string(record) {
         Ok(line) => tracing::info!(target: AUDIT_TARGET, record = line.as_str()),

@@ -1,4 +1,4 @@
-//! Refusing a guest: the record of it, the challenge spent, and what little the guest is told.
+//! Refusing a guest: the record of it, and what little the guest is told.
 
 use super::{
     Error, announce,
@@ -7,25 +7,26 @@ use super::{
 };
 use crate::{
     audit::{AuditRecord, Check, Decision},
-    ids::{AuditId, SessionId},
+    ids::AuditId,
     metrics::{self, Count},
     panics::caught,
 };
 
+/// Where the record of a failure goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It is written already, as the decision about a challenge.
+    Decided,
+    /// Into the log of the process alone: nothing was decided, and the challenge is open.
+    Announced,
+    /// Among the records of its own.
+    Appended,
+}
+
 impl Attest {
-    /// Writes the record of a failure, unless there are too many of its kind, and spends the challenge if it
-    /// was refused.
-    pub(super) async fn fail(
-        &self,
-        mut record: AuditRecord,
-        spend: Option<&SessionId>,
-        failure: Failure,
-    ) -> Error {
-        if matches!(failure, Failure::Panicked(_)) {
-            // The record that it was about to write may be written: that it failed is a decision of its own.
-            record.id = AuditId::new();
-        }
-        if matches!(failure, Failure::NoSession(_) | Failure::Late(_)) {
+    /// Writes the record of a failure, unless it is written or there are too many of its kind.
+    pub(super) async fn fail(&self, mut record: AuditRecord, recorded: Recorded, failure: Failure) -> Error {
+        if matches!(failure, Failure::Foreign | Failure::NoSession(_) | Failure::Late(_)) {
             metrics::count(Count::NoSession);
         }
         let failure = match self.patience.take(failure, record.time) {
@@ -34,8 +35,10 @@ impl Attest {
         };
         let id = record.id;
         let (decision, failed, error) = match failure {
+            Failure::Foreign => return Error::NoSession { id: None },
+            Failure::RefusedBefore(id) => return Error::Refused { id },
             Failure::NoSession(failed) | Failure::Late(failed) => {
-                (Decision::Refused, failed, Error::NoSession { id })
+                (Decision::Refused, failed, Error::NoSession { id: Some(id) })
             }
             Failure::Refused(failed) => (Decision::Refused, failed, Error::Refused { id }),
             Failure::Withheld(failed) => (Decision::Withheld, failed, Error::Refused { id }),
@@ -46,21 +49,22 @@ impl Attest {
                 (Decision::Unavailable, failed(Check::Internal, panicked), Error::Internal { id: Some(id) })
             }
         };
-        record.decision = decision;
-        record.failed = Some(failed);
-        let written = caught(async {
-            match (&error, spend) {
-                (Error::Refused { .. }, Some(session_id)) => self.sessions.refuse(session_id, &record).await,
-                _ => self.audit.append(&record).await,
+        (record.decision, record.failed) = (decision, Some(failed));
+        if recorded == Recorded::Appended {
+            match caught(self.decisions.record(&record)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => return cause.into(),
+                Err(panicked) => return panicked.into(),
             }
-        });
-        match written.await {
-            Ok(Ok(())) => {
-                announce(&record);
-                error
-            }
-            Ok(Err(cause)) => cause.into(),
-            Err(panicked) => panicked.into(),
         }
+        announce(&record);
+        error
+    }
+}
+
+impl AuditRecord {
+    /// The same with an id of its own: for what is recorded beside the decision about a challenge.
+    pub(super) fn beside(self) -> Self {
+        Self { id: AuditId::new(), ..self }
     }
 }

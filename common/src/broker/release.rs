@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Attest, Error, announce,
     failure::{Failure, failed, refused},
+    refuse::Recorded,
     standing::check_workload,
 };
 use crate::{
@@ -95,7 +96,7 @@ impl Attest {
         let unsealed = caught(self.unseal(&mut record, session_id, wanted, seal)).await;
         match unsealed.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(sealed) => Ok(Released { sealed, id: record.id }),
-            Err(failure) => Err(self.fail(record, None, failure).await),
+            Err(failure) => Err(self.fail(record, Recorded::Appended, failure).await),
         }
     }
 
@@ -167,11 +168,13 @@ impl Attest {
         session_id: &SessionId,
         wanted: Wanted<'_>,
     ) -> Result<(Session, Option<Workload>), Failure> {
+        self.challenge(session_id, record.time).await?;
+        let ttl = self.challenges.ttl;
+        let decision = async { Ok::<_, Failure>(self.decisions.decision(AuditId::of(session_id)).await?) };
         match wanted {
             Wanted::Passphrase(workload_id) => {
-                let (session, workload) =
-                    tokio::join!(self.sessions.session(session_id), self.workloads.workload(workload_id));
-                let session = check_session(record, session?, self.ttl)?;
+                let (decision, workload) = tokio::join!(decision, self.workloads.workload(workload_id));
+                let session = check_session(record, self.session(session_id, decision?).await?, ttl)?;
                 if session.workload_id() != workload_id {
                     let cause = format!("the guest attested as {}", session.workload_id());
                     return Err(refused(Check::SessionWorkload, cause));
@@ -179,7 +182,7 @@ impl Attest {
                 Ok((session, workload?))
             }
             Wanted::Resource(_) => {
-                let session = check_session(record, self.sessions.session(session_id).await?, self.ttl)?;
+                let session = check_session(record, self.session(session_id, decision.await?).await?, ttl)?;
                 record.workload_id = Some(session.workload_id().clone());
                 let workload = self.workloads.workload(session.workload_id()).await?;
                 Ok((session, workload))

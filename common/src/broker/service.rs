@@ -1,6 +1,6 @@
 //! The service of `attest`: what it stands on, what it takes and what it gives.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use keybroker_snp::product::Product;
 
@@ -8,13 +8,15 @@ use super::{endorser::Endorser, strangers::NoSessionLimiter};
 use crate::{
     appraisal::Fleet,
     binding::Binding,
+    challenge::Challenges,
     clock::Clock,
     dialect::Dialect,
     ids::AuditId,
+    keyring::Keys,
     policy::PolicyEngine,
     secret::{Unwrap, seal::GuestKey},
     session::EvidenceDigest,
-    store::{AuditStore, ReleaseStore, SessionStore},
+    store::{DecisionStore, ReleaseStore},
 };
 
 /// A guest's request to attest. Nothing in it is trusted.
@@ -48,12 +50,14 @@ pub struct Attested {
 /// Verifies evidence and releases secrets. The only service that can unwrap.
 #[derive(Debug, Clone)]
 pub struct Attest {
-    /// Challenges and sessions.
-    pub sessions: Arc<dyn SessionStore>,
+    /// Recognises challenges.
+    pub challenges: Challenges,
+    /// The keys that make a session of what the store holds.
+    pub session_keys: Arc<Keys>,
+    /// Where decisions are recorded before they take effect.
+    pub decisions: Arc<dyn DecisionStore>,
     /// Registrations.
     pub workloads: Arc<dyn ReleaseStore>,
-    /// Where decisions are recorded before they take effect.
-    pub audit: Arc<dyn AuditStore>,
     /// Verifies reports under AMD's certificates.
     pub endorsements: Arc<dyn Endorser>,
     /// Evaluates what registrations demand in Rego.
@@ -66,6 +70,4 @@ pub struct Attest {
     pub unwrap: Arc<dyn Unwrap>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long a session may fetch its secrets.
-    pub ttl: Duration,
 }

@@ -8,10 +8,12 @@ use super::{Attest, Auth, Endorser, Register};
 use crate::{
     admission::Admission,
     appraisal::Fleet,
+    challenge::{Challenges, Deployment},
     clock::Clock,
+    keyring::{KeyringWrap, Keys, Purpose},
     policy::PolicyEngine,
     secret::{Unwrap, Wrap},
-    store::{AuditStore, ChallengeStore, RegistrationStore, ReleaseStore, SessionStore},
+    store::{AuditStore, DecisionStore, KeyringStore, RegistrationStore, ReleaseStore},
 };
 
 impl Register {
@@ -29,44 +31,73 @@ impl Register {
     }
 }
 
-impl Auth {
-    /// Writes challenges that last for `ttl` into `store`.
-    pub fn new(store: Arc<impl ChallengeStore + 'static>, clock: Arc<dyn Clock>, ttl: Duration) -> Self {
-        Self { challenges: store, clock, ttl }
+/// Where a deployment's challenges come from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The deployment's name.
+    pub deployment: Deployment,
+    /// Opens the keys of challenges.
+    pub keys: Arc<dyn KeyringWrap>,
+    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    pub ttl: Duration,
+}
+
+impl Origin {
+    fn challenges(self, store: Arc<impl KeyringStore + 'static>, clock: Arc<dyn Clock>) -> Challenges {
+        let Self { deployment, keys, ttl } = self;
+        let keys = Keys::new(Purpose::Challenge, store, keys, clock, Challenges::keys_last(ttl));
+        Challenges::new(Arc::new(keys), deployment, ttl)
     }
 }
 
+impl Auth {
+    /// Gives challenges under the keys in `store`.
+    pub fn new(store: Arc<impl KeyringStore + 'static>, origin: Origin, clock: Arc<dyn Clock>) -> Self {
+        Self { challenges: origin.challenges(store, clock.clone()), clock }
+    }
+}
+
+/// The keys that only `attest` has.
+#[derive(Debug, Clone)]
+pub struct AttestKeys {
+    /// Opens the keys that make sessions.
+    pub sessions: Arc<dyn KeyringWrap>,
+    /// Unwraps the secrets.
+    pub unwrap: Arc<dyn Unwrap>,
+}
+
 impl Attest {
-    /// Attests against the registrations in `store` and the operator's demands on the `fleet`; a session
-    /// lasts for `ttl`.
+    /// Attests against the registrations in `store` and the operator's demands on the `fleet`.
     pub fn new(
-        store: Arc<impl SessionStore + ReleaseStore + AuditStore + 'static>,
-        unwrap: Arc<dyn Unwrap>,
+        store: Arc<impl DecisionStore + ReleaseStore + KeyringStore + 'static>,
+        origin: Origin,
+        AttestKeys { sessions, unwrap }: AttestKeys,
         endorsements: Arc<dyn Endorser>,
         policies: Arc<dyn PolicyEngine>,
         fleet: Arc<Fleet>,
         clock: Arc<dyn Clock>,
-        ttl: Duration,
     ) -> Self {
+        let lasts = Challenges::keys_last(origin.ttl);
+        let session_keys = Keys::new(Purpose::Session, store.clone(), sessions, clock.clone(), lasts);
         Self {
-            sessions: store.clone(),
-            workloads: store.clone(),
-            audit: store,
+            challenges: origin.challenges(store.clone(), clock.clone()),
+            session_keys: Arc::new(session_keys),
+            decisions: store.clone(),
+            workloads: store,
             endorsements,
             policies,
             fleet,
             patience: Arc::default(),
             unwrap,
             clock,
-            ttl,
         }
     }
 }
 
 /// All that the three services keep.
-pub trait Stores: RegistrationStore + ChallengeStore + SessionStore + ReleaseStore + AuditStore {}
+pub trait Stores: RegistrationStore + DecisionStore + KeyringStore + ReleaseStore + AuditStore {}
 
-impl<S: RegistrationStore + ChallengeStore + SessionStore + ReleaseStore + AuditStore> Stores for S {}
+impl<S: RegistrationStore + DecisionStore + KeyringStore + ReleaseStore + AuditStore> Stores for S {}
 
 /// The parts under a process that runs all three services.
 #[derive(Debug)]
@@ -75,8 +106,8 @@ pub struct Parts<S> {
     pub store: Arc<S>,
     /// Wraps the secrets at a registration.
     pub wrap: Arc<dyn Wrap>,
-    /// Unwraps them for a release.
-    pub unwrap: Arc<dyn Unwrap>,
+    /// Unwraps them for a release, and the keys of sessions.
+    pub keys: AttestKeys,
     /// AMD's certificates.
     pub endorsements: Arc<dyn Endorser>,
     /// Tries what a registration demands in Rego. Apart from `policies`: registrations take no thread from
@@ -90,8 +121,8 @@ pub struct Parts<S> {
     pub admission: Admission,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long a challenge may be answered, and then a session may fetch its secrets.
-    pub ttl: Duration,
+    /// Where its challenges come from.
+    pub origin: Origin,
 }
 
 /// The three services of one process.
@@ -108,12 +139,12 @@ pub struct Broker {
 impl Broker {
     /// The services over the same parts.
     pub fn new<S: Stores + 'static>(parts: Parts<S>) -> Self {
-        let Parts { store, wrap, unwrap, endorsements, trials, policies, fleet, admission, clock, ttl } =
+        let Parts { store, wrap, keys, endorsements, trials, policies, fleet, admission, clock, origin } =
             parts;
         Self {
             register: Register::new(store.clone(), wrap, trials, admission, clock.clone()),
-            auth: Auth::new(store.clone(), clock.clone(), ttl),
-            attest: Attest::new(store, unwrap, endorsements, policies, fleet, clock, ttl),
+            auth: Auth::new(store.clone(), origin.clone(), clock.clone()),
+            attest: Attest::new(store, origin, keys, endorsements, policies, fleet, clock),
         }
     }
 }

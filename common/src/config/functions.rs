@@ -11,12 +11,12 @@ use super::{
         new_chips_per_minute, products, tcb_floors, text, ttl,
     },
     table::{
-        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CHALLENGES_TABLE, CRL_MAX_AGE,
-        ENDORSEMENTS_TABLE, KDS, KDS_URL, KMS_KEY, MINIMUM_TCB, NEW_CHIPS_BURST, NEW_CHIPS_PER_MINUTE,
-        REGISTRATION, SESSION_TTL, SESSIONS_TABLE, TOKENS_TABLE, WORKLOADS_TABLE,
+        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CRL_MAX_AGE, DECISIONS_TABLE,
+        DEPLOYMENT, ENDORSEMENTS_TABLE, KDS, KDS_URL, KEYS_TABLE, KMS_KEY, MINIMUM_TCB, NEW_CHIPS_BURST,
+        NEW_CHIPS_PER_MINUTE, REGISTRATION, SESSION_TTL, TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
-use crate::{admission::Admission, appraisal::Fleet, function::Function};
+use crate::{admission::Admission, appraisal::Fleet, challenge::Deployment, function::Function};
 
 /// The settings of `register`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,22 +57,44 @@ impl Configuration for RegisterConfig {
     }
 }
 
+/// Where a deployment's challenges come from: the settings that `auth` and `attest` share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginConfig {
+    /// The deployment's name.
+    pub deployment: Deployment,
+    /// Table of the broker's own keys.
+    pub keys_table: String,
+    /// The key that wraps them.
+    pub kms_key: String,
+    /// How long a challenge may be answered, and then a session may fetch its secrets.
+    pub session_ttl: Duration,
+}
+
+fn origin(reader: &mut Reader) -> Option<OriginConfig> {
+    let deployment = reader.value(DEPLOYMENT, text);
+    let keys_table = reader.value(KEYS_TABLE, text);
+    let kms_key = reader.value(KMS_KEY, text);
+    let session_ttl = reader.value(SESSION_TTL, ttl);
+    Some(OriginConfig {
+        deployment: Deployment::new(deployment?),
+        keys_table: keys_table?,
+        kms_key: kms_key?,
+        session_ttl: session_ttl?,
+    })
+}
+
 /// The settings of `auth`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// Table of challenges.
-    pub challenges_table: String,
-    /// How long a challenge may be answered.
-    pub session_ttl: Duration,
+    /// Where its challenges come from.
+    pub origin: OriginConfig,
 }
 
 impl Configuration for AuthConfig {
     const FUNCTION: Function = Function::Auth;
 
     fn read(reader: &mut Reader) -> Option<Self> {
-        let challenges_table = reader.value(CHALLENGES_TABLE, text);
-        let session_ttl = reader.value(SESSION_TTL, ttl);
-        Some(Self { challenges_table: challenges_table?, session_ttl: session_ttl? })
+        Some(Self { origin: origin(reader)? })
     }
 }
 
@@ -81,18 +103,14 @@ impl Configuration for AuthConfig {
 pub struct AttestConfig {
     /// Table of registrations.
     pub workloads_table: String,
-    /// Table of challenges.
-    pub challenges_table: String,
-    /// Table of sessions.
-    pub sessions_table: String,
+    /// Table of the decisions about guests.
+    pub decisions_table: String,
     /// Table of AMD's certificates.
     pub endorsements_table: String,
-    /// Table of audit records.
-    pub audit_table: String,
-    /// How long audit records are kept; `None`: for good.
+    /// How long decisions are kept; `None`: for good.
     pub audit_kept_for: Option<SignedDuration>,
-    /// How long a session may fetch its secrets.
-    pub session_ttl: Duration,
+    /// Where its challenges come from.
+    pub origin: OriginConfig,
     /// The operator's demands on every guest.
     pub fleet: Fleet,
     /// Where AMD's certificates come from.
@@ -104,12 +122,10 @@ impl Configuration for AttestConfig {
 
     fn read(reader: &mut Reader) -> Option<Self> {
         let workloads_table = reader.value(WORKLOADS_TABLE, text);
-        let challenges_table = reader.value(CHALLENGES_TABLE, text);
-        let sessions_table = reader.value(SESSIONS_TABLE, text);
+        let decisions_table = reader.value(DECISIONS_TABLE, text);
         let endorsements_table = reader.value(ENDORSEMENTS_TABLE, text);
-        let audit_table = reader.value(AUDIT_TABLE, text);
         let audit_kept_for = reader.value(AUDIT_RETENTION_DAYS, days);
-        let session_ttl = reader.value(SESSION_TTL, ttl);
+        let origin = origin(reader);
         let fleet = fleet(reader);
         let kds_url = reader.value(KDS_URL, base_url);
         let known_chips_only = reader.value(KDS, known_chips_only);
@@ -118,12 +134,10 @@ impl Configuration for AttestConfig {
         let burst = reader.value(NEW_CHIPS_BURST, new_chips_burst);
         Some(Self {
             workloads_table: workloads_table?,
-            challenges_table: challenges_table?,
-            sessions_table: sessions_table?,
+            decisions_table: decisions_table?,
             endorsements_table: endorsements_table?,
-            audit_table: audit_table?,
             audit_kept_for: audit_kept_for?,
-            session_ttl: session_ttl?,
+            origin: origin?,
             fleet: fleet?,
             endorsements: KdsSettings {
                 kds_url: kds_url?,

@@ -17,14 +17,15 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 18] = [
+pub const VARIABLES: [Variable; 19] = [
     WORKLOADS_TABLE,
     TOKENS_TABLE,
-    CHALLENGES_TABLE,
-    SESSIONS_TABLE,
+    KEYS_TABLE,
+    DECISIONS_TABLE,
     ENDORSEMENTS_TABLE,
     AUDIT_TABLE,
     KMS_KEY,
+    DEPLOYMENT,
     REGISTRATION,
     SESSION_TTL,
     ACCEPT_CSP_IDS,
@@ -50,16 +51,22 @@ pub(super) const TOKENS_TABLE: Variable = Variable {
     meaning: "DynamoDB table of the tokens that let builds register",
     default: None,
 };
-pub(super) const CHALLENGES_TABLE: Variable = Variable {
-    name: "KEYBROKER_CHALLENGES_TABLE",
+pub(super) const KEYS_TABLE: Variable = Variable {
+    name: "KEYBROKER_KEYS_TABLE",
     read_by: &[Function::Auth, Function::Attest],
-    meaning: "DynamoDB table of open challenges",
+    meaning: "DynamoDB table of the broker's own keys, wrapped",
     default: None,
 };
-pub(super) const SESSIONS_TABLE: Variable = Variable {
-    name: "KEYBROKER_SESSIONS_TABLE",
+pub(super) const DECISIONS_TABLE: Variable = Variable {
+    name: "KEYBROKER_DECISIONS_TABLE",
     read_by: &[Function::Attest],
-    meaning: "DynamoDB table of attested sessions",
+    meaning: "DynamoDB table of the decisions about guests",
+    default: None,
+};
+pub(super) const DEPLOYMENT: Variable = Variable {
+    name: "KEYBROKER_DEPLOYMENT",
+    read_by: &[Function::Auth, Function::Attest],
+    meaning: "the deployment's name, by which it takes no other's challenges: account, region and prefix",
     default: None,
 };
 pub(super) const ENDORSEMENTS_TABLE: Variable = Variable {
@@ -70,14 +77,14 @@ pub(super) const ENDORSEMENTS_TABLE: Variable = Variable {
 };
 pub(super) const AUDIT_TABLE: Variable = Variable {
     name: "KEYBROKER_AUDIT_TABLE",
-    read_by: &[Function::Register, Function::Attest],
-    meaning: "DynamoDB table of audit records",
+    read_by: &[Function::Register],
+    meaning: "DynamoDB table of the audit records of registrations and operators",
     default: None,
 };
 pub(super) const KMS_KEY: Variable = Variable {
     name: "KEYBROKER_KMS_KEY",
-    read_by: &[Function::Register],
-    meaning: "KMS key that wraps secrets: ARN, id or alias. What is wrapped names its own",
+    read_by: &[Function::Register, Function::Auth, Function::Attest],
+    meaning: "KMS key that wraps secrets and the broker's own keys: ARN, id or alias. What is wrapped names its own",
     default: None,
 };
 pub(super) const REGISTRATION: Variable = Variable {

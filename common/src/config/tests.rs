@@ -13,12 +13,18 @@ const REGISTER: [(&str, &str); 5] = [
     ("KEYBROKER_KMS_KEY", "alias/k"),
     ("KEYBROKER_REGISTRATION", "iam"),
 ];
-const ATTEST: [(&str, &str); 5] = [
+const AUTH: [(&str, &str); 3] = [
+    ("KEYBROKER_KEYS_TABLE", "k"),
+    ("KEYBROKER_KMS_KEY", "alias/k"),
+    ("KEYBROKER_DEPLOYMENT", "123456789012/eu-central-1/keybroker"),
+];
+const ATTEST: [(&str, &str); 6] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),
-    ("KEYBROKER_CHALLENGES_TABLE", "c"),
-    ("KEYBROKER_SESSIONS_TABLE", "s"),
+    ("KEYBROKER_DECISIONS_TABLE", "d"),
     ("KEYBROKER_ENDORSEMENTS_TABLE", "e"),
-    ("KEYBROKER_AUDIT_TABLE", "a"),
+    ("KEYBROKER_KEYS_TABLE", "k"),
+    ("KEYBROKER_KMS_KEY", "alias/k"),
+    ("KEYBROKER_DEPLOYMENT", "123456789012/eu-central-1/keybroker"),
 ];
 
 fn os(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -52,7 +58,7 @@ fn each_function_reads_what_the_table_says() {
 #[test]
 fn defaults_hold_where_nothing_is_said() {
     let config: AttestConfig = with(&ATTEST, &[("KEYBROKER_KDS_URL", "")]).unwrap();
-    assert_eq!(config.session_ttl, Duration::from_secs(300));
+    assert_eq!(config.origin.session_ttl, Duration::from_secs(300));
     assert_eq!(config.fleet, Fleet::default());
     assert_eq!(config.endorsements, KdsSettings::default());
     assert_eq!(config.audit_kept_for, None);
@@ -73,7 +79,7 @@ fn a_setting_that_is_set_counts() {
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "400"),
     ];
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
-    assert_eq!(config.session_ttl, Duration::from_secs(60));
+    assert_eq!(config.origin.session_ttl, Duration::from_secs(60));
     assert_eq!(config.fleet.accepted_csp_ids, ["CN=a", "CN=b"]);
     assert_eq!(config.fleet.products, [Product::Milan, Product::Turin]);
     let milan = TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };
@@ -156,14 +162,13 @@ fn a_mistyped_setting_is_refused_with_the_right_name() {
 
 #[test]
 fn another_functions_setting_is_ignored_whatever_it_says() {
-    let config: AuthConfig =
-        with(&[("KEYBROKER_CHALLENGES_TABLE", "c")], &[("KEYBROKER_REGISTRATION", "?")]).unwrap();
-    assert_eq!(config.challenges_table, "c");
+    let config: AuthConfig = with(&AUTH, &[("KEYBROKER_REGISTRATION", "?")]).unwrap();
+    assert_eq!(config.origin.keys_table, "k");
 }
 
 #[test]
 fn names_that_the_caller_vouches_for_are_ignored() {
-    let environment = os(&[("KEYBROKER_CHALLENGES_TABLE", "c"), ("KEYBROKER_ELSEWHERE", "x")]);
+    let environment = os(&[AUTH.as_slice(), &[("KEYBROKER_ELSEWHERE", "x")]].concat());
     assert!(read::<AuthConfig>(environment.clone(), &[]).is_err());
     assert!(read::<AuthConfig>(environment, &["KEYBROKER_ELSEWHERE"]).is_ok());
 }
@@ -172,7 +177,7 @@ fn names_that_the_caller_vouches_for_are_ignored() {
 #[test]
 fn a_value_that_is_no_text_is_named() {
     use std::os::unix::ffi::OsStringExt;
-    let mut environment = os(&[("KEYBROKER_CHALLENGES_TABLE", "c")]);
+    let mut environment = os(&AUTH);
     environment.push(("KEYBROKER_SESSION_TTL".into(), OsString::from_vec(vec![0xff])));
     let error = read::<AuthConfig>(environment, &[]).unwrap_err();
     assert_eq!(error.to_string(), "KEYBROKER_SESSION_TTL is no UTF-8");

@@ -12,7 +12,7 @@ use super::{Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, reque
 use crate::{
     broker::{Attest, Auth, Credential, Register, RegisterRequest},
     dialect::Dialect,
-    ids::{HostData, WorkloadId},
+    ids::{CarriedId, HostData, WorkloadId},
     problem::Problem,
     store::Health,
     wire::{Invalid, authorization, handshake, keybroker, libkrun, manners},
@@ -77,13 +77,20 @@ fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: boo
              shorten the workload id (buildah's -w) or the broker's host name"
         );
     }
+    if CarriedId::new(workload_id.clone()).is_none() {
+        tracing::warn!(
+            %workload_id,
+            "libkrun's cookie cannot carry this workload's id, so its guests get no challenge: shorten it to 64 \
+             letters, digits and signs, or to 48 bytes if it has others"
+        );
+    }
 }
 
 pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer {
     let claim = handshake::auth_request(&request::json(request).await?)?;
     let challenge = broker.challenge(claim).await?;
     let mut response = reply::json(StatusCode::OK, handshake::challenge(&challenge));
-    if let Ok(mut cookie) = HeaderValue::from_str(&handshake::set_cookie(&challenge, broker.ttl)) {
+    if let Ok(mut cookie) = HeaderValue::from_str(&handshake::set_cookie(&challenge, broker.challenges.ttl)) {
         cookie.set_sensitive(true);
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

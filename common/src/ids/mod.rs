@@ -9,7 +9,7 @@ mod workload;
 pub use self::{
     audit::AuditId,
     registration::RegistrationDigest,
-    session::SessionId,
+    session::{CarriedId, SessionId},
     token::TokenId,
     workload::{HostData, WorkloadId, WorkloadIdError},
 };

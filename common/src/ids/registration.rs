@@ -15,6 +15,16 @@ impl RegistrationDigest {
     pub fn of(registration: &[u8]) -> Self {
         Self(Sha256::digest(registration).into())
     }
+
+    /// A digest that was stored as bytes.
+    pub fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest's bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for RegistrationDigest {

@@ -23,8 +23,9 @@ pub use operator::{AuditQuery, Cursor, OperatorStore, Page, Unreadable};
 
 use crate::{
     audit::AuditRecord,
-    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
-    session::{Challenge, Session},
+    decision::AttestDecision,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::{Keyring, Purpose},
     token::Token,
     workload::{Standing, Workload},
 };
@@ -132,7 +133,7 @@ pub trait ReleaseStore: WorkloadStore {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Writes `audit`, the record of a release for `id` that rests on `standing`.
+    /// Writes `audit`, the record of a release for `id` that rests on `standing`, beside the decisions.
     ///
     /// Where the store can look at the row in the same transaction and nobody waits longer for it, it writes
     /// nothing and ends with [`StoreError::Conflict`] unless the row is there and
@@ -154,32 +155,44 @@ pub trait RevocationStore: WorkloadStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 
-/// Challenges as `auth` sees them: it can write new ones and nothing else.
+/// The decisions about guests' answers to their challenges. A decision and the records of releases are written
+/// by `attest` alone, and never changed.
 #[async_trait]
-pub trait ChallengeStore: Debug + Send + Sync {
-    /// Writes a new challenge. [`StoreError::Conflict`] if there is a challenge under its session id; whether
-    /// there is a session is not looked at here, but by [`SessionStore::attest`].
-    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError>;
+pub trait DecisionStore: Debug + Send + Sync {
+    /// Writes `decision` under the id of its record. If there is one under this id, writes nothing and gives
+    /// that one: so the first is the only one, however many try at once.
+    async fn decide(&self, decision: &AttestDecision) -> Result<Option<AttestDecision>, StoreError>;
+
+    /// The decision under `id`.
+    async fn decision(&self, id: AuditId) -> Result<Option<AttestDecision>, StoreError>;
+
+    /// Writes a record that is no decision about an answer. [`StoreError::Conflict`] if its id is taken.
+    async fn record(&self, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 
-/// Challenges and sessions as `attest` sees them.
+/// A ring of keys as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKeyring {
+    /// Grows by one with each write.
+    pub edition: u64,
+    /// The ring.
+    pub ring: Keyring,
+}
+
+/// The rings of the broker's own keys, wrapped.
 #[async_trait]
-pub trait SessionStore: Debug + Send + Sync {
-    /// The challenge under `id`, expired or not.
-    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError>;
+pub trait KeyringStore: Debug + Send + Sync {
+    /// The ring of `purpose`.
+    async fn keyring(&self, purpose: Purpose) -> Result<Option<StoredKeyring>, StoreError>;
 
-    /// Answers the challenge: deletes it, writes `session` (under the same id) and `audit`, together.
-    /// [`StoreError::Conflict`] if the challenge is absent or expired at `audit.time` (`expires_at` is the
-    /// first such instant), or the id has a session; so one challenge yields at most one session, however
-    /// many try at once.
-    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError>;
-
-    /// Refuses the challenge: deletes it, if it is there, and writes `audit` either way, together. A session
-    /// under `id` stays.
-    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError>;
-
-    /// The session under `id`, expired or not.
-    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
+    /// Writes `ring` in the place of the one with this edition, or where there is none.
+    /// [`StoreError::Conflict`] unless that is the one that is there.
+    async fn put_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+    ) -> Result<(), StoreError>;
 }
 
 /// A row of the endorsement cache.
@@ -216,8 +229,8 @@ pub trait EndorsementStore: Debug + Send + Sync {
     async fn end_lease(&self, key: &str, holder: Uuid) -> Result<(), StoreError>;
 }
 
-/// The audit log. Records are written once and never changed. The time in a record's id is the record's own,
-/// give or take [`AuditQuery::SKEW`].
+/// The audit log of all that is no guest's: registrations and operators' acts. Records are written once and
+/// never changed.
 #[async_trait]
 pub trait AuditStore: Debug + Send + Sync {
     /// Writes `record`. [`StoreError::Conflict`] if its id is taken.

@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditStore, EndorsementStore, RevocationStore, StoreError, StoredEndorsement, TokenStore};
+use super::{
+    AuditStore, EndorsementStore, KeyringStore, RevocationStore, StoreError, StoredEndorsement, TokenStore,
+};
 use crate::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, WorkloadId},
+    keyring::{Keyring, Purpose},
     workload::Workload,
 };
 
@@ -68,9 +71,12 @@ pub struct AuditQuery {
 }
 
 impl AuditQuery {
-    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be from the record's own: a
+    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be after the record's own: a
     /// listing of a span of time need not look at records whose ids are farther from it.
     pub const SKEW: SignedDuration = SignedDuration::from_mins(1);
+    /// How far it may be before: the id of a decision about a challenge has the challenge's time, and a
+    /// challenge can last for a day.
+    pub const LEAD: SignedDuration = SignedDuration::from_mins(24 * 60 + 1);
 
     /// Whether `record` is asked for.
     pub fn matches(&self, record: &AuditRecord) -> bool {
@@ -80,12 +86,12 @@ impl AuditQuery {
     }
 }
 
-/// Everything but sessions and secrets in the clear.
+/// Everything but secrets in the clear. Sessions are no part of what it gives.
 ///
 /// A listing gives every row that was there when it began and still is when its page is read, once; of rows
 /// that are written or deleted meanwhile it may give any. A page is of bounded size, some megabytes at most.
 #[async_trait]
-pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + AuditStore {
+pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + KeyringStore + AuditStore {
     /// A page of the registrations, in an order of the store's own.
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError>;
 
@@ -114,11 +120,22 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Audit
     /// Deletes the endorsement under `key`, readable or not, if it is there. A lease on it stays.
     async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError>;
 
-    /// The audit record with this id.
+    /// Puts `ring` in the place of the one with the edition `replaced`, as
+    /// [`put_keyring`](KeyringStore::put_keyring) does, and writes `audit`, together.
+    async fn turn_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError>;
+
+    /// The audit record with this id, of a decision about a guest or of anything else.
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 
-    /// A page of the audit log, oldest first. The pages of one listing are in that order, too, except on
-    /// DynamoDB where no workload is named: a caller that puts several together sorts them by time.
+    /// A page of all audit records, in the order of their ids, except on DynamoDB: there the records of guests
+    /// and all others come one after the other, and in order only where a workload is named. The id of a
+    /// decision about a challenge has the challenge's time.
     ///
     /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was
     /// recorded just now may be missing, unlike anywhere else in these contracts.

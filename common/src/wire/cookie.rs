@@ -41,8 +41,8 @@ mod tests {
 
     use super::*;
 
-    const A: &str = "00112233445566778899aabbccddeeff";
-    const B: &str = "ffeeddccbbaa99887766554433221100";
+    const A: &str = "EAAzqgABAgMEBQYHCAkKCwwNDg8QERITFBU";
+    const B: &str = "EQAzqgABAgMEBQYHCAkKCwwNDg8QERITFBUw";
 
     fn read(fields: &[&[u8]]) -> Result<Option<(Vec<Dialect>, String)>, Invalid> {
         let mut headers = HeaderMap::new();
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn text_that_is_no_session_id_gives_no_session() {
         assert_eq!(parse(&[]), Ok(None));
-        for value in ["", "x", &A[1..], &A.to_uppercase(), &format!("{A}0"), &format!("\"{A}\"")] {
+        for value in ["", "x", &A[1..], &A.replacen('E', "A", 1), &format!("{A}0"), &format!("\"{A}\"")] {
             assert_eq!(one(&format!("session_id={value}")), Ok(None), "{value}");
         }
         assert_eq!(parse(&[b"session_id=\xff"]), Ok(None));

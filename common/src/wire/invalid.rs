@@ -21,6 +21,9 @@ pub enum Invalid {
     /// The workload id breaks the rules of [`WorkloadId`](crate::ids::WorkloadId).
     #[error(transparent)]
     WorkloadId(#[from] WorkloadIdError),
+    /// The id is one that a session id cannot carry ([`CarriedId`](crate::ids::CarriedId)).
+    #[error("the workload id is too long: 64 characters at most, 48 bytes if it needs base64url")]
+    WorkloadIdForCookie,
     /// The path's last segment is not percent-encoded UTF-8.
     #[error("the path is not UTF-8")]
     Path,

@@ -2,9 +2,9 @@
 
 use keybroker_common::{
     broker::{Error, Evidence},
+    challenge::Challenge,
     encoding::Hex,
     requirements::AppraisalPolicy,
-    session::Challenge,
 };
 use keybroker_simulator::report::{ReportFields, SIGNED_BY_NONE};
 use keybroker_testing::{

@@ -13,6 +13,7 @@ use keybroker_common::{
 };
 
 use keybroker_testing::{
+    announced,
     guest::{KEY, evidence},
     world::{PASSPHRASE, World, request, workload_id},
 };
@@ -77,8 +78,15 @@ async fn a_guest_without_the_engines_yes_gets_no_session() {
         broker.attest.policies = Arc::new(Says(Err(answer.clone())));
         let challenge = broker.challenge("a").await;
         let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-        broker.refused(&challenge, evidence).await;
-        let record = world.audit().pop().unwrap();
+        let error = broker.refused(&challenge, evidence).await;
+        let record = match error {
+            Error::Refused { id } => world.store.audit_record(id).unwrap(),
+            Error::Unavailable { id: Some(id), .. } | Error::Internal { id: Some(id) } => {
+                world.store.audit_record(id).unwrap().or_else(|| announced::record(id))
+            }
+            other => panic!("{other:?}"),
+        };
+        let record = record.expect("a record");
         assert_eq!((record.decision, record.failed.unwrap().check.as_str()), (decision, check), "{answer:?}");
         let fetched = broker.fetch(&challenge.session_id, "a", &KEY).await;
         assert!(matches!(fetched, Err(Error::NoSession { .. })), "{answer:?}: {fetched:?}");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
-    audit::{AuditRecord, Decision, VerifiedUnder},
+    audit::{AuditRecord, VerifiedUnder},
     broker::{
         AtHand, Endorser, Error, Evidence, NotVerified, Plausible, Presented, RegisterRequest, Verified,
     },
     ids::WorkloadId,
     requirements::{AppraisalPolicy, TcbFloors},
-    store::{EndorsementStore, SessionStore},
+    store::EndorsementStore,
 };
 use keybroker_kds::EndorsementSource;
 use keybroker_simulator::{
@@ -34,13 +34,13 @@ async fn refused(world: &World, broker: &Broker, check: &str, evidence: Evidence
     let challenge = broker.challenge("a").await;
     let error = broker.refused(&challenge, evidence(world, &challenge)).await;
     assert!(matches!(error, Error::Refused { .. }), "{check}: {error:?}");
-    assert_eq!(world.store.session(&challenge.session_id).await.unwrap(), None);
+    assert_eq!(world.session(&challenge.session_id).await, None);
     let record = world.audit().pop().unwrap();
     assert_eq!(record.failed.clone().unwrap().check, check);
     record
 }
 
-type Evidence2 = fn(&World, &keybroker_common::session::Challenge) -> Evidence;
+type Evidence2 = fn(&World, &keybroker_common::challenge::Challenge) -> Evidence;
 
 async fn started() -> (World, Broker) {
     let world = World::new().await;
@@ -112,7 +112,7 @@ async fn a_certificate_that_is_valid_in_a_moment() {
         assert!(matches!(error, Error::Unavailable { retry_after: 2, .. }), "{error:?}");
         let cause = format!("the VEK is not valid before {soon}");
         world.assert_recorded(&error, "certificate-validity", &cause);
-        assert!(world.store.challenge(&challenge.session_id).await.unwrap().is_some());
+        assert!(world.decision(&challenge.session_id).await.is_none());
     }
     world.hardware.clock.set(soon);
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
@@ -227,7 +227,11 @@ async fn a_floor_that_only_the_certificate_can_tell() {
     assert!(!world.hardware.kds.requests().is_empty());
 }
 
-fn vlek_evidence(world: &World, challenge: &keybroker_common::session::Challenge, csp_id: &str) -> Evidence {
+fn vlek_evidence(
+    world: &World,
+    challenge: &keybroker_common::challenge::Challenge,
+    csp_id: &str,
+) -> Evidence {
     let chip = &world.hardware.chip;
     let vlek = world.hardware.amd.vlek(csp_id, chip.tcb);
     let evidence = evidence_signed(chip, &vlek.key, &KEY, challenge, |fields| {
@@ -273,7 +277,7 @@ async fn no_revocation_list() {
     let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
     assert!(matches!(error, Error::Unavailable { .. }));
     world.assert_recorded(&error, "endorsements", "there is no revocation list that counts");
-    assert!(world.store.challenge(&challenge.session_id).await.unwrap().is_some());
+    assert!(world.decision(&challenge.session_id).await.is_none());
 }
 
 /// Known chips and a list in its grace carry a broker through an outage, restarts included.
@@ -293,7 +297,7 @@ async fn a_known_chip_boots_through_an_outage() {
     let challenge = broker.challenge("a").await;
     let error = broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
     assert!(matches!(error, Error::Unavailable { .. }));
-    assert_eq!(world.audit().pop().unwrap().decision, Decision::Unavailable);
+    world.assert_announced(&error, "endorsements", "there is no revocation list that counts");
 }
 
 /// An endorser that takes every report for an answer to the challenge.

@@ -6,36 +6,37 @@ use async_trait::async_trait;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     broker::{Error, RegisterRequest},
+    challenge::{Challenge, Claim},
     ids::{AuditId, HostData, SessionId, WorkloadId},
     policy::PolicyText,
-    session::{Challenge, Claim},
+    store::OperatorStore as _,
     workload::Registration,
 };
 use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::report::ReportFields;
 use keybroker_testing::{
+    clock::seconds,
     faulty::{FaultyStore, Method, PANIC, When},
     guest::{KEY, KeyPair, OTHER_KEY, evidence, evidence_with},
     moto, rvp,
-    world::{Broker, PASSPHRASE, Stores, World, request, workload_id},
+    world::{Broker, PASSPHRASE, Stores, World, named, request, workload_id},
 };
 
-const METHODS: [Method; 15] = [
+const METHODS: [Method; 14] = [
     Method::Workload,
     Method::Create,
     Method::Replace,
     Method::MarkReleased,
     Method::RecordRelease,
-    Method::PutChallenge,
-    Method::Challenge,
-    Method::Attest,
-    Method::Refuse,
-    Method::Session,
+    Method::Keyring,
+    Method::PutKeyring,
+    Method::Decide,
+    Method::Decision,
+    Method::Record,
     Method::Endorsement,
     Method::PutEndorsement,
     Method::Lease,
     Method::EndLease,
-    Method::Append,
 ];
 
 /// The store under the protocol, with the parts of it that no broker sees.
@@ -74,8 +75,10 @@ impl Home for moto::Store {
 
     async fn audit_log(&self) -> Vec<AuditRecord> {
         let mut records = Vec::new();
-        for id in moto::keys(&self.tables().audit, "id").await {
-            records.extend(self.audit_record(AuditId(id.parse().unwrap())).await.unwrap());
+        for table in [&self.tables().audit, &self.tables().decisions] {
+            for id in moto::keys(table, "id").await {
+                records.extend(self.audit_record(AuditId(id.parse().unwrap())).await.unwrap());
+            }
         }
         records
     }
@@ -141,7 +144,7 @@ impl Run {
 
     async fn play(broker: &Broker, world: &World) -> Self {
         let mut run = Self::default();
-        let named = || Claim::Named { workload_id: workload_id("a") };
+        let named = || named("a");
         for _ in 0..2 {
             let registered = broker.register.register(request("a", PASSPHRASE)).await;
             run.registered += usize::from(run.note(registered).is_some());
@@ -206,9 +209,10 @@ impl Run {
 async fn check<S: Home>(store: &Faulty<S>, run: &Run, id: &WorkloadId, at: &str) {
     assert!(run.attested.len() <= 1, "{at}: one nonce, one key");
     for session in &run.attested {
-        let session = store.inner().session(session).await.unwrap().expect("a session");
+        let decision = store.inner().decision(AuditId::of(session)).await.unwrap().expect("a decision");
+        let session = decision.session.expect("a session");
         let log = audit(store).await;
-        let record = log.iter().find(|record| record.id == session.attestation());
+        let record = log.iter().find(|record| record.id == session.attestation);
         assert_eq!(record.expect("a record").decision, Decision::Attested, "{at}");
         let row = store.inner().workload(id).await.unwrap().unwrap();
         assert!(row.released_at.is_some(), "{at}: the build window is over");
@@ -295,7 +299,7 @@ async fn a_panic_is_an_error_with_its_record<S: Home>() {
     let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-    for method in [Method::Challenge, Method::Endorsement, Method::Workload, Method::Attest] {
+    for method in [Method::Endorsement, Method::Workload, Method::Decide] {
         store.fail(method, 1, When::Panicking);
         let error = broker.refused(&challenge, evidence.clone()).await;
         let Error::Internal { id: Some(id) } = error else { panic!("{method:?}: {error:?}") };
@@ -312,11 +316,11 @@ async fn without_its_record_nobody_attests<S: Home>() {
     let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-    store.fail(Method::Attest, 1, When::Before);
+    store.fail(Method::Decide, 1, When::Before);
     let error = broker.refused(&challenge, evidence.clone()).await;
     assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }));
     assert_eq!(on_record(&store, Decision::Attested).await, 0);
-    assert_eq!(on_record(&store, Decision::Unavailable).await, 1);
+    assert_eq!(on_record(&store, Decision::Unavailable).await, 0);
     // The same challenge still does.
     broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
 }
@@ -326,9 +330,9 @@ async fn an_attestation_whose_answer_was_lost_is_on_record_once<S: Home>() {
     let (world, store, broker) = registered::<S>().await;
     let challenge = broker.challenge("a").await;
     let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
-    store.fail(Method::Attest, 1, When::After);
+    store.fail(Method::Decide, 1, When::After);
     let error = broker.refused(&challenge, evidence.clone()).await;
-    assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+    assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }), "{error:?}");
     assert_eq!(on_record(&store, Decision::Attested).await, 1);
     assert_eq!(on_record(&store, Decision::Unavailable).await, 0, "the record stands as it was written");
     // Its session is open: the guest is told so when it asks again, and nothing is decided anew.
@@ -346,7 +350,7 @@ async fn without_the_windows_end_nobody_attests<S: Home>() {
         store.fail(Method::MarkReleased, 1, when);
         let error = broker.refused(&challenge, evidence.clone()).await;
         assert!(matches!(error, Error::Unavailable { id: Some(_), .. }), "{error:?}");
-        assert_eq!(store.inner().session(&challenge.session_id).await.unwrap(), None);
+        assert_eq!(store.inner().decision(AuditId::of(&challenge.session_id)).await.unwrap(), None);
         broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
     }
 }
@@ -365,16 +369,42 @@ async fn without_its_record_nothing_is_released<S: Home>() {
     }
 }
 
-/// A refusal that could not be recorded is no refusal: the guest may try again, and is then refused.
+/// A refusal that could not be recorded is no refusal: the guest may try again, and is then refused. If the
+/// put landed and its answer was lost, the guest is told of that very decision, and it is written once.
 async fn a_refusal_that_is_not_on_record_is_no_answer<S: Home>() {
-    let (world, store, broker) = registered::<S>().await;
-    let challenge = broker.challenge("a").await;
-    let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
-    store.fail(Method::Refuse, 1, When::Before);
-    let error = broker.refused(&challenge, bad.clone()).await;
-    assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
-    assert!(store.inner().challenge(&challenge.session_id).await.unwrap().is_some());
-    assert!(matches!(broker.refused(&challenge, bad).await, Error::Refused { .. }));
+    for when in [When::Before, When::After] {
+        let (world, store, broker) = registered::<S>().await;
+        let challenge = broker.challenge("a").await;
+        let id = AuditId::of(&challenge.session_id);
+        let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
+        store.fail(Method::Decide, 1, when);
+        let error = broker.refused(&challenge, bad.clone()).await;
+        assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }), "{error:?}");
+        let landed = store.inner().decision(id).await.unwrap().is_some();
+        assert_eq!(landed, when == When::After);
+        assert_eq!(broker.refused(&challenge, bad).await, Error::Refused { id });
+        assert_eq!(on_record(&store, Decision::Refused).await, 1);
+    }
+}
+
+/// Without the ring of its keys the broker gives and recognises nothing, and loses nothing either.
+async fn without_its_keys_nobody_is_served<S: Home>() {
+    for (method, when) in [
+        (Method::Keyring, When::Before),
+        (Method::PutKeyring, When::Before),
+        (Method::PutKeyring, When::After),
+    ] {
+        let (world, store) = world::<S>().await;
+        let broker = world.broker_over(store.clone());
+        broker.registered("a").await;
+        store.fail(method, 1, when);
+        let error = broker.auth.challenge(named("a")).await.unwrap_err();
+        assert_eq!(error, Error::Unavailable { id: None, retry_after: 5 });
+        // Nobody looks again at once.
+        world.hardware.clock.advance(seconds(1));
+        let session = broker.attested(&world.hardware, "a").await;
+        assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
+    }
 }
 
 /// Two lost answers in a row: nothing comes of it but the truth in the log.
@@ -382,7 +412,7 @@ async fn a_log_that_takes_nothing_releases_nothing<S: Home>() {
     let (world, store, broker) = registered::<S>().await;
     let session = broker.attested(&world.hardware, "a").await;
     for nth in 1..=20 {
-        store.fail(Method::Append, nth, When::Before);
+        store.fail(Method::Record, nth, When::Before);
         store.fail(Method::RecordRelease, nth, When::Before);
     }
     for _ in 0..10 {
@@ -411,6 +441,7 @@ macro_rules! over {
             without_the_windows_end_nobody_attests
             without_its_record_nothing_is_released
             a_refusal_that_is_not_on_record_is_no_answer
+            without_its_keys_nobody_is_served
             a_log_that_takes_nothing_releases_nothing
         }
     };

@@ -8,6 +8,7 @@ mod early;
 mod engines;
 mod evidence;
 mod faults;
+mod forged;
 mod metrics;
 mod new_chips;
 mod registration;

@@ -8,7 +8,6 @@ use std::{
 use keybroker_common::{
     admission::Admission,
     broker::Error,
-    ids::SessionId,
     metrics::{Count, LATENCY, Stage, TARGET},
 };
 use keybroker_embedded::store::EmbeddedStore;
@@ -19,11 +18,12 @@ use keybroker_simulator::{
 use keybroker_testing::{
     faulty::{FaultyStore, Method, When},
     guest::{KEY, evidence},
-    world::{Broker, PASSPHRASE, World, request},
+    world::{Broker, PASSPHRASE, World, request, stranger},
 };
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
+    subscriber::DefaultGuard,
 };
 use tracing_subscriber::{
     Layer, Registry,
@@ -74,14 +74,12 @@ impl Visit for Visited {
 }
 
 impl Gathered {
-    /// Gathers the measurements of the calling thread. The subscriber is the whole process's: if it were one
-    /// thread's alone, tracing might ask another thread, which has none, and remember that nobody cares.
-    fn here() -> Self {
+    /// Gathers the measurements of the calling thread, until the guard is dropped.
+    fn here() -> (Self, DefaultGuard) {
         let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
         let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);
         let subscriber = Registry::default().with(gathered.clone().with_filter(measured));
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        gathered
+        (gathered, tracing::subscriber::set_default(subscriber))
     }
 
     /// The measurements since the last call, in order.
@@ -110,7 +108,7 @@ async fn attest(broker: &Broker, chip: &Chip) -> Result<(), Error> {
 
 #[tokio::test]
 async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
-    let gathered = Gathered::here();
+    let (gathered, _guard) = Gathered::here();
     let world = World::new().await;
     let (broker, hardware) = (world.broker(), &world.hardware);
     let mut seen = Vec::new();
@@ -141,7 +139,7 @@ async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
     assert!(matches!(closed.register.register(request("x", "p")).await, Err(Error::Unauthenticated { .. })));
     expect(&["Unauthenticated"]);
 
-    let stranger = SessionId::random().unwrap();
+    let stranger = stranger();
     assert!(matches!(broker.fetch(&stranger, "w", &KEY).await, Err(Error::NoSession { .. })));
     expect(&["NoSession"]);
 

@@ -8,8 +8,9 @@ use keybroker_simulator::{
     pki::Chip,
 };
 use keybroker_testing::{
+    announced,
     guest::{KEY, evidence},
-    world::{Broker, World},
+    world::{Broker, World, workload_id},
 };
 use tokio::task::JoinSet;
 
@@ -63,10 +64,10 @@ async fn twenty_honest_new_chips_at_once_all_boot() {
 async fn made_up_chips_are_asked_for_up_to_half_a_burst() {
     let world = World::new().await;
     let broker = world.paced_broker();
-    broker.registered("w").await;
+    broker.registered("made-up").await;
     let mut guests = JoinSet::new();
     for seed in 2..22 {
-        let challenge = broker.challenge("w").await;
+        let challenge = broker.challenge("made-up").await;
         let made_up = Chip::new(world.hardware.chip.product(), seed);
         let (evidence, attest) = (evidence(&made_up, &KEY, &challenge), broker.attest.clone());
         guests.spawn(async move { attest.attest(&challenge.session_id, evidence).await.is_ok() });
@@ -78,6 +79,7 @@ async fn made_up_chips_are_asked_for_up_to_half_a_burst() {
     tokio::time::pause();
     assert!(guests.join_all().await.into_iter().all(|attested| !attested));
     assert_eq!(world.hardware.kds.count(Kind::Vcek), 4);
-    let waited = world.audit().into_iter().filter_map(|record| record.failed);
-    assert_eq!(waited.filter(|failed| failed.check == Check::NewChips.name()).count(), 16);
+    let waited = announced::undecided(Check::NewChips.name());
+    let here = waited.iter().filter(|record| record.workload_id == Some(workload_id("made-up")));
+    assert_eq!(here.count(), 16);
 }

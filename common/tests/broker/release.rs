@@ -19,8 +19,8 @@ use keybroker_common::{
 };
 use keybroker_testing::{
     clock::seconds,
-    guest::{KEY, OTHER_KEY},
-    world::{Broker, PASSPHRASE, TTL, World, request, workload_id},
+    guest::{KEY, OTHER_KEY, evidence_with},
+    world::{Broker, PASSPHRASE, TTL, World, request, stranger, workload_id},
 };
 
 async fn attested() -> (World, Broker, SessionId) {
@@ -48,11 +48,16 @@ async fn a_challenge_is_no_session() {
     let broker = world.broker();
     broker.registered("a").await;
     let challenge = broker.challenge("a").await;
-    for session in [challenge.session_id.clone(), SessionId::random().unwrap()] {
-        let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
-        assert!(matches!(error, Error::NoSession { .. }));
-        world.assert_recorded(&error, "session", "no guest has attested under this session");
-    }
+    let error = broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap_err();
+    assert!(matches!(error, Error::NoSession { id: Some(_) }));
+    world.assert_recorded(&error, "session", "no guest has attested under this session");
+    // Nor is a refusal.
+    let bad = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
+    broker.refused(&challenge, bad).await;
+    let error = broker.fetch(&challenge.session_id, "a", &KEY).await.unwrap_err();
+    assert!(matches!(error, Error::NoSession { id: Some(_) }));
+    let error = broker.fetch(&stranger(), "a", &KEY).await.unwrap_err();
+    assert_eq!(error, Error::NoSession { id: None });
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use keybroker_common::{
     store::{RevocationStore, WorkloadStore},
 };
 use keybroker_testing::{
+    announced,
     guest::{KEY, evidence_with},
     world::{PASSPHRASE, SECRET, World, WriteTransaction, edit, request, workload_id},
 };
@@ -195,7 +196,8 @@ async fn a_row_that_cannot_be_read_decides_nothing() {
     let evidence = evidence_with(&world.hardware.chip, &KEY, &challenge, |_| {});
     let error = broker.refused(&challenge, evidence).await;
     assert!(matches!(error, Error::Unavailable { id: Some(_), retry_after: 5 }));
-    assert_eq!(world.audit().pop().unwrap().failed.unwrap().check, "store");
+    let Error::Unavailable { id: Some(id), .. } = error else { unreachable!() };
+    assert_eq!(announced::record(id).unwrap().failed.unwrap().check, "store");
     assert_eq!(world.hardware.kds.requests(), []);
 }
 

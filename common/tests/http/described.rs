@@ -31,7 +31,7 @@ fn whole(route: &Route) -> String {
 
 fn session(route: &Route, mut request: Request<Body>) -> Request<Body> {
     let name = if route.path == RESOURCE { "kbs-session-id" } else { "session_id" };
-    request.headers_mut().insert(header::COOKIE, format!("{name}={SESSION}").parse().unwrap());
+    request.headers_mut().insert(header::COOKIE, format!("{name}={}", *SESSION).parse().unwrap());
     request
 }
 
@@ -58,8 +58,6 @@ fn with_parameters(route: &Route) -> Vec<Request<Body>> {
     vec![ask("open"), ask("web"), ask("%00"), bare(Method::GET, &path("open"))]
 }
 
-/// A session that nobody has.
-const STRANGER: &str = "0123456789abcdef0123456789abcdef";
 /// So many strangers are turned away on record.
 const TOO_MANY: usize = 20;
 
@@ -91,7 +89,9 @@ async fn statuses(route: &Route) -> BTreeSet<String> {
     let closed = router(services);
     let stranger = |mut request: Request<Body>| {
         let name = if route.path == RESOURCE { "kbs-session-id" } else { "session_id" };
-        let cookie = format!("{name}={STRANGER}").parse().unwrap();
+        // The session is not of this request's evidence, and the challenge has none.
+        let id = if route.path == ATTEST { &SESSION } else { &CHALLENGE };
+        let cookie = format!("{name}={}", **id).parse().unwrap();
         request.headers_mut().insert(header::COOKIE, cookie);
         request
     };

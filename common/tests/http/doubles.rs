@@ -1,20 +1,24 @@
 //! A broker over a store in memory that holds what the tests ask for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
     audit::{AuditRecord, Decision, Operation},
-    broker::{Broker, Parts, Register},
+    broker::{AttestKeys, Broker, Origin, Parts, Register},
+    challenge::Deployment,
     clock::SystemClock,
     config::KdsSettings,
-    ids::{SessionId, WorkloadId},
-    session::{Challenge, Claim},
-    store::{
-        ChallengeStore as _, Health, RevocationStore as _, SessionStore as _, StoreError, WorkloadStore as _,
-    },
+    decision::AttestDecision,
+    ids::{AuditId, SessionId, WorkloadId},
+    keyring::Purpose,
+    session::SealedSession,
+    store::{DecisionStore as _, Health, RevocationStore as _, StoreError, WorkloadStore as _},
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_kds::EndorsementSource;
@@ -22,13 +26,14 @@ use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 use keybroker_testing::{
     faulty::{FaultyStore, Method, When},
-    sample,
+    forged, sample,
     world::{PASSPHRASE, request},
 };
 
-use super::{CHALLENGE, SESSION, logs};
+use super::logs;
 
-const TTL: Duration = Duration::from_secs(300);
+/// Longer than the suite takes.
+const TTL: Duration = Duration::from_secs(3600);
 
 /// The store of [`services`].
 pub(super) type Store = FaultyStore<EmbeddedStore>;
@@ -40,8 +45,7 @@ pub(super) async fn services() -> Broker {
 }
 
 /// The calls of each kind that an answer waits for.
-pub(super) const AWAITED: [Method; 4] =
-    [Method::Create, Method::PutChallenge, Method::Challenge, Method::Session];
+pub(super) const AWAITED: [Method; 4] = [Method::Create, Method::Keyring, Method::Workload, Method::Decision];
 
 /// The same, with a store that fails at the first of each of these calls.
 pub(super) async fn failing(calls: &[Method], when: When) -> Broker {
@@ -65,14 +69,18 @@ pub(super) async fn with_store() -> (Broker, Arc<Store>) {
     let broker = Broker::new(Parts {
         store: store.clone(),
         wrap: key.clone(),
-        unwrap: key,
+        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
         endorsements: Arc::new(endorsements),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         admission: Admission::OPEN,
         clock,
-        ttl: TTL,
+        origin: Origin {
+            deployment: Deployment::new(DEPLOYMENT),
+            keys: Arc::new(key.keyring(Purpose::Challenge)),
+            ttl: TTL,
+        },
     });
     (broker, store)
 }
@@ -89,18 +97,33 @@ async fn fill(store: &Arc<EmbeddedStore>, key: &Arc<LocalKey>) {
     store.revoke(&WorkloadId::new("taken").unwrap(), &revoked).await.unwrap();
 
     let open = store.workload(&WorkloadId::new("open").unwrap()).await.unwrap().unwrap();
-    let given = |session: &str| Challenge {
-        session_id: SessionId::parse(session).unwrap(),
-        claim: Claim::Named { workload_id: open.id.clone() },
-        expires_at: now + TTL,
-        ..sample::challenge()
-    };
-    for challenge in [given(SESSION), given(CHALLENGE)] {
-        store.put_challenge(&challenge).await.unwrap();
+    for purpose in Purpose::ALL {
+        forged::plant(store.as_ref(), purpose, &key.keyring(purpose), *BEGIN).await;
     }
-    let attested = AuditRecord::new(now, Operation::Attest, Decision::Attested);
-    let session = sample::session_as(&open, &given(SESSION), &attested);
-    store.attest(&session, &attested).await.unwrap();
+    let id = id(1);
+    let attested =
+        AuditRecord { id: AuditId::of(&id), ..AuditRecord::new(now, Operation::Attest, Decision::Attested) };
+    let session = SealedSession { expires_at: now + TTL, ..sample::session_as(&open, &attested) };
+    let session = forged::sealed(&id, session);
+    let decision = AttestDecision {
+        record: attested,
+        evidence: session.evidence,
+        session: Some(session),
+        keep_until: now + TTL,
+    };
+    assert_eq!(store.decide(&decision).await, Ok(None));
+}
+
+const DEPLOYMENT: &str = "doubles";
+/// When the keys were made that every broker here uses.
+static BEGIN: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
+/// The cookie of the guest that has attested as `open`.
+pub(super) static SESSION: LazyLock<String> = LazyLock::new(|| id(1).expose());
+/// The cookie of the guest that may.
+pub(super) static CHALLENGE: LazyLock<String> = LazyLock::new(|| id(2).expose());
+
+fn id(random: u8) -> SessionId {
+    forged::session_id(DEPLOYMENT, *BEGIN, [random; 12], &WorkloadId::new("open").unwrap())
 }
 
 /// A store that is not well.

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
-    ids::{RegistrationDigest, WorkloadId},
-    store::{AuditStore, ReleaseStore, StoreError, WorkloadStore},
+    decision::AttestDecision,
+    ids::{AuditId, RegistrationDigest, WorkloadId},
+    store::{AuditStore, DecisionStore, ReleaseStore, StoreError, WorkloadStore},
     workload::{Standing, Workload},
 };
 use tokio::time::{sleep, timeout};
@@ -64,12 +65,27 @@ impl ReleaseStore for Slow {
     }
 }
 
+#[async_trait]
+impl DecisionStore for Slow {
+    async fn decide(&self, decision: &AttestDecision) -> Result<Option<AttestDecision>, StoreError> {
+        self.append(&decision.record).await.map(|()| None)
+    }
+
+    async fn decision(&self, id: AuditId) -> Result<Option<AttestDecision>, StoreError> {
+        self.store.decision(id).await
+    }
+
+    async fn record(&self, audit: &AuditRecord) -> Result<(), StoreError> {
+        self.append(audit).await
+    }
+}
+
 /// How many records are written of a request whose client goes away after a second.
 async fn recorded(request: Request<Body>) -> usize {
     let (mut broker, store) = doubles::with_store().await;
     let slow = Arc::new(Slow { store, records: AtomicUsize::new(0) });
     broker.register.audit = slow.clone();
-    broker.attest.audit = slow.clone();
+    broker.attest.decisions = slow.clone();
     broker.attest.workloads = slow.clone();
     let router = router(broker);
     let asked = timeout(Duration::from_secs(1), router.oneshot(request)).await;

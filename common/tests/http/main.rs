@@ -19,10 +19,10 @@ use http_body_util::BodyExt;
 use keybroker_common::http::router;
 use tower::ServiceExt;
 
+use self::doubles::{CHALLENGE, SESSION};
+
 const MEASUREMENT: &str =
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";
-const SESSION: &str = "00112233445566778899aabbccddeeff";
-const CHALLENGE: &str = "ffeeddccbbaa99887766554433221100";
 
 const REGISTER: &str = "/kbs/v0/register_workload";
 const AUTH: &str = "/kbs/v0/auth";
@@ -62,7 +62,7 @@ fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
 }
 
 fn with_session(mut request: Request<Body>) -> Request<Body> {
-    request.headers_mut().insert(header::COOKIE, format!("session_id={SESSION}").parse().unwrap());
+    request.headers_mut().insert(header::COOKIE, format!("session_id={}", *SESSION).parse().unwrap());
     request
 }
 

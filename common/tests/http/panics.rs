@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    ids::WorkloadId,
-    store::{AuditStore, StoreError},
+    decision::AttestDecision,
+    ids::{AuditId, WorkloadId},
+    store::{AuditStore, DecisionStore, StoreError},
 };
 use keybroker_testing::faulty::{Method as Call, PANIC, When};
 
@@ -25,12 +26,35 @@ impl AuditStore for Records {
     }
 }
 
+#[async_trait]
+impl DecisionStore for Panicking {
+    async fn decide(&self, decision: &AttestDecision) -> Result<Option<AttestDecision>, StoreError> {
+        self.store.decide(decision).await
+    }
+
+    async fn decision(&self, id: AuditId) -> Result<Option<AttestDecision>, StoreError> {
+        self.store.decision(id).await
+    }
+
+    async fn record(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        self.records.append(record).await
+    }
+}
+
+/// Decides as `store` does, and keeps the records beside the decisions.
+#[derive(Debug)]
+struct Panicking {
+    store: Arc<doubles::Store>,
+    records: Arc<Records>,
+}
+
 /// Services of which the first of these calls panics, and where their records go.
 async fn panicking(call: &[Call]) -> (Router, Arc<Records>) {
     let records = Arc::new(Records::default());
-    let mut broker = doubles::failing(call, When::Panicking).await;
+    let (mut broker, store) = doubles::with_store().await;
+    call.iter().for_each(|call| store.fail(*call, 1, When::Panicking));
     broker.register.audit = records.clone();
-    broker.attest.audit = records.clone();
+    broker.attest.decisions = Arc::new(Panicking { store, records: records.clone() });
     (checked(router(broker)), records)
 }
 
@@ -64,8 +88,8 @@ async fn a_panic_is_500_with_a_record_and_the_broker_goes_on() {
     type Ask = fn() -> Request<Body>;
     let register: Ask = || post(REGISTER, registration("web", "open sesame"));
     let rows: [(Call, Ask, Operation, Option<&str>, StatusCode); 4] = [
-        (Call::Challenge, attest, Operation::Attest, None, StatusCode::UNAUTHORIZED),
-        (Call::Session, key, Operation::Key, Some("open"), StatusCode::OK),
+        (Call::Keyring, attest, Operation::Attest, None, StatusCode::UNAUTHORIZED),
+        (Call::Decision, key, Operation::Key, Some("open"), StatusCode::OK),
         (Call::Workload, key, Operation::Key, Some("open"), StatusCode::OK),
         (Call::Create, register, Operation::Register, Some("web"), StatusCode::OK),
     ];
@@ -83,11 +107,12 @@ async fn a_panic_is_500_with_a_record_and_the_broker_goes_on() {
 async fn a_panic_without_a_record_is_500_without_an_id() {
     let told = (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"internal error"}"#.to_owned());
     let challenge = || post(AUTH, auth_body("snp", "0.0.0"));
-    let (router, _) = panicking(&[Call::PutChallenge]).await;
+    let (router, _) = panicking(&[Call::Keyring]).await;
     assert_eq!(answer(router.clone(), challenge()).await, told);
     assert_eq!(answer(router, challenge()).await.0, StatusCode::OK);
 
-    let router = checked(super::router(doubles::failing(&[Call::Append], When::Panicking).await));
+    let router =
+        checked(super::router(doubles::failing(&[Call::Decide, Call::Record], When::Panicking).await));
     assert_eq!(answer(router.clone(), attest()).await, told);
     assert_eq!(answer(router, attest()).await.0, StatusCode::UNAUTHORIZED);
 }

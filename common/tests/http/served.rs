@@ -48,8 +48,8 @@ async fn a_challenge_is_a_nonce_and_a_cookie_of_the_same_session() {
     let nonce = body.strip_prefix(r#"{"nonce":""#).unwrap().strip_suffix(r#"","extra-params":""}"#).unwrap();
     assert_eq!(nonce.len(), 44);
     let id =
-        cookie.strip_prefix("session_id=").unwrap().strip_suffix("; Path=/; HttpOnly; Max-Age=300").unwrap();
-    assert_eq!(id.len(), 32);
+        cookie.strip_prefix("session_id=").unwrap().strip_suffix("; Path=/; HttpOnly; Max-Age=3600").unwrap();
+    assert_eq!((id.len(), id.get(35..)), (38, Some("web")));
 }
 
 #[tokio::test]

@@ -96,7 +96,8 @@ pub(crate) fn schemas() -> Map<String, Value> {
 fn when(problem: &Problem) -> &'static str {
     match problem {
         Problem::Broker(Error::NoSession { .. }) => {
-            "The session that the cookie names is unknown, spent or expired, or has not reached this step."
+            "The session that the cookie names is unknown, spent or expired, or has not reached this step. If \
+             the broker did not make its id, there is no audit record."
         }
         Problem::Broker(Error::Refused { .. }) => "A check failed: the audit record says which.",
         Problem::Broker(Error::Unauthenticated { .. }) => {

@@ -1,21 +1,31 @@
 //! Parts that several routes have in common: refusals, parameters, and the values of samples.
 
+use std::sync::Arc;
+
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
+use keybroker_testing::{
+    clock::{BEGIN, ManualClock},
+    forged,
+    world::TTL,
+};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use keybroker_common::{
     broker::Error,
+    challenge::{Challenge, Challenges, Deployment},
     dialect::Dialect,
-    ids::{AuditId, HostData},
+    ids::{AuditId, HostData, WorkloadId},
+    keyring::{Keys, Purpose},
     problem::Problem,
-    session::Challenge,
     wire::{Fault, FieldName, Invalid, Part, manners},
 };
 
 /// The sample's audit record.
 pub(crate) const ID: AuditId = AuditId(Uuid::from_u128(0x01a2_0cf2_4b21_71e9_a90e_2c4a_6a19_4b4b));
-/// The sample's session.
-const SESSION: &str = "8f432960aaffdec68ac9481cf3be74d3";
+/// The form of a session id: opaque characters of a cookie.
+pub(crate) const SESSION_ID: &str = "[!#-+\\--:<-\\[\\]-~]{35,99}";
 /// The sample's workload.
 pub(crate) const WORKLOAD: &str = "my-app";
 /// The sample's resource.
@@ -52,7 +62,8 @@ pub(crate) fn refusals_of_a_session() -> Vec<Problem> {
     vec![
         Invalid::Cookies.into(),
         Problem::NoCookie,
-        Error::NoSession { id: ID }.into(),
+        Error::NoSession { id: Some(ID) }.into(),
+        Error::NoSession { id: None }.into(),
         Error::TooMany { retry_after: 3 }.into(),
         Error::Refused { id: ID }.into(),
         Error::Internal { id: Some(ID) }.into(),
@@ -70,11 +81,11 @@ pub(crate) fn session_cookie(dialect: Dialect, required: bool) -> Value {
         "in": "cookie",
         "description": format!("The session of {whose}, as `auth` gave it."),
         "required": required,
-        "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+        "schema": { "type": "string", "pattern": format!("^{SESSION_ID}$") },
     });
     // With an example of each, tools would send two sessions at once.
     if required || dialect == Dialect::Libkrun {
-        parameter["example"] = SESSION.into();
+        parameter["example"] = sample_challenge().session_id.expose().into();
     }
     parameter
 }
@@ -102,16 +113,18 @@ pub(crate) fn read(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap()
 }
 
-/// A challenge as it stands in a store.
+/// A challenge, the same each time: of keys, a time and random bytes that are known.
 pub(crate) fn sample_challenge() -> Challenge {
-    let challenge = json!({
-        "session_id": SESSION,
-        "nonce": "5a".repeat(32),
-        "dialect": "v0",
-        "workload_id": WORKLOAD,
-        "expires_at": "2026-11-24T09:42:17Z",
-    });
-    serde_json::from_value(challenge).unwrap()
+    let clock = Arc::new(ManualClock::new());
+    let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
+    let wrap = Arc::new(LocalKey::in_memory().unwrap()).keyring(Purpose::Challenge);
+    let id = forged::session_id("sample", BEGIN, *b"sample bytes", &WorkloadId::new(WORKLOAD).unwrap());
+    Runtime::new().unwrap().block_on(async {
+        forged::plant(store.as_ref(), Purpose::Challenge, &wrap, BEGIN).await;
+        let keys = Keys::new(Purpose::Challenge, store, Arc::new(wrap), clock, TTL);
+        let challenges = Challenges::new(Arc::new(keys), Deployment::new("sample"), TTL);
+        challenges.recognise(&id, BEGIN).await.unwrap()
+    })
 }
 
 /// HOST_DATA as a registration answers with it.

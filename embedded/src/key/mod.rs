@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use aws_lc_rs::{
@@ -10,7 +10,10 @@ use aws_lc_rs::{
     hmac,
 };
 use data_encoding::HEXLOWER;
-use keybroker_common::secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret};
+use keybroker_common::{
+    keyring::{KeyringWrap, Purpose},
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+};
 use zeroize::Zeroizing;
 
 pub use file::KeyFileError;
@@ -19,7 +22,7 @@ pub use file::KeyFileError;
 /// apart.
 ///
 /// A wrapped secret is the nonce (12 random bytes), the ciphertext and the tag (16 bytes), in this order; the
-/// [`EncryptionContext`] is its associated data.
+/// context, a secret's [`EncryptionContext`] or a ring's purpose, is its associated data.
 pub struct LocalKey {
     key: RandomizedNonceKey,
     key_id: String,
@@ -77,6 +80,41 @@ impl fmt::Debug for LocalKey {
     }
 }
 
+impl LocalKey {
+    /// The key as it wraps the keys of one ring: in a context that no workload's secret has.
+    pub fn keyring(self: &Arc<Self>, purpose: Purpose) -> LocalKeyring {
+        LocalKeyring { key: Arc::clone(self), purpose }
+    }
+
+    fn seal(&self, context: Aad<Vec<u8>>, secret: &Secret) -> Result<WrappedSecret, KeyError> {
+        // Room for the tag from the start: growing would leave a copy of the clear text behind.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(secret.expose().len() + AES_256_GCM.tag_len()));
+        sealed.extend_from_slice(secret.expose());
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(context, &mut *sealed)
+            .map_err(|_| KeyError::Unavailable("the cryptographic library failed".to_owned()))?;
+        let ciphertext = [nonce.as_ref().as_slice(), &sealed].concat();
+        Ok(WrappedSecret { key_id: self.key_id.clone(), ciphertext })
+    }
+
+    fn unseal(&self, context: Aad<Vec<u8>>, wrapped: &WrappedSecret) -> Result<Secret, KeyError> {
+        if wrapped.key_id != self.key_id {
+            return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
+        }
+        let (nonce, sealed) =
+            wrapped.ciphertext.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Mismatch)?;
+        let mut clear = Zeroizing::new(sealed.to_vec());
+        let len = self
+            .key
+            .open_in_place(Nonce::from(nonce), context, &mut clear)
+            .map_err(|_| KeyError::Mismatch)?
+            .len();
+        clear.truncate(len);
+        Ok(Secret::new(std::mem::take(&mut *clear)))
+    }
+}
+
 #[async_trait]
 impl Wrap for LocalKey {
     async fn wrap_secret(
@@ -84,15 +122,7 @@ impl Wrap for LocalKey {
         context: &EncryptionContext,
         secret: &Secret,
     ) -> Result<WrappedSecret, KeyError> {
-        // Room for the tag from the start: growing would leave a copy of the clear text behind.
-        let mut sealed = Zeroizing::new(Vec::with_capacity(secret.expose().len() + AES_256_GCM.tag_len()));
-        sealed.extend_from_slice(secret.expose());
-        let nonce = self
-            .key
-            .seal_in_place_append_tag(associated_data(context), &mut *sealed)
-            .map_err(|_| KeyError::Unavailable("the cryptographic library failed".to_owned()))?;
-        let ciphertext = [nonce.as_ref().as_slice(), &sealed].concat();
-        Ok(WrappedSecret { key_id: self.key_id.clone(), ciphertext })
+        self.seal(associated_data(&context.pairs()), secret)
     }
 }
 
@@ -103,28 +133,40 @@ impl Unwrap for LocalKey {
         context: &EncryptionContext,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, KeyError> {
-        if wrapped.key_id != self.key_id {
-            return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
-        }
-        let (nonce, sealed) =
-            wrapped.ciphertext.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Mismatch)?;
-        let mut clear = Zeroizing::new(sealed.to_vec());
-        let len = self
-            .key
-            .open_in_place(Nonce::from(nonce), associated_data(context), &mut clear)
-            .map_err(|_| KeyError::Mismatch)?
-            .len();
-        clear.truncate(len);
-        Ok(Secret::new(std::mem::take(&mut *clear)))
+        self.unseal(associated_data(&context.pairs()), wrapped)
     }
 }
 
-/// The context as one byte string: every name and value after its length in 8 big-endian bytes, so that no
-/// two contexts share one. Part of the format of every wrapped secret: a change makes them all unreadable.
-fn associated_data(context: &EncryptionContext) -> Aad<Vec<u8>> {
+/// A [`LocalKey`] for the keys of one ring, and for nothing else.
+#[derive(Debug)]
+pub struct LocalKeyring {
+    key: Arc<LocalKey>,
+    purpose: Purpose,
+}
+
+impl LocalKeyring {
+    fn context(&self) -> Aad<Vec<u8>> {
+        associated_data(&[("purpose", self.purpose.context().to_owned())])
+    }
+}
+
+#[async_trait]
+impl KeyringWrap for LocalKeyring {
+    async fn wrap_key(&self, key: &Secret) -> Result<WrappedSecret, KeyError> {
+        self.key.seal(self.context(), key)
+    }
+
+    async fn unwrap_key(&self, wrapped: &WrappedSecret) -> Result<Secret, KeyError> {
+        self.key.unseal(self.context(), wrapped)
+    }
+}
+
+/// A context as one byte string: every name and value after its length in 8 big-endian bytes, so that no two
+/// contexts share one. Part of the format of every wrapped secret: a change makes them all unreadable.
+fn associated_data(pairs: &[(&str, String)]) -> Aad<Vec<u8>> {
     let mut bytes = Vec::new();
-    for (name, value) in context.pairs() {
-        for text in [name, &value] {
+    for (name, value) in pairs {
+        for text in [*name, value] {
             bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }

@@ -161,7 +161,7 @@ async fn the_wrapped_form_is_fixed() {
 fn contexts_are_told_apart_by_more_than_their_text() {
     let with = |secret: &str, id: &str| {
         let (secret, workload_id) = (secret.to_owned(), WorkloadId::new(id).unwrap());
-        associated_data(&EncryptionContext { workload_id, secret, ..context() }).as_ref().to_vec()
+        associated_data(&EncryptionContext { workload_id, secret, ..context() }.pairs()).as_ref().to_vec()
     };
     assert_ne!(with("a", "workload_idb"), with("aworkload_id", "b"));
     assert_ne!(with("ab", "c"), with("a", "bc"));
@@ -193,6 +193,22 @@ async fn another_keys_secret_is_not_tried() {
     // A false name does not help.
     wrapped.key_id = key.key_id().to_owned();
     assert_eq!(key.unwrap_secret(&context(), &wrapped).await.unwrap_err(), KeyError::Mismatch);
+}
+
+/// A ring's keys open as keys of this ring alone, and never as a workload's secret.
+#[tokio::test]
+async fn a_rings_key_opens_for_its_purpose_only() {
+    let (_dir, path) = key_path();
+    let key = Arc::new(LocalKey::create(&path).unwrap());
+    let secret = Secret::new(vec![7; 32]);
+    for (purpose, other) in [(Purpose::Challenge, Purpose::Session), (Purpose::Session, Purpose::Challenge)] {
+        let wrapped = key.keyring(purpose).wrap_key(&secret).await.unwrap();
+        assert_eq!(key.keyring(purpose).unwrap_key(&wrapped).await.unwrap().expose(), secret.expose());
+        assert_eq!(key.keyring(other).unwrap_key(&wrapped).await.unwrap_err(), KeyError::Mismatch);
+        assert_eq!(key.unwrap_secret(&context(), &wrapped).await.unwrap_err(), KeyError::Mismatch);
+        let of_a_workload = key.wrap_secret(&context(), &secret).await.unwrap();
+        assert_eq!(key.keyring(purpose).unwrap_key(&of_a_workload).await.unwrap_err(), KeyError::Mismatch);
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,15 @@ pub enum OpenError {
         /// The format that the store says it has.
         found: String,
     },
+    /// The store is of an earlier format, and there is no room for the copy that is made before the step.
+    #[error(
+        "the store is of an earlier release, and has no room for the copy that is made before it is changed: \
+         {needed} bytes must be free in the data directory"
+    )]
+    NoRoomForBackup {
+        /// The bytes that must be free.
+        needed: u64,
+    },
     /// The file was damaged or altered.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
@@ -94,4 +103,4 @@ macro_rules! by_way_of_redb_error {
     )*};
 }
 
-by_way_of_redb_error!(DatabaseError TransactionError TableError StorageError CommitError);
+by_way_of_redb_error!(DatabaseError TransactionError TableError StorageError CommitError CompactionError);

@@ -10,19 +10,22 @@ use std::{
 use redb::{Builder, Database, backends::FileBackend};
 use rustix::fs::{Advice, fadvise};
 
-use super::{OpenError, meta};
+use super::{OpenError, meta, upgrade};
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.redb";
 /// The file's name until there is a store in it.
 pub(super) const WORKSHOP: &str = "keybroker.redb.new";
 
-/// The bytes that redb may hold in memory. Its default is 1 GiB, more than a broker's rows are worth.
-const CACHE_SIZE: usize = 64 << 20;
+/// The bytes that redb may hold in memory: enough for the inner pages of millions of rows. The system caches
+/// the file besides.
+const CACHE_SIZE: usize = 16 << 20;
 /// Bytes of the first page: redb's own, and whether the file is a database stands in its first bytes.
 const HEADER: usize = 4096;
 /// Those first bytes, which redb writes last.
 const MAGIC: usize = 9;
+/// The bit of the byte behind them that says that a file was not closed in order.
+const RECOVERY_REQUIRED: u8 = 2;
 
 /// Whether there is a store in `data_dir`.
 pub(super) fn exists(data_dir: &Path) -> Result<bool, OpenError> {
@@ -31,11 +34,11 @@ pub(super) fn exists(data_dir: &Path) -> Result<bool, OpenError> {
 
 /// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its
 /// database.
-pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
+pub(super) fn open(data_dir: &Path, check: Check) -> Result<(File, Database), OpenError> {
     make_directory(data_dir)?;
     match found(data_dir)? {
         Some(file) => {
-            let database = database(&file)?;
+            let database = upgrade::upgraded(data_dir, &file, database(&file, check)?)?;
             meta::adopt(&database)?;
             Ok((file, database))
         }
@@ -43,18 +46,41 @@ pub(super) fn open(data_dir: &Path) -> Result<(File, Database), OpenError> {
     }
 }
 
+/// When every byte of a database is read and compared with its checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Only if it was not closed in order: then redb does so to repair it.
+    AfterUncleanStop,
+    /// Now.
+    Always,
+}
+
 /// The database in an open file, which it locks.
 ///
-/// Before that, the system is told to forget the cached pages of the file. After a write that did not reach
-/// the disk, the cache may hold data that the disk does not. A transaction that is built on such data is lost
-/// with the power.
-pub(super) fn database(file: &File) -> Result<Database, OpenError> {
+/// redb trusts a file that was closed in order: one that was altered since gives errors or panics, later or
+/// here.
+pub(super) fn database(file: &File, check: Check) -> Result<Database, OpenError> {
+    if check == Check::Always || !closed_in_order(file)? {
+        forget(file);
+    }
+    let mut builder = Builder::new();
+    builder.set_check_integrity_on_open(check == Check::Always).set_cache_size(CACHE_SIZE);
+    Ok(builder.create_with_backend(FileBackend::new(file.try_clone()?)?)?)
+}
+
+/// Tells the system to forget the cached pages of the file. After a write that did not reach the disk, the
+/// cache may hold data that the disk does not. A transaction that is built on such data is lost with the
+/// power.
+fn forget(file: &File) {
     // A file system that takes no advice remembers nothing, or is memory itself.
     let _ = fadvise(file, 0, None, Advice::DontNeed);
-    let mut builder = Builder::new();
-    // Without this redb trusts a file that was closed in order, and may panic at one that was altered since.
-    builder.set_check_integrity_on_open(true).set_cache_size(CACHE_SIZE);
-    Ok(builder.create_with_backend(FileBackend::new(file.try_clone()?)?)?)
+}
+
+/// Whether redb noted that it closed the file, which it does once all else is on the disk.
+fn closed_in_order(file: &File) -> io::Result<bool> {
+    let mut bytes = [0; MAGIC + 1];
+    let read = file.read_at(&mut bytes, 0)?;
+    Ok(read == bytes.len() && bytes.last().is_some_and(|flags| flags & RECOVERY_REQUIRED == 0))
 }
 
 /// The file, closed to anyone but its owner, if it holds more than the beginning of a database.
@@ -106,14 +132,14 @@ fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
     }
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.set_len(0)?;
-    let database = database(&file)?;
+    let database = database(&file, Check::AfterUncleanStop)?;
     meta::adopt(&database)?;
     rename(workshop, path)?;
     File::open(data_dir)?.sync_all()?;
     Ok((file, database))
 }
 
-fn lock(file: &File) -> Result<(), OpenError> {
+pub(super) fn lock(file: &File) -> Result<(), OpenError> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::Locked,
         TryLockError::Error(error) => error.into(),

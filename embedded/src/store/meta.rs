@@ -1,18 +1,18 @@
 //! The store's data about itself: its format, and the wrapping key that it belongs to.
 
-use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::{OpenError, tables};
 
 /// Names and values.
-const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
 /// Holds the format.
 const FORMAT_NAME: &str = "format";
 /// Holds the wrapping key's fingerprint.
 const KEY_NAME: &str = "wrapping_key";
 
 /// The format that this release reads and writes: tables, keys and rows.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Makes an empty database a store; refuses any other that is not a store of this format.
 pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
@@ -32,8 +32,21 @@ pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
 
 /// Refuses a database that is not a store of this format, and makes none of it.
 pub(super) fn check(database: &Database) -> Result<(), OpenError> {
-    let found = entry(&database.begin_read()?.open_table(META)?, FORMAT_NAME)?;
-    if found.as_deref() == Some(FORMAT) { Ok(()) } else { Err(OpenError::Foreign) }
+    if format(database)?.as_deref() == Some(FORMAT) { Ok(()) } else { Err(OpenError::Foreign) }
+}
+
+/// The format that the database says it has, if it is a store.
+pub(super) fn format(database: &Database) -> Result<Option<String>, OpenError> {
+    match database.begin_read()?.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        meta => entry(&meta?, FORMAT_NAME),
+    }
+}
+
+/// Says that the store has this release's format.
+pub(super) fn set_format(transaction: &WriteTransaction) -> Result<(), OpenError> {
+    transaction.open_table(META)?.insert(FORMAT_NAME, FORMAT)?;
+    Ok(())
 }
 
 /// The wrapping key's fingerprint, once the store has one.
@@ -54,7 +67,7 @@ pub(super) fn bind_key(database: &Database, key_id: &str) -> Result<(), OpenErro
     Ok(transaction.commit()?)
 }
 
-fn entry(
+pub(super) fn entry(
     meta: &impl ReadableTable<&'static str, &'static str>,
     name: &str,
 ) -> Result<Option<String>, OpenError> {

@@ -1,12 +1,14 @@
 //! The store of a broker on one machine: every table in one redb file of one process.
 //!
-//! Each method is one transaction, synced to disk before it is acknowledged; redb has one writer at a time,
-//! so the conditions of a write hold until it is committed. A store that failed is opened anew in its place
-//! (`disk`), and room is kept for what ends or records something when the disk is full (`room`).
+//! A write is acknowledged when it is synced to disk. One thread writes (`writer`), so the conditions of a
+//! write hold until it is committed; writes that wait for it at the same time share a transaction. Reads wait
+//! for nothing. A store that failed is opened anew in its place (`disk`), and room is kept for what ends or
+//! records something when the disk is full (`room`).
 
+mod audit;
+mod deployment;
 mod disk;
 mod errors;
-mod expiry;
 mod file;
 mod leases;
 mod meta;
@@ -15,42 +17,53 @@ pub mod room;
 mod rows;
 mod stores;
 mod tables;
+mod upgrade;
+mod upkeep;
+mod writer;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use keybroker_common::{
-    audit::AuditRecord,
+    challenge::Deployment,
     clock::Clock,
-    ids::AuditId,
     store::{Health, StoreError},
 };
-use redb::{ReadTransaction, WriteTransaction};
+use redb::ReadTransaction;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use self::{
-    disk::{Disk, Use},
+    disk::{Disk, Edit, Use, View, Write},
     leases::Leases,
+    writer::Writer,
 };
 
 pub use errors::OpenError;
 
-/// All five stores over one file in a data directory.
+/// All stores over one file in a data directory.
 pub struct EmbeddedStore {
     disk: Arc<Disk>,
-    /// Tells what has expired and can be swept; no condition depends on it.
+    writer: Writer,
+    /// `None` in memory.
+    data_dir: Option<PathBuf>,
+    /// Tells which decisions may go; no condition depends on it.
     clock: Arc<dyn Clock>,
     leases: Leases,
+    /// Once it was asked for.
+    deployment: Mutex<Option<Deployment>>,
 }
 
 impl EmbeddedStore {
     /// Opens the store in `data_dir`, or makes an empty one, directory included, for its owner alone.
     ///
-    /// The whole file is read and its checksums compared, so that damage is found here and not under a
-    /// request. They are no signatures: someone who alters the file and computes them anew is not found out.
-    /// `clock` tells which rows are due for removal.
+    /// If it was not closed in order, the whole file is read first. One in the format of release 0.1 is
+    /// brought to this release's, with a copy beside it. `clock` tells which decisions may be deleted.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Ok(Self::over(Disk::open(data_dir)?, clock))
+        Self::over(Disk::open(data_dir)?, Some(data_dir.to_owned()), clock)
     }
 
     /// The same of a store that is there: makes nothing. [`OpenError::Missing`] if there is none.
@@ -60,11 +73,34 @@ impl EmbeddedStore {
 
     /// An empty store in memory, that is gone when it is dropped: for the demo and for tests.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Ok(Self::over(Disk::in_memory()?, clock))
+        Self::over(Disk::in_memory()?, None, clock)
     }
 
-    fn over(disk: Disk, clock: Arc<dyn Clock>) -> Self {
-        Self { disk: Arc::new(disk), clock, leases: Leases::default() }
+    fn over(disk: Disk, data_dir: Option<PathBuf>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let disk = Arc::new(disk);
+        let writer = Writer::start(Arc::clone(&disk))?;
+        Ok(Self { disk, writer, data_dir, clock, leases: Leases::default(), deployment: Mutex::default() })
+    }
+
+    /// The name of this deployment: random, and another one after the store was restored from a backup or
+    /// copied. A backup does not know the answers to challenges that came after it, so none of these
+    /// challenges may count again.
+    ///
+    /// Each start that gives challenges must ask for it. On a full disk the name is this process's alone.
+    pub fn deployment(&self) -> Result<Deployment, OpenError> {
+        let mut held = self.deployment.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(deployment) = &*held {
+            return Ok(deployment.clone());
+        }
+        let named = || self.disk.with(|database| deployment::named(database, self.data_dir.as_deref()));
+        let deployment = match named() {
+            Err(full) if full.is_full() => {
+                self.disk.release_room();
+                named().or_else(|error| if error.is_full() { deployment::unwritten() } else { Err(error) })
+            }
+            named => named,
+        }?;
+        Ok(held.insert(deployment).clone())
     }
 
     /// Fingerprint of the wrapping key that the store belongs to; `None` before [`Self::bind_key`]. A store
@@ -79,18 +115,6 @@ impl EmbeddedStore {
     /// first key.
     pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
         self.disk.with(|database| meta::bind_key(database, key_id))
-    }
-
-    /// The audit record with this id.
-    pub fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
-        self.read(id.0.as_bytes())
-    }
-
-    /// All audit records, oldest first, as they are now: what is written meanwhile is not among them.
-    pub fn audit_records(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<AuditRecord, StoreError>> + use<>, StoreError> {
-        self.reading(rows::all)
     }
 
     /// The row under `key`.
@@ -117,36 +141,26 @@ impl EmbeddedStore {
         done
     }
 
-    /// Runs `work` in a write transaction of its own, and commits it unless it changed nothing. If it fails,
-    /// all that it wrote until then is undone. It may run twice, in two transactions of which one is undone.
-    /// For what ends or records something: it may use up the reserve.
+    /// Makes the changes that `work` asks for, all of them or none, together with those of others who write at
+    /// the same time; on disk when this returns. For what ends or records something: it may use up the
+    /// reserve.
     ///
-    /// Done on a thread that may block: it waits for the writer before it, and for the disk. A caller that
-    /// goes away does not stop it.
+    /// A caller that goes away does not stop it. `work` may be called several times, in transactions of which
+    /// one is committed.
     async fn write(
         &self,
-        work: impl Fn(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,
+        work: impl Fn(&mut View<'_>) -> Result<Vec<Edit>, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.commit(Use::Ends, work).await
+        self.writer.write(Write::new(Use::Ends, work)).await
     }
 
     /// The same, for what begins something, and for what can be done without: [`StoreError::Full`] while
     /// there is no room for what will end it.
     async fn write_if_room(
         &self,
-        work: impl Fn(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,
+        work: impl Fn(&mut View<'_>) -> Result<Vec<Edit>, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.commit(Use::Begins, work).await
-    }
-
-    async fn commit(
-        &self,
-        what: Use,
-        work: impl Fn(&WriteTransaction) -> Result<Change, StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let disk = Arc::clone(&self.disk);
-        let ended = spawn_blocking(move || disk.write(what, work)).await;
-        ended.unwrap_or_else(|lost| Err(StoreError::Unavailable(lost.to_string())))
+        self.writer.write(Write::new(Use::Begins, work)).await
     }
 }
 
@@ -163,12 +177,6 @@ impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EmbeddedStore")
     }
-}
-
-/// Whether a write transaction has anything to commit.
-enum Change {
-    Made,
-    None,
 }
 
 #[cfg(test)]

@@ -1,24 +1,25 @@
-//! The operator's view, each method one transaction.
+//! The operator's view, each method one write or one read.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
     workload::Workload,
 };
 
 use super::{
-    Change, EmbeddedStore,
-    rows::{self, Rows, Span},
-    stores::{existing, record},
+    EmbeddedStore,
+    disk::Edit,
+    rows::{self, Row as _, Span},
+    stores::{existing, put_ring, recorded},
 };
 
 #[async_trait]
 impl OperatorStore for EmbeddedStore {
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
-        self.page(Span::ALL, after, |_, workload| Some(workload))
+        self.page(after, |_, workload| Some(workload))
     }
 
     async fn restore(
@@ -27,31 +28,28 @@ impl OperatorStore for EmbeddedStore {
         registration: RegistrationDigest,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        let (id, audit) = (id.clone(), audit.clone());
-        self.write_if_room(move |transaction| {
-            let mut rows = Rows::open(transaction)?;
-            let row = existing(&rows, &id)?;
+        let (id, record, recorded) = (id.clone(), audit.id, recorded(audit)?);
+        self.write_if_room(move |view| {
+            let row = existing(view, &id)?;
             if row.digest() != registration {
                 return Err(StoreError::Conflict);
             }
-            let restored_by = if row.revoked_at.is_some() { Some(audit.id) } else { row.restored_by };
-            rows.put(id.as_str().as_bytes(), &Workload { revoked_at: None, restored_by, ..row })?;
-            record(transaction, &audit)
+            let restored_by = if row.revoked_at.is_some() { Some(record) } else { row.restored_by };
+            let row = Workload { revoked_at: None, restored_by, ..row };
+            Ok(vec![Edit::put(id.as_str().as_bytes(), &row)?, recorded.clone()])
         })
         .await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (seen, audit) = (seen.clone(), audit.clone());
-        self.write(move |transaction| {
-            let key = seen.id.as_str().as_bytes();
-            let mut rows = Rows::<Workload>::open(transaction)?;
-            let row = rows.take(key)?.ok_or(StoreError::Conflict)?;
+        let (seen, recorded) = (seen.clone(), recorded(audit)?);
+        self.write(move |view| {
+            let row = existing(view, &seen.id)?;
             let state = |row: &Workload| (row.digest(), row.revoked_at, row.released_at);
             if state(&row) != state(&seen) {
                 return Err(StoreError::Conflict);
             }
-            record(transaction, &audit)
+            Ok(vec![Edit::delete::<Workload>(seen.id.as_str().as_bytes()), recorded.clone()])
         })
         .await
     }
@@ -60,16 +58,23 @@ impl OperatorStore for EmbeddedStore {
         &self,
         after: Option<&Cursor>,
     ) -> Result<Page<(String, StoredEndorsement)>, StoreError> {
-        self.page(Span::ALL, after, |key, row| Some((key, row)))
+        self.page(after, |key, row| Some((StoredEndorsement::name(key), row)))
     }
 
     async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
-        let key = key.to_owned();
-        self.write(move |transaction| {
-            Rows::<StoredEndorsement>::open(transaction)?.delete(key.as_bytes())?;
-            Ok(Change::Made)
-        })
-        .await
+        let deleted = Edit::delete::<StoredEndorsement>(key.as_bytes());
+        self.write(move |_| Ok(vec![deleted.clone()])).await
+    }
+
+    async fn turn_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (ring, recorded) = (ring.clone(), recorded(audit)?);
+        self.write(move |view| Ok(vec![put_ring(view, purpose, replaced, &ring)?, recorded.clone()])).await
     }
 
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {
@@ -81,31 +86,17 @@ impl OperatorStore for EmbeddedStore {
         query: &AuditQuery,
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError> {
-        let from = query.since.and_then(|since| since.checked_sub(AuditQuery::SKEW).ok());
-        let to = query.until.and_then(|until| until.checked_add(AuditQuery::SKEW).ok());
-        if query.since.zip(query.until).is_some_and(|(since, until)| since >= until) {
-            return Ok(Page::default());
-        }
-        let span = Span { from: from.map(first_id), to: to.map(first_id) };
-        self.page(span, after, |_, record| query.matches(&record).then_some(record))
+        self.audit_page(query, after)
     }
 }
 
 impl EmbeddedStore {
-    /// A page of what `keep` makes of the rows in `span`.
+    /// A page of what `keep` makes of the rows of a table.
     pub(super) fn page<R: rows::Row, T>(
         &self,
-        span: Span,
         after: Option<&Cursor>,
-        keep: impl Fn(String, R) -> Option<T>,
+        keep: impl Fn(&[u8], R) -> Option<T>,
     ) -> Result<Page<T>, StoreError> {
-        self.reading(|transaction| rows::page(transaction, span, after, keep))
+        self.reading(|transaction| rows::page(rows::listed(transaction, &Span::ALL, after)?, keep))
     }
-}
-
-/// A lower bound for the ids of `time`'s millisecond and of every later one.
-fn first_id(time: Timestamp) -> Vec<u8> {
-    let milliseconds = u64::try_from(time.as_millisecond()).unwrap_or(0).to_be_bytes();
-    // 48 bits of them lead a UUID of version 7: until the year 10889.
-    milliseconds.into_iter().skip(2).collect()
 }

@@ -14,7 +14,7 @@ use std::{
 use keybroker_common::store::StoreError;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::errors::full;
+use super::errors;
 
 /// Name of the reserve in the data directory.
 pub(super) const NAME: &str = "keybroker.reserve";
@@ -33,6 +33,11 @@ pub fn free(directory: &Path) -> io::Result<Option<u64>> {
 pub fn reserved(data_dir: &Path) -> u64 {
     let whole = data_dir.join(NAME).metadata().is_ok_and(|metadata| metadata.len() == RESERVE);
     if whole { RESERVE } else { 0 }
+}
+
+/// Whether an error says that there is no room.
+pub(super) fn full(error: &io::Error) -> bool {
+    errors::full(error.kind())
 }
 
 /// Says what is free in a directory, as [`free`] does.
@@ -83,7 +88,7 @@ impl Room {
                 "{free} bytes are free in the data directory, and {needed} are needed"
             ))),
             _ if missing > 0 => match self.keep() {
-                Err(cause) if full(cause.kind()) => Err(StoreError::Full(format!("the reserve: {cause}"))),
+                Err(cause) if full(&cause) => Err(StoreError::Full(format!("the reserve: {cause}"))),
                 // A directory that takes no other file is no want of room.
                 _ => Ok(()),
             },

@@ -2,19 +2,20 @@
 //!
 //! A row is bytes to redb, so one that cannot be read is an error of that row alone.
 
-use std::{marker::PhantomData, ops::Bound};
+use std::ops::Bound;
 
 use data_encoding::HEXLOWER;
 
 use keybroker_common::{
     audit::AuditRecord,
-    session::{Challenge, Session},
+    decision::AttestDecision,
+    keyring::Keyring,
     store::{Cursor, Page, StoreError, StoredEndorsement},
     token::Token,
     workload::Workload,
 };
-use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, WriteTransaction};
-use serde::{Serialize, de::DeserializeOwned};
+use redb::{ReadTransaction, TableDefinition};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::errors::failed;
@@ -49,14 +50,42 @@ impl Row for Token {
     }
 }
 
-/// Under the session id's text.
-impl Row for Challenge {
-    const NAME: &'static str = "challenges";
+/// A ring of keys, under the name of its purpose.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeyringRow {
+    pub(super) edition: u64,
+    pub(super) ring: Keyring,
 }
 
-/// Under the session id's text.
-impl Row for Session {
-    const NAME: &'static str = "sessions";
+impl Row for KeyringRow {
+    const NAME: &'static str = "keys";
+}
+
+/// A record about a guest, under the 16 bytes of its id.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GuestRow {
+    /// The one decision about its answer to a challenge.
+    Attest(Box<AttestDecision>),
+    /// Anything else, a release above all.
+    Record(Box<AuditRecord>),
+}
+
+impl Row for GuestRow {
+    const NAME: &'static str = "decisions";
+
+    fn name(key: &[u8]) -> String {
+        AuditRecord::name(key)
+    }
+}
+
+impl From<GuestRow> for AuditRecord {
+    fn from(row: GuestRow) -> Self {
+        match row {
+            GuestRow::Attest(decision) => decision.record,
+            GuestRow::Record(record) => *record,
+        }
+    }
 }
 
 /// Under the key that it is put by.
@@ -79,15 +108,6 @@ pub(super) fn get<R: Row>(transaction: &ReadTransaction, key: &[u8]) -> Result<O
     table.get(key).map_err(failed)?.map(|row| decode(row.value())).transpose()
 }
 
-/// Every row, in the order of the keys.
-pub(super) fn all<R: Row>(
-    transaction: &ReadTransaction,
-) -> Result<impl Iterator<Item = Result<R, StoreError>> + use<R>, StoreError> {
-    let table = transaction.open_table(R::TABLE).map_err(failed)?;
-    let rows = table.range::<Bytes>(..).map_err(failed)?;
-    Ok(rows.map(|row| decode(row.map_err(failed)?.1.value())))
-}
-
 /// The keys of a listing.
 #[derive(Debug)]
 pub(super) struct Span {
@@ -102,18 +122,27 @@ impl Span {
     pub(super) const ALL: Self = Self { from: None, to: None };
 }
 
-/// Rows that one page looks at, whether it keeps them or not.
-const PAGE_ROWS: usize = 1000;
-/// Bytes of the rows that one page looks at; the row that exceeds it is the last.
-const PAGE_BYTES: usize = 1 << 20;
+/// A row as a listing meets it.
+pub(super) struct Met<R> {
+    pub(super) key: Vec<u8>,
+    /// Bytes of the row.
+    len: usize,
+    pub(super) row: Result<R, StoreError>,
+}
 
-/// A page of what `keep` makes of the rows in `span`, in the order of the keys.
-pub(super) fn page<R: Row, T>(
+impl<R> Met<R> {
+    /// The same of what `make` makes of the row.
+    pub(super) fn map<T>(self, make: impl FnOnce(R) -> T) -> Met<T> {
+        Met { key: self.key, len: self.len, row: self.row.map(make) }
+    }
+}
+
+/// The rows in `span`, in the order of the keys, after the place that a page before gave.
+pub(super) fn listed<R: Row>(
     transaction: &ReadTransaction,
-    span: Span,
+    span: &Span,
     after: Option<&Cursor>,
-    keep: impl Fn(String, R) -> Option<T>,
-) -> Result<Page<T>, StoreError> {
+) -> Result<impl Iterator<Item = Result<Met<R>, StoreError>> + use<R>, StoreError> {
     let after = after.map(|Cursor(key)| HEXLOWER.decode(key.as_bytes())).transpose();
     let after = after.map_err(|_| StoreError::Refused("a listing does not go on there".to_owned()))?;
     let from = match (&after, &span.from) {
@@ -122,81 +151,56 @@ pub(super) fn page<R: Row, T>(
         (None, None) => Bound::Unbounded,
     };
     let to = span.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut page = Page::default();
-    let (mut rows, mut bytes) = (0, 0);
     let table = transaction.open_table(R::TABLE).map_err(failed)?;
-    for entry in table.range::<&[u8]>((from, to)).map_err(failed)? {
+    let rows = table.range::<&[u8]>((from, to)).map_err(failed)?;
+    let mut last = after.unwrap_or_default();
+    Ok(rows.map(move |entry| {
         let (key, row) = entry.map_err(failed)?;
-        let (key, row) = (key.value(), row.value());
-        match decode(row) {
-            Ok(row) => page.rows.extend(keep(R::name(key), row)),
-            Err(error) => page.push(R::name(key), Err(error))?,
+        // In a file that was altered they may go round for ever.
+        if key.value() <= last.as_slice() {
+            return Err(StoreError::Corrupt { table: R::NAME.into(), cause: "keys out of order".to_owned() });
         }
-        rows += 1;
-        bytes += row.len();
-        if rows == PAGE_ROWS || bytes > PAGE_BYTES {
-            page.next = Some(Cursor(HEXLOWER.encode(key)));
+        last = key.value().to_vec();
+        Ok(Met { key: last.clone(), len: row.value().len(), row: decode(row.value()) })
+    }))
+}
+
+/// Rows that one page looks at, whether it keeps them or not.
+const PAGE_ROWS: usize = 1000;
+/// Bytes of the rows that one page looks at; the row that exceeds it is the last.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// A page of what `keep` makes of the first rows. A row that has the key of the last one is on its page.
+pub(super) fn page<R: Row, T>(
+    rows: impl Iterator<Item = Result<Met<R>, StoreError>>,
+    keep: impl Fn(&[u8], R) -> Option<T>,
+) -> Result<Page<T>, StoreError> {
+    let mut page = Page::default();
+    let (mut met, mut bytes, mut last) = (0, 0, Vec::new());
+    for entry in rows {
+        let Met { key, len, row } = entry?;
+        if (met >= PAGE_ROWS || bytes > PAGE_BYTES) && key != last {
+            page.next = Some(Cursor(HEXLOWER.encode(&last)));
             break;
         }
+        match row {
+            Ok(row) => page.rows.extend(keep(&key, row)),
+            Err(error) => page.push(R::name(&key), Err(error))?,
+        }
+        met += 1;
+        bytes += len;
+        last = key;
     }
     Ok(page)
 }
 
-/// A table in a write transaction.
-pub(super) struct Rows<'a, R> {
-    table: Table<'a, Bytes, Bytes>,
-    row: PhantomData<R>,
-}
-
-impl<'a, R: Row> Rows<'a, R> {
-    /// The table of `R`.
-    pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let table = transaction.open_table(R::TABLE).map_err(failed)?;
-        Ok(Self { table, row: PhantomData })
-    }
-
-    /// The row under `key`.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
-        self.table.get(key).map_err(failed)?.map(|row| decode(row.value())).transpose()
-    }
-
-    /// Writes a row, in the place of the one that may be there.
-    pub(super) fn put(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
-        self.table.insert(key, encode(row)?.as_slice()).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Writes a new row. [`StoreError::Conflict`] if there is one, readable or not.
-    pub(super) fn create(&mut self, key: &[u8], row: &R) -> Result<(), StoreError> {
-        match self.table.insert(key, encode(row)?.as_slice()).map_err(failed)? {
-            None => Ok(()),
-            Some(_) => Err(StoreError::Conflict),
-        }
-    }
-
-    /// Deletes the row and hands it back, if it is there.
-    pub(super) fn take(&mut self, key: &[u8]) -> Result<Option<R>, StoreError> {
-        self.table.remove(key).map_err(failed)?.map(|row| decode(row.value())).transpose()
-    }
-
-    /// Deletes every row that `matches`. One that cannot be read stays.
-    pub(super) fn delete_where(&mut self, matches: impl Fn(&R) -> bool) -> Result<(), StoreError> {
-        self.table.retain(|_, row| !decode(row).is_ok_and(|row| matches(&row))).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Deletes the row unread, if it is there.
-    pub(super) fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.table.remove(key).map_err(failed)?;
-        Ok(())
-    }
-}
-
-fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
+/// The bytes of a row.
+pub(super) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(row).map_err(|error| unreadable::<R>(&error))
 }
 
-fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
+/// The row of these bytes.
+pub(super) fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| unreadable::<R>(&error))
 }
 

@@ -1,26 +1,26 @@
-//! The contracts, each method one transaction.
+//! The contracts, each method one write or one read.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
-    ids::{RegistrationDigest, SessionId, TokenId, WorkloadId},
-    session::{Challenge, Session},
+    decision::AttestDecision,
+    ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{
-        AuditStore, Build, ChallengeStore, Cursor, EndorsementStore, Lease, Page, RegistrationStore,
-        ReleaseStore, RevocationStore, SessionStore, StoreError, StoredEndorsement, TokenStore,
-        WorkloadStore,
+        AuditStore, Build, Cursor, DecisionStore, EndorsementStore, KeyringStore, Lease, Page,
+        RegistrationStore, ReleaseStore, RevocationStore, StoreError, StoredEndorsement, StoredKeyring,
+        TokenStore, WorkloadStore,
     },
     token::{Bound, Token},
     workload::{Standing, Workload},
 };
-use redb::WriteTransaction;
 use uuid::Uuid;
 
 use super::{
-    Change, EmbeddedStore,
-    expiry::ExpiringRows,
-    rows::{Rows, Span},
+    EmbeddedStore,
+    disk::{Edit, Use, View, Write},
+    rows::{GuestRow, KeyringRow},
 };
 
 #[async_trait]
@@ -43,10 +43,10 @@ impl RegistrationStore for EmbeddedStore {
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
-        self.write_if_room(move |transaction| {
-            Rows::open(transaction)?.create(workload.id.as_str().as_bytes(), &workload)?;
-            use_token(transaction, token, Build::New, &workload.id, &audit)?;
-            record(transaction, &audit)
+        let rows = [Edit::create(workload.id.as_str().as_bytes(), &workload)?, recorded(&audit)?];
+        self.write_if_room(move |view| {
+            let bound = use_token(view, token, Build::New, &workload.id, &audit)?;
+            Ok(rows.iter().cloned().chain(bound).collect())
         })
         .await
     }
@@ -60,16 +60,15 @@ impl RegistrationStore for EmbeddedStore {
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
-        self.write_if_room(move |transaction| {
-            let mut rows = Rows::open(transaction)?;
-            let row = existing(&rows, &workload.id)?;
+        let rows = [Edit::put(workload.id.as_str().as_bytes(), &workload)?, recorded(&audit)?];
+        self.write_if_room(move |view| {
+            let row = existing(view, &workload.id)?;
             let ended = build == Build::Same && row.released_at.is_some();
             if row.digest() != replaced || row.revoked_at.is_some() || ended {
                 return Err(StoreError::Conflict);
             }
-            rows.put(workload.id.as_str().as_bytes(), &workload)?;
-            use_token(transaction, token, build, &workload.id, &audit)?;
-            record(transaction, &audit)
+            let bound = use_token(view, token, build, &workload.id, &audit)?;
+            Ok(rows.iter().cloned().chain(bound).collect())
         })
         .await
     }
@@ -77,15 +76,14 @@ impl RegistrationStore for EmbeddedStore {
 
 /// Binds the token, if there is one, to `workload`, or finds it bound to it already, as `build` demands.
 fn use_token(
-    transaction: &WriteTransaction,
+    view: &mut View<'_>,
     token: Option<TokenId>,
     build: Build,
     workload: &WorkloadId,
     audit: &AuditRecord,
-) -> Result<(), StoreError> {
-    let Some(id) = token else { return Ok(()) };
-    let mut rows = Rows::<Token>::open(transaction)?;
-    let mut token = rows.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
+) -> Result<Option<Edit>, StoreError> {
+    let Some(id) = token else { return Ok(None) };
+    let mut token: Token = view.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
     let others = |id: &WorkloadId| id != workload;
     let dead = token.revoked_at.is_some() || token.expires_at <= audit.time;
     if dead || token.made_for.as_ref().is_some_and(others) {
@@ -94,9 +92,9 @@ fn use_token(
     match (build, &token.bound) {
         (Build::New, None) => {
             token.bound = Some(Bound { workload_id: workload.clone(), at: audit.time });
-            rows.put(id.as_bytes(), &token)
+            Edit::put(id.as_bytes(), &token).map(Some)
         }
-        (Build::Same, Some(bound)) if bound.workload_id == *workload => Ok(()),
+        (Build::Same, Some(bound)) if bound.workload_id == *workload => Ok(None),
         _ => Err(StoreError::Conflict),
     }
 }
@@ -105,31 +103,27 @@ fn use_token(
 impl TokenStore for EmbeddedStore {
     /// Removes what is listed no longer on the way: there are never many, and nothing else makes more.
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (token, audit) = (token.clone(), audit.clone());
-        self.write_if_room(move |transaction| {
-            let mut rows = Rows::open(transaction)?;
-            let past = |token: &Token| token.unlisted_at().is_some_and(|at| at <= audit.time);
-            rows.delete_where(past)?;
-            rows.create(token.id.as_bytes(), &token)?;
-            record(transaction, &audit)
+        let (rows, now) = ([Edit::create(token.id.as_bytes(), token)?, recorded(audit)?], audit.time);
+        self.write_if_room(move |view| {
+            let past = |token: &Token| token.unlisted_at().is_some_and(|at| at <= now);
+            let past = view.keys_where(past)?.into_iter().map(|key| Edit::delete::<Token>(&key));
+            Ok(past.chain(rows.clone()).collect())
         })
         .await
     }
 
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (id, audit) = (*id, audit.clone());
-        self.write(move |transaction| {
-            let mut rows = Rows::<Token>::open(transaction)?;
-            let mut row = rows.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
-            row.revoked_at = row.revoked_at.or(Some(audit.time));
-            rows.put(id.as_bytes(), &row)?;
-            record(transaction, &audit)
+        let (id, now, recorded) = (*id, audit.time, recorded(audit)?);
+        self.write(move |view| {
+            let mut row: Token = view.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
+            row.revoked_at = row.revoked_at.or(Some(now));
+            Ok(vec![Edit::put(id.as_bytes(), &row)?, recorded.clone()])
         })
         .await
     }
 
     async fn tokens(&self, after: Option<&Cursor>) -> Result<Page<Token>, StoreError> {
-        self.page(Span::ALL, after, |_, token| Some(token))
+        self.page(after, |_, token| Some(token))
     }
 }
 
@@ -142,18 +136,16 @@ impl ReleaseStore for EmbeddedStore {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let id = id.clone();
-        self.write(move |transaction| {
-            let mut rows = Rows::open(transaction)?;
-            let mut row = existing(&rows, &id)?;
+        self.write(move |view| {
+            let mut row = existing(view, &id)?;
             if row.digest() != registration {
                 return Err(StoreError::Conflict);
             }
             if row.released_at.is_some() {
-                return Ok(Change::None);
+                return Ok(Vec::new());
             }
             row.released_at = Some(at);
-            rows.put(id.as_str().as_bytes(), &row)?;
-            Ok(Change::Made)
+            Ok(vec![Edit::put(id.as_str().as_bytes(), &row)?])
         })
         .await
     }
@@ -166,12 +158,12 @@ impl ReleaseStore for EmbeddedStore {
         standing: &Standing,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        let (id, standing, audit) = (id.clone(), *standing, audit.clone());
-        self.write(move |transaction| {
-            if !existing(&Rows::open(transaction)?, &id)?.stands_as(&standing) {
+        let (id, standing, recorded) = (id.clone(), *standing, recorded_of_guest(audit)?);
+        self.write(move |view| {
+            if !existing(view, &id)?.stands_as(&standing) {
                 return Err(StoreError::Conflict);
             }
-            record(transaction, &audit)
+            Ok(vec![recorded.clone()])
         })
         .await
     }
@@ -180,65 +172,74 @@ impl ReleaseStore for EmbeddedStore {
 #[async_trait]
 impl RevocationStore for EmbeddedStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |transaction| {
-            let mut rows = Rows::open(transaction)?;
-            let mut row = existing(&rows, &id)?;
-            row.revoked_at = row.revoked_at.or(Some(audit.time));
-            rows.put(id.as_str().as_bytes(), &row)?;
-            record(transaction, &audit)
+        let (id, now, recorded) = (id.clone(), audit.time, recorded(audit)?);
+        self.write(move |view| {
+            let mut row = existing(view, &id)?;
+            row.revoked_at = row.revoked_at.or(Some(now));
+            Ok(vec![Edit::put(id.as_str().as_bytes(), &row)?, recorded.clone()])
         })
         .await
     }
 }
 
 #[async_trait]
-impl ChallengeStore for EmbeddedStore {
-    async fn put_challenge(&self, challenge: &Challenge) -> Result<(), StoreError> {
-        let (challenge, now) = (challenge.clone(), self.clock.now());
-        self.write_if_room(move |transaction| {
-            let mut challenges = ExpiringRows::open_swept(transaction, now)?;
-            challenges.create(challenge.session_id.expose().as_bytes(), &challenge)?;
-            Ok(Change::Made)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl SessionStore for EmbeddedStore {
-    async fn challenge(&self, id: &SessionId) -> Result<Option<Challenge>, StoreError> {
-        self.read(id.expose().as_bytes())
-    }
-
-    async fn attest(&self, session: &Session, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (session, audit, now) = (session.clone(), audit.clone(), self.clock.now());
-        self.write(move |transaction| {
-            let key = session.session_id().expose();
-            let mut challenges = ExpiringRows::<Challenge>::open_swept(transaction, now)?;
-            let challenge = challenges.take(key.as_bytes())?.ok_or(StoreError::Conflict)?;
-            if challenge.expires_at <= audit.time {
-                return Err(StoreError::Conflict);
+impl DecisionStore for EmbeddedStore {
+    /// Anybody can cause one, a refusal at least: none may use up the reserve, which is for what was begun.
+    async fn decide(&self, decision: &AttestDecision) -> Result<Option<AttestDecision>, StoreError> {
+        let row = GuestRow::Attest(Box::new(decision.clone()));
+        let row = Edit::create(decision.record.id.0.as_bytes(), &row)?;
+        let decided = self.writer.write(Write::new(Use::Begins, move |_| Ok(vec![row.clone()])));
+        match decided.await {
+            Err(StoreError::Conflict) => {
+                self.decision(decision.record.id).await?.map(Some).ok_or(StoreError::Conflict)
             }
-            ExpiringRows::open_swept(transaction, now)?.create(key.as_bytes(), &session)?;
-            record(transaction, &audit)
-        })
-        .await
+            decided => decided.map(|()| None),
+        }
     }
 
-    async fn refuse(&self, id: &SessionId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (id, audit, now) = (id.clone(), audit.clone(), self.clock.now());
-        self.write(move |transaction| {
-            let mut challenges = ExpiringRows::<Challenge>::open_swept(transaction, now)?;
-            challenges.take(id.expose().as_bytes())?;
-            record(transaction, &audit)
+    async fn decision(&self, id: AuditId) -> Result<Option<AttestDecision>, StoreError> {
+        Ok(match self.read(id.0.as_bytes())? {
+            Some(GuestRow::Attest(decision)) => Some(*decision),
+            Some(GuestRow::Record(_)) | None => None,
         })
-        .await
     }
 
-    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        self.read(id.expose().as_bytes())
+    async fn record(&self, audit: &AuditRecord) -> Result<(), StoreError> {
+        let recorded = recorded_of_guest(audit)?;
+        self.write(move |_| Ok(vec![recorded.clone()])).await
     }
+}
+
+#[async_trait]
+impl KeyringStore for EmbeddedStore {
+    async fn keyring(&self, purpose: Purpose) -> Result<Option<StoredKeyring>, StoreError> {
+        let row: Option<KeyringRow> = self.read(purpose.name().as_bytes())?;
+        Ok(row.map(|KeyringRow { edition, ring }| StoredKeyring { edition, ring }))
+    }
+
+    async fn put_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+    ) -> Result<(), StoreError> {
+        let ring = ring.clone();
+        self.write_if_room(move |view| Ok(vec![put_ring(view, purpose, replaced, &ring)?])).await
+    }
+}
+
+/// Puts `ring` in the place of the one with the edition `replaced`.
+pub(super) fn put_ring(
+    view: &mut View<'_>,
+    purpose: Purpose,
+    replaced: Option<u64>,
+    ring: &Keyring,
+) -> Result<Edit, StoreError> {
+    let key = purpose.name().as_bytes();
+    if view.get(key)?.map(|row: KeyringRow| row.edition) != replaced {
+        return Err(StoreError::Conflict);
+    }
+    Edit::put(key, &KeyringRow { edition: replaced.map_or(0, |edition| edition + 1), ring: ring.clone() })
 }
 
 #[async_trait]
@@ -248,19 +249,16 @@ impl EndorsementStore for EmbeddedStore {
     }
 
     async fn put_endorsement(&self, key: &str, endorsement: &StoredEndorsement) -> Result<(), StoreError> {
-        let (key, endorsement) = (key.to_owned(), endorsement.clone());
-        self.write_if_room(move |transaction| {
-            let mut rows = Rows::<StoredEndorsement>::open(transaction)?;
-            let held = match rows.get(key.as_bytes()) {
+        let (key, edition) = (key.to_owned(), endorsement.edition);
+        let row = Edit::put(key.as_bytes(), endorsement)?;
+        self.write_if_room(move |view| {
+            let held = match view.get::<StoredEndorsement>(key.as_bytes()) {
                 // Gives way, or it would stand in the cache for good.
                 Err(StoreError::Corrupt { .. }) => None,
                 held => held?,
             };
-            if held.is_some_and(|held| held.edition > endorsement.edition) {
-                return Ok(Change::None);
-            }
-            rows.put(key.as_bytes(), &endorsement)?;
-            Ok(Change::Made)
+            let newer = held.is_some_and(|held| held.edition > edition);
+            Ok(if newer { Vec::new() } else { vec![row.clone()] })
         })
         .await
     }
@@ -278,18 +276,22 @@ impl EndorsementStore for EmbeddedStore {
 #[async_trait]
 impl AuditStore for EmbeddedStore {
     async fn append(&self, audit: &AuditRecord) -> Result<(), StoreError> {
-        let audit = audit.clone();
-        self.write(move |transaction| record(transaction, &audit)).await
+        let recorded = recorded(audit)?;
+        self.write(move |_| Ok(vec![recorded.clone()])).await
     }
 }
 
 /// The row of a workload that must have one.
-pub(super) fn existing(rows: &Rows<'_, Workload>, id: &WorkloadId) -> Result<Workload, StoreError> {
-    rows.get(id.as_str().as_bytes())?.ok_or(StoreError::Conflict)
+pub(super) fn existing(view: &mut View<'_>, id: &WorkloadId) -> Result<Workload, StoreError> {
+    view.get(id.as_str().as_bytes())?.ok_or(StoreError::Conflict)
 }
 
-/// Adds the audit record to the transaction: the last step of each that has one.
-pub(super) fn record(transaction: &WriteTransaction, audit: &AuditRecord) -> Result<Change, StoreError> {
-    Rows::open(transaction)?.create(audit.id.0.as_bytes(), audit)?;
-    Ok(Change::Made)
+/// The row of an audit record: part of each write that has one.
+pub(super) fn recorded(audit: &AuditRecord) -> Result<Edit, StoreError> {
+    Edit::create(audit.id.0.as_bytes(), audit)
+}
+
+/// The row of a record about a guest that is no decision about its answer: beside the decisions.
+fn recorded_of_guest(audit: &AuditRecord) -> Result<Edit, StoreError> {
+    Edit::create(audit.id.0.as_bytes(), &GuestRow::Record(Box::new(audit.clone())))
 }

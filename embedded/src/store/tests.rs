@@ -1,15 +1,14 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use jiff::Timestamp;
 use keybroker_common::{
-    audit::{Decision, Operation},
+    audit::{AuditRecord, Decision, Operation},
     clock::SystemClock,
+    keyring::Purpose,
     secret::{EncryptionContext, Secret, Wrap as _},
-    session::{Challenge, Session},
     store::{
-        AuditStore as _, Build, ChallengeStore as _, EndorsementStore as _, RegistrationStore as _,
-        ReleaseStore as _, RevocationStore as _, SessionStore as _, StoredEndorsement, TokenStore as _,
-        WorkloadStore as _,
+        AuditQuery, AuditStore as _, Build, DecisionStore as _, EndorsementStore as _, KeyringStore as _,
+        OperatorStore, RegistrationStore as _, ReleaseStore as _, RevocationStore as _, StoredEndorsement,
+        TokenStore as _, WorkloadStore as _,
     },
     workload::Workload,
 };
@@ -17,12 +16,17 @@ use keybroker_testing::{
     faulty::{FaultyStore, Method, When, injected},
     sample,
 };
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
+use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
+mod damage;
+mod deployment;
+mod killed;
+mod upgrade;
+mod upkeep;
+
 use super::{
-    expiry::{Expires, SWEEP_LIMIT},
-    rows::Row,
+    rows::{GuestRow, KeyringRow, Row},
     *,
 };
 use crate::key::LocalKey;
@@ -79,16 +83,6 @@ impl Scratch {
         };
         self.store.disk.with(plant).unwrap();
     }
-
-    /// How many rows and index entries there are.
-    fn count<R: Expires>(&self) -> (u64, u64) {
-        let count = |database: &Database| {
-            let transaction = database.begin_read()?;
-            let rows = transaction.open_table(R::TABLE)?.len()?;
-            Ok((rows, transaction.open_table(R::INDEX)?.len()?))
-        };
-        self.store.disk.with(count).unwrap()
-    }
 }
 
 impl std::ops::Deref for Scratch {
@@ -101,16 +95,6 @@ impl std::ops::Deref for Scratch {
 
 fn reopen(data_dir: &Path) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(data_dir, Arc::new(SystemClock))
-}
-
-/// A clock that shows what it is told.
-#[derive(Debug)]
-struct Told(Mutex<Timestamp>);
-
-impl Clock for Told {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
 }
 
 /// A database with one table of this name, with text for keys and values.
@@ -132,22 +116,20 @@ async fn everything_is_there_after_reopening() {
     let store = Scratch::new();
     let (workload, registered) = (sample::workload(), sample::registered());
     store.create(&workload, &registered, None).await.unwrap();
-    let (open, answered, attested) = (sample::challenge(), sample::challenge(), sample::attested(1));
-    store.put_challenge(&open).await.unwrap();
-    store.put_challenge(&answered).await.unwrap();
-    let session = sample::session(&answered, &attested);
-    store.attest(&session, &attested).await.unwrap();
+    let (decision, ring) = (sample::attest_decision(1), sample::ring());
+    store.decide(&decision).await.unwrap();
+    store.put_keyring(Purpose::Session, None, &ring).await.unwrap();
     let (key, endorsement) = (sample::endorsement_key(), sample::endorsement(1));
     store.put_endorsement(&key, &endorsement).await.unwrap();
     store.bind_key("local:1").unwrap();
 
     let store = store.reopened();
     assert_eq!(store.workload(&workload.id).await, Ok(Some(workload)));
-    assert_eq!(store.challenge(&open.session_id).await, Ok(Some(open)));
-    assert_eq!(store.challenge(&answered.session_id).await, Ok(None));
-    assert_eq!(store.session(session.session_id()).await, Ok(Some(session)));
+    assert_eq!(store.decision(decision.record.id).await.as_ref(), Ok(&Some(decision.clone())));
+    assert_eq!(store.keyring(Purpose::Session).await.unwrap().unwrap().ring, ring);
     assert_eq!(store.endorsement(&key).await, Ok(Some(endorsement)));
-    assert_eq!(store.audit_record(attested.id), Ok(Some(attested)));
+    assert_eq!(store.audit_record(decision.record.id), Ok(Some(decision.record)));
+    assert_eq!(store.audit_record(registered.id), Ok(Some(registered)));
     assert_eq!(store.bound_key(), Ok(Some("local:1".to_owned())));
 }
 
@@ -282,13 +264,13 @@ fn a_database_of_another_program_is_refused() {
 
 #[test]
 fn another_format_is_refused() {
-    let newer = database_with("meta", "format", "2");
-    assert_eq!(reopen(newer.path()).unwrap_err(), OpenError::Format { found: "2".to_owned() });
+    let newer = database_with("meta", "format", "3");
+    assert_eq!(reopen(newer.path()).unwrap_err(), OpenError::Format { found: "3".to_owned() });
 }
 
-/// If any byte of the rows is altered while the store is closed, opening it says so.
+/// If any byte of the rows is altered while the store is closed, reading all of it says so.
 #[tokio::test]
-async fn a_damaged_file_is_refused() {
+async fn a_damaged_file_is_found_out() {
     let store = Scratch::new();
     let workload = sample::workload();
     store.create(&workload, &sample::registered(), None).await.unwrap();
@@ -303,7 +285,7 @@ async fn a_damaged_file_is_refused() {
         bytes[at] ^= 0x20;
     }
     fs::write(&file, bytes).unwrap();
-    let error = reopen(&dir.path().join("data")).unwrap_err();
+    let error = EmbeddedStore::check_deeply(&dir.path().join("data")).unwrap_err();
     assert!(matches!(error, OpenError::Corrupt(_)), "{error:?}");
 }
 
@@ -323,15 +305,13 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
     let store = Scratch::new();
     let good = sample::workload();
     store.create(&good, &sample::registered(), None).await.unwrap();
-    let challenge = sample::challenge();
-    let session = sample::session(&challenge, &sample::attested(1));
-    let audit = sample::refused();
-    let key = challenge.session_id.expose();
+    let (audit, decision) = (sample::refused(), sample::attest_decision(1));
+    let decided = decision.record.id;
     let garbage: [&[u8]; 6] = [b"", b"null", b"{}", b"[1,2", b"\xff\xfe", b"{\"id\":7}"];
     for bytes in garbage {
         store.plant::<Workload>(b"broken", bytes);
-        store.plant::<Challenge>(key.as_bytes(), bytes);
-        store.plant::<Session>(key.as_bytes(), bytes);
+        store.plant::<GuestRow>(decided.0.as_bytes(), bytes);
+        store.plant::<KeyringRow>(Purpose::Session.name().as_bytes(), bytes);
         store.plant::<StoredEndorsement>(b"broken", bytes);
         store.plant::<AuditRecord>(audit.id.0.as_bytes(), bytes);
 
@@ -345,13 +325,18 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
         assert_corrupt("workloads", store.mark_released(&id, broken.digest(), sample::at(1)).await);
         assert_corrupt("workloads", store.revoke(&id, &sample::revoked(1)).await);
         assert_eq!(store.create(&broken, &sample::registered(), None).await, Err(StoreError::Conflict));
-        assert_corrupt("challenges", store.challenge(&challenge.session_id).await);
-        assert_corrupt("challenges", store.attest(&session, &sample::attested(1)).await);
-        assert_corrupt("challenges", store.refuse(&challenge.session_id, &sample::refused()).await);
-        assert_corrupt("sessions", store.session(session.session_id()).await);
+        assert_corrupt("decisions", store.decision(decided).await);
+        assert_corrupt("decisions", store.decide(&decision).await);
+        assert_corrupt("decisions", store.audit_record(decided));
+        assert_eq!(store.record(&decision.record).await, Err(StoreError::Conflict));
+        assert_corrupt("keys", store.keyring(Purpose::Session).await);
+        assert_corrupt("keys", store.put_keyring(Purpose::Session, None, &sample::ring()).await);
         assert_corrupt("endorsements", store.endorsement("broken").await);
         assert_corrupt("audit", store.audit_record(audit.id));
-        assert_corrupt("audit", store.audit_records().unwrap().collect::<Result<Vec<_>, _>>());
+        let unreadable: Vec<_> = store.audit_records().unwrap().filter_map(Result::err).collect();
+        assert_eq!(unreadable.len(), 2, "{unreadable:?}");
+        let listed = OperatorStore::audit_records(&*store, &AuditQuery::default(), None).await.unwrap();
+        assert_eq!((listed.rows.len(), listed.unreadable.len()), (1, 2), "they stop no listing");
         assert_eq!(store.workload(&good.id).await.as_ref(), Ok(&Some(good.clone())));
     }
 }
@@ -366,10 +351,9 @@ fn assert_corrupt<T: std::fmt::Debug>(expected: &str, outcome: Result<T, StoreEr
 #[tokio::test]
 async fn the_error_does_not_quote_the_row() {
     let store = Scratch::new();
-    let challenge = sample::challenge();
-    store.plant::<Challenge>(challenge.session_id.expose().as_bytes(), b"{\"nonce\":\"topsecret\"}");
-    let error = store.challenge(&challenge.session_id).await.unwrap_err().to_string();
-    assert_eq!(error, "a row of challenges cannot be read: Data error at byte 21");
+    store.plant::<KeyringRow>(b"session", b"{\"edition\":\"topsecret\"}");
+    let error = store.keyring(Purpose::Session).await.unwrap_err().to_string();
+    assert_eq!(error, "a row of keys cannot be read: Data error at byte 22");
 }
 
 #[tokio::test]
@@ -379,85 +363,6 @@ async fn an_endorsement_that_cannot_be_read_gives_way() {
     let endorsement = sample::endorsement(0);
     assert_eq!(store.put_endorsement("key", &endorsement).await, Ok(()));
     assert_eq!(store.endorsement("key").await, Ok(Some(endorsement)));
-}
-
-#[tokio::test]
-async fn expired_rows_are_swept_and_no_others() {
-    let clock = Arc::new(Told(Mutex::new(sample::at(0))));
-    let store = Scratch::at(Arc::clone(&clock) as Arc<dyn Clock>);
-    let challenge_until = |expires_at| Challenge { expires_at, ..sample::challenge() };
-    let (early, late) = (challenge_until(sample::at(100)), challenge_until(sample::at(101)));
-    let (answered_early, answered_late) = (sample::challenge(), sample::challenge());
-    for challenge in [&early, &late, &answered_early, &answered_late] {
-        store.put_challenge(challenge).await.unwrap();
-    }
-    for (challenge, expires_at) in [(&answered_early, sample::at(100)), (&answered_late, sample::at(101))] {
-        let audit = sample::attested(1);
-        let session = sample::session_until(challenge, &audit, expires_at);
-        store.attest(&session, &audit).await.unwrap();
-    }
-    let workload = sample::workload();
-    store.create(&workload, &sample::registered(), None).await.unwrap();
-
-    // An instant before the first expiry nothing goes; at it, the two that expire.
-    for (now, swept) in
-        [(sample::at(100) - jiff::SignedDuration::from_nanos(1), false), (sample::at(100), true)]
-    {
-        *clock.0.lock().unwrap() = now;
-        let (challenge, audit) = (sample::challenge(), sample::attested(100));
-        store.put_challenge(&challenge).await.unwrap();
-        store.attest(&sample::session(&challenge, &audit), &audit).await.unwrap();
-        assert_eq!(store.challenge(&early.session_id).await.unwrap().is_none(), swept);
-        assert_eq!(store.session(&answered_early.session_id).await.unwrap().is_none(), swept);
-        assert_eq!(store.challenge(&late.session_id).await.as_ref(), Ok(&Some(late.clone())));
-        assert!(store.session(&answered_late.session_id).await.unwrap().is_some());
-    }
-    assert_eq!(store.count::<Challenge>(), (1, 1));
-    assert_eq!(store.count::<Session>(), (3, 3));
-    assert_eq!(store.workload(&workload.id).await, Ok(Some(workload)));
-    assert_eq!(store.audit_records().unwrap().count(), 5);
-}
-
-#[tokio::test]
-async fn a_transaction_sweeps_a_bounded_number_of_rows() {
-    let clock = Arc::new(Told(Mutex::new(sample::at(0))));
-    let store = Scratch::at(Arc::clone(&clock) as Arc<dyn Clock>);
-    let expired = SWEEP_LIMIT as u64 + 10;
-    for _ in 0..expired {
-        store.put_challenge(&sample::challenge()).await.unwrap();
-    }
-    *clock.0.lock().unwrap() = sample::at(1000);
-    let fresh = || Challenge { expires_at: sample::at(1300), ..sample::challenge() };
-    store.put_challenge(&fresh()).await.unwrap();
-    assert_eq!(store.count::<Challenge>(), (11, 11));
-    store.refuse(&fresh().session_id, &sample::refused()).await.unwrap();
-    assert_eq!(store.count::<Challenge>(), (1, 1));
-}
-
-#[tokio::test]
-async fn an_unreadable_row_is_swept_like_any_other() {
-    let clock = Arc::new(Told(Mutex::new(sample::at(0))));
-    let store = Scratch::at(Arc::clone(&clock) as Arc<dyn Clock>);
-    let challenge = sample::challenge();
-    store.put_challenge(&challenge).await.unwrap();
-    store.plant::<Challenge>(challenge.session_id.expose().as_bytes(), b"garbage");
-    *clock.0.lock().unwrap() = challenge.expires_at;
-    store.put_challenge(&Challenge { expires_at: sample::at(600), ..sample::challenge() }).await.unwrap();
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(None));
-}
-
-/// An answered or refused challenge leaves no index entry behind.
-#[tokio::test]
-async fn a_challenge_goes_with_its_index_entry() {
-    let store = Scratch::new();
-    let (answered, refused, audit) = (sample::challenge(), sample::challenge(), sample::attested(1));
-    store.put_challenge(&answered).await.unwrap();
-    store.put_challenge(&refused).await.unwrap();
-    assert_eq!(store.count::<Challenge>(), (2, 2));
-    store.attest(&sample::session(&answered, &audit), &audit).await.unwrap();
-    store.refuse(&refused.session_id, &sample::refused()).await.unwrap();
-    assert_eq!(store.count::<Challenge>(), (0, 0));
-    assert_eq!(store.count::<Session>(), (1, 1));
 }
 
 #[tokio::test]

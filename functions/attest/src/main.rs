@@ -7,10 +7,16 @@ use std::{process::ExitCode, sync::Arc};
 
 use keybroker_aws::{
     dynamodb::{AttestTables, DynamoStore},
-    kms::KmsUnwrap,
+    kms::{KmsKeyring, KmsUnwrap},
 };
-use keybroker_common::{broker::Attest, clock::SystemClock, config::AttestConfig};
+use keybroker_common::{
+    broker::{Attest, AttestKeys},
+    clock::SystemClock,
+    config::AttestConfig,
+    keyring::Purpose,
+};
 use keybroker_kds::EndorsementSource;
+use keybroker_lambda::origin;
 use keybroker_rego::RegoEngine;
 
 fn main() -> ExitCode {
@@ -18,25 +24,18 @@ fn main() -> ExitCode {
         let anchors = anchors::trusted()?;
         let tables = AttestTables {
             workloads: config.workloads_table,
-            challenges: config.challenges_table,
-            sessions: config.sessions_table,
+            decisions: config.decisions_table,
+            keys: config.origin.keys_table.clone(),
             endorsements: config.endorsements_table,
-            audit: config.audit_table,
         };
         let store = DynamoStore::new(aws.dynamodb(), tables);
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
         let clock = Arc::new(SystemClock);
         let amd = EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
         config.fleet.announce();
-        let (unwrap, fleet) = (Arc::new(KmsUnwrap::new(aws.kms())), Arc::new(config.fleet));
-        Ok(Attest::new(
-            store,
-            unwrap,
-            Arc::new(amd),
-            Arc::new(RegoEngine::default()),
-            fleet,
-            clock,
-            config.session_ttl,
-        ))
+        let sessions = KmsKeyring::new(aws.kms(), config.origin.kms_key.clone(), Purpose::Session);
+        let keys = AttestKeys { sessions: Arc::new(sessions), unwrap: Arc::new(KmsUnwrap::new(aws.kms())) };
+        let (amd, rego, fleet) = (Arc::new(amd), Arc::new(RegoEngine::default()), Arc::new(config.fleet));
+        Ok(Attest::new(store, origin(config.origin, aws), keys, amd, rego, fleet, clock))
     })
 }

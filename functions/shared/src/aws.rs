@@ -58,7 +58,6 @@ impl Aws {
     }
 
     /// A client of KMS.
-    #[cfg(feature = "kms")]
     pub fn kms(&self) -> aws_sdk_kms::Client {
         aws_sdk_kms::Client::new(&self.0)
     }

@@ -8,12 +8,15 @@ pub mod aws;
 pub mod payload;
 mod telemetry;
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, sync::Arc};
 
 use axum::Router;
+use keybroker_aws::kms::KmsKeyring;
 use keybroker_common::{
-    config::{self, Configuration},
+    broker::Origin,
+    config::{self, Configuration, OriginConfig},
     http::{Serve, router},
+    keyring::Purpose,
     panics,
 };
 use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
@@ -31,6 +34,13 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// feature `simulated-hardware`. Any other build of it knows no such setting, and does not start with it. The
 /// other functions ignore it, as they ignore each of `attest`'s.
 pub const TRUST_ANCHORS: &str = "KEYBROKER_TRUST_ANCHORS";
+
+/// Where the challenges of this deployment come from.
+pub fn origin(config: OriginConfig, aws: &Aws) -> Origin {
+    let OriginConfig { deployment, kms_key, session_ttl: ttl, .. } = config;
+    let keys = Arc::new(KmsKeyring::new(aws.kms(), kms_key, Purpose::Challenge));
+    Origin { deployment, keys, ttl }
+}
 
 /// Runs a function: reads its settings, has `wire` make its service of them, and serves until the instance is
 /// taken down.
@@ -64,7 +74,7 @@ fn start<C: Configuration, S: Serve>(
 async fn serve(router: Router) -> Result<(), Error> {
     let answer = |event: LambdaEvent<Event>| {
         let router = router.clone();
-        async { Ok::<Reply, Error>(payload::answer(router, event.payload).await) }
+        async { Ok::<Reply, Error>(telemetry::request(payload::answer(router, event.payload)).await) }
     };
     lambda_runtime::run(service_fn(answer)).await
 }

@@ -6,14 +6,15 @@ use std::{sync::Arc, time::Duration};
 use data_encoding::{BASE64, HEXLOWER};
 use keybroker_common::{
     admission::Admission,
-    broker::{Attest, Broker, Credential, Error, Evidence, Parts, RegisterRequest},
+    broker::{Attest, AttestKeys, Broker, Credential, Error, Evidence, Origin, Parts, RegisterRequest},
+    challenge::{Claim, Deployment},
     clock::SystemClock,
     config::KdsSettings,
     dialect::Dialect,
-    ids::SessionId,
+    ids::{CarriedId, SessionId},
+    keyring::Purpose,
     requirements::{AppraisalPolicy, ReferenceValues},
     secret::Secret,
-    session::Claim,
     wire::handshake,
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
@@ -78,14 +79,18 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     let Broker { register, auth, attest } = Broker::new(Parts {
         store,
         wrap: key.clone(),
-        unwrap: key,
+        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
         endorsements: source.clone(),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
         fleet: Arc::default(),
         admission: Admission::OPEN,
         clock,
-        ttl: TTL,
+        origin: Origin {
+            deployment: Deployment::new("test"),
+            keys: Arc::new(key.keyring(Purpose::Challenge)),
+            ttl: TTL,
+        },
     });
     let workload_id = WorkloadId::new("open").unwrap();
     let request = RegisterRequest {
@@ -100,9 +105,9 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     register.register(request).await.unwrap();
 
     let sent = Sent::new();
-    let (error, parsed) = counted(&attest, &SessionId::random().unwrap(), &sent).await;
+    let (error, parsed) = counted(&attest, &SessionId::new(1, 0, [0; 12], None, |_| [0; 8]), &sent).await;
     assert!(matches!(error, Error::NoSession { .. }) && parsed == 0, "{error:?}, {parsed}");
-    let challenge = auth.challenge(Claim::Named { workload_id: workload_id.clone() }).await.unwrap();
+    let challenge = auth.challenge(Claim::Named(CarriedId::new(workload_id.clone()).unwrap())).await.unwrap();
     let (error, parsed) = counted(&attest, &challenge.session_id, &sent).await;
     assert!(matches!(error, Error::Refused { .. }) && parsed == 0, "{error:?}, {parsed}");
 

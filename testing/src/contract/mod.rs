@@ -8,10 +8,10 @@
 #![allow(clippy::expect_used, reason = "a test stops where its premise fails")]
 
 mod audit;
-mod challenges;
+mod decisions;
 mod endorsements;
+mod keyrings;
 mod operator;
-mod sessions;
 mod tokens;
 mod workloads;
 
@@ -19,17 +19,17 @@ use std::{future::poll_fn, task::Poll};
 
 use keybroker_common::{
     audit::AuditRecord,
-    store::{ChallengeStore, OperatorStore, RegistrationStore, ReleaseStore, SessionStore, StoreError},
+    store::{DecisionStore, OperatorStore, RegistrationStore, ReleaseStore, StoreError},
 };
 
-pub use self::{audit::*, challenges::*, endorsements::*, operator::*, sessions::*, tokens::*, workloads::*};
+pub use self::{audit::*, decisions::*, endorsements::*, keyrings::*, operator::*, tokens::*, workloads::*};
 
 use crate::sample;
 
 /// The stores that the suite runs on, of every role.
-pub trait Subject: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore {}
+pub trait Subject: RegistrationStore + ReleaseStore + DecisionStore + OperatorStore {}
 
-impl<S: RegistrationStore + ReleaseStore + ChallengeStore + SessionStore + OperatorStore> Subject for S {}
+impl<S: RegistrationStore + ReleaseStore + DecisionStore + OperatorStore> Subject for S {}
 
 /// `Conflict`, as most refusals end.
 const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
@@ -92,21 +92,19 @@ macro_rules! store_contract {
             an_unbound_token_is_of_no_build_yet
             a_failed_registration_leaves_its_token_unused
             of_many_uses_of_a_token_one_wins
-            a_challenge_is_read_back
-            a_session_id_has_one_challenge
-            an_answered_challenge_becomes_a_session
-            a_challenge_is_answered_once
-            an_unknown_challenge_is_not_answered
-            an_expired_challenge_is_not_answered
-            a_challenge_can_be_answered_until_it_expires
-            a_session_is_never_replaced
-            a_taken_audit_id_undoes_an_attestation
-            of_many_answers_one_wins
-            a_refusal_deletes_the_challenge
-            a_refusal_leaves_the_session
-            a_refusal_of_nothing_is_recorded
-            a_taken_audit_id_undoes_a_refusal
-            an_answer_and_a_refusal_exclude_each_other
+            a_decision_is_read_back
+            the_first_decision_is_the_only_one
+            of_many_decisions_one_wins
+            a_record_beside_decisions_is_no_decision
+            a_record_beside_decisions_takes_no_others_id
+            decisions_are_listed_with_all_other_records
+            a_ring_is_read_back
+            a_ring_gives_way_to_one_that_knows_it
+            an_absent_ring_has_no_edition
+            of_many_rings_one_is_written
+            a_turn_is_on_record
+            a_turn_that_does_not_know_the_ring_writes_nothing
+            a_taken_audit_id_undoes_a_turn
             an_endorsement_is_read_back
             an_older_edition_never_replaces_a_newer
             the_same_edition_replaces

@@ -200,7 +200,7 @@ pub async fn a_release_that_does_not_stand_is_found_out(store: &impl Subject) {
 pub async fn a_taken_audit_id_undoes_the_record_of_a_release(store: &impl Subject) {
     let (workload, audit) = (registered(store).await, sample::released(1));
     let taken = AuditRecord { id: audit.id, ..sample::refused() };
-    store.append(&taken).await.expect("a new record");
+    store.record(&taken).await.expect("a new record");
     assert_eq!(store.record_release(&workload.id, &workload.standing(), &audit).await, CONFLICT);
     assert_recorded(store, &taken).await;
 }

@@ -9,6 +9,8 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod log;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -49,7 +51,7 @@ async fn records_are_found_by_id_workload_and_time() {
         record(&w, Decision::Attested, hours(30)),
         refused.clone(),
     ];
-    for operator in Operator::everywhere(&Contents { workloads: vec![], records }).await {
+    for operator in Operator::everywhere(&Contents { records, ..Contents::default() }).await {
         let kind = operator.kind;
         // Far enough from the records' times: making the stores takes a while.
         let ago = |minutes| (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();

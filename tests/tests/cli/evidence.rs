@@ -319,7 +319,7 @@ async fn decisions_about_a_chip_are_found_by_either_length_of_its_id() {
     let records = vec![about(Product::Turin, 1), about(Product::Turin, 2), about(Product::Milan, 3)];
     let turin = HEXLOWER.encode(&Chip::new(Product::Turin, 1).chip_id());
     let expected = records[0].id.to_string();
-    for operator in Operator::everywhere(&Contents { workloads: Vec::new(), records }).await {
+    for operator in Operator::everywhere(&Contents { records, ..Contents::default() }).await {
         for id in [turin.clone(), turin[..16].to_owned(), format!("0x{}", turin[..16].to_uppercase())] {
             let found = operator.json(&["audit", "--chip-id", &id])["records"].clone();
             let ids: Vec<_> = found.as_array().unwrap().iter().map(|record| &record["id"]).collect();

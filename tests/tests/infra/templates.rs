@@ -12,12 +12,13 @@ use keybroker_common::{
     function::Function,
     http::{ROUTES, SIGNED},
     ids::{RegistrationDigest, WorkloadId},
+    keyring::Purpose,
     secret::EncryptionContext,
 };
 use keybroker_tests::{metrics::METRICS, permissions::permissions, program::workspace};
 use serde_json::{Value, json};
 
-use crate::yaml::{one_or_many, read, resources};
+use crate::yaml::{one_or_many, parse, read, resources};
 
 const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
 
@@ -194,9 +195,15 @@ fn each_role_may_do_exactly_what_its_function_calls() {
 
         let mut logs = Vec::new();
         let mut granted = BTreeSet::new();
+        let mut conditions = BTreeMap::new();
         for statement in policy["PolicyDocument"]["Statement"].as_array().unwrap() {
-            // No key that could change the meaning of the list, such as NotAction.
-            let keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
+            // No key that could change the meaning of the list, such as NotAction. A condition takes away.
+            let mut keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
+            if keys.remove("Condition") {
+                let on = &statement["Resource"]["Fn::ImportValue"]["Fn::Sub"];
+                let actions = one_or_many(&statement["Action"]).into_iter().cloned().collect::<Value>();
+                conditions.insert((on.to_string(), actions.to_string()), statement["Condition"].clone());
+            }
             assert_eq!(keys, BTreeSet::from(["Action", "Effect", "Resource"]), "{name}");
             assert_eq!(statement["Effect"], "Allow");
             for action in one_or_many(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap())
@@ -217,6 +224,36 @@ fn each_role_may_do_exactly_what_its_function_calls() {
         assert_eq!(logs, ["logs:CreateLogStream", "logs:PutLogEvents"], "{name}");
         let called = permissions().filter(|row| row.function == function).map(|row| (row.action, row.on));
         assert_eq!(granted, called.collect(), "{name}");
+        let expected = conditions_of(function).into_iter().map(|(on, actions, condition)| {
+            ((json!(format!("${{Prefix}}-{on}")).to_string(), json!(actions).to_string()), condition)
+        });
+        assert_eq!(conditions, expected.collect(), "{name}");
+    }
+}
+
+/// The limits of a role beyond the table: the contexts under which it uses the key, and the rows of the
+/// broker's own keys.
+fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)> {
+    let purposes = |purposes: Value| json!({"StringEquals": {"kms:EncryptionContext:purpose": purposes}});
+    let secrets = EncryptionContext::PURPOSE;
+    let [challenge, session] = [Purpose::Challenge, Purpose::Session].map(Purpose::context);
+    match function {
+        "auth" => vec![
+            (
+                "keys",
+                vec!["dynamodb:GetItem", "dynamodb:PutItem"],
+                json!({
+                    "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [Purpose::Challenge.name()]},
+                    "Null": {"dynamodb:LeadingKeys": "false"},
+                }),
+            ),
+            ("key", vec!["kms:Decrypt", "kms:Encrypt"], purposes(json!(challenge))),
+        ],
+        "attest" => vec![
+            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session]))),
+            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session]))),
+        ],
+        _ => vec![],
     }
 }
 
@@ -232,8 +269,12 @@ fn the_roles_name_what_the_storage_exports() {
         exports.insert(export);
     }
     let tables_and_key = permissions().map(|row| row.on);
-    assert_eq!(exports, tables_and_key.chain(LOGS.map(|(name, _)| name)).collect());
+    let expected = tables_and_key.chain(LOGS.map(|(name, _)| name)).chain(RETIRED);
+    assert_eq!(exports, expected.collect());
 }
+
+/// The tables that the functions of 0.1 import: they stay until no deployed stack imports them.
+const RETIRED: [&str; 2] = ["challenges", "sessions"];
 
 /// The storage's export for each log group, and the name of that group.
 const LOGS: [(&str, &str); 4] = [
@@ -355,9 +396,11 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
     let rows = [
         ("Workloads", "workload_id", false),
         ("Tokens", "token", true),
+        ("Keys", "name", false),
+        ("Decisions", "id", true),
+        ("Endorsements", "name", false),
         ("Challenges", "session_id", true),
         ("Sessions", "session_id", true),
-        ("Endorsements", "name", false),
         ("Audit", "id", true),
     ];
     assert_eq!(resources(&storage, "AWS::DynamoDB::Table").count(), rows.len());
@@ -374,7 +417,12 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
         if expires {
             properties["TimeToLiveSpecification"] = json!({"AttributeName": "expires", "Enabled": true});
         }
-        if name == "Audit" {
+        let projected = match name {
+            "Audit" => Some("ALL"),
+            "Decisions" => Some("KEYS_ONLY"),
+            _ => None,
+        };
+        if let Some(projected) = projected {
             let indexed = [("workload_id", "S", "HASH"), ("time", "N", "RANGE")];
             let of = |attribute, value| json!({"AttributeName": attribute, "AttributeType": value});
             let attributes = indexed.map(|(attribute, value, _)| of(attribute, value));
@@ -382,11 +430,11 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
             let key =
                 indexed.map(|(attribute, _, kind)| json!({"AttributeName": attribute, "KeyType": kind}));
             properties["GlobalSecondaryIndexes"] = json!([
-                {"IndexName": "workload", "KeySchema": key, "Projection": {"ProjectionType": "ALL"}},
+                {"IndexName": "workload", "KeySchema": key, "Projection": {"ProjectionType": projected}},
             ]);
         }
-        if name == "Sessions" {
-            properties["ResourcePolicy"] = json!({"PolicyDocument": attest_alone_writes()});
+        if matches!(name, "Decisions" | "Sessions") {
+            properties["ResourcePolicy"] = json!({"PolicyDocument": attest_alone_writes(name)});
         }
         let table = json!({
             "Type": "AWS::DynamoDB::Table",
@@ -398,8 +446,36 @@ fn tables_outlive_releases_mistakes_and_the_stack() {
     }
 }
 
-/// The policy of the sessions' table. `infra/policies` evaluates it.
-fn attest_alone_writes() -> Value {
+/// If CloudFormation cannot change a resource in place, it makes another without an item, and leaves the old
+/// one behind. The functions of 0.1 import every export, so none can be given up before they are replaced.
+#[test]
+fn nothing_that_0_1_made_is_made_anew() {
+    let (before, now) = (parse(RELEASED), read("storage.yaml"));
+    for (name, old) in before["Resources"].as_object().unwrap() {
+        let (mut old, mut new) = (old.clone(), now["Resources"][name].clone());
+        for resource in [&mut old, &mut new] {
+            let properties = resource["Properties"].as_object_mut().unwrap();
+            // These change in place.
+            for property in ["Description", "KeyPolicy", "ResourcePolicy"] {
+                properties.remove(property);
+            }
+        }
+        assert_eq!(old, new, "{name}");
+    }
+    for (name, output) in before["Outputs"].as_object().unwrap() {
+        let now = &now["Outputs"][name];
+        assert_eq!((&now["Value"], &now["Export"]), (&output["Value"], &output["Export"]), "{name}");
+    }
+    for (name, parameter) in before["Parameters"].as_object().unwrap() {
+        assert_eq!(now["Parameters"][name]["Default"], parameter["Default"], "{name}");
+    }
+}
+
+/// The template that 0.1 was deployed with. `aws/tests/dynamodb/upgrade.rs` updates its stack.
+const RELEASED: &str = include_str!("../../../aws/tests/dynamodb/storage-0.1.yaml");
+
+/// The policy of a table that attest alone writes to. `infra/policies` evaluates it.
+fn attest_alone_writes(table: &str) -> Value {
     let writes = [
         "BatchWriteItem",
         "DeleteItem",
@@ -410,7 +486,8 @@ fn attest_alone_writes() -> Value {
         "UpdateItem",
     ];
     let attest = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}-attest";
-    let table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Prefix}-sessions";
+    let arn = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Prefix}";
+    let arn = format!("{arn}-{}", table.to_lowercase());
     json!({
         "Version": "2012-10-17",
         "Statement": [{
@@ -418,7 +495,7 @@ fn attest_alone_writes() -> Value {
             "Effect": "Deny",
             "Principal": "*",
             "Action": writes.map(|action| format!("dynamodb:{action}")),
-            "Resource": sub(table),
+            "Resource": sub(&arn),
             "Condition": {
                 "ArnNotEquals": {"aws:PrincipalArn": sub(attest)},
                 "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
@@ -441,16 +518,31 @@ fn the_key_rotates_and_outlives_the_stack() {
     let alias = json!({"AliasName": sub("alias/${Prefix}"), "TargetKeyId": {"Ref": "Key"}});
     assert_eq!(storage["Resources"]["Alias"]["Properties"], alias);
     let template = read("template.yaml");
-    let variables = &template["Resources"]["Register"]["Properties"]["Environment"]["Variables"];
-    assert_eq!(variables["KEYBROKER_KMS_KEY"], alias["AliasName"]);
+    for (name, _) in FUNCTIONS {
+        let variables = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
+        assert_eq!(variables["KEYBROKER_KMS_KEY"], alias["AliasName"], "{name}");
+    }
+}
+
+/// By it a challenge counts only where it was given. It must name the region: a global table's copy of the
+/// decisions may lack the newest.
+#[test]
+fn challenges_are_of_an_account_a_region_and_a_prefix() {
+    let template = read("template.yaml");
+    for (name, _) in FUNCTIONS.into_iter().filter(|(_, package)| *package != "register") {
+        let variables = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
+        let deployment = sub("${AWS::AccountId}/${AWS::Region}/${Prefix}");
+        assert_eq!(variables["KEYBROKER_DEPLOYMENT"], deployment, "{name}");
+    }
 }
 
 #[test]
-fn only_register_encrypts_and_only_attest_decrypts() {
+fn each_context_is_for_the_roles_that_need_it() {
     let storage = read("storage.yaml");
     let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
-    let [administration, register, attest] = statements.as_array().unwrap().as_slice() else {
-        panic!("three statements");
+    let [administration, register, attest, challenges, sessions] = statements.as_array().unwrap().as_slice()
+    else {
+        panic!("five statements");
     };
     let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
 
@@ -483,6 +575,26 @@ fn only_register_encrypts_and_only_attest_decrypts() {
     };
     assert_eq!(*register, use_by("RegisterEncrypts", "kms:Encrypt", "register"));
     assert_eq!(*attest, use_by("AttestDecrypts", "kms:Decrypt", "attest"));
+
+    let ring = |sid: &str, purpose: Purpose, functions: &[&str]| {
+        let role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}";
+        let roles: Vec<_> = functions.iter().map(|function| sub(&format!("{role}-{function}"))).collect();
+        let roles = if let [role] = roles.as_slice() { role.clone() } else { json!(roles) };
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": account,
+            "Action": ["kms:Decrypt", "kms:Encrypt"],
+            "Resource": "*",
+            "Condition": {
+                "ArnEquals": {"aws:PrincipalArn": roles},
+                "StringEquals": {"kms:EncryptionContext:purpose": purpose.context()},
+                "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["purpose"]},
+            },
+        })
+    };
+    assert_eq!(*challenges, ring("ChallengeKeys", Purpose::Challenge, &["auth", "attest"]));
+    assert_eq!(*sessions, ring("SessionKeys", Purpose::Session, &["attest"]));
 
     assert_eq!(administration["Principal"], account);
     for action in one_or_many(&administration["Action"]).into_iter().map(|action| action.as_str().unwrap()) {

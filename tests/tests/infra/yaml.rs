@@ -9,9 +9,13 @@ use serde_json::{Map, Value};
 
 /// The template of this name under `infra/`.
 pub(crate) fn read(name: &str) -> Value {
-    let text = fs::read_to_string(workspace().join("infra").join(name)).unwrap();
-    let documents = Yaml::load_from_str(&text).unwrap();
-    let [document] = documents.as_slice() else { panic!("{name} is not one document") };
+    parse(&fs::read_to_string(workspace().join("infra").join(name)).unwrap())
+}
+
+/// The template of this text.
+pub(crate) fn parse(text: &str) -> Value {
+    let documents = Yaml::load_from_str(text).unwrap();
+    let [document] = documents.as_slice() else { panic!("not one document") };
     json(document)
 }
 

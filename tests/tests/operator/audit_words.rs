@@ -49,7 +49,15 @@ async fn a_refusal_in_words_names_expected_found_and_remedy() {
     assert!(nobody.contains("No workload is registered under this id."), "{nobody}");
 
     world.kds.otherwise(Behaviour::Status(503, None));
-    let unknown = told(&world, &id, |_| ()).await;
-    assert!(unknown.contains("AMD's KDS answered 503.") && unknown.contains("keybroker doctor"), "{unknown}");
-    assert!(unknown.contains("The broker decided nothing and spent nothing"), "{unknown}");
+    let undecided = match world.polite(&id, world.milan()).boot().await {
+        Err(Error::Refused(said)) => said,
+        other => panic!("{other:?}"),
+    };
+    // Nothing was decided: what the broker printed is all there is.
+    let printed = world.audit(&undecided.body).unwrap();
+    assert_eq!((undecided.status, &printed["decision"]), (503, &"unavailable".into()), "{printed}");
+    assert!(printed["failed"]["cause"].as_str().unwrap().contains("AMD's KDS answered 503"), "{printed}");
+    let missing = Operator::of(&world).run(&["audit", &audit_id(&undecided.body)]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.log.contains("a guest that got 503 has an id without a record"), "{missing:?}");
 }

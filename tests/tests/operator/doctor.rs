@@ -1,12 +1,20 @@
 //! `keybroker doctor` on healthy brokers and on brokers with faults.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use keybroker_common::{
+    clock::SystemClock,
+    keyring::{Keyring, Purpose},
+    secret::WrappedSecret,
+    store::KeyringStore as _,
+};
+use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{kds::Behaviour, tls::Authority};
 use keybroker_tests::{
     operator::{self, Contents, Operator, workload},
     program::{self, Ended},
+    server::Home,
     tls::Terminator,
     unique,
     upstream::{self, Upstream},
@@ -39,9 +47,14 @@ fn verdict<'a>(verdicts: &'a [(String, String)], check: &str) -> &'a str {
 
 /// Runs `doctor` for this broker, with the broker's own settings.
 fn doctor(world: &World, arguments: &[&str]) -> Command {
+    doctor_of(world.home(), &world.kds.url(), arguments)
+}
+
+/// The same for a broker with these files, whether it runs or not.
+fn doctor_of(home: &Home, kds_url: &str, arguments: &[&str]) -> Command {
     let mut command = program::keybroker();
-    command.args(["doctor", "--kds-url", &world.kds.url(), "--key-file"]).arg(world.home().key_file());
-    command.arg("--data-dir").arg(world.home().data_dir()).args(arguments);
+    command.args(["doctor", "--kds-url", kds_url, "--key-file"]).arg(home.key_file());
+    command.arg("--data-dir").arg(home.data_dir()).args(arguments);
     command
 }
 
@@ -63,6 +76,8 @@ async fn doctor_finds_a_running_broker_well() {
         "store",
         "revocation-list",
         "measurements",
+        "workload-ids",
+        "broker-keys",
         "kds",
         "clock",
         "url",
@@ -135,6 +150,9 @@ async fn doctor_finds_each_fault_of_a_broker() {
     let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
     failing(command(&at("missing"), data), "key", "restore the file from its backup");
     failing(command(own, &at("missing")), "store", "there is no store");
+    // Its rings were copied from another store.
+    let copied = with_anothers_ring(&home, &kds.url()).await;
+    failing(copied, "broker-keys", "keybroker keys rotate --now");
     fs::write(at("other"), format!("keybroker-key-v1:{}\n", "7".repeat(64))).unwrap();
     fs::set_permissions(at("other"), fs::Permissions::from_mode(0o600)).unwrap();
     failing(command(&at("other"), data), "key", "the store belongs to the key");
@@ -142,11 +160,76 @@ async fn doctor_finds_each_fault_of_a_broker() {
     failing(command(data_dir.join("key").to_str().unwrap(), data), "key", "is in the data directory");
 }
 
+/// `doctor` for a store with this key, and with a ring that another key wrapped.
+async fn with_anothers_ring(home: &Home, kds_url: &str) -> Command {
+    let wrapped = WrappedSecret { key_id: "local:0123456789abcdef".to_owned(), ciphertext: vec![0xC5; 60] };
+    let store = EmbeddedStore::open(&home.data_dir(), Arc::new(SystemClock)).unwrap();
+    let stored = store.keyring(Purpose::Challenge).await.unwrap().map(|stored| stored.edition);
+    let ring = Keyring::default().with(wrapped, Timestamp::now());
+    store.put_keyring(Purpose::Challenge, stored, &ring).await.unwrap();
+    doctor_of(home, kds_url, &[])
+}
+
+/// Nobody serves the store while all of it is read.
+#[tokio::test]
+async fn doctor_reads_all_of_a_stopped_store() {
+    let world = World::serve(&[]);
+    world.boots_a_guest(&unique("w")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let roots = directory.path().join("anchors.pem");
+    fs::write(&roots, anchors()).unwrap();
+    let arguments = ["--deep", "--trust-anchor", roots.to_str().unwrap()];
+    let (code, verdicts, document) = examined(doctor(&world, &arguments));
+    assert_eq!((code, verdict(&verdicts, "store-file")), (Some(0), "warn"), "{document}");
+    assert!(document.to_string().contains("end the broker, and run this command again"), "{document}");
+
+    let (server, home, kds) = world.into_parts();
+    server.terminate();
+    let stopped = || doctor_of(&home, &kds.url(), &arguments);
+    let (code, verdicts, document) = examined(stopped());
+    assert_eq!((code, verdict(&verdicts, "store-file")), (Some(0), "ok"), "{document}");
+
+    // A byte of each page but the first is another one.
+    let file = home.data_dir().join("keybroker.redb");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.iter_mut().skip(4096 + 100).step_by(4096).for_each(|byte| *byte ^= 1);
+    fs::write(&file, bytes).unwrap();
+    let (code, verdicts, document) = examined(stopped());
+    assert_eq!((code, verdict(&verdicts, "store-file")), (Some(1), "fail"), "{document}");
+    assert_eq!(program::run(&["doctor", "--deep", "--aws"]).code, Some(2));
+}
+
+#[tokio::test]
+async fn ids_that_no_cookie_carries_are_named() {
+    let day = SignedDuration::from_hours(24);
+    let (long, spaced) = ("l".repeat(65), "süß".repeat(10));
+    let workloads =
+        ["fits", &"f".repeat(64), long.as_str(), spaced.as_str()].map(|id| workload(id, None, day)).to_vec();
+    let operator = Operator::file(&Contents { workloads, ..Contents::default() }).await;
+    let kds = kds();
+    let (_, verdicts, document) = examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
+    assert_eq!(verdict(&verdicts, "workload-ids"), "warn", "{document}");
+    let findings = document["findings"].as_array().unwrap();
+    let found = findings.iter().find(|one| one["check"] == "workload-ids").unwrap();
+    let text = found["finding"].as_str().unwrap();
+    assert!(text.starts_with("2 workload ids are too long for libkrun's cookie"), "{text}");
+    assert!(text.contains(&long) && text.contains(&spaced) && !text.contains("fits"), "{text}");
+
+    let listed = operator.run(&["workload", "list"]);
+    let warned: Vec<_> = listed.log.lines().filter(|line| line.contains("cookie cannot carry")).collect();
+    assert!(listed.code == Some(0) && warned.len() == 2, "{listed:?}");
+    let rows = operator.json(&["workload", "list"])["workloads"].clone();
+    for row in rows.as_array().unwrap() {
+        let too_long = row.get("id_too_long") == Some(&true.into());
+        assert_eq!(too_long, [long.as_str(), &spaced].contains(&row["id"].as_str().unwrap()), "{row}");
+    }
+}
+
 #[tokio::test]
 async fn launch_measurements_that_several_ids_share_are_counted() {
     let day = SignedDuration::from_hours(24);
     let workloads = vec![workload("one", None, day), workload("two", Some("token/x"), day)];
-    let operator = Operator::aws(&Contents { workloads, records: Vec::new() }).await;
+    let operator = Operator::aws(&Contents { workloads, ..Contents::default() }).await;
     let kds = kds();
     let (_, verdicts, document) = examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
     assert_eq!(verdict(&verdicts, "measurements"), "warn", "{document}");
@@ -168,22 +251,22 @@ async fn doctor_examines_a_deployment_table_by_table() {
     assert!(!tables.contains(&"fail"), "{document}");
     assert_eq!((verdict(&verdicts, "store"), verdict(&verdicts, "kds")), ("ok", "ok"), "{document}");
     // The template's own policy, as localstack/provision.py sets it.
-    assert_eq!(verdict(&verdicts, "sessions-policy"), "ok", "{document}");
+    assert_eq!(verdict(&verdicts, "decisions-policy"), "ok", "{document}");
 
     // A restored table looks like this.
     let dynamodb = operator::dynamodb();
-    let sessions = dynamodb.describe_table().table_name(there.table("sessions")).send().await.unwrap();
-    let arn = sessions.table.unwrap().table_arn.unwrap();
+    let decisions = dynamodb.describe_table().table_name(there.table("decisions")).send().await.unwrap();
+    let arn = decisions.table.unwrap().table_arn.unwrap();
     dynamodb.delete_resource_policy().resource_arn(&arn).send().await.unwrap();
     let (code, verdicts, document) = examined_at(&there);
-    assert_eq!((code, verdict(&verdicts, "sessions-policy")), (Some(1), "fail"), "{document}");
-    assert!(document.to_string().contains("infra/restore settings sessions"), "{document}");
+    assert_eq!((code, verdict(&verdicts, "decisions-policy")), (Some(1), "fail"), "{document}");
+    assert!(document.to_string().contains("infra/restore settings decisions"), "{document}");
     let policy = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Deny", "Principal": "*", "Action": "dynamodb:PutItem", "Resource": arn},
     ]});
     dynamodb.put_resource_policy().resource_arn(&arn).policy(policy.to_string()).send().await.unwrap();
     let (_, verdicts, document) = examined_at(&there);
-    assert_eq!(verdict(&verdicts, "sessions-policy"), "fail", "{document}");
+    assert_eq!(verdict(&verdicts, "decisions-policy"), "fail", "{document}");
 
     let (code, verdicts, document) = examined_at(&Operator::without_tables());
     assert_eq!(code, Some(1), "{document}");

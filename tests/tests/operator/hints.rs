@@ -19,7 +19,7 @@ fn two() -> Contents {
     // An id that a shell would split if it were not quoted.
     Contents {
         workloads: vec![workload("billing", None, ago), workload("it's$HOME", None, ago)],
-        records: Vec::new(),
+        ..Contents::default()
     }
 }
 
@@ -101,6 +101,7 @@ async fn a_pasted_command_about_a_refusal_takes_any_id_as_an_id() {
     let contents = Contents {
         workloads: ids.iter().map(|id| workload(id, None, ago)).collect(),
         records: ids.iter().map(refused).collect(),
+        ..Contents::default()
     };
     for operator in Operator::everywhere(&contents).await {
         for (id, record) in ids.iter().zip(&contents.records) {

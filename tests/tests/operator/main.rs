@@ -12,6 +12,7 @@ mod audit_words;
 mod certificates;
 mod doctor;
 mod hints;
+mod keys;
 mod register;
 mod socket;
 mod token;

@@ -8,7 +8,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keybroker_simulator::{guest::KeybrokerGuest, tls::Authority};
+use keybroker_simulator::{
+    guest::{Error, KeybrokerGuest},
+    tls::Authority,
+};
 use keybroker_tests::{
     operator::Operator,
     passphrase,
@@ -66,6 +69,35 @@ async fn register_through_a_broker_replaces_any_registration() {
     let records = operator.json(&["audit", "--workload", &id, "--since", "1h"]);
     let replaced = records["records"].as_array().unwrap().iter().find(|one| one["decision"] == "replaced");
     assert!(replaced.unwrap()["principal"].as_str().unwrap().starts_with("uid/"), "{records}");
+}
+
+/// The broker gives the guests of such a workload no challenge, and everybody who registers one is told.
+#[tokio::test]
+async fn an_id_that_no_cookie_carries_gets_a_warning() {
+    let world = World::serve(&[]);
+    let operator = Operator::of(&world);
+    let (files, measurement) = (Files::new(), measurement());
+    let file = files.write("passphrase", &passphrase());
+    for (id, too_long) in [("f".repeat(64), false), ("l".repeat(65), true), ("süß".repeat(10), true)] {
+        let ended = operator.run(&[&as_buildah(&id, &measurement, &file)[..], &["--yes"]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(
+            ended.log.contains("warning: libkrun's cookie cannot carry this id"),
+            too_long,
+            "{ended:?}"
+        );
+        world.server().log(|line| line.contains(&id).then_some(())).unwrap();
+        world.register(&unique("w")).await;
+        let log = world.server().log_until_now();
+        let warned = log.lines().any(|line| line.contains("cookie cannot carry") && line.contains(&id));
+        assert_eq!(warned, too_long, "{id}: {log}");
+        let asked = world.polite(&id, world.milan()).auth().await;
+        match (too_long, asked) {
+            (false, Ok(_)) => {}
+            (true, Err(Error::Refused(said))) => assert_eq!(said.status, 400, "{said:?}"),
+            (_, other) => panic!("{id}: {other:?}"),
+        }
+    }
 }
 
 /// The command wraps the secret with the broker's own key, so that the broker can release it after its next

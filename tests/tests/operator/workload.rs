@@ -26,7 +26,7 @@ fn five() -> Contents {
         Workload { released_at: at(9), revoked_at: at(8), ..workload("gone", None, days(10)) },
         workload("owned", Some(BUILDER), days(5)),
     ];
-    Contents { workloads, records: Vec::new() }
+    Contents { workloads, ..Contents::default() }
 }
 
 fn ids(document: &Value, list: &str) -> Vec<String> {
@@ -151,7 +151,7 @@ async fn list_marks_queries_that_always_held_and_refused_policies() {
         asks("every", &["every x in [1] { x == 2 }"]),
         asks("calls", &["http.send({}).ok"]),
     ];
-    let contents = Contents { workloads, records: Vec::new() };
+    let contents = Contents { workloads, ..Contents::default() };
     for operator in Operator::everywhere(&contents).await {
         let ended = operator.run(&["workload", "list", "--json"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -41,6 +41,33 @@ async fn a_challenge_and_a_session_survive_kill_9() {
     world.assert_refused(guest.attest().await, (401, "session"));
 }
 
+/// A backup does not know what was decided after it was made, so a challenge from before its restore must not
+/// count. The copy of the directory is one as `cp` makes it.
+#[tokio::test]
+async fn no_challenge_or_session_survives_a_restore_from_a_backup() {
+    let mut world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await.into_bytes();
+    let (mut challenged, mut attested) = (world.polite(&id, world.milan()), world.polite(&id, world.milan()));
+    challenged.auth().await.unwrap();
+    attested.auth().await.unwrap();
+    attested.attest().await.unwrap();
+    let (server, home, kds) = world.into_parts();
+    server.terminate();
+    let (data, backup) = (home.data_dir(), home.data_dir().with_extension("backup"));
+    let copied = Command::new("cp").arg("-a").arg(&data).arg(&backup).status().unwrap();
+    assert!(copied.success());
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&backup, &data).unwrap();
+    world = World::over(home, kds, &[]);
+    let challenged = world.adopt(&mut challenged);
+    let attested = world.adopt(&mut attested);
+    for answer in [challenged.attest().await.map(drop), attested.key().await.map(drop)] {
+        assert!(matches!(&answer, Err(Error::Refused(said)) if said.status == 401), "{answer:?}");
+    }
+    assert_eq!(world.polite(&id, world.milan()).boot().await, Ok(passphrase));
+}
+
 #[tokio::test]
 async fn an_acknowledged_registration_survives_kill_9() {
     let mut world = World::serve(&[]);

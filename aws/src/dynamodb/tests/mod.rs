@@ -13,7 +13,7 @@ use std::{
 use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region, timeout::TimeoutConfig},
     operation::{
-        put_item::{PutItemError, PutItemInput},
+        put_item::{PutItemError, PutItemInput, PutItemOutput},
         transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
         update_item::{UpdateItemError, UpdateItemOutput},
     },
@@ -28,8 +28,12 @@ use aws_sdk_dynamodb::{
 use aws_smithy_mocks::{
     MockResponse, MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock,
 };
-use keybroker_common::store::{
-    AuditStore, ChallengeStore, RegistrationStore, ReleaseStore, SessionStore, StoreError, WorkloadStore,
+use keybroker_common::{
+    decision::AttestDecision,
+    keyring::Purpose,
+    store::{
+        AuditStore, DecisionStore, KeyringStore, RegistrationStore, ReleaseStore, StoreError, WorkloadStore,
+    },
 };
 use keybroker_testing::sample;
 
@@ -79,19 +83,79 @@ fn met_itself(parts: &[TransactWriteItem]) -> TransactWriteItemsError {
 /// The first attempt lands and its answer is lost; the SDK tries again.
 #[tokio::test]
 async fn a_put_whose_answer_was_lost_knows_its_own_item() {
+    let rule = lost(None);
+    assert_eq!(store(&rule).append(&sample::refused()).await, Ok(()));
+    assert_eq!(rule.num_calls(), 2);
+}
+
+/// A put that meets `there`, and what DynamoDB shows of it.
+fn met(there: Option<item::Map>) -> Rule {
+    mock!(Client::put_item).then_error(move || put_failed(there.clone()))
+}
+
+/// A put whose first attempt lands and is never answered; each later one meets `there`, or what it wrote.
+fn lost(there: Option<item::Map>) -> Rule {
     let written = Arc::new(Mutex::new(None));
     let (write, met) = (Arc::clone(&written), written);
-    let rule = mock!(Client::put_item)
+    mock!(Client::put_item)
         .match_requests(move |request| {
             *write.lock().unwrap() = request.item().cloned();
             true
         })
         .sequence()
         .http_status(500, None)
-        .error(move || put_failed(met.lock().unwrap().clone()))
-        .build();
-    assert_eq!(store(&rule).put_challenge(&sample::challenge()).await, Ok(()));
-    assert_eq!(rule.num_calls(), 2);
+        .error(move || put_failed(there.clone().or_else(|| met.lock().unwrap().clone())))
+        .build()
+}
+
+/// The item of a decision, as another call wrote it.
+async fn written(decision: &AttestDecision) -> item::Map {
+    let written = Arc::new(Mutex::new(None));
+    let write = Arc::clone(&written);
+    let rule = mock!(Client::put_item)
+        .match_requests(move |request| {
+            *write.lock().unwrap() = request.item().cloned();
+            true
+        })
+        .then_output(|| PutItemOutput::builder().build());
+    store(&rule).decide(decision).await.unwrap();
+    written.lock().unwrap().clone().unwrap()
+}
+
+#[tokio::test]
+async fn a_decision_whose_answer_was_lost_is_this_calls_own() {
+    for decision in [sample::attest_decision(1), sample::refusal(1)] {
+        let rule = lost(None);
+        assert_eq!(store(&rule).decide(&decision).await, Ok(None));
+        assert_eq!(rule.num_calls(), 2);
+    }
+}
+
+/// An equal decision by another call is another's: only one of the two may say that it decided.
+#[tokio::test]
+async fn a_decision_by_another_call_is_given_without_another_read() {
+    let decision = sample::attest_decision(1);
+    let there = written(&decision).await;
+    for rule in [met(Some(there.clone())), lost(Some(there))] {
+        assert_eq!(store(&rule).decide(&decision).await, Ok(Some(decision.clone())));
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_met_nothing_it_is_shown_is_unavailable() {
+    let outcome = store(&met(None)).decide(&sample::refusal(1)).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_ring_whose_answer_was_lost_is_this_calls_own() {
+    for replaced in [None, Some(3)] {
+        let rule = lost(None);
+        let ring = sample::ring();
+        assert_eq!(store(&rule).put_keyring(Purpose::Challenge, replaced, &ring).await, Ok(()));
+        assert_eq!(rule.num_calls(), 2);
+        assert_eq!(store(&met(None)).put_keyring(Purpose::Challenge, replaced, &ring).await, CONFLICT);
+    }
 }
 
 /// The same record, by another call: audit ids are written once.
@@ -114,7 +178,7 @@ async fn a_put_that_met_nothing_it_is_shown_is_a_conflict() {
 #[tokio::test]
 async fn a_put_that_is_never_answered_fails_closed() {
     let rule = mock!(Client::put_item).sequence().http_status(500, None).repeatedly().build();
-    let outcome = store(&rule).put_challenge(&sample::challenge()).await;
+    let outcome = store(&rule).append(&sample::refused()).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     assert_eq!(rule.num_calls(), 3);
 }
@@ -132,8 +196,7 @@ async fn a_transaction_whose_answer_was_lost_knows_its_own_items() {
         .http_status(500, None)
         .error(move || met_itself(&met.lock().unwrap()))
         .build();
-    let (challenge, audit) = (sample::challenge(), sample::attested(1));
-    assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
+    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, Ok(()));
 }
 
 /// The reasons of a cancelled transaction whose conditions were not looked at.
@@ -175,8 +238,7 @@ async fn a_transaction_is_tried_again_whatever_it_meets_in_passing() {
         .error(|| canceled(vec![reason("TransactionConflict", None), reason("None", None)]))
         .output(|| TransactWriteItemsOutput::builder().build())
         .build();
-    let (challenge, audit) = (sample::challenge(), sample::attested(1));
-    assert_eq!(store(&rule).attest(&sample::session(&challenge, &audit), &audit).await, Ok(()));
+    assert_eq!(store(&rule).create(&sample::workload(), &sample::registered(), None).await, Ok(()));
     assert_eq!(rule.num_calls(), 4);
 }
 
@@ -222,19 +284,18 @@ async fn no_attempt_begins_when_patience_is_over() {
     assert_eq!(attempts.get(), 2, "one at 0 s, one after 2 s, none after 4 s");
 }
 
-async fn attested(reasons: fn() -> Vec<CancellationReason>) -> Result<(), StoreError> {
+async fn created(reasons: fn() -> Vec<CancellationReason>) -> Result<(), StoreError> {
     let rule = mock!(Client::transact_write_items).then_error(move || canceled(reasons()));
-    let (challenge, audit) = (sample::challenge(), sample::attested(1));
-    store(&rule).attest(&sample::session(&challenge, &audit), &audit).await
+    store(&rule).create(&sample::workload(), &sample::registered(), None).await
 }
 
 #[tokio::test]
 async fn a_transaction_whose_condition_failed_is_a_conflict() {
     let reasons = || vec![reason("ConditionalCheckFailed", None), reason("None", None), reason("None", None)];
-    assert_eq!(attested(reasons).await, CONFLICT);
+    assert_eq!(created(reasons).await, CONFLICT);
     // It wrote nothing and never will, whatever else was in its way.
     let reasons = || vec![reason("TransactionConflict", None), reason("ConditionalCheckFailed", None)];
-    assert_eq!(attested(reasons).await, CONFLICT);
+    assert_eq!(created(reasons).await, CONFLICT);
 }
 
 #[tokio::test]
@@ -312,9 +373,9 @@ async fn every_read_is_consistent() {
         .match_requests(|request| request.consistent_read() == Some(true))
         .then_output(|| aws_sdk_dynamodb::operation::get_item::GetItemOutput::builder().build());
     let store = store(&rule);
-    let (challenge, workload) = (sample::challenge(), sample::workload());
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(None));
-    assert_eq!(store.session(&challenge.session_id).await, Ok(None));
+    let workload = sample::workload();
+    assert_eq!(store.decision(sample::refused().id).await, Ok(None));
+    assert_eq!(store.keyring(Purpose::Session).await, Ok(None));
     assert_eq!(store.workload(&workload.id).await, Ok(None));
     assert_eq!(keybroker_common::store::EndorsementStore::endorsement(&store, "key").await, Ok(None));
     assert_eq!(rule.num_calls(), 4);

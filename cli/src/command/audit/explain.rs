@@ -4,7 +4,9 @@
 //! The record's own cause says what was expected and found. The tables of the checks ([`Check::meaning`]) say
 //! what each failed check means and what helps.
 
-use keybroker_common::audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning};
+use keybroker_common::audit::{
+    Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning,
+};
 use keybroker_snp::report::GuestPolicy;
 
 use super::basis;
@@ -89,6 +91,7 @@ fn decided(record: &AuditRecord) -> String {
                 None => format!("{token} was {done}{by}."),
             }
         }
+        Decision::KeysTurned | Decision::Pruned => acted(record, &by),
         Decision::Attested => {
             format!(
                 "A guest attested as {workload}: every check held. It may fetch the secrets of {workload}."
@@ -105,6 +108,25 @@ fn decided(record: &AuditRecord) -> String {
         Decision::Withheld => "The broker withheld a secret, and the record does not say why.".to_owned(),
         Decision::Refused => "The broker refused the request, and the record does not say why.".to_owned(),
         Decision::Unavailable => "The broker could not decide, and the record does not say why.".to_owned(),
+    }
+}
+
+/// The sentence about an operator's act that has details.
+fn acted(record: &AuditRecord, by: &str) -> String {
+    match (&record.act, record.decision) {
+        (Some(Act::Turned { ring, at_once: false }), _) => format!(
+            "The broker's keys of the ring {ring} were rotated{by}: the broker made a next key, and honoured the \
+             earlier one until everything that was made under it was over."
+        ),
+        (Some(Act::Turned { ring, at_once: true }), _) => format!(
+            "The broker's keys of the ring {ring} were dropped{by}: nothing that was made under them counted any \
+             more, so guests under way had to start again."
+        ),
+        (Some(Act::Pruned { before, records }), _) => {
+            format!("{records} audit records from before {before} were deleted{by}.")
+        }
+        (None, Decision::KeysTurned) => format!("The broker's own keys were rotated{by}."),
+        (None, _) => format!("Old audit records were deleted{by}."),
     }
 }
 
@@ -159,7 +181,7 @@ fn sentence(cause: &str) -> String {
 mod tests {
     use clap::CommandFactory as _;
     use jiff::Timestamp;
-    use keybroker_common::{audit::Operation, ids::WorkloadId};
+    use keybroker_common::{audit::Operation, ids::WorkloadId, keyring::Purpose};
 
     use super::*;
 
@@ -252,6 +274,31 @@ mod tests {
     fn a_check_that_is_not_known_is_told_by_its_cause() {
         assert_eq!(words(&record(Decision::Refused, "quantum", "the cat is dead")), ["The cat is dead."]);
         assert_eq!(words(&record(Decision::Refused, "quantum", "")), ["The check quantum failed."]);
+    }
+
+    #[test]
+    fn an_act_is_told_with_its_details() {
+        let told = |decision, act| {
+            let record = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Operate, decision);
+            let principal = Some("uid/0".to_owned());
+            words(&AuditRecord { principal, act, ..record }).join(" ")
+        };
+        let turned = |at_once| Some(Act::Turned { ring: Purpose::Challenge, at_once });
+        let in_time = told(Decision::KeysTurned, turned(false));
+        assert!(
+            in_time.starts_with("The broker's keys of the ring challenge were rotated by uid/0: "),
+            "{in_time}"
+        );
+        let at_once = told(Decision::KeysTurned, turned(true));
+        assert!(at_once.contains("were dropped by uid/0") && at_once.contains("start again"), "{at_once}");
+        let before = Timestamp::UNIX_EPOCH;
+        assert_eq!(
+            told(Decision::Pruned, Some(Act::Pruned { before, records: 7 })),
+            "7 audit records from before 1970-01-01T00:00:00Z were deleted by uid/0."
+        );
+        // A later release may know other acts.
+        assert_eq!(told(Decision::Pruned, None), "Old audit records were deleted by uid/0.");
+        assert_eq!(told(Decision::KeysTurned, None), "The broker's own keys were rotated by uid/0.");
     }
 
     #[test]

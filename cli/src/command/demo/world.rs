@@ -73,6 +73,7 @@ impl World {
         let key = Arc::new(LocalKey::in_memory()?);
         let parts = broker::Parts {
             admission: Admission::OPEN,
+            deployment: store.deployment()?,
             store: Arc::clone(&store),
             key,
             clock,

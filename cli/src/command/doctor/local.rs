@@ -58,14 +58,14 @@ fn space(data_dir: &Path) -> Finding {
     match free {
         free if free < HEADROOM => Finding::fail(
             "disk",
-            format!("{mib} MiB are free at {at}: the broker gives no challenge and registers nothing"),
+            format!("{mib} MiB are free at {at}: the broker registers nothing and opens no session"),
             advice,
         ),
         free if free < HEADROOM + missing => Finding::fail(
             "disk",
             format!(
-                "{mib} MiB are free at {at}, and the reserve is used up: the broker gives no challenge and \
-                 registers nothing"
+                "{mib} MiB are free at {at}, and the reserve is used up: the broker registers nothing and \
+                 releases nothing"
             ),
             advice,
         ),
@@ -132,6 +132,30 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
             Finding::ok("key", format!("{at}, {}; the running broker has the store", key.key_id()))
         }
         (Ok(key), Err(_)) => Finding::ok("key", format!("{at}, {}", key.key_id())),
+    }
+}
+
+/// Whether all of the store can be read.
+pub(super) fn deeply(args: &DoctorArgs) -> Finding {
+    const CHECK: &str = "store-file";
+    let data_dir = match args.store.data_dir() {
+        Ok(data_dir) => data_dir,
+        Err(failure) => return Finding::failed(CHECK, &failure),
+    };
+    match EmbeddedStore::check_deeply(&data_dir) {
+        Ok(()) => Finding::ok(CHECK, "every byte has its checksum, and every row can be read"),
+        Err(OpenError::Locked) => Finding::warn(
+            CHECK,
+            "the running broker has the store open, so the file was not read",
+            "end the broker, and run this command again",
+        ),
+        Err(error @ OpenError::Corrupt(_)) => Finding::fail(
+            CHECK,
+            error.to_string(),
+            "keep a copy of the data directory as it is, and restore it from its backup. \
+             `keybroker audit export` and `keybroker workload list` show what can still be read",
+        ),
+        Err(error) => Finding::failed(CHECK, &broker::store_failure(error)),
     }
 }
 

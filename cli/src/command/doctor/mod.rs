@@ -3,14 +3,16 @@
 mod aws;
 mod endorser;
 mod finding;
+mod keys;
 mod local;
-mod measurements;
 mod url;
+mod workloads;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anstyle::{AnsiColor, Style};
 use clap::CommandFactory as _;
+use keybroker_embedded::key::LocalKey;
 use serde::Serialize;
 
 use self::finding::{Finding, Severity};
@@ -27,7 +29,7 @@ use crate::{
 
 /// Find what keeps the broker from working
 ///
-/// The command checks configuration, store, disk, wrapping key, clock, AMD's KDS, revocation lists, and how
+/// The command checks configuration, store, disk, wrapping key, the broker's own keys, clock, AMD's KDS, revocation lists, and how
 /// long workload ids may be behind a base URL. Each check is ok, a warning or a failure, and says what to do.
 /// The command changes nothing. It reads the variables of `keybroker serve`: run it as the broker's user,
 /// with the broker's environment.
@@ -36,6 +38,7 @@ use crate::{
 Examples:
   keybroker doctor
   keybroker doctor --url http://127.0.0.1:8000 --url https://kb.example.com
+  keybroker doctor --deep
   keybroker doctor --aws --prefix keybroker --json | jq '.findings[] | select(.verdict != \"ok\")'
 
 The command ends with 0 if nothing failed, even if there are warnings, and with 1 otherwise.
@@ -51,6 +54,9 @@ pub(crate) struct DoctorArgs {
     /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
     #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
     key_file: Option<PathBuf>,
+    /// Also read every byte and every row of a store on this machine, which no broker may have open
+    #[arg(long, conflicts_with = "aws")]
+    deep: bool,
     /// Print one JSON document in place of the lines
     #[arg(long)]
     json: bool,
@@ -63,6 +69,12 @@ pub(crate) struct DoctorArgs {
 }
 
 impl DoctorArgs {
+    /// The wrapping key of a broker on this machine, if it can be read.
+    fn wrapping_key(&self) -> Option<Arc<LocalKey>> {
+        let key_file = paths::key_file(self.key_file.as_deref()).ok().filter(|_| !self.store.aws)?;
+        LocalKey::load(&key_file).ok().map(Arc::new)
+    }
+
     /// The arguments that lead another command to this store and to its key.
     fn place(&self) -> StorePlace {
         let place = self.store.place();
@@ -122,12 +134,14 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
         findings.extend(aws::examine(&args.store.prefix).await);
     } else {
         findings.extend(local::examine(args));
+        findings.extend(args.deep.then(|| local::deeply(args)));
         findings.extend(local::health(args).await);
     }
     match args.store.open().await {
         Ok(operator) => {
             findings.extend(endorser::revocation_lists(&operator, &anchors).await);
-            findings.push(measurements::shared(&operator).await);
+            findings.extend(keys::examine(&operator, args.wrapping_key().as_ref()).await);
+            findings.extend(workloads::examine(&operator).await);
         }
         Err(failure) => findings.push(Finding::failed("store", &failure)),
     }

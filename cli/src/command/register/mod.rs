@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::document::Document;
 use crate::{
+    carried,
     command::relay::Target,
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
@@ -82,6 +83,12 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     let document = Document::read(args.workload_id.as_ref(), &args.document)?;
     let request = document.request()?;
     show(&request, args.workload_id.as_ref())?;
+    if args.workload_id.as_ref().is_some_and(carried::is_too_long) {
+        anstream::eprintln!(
+            "warning: libkrun's cookie cannot carry this id, so the broker will refuse the workload's guests: {}",
+            carried::HELPS
+        );
+    }
     if args.confirm.dry_run {
         if args.json {
             table::json(&RegisterOutput { schema: 1, dry_run: true, ..RegisterOutput::default() }.of(args))?;

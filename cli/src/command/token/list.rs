@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     exit::{Exit, Failure},
+    listing,
     operator::{self, StoreArgs},
     table::{self, NONE, time},
 };
@@ -93,7 +94,7 @@ struct TokenListing {
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let page = async |after: Option<&Cursor>| operator.store.tokens(after).await;
-    let (mut rows, unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
+    let (mut rows, unreadable) = listing::all(&operator, page).await?;
     rows.sort_by_key(|token| (token.created_at, token.id));
     let now = Timestamp::now();
     let tokens = rows.into_iter().map(|token| TokenSummary::of(token, now));

@@ -80,7 +80,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     }
     args.confirm.check_shown(args.json)?;
     if !args.json {
-        list::print(&seen, None)?;
+        list::print(&seen)?;
     }
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
@@ -122,8 +122,7 @@ async fn seen(
             // out.
             let over = |row: &Workload| build_window_is_over(row.first_registered_at, now);
             let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
-            let found = list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await?;
-            Ok((found.rows, found.unreadable))
+            list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await
         }
     }
 }
@@ -137,7 +136,7 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
         let summaries = deleted.iter().map(WorkloadSummary::of).collect();
         table::json(&Deletion { schema: 1, dry_run: args.confirm.dry_run, deleted: summaries, changed })?;
     } else if args.confirm.dry_run && !deleted.is_empty() {
-        list::print(deleted, None)?;
+        list::print(deleted)?;
     }
     anstream::eprintln!("{} {verb}", deleted.len());
     Ok(())

@@ -13,8 +13,10 @@ use keybroker_rego::{Policy, beginning_with_not_or_every};
 use serde::Serialize;
 
 use crate::{
+    carried,
     exit::{Exit, Failure},
-    operator::{self, OperatorHandle, StoreArgs},
+    listing::{self, Form, Output, Window},
+    operator::{OperatorHandle, StoreArgs},
     sharing::{SharedBy, Sharing},
     table::{self, NONE, optional_time, time},
     when,
@@ -22,12 +24,13 @@ use crate::{
 
 /// List registered workloads
 ///
-/// The command lists the oldest first. SHARED marks workloads with a launch measurement that other ids have,
+/// The command lists the oldest first; of more than 8192 workloads only as far as 8192 in hand allow. SHARED marks workloads with a launch measurement that other ids have,
 /// too: unless something else tells these workloads apart, a guest with that measurement can claim any of the
 /// ids and gets its secrets. The command reports rows that it cannot read on stderr, and then ends with 1.
-/// stderr also names two kinds of registrations: those with a query that begins with `not` or `every`, which
-/// version 0.1.0 treated as true whatever it gave, and those with a policy that this release refuses. The
-/// broker refuses the guests of the latter until they are registered again.
+/// stderr also names three kinds of registrations: those with a query that begins with `not` or `every`, which
+/// version 0.1.0 treated as true whatever it gave; those with a policy that this release refuses; and those
+/// with an id that libkrun's cookie cannot carry. The broker refuses the guests of the last two until they are
+/// registered again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -89,6 +92,9 @@ pub(super) struct WorkloadSummary {
     /// The reason why this release refuses the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_refused: Option<String>,
+    /// Whether libkrun's cookie cannot carry the id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    id_too_long: bool,
 }
 
 impl WorkloadSummary {
@@ -106,6 +112,7 @@ impl WorkloadSummary {
             registration: workload.digest(),
             once_always_held: rego.map(once_always_held).unwrap_or_default(),
             policy_refused: rego.and_then(|rego| Some(Policy::compile(rego).err()?.to_string())),
+            id_too_long: carried::hinders(workload),
         }
     }
 
@@ -123,6 +130,23 @@ impl WorkloadSummary {
                 "warning: {id} has a policy that this release refuses, so its guests are refused: {cause}"
             );
         }
+        if self.id_too_long {
+            anstream::eprintln!(
+                "warning: {id} has an id that libkrun's cookie cannot carry, so its guests are refused: {}",
+                carried::HELPS
+            );
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.dialect.map_or("unreadable", |dialect| manners(dialect).name).to_owned(),
+            self.owner.clone().unwrap_or_else(|| NONE.to_owned()),
+            time(self.registered_at),
+            optional_time(self.released_at),
+            optional_time(self.revoked_at),
+        ]
     }
 }
 
@@ -131,60 +155,35 @@ fn once_always_held(rego: &PolicyText) -> Vec<String> {
     beginning_with_not_or_every(rego).into_iter().filter_map(query).collect()
 }
 
-/// Prints workloads as a table. With `sharing` a column tells which of them share a launch measurement.
-pub(super) fn print(workloads: &[Workload], sharing: Option<&Sharing>) -> Result<(), Failure> {
-    let row = |workload| {
-        let WorkloadSummary { id, dialect, owner, registered_at, released_at, revoked_at, .. } =
-            WorkloadSummary::of(workload);
-        let mut row = vec![
-            id.to_string(),
-            dialect.map_or("unreadable", |dialect| manners(dialect).name).to_owned(),
-            owner.unwrap_or_else(|| NONE.to_owned()),
-            time(registered_at),
-            optional_time(released_at),
-            optional_time(revoked_at),
-        ];
-        row.extend(sharing.map(|sharing| in_words(sharing.shared(workload))));
-        row
-    };
-    let mut header = vec!["id", "dialect", "owner", "registered", "released", "revoked"];
-    header.extend(sharing.map(|_| "shared"));
-    Ok(table::print(&header, workloads.iter().map(row))?)
+/// Prints workloads as a table.
+pub(super) fn print(workloads: &[Workload]) -> Result<(), Failure> {
+    Ok(table::print(&HEADER, workloads.iter().map(|workload| WorkloadSummary::of(workload).cells()))?)
 }
 
-fn in_words(shared: Option<SharedBy>) -> String {
-    match shared {
-        None => NONE.to_owned(),
-        Some(SharedBy { ids, owners: 1 }) => format!("{ids} ids"),
-        Some(SharedBy { ids, owners }) => format!("{ids} ids, {owners} owners"),
-    }
-}
+const HEADER: [&str; 6] = ["id", "dialect", "owner", "registered", "released", "revoked"];
 
-/// The result of a search.
-pub(super) struct Found {
-    /// The rows that match, the oldest first.
-    pub(super) rows: Vec<Workload>,
-    /// The launch measurements that workloads share, among all rows.
-    pub(super) sharing: Sharing,
-    /// The rows that cannot be read, or whose registration cannot be read.
-    pub(super) unreadable: Vec<Unreadable>,
-}
-
-/// The rows for which `matches` holds, and what reading all rows brought to light.
+/// The rows for which `matches` holds, the oldest first, and those that cannot be read, or whose registration
+/// cannot.
 pub(super) async fn find(
     operator: &OperatorHandle,
     matches: impl Fn(&Workload) -> bool,
-) -> Result<Found, Failure> {
+) -> Result<(Vec<Workload>, Vec<Unreadable>), Failure> {
     let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
-    let (mut rows, mut unreadable) = operator::all(page).await.map_err(|error| operator.failure(error))?;
-    let sharing = Sharing::of(&rows);
-    rows.retain(matches);
+    let (mut rows, mut broken) = (Vec::new(), Vec::new());
+    let unreadable = listing::pages(operator, page, |page| {
+        rows.extend(page.into_iter().filter(&matches).inspect(|row| broken.extend(unread(row))));
+        Ok(())
+    });
+    let mut unreadable = unreadable.await?;
+    unreadable.append(&mut broken);
     rows.sort_by(|a, b| (a.first_registered_at, &a.id).cmp(&(b.first_registered_at, &b.id)));
-    unreadable.extend(rows.iter().filter_map(|row| {
-        let cause = row.read().err()?.to_string();
-        Some(Unreadable { key: row.id.to_string(), cause })
-    }));
-    Ok(Found { rows, sharing, unreadable })
+    Ok((rows, unreadable))
+}
+
+/// That the registration of `row` cannot be read, if so.
+fn unread(row: &Workload) -> Option<Unreadable> {
+    let cause = row.read().err()?.to_string();
+    Some(Unreadable { key: row.id.to_string(), cause })
 }
 
 /// A workload in the list of all.
@@ -196,14 +195,18 @@ struct Listed {
     measurement_shared: Option<SharedBy>,
 }
 
-/// The document that `--json` prints.
-#[derive(Debug, Serialize)]
-struct WorkloadListing {
-    /// Version of this form.
-    schema: u8,
-    workloads: Vec<Listed>,
-    unreadable: Vec<Unreadable>,
-}
+const FORM: Form<Listed> = Form {
+    header: &["id", "dialect", "owner", "registered", "released", "revoked", "shared"],
+    cells: |listed| {
+        let mut cells = listed.summary.cells();
+        cells.push(match listed.measurement_shared {
+            None => NONE.to_owned(),
+            Some(SharedBy { ids, owners: 1 }) => format!("{ids} ids"),
+            Some(SharedBy { ids, owners }) => format!("{ids} ids, {owners} owners"),
+        });
+        cells
+    },
+};
 
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
@@ -215,16 +218,23 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
             && (!args.revoked || row.revoked_at.is_some())
             && args.owner.as_ref().is_none_or(owned)
     };
-    let Found { rows, sharing, unreadable } = find(&operator, matches).await?;
-    let listed = |row| Listed { summary: WorkloadSummary::of(row), measurement_shared: sharing.shared(row) };
-    let workloads: Vec<_> = rows.iter().map(listed).collect();
-    workloads.iter().for_each(|row| row.summary.warn());
-    if args.json {
-        table::json(&WorkloadListing { schema: 1, workloads, unreadable: unreadable.clone() })?;
-    } else if rows.is_empty() {
-        anstream::eprintln!("no workloads");
-    } else {
-        print(&rows, Some(&sharing))?;
-    }
-    Ok(operator::tell_unreadable("the workload", &unreadable))
+    // All are read twice: how many share a measurement is known only when all were read.
+    let sharing = Sharing::read(&operator).await?;
+    let mut output = if args.json { Output::json("workloads")? } else { Output::table(FORM) };
+    let mut window = Window::new(Window::<(), ()>::ROWS);
+    let mut broken = Vec::new();
+    let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
+    let unreadable = listing::pages(&operator, page, |rows| {
+        let listed = rows.into_iter().filter(matches).filter_map(|row| {
+            broken.extend(unread(&row));
+            let measurement_shared = sharing.shared(&row);
+            let key = (row.first_registered_at, row.id.clone());
+            window.push(key, Listed { summary: WorkloadSummary::of(&row), measurement_shared })
+        });
+        Ok(output.print(listed.inspect(|listed| listed.summary.warn()))?)
+    });
+    let mut unreadable = unreadable.await?;
+    unreadable.append(&mut broken);
+    output.print(window.rest().inspect(|listed| listed.summary.warn()))?;
+    Ok(output.end("no workloads", "the workload", &unreadable)?)
 }

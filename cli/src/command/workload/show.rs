@@ -9,15 +9,11 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
-use super::{
-    existing,
-    list::{self, Found, WorkloadSummary},
-    workload_id,
-};
+use super::{existing, list::WorkloadSummary, workload_id};
 use crate::{
     exit::{Exit, Failure},
     operator::StoreArgs,
-    requirements,
+    requirements, sharing,
     table::{self, NONE, time},
 };
 
@@ -96,8 +92,7 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let read = workload.read();
     let registration = read.as_ref().ok().map(|read| read.registration());
     let window = build_window(&workload, registration, Timestamp::now());
-    let Found { sharing, .. } = list::find(&operator, |_| false).await?;
-    let shared_with: Vec<WorkloadId> = sharing.others(&workload).into_iter().cloned().collect();
+    let shared_with: Vec<_> = sharing::others(&operator, &workload).await?.into_iter().collect();
     if args.json {
         table::json(&Shown {
             schema: 1,

@@ -13,12 +13,14 @@ use axum::body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{
-        AuditQuery, AuditStore, Cursor, EndorsementStore, Lease, OperatorStore, Page, RevocationStore,
-        StoreError, StoredEndorsement, TokenStore, WorkloadStore,
+        AuditQuery, AuditStore, Cursor, EndorsementStore, KeyringStore, Lease, OperatorStore, Page,
+        RevocationStore, StoreError, StoredEndorsement, StoredKeyring, TokenStore, WorkloadStore,
     },
     token::Token,
     workload::Workload,
@@ -28,9 +30,12 @@ use tokio::{net::UnixStream, time::timeout};
 use uuid::Uuid;
 
 use super::{ANSWER_LIMIT, NAME, OPERATE, StoreCall, address};
+use crate::operator::local::LocalStore;
 
 /// How long one request may take: longer than the store's slowest page.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long pruning may take, which is done record by record.
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The store of the broker that serves a data directory. Each call is a connection of its own.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ impl SocketStore {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: &StoreCall) -> anyhow::Result<Result<T, StoreError>> {
+        let limit = if matches!(request, StoreCall::Prune { .. }) { PRUNE_TIMEOUT } else { REQUEST_TIMEOUT };
         let body = serde_json::to_vec(request).context("the request has no JSON form")?;
         let request = Request::builder()
             .method(Method::POST)
@@ -81,7 +87,7 @@ impl SocketStore {
             .header(header::HOST, "operator")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))?;
-        let (status, answer) = self.pass(request).await?;
+        let (status, answer) = self.pass_within(limit, request).await?;
         if status != StatusCode::OK {
             return Err(anyhow!("the broker answers {status}"));
         }
@@ -90,7 +96,15 @@ impl SocketStore {
 
     /// Passes a request to the other routes of the socket, and returns the status and the body of the answer.
     pub(crate) async fn pass(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        timeout(REQUEST_TIMEOUT, self.exchange(request)).await.context("the broker does not answer")?
+        self.pass_within(REQUEST_TIMEOUT, request).await
+    }
+
+    async fn pass_within(
+        &self,
+        limit: Duration,
+        request: Request<Body>,
+    ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        timeout(limit, self.exchange(request)).await.context("the broker does not answer")?
     }
 
     async fn exchange(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
@@ -166,6 +180,26 @@ impl AuditStore for SocketStore {
 }
 
 #[async_trait]
+impl KeyringStore for SocketStore {
+    async fn keyring(&self, purpose: Purpose) -> Result<Option<StoredKeyring>, StoreError> {
+        let stored: Option<(u64, Keyring)> = self.ask(StoreCall::Keyring { purpose }).await?;
+        Ok(stored.map(|(edition, ring)| StoredKeyring { edition, ring }))
+    }
+
+    /// There is no such call: an operator's change leaves a record, and only the broker makes keys.
+    async fn put_keyring(&self, _: Purpose, _: Option<u64>, _: &Keyring) -> Result<(), StoreError> {
+        Err(StoreError::Refused("only the broker itself makes its keys".to_owned()))
+    }
+}
+
+#[async_trait]
+impl LocalStore for SocketStore {
+    async fn prune(&self, before: Timestamp, audit: &AuditRecord) -> Result<u64, StoreError> {
+        self.ask(StoreCall::Prune { before, audit: audit.clone() }).await
+    }
+}
+
+#[async_trait]
 impl OperatorStore for SocketStore {
     async fn workloads(&self, after: Option<&Cursor>) -> Result<Page<Workload>, StoreError> {
         self.ask(StoreCall::Workloads { after: after.cloned() }).await
@@ -193,6 +227,17 @@ impl OperatorStore for SocketStore {
 
     async fn delete_endorsement(&self, key: &str) -> Result<(), StoreError> {
         self.ask(StoreCall::DeleteEndorsement { key: key.to_owned() }).await
+    }
+
+    async fn turn_keyring(
+        &self,
+        purpose: Purpose,
+        replaced: Option<u64>,
+        ring: &Keyring,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (ring, audit) = (ring.clone(), audit.clone());
+        self.ask(StoreCall::TurnKeyring { purpose, replaced, ring, audit }).await
     }
 
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError> {

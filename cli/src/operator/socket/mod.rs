@@ -14,9 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    keyring::{Keyring, Purpose},
     store::{AuditQuery, Cursor, Lease, StoredEndorsement},
     token::Token,
     workload::Workload,
@@ -59,6 +61,9 @@ enum StoreCall {
     DeleteEndorsement { key: String },
     AuditRecord { id: AuditId },
     AuditRecords { query: AuditQuery, after: Option<Cursor> },
+    Keyring { purpose: Purpose },
+    Prune { before: Timestamp, audit: AuditRecord },
+    TurnKeyring { purpose: Purpose, replaced: Option<u64>, ring: Keyring, audit: AuditRecord },
 }
 
 /// Longest path that a socket's address holds, with room to spare.
@@ -80,20 +85,22 @@ mod tests {
     use std::sync::Arc;
 
     use axum::Router;
-    use jiff::Timestamp;
     use keybroker_common::{
-        audit::{Decision, Operation},
+        audit::{Act, Decision, Operation},
         clock::SystemClock,
         store::{
-            AuditStore as _, EndorsementStore as _, OperatorStore as _, RevocationStore as _, StoreError,
-            WorkloadStore as _,
+            AuditStore as _, EndorsementStore as _, KeyringStore as _, OperatorStore as _,
+            RevocationStore as _, StoreError, StoredKeyring, WorkloadStore as _,
         },
     };
     use keybroker_embedded::store::EmbeddedStore;
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::server::{self, Ended};
+    use crate::{
+        operator::local::LocalStore as _,
+        server::{self, Ended},
+    };
 
     #[test]
     fn an_error_of_the_store_arrives_as_it_is() {
@@ -150,6 +157,28 @@ mod tests {
         let page = socket.audit_records(&AuditQuery::default(), None).await.unwrap();
         assert_eq!((page.rows, page.next), (vec![recorded], None));
         assert!(socket.workloads(None).await.unwrap().rows.is_empty());
+
+        let (purpose, ring) = (Purpose::Challenge, Keyring { last: 7, ..Keyring::default() });
+        let turned = AuditRecord::new(now, Operation::Operate, Decision::KeysTurned);
+        assert_eq!(socket.keyring(purpose).await, Ok(None));
+        assert_eq!(socket.turn_keyring(purpose, None, &ring, &turned).await, Ok(()));
+        let stored = store.keyring(purpose).await.unwrap().unwrap();
+        assert_eq!(stored.ring, ring);
+        assert_eq!(socket.keyring(purpose).await, Ok(Some(stored.clone())));
+        let again = AuditRecord::new(now, Operation::Operate, Decision::KeysTurned);
+        assert_eq!(socket.turn_keyring(purpose, None, &ring, &again).await, Err(StoreError::Conflict));
+        assert!(socket.audit_record(turned.id).await.unwrap().unwrap().principal.is_some());
+        let later = Timestamp::now();
+        let pruned = AuditRecord::new(later, Operation::Operate, Decision::Pruned);
+        assert_eq!(socket.prune(now, &pruned).await, Ok(0));
+        assert_eq!(socket.prune(later, &pruned).await, Ok(2));
+        let recorded = socket.audit_record(pruned.id).await.unwrap().unwrap();
+        assert_eq!(recorded.act, Some(Act::Pruned { before: later, records: 2 }));
+        assert!(recorded.principal.is_some() && socket.audit_record(turned.id).await == Ok(None));
+        // Without a record nobody turns a ring through the socket.
+        let StoredKeyring { edition, ring } = stored;
+        let put = socket.put_keyring(purpose, Some(edition), &ring).await;
+        assert!(matches!(put, Err(StoreError::Refused(_))), "{put:?}");
 
         drop(stop);
         assert_eq!(served.await.unwrap(), Ended::Drained);

@@ -18,12 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use keybroker_common::{
-    audit::AuditRecord,
-    broker::announce,
-    http::Operator,
-    store::{OperatorStore, StoreError},
-};
+use keybroker_common::{audit::AuditRecord, broker::announce, http::Operator, store::StoreError};
 use keybroker_kds::EndorsementSource;
 use serde::Serialize;
 use tokio::{
@@ -32,7 +27,10 @@ use tokio::{
 };
 
 use super::{NAME, OPERATE, REQUEST_LIMIT, StoreCall, address};
-use crate::server::{self, Limits, Listener};
+use crate::{
+    operator::local::{LocalStore, pruned},
+    server::{self, Limits, Listener},
+};
 
 /// The directory in which the socket is made before it is moved into place. Nobody else can enter it.
 const WORKSHOP: &str = "operator.new";
@@ -119,7 +117,7 @@ impl Listener for Socket {
 /// The store and memory that commands act on.
 #[derive(Debug, Clone)]
 struct Served {
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn LocalStore>,
     /// The broker's memory of certificates, if there is a broker.
     endorsements: Option<Arc<EndorsementSource>>,
 }
@@ -128,7 +126,7 @@ struct Served {
 /// handler learns the user from `Extension<SocketUser>`, the broker's handlers from its own [`Operator`]. The
 /// broker's `endorsements` forget what an operator changes.
 pub(crate) fn router(
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn LocalStore>,
     endorsements: Option<Arc<EndorsementSource>>,
     others: Router,
 ) -> Router {
@@ -181,7 +179,7 @@ async fn operate(
     answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn answer(store: &dyn OperatorStore, peer: SocketUser, request: StoreCall) -> Response {
+async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) -> Response {
     let by_peer = |audit| AuditRecord { principal: peer.principal(), ..audit };
     match request {
         StoreCall::Workload { id } => json(&store.workload(&id).await),
@@ -219,6 +217,22 @@ async fn answer(store: &dyn OperatorStore, peer: SocketUser, request: StoreCall)
         StoreCall::DeleteEndorsement { key } => json(&store.delete_endorsement(&key).await),
         StoreCall::Lease { key, lease } => json(&store.lease(&key, &lease).await),
         StoreCall::EndLease { key, holder } => json(&store.end_lease(&key, holder).await),
+        StoreCall::Keyring { purpose } => {
+            let stored = store.keyring(purpose).await;
+            json(&stored.map(|stored| stored.map(|stored| (stored.edition, stored.ring))))
+        }
+        StoreCall::Prune { before, audit } => {
+            let audit = by_peer(audit);
+            let deleted = store.prune(before, &audit).await;
+            if let Ok(records @ 1..) = deleted {
+                announce(&pruned(&audit, before, records));
+            }
+            json(&deleted)
+        }
+        StoreCall::TurnKeyring { purpose, replaced, ring, audit } => {
+            let audit = by_peer(audit);
+            recorded(store.turn_keyring(purpose, replaced, &ring, &audit).await, &audit)
+        }
         StoreCall::AuditRecord { id } => json(&store.audit_record(id).await),
         StoreCall::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
     }

@@ -83,6 +83,16 @@ impl GuestKey {
         Ok(Self { modulus: modulus.to_vec(), exponent: exponent.to_vec() })
     }
 
+    /// The modulus, big-endian, without leading zeros.
+    pub fn modulus(&self) -> &[u8] {
+        &self.modulus
+    }
+
+    /// The public exponent, big-endian, without leading zeros.
+    pub fn exponent(&self) -> &[u8] {
+        &self.exponent
+    }
+
     /// The key's JWK thumbprint (RFC 7638, SHA-256).
     pub fn thumbprint(&self) -> [u8; 32] {
         let [e, n] = [&self.exponent, &self.modulus].map(|number| BASE64URL_NOPAD.encode(number));

@@ -11,11 +11,8 @@ use super::{
     certificates::{self, Entry},
 };
 use crate::{
-    binding::Binding,
-    broker::Evidence,
-    dialect::Dialect,
-    secret::seal::GuestKey,
-    session::{EvidenceDigest, Nonce},
+    binding::Binding, broker::Evidence, challenge::Nonce, dialect::Dialect, secret::seal::GuestKey,
+    session::EvidenceDigest,
 };
 use keybroker_snp::product::Product;
 
@@ -144,7 +141,7 @@ mod tests {
         super::super::{Fault, FieldName},
         *,
     };
-    use crate::secret::seal::GuestKeyError;
+    use crate::{challenge::Claim, secret::seal::GuestKeyError};
 
     const EVIDENCE: &str = r#"{"gen":"milan","report":"00ABcd","cert_chain":"[]"}"#;
 
@@ -174,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_request_from_libkrun_is_read() {
-        let nonce = Nonce::random().unwrap();
+        let nonce = crate::challenge::tests::given(Claim::HostData).nonce;
         let read = evidence(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
         assert_eq!(read.dialects, [Dialect::Libkrun]);
         assert_eq!(read.report, [0x00, 0xab, 0xcd]);
@@ -261,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_keys_numbers_have_two_pairs_of_names() {
-        let nonce = Nonce::random().unwrap();
+        let nonce = crate::challenge::tests::given(Claim::HostData).nonce;
         let n = modulus();
         for key in [
             format!(r#""kty":"RSA","alg":"RSA","n":"{n}","e":"AQAB""#),

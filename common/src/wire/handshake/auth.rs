@@ -6,8 +6,8 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{Invalid, Part, json, manners};
 use crate::{
-    ids::WorkloadId,
-    session::{Challenge, Claim},
+    challenge::{Challenge, Claim},
+    ids::{CarriedId, WorkloadId},
 };
 
 /// The identity that a guest claims.
@@ -51,7 +51,8 @@ pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
         return Err(Invalid::Version);
     }
     let extra: ExtraParams = json::read(Part::ExtraParams, body.extra_params.as_bytes())?;
-    Ok(Claim::Named { workload_id: WorkloadId::new(extra.workload_id)? })
+    let workload_id = WorkloadId::new(extra.workload_id)?;
+    CarriedId::new(workload_id).map(Claim::Named).ok_or(Invalid::WorkloadIdForCookie)
 }
 
 /// Whether a guest speaks a later version, whose extra-params are an object. It is told which are spoken, and
@@ -83,16 +84,11 @@ pub fn set_cookie(challenge: &Challenge, ttl: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::{
         super::super::{Fault, FieldName},
         *,
     };
-    use crate::{
-        ids::{SessionId, WorkloadIdError},
-        session::Nonce,
-    };
+    use crate::ids::WorkloadIdError;
 
     fn body(extra_params: &str, tee: &str, version: &str) -> Vec<u8> {
         let extra_params = serde_json::to_string(extra_params).unwrap();
@@ -108,7 +104,7 @@ mod tests {
     }
 
     fn named(workload_id: &str) -> Claim {
-        Claim::Named { workload_id: WorkloadId::new(workload_id).unwrap() }
+        Claim::Named(CarriedId::new(WorkloadId::new(workload_id).unwrap()).unwrap())
     }
 
     #[test]
@@ -193,20 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn a_workload_id_that_the_cookie_cannot_carry_is_refused() {
+        for id in ["a".repeat(65), "ü".repeat(25)] {
+            let params = format!(r#"{{"workload_id":"{id}"}}"#);
+            assert_eq!(refusal(&params), Invalid::WorkloadIdForCookie);
+        }
+        let longest = format!(r#"{{"workload_id":"{}"}}"#, "a".repeat(64));
+        assert_eq!(auth_request(&body(&longest, "snp", "0.0.0")), Ok(named(&"a".repeat(64))));
+    }
+
+    #[test]
     fn an_answer_has_the_nonce_first_and_a_cookie_without_secure() {
         for (claim, cookie) in [(named("web"), "session_id"), (Claim::HostData, "kbs-session-id")] {
-            let held = Challenge {
-                session_id: SessionId::parse(&"0f".repeat(16)).unwrap(),
-                nonce: Nonce::random().unwrap(),
-                claim,
-                expires_at: Timestamp::UNIX_EPOCH,
-            };
-            let text = String::from_utf8(challenge(&held)).unwrap();
-            assert_eq!(text, format!(r#"{{"nonce":"{}","extra-params":""}}"#, held.nonce.expose()));
-            assert_eq!(held.nonce.expose().len(), 44);
+            let given = crate::challenge::tests::given(claim);
+            let text = String::from_utf8(challenge(&given)).unwrap();
+            assert_eq!(text, format!(r#"{{"nonce":"{}","extra-params":""}}"#, given.nonce.expose()));
+            assert_eq!(given.nonce.expose().len(), 44);
             assert_eq!(
-                set_cookie(&held, Duration::from_secs(300)),
-                format!("{cookie}=0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f; Path=/; HttpOnly; Max-Age=300")
+                set_cookie(&given, Duration::from_secs(300)),
+                format!("{cookie}={}; Path=/; HttpOnly; Max-Age=300", given.session_id.expose())
             );
         }
     }

@@ -29,7 +29,9 @@ static JUDGE: LazyLock<Judge> = LazyLock::new(|| Judge::new(document()));
 
 /// Rules of the wire that the schemas have in words alone: where a value is refused that its schema allows,
 /// and how it was changed.
-const IN_WORDS: [(&str, Change); 14] = [
+const IN_WORDS: [(&str, Change); 15] = [
+    // A cookie carries fewer ids than can be registered.
+    ("/extra-params/workload_id", Change::Sized),
     // `fmc` is Turin's, and there it must be.
     ("/minimum_committed_tcb/turin/fmc", Change::Removed),
     ("/minimum_committed_tcb/turin/fmc", Change::Replaced),

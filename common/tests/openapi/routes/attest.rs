@@ -33,7 +33,8 @@ pub(crate) fn attest() -> Operation {
         id: "attest",
         summary: "Opens a session for a guest whose evidence holds",
         description: "One of the two cookies must name the challenge that the guest answers; both at once \
-                      are refused. A refusal with 403 spends the challenge."
+                      are refused. The first decision about a challenge is the only one, also if it is a refusal \
+                      with 403. The same body sent again gets the same answer."
             .to_owned(),
         parameters: Dialect::ALL.map(|dialect| session_cookie(dialect, false)).into(),
         request: Some(Request {

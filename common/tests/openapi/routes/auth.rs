@@ -14,7 +14,7 @@ use crate::{
     answers,
     operation::{Operation, Request},
     schema::{json_text, named, reference},
-    shared::{WORKLOAD, object, read, refusals_of_a_body, sample_challenge},
+    shared::{SESSION_ID, WORKLOAD, object, read, refusals_of_a_body, sample_challenge},
 };
 
 pub(crate) fn auth() -> Operation {
@@ -35,15 +35,15 @@ pub(crate) fn auth() -> Operation {
     let names = Dialect::ALL.map(|dialect| manners(dialect).cookie).join("|");
     let set_cookie = json!({
         "description": format!(
-            "`{}` if the guest names a workload, `{}` if it does not. The challenge can be answered once, \
-             within `Max-Age` seconds.",
+            "`{}` if the guest names a workload, `{}` if it does not. The value is opaque and has at most 99 \
+             characters. The broker decides about the challenge once, within `Max-Age` seconds.",
             manners(Dialect::Libkrun).cookie,
             manners(Dialect::Keybroker).cookie
         ),
         "required": true,
         "schema": {
             "type": "string",
-            "pattern": format!("^({names})=[0-9a-f]{{32}}; Path=/; HttpOnly; Max-Age=[0-9]+$"),
+            "pattern": format!("^({names})={SESSION_ID}; Path=/; HttpOnly; Max-Age=[0-9]+$"),
         },
         "example": handshake::set_cookie(&challenge, Duration::from_secs(300)),
     });
@@ -52,6 +52,7 @@ pub(crate) fn auth() -> Operation {
     problems.extend([
         Invalid::Tee.into(),
         Invalid::Version.into(),
+        Invalid::WorkloadIdForCookie.into(),
         Invalid::Json { part: Part::ExtraParams, fault: Fault::MissingField(FieldName::new("workload_id")) }
             .into(),
         Error::Internal { id: None }.into(),
@@ -60,7 +61,7 @@ pub(crate) fn auth() -> Operation {
     Operation {
         id: "auth",
         summary: "Gives a guest a challenge",
-        description: "The broker looks nothing up: nobody can learn here whether a workload is registered. \
+        description: "The broker looks nothing up and stores nothing: nobody can learn here whether a workload is registered. \
                       The guest names its registration by a workload id in `extra-params`; without one, \
                       HOST_DATA of its report names it."
             .to_owned(),

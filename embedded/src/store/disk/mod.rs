@@ -4,19 +4,28 @@
 //! the disk has. So it is closed, and opened from the disk as it would be after a restart: the last
 //! transaction that was acknowledged is there, and of the one that failed all or nothing.
 
+mod view;
+
 use std::{
     fmt,
     path::Path,
+    slice,
     sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::{Duration, Instant},
 };
 
 use keybroker_common::{panics::caught_here, store::StoreError};
-use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase as _, WriteTransaction, backends::InMemoryBackend,
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, backends::InMemoryBackend};
+
+use super::{
+    OpenError,
+    errors::failed,
+    file::{self, Check},
+    meta,
+    room::Room,
 };
 
-use super::{Change, OpenError, errors::failed, file, meta, room::Room};
+pub(super) use view::{Edit, View};
 
 /// Each attempt to open it reads the whole file. The next is made after so many times as long as the last one
 /// took,
@@ -31,6 +40,28 @@ pub(super) enum Use {
     Begins,
     /// It ends something or records it, and may use up the reserve.
     Ends,
+}
+
+/// A write: what it is for, and what it changes.
+pub(super) struct Write {
+    what: Use,
+    work: Box<Work>,
+}
+
+/// Reads in the transaction, and gives the changes, of which all are made or none. It may be called several
+/// times, in transactions of which one is committed.
+type Work = dyn Fn(&mut View<'_>) -> Result<Vec<Edit>, StoreError> + Send;
+
+/// What became of a write.
+pub(super) type Outcome = Result<(), StoreError>;
+
+impl Write {
+    pub(super) fn new(
+        what: Use,
+        work: impl Fn(&mut View<'_>) -> Result<Vec<Edit>, StoreError> + Send + 'static,
+    ) -> Self {
+        Self { what, work: Box::new(work) }
+    }
 }
 
 /// How a database is opened again.
@@ -63,14 +94,15 @@ impl Disk {
     /// The store in `data_dir`, made if there is none.
     pub(super) fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let room = Room::of(data_dir);
-        let (file, database) = match file::open(data_dir) {
+        let open = || opened(|| file::open(data_dir, Check::AfterUncleanStop));
+        let (file, database) = match open() {
             // Some file systems need room even for what is changed in its place.
-            Err(error) if error.is_full() && room.release() => file::open(data_dir)?,
+            Err(error) if error.is_full() && room.release() => open()?,
             opened => opened?,
         };
         // This very file again, and no other that may have its name by then.
         let open = move || {
-            let database = file::database(&file)?;
+            let database = file::database(&file, Check::Always)?;
             meta::check(&database)?;
             Ok(database)
         };
@@ -95,7 +127,8 @@ impl Disk {
         work: impl FnOnce(&Database) -> Result<T, OpenError>,
     ) -> Result<T, OpenError> {
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        work(held.as_ref().ok_or(OpenError::Io(std::io::ErrorKind::NotConnected))?)
+        let database = held.as_ref().ok_or(OpenError::Io(std::io::ErrorKind::NotConnected))?;
+        opened(|| work(database))
     }
 
     /// Runs `work` in a read transaction. Does not wait while the database is opened again, which may take a
@@ -115,42 +148,50 @@ impl Disk {
         done
     }
 
-    /// Commits the writes of `work`, unless it changed nothing. A write that ends or records something is
-    /// tried a second time where the database could be opened again, or the reserve makes room. Blocks.
-    pub(super) fn write(
-        &self,
-        what: Use,
-        work: impl Fn(&WriteTransaction) -> Result<Change, StoreError>,
-    ) -> Result<(), StoreError> {
-        if what == Use::Begins {
-            self.has_room()?;
-        }
+    /// Commits `writes` together, in this order, with one sync. Each sees what those before it changed. One
+    /// that fails changes nothing, and the others go on. Blocks.
+    ///
+    /// If the database itself fails, all of it is undone. Then each write is done alone, with an outcome of
+    /// its own.
+    pub(super) fn write(&self, writes: &[Write]) -> Vec<Outcome> {
         self.mend();
-        let done = self.attempt(&work);
-        if !self.state().broken {
-            return done;
+        match (self.attempt(writes), writes) {
+            (Ok(outcomes), _) => outcomes,
+            (Err(first), [write]) => vec![self.again(write, first)],
+            (Err(first), _) => {
+                self.mend();
+                let mut outcomes = vec![Err(first.clone()); writes.len()];
+                // If one that begins something fails for want of room, none that ends something suffers by it.
+                for what in [Use::Ends, Use::Begins] {
+                    let each = writes.iter().zip(&mut outcomes).filter(|(write, _)| write.what == what);
+                    each.for_each(|(write, outcome)| *outcome = once(&first, self.alone(write)));
+                }
+                outcomes
+            }
         }
-        let released = what == Use::Ends
-            && matches!(done, Err(StoreError::Full(_)))
+    }
+
+    fn alone(&self, write: &Write) -> Outcome {
+        self.attempt_one(write).unwrap_or_else(|first| self.again(write, first))
+    }
+
+    /// The second attempt at a write that ends or records something, if the database could be opened again,
+    /// or the reserve makes room.
+    fn again(&self, write: &Write, first: StoreError) -> Outcome {
+        let released = write.what == Use::Ends
+            && matches!(first, StoreError::Full(_))
             && self.room.as_ref().is_some_and(Room::release);
         if released {
             self.state().next = None;
         }
         self.mend();
-        let again = match &done {
-            Err(StoreError::Full(_)) => released,
+        let again = match &first {
+            StoreError::Full(_) => released,
             // It may have been another's write that failed, and this one that was not begun.
-            Err(StoreError::Unavailable(_)) => what == Use::Ends && !self.is_broken(),
+            StoreError::Unavailable(_) => write.what == Use::Ends && !self.is_broken(),
             _ => false,
         };
-        match done {
-            Err(first) if again => match self.attempt(&work) {
-                // The writes of the first attempt may be there after all.
-                Err(StoreError::Conflict) => Err(first),
-                second => second,
-            },
-            done => done,
-        }
+        if again { once(&first, self.attempt_one(write).unwrap_or_else(Err)) } else { Err(first) }
     }
 
     /// Whether it can be used: there is room, and the last operation succeeded, or one does now. Blocks.
@@ -160,11 +201,23 @@ impl Disk {
             return Ok(());
         }
         self.mend();
-        self.attempt(&|_| Ok(Change::Made))
+        self.attempt(&[]).map(drop)
     }
 
     fn has_room(&self) -> Result<(), StoreError> {
         self.room.as_ref().map_or(Ok(()), Room::check)
+    }
+
+    /// Gives the reserve to what starts the broker, where a write of that found no room.
+    pub(super) fn release_room(&self) {
+        if let Some(room) = &self.room {
+            room.release();
+        }
+        {
+            let mut state = self.state();
+            (state.broken, state.next) = (true, None);
+        }
+        self.mend();
     }
 
     /// Whether it failed, and waits to be opened anew.
@@ -204,18 +257,34 @@ impl Disk {
         }
     }
 
-    fn attempt(
-        &self,
-        work: &dyn Fn(&WriteTransaction) -> Result<Change, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn attempt_one(&self, write: &Write) -> Result<Outcome, StoreError> {
+        self.attempt(slice::from_ref(write)).map(|outcomes| outcomes.into_iter().collect())
+    }
+
+    /// Does `writes` in one transaction. An error is the database's: nothing is known to be written then. If
+    /// there are none, it shows that the disk can be written to.
+    fn attempt(&self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        let begins = writes.iter().any(|write| write.what == Use::Begins);
+        let room = if begins { self.has_room() } else { Ok(()) };
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let done = caught(|| {
             let transaction = held.as_ref().ok_or_else(closed)?.begin_write().map_err(failed)?;
-            match work(&transaction)? {
-                Change::Made => transaction.commit().map_err(failed)?,
-                Change::None => transaction.abort().map_err(failed)?,
+            let mut view = View::of(&transaction);
+            let mut changes = writes.is_empty();
+            let mut outcomes = Vec::with_capacity(writes.len());
+            for write in writes {
+                outcomes.push(match (write.what, &room) {
+                    (Use::Begins, Err(full)) => Err(full.clone()),
+                    _ => made(write, &mut view)?.map(|changed| changes |= changed),
+                });
             }
-            Ok(())
+            drop(view);
+            if changes {
+                transaction.commit().map_err(failed)?;
+            } else {
+                transaction.abort().map_err(failed)?;
+            }
+            Ok(outcomes)
         });
         drop(held);
         self.note(&done, true);
@@ -232,12 +301,13 @@ impl Disk {
                 state.broken = true;
                 state.failed = Some(cause.clone());
             }
-            _ if written && !state.broken => state.failed = None,
+            // The disk works: if it fails again, there is reason to open it at once.
+            _ if written && !state.broken => (state.failed, state.next) = (None, None),
             _ => {}
         }
     }
 
-    // Each change of it is one assignment: none can be half done.
+    // Its fields are assigned and nothing else: no panic comes between.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,12 +319,39 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// Makes the changes of a write, and says whether there are any. The outer error is the database's: the
+/// transaction must be undone.
+fn made(write: &Write, view: &mut View<'_>) -> Result<Result<bool, StoreError>, StoreError> {
+    match (write.work)(view).and_then(|edits| view.admit(&edits).map(|()| edits)) {
+        Ok(edits) => {
+            view.make(&edits)?;
+            Ok(Ok(!edits.is_empty()))
+        }
+        Err(cause @ (StoreError::Unavailable(_) | StoreError::Full(_))) => Err(cause),
+        Err(cause) => Ok(Err(cause)),
+    }
+}
+
+/// The outcome of a write that is done again after `first`. The first attempt may have landed after all, and
+/// stand in the way of the second.
+fn once(first: &StoreError, second: Outcome) -> Outcome {
+    match (first, second) {
+        (StoreError::Unavailable(_) | StoreError::Full(_), Err(StoreError::Conflict)) => Err(first.clone()),
+        (_, second) => second,
+    }
+}
+
 fn unavailable(cause: &str) -> StoreError {
     StoreError::Unavailable(cause.to_owned())
 }
 
 fn closed() -> StoreError {
     unavailable("the store failed, and could not be opened anew")
+}
+
+/// What opens a store, where a damaged file may make redb panic.
+pub(super) fn opened<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    caught_here(work).unwrap_or_else(|panicked| Err(OpenError::Corrupt(panicked.to_string())))
 }
 
 /// A panic within redb leaves its locks poisoned: to the caller it is one more way to fail.

@@ -1,12 +1,15 @@
 //! A store on a disk that fails: full, broken, or in code that panics.
 
+mod together;
+
 use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 use keybroker_common::{
+    audit::AuditRecord,
     clock::SystemClock,
     store::{
-        AuditStore as _, ChallengeStore as _, Health as _, RegistrationStore as _, RevocationStore as _,
-        SessionStore as _, WorkloadStore as _,
+        AuditStore as _, DecisionStore as _, Health as _, RegistrationStore as _, RevocationStore as _,
+        WorkloadStore as _,
     },
 };
 use keybroker_testing::sample;
@@ -21,6 +24,12 @@ use crate::store::{
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
+
+/// A write of an audit record.
+fn append(what: Use, record: &AuditRecord) -> Write {
+    let edit = Edit::create(record.id.0.as_bytes(), record).unwrap();
+    Write::new(what, move |_| Ok(vec![edit.clone()]))
+}
 
 /// How a disk fails that is not full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +51,9 @@ struct SmallDisk {
     reserve: PathBuf,
     fault: Option<Fault>,
     opened: usize,
+    syncs: usize,
+    /// Held by a test while no sync may end.
+    gate: Arc<Mutex<()>>,
 }
 
 /// The reserve on a disk as small as that.
@@ -75,7 +87,10 @@ impl StorageBackend for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let gate = Arc::clone(&self.disk().gate);
+        drop(gate.lock());
         let mut disk = self.disk();
+        disk.syncs += 1;
         match disk.fault {
             Some(Fault::Sync(kind)) => {
                 disk.fault = None;
@@ -131,6 +146,8 @@ impl Scratch {
             reserve,
             fault: None,
             opened: 0,
+            syncs: 0,
+            gate: Arc::default(),
         };
         let disk = Handle(Arc::new(Mutex::new(disk)));
         let open = {
@@ -146,8 +163,12 @@ impl Scratch {
         meta::adopt(&database).unwrap();
         let room = Room::with_free(directory.path(), free);
         let _ = room.check();
-        let store =
-            EmbeddedStore::over(Disk::over(database, Box::new(open), Some(room)), Arc::new(SystemClock));
+        let store = EmbeddedStore::over(
+            Disk::over(database, Box::new(open), Some(room)),
+            None,
+            Arc::new(SystemClock),
+        )
+        .unwrap();
         Self { store, disk, directory }
     }
 
@@ -188,7 +209,7 @@ impl Scratch {
     }
 
     /// Writes records until one is not taken. Those that were.
-    async fn fill(&self) -> (Vec<keybroker_common::audit::AuditRecord>, StoreError) {
+    async fn fill(&self) -> (Vec<AuditRecord>, StoreError) {
         let mut taken = Vec::new();
         loop {
             let record = sample::refused();
@@ -207,8 +228,8 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let store = &scratch.store;
     let workload = sample::workload();
     store.create(&workload, &sample::registered(), None).await.unwrap();
-    let challenge = sample::challenge();
-    store.put_challenge(&challenge).await.unwrap();
+    let decision = sample::attest_decision(1);
+    store.decide(&decision).await.unwrap();
     assert!(scratch.reserved());
 
     let (taken, cause) = scratch.fill().await;
@@ -218,41 +239,37 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     // It can be read although nothing fits, and has what it acknowledged.
     scratch.readable().await;
     assert_eq!(store.workload(&workload.id).await, Ok(Some(workload.clone())));
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(Some(challenge)));
+    assert_eq!(store.decision(decision.record.id).await, Ok(Some(decision)));
     let on_record: Vec<_> = store.audit_records().unwrap().map(|record| record.unwrap().id).collect();
     assert!(taken.iter().all(|record| on_record.contains(&record.id)));
-    // Beside the registration's, of the one that was not acknowledged all or nothing.
-    assert!((1..=2).contains(&(on_record.len() - taken.len())), "{}", on_record.len());
+    // Beside the registration's and the decision's, of the one that was not acknowledged all or nothing.
+    assert!((2..=3).contains(&(on_record.len() - taken.len())), "{}", on_record.len());
 
     scratch.recover();
     scratch.well().await;
-    store.put_challenge(&sample::challenge()).await.unwrap();
+    store.decide(&sample::attest_decision(1)).await.unwrap();
     assert!(scratch.reserved(), "it is made anew");
     store.revoke(&workload.id, &sample::revoked(1)).await.unwrap();
-    assert_eq!(store.audit_records().unwrap().count(), on_record.len() + 1);
+    assert_eq!(store.audit_records().unwrap().count(), on_record.len() + 2);
 }
 
-/// Where a challenge has no room a record has: the reserve is for it.
+/// Where a decision has no room the record of a release has: the reserve is for it.
 #[tokio::test]
 async fn the_reserve_is_for_what_ends_something() {
     let scratch = Scratch::of(120);
     let store = &scratch.store;
     let workload = sample::workload();
     store.create(&workload, &sample::registered(), None).await.unwrap();
-    let mut last = sample::challenge();
-    store.put_challenge(&last).await.unwrap();
     let cause = loop {
-        let next = sample::challenge();
-        match store.put_challenge(&next).await {
-            Ok(()) => last = next,
+        match store.decide(&sample::attest_decision(1)).await {
+            Ok(decided) => assert_eq!(decided, None),
             Err(cause) => break cause,
         }
     };
     assert!(matches!(cause, StoreError::Full(_)), "{cause:?}");
-    assert!(scratch.reserved(), "no challenge has taken it");
+    assert!(scratch.reserved(), "no decision has taken it");
     scratch.well().await;
-    let attested = sample::attested(1);
-    store.attest(&sample::session(&last, &attested), &attested).await.unwrap();
+    store.record(&sample::released(1)).await.unwrap();
     while scratch.reserved() {
         store.append(&sample::refused()).await.unwrap();
     }
@@ -264,12 +281,20 @@ async fn the_reserve_is_for_what_ends_something() {
 async fn without_room_nothing_begins_and_everything_ends() {
     let scratch = Scratch::with_free(1 << 20, |_| Ok(Some(HEADROOM - 1)));
     let store = &scratch.store;
-    assert!(matches!(store.put_challenge(&sample::challenge()).await, Err(StoreError::Full(_))));
+    for decision in [sample::attest_decision(1), sample::refusal(1)] {
+        assert!(matches!(store.decide(&decision).await, Err(StoreError::Full(_))));
+    }
     let create = store.create(&sample::workload(), &sample::registered(), None).await;
     assert!(matches!(create, Err(StoreError::Full(_))));
     store.append(&sample::refused()).await.unwrap();
+    store.record(&sample::released(1)).await.unwrap();
     assert!(matches!(store.check().await, Err(StoreError::Full(_))), "whoever watches is told");
     assert_eq!(scratch.disk.disk().opened, 1, "the database never failed");
+    // The same in one transaction.
+    let (begins, ends) = (sample::refused(), sample::refused());
+    let outcomes = store.disk.write(&[append(Use::Begins, &begins), append(Use::Ends, &ends)]);
+    assert!(matches!(*outcomes, [Err(StoreError::Full(_)), Ok(())]), "{outcomes:?}");
+    assert_eq!(store.audit_record(begins.id), Ok(None));
 }
 
 #[tokio::test]
@@ -312,13 +337,13 @@ async fn a_write_that_landed_before_it_failed_is_not_done_twice() {
 async fn a_panic_within_the_database_ends_one_write() {
     let scratch = Scratch::of(1 << 20);
     let store = &scratch.store;
-    let challenge = sample::challenge();
+    let decision = sample::attest_decision(1);
     scratch.fail(Fault::Panics);
-    let given = store.put_challenge(&challenge).await;
-    assert!(matches!(given, Err(StoreError::Unavailable(_))), "{given:?}");
+    let decided = store.decide(&decision).await;
+    assert!(matches!(decided, Err(StoreError::Unavailable(_))), "{decided:?}");
     scratch.well().await;
-    assert_eq!(store.challenge(&challenge.session_id).await, Ok(None), "nothing is half done");
-    store.put_challenge(&challenge).await.unwrap();
+    assert_eq!(store.decision(decision.record.id).await, Ok(None), "nothing is half done");
+    assert_eq!(store.decide(&decision).await, Ok(None));
 }
 
 #[tokio::test]
@@ -360,4 +385,38 @@ async fn a_file_that_was_emptied_is_not_taken_for_a_new_store() {
     store.disk.mend();
     assert!(store.disk.is_broken());
     assert!(matches!(store.append(&sample::refused()).await, Err(StoreError::Unavailable(_))));
+}
+
+/// If a decision lands and its answer is lost, the next attempt at it finds the very decision.
+#[tokio::test]
+async fn a_decision_whose_answer_was_lost_is_found() {
+    let scratch = Scratch::of(1 << 20);
+    let store = &scratch.store;
+    let decision = sample::attest_decision(1);
+    scratch.fail(Fault::Sync(io::ErrorKind::Other));
+    let first = store.decide(&decision).await;
+    scratch.well().await;
+    let there = store.decision(decision.record.id).await.unwrap();
+    match first {
+        Err(StoreError::Unavailable(_)) => assert!(there.is_none_or(|there| there == decision)),
+        decided => assert_eq!((decided, there), (Ok(None), Some(decision.clone()))),
+    }
+    let other = sample::under(decision.record.id, sample::refusal(2));
+    let found = store.decide(&other).await.unwrap();
+    assert!(found.is_none_or(|found| found == decision), "the first that landed is the only one");
+    assert_eq!(store.audit_records().unwrap().count(), 1);
+}
+
+/// A start on a full disk has a name of its own.
+#[tokio::test]
+async fn a_start_on_a_full_disk_has_a_name() {
+    let scratch = Scratch::of(120);
+    let store = &scratch.store;
+    scratch.fill().await;
+    let name = store.deployment().unwrap();
+    assert_eq!(store.deployment().unwrap(), name, "one for this start");
+    scratch.readable().await;
+    scratch.recover();
+    scratch.well().await;
+    store.append(&sample::refused()).await.unwrap();
 }

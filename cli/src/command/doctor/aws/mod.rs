@@ -1,7 +1,7 @@
 //! Tables and key of a deployment on AWS, as infra/storage.yaml makes them.
 
+mod decisions;
 mod not_seen;
-mod sessions;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
@@ -21,14 +21,14 @@ struct Table {
 }
 
 fn tables(prefix: &str) -> [Table; 6] {
-    let AllTables { workloads, tokens, challenges, sessions, endorsements, audit } =
+    let AllTables { workloads, tokens, decisions, keys, endorsements, audit } =
         AllTables::with_prefix(prefix);
     let table = |name, expires| Table { name, expires };
     [
         table(workloads, false),
         table(tokens, true),
-        table(challenges, true),
-        table(sessions, true),
+        table(decisions, true),
+        table(keys, false),
         table(endorsements, false),
         table(audit, true),
     ]
@@ -45,7 +45,7 @@ pub(super) async fn examine(prefix: &str) -> Vec<Finding> {
     for table in tables(prefix) {
         findings.push(examine_table(&client, &table).await);
     }
-    findings.extend(sessions::examine(&client, prefix, &AllTables::with_prefix(prefix).sessions).await);
+    findings.extend(decisions::examine(&client, prefix, &AllTables::with_prefix(prefix).decisions).await);
     findings.push(key(&config, prefix).await);
     findings
 }

@@ -170,7 +170,7 @@ async fn arrives(event: Event) -> String {
 
 #[tokio::test]
 async fn hostile_events_panic_nowhere_and_reach_no_other_route() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let rows: Vec<_> = HEADERS.iter().chain(&PATHS).chain(&OTHERS).collect();
     assert!(rows.len() >= 50, "{}", rows.len());
     for (name, status, arrived, change) in rows {

@@ -1,65 +1,37 @@
 //! Raw payloads, as API Gateway sends them and as it gets them back, through the broker's own router.
 
-use std::sync::Arc;
-
 use axum::{http::StatusCode, routing::get};
-use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
-    audit::{AuditRecord, Decision, Operation},
-    broker::{Broker, Parts},
-    clock::SystemClock,
-    config::KdsSettings,
+    broker::Broker,
     http::router,
     ids::{HostData, WorkloadId},
-    session::Claim,
-    store::{ChallengeStore, SessionStore, WorkloadStore},
+    store::WorkloadStore,
     workload::Registration,
 };
-use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
-use keybroker_kds::EndorsementSource;
-use keybroker_rego::RegoEngine;
-use keybroker_snp::anchors::TrustAnchors;
-use keybroker_testing::sample;
+use keybroker_testing::{rvp, world};
 use serde_json::{Value, json};
 
 use super::*;
 
 mod hostile;
 
-const TTL: std::time::Duration = std::time::Duration::from_secs(300);
 const HOST: &str = "abcdefghij.execute-api.us-east-1.amazonaws.com";
 const IAM: Admission = Admission { iam: true, ..Admission::NONE };
 const BUILDER: &str = "arn:aws:iam::123456789012:user/builder";
 
 struct World {
-    store: Arc<EmbeddedStore>,
+    ground: world::World,
+    broker: world::Broker,
     router: Router,
 }
 
-fn world(admission: Admission) -> World {
-    let clock = Arc::new(SystemClock);
-    let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
-    let key = Arc::new(LocalKey::in_memory().unwrap());
-    let endorsements = EndorsementSource::new(
-        TrustAnchors::default(),
-        store.clone(),
-        clock.clone(),
-        &KdsSettings::default(),
-    );
-    let broker = Broker::new(Parts {
-        store: store.clone(),
-        wrap: key.clone(),
-        unwrap: key,
-        endorsements: Arc::new(endorsements),
-        trials: Arc::new(RegoEngine::default()),
-        policies: Arc::new(RegoEngine::default()),
-        fleet: Arc::default(),
-        admission,
-        clock,
-        ttl: TTL,
-    });
-    World { store, router: router(broker) }
+async fn world(admission: Admission) -> World {
+    let ground = world::World::new().await;
+    let mut broker = ground.broker();
+    broker.register.admission = admission;
+    let world::Broker { register, auth, attest } = broker.clone();
+    World { ground, broker, router: router(Broker { register, auth, attest }) }
 }
 
 impl World {
@@ -76,24 +48,16 @@ impl World {
 
     /// A session of a guest that has attested as `id`.
     async fn attested(&self, id: &str) -> String {
-        let id = WorkloadId::new(id).unwrap();
-        self.attested_by(Claim::Named { workload_id: id.clone() }, &id).await
+        self.broker.attested(&self.ground.hardware, id).await.expose()
     }
 
-    async fn attested_by(&self, claim: Claim, id: &WorkloadId) -> String {
-        let mut challenge = sample::challenge();
-        challenge.claim = claim;
-        challenge.expires_at = Timestamp::now() + TTL;
-        self.store.put_challenge(&challenge).await.unwrap();
-        let audit = AuditRecord::new(Timestamp::now(), Operation::Attest, Decision::Attested);
-        let workload = self.store.workload(id).await.unwrap().unwrap();
-        let session = sample::session_as(&workload, &challenge, &audit);
-        self.store.attest(&session, &audit).await.unwrap();
-        session.session_id().expose()
+    /// The same of a guest that was launched with `host_data`.
+    async fn launched(&self, host_data: HostData) -> String {
+        rvp::attested(&self.ground, &self.broker, host_data).await.expose()
     }
 
     async fn owner(&self, id: &str) -> Option<String> {
-        let row = self.store.workload(&WorkloadId::new(id).unwrap()).await.unwrap().unwrap();
+        let row = self.ground.store.workload(&WorkloadId::new(id).unwrap()).await.unwrap().unwrap();
         Registration::from_bytes(&row.registration).unwrap().owner
     }
 }
@@ -155,12 +119,12 @@ fn reference_values(resources: Value) -> String {
     .to_string()
 }
 
-/// The workload id of the registration that `reply` answers.
-fn selected(reply: &Value) -> WorkloadId {
+/// The HOST_DATA of the registration that `reply` answers.
+fn selected(reply: &Value) -> HostData {
     assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)), "{reply}");
     let body: String = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
     let host_data = BASE64.decode(body.as_bytes()).unwrap().try_into().unwrap();
-    HostData::from_report(&host_data).unwrap().workload_id()
+    HostData::from_report(&host_data).unwrap()
 }
 
 fn resource(path: &str, cookies: &[&str]) -> Value {
@@ -173,7 +137,7 @@ const AUTH: &str = r#"{"extra-params":"{\"workload_id\":\"w\"}","tee":"snp","ver
 
 #[tokio::test]
 async fn a_challenges_cookie_is_among_the_cookies_and_no_header() {
-    let reply = world(Admission::OPEN).reply(post("/kbs/v0/auth", AUTH)).await;
+    let reply = world(Admission::OPEN).await.reply(post("/kbs/v0/auth", AUTH)).await;
     assert_eq!((&reply["statusCode"], &reply["isBase64Encoded"]), (&json!(200), &json!(false)));
     let [cookie] = reply["cookies"].as_array().unwrap().as_slice() else { panic!("{reply}") };
     assert!(cookie.as_str().unwrap().starts_with("session_id="), "{cookie}");
@@ -185,7 +149,7 @@ async fn a_challenges_cookie_is_among_the_cookies_and_no_header() {
 
 #[tokio::test]
 async fn a_keys_nul_survives_as_text() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w").await;
     let cookie = format!("session_id={}", world.attested("w").await);
     // libkrun's guest sends its cookie twice.
@@ -199,7 +163,7 @@ async fn a_keys_nul_survives_as_text() {
 
 #[tokio::test]
 async fn a_client_with_a_user_agent_gets_no_nul() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w").await;
     let mut event = key("/kbs/v0/key/w", &[&format!("session_id={}", world.attested("w").await)]);
     event["headers"]["user-agent"] = "curl/8".into();
@@ -208,7 +172,7 @@ async fn a_client_with_a_user_agent_gets_no_nul() {
 
 #[tokio::test]
 async fn cookies_may_come_as_a_header_too() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w").await;
     let mut event = key("/kbs/v0/key/w", &[]);
     event["headers"]["cookie"] = format!("session_id={}", world.attested("w").await).into();
@@ -217,9 +181,9 @@ async fn cookies_may_come_as_a_header_too() {
 
 #[tokio::test]
 async fn two_sessions_in_the_cookies_are_refused() {
-    let cookies =
-        ["session_id=00112233445566778899aabbccddeeff", "session_id=ffeeddccbbaa99887766554433221100"];
-    let reply = world(Admission::OPEN).reply(key("/kbs/v0/key/w", &cookies)).await;
+    let cookies = [(); 2].map(|()| format!("session_id={}", world::stranger().expose()));
+    let cookies = cookies.each_ref().map(String::as_str);
+    let reply = world(Admission::OPEN).await.reply(key("/kbs/v0/key/w", &cookies)).await;
     assert_eq!(reply["statusCode"], 400);
 }
 
@@ -239,10 +203,10 @@ async fn an_empty_success_has_an_empty_body_and_says_so() {
 
 #[tokio::test]
 async fn refusals_are_short_and_never_empty() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let events = [
         (401, key("/kbs/v0/key/w", &[])),
-        (401, key("/kbs/v0/key/w", &["session_id=00112233445566778899aabbccddeeff"])),
+        (401, key("/kbs/v0/key/w", &[&format!("session_id={}", world::stranger().expose())])),
         (400, post("/kbs/v0/auth", "{")),
         (404, event("GET", "/elsewhere", "/elsewhere")),
         (405, event("GET", "/kbs/v0/auth", "/kbs/v0/auth")),
@@ -257,7 +221,7 @@ async fn refusals_are_short_and_never_empty() {
 
 #[tokio::test]
 async fn a_body_may_come_as_base64() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let mut event = post("/kbs/v0/register_workload", &BASE64.encode(registration("w").as_bytes()));
     event["isBase64Encoded"] = true.into();
     assert_eq!(world.reply(event).await["statusCode"], 200);
@@ -266,7 +230,7 @@ async fn a_body_may_come_as_base64() {
 
 #[tokio::test]
 async fn a_body_that_is_no_base64_or_no_utf_8_is_a_bad_request() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     for body in ["!", &BASE64.encode(b"{\"tee\":\"\xff\"}")] {
         let mut event = post("/kbs/v0/auth", body);
         event["isBase64Encoded"] = true.into();
@@ -276,13 +240,13 @@ async fn a_body_that_is_no_base64_or_no_utf_8_is_a_bad_request() {
 
 #[tokio::test]
 async fn an_event_without_a_body_is_a_bad_request() {
-    let reply = world(Admission::OPEN).reply(event("POST", "/kbs/v0/auth", "/kbs/v0/auth")).await;
+    let reply = world(Admission::OPEN).await.reply(event("POST", "/kbs/v0/auth", "/kbs/v0/auth")).await;
     assert_eq!(reply["statusCode"], 400);
 }
 
 #[tokio::test]
 async fn a_prefix_of_the_route_is_stripped() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w").await;
     let session = format!("session_id={}", world.attested("w").await);
     // A named stage; a custom domain's base path; both.
@@ -295,7 +259,7 @@ async fn a_prefix_of_the_route_is_stripped() {
 
 #[tokio::test]
 async fn without_a_matched_route_the_stage_is_stripped() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     for (stage, path, status) in [
         ("$default", "/kbs/v0/auth", 200),
         ("prod", "/prod/kbs/v0/auth", 200),
@@ -313,7 +277,7 @@ async fn without_a_matched_route_the_stage_is_stripped() {
 /// A guest whose URL ends with a slash asks so.
 #[tokio::test]
 async fn a_second_slash_before_a_route_is_left_out_on_every_match() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w").await;
     let session = format!("session_id={}", world.attested("w").await);
     let paths = [
@@ -363,7 +327,7 @@ async fn a_second_slash_before_a_route_is_left_out_on_every_match() {
 
 #[tokio::test]
 async fn an_id_arrives_decoded_or_encoded() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     world.registered("w{ü}").await;
     let session = format!("session_id={}", world.attested("w{ü}").await);
     for path in ["/kbs/v0/key/w{ü}", "/kbs/v0/key/w%7B%C3%BC%7D"] {
@@ -373,7 +337,7 @@ async fn an_id_arrives_decoded_or_encoded() {
 
 #[tokio::test]
 async fn no_event_ends_the_function() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     for path in ["", "no slash", "//", "/kbs/v0/key/\u{0}", "/kbs/v0/key/?#", "/kbs/v0/key/%", "/%zz"] {
         let reply = world.reply(key(path, &[])).await;
         assert!(reply["statusCode"].as_u64().unwrap() >= 400, "{path:?}: {reply}");
@@ -410,7 +374,7 @@ fn signed_by(arn: &str, mut event: Value) -> Value {
 
 #[tokio::test]
 async fn a_principal_of_iam_owns_its_registration() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
     assert_eq!(world.owner("w").await.as_deref(), Some(BUILDER));
     assert_eq!(world.reply(signed("w", BUILDER)).await["statusCode"], 200);
@@ -421,7 +385,7 @@ async fn a_principal_of_iam_owns_its_registration() {
 /// As API Gateway names what it has authorised.
 #[tokio::test]
 async fn a_signed_route_is_the_plain_one_behind_its_prefix() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     let routed = |raw: &str, key: &str| {
         let mut event = signed("w", BUILDER);
         event["rawPath"] = raw.into();
@@ -439,7 +403,7 @@ async fn a_signed_route_is_the_plain_one_behind_its_prefix() {
 
 #[tokio::test]
 async fn sessions_of_one_role_are_one_owner() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     let session = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/ci/{name}");
     assert_eq!(world.reply(signed("w", &session("run-1"))).await["statusCode"], 200);
     assert_eq!(world.reply(signed("w", &session("run-2"))).await["statusCode"], 200);
@@ -448,7 +412,7 @@ async fn sessions_of_one_role_are_one_owner() {
 
 #[tokio::test]
 async fn nobody_registers_without_iam_where_iam_is_asked_for() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     let mut claimed = post("/kbs/v0/register_workload", &registration("w"));
     claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
     claimed["headers"]["userarn"] = BUILDER.into();
@@ -463,10 +427,10 @@ async fn nobody_registers_without_iam_where_iam_is_asked_for() {
 
 #[tokio::test]
 async fn a_resource_is_answered_with_text_and_no_nul() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let body = reference_values(json!({"disk": "secret", "certificate": "c".repeat(4000)}));
-    let id = selected(&world.reply(post("/rvp/register", &body)).await);
-    let cookie = format!("kbs-session-id={}", world.attested_by(Claim::HostData, &id).await);
+    let host_data = selected(&world.reply(post("/rvp/register", &body)).await);
+    let cookie = format!("kbs-session-id={}", world.launched(host_data).await);
     for (name, encrypted_key) in [("disk", 0), ("certificate", 342)] {
         let reply = world.reply(resource(&format!("/kbs/v0/resource/{name}"), &[&cookie])).await;
         assert_eq!(
@@ -490,18 +454,18 @@ async fn a_resource_is_answered_with_text_and_no_nul() {
 
 #[tokio::test]
 async fn reference_values_may_come_as_base64() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let body = reference_values(json!({"disk": "secret"}));
     let mut event = post("/rvp/register", &BASE64.encode(body.as_bytes()));
     event["isBase64Encoded"] = true.into();
-    let id = selected(&world.reply(event).await);
-    assert_eq!(world.owner(id.as_str()).await, None);
+    let host_data = selected(&world.reply(event).await);
+    assert_eq!(world.owner(host_data.workload_id().as_str()).await, None);
 }
 
 /// Longer than what the other routes take. Each quote is two characters of JSON.
 #[tokio::test]
 async fn a_long_registration_by_reference_values_arrives() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     let resources = |length| {
         let names = (0..16).map(|index| format!("r{index}"));
         names.map(|name| (name, json!("\"".repeat(length)))).collect::<Value>()
@@ -515,13 +479,13 @@ async fn a_long_registration_by_reference_values_arrives() {
 
 #[tokio::test]
 async fn a_prefix_of_the_routes_of_reference_values_is_stripped() {
-    let world = world(Admission::OPEN);
+    let world = world(Admission::OPEN).await;
     for before in ["", "/prod", "/broker/v1", "/prod/broker"] {
         let mut event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
         event["rawPath"] = format!("{before}/rvp/register").into();
         event["requestContext"]["stage"] = "prod".into();
-        let id = selected(&world.reply(event).await);
-        let cookie = format!("kbs-session-id={}", world.attested_by(Claim::HostData, &id).await);
+        let host_data = selected(&world.reply(event).await);
+        let cookie = format!("kbs-session-id={}", world.launched(host_data).await);
         let mut event = resource(&format!("{before}/kbs/v0/resource/disk"), &[&cookie]);
         event["requestContext"]["stage"] = "prod".into();
         assert_eq!(world.reply(event).await["statusCode"], 200, "{before}");
@@ -530,17 +494,17 @@ async fn a_prefix_of_the_routes_of_reference_values_is_stripped() {
 
 #[tokio::test]
 async fn a_principal_of_iam_owns_its_reference_values() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     let event = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
-    let id = selected(&world.reply(signed_by(BUILDER, event.clone())).await);
-    assert_eq!(world.owner(id.as_str()).await.as_deref(), Some(BUILDER));
+    let host_data = selected(&world.reply(signed_by(BUILDER, event.clone())).await);
+    assert_eq!(world.owner(host_data.workload_id().as_str()).await.as_deref(), Some(BUILDER));
     // A registration of one's own is never that of another: the same body twice are two.
-    assert_ne!(selected(&world.reply(signed_by(BUILDER, event)).await), id);
+    assert_ne!(selected(&world.reply(signed_by(BUILDER, event)).await), host_data);
 }
 
 #[tokio::test]
 async fn reference_values_need_iam_where_iam_is_asked_for() {
-    let world = world(IAM);
+    let world = world(IAM).await;
     let mut claimed = post("/rvp/register", &reference_values(json!({"disk": "secret"})));
     claimed["headers"]["authorization"] = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE".into();
     for authorizer in [json!(null), json!({}), json!({"iam": null}), json!({"iam": {}}), json!({"jwt": {}})] {

@@ -1,4 +1,4 @@
-//! The policy of the sessions' table, which denies writing to everybody but `attest`, whatever else IAM
+//! The policy of the decisions' table, which denies writing to everybody but `attest`, whatever else IAM
 //! allows them. `infra/storage.yaml` sets it. AWS restores a table without it.
 
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::not_seen::not_seen;
 use crate::command::doctor::finding::Finding;
 
-const CHECK: &str = "sessions-policy";
+const CHECK: &str = "decisions-policy";
 
 /// The actions that write. AWS authorises a transaction as its parts.
 const WRITES: [&str; 7] = [
@@ -40,7 +40,7 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
                  own",
                 if policy.is_empty() { "no policy" } else { "another policy than infra/storage.yaml" }
             ),
-            "run `infra/restore settings sessions` to put the policy back: AWS restores a table without it",
+            "run `infra/restore settings decisions` to put the policy back: AWS restores a table without it",
         )
     })
 }
@@ -99,7 +99,7 @@ fn is_one(value: &Value, name: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/kb-sessions";
+    const TABLE: &str = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/kb-decisions";
 
     fn policy() -> Value {
         json!({

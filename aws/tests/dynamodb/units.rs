@@ -1,0 +1,150 @@
+//! The writes of a boot, in DynamoDB's write units, counted over the very items that are sent: an item costs
+//! a unit for each KB that is begun, and so does its entry in each index. The sizes are computed by
+//! DynamoDB's published rules.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::{ProjectionType, TableDescription};
+use data_encoding::BASE64;
+use jiff::SignedDuration;
+use keybroker_aws::dynamodb::DynamoStore;
+use keybroker_common::store::{OperatorStore as _, RevocationStore as _, WorkloadStore as _};
+use keybroker_testing::{
+    guest::{KEY, evidence},
+    moto,
+    rounds::Counted,
+    sample,
+    world::{PASSPHRASE, World, workload_id},
+};
+use serde_json::{Map, Value};
+
+use super::release::broker_over;
+
+/// Bytes of a write unit.
+const UNIT: usize = 1024;
+
+/// An item as it is sent: attributes by name, each an object of its type and value.
+type Item = Map<String, Value>;
+
+/// The size of an attribute's value.
+fn size_of_value(value: &Value) -> usize {
+    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
+    match (kind.as_str(), value) {
+        ("S", Value::String(text)) => text.len(),
+        ("B", Value::String(text)) => BASE64.decode(text.as_bytes()).unwrap().len(),
+        // A byte for two significant digits, and one more. Zeros at either end are none.
+        ("N", Value::String(number)) => {
+            let digits = number.trim_start_matches('-').trim_start_matches('0').trim_end_matches('0');
+            digits.len().div_ceil(2) + 1 + usize::from(number.starts_with('-'))
+        }
+        ("BOOL" | "NULL", _) => 1,
+        ("L", Value::Array(members)) => {
+            3 + members.iter().map(|member| 1 + size_of_value(member)).sum::<usize>()
+        }
+        ("M", Value::Object(members)) => {
+            3 + members.iter().map(|(name, member)| 1 + name.len() + size_of_value(member)).sum::<usize>()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn size(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + size_of_value(value)).sum()
+}
+
+/// The costs of writing `item` into `table` and all of its indexes: of each, the size and the units.
+fn costs(table: &TableDescription, item: &Item) -> Vec<(String, usize, usize)> {
+    let keys = |schema: &[aws_sdk_dynamodb::types::KeySchemaElement]| {
+        schema.iter().map(|key| key.attribute_name.clone()).collect::<Vec<_>>()
+    };
+    let name = table.table_name().unwrap().rsplit('-').next().unwrap().to_owned();
+    let mut written = vec![(name.clone(), size(item))];
+    for index in table.global_secondary_indexes() {
+        let key = keys(index.key_schema());
+        if !key.iter().all(|name| item.contains_key(name)) {
+            continue;
+        }
+        let projected = match index.projection().unwrap().projection_type().unwrap() {
+            ProjectionType::All => item.clone(),
+            ProjectionType::KeysOnly => {
+                let key: Vec<_> = key.into_iter().chain(keys(table.key_schema())).collect();
+                item.iter()
+                    .filter(|(name, _)| key.contains(name))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        written.push((format!("{name}/{}", index.index_name().unwrap()), size(&projected)));
+    }
+    written.into_iter().map(|(name, size)| (name, size, size.div_ceil(UNIT))).collect()
+}
+
+/// The longest id that a cookie carries, as buildah makes them; a registration that was revoked and restored;
+/// a retention of the audit log; a root that is not AMD's: all that makes the items larger.
+#[tokio::test]
+async fn a_boot_writes_four_units() {
+    let (world, counted) = (World::new().await, Counted::new());
+    let tables = moto::tables(&counted.dynamodb()).await;
+    let store = DynamoStore::new(counted.dynamodb(), tables);
+    let store = Arc::new(store.keep_audit_for(SignedDuration::from_hours(24 * 365)));
+    let broker = broker_over(&world, &store, &counted, &moto::key().await.1);
+    let id = "0123456789abcdef".repeat(4);
+    broker.registered(&id).await;
+    let workload = store.workload(&workload_id(&id)).await.unwrap().unwrap();
+    store.revoke(&workload.id, &sample::revoked(0)).await.unwrap();
+    store.restore(&workload.id, workload.digest(), &sample::restored(0)).await.unwrap();
+    // The first boot ends the build window, which costs a unit more.
+    broker.attested(&world.hardware, &id).await;
+    let writes = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
+    let sent = || writes.map(|operation| counted.sent(operation));
+    let before = sent().map(|sent| sent.len());
+
+    let challenge = broker.challenge(&id).await;
+    let evidence = evidence(&world.hardware.chip, &KEY, &challenge);
+    broker.attest.attest(&challenge.session_id, evidence).await.unwrap();
+    let fetched = broker.fetch(&challenge.session_id, &id, &KEY).await;
+    assert_eq!(fetched, Ok(PASSPHRASE.to_owned()));
+
+    let [puts, others @ ..] = sent();
+    assert_eq!(others.map(|sent| sent.len())[..], before[1..], "nothing but puts");
+    let mut units = 0;
+    for put in &puts[before[0]..] {
+        let name = put["TableName"].as_str().unwrap();
+        let table = moto::dynamodb().describe_table().table_name(name).send().await.unwrap().table.unwrap();
+        for (name, size, cost) in costs(&table, put["Item"].as_object().unwrap()) {
+            println!("{name}: {size} bytes, {cost} write units");
+            units += cost;
+        }
+    }
+    println!("{units} write units");
+    assert_eq!(units, 4);
+    let reckoned: usize =
+        cost_table().iter().filter(|[what, ..]| what.contains("writes")).map(units_of).sum();
+    assert_eq!(reckoned, units, "docs/aws.md");
+}
+
+/// The rows of the cost table in docs/aws.md: what, per boot, price, per million.
+fn cost_table() -> Vec<[String; 4]> {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/aws.md")).unwrap();
+    let section = manual.split("\n## Cost\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells =
+        |row: &str| row.split('|').skip(1).take(4).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    rows.map(|row| cells(row).try_into().unwrap()).collect()
+}
+
+/// The write units of a row.
+fn units_of([_, per_boot, ..]: &[String; 4]) -> usize {
+    per_boot.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_cost_table_adds_up_to_less_than_12_50_usd() {
+    let table = cost_table();
+    let (total, rows) = table.split_last().unwrap();
+    let cents = |cost: &str| (cost.trim_matches('*').parse::<f64>().unwrap() * 100.0).round() as u64;
+    let sum: u64 = rows.iter().map(|[.., cost]| cents(cost)).sum();
+    assert_eq!(sum, cents(&total[3]));
+    assert!(sum <= 1250, "{sum}");
+}

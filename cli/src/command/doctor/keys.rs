@@ -1,0 +1,46 @@
+//! The broker's own keys, and whether the wrapping key opens them.
+
+use std::sync::Arc;
+
+use keybroker_common::keyring::{KeyringWrap as _, Purpose};
+use keybroker_embedded::key::LocalKey;
+
+use super::finding::Finding;
+use crate::{operator::OperatorHandle, table::time};
+
+const CHECK: &str = "broker-keys";
+const LOST: &str = "name the store's own key with --key-file. If it is lost, `keybroker keys rotate --now` has the \
+                    broker make new keys: guests under way must start again";
+
+/// The findings about each ring. On AWS only the broker's functions may open one, so there is no `wrapping`
+/// key.
+pub(super) async fn examine(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for purpose in Purpose::ALL {
+        findings.push(ring(operator, wrapping, purpose).await);
+    }
+    findings
+}
+
+async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpose: Purpose) -> Finding {
+    let ring = match operator.store.keyring(purpose).await {
+        Ok(stored) => stored.map(|stored| stored.ring).unwrap_or_default(),
+        Err(error) => return Finding::failed(CHECK, &operator.failure(error)),
+    };
+    let Some(newest) = ring.keys.last() else {
+        return Finding::ok(CHECK, format!("{purpose}: none yet, the broker makes one when it needs it"));
+    };
+    for key in &ring.keys {
+        if let Some(wrapping) = wrapping
+            && let Err(error) = wrapping.keyring(purpose).unwrap_key(&key.wrapped).await
+        {
+            return Finding::fail(
+                CHECK,
+                format!("{purpose}: the wrapping key does not open key {}: {error}", key.number),
+                LOST,
+            );
+        }
+    }
+    let opened = if wrapping.is_some() { ", and the wrapping key opens it" } else { "" };
+    Finding::ok(CHECK, format!("{purpose}: key {} of {}{opened}", newest.number, time(newest.made_at)))
+}

@@ -1,0 +1,154 @@
+//! `keybroker keys rotate`.
+
+use keybroker_common::{
+    audit::{Act, AuditRecord, Decision},
+    keyring::{Keyring, Keys, Purpose},
+    store::{StoreError, StoredKeyring},
+};
+
+use crate::{
+    confirm::ConfirmArgs,
+    exit::{Exit, Failure},
+    operator::{OperatorHandle, StoreArgs},
+};
+
+/// Rotate the broker's own keys before their week is over
+///
+/// Without --now nobody notices: the broker makes the next key within a minute, uses it two minutes later, and
+/// honours the key before it until everything that was made under it is over. Secrets and registrations do not
+/// depend on these keys.
+///
+/// With --now, for a key that was stolen, no earlier key counts any more. Guests under way are refused, and
+/// must start again: with the ring `challenge` every guest between its first request and its last, with the
+/// ring `session` every guest that has attested and lacks a secret. A broker that runs learns it within a
+/// minute; one that cannot reach its store, within five.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker keys rotate
+  For a challenge key that was stolen, first to see and then to act:
+      keybroker keys rotate --ring challenge --now --dry-run
+      keybroker keys rotate --ring challenge --now --yes
+  keybroker keys rotate --now --aws --prefix keybroker
+
+{}", Exit::TABLE))]
+pub(super) struct RotateArgs {
+    /// Only this ring; both without it
+    #[arg(long, value_name = "challenge|session", value_parser = ring)]
+    ring: Option<Purpose>,
+    /// No earlier key counts any more: for a key that was stolen. Guests under way must start again
+    #[arg(long)]
+    now: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+fn ring(name: &str) -> Result<Purpose, &'static str> {
+    let named = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name);
+    named.ok_or("must be challenge or session")
+}
+
+impl RotateArgs {
+    fn rings(&self) -> impl Iterator<Item = Purpose> {
+        Purpose::ALL.into_iter().filter(|purpose| self.ring.is_none_or(|ring| ring == *purpose))
+    }
+}
+
+/// Attempts at a ring that a broker writes at the same time.
+const ATTEMPTS: usize = 4;
+
+pub(super) async fn run(args: &RotateArgs) -> Result<Exit, Failure> {
+    if args.now && !confirmed(args)? {
+        anstream::eprintln!("nothing was rotated");
+        return Ok(Exit::Failure);
+    }
+    let operator = args.store.open().await?;
+    for purpose in args.rings() {
+        let stored = turn(args, &operator, purpose).await?;
+        anstream::eprintln!("{purpose}: {}", told(args, purpose, stored.as_ref()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Whether to go on. The question comes before the store is opened: nobody else could open it while a person
+/// thinks.
+fn confirmed(args: &RotateArgs) -> Result<bool, Failure> {
+    if args.confirm.dry_run {
+        return Ok(true);
+    }
+    let rings = args.rings().map(Purpose::name).collect::<Vec<_>>().join(" and ");
+    for purpose in args.rings() {
+        anstream::eprintln!("{purpose}: {}", refused(purpose));
+    }
+    args.confirm.agreed(&format!("Drop every key of {rings} now?"))
+}
+
+/// Turns the ring and returns it as it was; in a dry run it stays so. `None` if there is none.
+async fn turn(
+    args: &RotateArgs,
+    operator: &OperatorHandle,
+    purpose: Purpose,
+) -> Result<Option<StoredKeyring>, Failure> {
+    for _ in 0..ATTEMPTS {
+        let stored = operator.store.keyring(purpose).await.map_err(|error| operator.failure(error))?;
+        let Some(StoredKeyring { edition, ring }) = stored.as_ref().filter(|stored| has_keys(stored)) else {
+            return Ok(None);
+        };
+        if args.confirm.dry_run {
+            return Ok(stored);
+        }
+        let next = if args.now { ring.emptied() } else { ring.turned() };
+        let act = Act::Turned { ring: purpose, at_once: args.now };
+        let audit = AuditRecord { act: Some(act), ..operator.act(Decision::KeysTurned) };
+        match operator.store.turn_keyring(purpose, Some(*edition), &next, &audit).await {
+            Ok(()) => return Ok(stored),
+            // A broker made the next key meanwhile.
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(operator.failure(error)),
+        }
+    }
+    Err(operator.failure(StoreError::Conflict).context(format!("the ring {purpose} changes too often")))
+}
+
+fn has_keys(stored: &StoredKeyring) -> bool {
+    !stored.ring.keys.is_empty()
+}
+
+/// What became of the ring, or would become of it.
+fn told(args: &RotateArgs, purpose: Purpose, stored: Option<&StoredKeyring>) -> String {
+    let Some(StoredKeyring { ring, .. }) = stored else {
+        return "there is no key yet, and so none to rotate".to_owned();
+    };
+    let (last, next) = (ring.last, ring.next_number());
+    match (args.now, args.confirm.dry_run) {
+        (false, false) => format!(
+            "the broker makes the key {next} within {} seconds, and uses it {} seconds later; what was made \
+             under the key {last} counts until it is over",
+            Keys::LOOKS_EVERY.as_secs(),
+            Keyring::LEAD.as_secs()
+        ),
+        (false, true) => format!("the key {last} would be followed by the key {next}; guests go on"),
+        (true, false) => format!(
+            "no key up to {last} counts any more; a broker that runs learns it within {} seconds, and makes \
+             the key {next}",
+            Keys::LOOKS_EVERY.as_secs()
+        ),
+        (true, true) => format!("no key up to {last} would count any more: {}", refused(purpose)),
+    }
+}
+
+/// What dropping the keys of a ring means for guests.
+fn refused(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Challenge => {
+            "every guest that has asked for a challenge and does not have all its secrets yet is refused, and \
+             must start again"
+        }
+        Purpose::Session => {
+            "every guest that has attested and does not have all its secrets yet is refused, and must start \
+             again"
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Long listings: read page by page, put into order with few rows in hand, and printed as they come. So a
+//! listing of millions of rows needs no more memory than one of thousands.
+
+use std::collections::BTreeMap;
+
+use keybroker_common::store::{Cursor, Page, StoreError, Unreadable};
+use serde::Serialize;
+
+use crate::{
+    exit::{Exit, Failure},
+    operator::{self, OperatorHandle},
+    table::{Columns, JsonList},
+};
+
+/// Reads a listing page by page, hands the rows of each to `take`, and returns the rows that cannot be read.
+pub(crate) async fn pages<T>(
+    operator: &OperatorHandle,
+    page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreError>,
+    mut take: impl FnMut(Vec<T>) -> Result<(), Failure>,
+) -> Result<Vec<Unreadable>, Failure> {
+    let (mut unreadable, mut next) = (Vec::new(), None);
+    loop {
+        let page = page(next.as_ref()).await.map_err(|error| operator.failure(error))?;
+        take(page.rows)?;
+        unreadable.extend(page.unreadable);
+        next = page.next;
+        if next.is_none() {
+            return Ok(unreadable);
+        }
+    }
+}
+
+/// Every row of a listing, and the rows that cannot be read: for listings that are short, or that no part can
+/// be told of before all is read.
+pub(crate) async fn all<T>(
+    operator: &OperatorHandle,
+    page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreError>,
+) -> Result<(Vec<T>, Vec<Unreadable>), Failure> {
+    let mut rows = Vec::new();
+    let unreadable = pages(operator, page, |page| {
+        rows.extend(page);
+        Ok(())
+    });
+    let unreadable = unreadable.await?;
+    Ok((rows, unreadable))
+}
+
+/// Puts rows into the order of their keys as they come. A row that comes too early by no more than the
+/// window's rows is given in its place; one that comes too late by more is given late.
+#[derive(Debug)]
+pub(crate) struct Window<K, T> {
+    rows: BTreeMap<K, T>,
+    size: usize,
+}
+
+impl<K: Ord, T> Window<K, T> {
+    /// Rows that a listing of any length may hold.
+    pub(crate) const ROWS: usize = 8192;
+
+    /// A window of this many rows.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { rows: BTreeMap::new(), size }
+    }
+
+    /// Takes a row in, and gives the first of those that are there once they are too many.
+    pub(crate) fn push(&mut self, key: K, row: T) -> Option<T> {
+        self.rows.insert(key, row);
+        if self.rows.len() > self.size { self.rows.pop_first().map(|(_, row)| row) } else { None }
+    }
+
+    /// The rows that are left.
+    pub(crate) fn rest(self) -> impl Iterator<Item = T> {
+        self.rows.into_values()
+    }
+}
+
+/// The columns of a listing: their names, and their cells for a row.
+#[derive(Debug)]
+pub(crate) struct Form<T> {
+    /// The columns' names.
+    pub(crate) header: &'static [&'static str],
+    /// The cells of a row.
+    pub(crate) cells: fn(&T) -> Vec<String>,
+}
+
+/// A listing on stdout: a table for people, or one JSON document with the list under a name.
+#[derive(Debug)]
+pub(crate) struct Output<T> {
+    to: To<T>,
+    printed: usize,
+}
+
+#[derive(Debug)]
+enum To<T> {
+    Table(Columns, fn(&T) -> Vec<String>),
+    Json(JsonList),
+}
+
+impl<T: Serialize> Output<T> {
+    /// A table of this form.
+    pub(crate) fn table(form: Form<T>) -> Self {
+        Self { to: To::Table(Columns::new(form.header), form.cells), printed: 0 }
+    }
+
+    /// A JSON document whose list has this name.
+    pub(crate) fn json(list: &str) -> anyhow::Result<Self> {
+        Ok(Self { to: To::Json(JsonList::begin(list)?), printed: 0 })
+    }
+
+    /// Prints these rows.
+    pub(crate) fn print(&mut self, rows: impl IntoIterator<Item = T>) -> anyhow::Result<()> {
+        let printed = &mut self.printed;
+        let rows = rows.into_iter().inspect(|_| *printed += 1);
+        match &mut self.to {
+            To::Table(columns, cells) => columns.print(rows.map(|row| cells(&row))),
+            To::Json(list) => rows.into_iter().try_for_each(|row| list.item(&row)),
+        }
+    }
+
+    /// Ends the listing, tells of the rows of `what` that cannot be read, and returns the exit code that
+    /// follows. If there are no rows, a person reads `none`.
+    pub(crate) fn end(self, none: &str, what: &str, unreadable: &[Unreadable]) -> anyhow::Result<Exit> {
+        match self.to {
+            To::Json(list) => list.end("unreadable", unreadable)?,
+            To::Table(..) if self.printed == 0 => anstream::eprintln!("{none}"),
+            To::Table(..) => {}
+        }
+        Ok(operator::tell_unreadable(what, unreadable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_sorts_what_is_not_farther_from_its_place() {
+        let mut window = Window::new(2);
+        let mut given: Vec<_> = [2, 1, 4, 3, 6, 5].iter().filter_map(|row| window.push(*row, *row)).collect();
+        given.extend(window.rest());
+        assert_eq!(given, [1, 2, 3, 4, 5, 6]);
+        let mut narrow = Window::new(1);
+        let mut given: Vec<_> = [3, 2, 1].iter().filter_map(|row| narrow.push(*row, *row)).collect();
+        given.extend(narrow.rest());
+        assert_eq!(given, [2, 1, 3]);
+    }
+}

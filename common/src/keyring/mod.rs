@@ -1,0 +1,197 @@
+//! The broker's own secret keys: rings of them, kept wrapped in the store, each ring for one purpose.
+//!
+//! A ring turns by itself. The instance that needs a key first makes it; one that finds the newest older than
+//! [`Keyring::TURNS_AFTER`] adds the next. Every other instance looks into the store once in
+//! [`Keys::LOOKS_EVERY`], so a new key counts only [`Keyring::LEAD`] after it was written: by then all know
+//! it.
+
+mod keys;
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use keys::{Keys, KeysError};
+
+use crate::{
+    clock::is_recent,
+    secret::{KeyError, Secret, WrappedSecret},
+};
+
+/// How far the clocks of two instances may be apart.
+pub(crate) const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whether `instant` was noted less than `lasts` ago, by a clock that may be ahead of this one by
+/// [`CLOCKS_DIFFER`].
+fn has_been(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
+    is_recent(instant.min(now), now, lasts) && instant <= now + CLOCKS_DIFFER
+}
+
+/// The one use of a ring's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Making challenges and recognising them: for `auth` and `attest`.
+    Challenge,
+    /// Making sessions: for `attest` alone.
+    Session,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Challenge, Self::Session];
+
+    /// The name that stands in the encryption context of the ring's keys.
+    pub fn context(self) -> &'static str {
+        match self {
+            Self::Challenge => "keybroker/challenge",
+            Self::Session => "keybroker/session",
+        }
+    }
+
+    /// The name of the ring's row.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Challenge => "challenge",
+            Self::Session => "session",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Wraps and unwraps the keys of one ring, and nothing else: its encryption context is the ring's purpose
+/// alone, under which no secret of a workload is ever wrapped.
+#[async_trait::async_trait]
+pub trait KeyringWrap: fmt::Debug + Send + Sync {
+    /// Encrypts a key.
+    async fn wrap_key(&self, key: &Secret) -> Result<WrappedSecret, KeyError>;
+
+    /// Decrypts what [`Self::wrap_key`] gave, or refuses with [`KeyError::Mismatch`].
+    async fn unwrap_key(&self, wrapped: &WrappedSecret) -> Result<Secret, KeyError>;
+}
+
+/// A ring as the store holds it: one row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keyring {
+    /// The keys, the newest last.
+    pub keys: Vec<WrappedKey>,
+    /// The number of the last key that was made: the next has the number after it.
+    pub last: u8,
+    /// Whether an operator asked for a new key.
+    pub due: bool,
+}
+
+/// A key of a ring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrappedKey {
+    /// Its number: a session id names the key by it.
+    pub number: u8,
+    /// The key: [`Keyring::KEY_LEN`] bytes, wrapped.
+    pub wrapped: WrappedSecret,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// From when on it is used.
+    pub from: Timestamp,
+}
+
+impl Keyring {
+    /// Length of a key, in bytes.
+    pub const KEY_LEN: usize = 32;
+    /// The age at which the newest key gets a successor.
+    pub const TURNS_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+    /// The time from when a key is written until it is used.
+    pub const LEAD: SignedDuration = SignedDuration::from_mins(2);
+    /// The time for which a ring keeps a key that has a successor: twice the longest life of a challenge and
+    /// of a session (a day each), and a reserve.
+    const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2 * 24 + 1);
+
+    /// Whether the ring lacks a next key at `now`. A newest key that a clock dated far ahead does not count.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due || !self.keys.last().is_some_and(|key| has_been(key.made_at, now, Self::TURNS_AFTER))
+    }
+
+    /// The number of the next key.
+    pub fn next_number(&self) -> u8 {
+        self.last.wrapping_add(1)
+    }
+
+    /// The key that is used at `now`: the newest whose time has come.
+    pub fn current(&self, now: Timestamp) -> Option<&WrappedKey> {
+        self.keys.iter().rfind(|key| key.from <= now)
+    }
+
+    /// The ring with `wrapped` as its newest key, and without what nothing rests on any more.
+    ///
+    /// A ring without a usable key uses the new one at once, by every instance's clock: nobody has another.
+    pub fn with(&self, wrapped: WrappedSecret, now: Timestamp) -> Self {
+        let number = self.next_number();
+        let from = if self.current(now).is_some() { now + Self::LEAD } else { now - CLOCKS_DIFFER };
+        let mut keys: Vec<_> = self.honoured(now, Self::KEPT_FOR).cloned().collect();
+        keys.retain(|key| key.number != number && key.made_at <= now + CLOCKS_DIFFER);
+        keys.push(WrappedKey { number, wrapped, made_at: now, from });
+        Self { keys, last: number, due: false }
+    }
+
+    /// The keys that count at `now` for what was made under them: those without a successor, and those whose
+    /// successor came less than `after` ago.
+    pub fn honoured(&self, now: Timestamp, after: SignedDuration) -> impl Iterator<Item = &WrappedKey> {
+        self.keys.iter().enumerate().filter_map(move |(index, key)| {
+            let successor = self.keys.get(index + 1);
+            successor.is_none_or(|next| now.duration_since(next.from) < after).then_some(key)
+        })
+    }
+
+    /// The ring after an operator asked for a new key: the next instance that looks makes it.
+    pub fn turned(&self) -> Self {
+        Self { due: true, ..self.clone() }
+    }
+
+    /// The ring without any key: what was made under the old ones does not count, and the next instance that
+    /// looks makes a new one.
+    pub fn emptied(&self) -> Self {
+        Self { keys: Vec::new(), due: false, last: self.last }
+    }
+}
+
+/// A ring's key in the clear: for keyed hashes alone. The library zeroes it when it is freed.
+pub struct Key(hmac::Key);
+
+impl Key {
+    fn new(key: &Secret) -> Result<Self, KeyError> {
+        let Ok(bytes) = <&[u8; Keyring::KEY_LEN]>::try_from(key.expose()) else {
+            return Err(KeyError::Mismatch);
+        };
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// HMAC-SHA-256 over `label` and `parts`, each after its length in 8 big-endian bytes: no two lists share
+    /// an encoding.
+    pub fn hash(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [label.as_bytes()].iter().chain(parts) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut hash = [0; 32];
+        hash.iter_mut().zip(context.sign().as_ref()).for_each(|(byte, hashed)| *byte = *hashed);
+        hash
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

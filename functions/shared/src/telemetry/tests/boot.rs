@@ -1,0 +1,73 @@
+//! The log of a boot: its three requests as API Gateway sends them, through the functions' own layer.
+
+use keybroker_common::{broker::Broker, clock::Clock, http::router, ids::SessionId};
+use keybroker_testing::{
+    guest::{KEY, evidence},
+    world::{self, World},
+};
+use serde_json::{Value, json};
+
+use super::{Log, request};
+use crate::payload::{Event, answer};
+
+fn event(method: &str, path: &str, cookie: &str, body: Option<&Value>) -> Event {
+    let event = json!({
+        "rawPath": path,
+        "headers": {"content-type": "application/json", "host": "broker.example"},
+        "cookies": [cookie],
+        "requestContext": {"http": {"method": method}, "stage": "$default"},
+        "body": body.map(Value::to_string),
+    });
+    serde_json::from_value(event).unwrap()
+}
+
+/// The lines of each request of a boot that succeeds. It is the second that this instance sees in a moment,
+/// so no times are printed.
+async fn boot(id: &str) -> [Vec<String>; 3] {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered(id).await;
+    let (log, _logging) = Log::begin();
+    // The chip's certificate is at hand, and the build window is over.
+    let session = broker.attested(&world.hardware, id).await;
+    broker.fetch(&session, id, &KEY).await.unwrap();
+    log.texts();
+
+    let world::Broker { register, auth, attest } = broker.clone();
+    let router = router(Broker { register, auth, attest });
+    let ask = async |event| {
+        let reply = serde_json::to_value(request(answer(router.clone(), event)).await).unwrap();
+        assert_eq!(reply["statusCode"], 200, "{reply}");
+        (log.texts(), reply)
+    };
+    let extra = json!({"workload_id": id}).to_string();
+    let asked = json!({"extra-params": extra, "tee": "snp", "version": "0.0.0"});
+    let (auth, given) = ask(event("POST", "/kbs/v0/auth", "", Some(&asked))).await;
+    let cookie = given["cookies"][0].as_str().unwrap().split(';').next().unwrap();
+    let session = SessionId::parse(cookie.split_once('=').unwrap().1).unwrap();
+    let challenge = broker.auth.challenges.recognise(&session, world.hardware.clock.now()).await.unwrap();
+    let report = data_encoding::HEXLOWER.encode(&evidence(&world.hardware.chip, &KEY, &challenge).report);
+    let shown = json!({"gen": "milan", "report": report, "cert_chain": "[]"}).to_string();
+    let key = json!({"alg": "RSA", "k-mod": KEY.texts.modulus, "k-exp": KEY.texts.exponent});
+    let shown = json!({"tee-pubkey": key, "tee-evidence": shown});
+    let (attest, _) = ask(event("POST", "/kbs/v0/attest", cookie, Some(&shown))).await;
+    let (key, _) = ask(event("GET", &format!("/kbs/v0/key/{id}"), cookie, None)).await;
+    [auth, attest, key]
+}
+
+/// The bytes of all these lines, each with its end.
+fn bytes(lines: &[Vec<String>; 3]) -> usize {
+    lines.iter().flatten().map(|line| line.len() + 1).sum()
+}
+
+/// docs/aws.md reckons with this figure. A challenge decides nothing, and has no line.
+#[tokio::test]
+async fn a_boot_logs_two_lines_of_one_and_a_half_kilobytes() {
+    for (id, limit) in [("my-app", 1500), (&"0123456789abcdef".repeat(4), 1550)] {
+        let lines = boot(id).await;
+        let bytes = bytes(&lines);
+        println!("{bytes} bytes of the log for a boot as {id}");
+        assert_eq!(lines.each_ref().map(Vec::len), [0, 1, 1], "{lines:?}");
+        assert!(bytes <= limit, "{bytes}: {lines:?}");
+    }
+}
