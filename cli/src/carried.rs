@@ -1,4 +1,5 @@
-//! Workload ids that libkrun's cookie cannot carry. The broker gives the guests of such a workload no challenge.
+//! Workload ids that libkrun's cookie cannot carry. The broker gives the guests of such a workload no
+//! challenge.
 
 use keybroker_common::{
     dialect::Dialect,

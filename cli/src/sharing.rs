@@ -14,9 +14,9 @@ use crate::{exit::Failure, listing, operator::OperatorHandle};
 /// The number of workloads that accept each launch measurement. Revoked workloads and those that cannot be
 /// read are left out: the broker releases nothing for them.
 ///
-/// Of a measurement or an owner it keeps a digest of 64 bits alone, under a key that is drawn for the command:
-/// so a million workloads take some tens of megabytes. Nobody can choose two that collide; if two do by chance,
-/// a workload is marked without need.
+/// It keeps of a measurement or an owner a digest of 64 bits alone, under a key that is drawn for the
+/// command: so a million workloads take some tens of megabytes. Nobody can choose two that collide; if two do
+/// by chance, a workload is marked without need.
 #[derive(Debug, Default)]
 pub(crate) struct Sharing {
     digests: RandomState,
@@ -96,7 +96,8 @@ pub(crate) async fn others(
     Ok(others)
 }
 
-/// The launch measurements under which the broker releases a workload's secrets, and the registration's owner.
+/// The launch measurements under which the broker releases a workload's secrets, and the registration's
+/// owner.
 struct Accepted {
     measurements: BTreeSet<[u8; 48]>,
     owner: Option<String>,

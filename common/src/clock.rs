@@ -28,6 +28,15 @@ pub fn is_recent(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> b
     instant <= now && now.duration_since(instant) < lasts
 }
 
+/// How far the clocks of two instances may be apart.
+pub const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whether `instant` was noted less than `lasts` ago, by a clock that may be ahead of this one by
+/// [`CLOCKS_DIFFER`].
+pub fn has_been(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
+    is_recent(instant.min(now), now, lasts) && instant <= now + CLOCKS_DIFFER
+}
+
 /// Whether what lasts for `lasts` and ends at `end` is over at `now`. An end further off was set by a clock
 /// that ran ahead and was put right since: it does not count.
 pub fn is_over(end: Timestamp, now: Timestamp, lasts: Duration) -> bool {

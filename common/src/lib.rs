@@ -19,6 +19,7 @@ pub mod function;
 pub mod http;
 pub mod ids;
 pub mod keyring;
+pub mod keys;
 pub mod metrics;
 pub mod panics;
 pub mod policy;

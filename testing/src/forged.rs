@@ -4,11 +4,11 @@
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use keybroker_common::{
+    decision::SealedSession,
     encoding::Base64,
     ids::{CarriedId, SessionId, WorkloadId},
     keyring::{Keyring, KeyringWrap, Purpose},
     secret::Secret,
-    session::SealedSession,
     store::KeyringStore,
 };
 

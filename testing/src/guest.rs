@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use data_encoding::BASE64;
 use keybroker_common::{
-    broker::Evidence, challenge::Challenge, secret::seal::GuestKey, session::EvidenceDigest,
+    broker::Evidence, challenge::Challenge, decision::EvidenceDigest, secret::seal::GuestKey,
     wire::handshake::KeyTexts,
 };
 use keybroker_simulator::{

@@ -8,13 +8,12 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    decision::AttestDecision,
+    decision::{AttestDecision, EvidenceDigest, SealedSession},
     dialect::Dialect,
     encoding::Base64,
     ids::{AuditId, WorkloadId},
     keyring::Keyring,
     secret::{WrappedSecret, seal::GuestKey},
-    session::{EvidenceDigest, SealedSession},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
     workload::Workload,

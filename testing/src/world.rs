@@ -13,13 +13,12 @@ use keybroker_common::{
     },
     challenge::{Challenge, Claim},
     clock::Clock,
-    decision::AttestDecision,
+    decision::{AttestDecision, SealedSession},
     dialect::Dialect,
     ids::{AuditId, CarriedId, SessionId, WorkloadId},
     keyring::Purpose,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues},
     secret::{Secret, Unwrap, Wrap},
-    session::SealedSession,
     store::{DecisionStore as _, EndorsementStore},
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};

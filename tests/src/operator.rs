@@ -36,7 +36,6 @@ use crate::{
     DEADLINE,
     connection::Connection,
     program::{self, Ended, workspace},
-    remote,
     server::{Home, Server},
     unique,
     world::{World, anchors},
@@ -203,7 +202,7 @@ impl Operator {
     /// The store of this broker: of a process, or of a deployment on the local AWS that the environment
     /// names.
     pub fn of(world: &World) -> Self {
-        if remote::url().is_none() {
+        if world.is_served() {
             return Self::of_directory(&world.home().data_dir(), "served");
         }
         let environment = AWS.map(|name| (name.to_owned(), env::var(name).expect("a local AWS")));

@@ -119,6 +119,11 @@ impl World {
         &self.served.as_ref().expect("a process that this test started").0
     }
 
+    /// Whether this test started the broker: otherwise it is the deployment's.
+    pub fn is_served(&self) -> bool {
+        self.served.is_some()
+    }
+
     /// The broker's files.
     pub fn home(&self) -> &Home {
         &self.served.as_ref().expect("a process that this test started").1

@@ -9,11 +9,10 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     audit::AuditRecord,
-    decision::AttestDecision,
+    decision::{AttestDecision, EvidenceDigest, SealedSession},
     encoding::Base64,
     ids::AuditId,
     secret::seal::GuestKey,
-    session::{EvidenceDigest, SealedSession},
     store::{DecisionStore, StoreError},
     workload::Standing,
 };

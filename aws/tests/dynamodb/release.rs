@@ -11,7 +11,8 @@ use keybroker_common::{
     broker::Error,
     challenge::{Challenges, Deployment},
     ids::{RegistrationDigest, WorkloadId},
-    keyring::{Keys, Purpose},
+    keyring::Purpose,
+    keys::Keys,
     store::{OperatorStore, WorkloadStore},
 };
 use keybroker_testing::{

@@ -14,8 +14,8 @@ use crate::exit::{Exit, Failure};
 /// A store on this machine. On AWS DynamoDB itself deletes what has expired.
 #[async_trait]
 pub(crate) trait LocalStore: OperatorStore {
-    /// Deletes the audit records from before `before`, and returns their number. `audit` becomes the record of
-    /// that. Decisions that the broker still needs stay.
+    /// Deletes the audit records from before `before`, and returns their number. `audit` becomes the record
+    /// of that. Decisions that the broker still needs stay.
     async fn prune(&self, before: Timestamp, audit: &AuditRecord) -> Result<u64, StoreError>;
 }
 

@@ -1,5 +1,5 @@
-//! The pace of challenges. Anybody gets them, and a broker that does nothing else gives tens of thousands in a
-//! second: then guests that attest would wait behind strangers who only ask.
+//! The pace of challenges. Anybody gets them, and a broker that does nothing else gives tens of thousands in
+//! a second: then guests that attest would wait behind strangers who only ask.
 //!
 //! A connection's first challenge waits for nothing. For each further one the connection waits for its turn,
 //! and the more connections there are, the longer. A guest asks for one.

@@ -56,7 +56,7 @@ impl Attest {
     ) -> Result<Attested, (Failure, Recorded)> {
         let announced = |failure| (failure, Recorded::Announced);
         let challenge = self.challenge(session_id, record.time).await.map_err(announced)?;
-        let keep_until = AttestDecision::keep_until(&challenge);
+        let keep_until = AttestDecision::keep_until(challenge.given_at);
         let opened = match self.check_challenge(record, &challenge) {
             Err(late) => Err(late),
             Ok(()) => match self.appraise(record, &challenge, evidence).await {
@@ -155,7 +155,7 @@ impl Attest {
         decision: Option<AttestDecision>,
     ) -> Result<Option<Session>, Failure> {
         let Some(sealed) = decision.and_then(|decision| decision.session) else { return Ok(None) };
-        Ok(sealed.unseal(session_id, &self.session_keys).await?)
+        Ok(Session::unseal(sealed, session_id, &self.session_keys).await?)
     }
 
     /// Everything that decides about the evidence: early refusal, endorsements, verification, appraisal.
@@ -264,8 +264,8 @@ fn spoken(claim: &Claim, spoken: &[Dialect]) -> Result<Vec<Dialect>, Failure> {
     Ok(dialects)
 }
 
-/// What the workload's row says to a guest of one of `dialects`: the registration, and whether a guest
-/// attested under it before.
+/// The registration in the workload's row, for a guest of one of `dialects`, and whether a guest attested
+/// under it before.
 fn registration(
     record: &mut AuditRecord,
     workload: Option<Workload>,

@@ -7,7 +7,7 @@ use crate::{
     appraisal::{self, AppraisalError},
     audit::{Check, FailedCheck},
     ids::AuditId,
-    keyring::KeysError,
+    keys::KeysError,
     panics::Panicked,
     policy::NotEvaluated,
     secret::KeyError,

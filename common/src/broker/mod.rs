@@ -32,7 +32,7 @@ use tracing::Level;
 use crate::{
     audit::AuditRecord,
     ids::AuditId,
-    keyring::KeysError,
+    keys::KeysError,
     panics::Panicked,
     policy::PolicyRefused,
     sampled::{Line, Sampled},

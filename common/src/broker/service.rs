@@ -10,12 +10,12 @@ use crate::{
     binding::Binding,
     challenge::Challenges,
     clock::Clock,
+    decision::EvidenceDigest,
     dialect::Dialect,
     ids::AuditId,
-    keyring::Keys,
+    keys::Keys,
     policy::PolicyEngine,
     secret::{Unwrap, seal::GuestKey},
-    session::EvidenceDigest,
     store::{DecisionStore, ReleaseStore},
 };
 

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
+    clock::CLOCKS_DIFFER,
     dialect::Dialect,
     ids::{CarriedId, SessionId},
-    keyring::{CLOCKS_DIFFER, Key, Keys, KeysError},
+    keyring::Key,
+    keys::{Keys, KeysError},
     random::random,
 };
 
@@ -123,8 +125,6 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// The longest time for which a challenge can be set to last, and a session after it.
-    pub const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     const TAG: &'static str = "keybroker/v1 tag of a session id";
     const NONCE: &'static str = "keybroker/v1 nonce of a session id";
 

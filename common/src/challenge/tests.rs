@@ -264,7 +264,7 @@ fn a_key_of_an_unknown_number_is_looked_up_but_not_for_everybody() {
     assert_eq!(of(&ground.looks), looks + 1);
 }
 
-/// What is remembered has an end: a key that was taken out of the store must not count for good.
+/// Everything that is remembered has an end: a key that was taken out of the store must not count for good.
 #[test]
 fn without_a_store_an_instance_goes_on_for_a_while() {
     let ground = Ground::new();

@@ -11,6 +11,7 @@ use super::{
     table::{VARIABLES, Variable, known, nearest},
 };
 use crate::{
+    decision::LONGEST_TTL,
     function::Function,
     requirements::{FloorError, TcbFloors},
 };
@@ -147,7 +148,8 @@ fn number(value: &str, least: u32, most: u32) -> Option<u32> {
 }
 
 pub(super) fn ttl(value: &str) -> Result<Duration, &'static str> {
-    let seconds = number(value, 1, 86_400).ok_or("must be a number from 1 to 86400")?;
+    let longest = u32::try_from(LONGEST_TTL.as_secs()).unwrap_or(u32::MAX);
+    let seconds = number(value, 1, longest).ok_or("must be a number from 1 to 86400")?;
     Ok(Duration::from_secs(seconds.into()))
 }
 

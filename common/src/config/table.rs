@@ -84,7 +84,8 @@ pub(super) const AUDIT_TABLE: Variable = Variable {
 pub(super) const KMS_KEY: Variable = Variable {
     name: "KEYBROKER_KMS_KEY",
     read_by: &[Function::Register, Function::Auth, Function::Attest],
-    meaning: "KMS key that wraps secrets and the broker's own keys: ARN, id or alias. What is wrapped names its own",
+    meaning: "KMS key that wraps secrets and the broker's own keys: ARN, id or alias. A wrapped secret names \
+              the key that wrapped it",
     default: None,
 };
 pub(super) const REGISTRATION: Variable = Variable {

@@ -2,10 +2,8 @@
 //!
 //! A ring turns by itself. The instance that needs a key first makes it; one that finds the newest older than
 //! [`Keyring::TURNS_AFTER`] adds the next. Every other instance looks into the store once in
-//! [`Keys::LOOKS_EVERY`], so a new key counts only [`Keyring::LEAD`] after it was written: by then all know
-//! it.
-
-mod keys;
+//! [`Keys::LOOKS_EVERY`](crate::keys::Keys::LOOKS_EVERY), so a new key counts only [`Keyring::LEAD`] after it
+//! was written: by then all know it.
 
 use std::fmt;
 
@@ -13,21 +11,10 @@ use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use keys::{Keys, KeysError};
-
 use crate::{
-    clock::is_recent,
+    clock::{CLOCKS_DIFFER, has_been},
     secret::{KeyError, Secret, WrappedSecret},
 };
-
-/// How far the clocks of two instances may be apart.
-pub(crate) const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
-
-/// Whether `instant` was noted less than `lasts` ago, by a clock that may be ahead of this one by
-/// [`CLOCKS_DIFFER`].
-fn has_been(instant: Timestamp, now: Timestamp, lasts: SignedDuration) -> bool {
-    is_recent(instant.min(now), now, lasts) && instant <= now + CLOCKS_DIFFER
-}
 
 /// The one use of a ring's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -166,7 +153,8 @@ impl Keyring {
 pub struct Key(hmac::Key);
 
 impl Key {
-    fn new(key: &Secret) -> Result<Self, KeyError> {
+    /// Takes over a key of [`Keyring::KEY_LEN`] bytes. [`KeyError::Mismatch`] if it has another length.
+    pub fn new(key: &Secret) -> Result<Self, KeyError> {
         let Ok(bytes) = <&[u8; Keyring::KEY_LEN]>::try_from(key.expose()) else {
             return Err(KeyError::Mismatch);
         };

@@ -155,8 +155,8 @@ pub trait RevocationStore: WorkloadStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 
-/// The decisions about guests' answers to their challenges. A decision and the records of releases are written
-/// by `attest` alone, and never changed.
+/// The decisions about guests' answers to their challenges. A decision and the records of releases are
+/// written by `attest` alone, and never changed.
 #[async_trait]
 pub trait DecisionStore: Debug + Send + Sync {
     /// Writes `decision` under the id of its record. If there is one under this id, writes nothing and gives

@@ -71,8 +71,8 @@ pub struct AuditQuery {
 }
 
 impl AuditQuery {
-    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be after the record's own: a
-    /// listing of a span of time need not look at records whose ids are farther from it.
+    /// How far the time in a record's id ([`AuditId`] is a UUID of version 7) may be after the record's own:
+    /// a listing of a span of time need not look at records whose ids are farther from it.
     pub const SKEW: SignedDuration = SignedDuration::from_mins(1);
     /// How far it may be before: the id of a decision about a challenge has the challenge's time, and a
     /// challenge can last for a day.
@@ -133,9 +133,9 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
     /// The audit record with this id, of a decision about a guest or of anything else.
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 
-    /// A page of all audit records, in the order of their ids, except on DynamoDB: there the records of guests
-    /// and all others come one after the other, and in order only where a workload is named. The id of a
-    /// decision about a challenge has the challenge's time.
+    /// A page of all audit records, in the order of their ids, except on DynamoDB: there the records of
+    /// guests and all others come one after the other, and in order only where a workload is named. The id of
+    /// a decision about a challenge has the challenge's time.
     ///
     /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was
     /// recorded just now may be missing, unlike anywhere else in these contracts.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use keybroker_common::{
     broker::{Error, Evidence},
-    challenge::{Challenge, Challenges},
+    challenge::Challenge,
+    decision::LONGEST_TTL,
     ids::AuditId,
     store::EndorsementStore,
 };
@@ -260,7 +261,7 @@ async fn two_processes_decide_once_about_a_challenge() {
     }
 }
 
-/// Whoever answers late finds the decision, however often it is asked for.
+/// A guest that answers late finds the decision, however often it is asked for.
 #[tokio::test]
 async fn a_refusal_is_told_again_and_written_once() {
     let world = World::new().await;
@@ -315,6 +316,6 @@ async fn a_record_does_not_disclose_the_cookie() {
     for part in [head, &head[..20], &head[12..30], &challenge.nonce.expose()] {
         assert!(!written.contains(part), "{part}");
     }
-    let longest = SignedDuration::try_from(Challenges::LONGEST_TTL).unwrap();
+    let longest = SignedDuration::try_from(LONGEST_TTL).unwrap();
     assert_eq!(decision.keep_until, BEGIN + longest * 2 + SignedDuration::from_mins(10));
 }

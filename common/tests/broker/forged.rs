@@ -6,11 +6,11 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::Error,
     clock::Clock as _,
-    decision::AttestDecision,
+    decision::{AttestDecision, SealedSession},
     encoding::Base64,
     ids::{AuditId, RegistrationDigest},
     keyring::Purpose,
-    session::SealedSession,
+    session::Session,
     store::{DecisionStore, WorkloadStore},
 };
 use keybroker_embedded::store::EmbeddedStore;
@@ -42,7 +42,7 @@ impl Scene {
         Self { world, store, broker }
     }
 
-    /// What somebody who can write the table puts under the id of a challenge that he was given: a session
+    /// The row that a person with write access puts under the id of a challenge that he was given: a session
     /// of a key of his own.
     async fn made_up(&self) -> (keybroker_common::ids::SessionId, SealedSession, AttestDecision) {
         let challenge = self.broker.challenge("a").await;
@@ -99,16 +99,16 @@ async fn a_session_with_any_field_altered_does_not_count() {
     assert_eq!(scene.broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     let keys = &scene.broker.attest.session_keys;
     let sealed = genuine.session.clone().unwrap();
-    assert!(sealed.clone().unseal(&session, keys).await.unwrap().is_some());
+    assert!(Session::unseal(sealed.clone(), &session, keys).await.unwrap().is_some());
     for (field, alter) in rows {
         let mut altered = sealed.clone();
         alter(&mut altered);
         assert_ne!(altered, sealed, "{field}");
-        assert_eq!(altered.unseal(&session, keys).await.unwrap(), None, "{field}");
+        assert_eq!(Session::unseal(altered, &session, keys).await.unwrap(), None, "{field}");
     }
     // Nor under the id of another challenge.
     let (other, _, decision) = scene.made_up().await;
-    assert_eq!(sealed.clone().unseal(&other, keys).await.unwrap(), None);
+    assert_eq!(Session::unseal(sealed.clone(), &other, keys).await.unwrap(), None);
     scene.store.decide(&AttestDecision { session: Some(sealed), ..decision }).await.unwrap();
     let error = scene.broker.fetch(&other, "a", &KEY).await.unwrap_err();
     assert!(matches!(error, Error::NoSession { id: Some(_) }), "{error:?}");

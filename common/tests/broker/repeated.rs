@@ -7,8 +7,8 @@ use keybroker_common::{
     broker::{Attested, Error, Evidence},
     challenge::Challenge,
     clock::{Clock as _, is_over},
+    decision::EvidenceDigest,
     dialect::Dialect,
-    session::EvidenceDigest,
     store::{OperatorStore as _, RevocationStore as _, WorkloadStore as _},
 };
 use keybroker_simulator::kds::Kind;

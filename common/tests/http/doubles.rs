@@ -14,10 +14,9 @@ use keybroker_common::{
     challenge::Deployment,
     clock::SystemClock,
     config::KdsSettings,
-    decision::AttestDecision,
+    decision::{AttestDecision, SealedSession},
     ids::{AuditId, SessionId, WorkloadId},
     keyring::Purpose,
-    session::SealedSession,
     store::{DecisionStore as _, Health, RevocationStore as _, StoreError, WorkloadStore as _},
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};

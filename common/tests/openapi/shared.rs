@@ -17,7 +17,8 @@ use keybroker_common::{
     challenge::{Challenge, Challenges, Deployment},
     dialect::Dialect,
     ids::{AuditId, HostData, WorkloadId},
-    keyring::{Keys, Purpose},
+    keyring::Purpose,
+    keys::Keys,
     problem::Problem,
     wire::{Fault, FieldName, Invalid, Part, manners},
 };

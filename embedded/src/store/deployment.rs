@@ -2,11 +2,11 @@
 //!
 //! A backup does not know the decisions that were taken after it was made. If it is restored, the guests'
 //! challenges of that time must count for nothing, or some could be answered a second time. So the store
-//! holds, beside the name, which file `keybroker.start` is: a file that each start makes anew. Whatever copies
-//! a data directory makes another file of it, and an older store remembers an older one.
+//! holds, beside the name, which file `keybroker.start` is: a file that each start makes anew. A tool that
+//! copies a data directory makes another file of it, and an older store remembers an older one.
 
 use std::{
-    fs::{File, OpenOptions, remove_file},
+    fs::{File, Metadata, OpenOptions, remove_file},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
@@ -17,7 +17,7 @@ use keybroker_common::challenge::Deployment;
 use redb::Database;
 
 use super::{
-    OpenError,
+    OpenError, file,
     meta::{META, entry},
 };
 
@@ -66,7 +66,7 @@ fn found(data_dir: Option<&Path>) -> io::Result<Option<String>> {
     let Some(data_dir) = data_dir else { return Ok(Some(IN_MEMORY.to_owned())) };
     match data_dir.join(NAME).symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => Ok(Some(identity(&found?))),
+        found => Ok(Some(identity(data_dir, &found?)?)),
     }
 }
 
@@ -78,18 +78,20 @@ fn made(data_dir: Option<&Path>) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.sync_all()?;
+    let start = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    start.sync_all()?;
     File::open(data_dir)?.sync_all()?;
-    Ok(identity(&file.metadata()?))
+    identity(data_dir, &start.metadata()?)
 }
 
 /// Stands for the file of a store in memory.
 const IN_MEMORY: &str = "memory";
 
-/// Tells a file from every other, and from each that had its place before: whoever copies one cannot set the
-/// time of its last change.
-fn identity(file: &std::fs::Metadata) -> String {
-    let nanoseconds = i128::from(file.ctime()) * 1_000_000_000 + i128::from(file.ctime_nsec());
-    format!("{}:{}:{nanoseconds}", file.dev(), file.ino())
+/// Tells the file of a start from every other, and from each that had its place before: no tool that copies
+/// one can set the time of its last change. The store's own file belongs to it: a copy of that alone is
+/// another, too, unless it was written over the old one.
+fn identity(data_dir: &Path, start: &Metadata) -> io::Result<String> {
+    let store = data_dir.join(file::NAME).metadata()?;
+    let nanoseconds = i128::from(start.ctime()) * 1_000_000_000 + i128::from(start.ctime_nsec());
+    Ok(format!("{}:{}:{nanoseconds}:{}", start.dev(), start.ino(), store.ino()))
 }

@@ -10,7 +10,7 @@ use std::{
 use redb::{Builder, Database, backends::FileBackend};
 use rustix::fs::{Advice, fadvise};
 
-use super::{OpenError, meta, upgrade};
+use super::{OpenError, meta};
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.redb";
@@ -30,20 +30,6 @@ const RECOVERY_REQUIRED: u8 = 2;
 /// Whether there is a store in `data_dir`.
 pub(super) fn exists(data_dir: &Path) -> Result<bool, OpenError> {
     Ok(found(data_dir)?.is_some())
-}
-
-/// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its
-/// database.
-pub(super) fn open(data_dir: &Path, check: Check) -> Result<(File, Database), OpenError> {
-    make_directory(data_dir)?;
-    match found(data_dir)? {
-        Some(file) => {
-            let database = upgrade::upgraded(data_dir, &file, database(&file, check)?)?;
-            meta::adopt(&database)?;
-            Ok((file, database))
-        }
-        None => make(data_dir),
-    }
 }
 
 /// When every byte of a database is read and compared with its checksums.
@@ -84,7 +70,7 @@ fn closed_in_order(file: &File) -> io::Result<bool> {
 }
 
 /// The file, closed to anyone but its owner, if it holds more than the beginning of a database.
-fn found(data_dir: &Path) -> Result<Option<File>, OpenError> {
+pub(super) fn found(data_dir: &Path) -> Result<Option<File>, OpenError> {
     let file = match OpenOptions::new().read(true).write(true).open(data_dir.join(NAME)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -120,7 +106,7 @@ fn half_made(file: &File) -> io::Result<bool> {
 }
 
 /// Makes an empty store. It has its name only once it is one, and is on disk for good with it.
-fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
+pub(super) fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
     let (workshop, path) = (data_dir.join(WORKSHOP), data_dir.join(NAME));
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&workshop)?;
@@ -158,7 +144,7 @@ fn same(file: &File, path: &Path) -> io::Result<bool> {
 
 /// Makes the directory for its owner alone, and each that it stands in, on disk for good as entries of
 /// theirs.
-fn make_directory(data_dir: &Path) -> io::Result<()> {
+pub(super) fn make_directory(data_dir: &Path) -> io::Result<()> {
     let missing: Vec<_> = data_dir.ancestors().take_while(|directory| !directory.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     for directory in missing.into_iter().filter_map(Path::parent) {

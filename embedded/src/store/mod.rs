@@ -12,6 +12,7 @@ mod errors;
 mod file;
 mod leases;
 mod meta;
+mod opening;
 mod operator;
 pub mod room;
 mod rows;
@@ -141,9 +142,9 @@ impl EmbeddedStore {
         done
     }
 
-    /// Makes the changes that `work` asks for, all of them or none, together with those of others who write at
-    /// the same time; on disk when this returns. For what ends or records something: it may use up the
-    /// reserve.
+    /// Makes the changes that `work` asks for, all of them or none, in one transaction with those of others
+    /// who write at the same time; on disk when this returns. For what ends or records something: it may use
+    /// up the reserve.
     ///
     /// A caller that goes away does not stop it. `work` may be called several times, in transactions of which
     /// one is committed.

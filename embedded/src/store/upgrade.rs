@@ -43,7 +43,7 @@ pub(super) fn upgraded(data_dir: &Path, file: &File, database: Database) -> Resu
     let copy = back_up(data_dir, file, room::free)?;
     let database = file::database(file, Check::AfterUncleanStop)?;
     convert(&database)?;
-    tracing::warn!(%copy, "the store was of release 0.1: its format was changed, and a copy as it was is kept");
+    tracing::warn!(%copy, "the store was of release 0.1: its format was changed, and a copy is kept");
     Ok(database)
 }
 

@@ -14,8 +14,9 @@ use tokio::task::yield_now;
 
 use super::{
     EmbeddedStore, OpenError, audit,
-    disk::{Edit, opened},
+    disk::Edit,
     file::{self, Check},
+    opening::{caught_opening, open},
     rows::{self, GuestRow, KeyringRow, Row, Span},
 };
 
@@ -110,11 +111,11 @@ fn at_rest<T>(
     check: Check,
     work: impl FnOnce(&mut Database) -> Result<T, OpenError>,
 ) -> Result<T, OpenError> {
-    opened(|| {
+    caught_opening(|| {
         if !file::exists(data_dir)? {
             return Err(OpenError::Missing);
         }
-        let (_file, mut database) = file::open(data_dir, check)?;
+        let (_file, mut database) = open(data_dir, check)?;
         let done = work(&mut database)?;
         database.close()?;
         Ok(done)

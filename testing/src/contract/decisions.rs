@@ -7,7 +7,7 @@ use keybroker_common::{
 
 use super::{CONFLICT, Subject, all_at_once, assert_not_recorded, assert_recorded, sample};
 
-/// What [`decide`](keybroker_common::store::DecisionStore::decide) gives to the first.
+/// The answer of [`decide`](keybroker_common::store::DecisionStore::decide) to the first.
 const FIRST: Result<Option<AttestDecision>, StoreError> = Ok(None);
 
 pub async fn a_decision_is_read_back(store: &impl Subject) {

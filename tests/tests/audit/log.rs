@@ -196,6 +196,9 @@ fn peak_kib(operator: &Operator, arguments: &[&str]) -> i64 {
     let program = operator.command(arguments);
     let mut python = Command::new("python3");
     python.args(["-c", PEAK]).arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    // The program's environment, and no other.
+    python.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    python.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = python.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()

@@ -118,14 +118,10 @@ async fn answers_that_are_lost(aws: &Aws, world: &World) {
         assert_eq!(register(world, &id, "the passphrase").await.status, 200, "{operation}");
         aws.assert_failed();
     }
-    for (seed, operation) in
-        (40..).zip(["GetItem", "PutItem", "DeleteItem", "UpdateItem", "TransactWriteItems"])
-    {
+    for (seed, operation) in (40..).zip(["GetItem", "PutItem", "DeleteItem", "UpdateItem"]) {
         let id = unique("w");
-        aws.lose(("auth", "PutItem"), 1);
         assert_eq!(register(world, &id, "the passphrase").await.status, 200);
-        let guest = challenged(world, &id, seed).await;
-        aws.assert_failed();
+        let mut guest = challenged(world, &id, seed).await;
         // The chip is new: the function takes a lease, fetches the certificate, stores it and ends the lease.
         aws.lose(("attest", operation), 1);
         guest.attest().await.unwrap_or_else(|error| panic!("{operation}: {error}"));
@@ -135,6 +131,13 @@ async fn answers_that_are_lost(aws: &Aws, world: &World) {
             assert_eq!(guest.key().await.as_deref(), Ok(b"the passphrase".as_slice()), "{operation}");
             aws.assert_failed();
         }
+        // The first put for a chip that is known is the decision. It is this call's own, so the guest gets a
+        // session, and by another answer to the challenge nobody gets one.
+        guest.auth().await.unwrap();
+        aws.lose(("attest", "PutItem"), 1);
+        guest.attest().await.unwrap();
+        aws.assert_failed();
+        assert_eq!(guest.key().await.as_deref(), Ok(b"the passphrase".as_slice()));
     }
 }
 
@@ -155,11 +158,8 @@ async fn services_that_are_out(aws: &Aws, world: &World) {
     assert_eq!(register(world, &id, "the passphrase").await.status, 200);
 
     let mut guest = world.polite(&id, world.machine(Product::Genoa, 50));
-    aws.refuse(("auth", "PutItem"), (400, "ThrottlingException"));
-    assert_eq!(told(guest.auth().await), 503);
-    aws.recover();
     guest.auth().await.unwrap();
-    for operation in ["GetItem", "UpdateItem", "TransactWriteItems"] {
+    for operation in ["GetItem", "UpdateItem", "PutItem"] {
         aws.refuse(("attest", operation), (500, "InternalServerError"));
         assert_eq!(told(guest.attest().await), 503, "{operation}");
         aws.recover();

@@ -3,7 +3,7 @@
 
 use std::{fs, fs::File, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keybroker_common::clock::SystemClock;
 use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{Product, guest::Error};
@@ -14,6 +14,7 @@ use keybroker_tests::{
     world::{World, anchors, audit_id, kds},
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 fn records(ended: &Ended) -> Vec<Value> {
     ended.out.lines().map(|line| serde_json::from_str(line).expect("a line is a record")).collect()
@@ -52,7 +53,17 @@ async fn every_decision_is_one_line_with_all_its_fields() {
     assert_eq!(operations, ["register", "register", "attest", "key", "attest"]);
     let ids: Vec<_> = records.iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert_eq!([ids[0], ids[1], ids[4]], told[..], "each client was told the id of its record");
-    assert!(ids.is_sorted(), "ids sort by time: {ids:?}");
+    // The id of a decision about a challenge has the challenge's time, in whole seconds.
+    let made_at = |id: &str| {
+        let (seconds, nanoseconds) = id.parse::<Uuid>().unwrap().get_timestamp().unwrap().to_unix();
+        Timestamp::new(i64::try_from(seconds).unwrap(), i32::try_from(nanoseconds).unwrap()).unwrap()
+    };
+    for (record, id) in records.iter().zip(&ids) {
+        let time: Timestamp = record["time"].as_str().unwrap().parse().unwrap();
+        let (earliest, whole) = (time - SignedDuration::from_secs(10), made_at(id).subsec_nanosecond() == 0);
+        assert!(earliest < made_at(id) && made_at(id) <= time + SignedDuration::from_millis(1), "{record}");
+        assert!(record["operation"] != "attest" || whole, "{record}");
+    }
     for record in &records {
         assert_eq!(record["workload_id"], id.as_str(), "{record}");
         let time: Timestamp = record["time"].as_str().unwrap().parse().unwrap();
@@ -97,8 +108,9 @@ async fn the_store_holds_the_records_that_were_printed() {
     let (server, home, _kds) = world.into_parts();
     let ended = server.terminate();
     let store = EmbeddedStore::open(&home.data_dir(), Arc::new(SystemClock)).unwrap();
-    let stored: Vec<_> =
-        store.audit_records().unwrap().map(|record| serde_json::to_value(record.unwrap()).unwrap()).collect();
+    let mut stored: Vec<_> = store.audit_records().unwrap().map(Result::unwrap).collect();
+    stored.sort_by_key(|record| record.time);
+    let stored: Vec<_> = stored.iter().map(|record| serde_json::to_value(record).unwrap()).collect();
     assert_eq!(stored.len(), 6);
     assert_eq!(stored, records(&ended));
 }

@@ -93,12 +93,15 @@ async fn bytes_that_are_no_utf_8_are_400() {
     world.boots_a_guest(&unique("w")).await;
 }
 
+/// A session id of the right form, which no broker made.
+const SESSION_ID: &str = "EAAzqgABAgMEBQYHCAkKCwwNDg8QERITFBU";
+
 #[tokio::test]
 async fn bodies_of_more_than_64_kib_are_413() {
     let world = World::start();
     for path in [REGISTER, AUTH, ATTEST] {
         // `attest` looks for a session first; it refuses the request too.
-        let cookie = format!("Cookie: session_id={}", "0".repeat(32));
+        let cookie = format!("Cookie: session_id={SESSION_ID}");
         let response = world.ask("POST", path, &[&cookie], Some(&" ".repeat(64 * 1024 + 1)));
         assert_told(&response, 413, "64 KiB");
         // 64 KiB is an allowed length, but the body is not JSON.
@@ -342,9 +345,8 @@ async fn methods_that_a_path_does_not_take_are_refused() {
 #[tokio::test]
 async fn requests_without_a_usable_cookie_are_401() {
     let world = World::start();
-    let a = "00112233445566778899aabbccddeeff";
-    let (short, capital, long) = (&a[1..], a.to_uppercase(), a.repeat(2));
-    for value in ["", "x", short, &capital, &long, "../../x", "\"\"", "%00"] {
+    let (short, padded, long) = (&SESSION_ID[1..], format!("{SESSION_ID}="), SESSION_ID.repeat(2));
+    for value in ["", "x", short, &padded, &long, "../../x", "\"\"", "%00"] {
         let cookie = format!("Cookie: session_id={value}");
         for (method, path, body) in [("GET", "/kbs/v0/key/w", None), ("POST", ATTEST, Some("{}"))] {
             let response = world.ask(method, path, &[&cookie], body);

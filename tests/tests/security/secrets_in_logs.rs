@@ -135,7 +135,8 @@ async fn a_json_log_holds_no_secret() {
 async fn a_key_url_that_overflows_libkruns_buffer_gets_a_warning() {
     let world = World::serve(&[]);
     let room = 99 - world.url.len() - "/kbs/v0/key/".len();
-    let (fits, overflows) = ("f".repeat(room), "o".repeat(room + 1));
+    // A cookie has fewer characters for an id.
+    let (fits, overflows) = ("f".repeat(room.min(64)), "o".repeat(room + 1));
     let passphrase = world.register(&fits).await;
     assert_eq!(world.krun(&fits, world.milan()).boot().await, Ok(passphrase.into_bytes()));
     let credentials = "c".repeat(room - "user:token@".len() + 1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use keybroker_simulator::{
     Product,
     guest::{Error, KrunGuest, Machine},
@@ -97,11 +97,14 @@ async fn a_challenge_is_readable_to_the_clients_parser() {
         let [cookie] = cookies.as_slice() else { panic!("{cookies:?}") };
         let mut parts = cookie.split("; ");
         let session = parts.next().unwrap().strip_prefix("session_id=").unwrap();
-        assert!(session.len() <= 99 && HEXLOWER.decode(session.as_bytes()).unwrap().len() >= 16, "{session}");
+        let made = session.strip_suffix('w').expect("the workload id");
+        assert!(
+            session.len() <= 99 && BASE64URL_NOPAD.decode(made.as_bytes()).unwrap().len() == 26,
+            "{session}"
+        );
         let attributes: Vec<_> = parts.collect();
         assert!(attributes.contains(&"HttpOnly") && attributes.contains(&"Path=/"), "{cookie}");
         assert!(!cookie.to_ascii_lowercase().contains("secure"), "plain http would lose it: {cookie}");
-        assert_ne!(session, HEXLOWER.encode(&BASE64.decode(nonce.as_bytes()).unwrap()[..16]));
         assert!(sessions.insert(session.to_owned()) && sessions.insert(nonce.to_owned()), "drawn twice");
         assert_whole(&response);
     }

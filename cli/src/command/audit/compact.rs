@@ -11,8 +11,8 @@ use crate::{
 /// Give the room of deleted records back to the file system
 ///
 /// A store's file never shrinks by itself: later records take the room of deleted ones. After the first large
-/// `keybroker audit prune` this command makes the file as small as what it holds. End the broker first: nobody
-/// may have the store open. If the command is cut off, the store is as it was before.
+/// `keybroker audit prune` this command makes the file as small as what it holds. End the broker first:
+/// nobody may have the store open. If the command is cut off, the store is as it was before.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -13,8 +13,8 @@ use crate::{
 /// Print audit records as JSON lines, for another log
 ///
 /// Each line is a record as the broker prints it. The records come in the order of their ids, which is almost
-/// that of their times; on AWS in the order of the tables. A record that cannot be read is named on stderr, and
-/// the command then ends with 1.
+/// that of their times; on AWS in the order of the tables. A record that cannot be read is named on stderr,
+/// and the command then ends with 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -21,7 +21,7 @@ pub(super) async fn examine(operator: &OperatorHandle) -> Vec<Finding> {
 
 const MEASUREMENTS: &str = "measurements";
 
-/// What reading all workloads brought to light.
+/// The findings about all workloads together.
 struct Workloads {
     /// How many share each launch measurement that several do.
     shared: Vec<SharedBy>,

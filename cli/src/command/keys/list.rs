@@ -18,8 +18,8 @@ use crate::{
 /// List the broker's own keys: their numbers and times, never the keys
 ///
 /// A key is `used` for what the broker makes now. It is `next` until its time comes. After that an older key
-/// is honoured for as long as a challenge and a session can last: what was made under it still counts. Then it
-/// is `over`.
+/// is honoured for as long as a challenge and a session can last: what was made under it still counts. Then
+/// it is `over`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

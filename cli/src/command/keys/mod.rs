@@ -10,10 +10,10 @@ use crate::{
 
 /// List and rotate the broker's own keys
 ///
-/// The broker has two rings of keys. By the ring `challenge` it recognises the challenges that it gave, and by
-/// the ring `session` the guests that have attested. Both rotate by themselves each week, so these commands
-/// are for looking, and for keys that were stolen. The keys are wrapped in the store: no command shows them.
-/// They wrap no secret of a workload.
+/// The broker has two rings of keys. By the ring `challenge` it recognises the challenges that it gave, and
+/// by the ring `session` the guests that have attested. Both rotate by themselves each week, so these
+/// commands are for looking, and for keys that were stolen. The keys are wrapped in the store: no command
+/// shows them. They wrap no secret of a workload.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]

@@ -2,7 +2,8 @@
 
 use keybroker_common::{
     audit::{Act, AuditRecord, Decision},
-    keyring::{Keyring, Keys, Purpose},
+    keyring::{Keyring, Purpose},
+    keys::Keys,
     store::{StoreError, StoredKeyring},
 };
 
@@ -14,9 +15,9 @@ use crate::{
 
 /// Rotate the broker's own keys before their week is over
 ///
-/// Without --now nobody notices: the broker makes the next key within a minute, uses it two minutes later, and
-/// honours the key before it until everything that was made under it is over. Secrets and registrations do not
-/// depend on these keys.
+/// Without --now nobody notices: the broker makes the next key within a minute, uses it two minutes later,
+/// and honours the key before it until everything that was made under it is over. Secrets and registrations
+/// do not depend on these keys.
 ///
 /// With --now, for a key that was stolen, no earlier key counts any more. Guests under way are refused, and
 /// must start again: with the ring `challenge` every guest between its first request and its last, with the
@@ -116,7 +117,7 @@ fn has_keys(stored: &StoredKeyring) -> bool {
     !stored.ring.keys.is_empty()
 }
 
-/// What became of the ring, or would become of it.
+/// The ring's fate, or the fate that it would have.
 fn told(args: &RotateArgs, purpose: Purpose, stored: Option<&StoredKeyring>) -> String {
     let Some(StoredKeyring { ring, .. }) = stored else {
         return "there is no key yet, and so none to rotate".to_owned();
@@ -139,7 +140,7 @@ fn told(args: &RotateArgs, purpose: Purpose, stored: Option<&StoredKeyring>) -> 
     }
 }
 
-/// What dropping the keys of a ring means for guests.
+/// The consequence for guests if the keys of a ring are dropped.
 fn refused(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Challenge => {

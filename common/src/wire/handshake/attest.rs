@@ -11,8 +11,8 @@ use super::{
     certificates::{self, Entry},
 };
 use crate::{
-    binding::Binding, broker::Evidence, challenge::Nonce, dialect::Dialect, secret::seal::GuestKey,
-    session::EvidenceDigest,
+    binding::Binding, broker::Evidence, challenge::Nonce, decision::EvidenceDigest, dialect::Dialect,
+    secret::seal::GuestKey,
 };
 use keybroker_snp::product::Product;
 

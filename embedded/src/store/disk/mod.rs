@@ -22,6 +22,7 @@ use super::{
     errors::failed,
     file::{self, Check},
     meta,
+    opening::{caught_opening, open},
     room::Room,
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Write {
 /// times, in transactions of which one is committed.
 type Work = dyn Fn(&mut View<'_>) -> Result<Vec<Edit>, StoreError> + Send;
 
-/// What became of a write.
+/// The outcome of a write.
 pub(super) type Outcome = Result<(), StoreError>;
 
 impl Write {
@@ -94,7 +95,7 @@ impl Disk {
     /// The store in `data_dir`, made if there is none.
     pub(super) fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let room = Room::of(data_dir);
-        let open = || opened(|| file::open(data_dir, Check::AfterUncleanStop));
+        let open = || caught_opening(|| open(data_dir, Check::AfterUncleanStop));
         let (file, database) = match open() {
             // Some file systems need room even for what is changed in its place.
             Err(error) if error.is_full() && room.release() => open()?,
@@ -128,7 +129,7 @@ impl Disk {
     ) -> Result<T, OpenError> {
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = held.as_ref().ok_or(OpenError::Io(std::io::ErrorKind::NotConnected))?;
-        opened(|| work(database))
+        caught_opening(|| work(database))
     }
 
     /// Runs `work` in a read transaction. Does not wait while the database is opened again, which may take a
@@ -161,7 +162,7 @@ impl Disk {
             (Err(first), _) => {
                 self.mend();
                 let mut outcomes = vec![Err(first.clone()); writes.len()];
-                // If one that begins something fails for want of room, none that ends something suffers by it.
+                // If one that begins something finds no room, none that ends something suffers by it.
                 for what in [Use::Ends, Use::Begins] {
                     let each = writes.iter().zip(&mut outcomes).filter(|(write, _)| write.what == what);
                     each.for_each(|(write, outcome)| *outcome = once(&first, self.alone(write)));
@@ -347,11 +348,6 @@ fn unavailable(cause: &str) -> StoreError {
 
 fn closed() -> StoreError {
     unavailable("the store failed, and could not be opened anew")
-}
-
-/// What opens a store, where a damaged file may make redb panic.
-pub(super) fn opened<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    caught_here(work).unwrap_or_else(|panicked| Err(OpenError::Corrupt(panicked.to_string())))
 }
 
 /// A panic within redb leaves its locks poisoned: to the caller it is one more way to fail.

@@ -46,7 +46,7 @@ fn altered(whole: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Everything that is done with a store. What comes of it is of no matter here.
+/// Everything that is done with a store. Each act may fail, and none may do worse.
 async fn use_all(data_dir: &Path, workload: &WorkloadId, record: AuditId) {
     if let Ok(store) = reopen(data_dir) {
         let _ = (store.deployment(), store.bound_key());

@@ -22,6 +22,7 @@ use crate::store::{EmbeddedStore, OpenError, file, room::HEADROOM, upgrade};
 /// The ids of the rows.
 const RECORD: Uuid = Uuid::from_u128(0x018f_0000_0000_7000_8000_0000_0000_0001);
 const TOKEN: [u8; 16] = [7; 16];
+const KEY: &str = "local:0123456789abcdef";
 const SESSION: &str = "0123456789abcdef0123456789abcdef";
 
 /// A store as release 0.1 wrote it, with a row in each table.
@@ -33,7 +34,7 @@ fn store_of_0_1() -> TempDir {
     {
         let mut meta = transaction.open_table(meta).unwrap();
         meta.insert("format", "1").unwrap();
-        meta.insert("wrapping_key", "local:0123456789abcdef").unwrap();
+        meta.insert("wrapping_key", KEY).unwrap();
     }
     let put = |table: &str, key: &[u8], row: &Value| {
         let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
@@ -48,7 +49,7 @@ fn store_of_0_1() -> TempDir {
         &json!({
             "id": "w",
             "registration": registration,
-            "secrets": {"passphrase": {"key_id": "local:0123456789abcdef", "ciphertext": BASE64.encode(b"sealed")}},
+            "secrets": {"passphrase": {"key_id": KEY, "ciphertext": BASE64.encode(b"sealed")}},
             "first_registered_at": long_ago,
             "revoked_at": null,
             "released_at": long_ago,
@@ -157,7 +158,7 @@ async fn assert_upgraded(data_dir: &Path) {
     assert_eq!(store.endorsement("Milan/vcek/chain").await.unwrap().unwrap().bytes, b"PEM");
     let record = store.audit_record(AuditId(RECORD)).unwrap().unwrap();
     assert_eq!(record.evidence.unwrap().measurement, "ab".repeat(48));
-    assert_eq!(store.bound_key(), Ok(Some("local:0123456789abcdef".to_owned())));
+    assert_eq!(store.bound_key(), Ok(Some(KEY.to_owned())));
     store.revoke(&id, &sample::revoked(1)).await.unwrap();
     store.decide(&sample::attest_decision(1)).await.unwrap();
     drop(store);

@@ -9,7 +9,8 @@ use keybroker_common::{
     clock::Clock,
     decision::AttestDecision,
     ids::AuditId,
-    keyring::{Keys, Purpose},
+    keyring::Purpose,
+    keys::Keys,
     store::{AuditStore as _, DecisionStore as _, RegistrationStore as _, StoreError, WorkloadStore as _},
 };
 use keybroker_testing::{clock::ManualClock, sample};

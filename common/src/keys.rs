@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync;
 use zeroize::Zeroizing;
 
-use super::{Key, Keyring, KeyringWrap, Purpose, has_been};
 use crate::{
-    clock::Clock,
+    clock::{Clock, has_been},
+    keyring::{Key, Keyring, KeyringWrap, Purpose},
     random::{RandomnessError, random},
     secret::{KeyError, Secret},
     store::{KeyringStore, StoreError},
@@ -75,8 +75,8 @@ impl Keys {
     /// Attempts at writing a ring that others write at the same time.
     const ATTEMPTS: usize = 4;
 
-    /// The ring of `purpose` in `store`, whose keys `wrap` opens. What is made under a key must be honoured
-    /// for `lasts` at most.
+    /// The ring of `purpose` in `store`, whose keys `wrap` opens. A challenge or session made
+    /// under a key lasts for `lasts` at most.
     pub fn new(
         purpose: Purpose,
         store: Arc<dyn KeyringStore>,
