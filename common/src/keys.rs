@@ -144,7 +144,8 @@ impl Keys {
     async fn looked(&self, now: Timestamp, held: Option<Arc<Held>>) -> Result<Arc<Held>, KeysError> {
         let ring = self.turned().await?;
         let mut keys = Vec::new();
-        for key in &ring.keys {
+        // A key that counts for nothing any more need not be opened: its wrapping key may be gone.
+        for key in ring.honoured(now, self.honoured_for) {
             let known = held.as_ref().filter(|held| held.ring.keys.contains(key));
             let opened = match known.and_then(|held| held.key(key.number)) {
                 Some(known) => known,

@@ -104,7 +104,7 @@ impl<T: DecisionsTable + AuditTable> DynamoStore<T> {
         let mut items = Vec::new();
         for _ in 0..REQUESTS {
             if keys.is_empty() {
-                return Ok(Page { next, ..page(items, None)? });
+                break;
             }
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
             let wanted = wanted.map_err(|_| StoreError::Unavailable("no keys are asked for".to_owned()))?;
@@ -114,7 +114,11 @@ impl<T: DecisionsTable + AuditTable> DynamoStore<T> {
             let left = answer.unprocessed_keys.and_then(|mut left| left.remove(table));
             keys = left.map(|left| left.keys).unwrap_or_default();
         }
-        Err(StoreError::Unavailable("DynamoDB leaves records unread, again and again".to_owned()))
+        if keys.is_empty() {
+            Ok(Page { next, ..page(items, None)? })
+        } else {
+            Err(StoreError::Unavailable("DynamoDB leaves records unread, again and again".to_owned()))
+        }
     }
 
     async fn of_others(

@@ -154,14 +154,19 @@ async fn a_guest_on_a_chip_seen_by_another_instance_waits_no_longer() {
     assert_eq!(aws.attest(&instance, "warm", &hardware.chip).await, expected);
 }
 
-/// Once in a workload's life: it ends the build window.
+/// Once in a registration's life: it ends the build window, and only the first answer to a challenge may.
 #[tokio::test]
-async fn the_first_to_attest_as_a_workload_waits_once_more() {
+async fn the_first_to_attest_as_a_workload_waits_twice_more() {
     let aws = Aws::new().await;
     let chip = &aws.world.hardware.chip;
     let instance = aws.warm(chip).await;
     instance.registered("w").await;
-    let expected = rounds([&["GetItem workloads"], &["UpdateItem workloads"], &["PutItem decisions"]]);
+    let expected = rounds([
+        &["GetItem workloads"],
+        &["GetItem decisions"],
+        &["UpdateItem workloads"],
+        &["PutItem decisions"],
+    ]);
     assert_eq!(aws.attest(&instance, "w", chip).await, expected);
 }
 

@@ -144,7 +144,7 @@ impl Attest {
         record.attestation = Some(session.attestation());
         let workload = self.workloads.workload(workload_id).await.map_err(|error| announced(error.into()))?;
         let checked = check_workload(workload, &session, &evidence.dialects);
-        checked.map_err(|failure| (failure, Recorded::Appended))?;
+        checked.map_err(|failure| (failure.stale(), Recorded::Appended))?;
         Ok(Attested { id: session.attestation(), dialect: session.dialect() })
     }
 
@@ -223,11 +223,9 @@ impl Attest {
         Ok(appraisal::refuse_early(&inputs)?)
     }
 
-    /// Ends the build window, and makes the session that the decision will open. It counts once that is
-    /// written.
-    ///
-    /// In this order: were the window still open once a session exists, a registration could be replaced
-    /// under it.
+    /// Makes the session that the decision will open, and ends the build window. The session counts once the
+    /// decision is written: were the window still open then, a registration could be replaced under it. An
+    /// answer that is not the first ends no window.
     async fn open(
         &self,
         record: &mut AuditRecord,
@@ -238,7 +236,14 @@ impl Attest {
         record.time = self.clock.now();
         // AMD may have taken its time.
         self.check_challenge(record, challenge)?;
+        let expires_at = record.time + self.challenges.ttl;
+        let guest = (dialect, evidence.guest_key.clone(), evidence.digest);
+        let (keys, id) = (&self.session_keys, &challenge.session_id);
+        let session = Session::open(keys, id, &result, guest, record.id, expires_at).await?;
         if !released {
+            if self.decisions.decision(record.id).await?.is_some() {
+                return Err(Failure::Late(failed(Check::Session, "the challenge was answered before")));
+            }
             let (id, registration) = (result.workload_id(), result.registration());
             match self.workloads.mark_released(id, registration, record.time).await {
                 Err(StoreError::Conflict) => {
@@ -247,10 +252,7 @@ impl Attest {
                 other => other?,
             }
         }
-        let expires_at = record.time + self.challenges.ttl;
-        let guest = (dialect, evidence.guest_key.clone(), evidence.digest);
-        let (keys, id) = (&self.session_keys, &challenge.session_id);
-        Ok(Session::open(keys, id, &result, guest, record.id, expires_at).await?)
+        Ok(session)
     }
 }
 

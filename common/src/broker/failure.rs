@@ -27,6 +27,8 @@ pub(super) enum Failure {
     Refused(FailedCheck),
     /// The same was decided before about the same evidence, on this record.
     RefusedBefore(AuditId),
+    /// A challenge was answered so before, and that answer's session does not stand any more.
+    Stale(FailedCheck),
     /// The release is on record and must not leave: its workload was revoked or replaced meanwhile.
     Withheld(FailedCheck),
     /// It could not be decided. The challenge stays open.
@@ -36,6 +38,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The same of an answer that was decided about before.
+    pub(super) fn stale(self) -> Self {
+        match self {
+            Self::Refused(failed) => Self::Stale(failed),
+            other => other,
+        }
+    }
+
     /// The same of a release that is on record.
     pub(super) fn withheld(self) -> Self {
         match self {

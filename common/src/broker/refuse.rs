@@ -40,7 +40,9 @@ impl Attest {
             Failure::NoSession(failed) | Failure::Late(failed) => {
                 (Decision::Refused, failed, Error::NoSession { id: Some(id) })
             }
-            Failure::Refused(failed) => (Decision::Refused, failed, Error::Refused { id }),
+            Failure::Refused(failed) | Failure::Stale(failed) => {
+                (Decision::Refused, failed, Error::Refused { id })
+            }
             Failure::Withheld(failed) => (Decision::Withheld, failed, Error::Refused { id }),
             Failure::Unavailable { retry_after, failed } => {
                 (Decision::Unavailable, failed, Error::Unavailable { id: Some(id), retry_after })

@@ -93,6 +93,11 @@ impl Attest {
         seal: Seal<S>,
     ) -> Result<Released<S>, Error> {
         record.secret = Some(wanted.secret().to_owned());
+        // Anybody can name an id: where it cannot be told whether the broker made it, nothing is recorded.
+        let recognised = caught(self.challenge(session_id, record.time)).await;
+        if let Err(failure) = recognised.unwrap_or_else(|panicked| Err(panicked.into())) {
+            return Err(self.fail(record, Recorded::Announced, failure).await);
+        }
         let unsealed = caught(self.unseal(&mut record, session_id, wanted, seal)).await;
         match unsealed.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(sealed) => Ok(Released { sealed, id: record.id }),
@@ -168,7 +173,6 @@ impl Attest {
         session_id: &SessionId,
         wanted: Wanted<'_>,
     ) -> Result<(Session, Option<Workload>), Failure> {
-        self.challenge(session_id, record.time).await?;
         let ttl = self.challenges.ttl;
         let decision = async { Ok::<_, Failure>(self.decisions.decision(AuditId::of(session_id)).await?) };
         match wanted {

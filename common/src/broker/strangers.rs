@@ -30,7 +30,7 @@ impl NoSessionLimiter {
     pub(super) fn take(&self, failure: Failure, now: Timestamp) -> Result<Failure, Error> {
         let (bucket, failed): (_, &FailedCheck) = match &failure {
             Failure::NoSession(failed) => (&self.unknown, failed),
-            Failure::Late(failed) => (&self.late, failed),
+            Failure::Late(failed) | Failure::Stale(failed) => (&self.late, failed),
             _ => return Ok(failure),
         };
         let Err(retry_after) = bucket.take(now) else { return Ok(failure) };

@@ -101,6 +101,10 @@ impl Keyring {
     /// of a session (a day each), and a reserve.
     const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2 * 24 + 1);
 
+    /// How far ahead a key may be dated and yet stay in the ring. Here it does not count; where clocks are
+    /// right it may be in use.
+    const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
     /// Whether the ring lacks a next key at `now`. A newest key that a clock dated far ahead does not count.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.due || !self.keys.last().is_some_and(|key| has_been(key.made_at, now, Self::TURNS_AFTER))
@@ -123,7 +127,7 @@ impl Keyring {
         let number = self.next_number();
         let from = if self.current(now).is_some() { now + Self::LEAD } else { now - CLOCKS_DIFFER };
         let mut keys: Vec<_> = self.honoured(now, Self::KEPT_FOR).cloned().collect();
-        keys.retain(|key| key.number != number && key.made_at <= now + CLOCKS_DIFFER);
+        keys.retain(|key| key.number != number && key.made_at <= now + Self::AHEAD);
         keys.push(WrappedKey { number, wrapped, made_at: now, from });
         Self { keys, last: number, due: false }
     }

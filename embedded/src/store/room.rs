@@ -71,7 +71,7 @@ impl Room {
         if self.told.swap(full, Ordering::Relaxed) != full {
             match &checked {
                 Err(cause) => {
-                    tracing::error!(%cause, "no challenge is given and nothing registered: make room")
+                    tracing::error!(%cause, "nothing is registered, and no guest attests: make room")
                 }
                 Ok(()) => tracing::info!("there is room again in the data directory"),
             }

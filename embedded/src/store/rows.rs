@@ -205,7 +205,7 @@ pub(super) fn decode<R: Row>(bytes: &[u8]) -> Result<R, StoreError> {
 }
 
 /// Says where the row broke and how, but not in serde's words: they quote what they found, and a row holds
-/// nonces.
+/// more than a log should.
 fn unreadable<R: Row>(error: &serde_json::Error) -> StoreError {
     let cause = format!("{:?} error at byte {}", error.classify(), error.column());
     StoreError::Corrupt { table: R::NAME.into(), cause }

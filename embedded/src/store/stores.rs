@@ -224,7 +224,7 @@ impl KeyringStore for EmbeddedStore {
         ring: &Keyring,
     ) -> Result<(), StoreError> {
         let ring = ring.clone();
-        self.write_if_room(move |view| Ok(vec![put_ring(view, purpose, replaced, &ring)?])).await
+        self.write(move |view| Ok(vec![put_ring(view, purpose, replaced, &ring)?])).await
     }
 }
 

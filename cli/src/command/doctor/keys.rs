@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use keybroker_common::keyring::{KeyringWrap as _, Purpose};
 use keybroker_embedded::key::LocalKey;
 
@@ -9,6 +10,8 @@ use super::finding::Finding;
 use crate::{operator::OperatorHandle, table::time};
 
 const CHECK: &str = "broker-keys";
+/// The longest time for which a key counts after its successor came: a challenge and a session of a day each.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(48);
 const LOST: &str = "name the store's own key with --key-file. If it is lost, `keybroker keys rotate --now` has the \
                     broker make new keys: guests under way must start again";
 
@@ -30,7 +33,8 @@ async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpo
     let Some(newest) = ring.keys.last() else {
         return Finding::ok(CHECK, format!("{purpose}: none yet, the broker makes one when it needs it"));
     };
-    for key in &ring.keys {
+    // A key that was retired for good stays in the ring until the next turn, and nobody opens it.
+    for key in ring.honoured(Timestamp::now(), KEPT_FOR) {
         if let Some(wrapping) = wrapping
             && let Err(error) = wrapping.keyring(purpose).unwrap_key(&key.wrapped).await
         {

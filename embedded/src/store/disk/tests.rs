@@ -7,9 +7,10 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 use keybroker_common::{
     audit::AuditRecord,
     clock::SystemClock,
+    keyring::{Keyring, Purpose},
     store::{
-        AuditStore as _, DecisionStore as _, Health as _, RegistrationStore as _, RevocationStore as _,
-        WorkloadStore as _,
+        AuditStore as _, DecisionStore as _, Health as _, KeyringStore as _, OperatorStore as _,
+        RegistrationStore as _, RevocationStore as _, WorkloadStore as _,
     },
 };
 use keybroker_testing::sample;
@@ -419,4 +420,13 @@ async fn a_start_on_a_full_disk_has_a_name() {
     scratch.recover();
     scratch.well().await;
     store.append(&sample::refused()).await.unwrap();
+}
+
+/// The broker makes its own keys on a full disk, too: without them no session fetches its secrets.
+#[tokio::test]
+async fn without_room_an_emptied_ring_gets_its_next_key() {
+    let scratch = Scratch::with_free(1 << 20, |_| Ok(Some(HEADROOM - 1)));
+    let store = &scratch.store;
+    store.turn_keyring(Purpose::Challenge, None, &Keyring::default(), &sample::refused()).await.unwrap();
+    assert_eq!(store.put_keyring(Purpose::Challenge, Some(0), &sample::ring()).await, Ok(()));
 }

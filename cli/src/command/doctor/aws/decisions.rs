@@ -36,8 +36,8 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
         Finding::fail(
             CHECK,
             format!(
-                "{table} has {}: anybody whom IAM lets write to it can have secrets sealed to a key of their \
-                 own",
+                "{table} has {}: anybody whom IAM lets write to it can forge records, and with a stolen key \
+                 of sessions have secrets sealed to a key of their own",
                 if policy.is_empty() { "no policy" } else { "another policy than infra/storage.yaml" }
             ),
             "run `infra/restore settings decisions` to put the policy back: AWS restores a table without it",
