@@ -8,9 +8,9 @@ use keybroker_common::{
 };
 
 /// The advice about such an id.
-pub(crate) const HELPS: &str = "register the workload under an id of at most 64 letters, digits and signs, or \
-                                of at most 48 bytes if it has spaces, quotes, commas, semicolons or letters \
-                                that are not ASCII";
+pub(crate) const HELPS: &str = "register the workload under an id of at most 64 printable ASCII characters, or \
+                                of at most 48 bytes if it has commas, semicolons or characters that are not \
+                                ASCII";
 
 /// Whether libkrun's cookie cannot carry `id`.
 pub(crate) fn is_too_long(id: &WorkloadId) -> bool {

@@ -56,6 +56,11 @@ impl Auth {
     pub fn new(store: Arc<impl KeyringStore + 'static>, origin: Origin, clock: Arc<dyn Clock>) -> Self {
         Self { challenges: origin.challenges(store, clock.clone()), clock }
     }
+
+    /// The same with the challenges of this process' other service: both drop a key at the same moment.
+    fn beside(attest: &Attest) -> Self {
+        Self { challenges: attest.challenges.clone(), clock: attest.clock.clone() }
+    }
 }
 
 /// The keys that only `attest` has.
@@ -142,10 +147,8 @@ impl Broker {
     pub fn new<S: Stores + 'static>(parts: Parts<S>) -> Self {
         let Parts { store, wrap, keys, endorsements, trials, policies, fleet, admission, clock, origin } =
             parts;
-        Self {
-            register: Register::new(store.clone(), wrap, trials, admission, clock.clone()),
-            auth: Auth::new(store.clone(), origin.clone(), clock.clone()),
-            attest: Attest::new(store, origin, keys, endorsements, policies, fleet, clock),
-        }
+        let register = Register::new(store.clone(), wrap, trials, admission, clock.clone());
+        let attest = Attest::new(store, origin, keys, endorsements, policies, fleet, clock);
+        Self { register, auth: Auth::beside(&attest), attest }
     }
 }

@@ -81,7 +81,7 @@ fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: boo
         tracing::warn!(
             %workload_id,
             "libkrun's cookie cannot carry this workload's id, so its guests get no challenge: shorten it to 64 \
-             letters, digits and signs, or to 48 bytes if it has others"
+             printable ASCII characters, or to 48 bytes if it has commas, semicolons or others"
         );
     }
 }

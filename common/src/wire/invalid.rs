@@ -22,7 +22,7 @@ pub enum Invalid {
     #[error(transparent)]
     WorkloadId(#[from] WorkloadIdError),
     /// The id is one that a session id cannot carry ([`CarriedId`](crate::ids::CarriedId)).
-    #[error("the workload id is too long: 64 characters at most, 48 bytes if it needs base64url")]
+    #[error("the workload id is too long: 64 characters at most, 48 bytes if not all can stand in a cookie")]
     WorkloadIdForCookie,
     /// The path's last segment is not percent-encoded UTF-8.
     #[error("the path is not UTF-8")]

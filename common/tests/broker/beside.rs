@@ -1,5 +1,4 @@
-//! What must not happen beside the decision: a build window that ends, records without bound, keys that are
-//! lost. Each of these was found by attacking the broker.
+//! Faults beside the decision: a build window that ends, records without bound, keys that are lost.
 
 use jiff::SignedDuration;
 use keybroker_common::{
@@ -13,7 +12,7 @@ use keybroker_common::{
 use keybroker_testing::{
     clock::{BEGIN, days, minutes, seconds},
     guest::{KEY, evidence, evidence_with},
-    world::{World, named, request, stranger, workload_id},
+    world::{PASSPHRASE, World, named, request, stranger, workload_id},
 };
 
 const BURST: usize = 20;
@@ -148,4 +147,27 @@ async fn an_instance_whose_clock_is_behind_drops_no_key_that_others_use() {
     world.hardware.clock.set(BEGIN + minutes(4) + seconds(10));
     let ring = world.store.keyring(Purpose::Challenge).await.unwrap().unwrap().ring;
     assert!(ring.keys.iter().any(|key| key.number == given.session_id.key()), "{ring:?}");
+}
+
+/// Both services of a process see a ring alike: guests boot while it goes on with a key that was dropped, and
+/// once it knows the next.
+#[tokio::test]
+async fn a_process_boots_guests_while_its_ring_is_emptied() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    // The one that gives challenges looks first.
+    broker.challenge("a").await;
+    world.hardware.clock.advance(seconds(30));
+    let StoredKeyring { edition, ring } = world.store.keyring(Purpose::Challenge).await.unwrap().unwrap();
+    world.store.put_keyring(Purpose::Challenge, Some(edition), &ring.emptied()).await.unwrap();
+    let mut numbers = Vec::new();
+    for _ in 0..24 {
+        let session = broker.attested(&world.hardware, "a").await;
+        numbers.push(session.key());
+        assert_eq!(broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
+        world.hardware.clock.advance(seconds(5));
+    }
+    numbers.dedup();
+    assert_eq!(numbers, [1, 2]);
 }

@@ -38,7 +38,13 @@ pub(super) fn named(database: &Database, data_dir: Option<&Path>) -> Result<Depl
     let was_here = last.is_some() && last == found(data_dir)?;
     let name = match entry(&meta, DEPLOYMENT_NAME)? {
         Some(name) if was_here => name,
-        _ => drawn()?,
+        Some(_) => {
+            tracing::warn!(
+                "the store was copied or restored: challenges and sessions from before do not count"
+            );
+            drawn()?
+        }
+        None => drawn()?,
     };
     // First the file: a start that is cut off here is one that the store does not know.
     let start = made(data_dir)?;

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions, Permissions, hard_link, remove_file},
     io::{self, Seek as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::Path,
 };
 
@@ -71,6 +71,9 @@ fn copy(file: &File, to: &Path) -> io::Result<()> {
     let mut from = file.try_clone()?;
     from.rewind()?;
     io::copy(&mut from, &mut copy)?;
+    // The broker's user must be able to go back to 0.1, also if root makes the step.
+    let owner = file.metadata()?;
+    fchown(&copy, Some(owner.uid()), Some(owner.gid()))?;
     copy.sync_all()
 }
 

@@ -90,7 +90,8 @@ impl RingSummary {
         let keys = ring.keys.iter().zip(successors).map(|(key, successor)| KeySummary {
             number: key.number,
             made_at: key.made_at,
-            used_since: key.from,
+            // A first key counts for clocks that are behind, too.
+            used_since: key.from.max(key.made_at),
             state: match key.number {
                 _ if key.from > now => KeyState::Next,
                 number if used == Some(number) => KeyState::Used,
