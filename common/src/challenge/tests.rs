@@ -214,6 +214,23 @@ fn a_ring_turns_under_guests_that_are_on_their_way() {
     assert_eq!(ground.recognise(&attest, &late.session_id), Err(Unrecognised::Foreign));
 }
 
+/// Its end is looked at on every use, and not when the ring is looked up alone.
+#[test]
+fn a_key_that_is_at_hand_stops_counting_in_time() {
+    let ground = Ground::new();
+    let auth = ground.instance("a");
+    let given = ground.give(&auth, named("w"));
+    ground.pass(Keyring::TURNS_AFTER);
+    ground.give(&auth, named("w"));
+    ground.pass(Keyring::LEAD + SignedDuration::try_from(Challenges::keys_last(TTL)).unwrap());
+    ground.pass(SignedDuration::from_secs(-1));
+    assert_eq!(ground.recognise(&auth, &given.session_id), Ok(given.clone()));
+    let looks = of(&ground.looks);
+    ground.pass(SignedDuration::from_secs(1));
+    assert_eq!(ground.recognise(&auth, &given.session_id), Err(Unrecognised::Foreign));
+    assert_eq!(of(&ground.looks), looks);
+}
+
 #[test]
 fn a_stolen_key_counts_for_a_minute_at_most() {
     let ground = Ground::new();
