@@ -9,5 +9,6 @@
 )]
 
 mod restore;
+mod storage;
 mod templates;
 mod yaml;

@@ -1,5 +1,5 @@
-//! The templates agree with the code: the routes, the permissions of each role, and what must never be
-//! switched off.
+//! The functions' template agrees with the code: the routes, the permissions of each role, and what must
+//! never be switched off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,16 +11,16 @@ use keybroker_common::{
     config::VARIABLES,
     function::Function,
     http::{ROUTES, SIGNED},
-    ids::{RegistrationDigest, WorkloadId},
     keyring::Purpose,
     secret::EncryptionContext,
 };
 use keybroker_tests::{metrics::METRICS, permissions::permissions, program::workspace};
 use serde_json::{Value, json};
 
-use crate::yaml::{one_or_many, parse, read, resources};
+use crate::yaml::{one_or_many, read, resources};
 
-const FUNCTIONS: [(&str, &str); 3] = [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
+pub(crate) const FUNCTIONS: [(&str, &str); 3] =
+    [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
 
 /// The package of the function that serves a route. `None` for a route that any function would answer, which
 /// is not deployed.
@@ -33,7 +33,7 @@ fn package(function: Function) -> Option<&'static str> {
     }
 }
 
-fn sub(text: &str) -> Value {
+pub(crate) fn sub(text: &str) -> Value {
     json!({ "Fn::Sub": text })
 }
 
@@ -390,140 +390,6 @@ fn outputs_are_addresses_and_nothing_else() {
     assert_eq!(BTreeSet::from_iter(outputs), BTreeSet::from(["BuilderPolicyArn", "DomainTarget", "Url"]));
 }
 
-#[test]
-fn tables_outlive_releases_mistakes_and_the_stack() {
-    let storage = read("storage.yaml");
-    let rows = [
-        ("Workloads", "workload_id", false),
-        ("Tokens", "token", true),
-        ("Keys", "name", false),
-        ("Decisions", "id", true),
-        ("Endorsements", "name", false),
-        ("Challenges", "session_id", true),
-        ("Sessions", "session_id", true),
-        ("Audit", "id", true),
-    ];
-    assert_eq!(resources(&storage, "AWS::DynamoDB::Table").count(), rows.len());
-    for (name, key, expires) in rows {
-        let mut properties = json!({
-            "TableName": sub(&format!("${{Prefix}}-{}", name.to_lowercase())),
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
-            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-            "SSESpecification": {"SSEEnabled": true, "SSEType": "KMS"},
-            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true},
-            "DeletionProtectionEnabled": true,
-        });
-        if expires {
-            properties["TimeToLiveSpecification"] = json!({"AttributeName": "expires", "Enabled": true});
-        }
-        let projected = match name {
-            "Audit" => Some("ALL"),
-            "Decisions" => Some("KEYS_ONLY"),
-            _ => None,
-        };
-        if let Some(projected) = projected {
-            let indexed = [("workload_id", "S", "HASH"), ("time", "N", "RANGE")];
-            let of = |attribute, value| json!({"AttributeName": attribute, "AttributeType": value});
-            let attributes = indexed.map(|(attribute, value, _)| of(attribute, value));
-            properties["AttributeDefinitions"].as_array_mut().unwrap().extend(attributes);
-            let key =
-                indexed.map(|(attribute, _, kind)| json!({"AttributeName": attribute, "KeyType": kind}));
-            properties["GlobalSecondaryIndexes"] = json!([
-                {"IndexName": "workload", "KeySchema": key, "Projection": {"ProjectionType": projected}},
-            ]);
-        }
-        if matches!(name, "Decisions" | "Sessions") {
-            properties["ResourcePolicy"] = json!({"PolicyDocument": attest_alone_writes(name)});
-        }
-        let table = json!({
-            "Type": "AWS::DynamoDB::Table",
-            "DeletionPolicy": "Retain",
-            "UpdateReplacePolicy": "Retain",
-            "Properties": properties,
-        });
-        assert_eq!(storage["Resources"][name], table, "{name}");
-    }
-}
-
-/// If CloudFormation cannot change a resource in place, it makes another without an item, and leaves the old
-/// one behind. The functions of 0.1 import every export, so none can be given up before they are replaced.
-#[test]
-fn nothing_that_0_1_made_is_made_anew() {
-    let (before, now) = (parse(RELEASED), read("storage.yaml"));
-    for (name, old) in before["Resources"].as_object().unwrap() {
-        let (mut old, mut new) = (old.clone(), now["Resources"][name].clone());
-        for resource in [&mut old, &mut new] {
-            let properties = resource["Properties"].as_object_mut().unwrap();
-            // These change in place.
-            for property in ["Description", "KeyPolicy", "ResourcePolicy"] {
-                properties.remove(property);
-            }
-        }
-        assert_eq!(old, new, "{name}");
-    }
-    for (name, output) in before["Outputs"].as_object().unwrap() {
-        let now = &now["Outputs"][name];
-        assert_eq!((&now["Value"], &now["Export"]), (&output["Value"], &output["Export"]), "{name}");
-    }
-    for (name, parameter) in before["Parameters"].as_object().unwrap() {
-        assert_eq!(now["Parameters"][name]["Default"], parameter["Default"], "{name}");
-    }
-}
-
-/// The template that 0.1 was deployed with. `aws/tests/dynamodb/upgrade.rs` updates its stack.
-const RELEASED: &str = include_str!("../../../aws/tests/dynamodb/storage-0.1.yaml");
-
-/// The policy of a table that attest alone writes to. `infra/policies` evaluates it.
-fn attest_alone_writes(table: &str) -> Value {
-    let writes = [
-        "BatchWriteItem",
-        "DeleteItem",
-        "PartiQLDelete",
-        "PartiQLInsert",
-        "PartiQLUpdate",
-        "PutItem",
-        "UpdateItem",
-    ];
-    let attest = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}-attest";
-    let arn = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Prefix}";
-    let arn = format!("{arn}-{}", table.to_lowercase());
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Sid": "AttestAloneWrites",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": writes.map(|action| format!("dynamodb:{action}")),
-            "Resource": sub(&arn),
-            "Condition": {
-                "ArnNotEquals": {"aws:PrincipalArn": sub(attest)},
-                "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
-            },
-        }],
-    })
-}
-
-#[test]
-fn the_key_rotates_and_outlives_the_stack() {
-    let storage = read("storage.yaml");
-    assert_eq!(resources(&storage, "AWS::KMS::Key").count(), 1);
-    for name in ["Key", "Alias"] {
-        assert_eq!(storage["Resources"][name]["DeletionPolicy"], "Retain");
-        assert_eq!(storage["Resources"][name]["UpdateReplacePolicy"], "Retain");
-    }
-    let key = &storage["Resources"]["Key"]["Properties"];
-    assert_eq!(key["EnableKeyRotation"], true);
-    assert_eq!(key["PendingWindowInDays"], 30);
-    let alias = json!({"AliasName": sub("alias/${Prefix}"), "TargetKeyId": {"Ref": "Key"}});
-    assert_eq!(storage["Resources"]["Alias"]["Properties"], alias);
-    let template = read("template.yaml");
-    for (name, _) in FUNCTIONS {
-        let variables = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
-        assert_eq!(variables["KEYBROKER_KMS_KEY"], alias["AliasName"], "{name}");
-    }
-}
-
 /// By it a challenge counts only where it was given. It must name the region: a global table's copy of the
 /// decisions may lack the newest.
 #[test]
@@ -533,72 +399,5 @@ fn challenges_are_of_an_account_a_region_and_a_prefix() {
         let variables = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
         let deployment = sub("${AWS::AccountId}/${AWS::Region}/${Prefix}");
         assert_eq!(variables["KEYBROKER_DEPLOYMENT"], deployment, "{name}");
-    }
-}
-
-#[test]
-fn each_context_is_for_the_roles_that_need_it() {
-    let storage = read("storage.yaml");
-    let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
-    let [administration, register, attest, challenges, sessions] = statements.as_array().unwrap().as_slice()
-    else {
-        panic!("five statements");
-    };
-    let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
-
-    let context = EncryptionContext {
-        workload_id: WorkloadId::new("any").unwrap(),
-        secret: "any".to_owned(),
-        registration: RegistrationDigest::of(b"any"),
-    };
-    let names = context.pairs().map(|(name, _)| name);
-    assert_eq!(names, ["purpose", "registration", "secret", "workload_id"]);
-    let use_by = |sid: &str, action: &str, function: &str| {
-        let role = format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{Prefix}}-{function}");
-        json!({
-            "Sid": sid,
-            "Effect": "Allow",
-            "Principal": account,
-            "Action": action,
-            "Resource": "*",
-            "Condition": {
-                "ArnEquals": {"aws:PrincipalArn": sub(&role)},
-                "StringEquals": {"kms:EncryptionContext:purpose": EncryptionContext::PURPOSE},
-                "Null": {
-                    "kms:EncryptionContext:registration": "false",
-                    "kms:EncryptionContext:secret": "false",
-                    "kms:EncryptionContext:workload_id": "false",
-                },
-                "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": names},
-            },
-        })
-    };
-    assert_eq!(*register, use_by("RegisterEncrypts", "kms:Encrypt", "register"));
-    assert_eq!(*attest, use_by("AttestDecrypts", "kms:Decrypt", "attest"));
-
-    let ring = |sid: &str, purpose: Purpose, functions: &[&str]| {
-        let role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}";
-        let roles: Vec<_> = functions.iter().map(|function| sub(&format!("{role}-{function}"))).collect();
-        let roles = if let [role] = roles.as_slice() { role.clone() } else { json!(roles) };
-        json!({
-            "Sid": sid,
-            "Effect": "Allow",
-            "Principal": account,
-            "Action": ["kms:Decrypt", "kms:Encrypt"],
-            "Resource": "*",
-            "Condition": {
-                "ArnEquals": {"aws:PrincipalArn": roles},
-                "StringEquals": {"kms:EncryptionContext:purpose": purpose.context()},
-                "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["purpose"]},
-            },
-        })
-    };
-    assert_eq!(*challenges, ring("ChallengeKeys", Purpose::Challenge, &["auth", "attest"]));
-    assert_eq!(*sessions, ring("SessionKeys", Purpose::Session, &["attest"]));
-
-    assert_eq!(administration["Principal"], account);
-    for action in one_or_many(&administration["Action"]).into_iter().map(|action| action.as_str().unwrap()) {
-        let uses = ["Encrypt", "Decrypt", "ReEncrypt", "Generate", "CreateGrant", "Derive", "Sign", "*"];
-        assert!(!uses.iter().any(|word| action.contains(word)), "administration may {action}");
     }
 }
