@@ -17,6 +17,8 @@ pub mod chain;
 #[cfg(feature = "verify")]
 pub mod crl;
 pub mod endorsement;
+#[cfg(feature = "measurement")]
+pub mod measurement;
 pub mod product;
 pub mod report;
 #[cfg(feature = "verify")]
