@@ -15,6 +15,7 @@
 //! with the broker, so that an error in reading AMD's formats on one side shows on the other.
 
 pub mod build;
+pub mod disk;
 pub mod guest;
 pub mod http;
 pub mod kds;
