@@ -1,0 +1,157 @@
+//! The socket for systemd-cryptsetup, with real peers.
+
+use std::{
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use keybroker_guest::{
+    disk::DiskError, document::Place, exit::Exit, failure::Failure, look::LookError, serve_keys::serve_keys,
+};
+
+use crate::{
+    doubles::{Answer, DECISION, refusal},
+    world::World,
+};
+
+/// A process that asks as systemd-cryptsetup does, and prints in hex what it is given.
+fn peer(socket: &Path, address: &str, options: &str) -> Child {
+    const PEER: &str = "
+import socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.bind('\\0' + sys.argv[2])
+peer.connect(sys.argv[1])
+key = b''
+while part := peer.recv(4096):
+    key += part
+print(key.hex())
+";
+    Command::new("python3")
+        .args(["-c", PEER, socket.to_str().unwrap(), address, options])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn given(peer: Child) -> String {
+    let output = peer.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn serve(world: &World) -> (Result<(), Failure>, UnixListener) {
+    let socket = UnixListener::bind(world.path("/run/keys")).unwrap();
+    let found = world.found(Place::FwCfg);
+    let processor = world.processor();
+    let outcome = serve_keys(&world.root, &world.asker(&found, &processor), socket.try_clone().unwrap());
+    (outcome, socket)
+}
+
+fn header(world: &World, name: &str) -> String {
+    format!("luks,header={},x-initrd.attach", world.path(&format!("/run/keybroker/{name}.header")).display())
+}
+
+#[test]
+fn each_volume_is_served_once_with_the_judged_header() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = Arc::new(World::new());
+    let server = Arc::clone(&world);
+    let server = thread::spawn(move || serve(&server).0);
+    while !world.path("/run/keys").exists() {
+        thread::yield_now();
+    }
+    let socket = world.path("/run/keys");
+    let unique = std::process::id();
+    // Not told to take the copy; without the name of a volume; of a volume that is not the document's.
+    assert_eq!(given(peer(&socket, &format!("{unique}a/cryptsetup/root"), "luks")), "");
+    assert_eq!(given(peer(&socket, &format!("{unique}b"), &header(&world, "root"))), "");
+    assert_eq!(given(peer(&socket, &format!("{unique}c/cryptsetup/swap"), &header(&world, "swap"))), "");
+    assert_eq!(world.network.urls().len(), 0, "a broker was asked for a peer that gets nothing");
+    let key = given(peer(&socket, &format!("{unique}d/cryptsetup/root"), &header(&world, "root")));
+    assert_eq!(key, data_encoding::HEXLOWER.encode(b"correct horse\n\0battery"));
+    assert!(world.path("/run/keybroker/root.header").exists());
+    assert_eq!(given(peer(&socket, &format!("{unique}e/cryptsetup/root"), &header(&world, "root"))), "");
+    let key = given(peer(&socket, &format!("{unique}f/cryptsetup/data"), &header(&world, "data")));
+    assert_eq!(key, data_encoding::HEXLOWER.encode(b"another"));
+    assert_eq!(world.network.releases().len(), 1);
+    for name in ["root", "data"] {
+        world.map(name, "CRYPT-LUKS1-0123");
+    }
+    server.join().unwrap().unwrap();
+    assert_eq!(world.last_line(), format!("keybroker-guest: opened root, data (decision {DECISION})"));
+    assert_eq!(world.copies(), 0);
+    let warnings: Vec<String> =
+        world.console.lines().into_iter().filter(|line| line.contains("warning")).collect();
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert!(warnings[0].contains("the process that asks for the key of root was not told header="));
+}
+
+/// systemd takes a mapping that is there for an open disk, and asks for no key.
+#[test]
+fn a_name_that_is_taken_while_the_keys_are_served_ends_the_boot() {
+    let world = Arc::new(World::new());
+    let server = Arc::clone(&world);
+    let server = thread::spawn(move || serve(&server).0);
+    while world.console.lines().is_empty() {
+        thread::yield_now();
+    }
+    world.map("data", "LVM-0123");
+    match server.join().unwrap() {
+        Err(Failure::Disk { name, error: DiskError::Taken(_) }) => assert_eq!(name, "data"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.network.urls(), [""; 0]);
+}
+
+#[test]
+fn others_than_root_get_nothing() {
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = Arc::new(World::new());
+    let server = Arc::clone(&world);
+    thread::spawn(move || serve(&server));
+    while !world.path("/run/keys").exists() {
+        thread::yield_now();
+    }
+    let address = format!("{}u/cryptsetup/root", std::process::id());
+    assert_eq!(given(peer(&world.path("/run/keys"), &address, &header(&world, "root"))), "");
+}
+
+#[test]
+fn a_refusal_gives_the_peer_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut world = World::new();
+    world.network = world.network.then([Answer::Sound, refusal(403, Some(DECISION))]);
+    let world = Arc::new(world);
+    let server = Arc::clone(&world);
+    let server = thread::spawn(move || serve(&server).0);
+    while !world.path("/run/keys").exists() {
+        thread::yield_now();
+    }
+    let address = format!("{}r/cryptsetup/root", std::process::id());
+    assert_eq!(given(peer(&world.path("/run/keys"), &address, &header(&world, "root"))), "");
+    assert_eq!(server.join().unwrap().unwrap_err().exit(), Exit::Refused);
+    assert_eq!(world.copies(), 0);
+}
+
+#[test]
+fn nothing_is_served_where_the_guest_or_a_disk_is_not_the_documents() {
+    let world = World::new();
+    world.write_device("root", &[0; 8192]);
+    assert!(matches!(serve(&world).0, Err(Failure::Disk { error: DiskError::Refused(_), .. })));
+    let world = World::new();
+    let found = world.found(Place::FwCfg);
+    let processor = crate::doubles::Processor::new([0; 32]);
+    let socket = UnixListener::bind(world.path("/run/keys")).unwrap();
+    let outcome = serve_keys(&world.root, &world.asker(&found, &processor), socket);
+    assert!(matches!(outcome, Err(Failure::Look(LookError::HostData))));
+    assert_eq!(world.network.urls(), [""; 0]);
+}
