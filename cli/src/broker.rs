@@ -17,6 +17,7 @@ use keybroker_common::{
     clock::{Clock, SystemClock},
     config::KdsSettings,
     keyring::Purpose,
+    keys::SigningKeys,
 };
 use keybroker_embedded::{
     key::{KeyFileError, LocalKey},
@@ -104,6 +105,7 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> B
         keys: AttestKeys {
             sessions: Arc::new(parts.key.keyring(Purpose::Session)),
             unwrap: parts.key.clone(),
+            signers: Arc::new(signing_keys(parts)),
         },
         endorsements,
         trials: trials(),
@@ -117,6 +119,11 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> B
             ttl: parts.ttl,
         },
     })
+}
+
+pub(crate) fn signing_keys(parts: &Parts) -> SigningKeys {
+    let wrap = Arc::new(parts.key.keyring(Purpose::Signature));
+    SigningKeys::new(parts.store.clone(), wrap, Arc::clone(&parts.clock))
 }
 
 /// Opens or makes the store and the wrapping key that `configuration` names.

@@ -19,6 +19,6 @@ pub(crate) fn is_too_long(id: &WorkloadId) -> bool {
 
 /// Whether the guests of `workload` are refused because of its id. Only libkrun's guests name one.
 pub(crate) fn hinders(workload: &Workload) -> bool {
-    let libkrun = workload.read().is_ok_and(|read| read.registration().dialect == Dialect::Libkrun);
+    let libkrun = workload.read().is_ok_and(|read| read.registration().dialects.contains(Dialect::Libkrun));
     libkrun && is_too_long(&workload.id)
 }

@@ -5,6 +5,7 @@ mod carried;
 mod chip_prefix;
 mod command;
 mod confirm;
+mod disk_document;
 mod endorsement_row;
 mod endorser;
 mod environment;

@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use keybroker_common::{ids::WorkloadId, store::Cursor, workload::Workload};
+use keybroker_common::{ids::WorkloadId, requirements::BoundBy, store::Cursor, workload::Workload};
 use serde::Serialize;
 
 use crate::{exit::Failure, listing, operator::OperatorHandle};
@@ -32,6 +32,9 @@ pub(crate) struct SharedBy {
     pub(crate) ids: u32,
     /// Owners of these ids. All ids without an owner count as one owner's.
     pub(crate) owners: u32,
+    /// Whether a guest of any of them can claim one of them: HOST_DATA does not bind them all.
+    #[serde(skip)]
+    claimable: bool,
 }
 
 impl Sharing {
@@ -48,19 +51,21 @@ impl Sharing {
     }
 
     fn add(&mut self, workload: &Workload) {
-        let Some(Accepted { measurements, owner }) = Accepted::by(workload) else { return };
+        let Some(Accepted { measurements, owner, bound }) = Accepted::by(workload) else { return };
         for measurement in measurements {
             let owned = self.digests.hash_one((&measurement, &owner));
             let shared = self.measurements.entry(self.digests.hash_one(measurement)).or_default();
             shared.ids = shared.ids.saturating_add(1);
             shared.owners = shared.owners.saturating_add(self.owned.insert(owned).into());
+            shared.claimable |= !bound;
         }
     }
 
     /// The number of workloads that share a launch measurement with `workload`, if others do. If it has
     /// several measurements, the largest number.
     pub(crate) fn shared(&self, workload: &Workload) -> Option<SharedBy> {
-        let measurements = Accepted::by(workload)?.measurements.into_iter();
+        let accepted = Accepted::by(workload).filter(|accepted| !accepted.bound)?;
+        let measurements = accepted.measurements.into_iter();
         let shared = measurements.filter_map(|one| self.measurements.get(&self.digests.hash_one(one)));
         shared.copied().filter(SharedBy::several).max_by_key(|shared| shared.ids)
     }
@@ -73,7 +78,7 @@ impl Sharing {
 
 impl SharedBy {
     fn several(&self) -> bool {
-        self.ids > 1
+        self.ids > 1 && self.claimable
     }
 }
 
@@ -83,7 +88,7 @@ pub(crate) async fn others(
     workload: &Workload,
 ) -> Result<BTreeSet<WorkloadId>, Failure> {
     let mut others = BTreeSet::new();
-    let Some(own) = Accepted::by(workload) else { return Ok(others) };
+    let Some(own) = Accepted::by(workload).filter(|own| !own.bound) else { return Ok(others) };
     let accepts = |row: &Workload| {
         Accepted::by(row).is_some_and(|other| !own.measurements.is_disjoint(&other.measurements))
     };
@@ -101,13 +106,73 @@ pub(crate) async fn others(
 struct Accepted {
     measurements: BTreeSet<[u8; 48]>,
     owner: Option<String>,
+    /// Whether HOST_DATA binds its guests. Then no other workload's guest can claim it: a guest that has
+    /// another document has another HOST_DATA, and a guest with a copied HOST_DATA refuses every other
+    /// document. Its own guests can still claim others.
+    bound: bool,
 }
 
 impl Accepted {
     fn by(workload: &Workload) -> Option<Self> {
         let read = workload.revoked_at.is_none().then(|| workload.read().ok()).flatten()?;
         let registration = read.registration();
+        let init_data = registration.policy.init_data.as_ref();
+        let bound = init_data.is_some_and(|required| required.bound_by == BoundBy::HostData);
         let measurements = registration.reference_values.measurements.iter().map(|one| one.0).collect();
-        Some(Self { measurements, owner: registration.owner.clone() })
+        Some(Self { measurements, owner: registration.owner.clone(), bound })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keybroker_common::{
+        dialect::Dialect,
+        requirements::{AppraisalPolicy, InitDataRequirement, Measurement, ReferenceValues},
+        workload::Registration,
+    };
+    use keybroker_initdata::Algorithm;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A workload of one launch measurement, whose init data is bound so.
+    fn workload(id: &str, bound_by: BoundBy) -> Workload {
+        let digest = Algorithm::Sha256.digest(id);
+        let init_data = Some(InitDataRequirement { digest, bound_by, broker_keys: None });
+        let registration = Registration {
+            serial: Uuid::nil(),
+            dialects: Dialect::Native.into(),
+            owner: None,
+            reference_values: ReferenceValues { measurements: vec![Measurement([7; 48])] },
+            policy: AppraisalPolicy { init_data, ..AppraisalPolicy::default() },
+            rego: None,
+        };
+        Workload {
+            id: WorkloadId::new(id).unwrap(),
+            registration: registration.to_bytes().unwrap(),
+            secrets: std::collections::BTreeMap::new(),
+            first_registered_at: Timestamp::UNIX_EPOCH,
+            revoked_at: None,
+            released_at: None,
+            restored_by: None,
+        }
+    }
+
+    /// Code in a guest that HOST_DATA binds can name another workload, whose registration demands no
+    /// HOST_DATA.
+    #[test]
+    fn what_other_guests_can_claim_is_marked_and_nothing_else() {
+        let (a, b) = (workload("a", BoundBy::HostData), workload("b", BoundBy::HostData));
+        let unbound = workload("c", BoundBy::Nothing);
+        let mut sharing = Sharing::default();
+        [&a, &b].into_iter().for_each(|row| sharing.add(row));
+        assert_eq!((sharing.shared(&a), sharing.all().count()), (None, 0));
+        sharing.add(&unbound);
+        assert_eq!((sharing.shared(&a), sharing.all().count()), (None, 1));
+        assert_eq!(sharing.shared(&unbound).map(|shared| shared.ids), Some(3));
+        let mut alone = Sharing::default();
+        alone.add(&unbound);
+        assert_eq!(alone.shared(&unbound), None);
     }
 }

@@ -30,9 +30,8 @@ fn native(criterion: &mut Criterion) {
     let verified = Attempt::vcek(Milan).verify().unwrap();
     let fleet = Fleet::default();
     let registration = Registration {
-        format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         owner: None,
         reference_values: ReferenceValues {
             measurements: vec![Measurement(*verified.report().measurement())],
@@ -51,7 +50,7 @@ fn native(criterion: &mut Criterion) {
     };
     let registered = workload.read().unwrap();
     criterion.bench_function("appraise", |bencher| {
-        bencher.iter(|| appraise(black_box(&verified), &fleet, &registered).unwrap());
+        bencher.iter(|| appraise(black_box(&verified), &fleet, &registered, None).unwrap());
     });
 }
 

@@ -7,8 +7,15 @@ use std::{error::Error, fs, path::Path};
 use jiff::Timestamp;
 use keybroker_common::{
     dialect::Dialect,
-    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
+    ids::{CarriedId, Claim, SessionId, WorkloadId},
+    requirements::{Abi, AppraisalPolicy, BoundBy, InitDataRequirement, Measurement, ReferenceValues},
+    wire::manners,
     workload::Registration,
+};
+use keybroker_initdata::{Algorithm, KeyId};
+use keybroker_native::{
+    Evidence, Suite,
+    client::{self, Pending},
 };
 use keybroker_simulator::{
     Product,
@@ -28,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args_os().nth(1).ok_or("usage: fuzz_seeds DIRECTORY")?;
     let mut seeds = cookies();
     seeds.extend(registrations()?);
+    seeds.extend(by_init_data());
     for product in Product::ALL {
         let amd = Amd::new(product, Timestamp::now());
         let chip = Chip::new(product, 1);
@@ -88,13 +96,64 @@ fn bodies(amd: &Amd, chip: &Chip) -> Result<Seeds, Box<dyn Error>> {
         seeds.push(("auth", guest.state.auth_body().into_bytes()));
         seeds.push(("attest", guest.state.attest_body()?.into_bytes()));
     }
+    for suite in Suite::ALL {
+        seeds.push(("release", release(suite, amd, chip)?));
+    }
     Ok(seeds)
+}
+
+/// A document of the workload `web`.
+const DOCUMENT: &str = include_str!("../../initdata/tests/data/document.toml");
+
+/// A request for secrets. The broker would know neither its challenge nor its key.
+fn release(suite: Suite, amd: &Amd, chip: &Chip) -> Result<Vec<u8>, Box<dyn Error>> {
+    let id = SessionId::new(1, 1_700_000_000, [0x5A; 12], Claim::Later, |_| [0xC3; 8]);
+    let challenge = client::Challenge { challenge: id.expose() + &"A".repeat(43), expires_in: 300 };
+    let secrets = ["passphrase", "tls.key"].map(str::to_owned).to_vec();
+    let (digest, keys) = (Algorithm::Sha256.digest(DOCUMENT), vec![KeyId::from_bytes([7; 32])]);
+    let pending = Pending::new(suite, &challenge, "web", secrets, digest, keys)?;
+    let fields = ReportFields { report_data: pending.report_data(), ..ReportFields::new(chip) };
+    let report = fields.sign(&chip.vcek_key(chip.tcb)).to_vec();
+    let body = pending.request(&Evidence { report, certificates: vec![amd.vcek(chip).certificate] });
+    if suite == Suite::P384 {
+        return Ok(body);
+    }
+    let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
+    body.insert("init_data".to_owned(), serde_json::json!({ "document": DOCUMENT }));
+    Ok(serde_json::to_vec(&body)?)
+}
+
+/// Registrations of guests that have init data, by the document and by its digest.
+fn by_init_data() -> Seeds {
+    let digest = Algorithm::Sha256.digest(DOCUMENT).to_string();
+    let init_data = [
+        serde_json::json!({ "bound_by": "host_data", "document": DOCUMENT }),
+        serde_json::json!({ "bound_by": "measurement", "algorithm": "sha256", "digest": digest }),
+    ];
+    let body = |init_data| {
+        serde_json::json!({
+            "workload_id": "web",
+            "init_data": init_data,
+            "measurements": ["4d".repeat(48)],
+            "resources": { "passphrase": "open sesame" },
+        })
+    };
+    init_data.map(|one| ("reference_values", body(one).to_string().into_bytes())).into()
 }
 
 fn cookies() -> Seeds {
     const ID: &str = "session_id=00112233445566778899aabbccddeeff";
     let fields = [ID.to_owned(), format!("{ID}\n{ID}"), format!("a=b; {ID}, {ID};c\nsession_id=0")];
-    fields.into_iter().map(|fields| ("cookie", fields.into_bytes())).collect()
+    let mut seeds: Seeds = fields.into_iter().map(|fields| ("cookie", fields.into_bytes())).collect();
+    // Every dialect's challenge under every dialect's cookie.
+    let named = WorkloadId::new("web").ok().and_then(CarriedId::new).map(Claim::Named);
+    for claim in named.into_iter().chain([Claim::HostData, Claim::Later]) {
+        let id = SessionId::new(1, 1_700_000_000, [0x5A; 12], claim, |_| [0xC3; 8]).expose();
+        for session in Dialect::ALL.into_iter().filter_map(|dialect| manners(dialect).session) {
+            seeds.push(("cookie", format!("{}={id}", session.cookie).into_bytes()));
+        }
+    }
+    seeds
 }
 
 fn registrations() -> Result<Seeds, Box<dyn Error>> {
@@ -104,11 +163,23 @@ fn registrations() -> Result<Seeds, Box<dyn Error>> {
         ..AppraisalPolicy::default()
     };
     let mut seeds = Seeds::new();
-    for (owner, policy) in [(None, AppraisalPolicy::default()), (Some("owner".to_owned()), strict)] {
+    let required = InitDataRequirement {
+        digest: Algorithm::Sha384.digest(DOCUMENT),
+        bound_by: BoundBy::HostData,
+        broker_keys: Some(vec![KeyId::from_bytes([7; 32])]),
+    };
+    let bound = AppraisalPolicy { init_data: Some(required), ..AppraisalPolicy::default() };
+    // One of each dialect, and one of several.
+    let rows = [
+        (vec![Dialect::Libkrun], None, AppraisalPolicy::default()),
+        (vec![Dialect::Keybroker], Some("owner".to_owned()), strict),
+        (vec![Dialect::Native], None, bound.clone()),
+        (Dialect::ALL.to_vec(), None, bound),
+    ];
+    for (dialects, owner, policy) in rows {
         let registration = Registration {
-            format: Registration::FORMAT,
             serial: Default::default(),
-            dialect: Dialect::Libkrun,
+            dialects: dialects.try_into()?,
             owner,
             reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
             policy,

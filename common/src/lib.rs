@@ -29,6 +29,7 @@ pub mod requirements;
 pub mod sampled;
 pub mod secret;
 pub mod session;
+pub mod signing;
 pub mod store;
 pub mod token;
 pub mod wire;

@@ -6,6 +6,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
 
 use crate::{
     broker,
@@ -119,6 +120,35 @@ impl Problem {
     }
 }
 
+/// Problem details, as RFC 9457 has them.
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<AuditId>,
+}
+
+impl Problem {
+    /// The same in the form of RFC 9457, for the broker's own protocol. The detail is the text of
+    /// [`Self::body`], and `decision` the audit record's id, where there is one.
+    pub fn details(&self) -> Vec<u8> {
+        let detail = match self {
+            Self::Broker(broker::Error::NoSession { .. }) => {
+                "the challenge was answered before, is over, or is not this broker's".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let (status, decision) = (self.status(), self.id());
+        let title = status.canonical_reason().unwrap_or_default();
+        // The status says what kind of problem it is: `about:blank` (RFC 9457, 4.2.1).
+        let details = Details { r#type: "about:blank", title, status: status.as_u16(), detail, decision };
+        serde_json::to_vec(&details).unwrap_or_default()
+    }
+}
+
 impl From<Panicked> for Problem {
     fn from(panicked: Panicked) -> Self {
         Self::Broker(panicked.into())
@@ -136,11 +166,11 @@ impl IntoResponse for Problem {
             tracing::info!(status = self.status().as_u16(), cause = %self, left_out, "request refused");
         }
         let mut response = reply::json(self.status(), self.body());
-        match self {
+        match &self {
             Self::Broker(
                 broker::Error::Unavailable { retry_after, .. } | broker::Error::TooMany { retry_after },
             ) => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
             }
             Self::MethodNotAllowed(allowed) => {
                 if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
@@ -152,6 +182,7 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -166,7 +197,7 @@ mod tests {
         ids::WorkloadIdError,
         policy::PolicyRefused,
         secret::seal::GuestKeyError,
-        wire::{Fault, FieldName, Part, keybroker::RegistrationFault},
+        wire::{Fault, FieldName, Part, keybroker::RegistrationFault, native::ReleaseFault},
     };
 
     fn faults() -> Vec<Invalid> {
@@ -235,6 +266,13 @@ mod tests {
             RegistrationFault::Hex("author_key_digest", 96),
             RegistrationFault::Zeros(field),
             RegistrationFault::HostData,
+            RegistrationFault::OtherHostData,
+            RegistrationFault::InitDataAlone,
+            RegistrationFault::InitData,
+            RegistrationFault::Document,
+            RegistrationFault::OtherWorkload,
+            RegistrationFault::OtherBinding,
+            RegistrationFault::ReferenceValues,
             RegistrationFault::Nothing("ciphertext_hiding"),
             RegistrationFault::Unsigned("minimum_guest_svn"),
             RegistrationFault::NoFloor("minimum_committed_tcb"),
@@ -244,7 +282,18 @@ mod tests {
             RegistrationFault::ResourceName,
             RegistrationFault::ResourceLength,
         ];
+        let releases = [
+            ReleaseFault::Challenge,
+            ReleaseFault::Secrets,
+            ReleaseFault::Suite,
+            ReleaseFault::Base64("evidence.certificates"),
+            ReleaseFault::PublicKey,
+            ReleaseFault::InitData,
+            ReleaseFault::BrokerKeys,
+            ReleaseFault::Evidence,
+        ];
         let mut all = faults();
+        all.extend(releases.map(Invalid::Release));
         all.extend(registrations.map(Invalid::Registration));
         all.extend(keys.map(Invalid::Key));
         all.extend(ids.map(Invalid::WorkloadId));
@@ -291,6 +340,46 @@ mod tests {
             let object: BTreeMap<String, String> = serde_json::from_slice(&body).unwrap();
             assert_eq!(object["error"], problem.to_string());
             assert_eq!(object.get("id").cloned(), problem.id().map(|id| id.to_string()));
+        }
+    }
+
+    #[test]
+    fn every_problem_has_details_with_its_status_and_record() {
+        for problem in problems() {
+            let details: serde_json::Value = serde_json::from_slice(&problem.details()).unwrap();
+            let mut expected = serde_json::json!({
+                "type": "about:blank",
+                "title": problem.status().canonical_reason().unwrap(),
+                "status": problem.status().as_u16(),
+                "detail": problem.to_string(),
+            });
+            if let Some(id) = problem.id() {
+                expected["decision"] = id.to_string().into();
+            }
+            if matches!(problem, Problem::Broker(broker::Error::NoSession { .. })) {
+                // A guest of that protocol knows no session.
+                let detail = "the challenge was answered before, is over, or is not this broker's";
+                expected["detail"] = detail.into();
+            }
+            assert_eq!(details, expected);
+            // As the guest reads it.
+            let read = keybroker_native::client::Problem::from_json(&problem.details()).unwrap();
+            assert_eq!(read.decision, problem.id().map(|id| id.to_string()));
+            assert!((1..=120).contains(&read.detail.len()), "{read:?}");
+        }
+    }
+
+    /// The parser's words may hold anything, and are of no route that answers with details.
+    #[test]
+    fn details_of_any_words_are_json() {
+        for message in ["\"\\\"", "\u{0}\u{1f}", "é\u{2028}"] {
+            let refused = broker::Error::Policy(PolicyRefused(message.to_owned()));
+            let details: serde_json::Value =
+                serde_json::from_slice(&Problem::Broker(refused.clone()).details()).unwrap();
+            assert_eq!(
+                (details["status"].as_u64(), details["detail"].as_str()),
+                (Some(400), Some(&*refused.to_string()))
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::is_over,
-    dialect::Dialect,
+    dialect::{Dialect, Dialects},
     ids::{AuditId, RegistrationDigest, WorkloadId},
     policy::PolicyText,
     requirements::{AppraisalPolicy, ReferenceValues},
@@ -18,14 +18,12 @@ use crate::{
 /// All that decides about a release, as one value: stored, hashed and bound to the secrets as one byte
 /// string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Registration {
-    /// Version of this form: [`Registration::FORMAT`].
-    pub format: u8,
     /// Unique to each registration, so that one which replaces another never has its digest.
     pub serial: Uuid,
-    /// The conventions that the guest follows.
-    pub dialect: Dialect,
+    /// The dialects in which its guests may ask.
+    pub dialects: Dialects,
     /// The authenticated principal who registered, where there is one.
     pub owner: Option<String>,
     /// The values that the evidence must equal.
@@ -33,14 +31,51 @@ pub struct Registration {
     /// The other requirements on the evidence.
     pub policy: AppraisalPolicy,
     /// The policy in Rego that the evidence must satisfy beside all that.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rego: Option<PolicyText>,
 }
 
-impl Registration {
-    /// The form that this release writes.
-    pub const FORMAT: u8 = 1;
+/// A registration as its bytes have it. Format 1 has one dialect, and format 2 the list of them: what an
+/// earlier release can hold guests to is written in a form that it reads.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u8,
+    serial: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    dialect: Option<Dialect>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    dialects: Option<Dialects>,
+    owner: Option<String>,
+    reference_values: ReferenceValues,
+    policy: AppraisalPolicy,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    rego: Option<PolicyText>,
+}
 
+impl From<Registration> for Stored {
+    fn from(registration: Registration) -> Self {
+        let Registration { serial, dialects, owner, reference_values, policy, rego } = registration;
+        let earlier = dialects.only().filter(|dialect| *dialect != Dialect::Native);
+        let (format, dialects) = if earlier.is_some() { (1, None) } else { (2, Some(dialects)) };
+        Self { format, serial, dialect: earlier, dialects, owner, reference_values, policy, rego }
+    }
+}
+
+impl TryFrom<Stored> for Registration {
+    type Error = RegistrationError;
+
+    fn try_from(stored: Stored) -> Result<Self, RegistrationError> {
+        let Stored { format, serial, dialect, dialects, owner, reference_values, policy, rego } = stored;
+        let dialects = match (format, dialect, dialects) {
+            (1, Some(dialect), None) => dialect.into(),
+            (2, None, Some(dialects)) => dialects,
+            _ => return Err(RegistrationError),
+        };
+        Ok(Self { serial, dialects, owner, reference_values, policy, rego })
+    }
+}
+
+impl Registration {
     /// The bytes that are stored, hashed and bound to the secrets.
     pub fn to_bytes(&self) -> Result<Vec<u8>, RegistrationError> {
         serde_json::to_vec(self).map_err(|_| RegistrationError)
@@ -49,14 +84,13 @@ impl Registration {
     /// Reads stored bytes. Unknown fields and other formats are errors: a requirement that is not understood
     /// must not be passed over.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RegistrationError> {
-        let registration: Self = serde_json::from_slice(bytes).map_err(|_| RegistrationError)?;
-        if registration.format == Self::FORMAT { Ok(registration) } else { Err(RegistrationError) }
+        serde_json::from_slice(bytes).map_err(|_| RegistrationError)
     }
 
     /// Whether the two differ in nothing that a guest is held to: what a replacement without a credential
     /// must satisfy.
     pub fn same_requirements(&self, other: &Self) -> bool {
-        self.dialect == other.dialect
+        self.dialects == other.dialects
             && self.reference_values == other.reference_values
             && self.policy == other.policy
             && self.rego == other.rego
@@ -164,5 +198,126 @@ impl Workload {
     pub fn read(&self) -> Result<ReadRegistration, RegistrationError> {
         let registration = Registration::from_bytes(&self.registration)?;
         Ok(ReadRegistration { id: self.id.clone(), standing: self.standing(), registration })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::requirements::Measurement;
+
+    /// A registration as releases write and read it that know one dialect for each, to the byte.
+    const FORMAT_1: &str = r#"{"format":1,"serial":"00000000-0000-0000-0000-000000000001","dialect":"v0","owner":null,"reference_values":{"measurements":[]},"policy":{"forbid_smt":false,"require_single_socket":false,"require_ciphertext_hiding":false,"minimum_abi":null,"minimum_tcb":null,"minimum_committed_tcb":null,"minimum_launch_tcb":null,"host_data":null,"id_key_digest":null,"author_key_digest":null,"family_id":null,"image_id":null,"minimum_guest_svn":null}}"#;
+
+    fn of(dialects: &[Dialect]) -> Registration {
+        Registration {
+            serial: Uuid::from_u128(1),
+            dialects: dialects.to_vec().try_into().unwrap(),
+            owner: None,
+            reference_values: ReferenceValues { measurements: Vec::new() },
+            policy: AppraisalPolicy::default(),
+            rego: None,
+        }
+    }
+
+    fn written(registration: &Registration) -> Value {
+        serde_json::from_slice(&registration.to_bytes().unwrap()).unwrap()
+    }
+
+    fn read(bytes: &Value) -> Result<Registration, RegistrationError> {
+        Registration::from_bytes(bytes.to_string().as_bytes())
+    }
+
+    #[test]
+    fn bytes_of_format_1_are_read_and_written_the_same() {
+        for (name, dialect) in [("v0", Dialect::Libkrun), ("rvp", Dialect::Keybroker)] {
+            let bytes = FORMAT_1.replace("\"v0\"", &format!("\"{name}\""));
+            let registration = Registration::from_bytes(bytes.as_bytes()).unwrap();
+            assert_eq!(registration, of(&[dialect]));
+            assert_eq!(String::from_utf8(registration.to_bytes().unwrap()).unwrap(), bytes);
+        }
+    }
+
+    /// An earlier release must not hold guests to less than was registered: it refuses a format that it does
+    /// not know.
+    #[test]
+    fn what_an_earlier_release_cannot_hold_guests_to_is_of_format_2() {
+        use Dialect::{Keybroker, Libkrun, Native};
+        for dialects in
+            [&[Native][..], &[Libkrun, Native], &[Keybroker, Native], &[Libkrun, Keybroker, Native]]
+        {
+            let registration = of(dialects);
+            let bytes = written(&registration);
+            let names: Vec<_> = dialects.iter().map(|dialect| json!(dialect)).collect();
+            assert_eq!((&bytes["format"], &bytes["dialects"]), (&json!(2), &json!(names)));
+            assert_eq!(bytes.get("dialect"), None);
+            assert_eq!(read(&bytes), Ok(registration));
+        }
+    }
+
+    /// Init data is a requirement that an earlier release refuses by its name, whatever the format.
+    #[test]
+    fn a_requirement_of_init_data_is_written_and_read() {
+        use crate::requirements::{BoundBy, InitDataRequirement};
+        use keybroker_initdata::{Algorithm, KeyId};
+        for broker_keys in [None, Some(vec![KeyId::from_bytes([7; 32])])] {
+            let digest = Algorithm::Sha384.digest("a document");
+            let required = InitDataRequirement { digest, bound_by: BoundBy::Measurement, broker_keys };
+            let mut registration = of(&[Dialect::Native]);
+            registration.policy.init_data = Some(required);
+            assert_eq!(read(&written(&registration)), Ok(registration));
+        }
+    }
+
+    #[test]
+    fn a_mixture_of_formats_and_any_other_is_refused() {
+        let (one, two) = (written(&of(&[Dialect::Libkrun])), written(&of(&[Dialect::Native])));
+        assert!(read(&one).is_ok() && read(&two).is_ok());
+        let with = |bytes: &Value, name: &str, value: Value| {
+            let mut bytes = bytes.clone();
+            bytes[name] = value;
+            bytes
+        };
+        let without = |bytes: &Value, name: &str| {
+            let mut bytes = bytes.clone();
+            bytes.as_object_mut().unwrap().remove(name);
+            bytes
+        };
+        let wrong = [
+            with(&one, "format", json!(2)),
+            with(&two, "format", json!(1)),
+            with(&one, "format", json!(0)),
+            with(&two, "format", json!(3)),
+            with(&one, "dialects", json!(["v0"])),
+            with(&two, "dialect", json!("v1")),
+            with(&two, "dialects", json!([])),
+            with(&two, "dialects", json!(["v1", "v1"])),
+            with(&two, "dialects", json!("v1")),
+            with(&one, "dialect", json!("v2")),
+            with(&one, "demand", json!(1)),
+            with(&one, "policy", json!({"demand": 1})),
+            without(&one, "format"),
+            without(&one, "dialect"),
+            without(&two, "dialects"),
+            without(&one, "reference_values"),
+            without(&one, "policy"),
+        ];
+        for bytes in wrong {
+            assert_eq!(read(&bytes), Err(RegistrationError), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn dialects_are_among_the_requirements_that_a_replacement_must_share() {
+        let one = of(&[Dialect::Libkrun]);
+        assert!(one.same_requirements(&Registration { serial: Uuid::from_u128(2), ..one.clone() }));
+        for other in [&[Dialect::Native][..], &[Dialect::Libkrun, Dialect::Native]] {
+            assert!(!one.same_requirements(&of(other)));
+        }
+        let mut measured = one.clone();
+        measured.reference_values.measurements.push(Measurement([1; 48]));
+        assert!(!one.same_requirements(&measured));
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     decision::SealedSession,
     encoding::Base64,
-    ids::{CarriedId, SessionId, WorkloadId},
+    ids::{CarriedId, Claim, SessionId, WorkloadId},
     keyring::{Keyring, KeyringWrap, Purpose},
     secret::Secret,
     store::KeyringStore,
@@ -19,6 +19,7 @@ fn key(purpose: Purpose) -> [u8; Keyring::KEY_LEN] {
     match purpose {
         Purpose::Challenge => [0xC7; 32],
         Purpose::Session => [0x5E; 32],
+        Purpose::Signature => panic!("nobody forges what a signing key makes"),
     }
 }
 
@@ -37,8 +38,14 @@ pub fn session_id(
     random: [u8; 12],
     workload: &WorkloadId,
 ) -> SessionId {
+    let claim = Claim::Named(CarriedId::new(workload.clone()).unwrap());
+    session_id_of(deployment, made_at, random, claim)
+}
+
+/// The same of a guest that claims this.
+pub fn session_id_of(deployment: &str, made_at: Timestamp, random: [u8; 12], claim: Claim) -> SessionId {
     let made_at = u32::try_from(made_at.as_second()).unwrap();
-    SessionId::new(NUMBER, made_at, random, CarriedId::new(workload.clone()), |tagged| {
+    SessionId::new(NUMBER, made_at, random, claim, |tagged| {
         let parts = [deployment.as_bytes(), tagged];
         *hash(Purpose::Challenge, "keybroker/v1 tag of a session id", &parts).first_chunk().unwrap()
     })

@@ -89,6 +89,8 @@ pub fn evidence_signed(
     let report = fields.sign(signer).to_vec();
     Evidence {
         dialects: challenge.claim.dialects().to_vec(),
+        workload_id: None,
+        init_data: None,
         // There is no body here: no two reports are the same.
         digest: EvidenceDigest::of(&report),
         report,

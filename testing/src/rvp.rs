@@ -21,7 +21,7 @@ pub fn by_reference_values(host_data: HostData, resources: &[(&str, &str)]) -> R
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
     RegisterRequest {
         workload_id: host_data.workload_id(),
-        dialect: Dialect::Keybroker,
+        dialects: Dialect::Keybroker.into(),
         policy: AppraisalPolicy { host_data: Some(Hex(host_data.to_bytes())), ..AppraisalPolicy::default() },
         secrets: resources.iter().map(|(name, text)| ((*name).to_owned(), secret(text))).collect(),
         ..request("unused", PASSPHRASE)

@@ -12,7 +12,7 @@ use keybroker_common::{
     dialect::Dialect,
     encoding::Base64,
     ids::{AuditId, WorkloadId},
-    keyring::Keyring,
+    keyring::{Keyring, signing},
     secret::{WrappedSecret, seal::GuestKey},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
@@ -98,6 +98,18 @@ pub fn refusal(seconds: i64) -> AttestDecision {
     AttestDecision { record, evidence, session: None, keep_until: at(seconds + 1200) }
 }
 
+/// Decisions about requests for several secrets at once: one that released them, and one that refused.
+pub fn releases(seconds: i64) -> [AttestDecision; 2] {
+    [Decision::Released, Decision::Refused].map(|decision| {
+        let record = AuditRecord {
+            secrets: ["tls.key", "passphrase"].map(str::to_owned).to_vec(),
+            ..audit(seconds, Operation::Release, decision)
+        };
+        let evidence = EvidenceDigest::of(Uuid::new_v4().as_bytes());
+        AttestDecision { record, evidence, session: None, keep_until: at(seconds + 1200) }
+    })
+}
+
 /// The decision under another id.
 pub fn under(id: AuditId, mut decision: AttestDecision) -> AttestDecision {
     decision.record.id = id;
@@ -130,6 +142,20 @@ pub fn ring() -> Keyring {
         ciphertext: Uuid::new_v4().as_bytes().to_vec(),
     };
     Keyring::default().with(wrapped(), at(0)).with(wrapped(), at(8 * 24 * 3600))
+}
+
+/// A ring of signing keys, unlike any other: an earlier one, the current one and a prepared one.
+pub fn signing_ring() -> Keyring {
+    let add = |ring: Keyring, used: bool| {
+        let wrapped = WrappedSecret {
+            key_id: "local:0000000000000000".to_owned(),
+            ciphertext: Uuid::new_v4().as_bytes().to_vec(),
+        };
+        let public = signing::drawn().expect("a key").1;
+        let ring = ring.with_signing(wrapped, public, at(0)).expect("a next key");
+        if used { ring.with_prepared_used(at(1)).expect("a prepared key") } else { ring }
+    };
+    add(add(add(Keyring::default(), false), true), false)
 }
 
 fn odd(mut number: Vec<u8>) -> Vec<u8> {

@@ -33,6 +33,7 @@ use super::{
     clock::BEGIN,
     guest::{KEY, KeyPair, evidence},
     hardware::Hardware,
+    signer::OneSigner,
 };
 
 pub use redb::WriteTransaction;
@@ -49,6 +50,8 @@ pub struct World {
     pub hardware: Hardware,
     pub store: Arc<EmbeddedStore>,
     pub key: Arc<LocalKey>,
+    /// The key that the broker signs with.
+    pub signer: Arc<OneSigner>,
     dir: TempDir,
 }
 
@@ -71,7 +74,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let key = LocalKey::create(&dir.path().join("key")).unwrap();
         let store = EmbeddedStore::open(&dir.path().join("data"), hardware.clock.clone()).unwrap();
-        Self { hardware, store: Arc::new(store), key: Arc::new(key), dir }
+        let signer = Arc::new(OneSigner::generate());
+        Self { hardware, store: Arc::new(store), key: Arc::new(key), signer, dir }
     }
 
     /// A directory that goes when the world does.
@@ -122,6 +126,7 @@ impl World {
             keys: AttestKeys {
                 sessions: Arc::new(self.key.keyring(Purpose::Session)),
                 unwrap: self.key.clone(),
+                signers: self.signer.clone(),
             },
             endorsements: Arc::new(endorsements.source),
             trials,
@@ -136,7 +141,7 @@ impl World {
 
     /// Stops the store, lets `alter` write to its file, and opens it again. No broker may be left.
     pub fn altered(self, alter: impl FnOnce(&WriteTransaction)) -> Self {
-        let Self { hardware, store, key, dir } = self;
+        let Self { hardware, store, key, signer, dir } = self;
         drop(Arc::into_inner(store).expect("nobody else has the store"));
         let data = dir.path().join("data");
         let database = Database::open(data.join("keybroker.redb")).unwrap();
@@ -145,7 +150,7 @@ impl World {
         transaction.commit().unwrap();
         drop(database);
         let store = Arc::new(EmbeddedStore::open(&data, hardware.clock.clone()).unwrap());
-        Self { hardware, store, key, dir }
+        Self { hardware, store, key, signer, dir }
     }
 
     /// The decision about the challenge under `session`.
@@ -226,7 +231,7 @@ pub fn workload_id(id: &str) -> WorkloadId {
 pub fn stranger() -> SessionId {
     let made_at = u32::try_from(BEGIN.as_second()).unwrap();
     let random = *uuid::Uuid::new_v4().as_bytes().first_chunk().unwrap();
-    SessionId::new(1, made_at, random, CarriedId::new(workload_id("a")), |_| [0x5A; 8])
+    SessionId::new(1, made_at, random, named("a"), |_| [0x5A; 8])
 }
 
 /// The claim of a guest that names its workload.
@@ -238,7 +243,7 @@ pub fn named(id: &str) -> Claim {
 pub fn request(id: &str, passphrase: &str) -> RegisterRequest {
     RegisterRequest {
         workload_id: workload_id(id),
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy::default(),

@@ -82,7 +82,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    async fn fill(&self, store: &(impl RegistrationStore + AuditStore + DecisionStore + KeyringStore)) {
+    /// Writes all of it into `store`.
+    pub async fn fill(&self, store: &(impl RegistrationStore + AuditStore + DecisionStore + KeyringStore)) {
         for workload in &self.workloads {
             let time = workload.first_registered_at;
             let record = AuditRecord {
@@ -95,7 +96,9 @@ impl Contents {
         }
         for record in &self.records {
             match record.operation {
-                Operation::Attest | Operation::Key | Operation::Resource => store.record(record).await,
+                Operation::Attest | Operation::Key | Operation::Resource | Operation::Release => {
+                    store.record(record).await
+                }
                 Operation::Register | Operation::Operate => store.append(record).await,
             }
             .unwrap();
@@ -129,9 +132,8 @@ pub fn record(workload: &WorkloadId, decision: Decision, ago: SignedDuration) ->
 /// A registration like buildah's, made `ago` before now, with a ciphertext of 41 bytes.
 pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload {
     let registration = Registration {
-        format: Registration::FORMAT,
         serial: Uuid::new_v4(),
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         owner: owner.map(str::to_owned),
         reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
         policy: AppraisalPolicy { forbid_smt: true, ..AppraisalPolicy::default() },

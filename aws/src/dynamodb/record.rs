@@ -24,6 +24,7 @@ const OPERATION: &str = "operation";
 const DECISION: &str = "decision";
 const REGISTRATION: &str = "registration";
 const SECRET: &str = "secret";
+const SECRETS: &str = "secrets";
 const ATTESTATION: &str = "attestation";
 /// Why it was refused.
 const CHECK: &str = "check";
@@ -66,6 +67,7 @@ pub(super) fn encode<I: Item>(
         evidence,
         basis,
         secret,
+        secrets,
         token: None,
         act: None,
         attestation,
@@ -81,6 +83,8 @@ pub(super) fn encode<I: Item>(
     workload_id.as_ref().map(|id| put(WORKLOAD, text(id.as_str())));
     registration.map(|digest| put(REGISTRATION, bytes(digest.as_bytes())));
     secret.as_ref().map(|name| put(SECRET, text(name)));
+    // No name of a secret has a blank in it.
+    (!secrets.is_empty()).then(|| put(SECRETS, text(secrets.join(" "))));
     attestation.map(|id| put(ATTESTATION, text(id.to_string())));
     if let Some(FailedCheck { check, cause }) = failed {
         put(CHECK, text(check));
@@ -114,6 +118,9 @@ pub(super) fn decode<I: Item>(
         evidence: item.optional(MEASUREMENT, |item, _| decode_evidence(item))?,
         basis: item.optional(ANCHOR, |item, _| decode_basis(item, guest_key))?,
         secret: item.optional(SECRET, Attributes::text)?.map(str::to_owned),
+        secrets: item
+            .optional(SECRETS, Attributes::text)?
+            .map_or_else(Vec::new, |names| names.split(' ').map(str::to_owned).collect()),
         token: None,
         act: None,
         attestation: item.optional(ATTESTATION, id)?,

@@ -65,7 +65,7 @@ impl Aws {
     }
 }
 
-fn rounds<const N: usize>(rounds: [&[&str]; N]) -> Vec<Round> {
+pub(crate) fn rounds<const N: usize>(rounds: [&[&str]; N]) -> Vec<Round> {
     rounds.map(|calls| calls.iter().map(ToString::to_string).collect()).to_vec()
 }
 

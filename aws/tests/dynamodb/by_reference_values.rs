@@ -74,7 +74,7 @@ async fn the_largest_registration_fits_into_an_item() {
     let aws = Aws::new().await;
     let host_data = HostData::random();
     let registration = register_request(largest_body().as_bytes(), host_data).unwrap();
-    aws.broker.register.register(registration).await.unwrap();
+    aws.broker.register.register(registration.0).await.unwrap();
     let size = item_size(&aws, host_data.workload_id().as_str()).await;
     println!("{size} bytes of {ITEM_LIMIT}");
     assert!(size < ITEM_LIMIT * 3 / 4, "{size}");

@@ -8,6 +8,7 @@ mod cold_starts;
 mod contract;
 mod items;
 mod keys;
+mod native;
 mod release;
 mod units;
 mod upgrade;

@@ -5,7 +5,9 @@ mod certificates;
 mod demo;
 mod doctor;
 mod keys;
+mod krun_initrd;
 mod manual;
+mod measure;
 mod register;
 mod relay;
 mod serve;
@@ -26,7 +28,9 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
     Keys(keys::KeysArgs),
-    Register(register::RegisterArgs),
+    KrunInitrd(krun_initrd::KrunInitrdArgs),
+    Measure(measure::MeasureArgs),
+    Register(Box<register::RegisterArgs>),
     Relay(relay::RelayArgs),
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),
@@ -55,6 +59,8 @@ impl Command {
             Self::Demo(args) => Ok(demo::run(&args)?),
             Self::Doctor(args) => doctor::run(&args, reach),
             Self::Keys(args) => keys::run(&args),
+            Self::KrunInitrd(args) => krun_initrd::run(&args),
+            Self::Measure(args) => measure::run(&args),
             Self::Register(args) => register::run(&args),
             Self::Relay(args) => relay::run(&args),
             Self::Serve(args) => serve::run(&args),

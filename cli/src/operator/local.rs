@@ -17,6 +17,9 @@ pub(crate) trait LocalStore: OperatorStore {
     /// Deletes the audit records from before `before`, and returns their number. `audit` becomes the record
     /// of that. Decisions that the broker still needs stay.
     async fn prune(&self, before: Timestamp, audit: &AuditRecord) -> Result<u64, StoreError>;
+
+    /// The fingerprint of the wrapping key that the store belongs to, once it belongs to one.
+    async fn bound_key(&self) -> Result<Option<String>, StoreError>;
 }
 
 #[async_trait]
@@ -24,6 +27,10 @@ impl LocalStore for EmbeddedStore {
     async fn prune(&self, before: Timestamp, audit: &AuditRecord) -> Result<u64, StoreError> {
         let audit = audit.clone();
         Self::prune(self, before, move |records| pruned(&audit, before, records)).await
+    }
+
+    async fn bound_key(&self) -> Result<Option<String>, StoreError> {
+        Self::bound_key(self).map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 }
 

@@ -5,8 +5,10 @@
 //! the process that has it open ([`socket`]), or the tables of a deployment on AWS.
 
 mod local;
+pub(crate) mod signing_ring;
 pub(crate) mod socket;
 mod store_args;
+mod wrapping;
 
 use std::{fmt, sync::Arc};
 
@@ -28,6 +30,7 @@ use crate::{
 
 pub(crate) use self::local::{LocalStore, nothing_on_aws};
 pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
+pub(crate) use self::wrapping::{WrappingArgs, wrapping_failure};
 
 /// The three places of an operator's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

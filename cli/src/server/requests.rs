@@ -26,8 +26,8 @@ use super::{pace::Turns, places::Progress};
 /// with another connection.
 pub(super) const MAX_REQUESTS: u32 = 100;
 
-/// The end of the path at which challenges are asked for, however many slashes it has.
-const CHALLENGES: &str = "/auth";
+/// The ends of the paths at which challenges are asked for, however many slashes they have.
+const CHALLENGES: [&str; 2] = ["/auth", "/challenge"];
 
 /// Answers the requests of one connection, and reports its progress.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let earlier = self.answered.fetch_add(1, Ordering::Relaxed);
         let progress = self.progress.clone();
-        let turn = request.uri().path().ends_with(CHALLENGES).then(|| self.turns.turn());
+        let path = request.uri().path();
+        let turn = CHALLENGES.iter().any(|end| path.ends_with(end)).then(|| self.turns.turn());
         let request = request.map(|body| Body::new(Arriving::new(body, progress.clone())));
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {

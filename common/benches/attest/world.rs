@@ -132,7 +132,11 @@ fn services(store: Arc<EmbeddedStore>, anchors: TrustAnchors) -> Broker {
     Broker::new(Parts {
         store,
         wrap: key.clone(),
-        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
+        keys: AttestKeys {
+            sessions: Arc::new(key.keyring(Purpose::Session)),
+            unwrap: key.clone(),
+            signers: Arc::new(keybroker_testing::signer::NoSigners),
+        },
         endorsements: Arc::new(endorsements),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),

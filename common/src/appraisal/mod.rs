@@ -17,6 +17,7 @@ mod rules;
 
 use std::fmt;
 
+use keybroker_initdata::InitDataDigest;
 use keybroker_snp::{
     product::{Product, TcbVersion},
     report::Report,
@@ -118,6 +119,17 @@ pub enum AppraisalError {
         /// The required value, hex.
         required: String,
     },
+    /// The guest has other init data.
+    #[error("the guest's init data is {found}, required is {required}")]
+    InitData {
+        /// The digest that the guest's request names.
+        found: String,
+        /// In the registration.
+        required: String,
+    },
+    /// The guest does not say which init data it has.
+    #[error("the guest names no init data, and the registration requires some")]
+    NoInitData,
     /// No author key certified the ID key.
     #[error("no author key certified the guest's ID key, required is {required}")]
     NoAuthorKey {
@@ -184,6 +196,8 @@ pub struct Inputs<'a> {
     pub reference_values: Option<&'a ReferenceValues>,
     /// The other requirements on the report.
     pub policy: &'a AppraisalPolicy,
+    /// The digest of the guest's init data, as the guest says in what its report is bound to.
+    pub init_data: Option<&'a InitDataDigest>,
 }
 
 /// Every check with what it came to, for people to read. Nothing can be built on it.
@@ -249,11 +263,13 @@ impl AttestationResult {
 }
 
 /// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and
-/// none lifts one.
+/// none lifts one. The report must be bound to what says that the guest has `init_data`: this is not
+/// established here.
 pub fn appraise<'a>(
     verified: &'a VerifiedReport,
     fleet: &Fleet,
     registered: &'a ReadRegistration,
+    init_data: Option<&InitDataDigest>,
 ) -> Result<Appraised<'a>, (AppraisalCheck, AppraisalError)> {
     let registration = registered.registration();
     let inputs = Inputs {
@@ -262,6 +278,7 @@ pub fn appraise<'a>(
         fleet,
         reference_values: Some(&registration.reference_values),
         policy: &registration.policy,
+        init_data,
     };
     for &(check, rule) in rules::RULES {
         rule(&inputs).required(AppraisalError::NotChecked(check)).map_err(|error| (check, error))?;

@@ -9,7 +9,7 @@ use keybroker_snp::{
 use super::{AppraisalCheck, AppraisalError, FloorSetter, Inputs};
 use crate::{
     encoding::Hex,
-    requirements::{Abi, Measurement, ReferenceValues, TcbFloors},
+    requirements::{Abi, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors},
 };
 
 pub(super) type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;
@@ -177,6 +177,27 @@ fn equal<const N: usize>(
 
 fn host_data(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     equal("HOST_DATA", inputs.report.host_data(), inputs.policy.host_data)
+}
+
+/// Where HOST_DATA binds the document, the report itself says which it is. Everywhere the guest says it too,
+/// in what its report is bound to: a guest that does not say it is refused, unless HOST_DATA has said it.
+fn init_data(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let Some(InitDataRequirement { digest, bound_by, .. }) = &inputs.policy.init_data else {
+        return Outcome::Passed;
+    };
+    if *bound_by == BoundBy::HostData {
+        let host_data = equal("HOST_DATA", inputs.report.host_data(), Some(Hex(digest.host_data())));
+        if host_data != Outcome::Passed {
+            return host_data;
+        }
+    }
+    match inputs.init_data {
+        Some(said) => require(said == digest, || AppraisalError::InitData {
+            found: format!("{said:?}"),
+            required: format!("{digest:?}"),
+        }),
+        None => require(*bound_by == BoundBy::HostData, || AppraisalError::NoInitData),
+    }
 }
 
 fn id_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {

@@ -151,6 +151,17 @@ macro_rules! checks {
                 helps: "Launch the guest with exactly the HOST_DATA that the broker answered when the \
                     workload was registered.",
             }
+            /// The init data is the required one, and tied to the guest as the registration says.
+            InitData {
+                name: "init-data",
+                demand: Policy("init data", |policy| policy.init_data.as_ref().map(ToString::to_string)),
+                rule: init_data,
+                means: "The host gave the guest another init data document than was registered, or launched it \
+                    without the document's digest in HOST_DATA.",
+                helps: "Launch the guest with exactly the document and the HOST_DATA that were printed when its \
+                    disk was registered. If the document was changed on purpose, register the workload again with \
+                    it.",
+            }
             /// The ID key is the required one.
             IdKey {
                 name: "id-key-digest",

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{appraisal::Fleet, encoding::Base64, secret::seal::GuestKey};
+use crate::{appraisal::Fleet, encoding::Base64};
 
 /// Which of an ARK's revocation lists it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,23 +42,24 @@ pub struct Basis {
     pub vek: Base64<32>,
     /// Which revocation lists counted.
     pub crls: Vec<CrlEdition>,
-    /// The key that releases are sealed to, by its thumbprint ([`GuestKey::thumbprint`]).
+    /// The key that releases are sealed to, by its thumbprint (SHA-256).
     pub guest_key: Base64<32>,
     /// The digest of the operator's demands on every guest ([`Fleet::digest`]).
     pub fleet: Base64<32>,
 }
 
 impl Basis {
-    /// The basis of a report that was verified under `under`, bound to `guest_key` and appraised by `fleet`.
+    /// The basis of a report that was verified under `under`, bound to the guest's key with this
+    /// thumbprint and appraised by `fleet`.
     /// The caller must have established all three: this function does not.
-    pub fn of(under: VerifiedUnder, guest_key: &GuestKey, fleet: &Fleet) -> Self {
+    pub fn of(under: VerifiedUnder, guest_key: [u8; 32], fleet: &Fleet) -> Self {
         let VerifiedUnder { anchor, simulated, vek, crls } = under;
         Self {
             anchor: Base64(anchor),
             simulated,
             vek: Base64(vek),
             crls,
-            guest_key: Base64(guest_key.thumbprint()),
+            guest_key: Base64(guest_key),
             fleet: Base64(fleet.digest()),
         }
     }

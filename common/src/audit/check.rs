@@ -98,6 +98,19 @@ enumerate! {
         means: "The broker could not encrypt the secret to the guest's key.",
         helps: "With a key of 2048 bits, a secret has at most 245 bytes: register a shorter one.",
     }
+    /// The broker has a signing key that the guest accepts.
+    SigningKey {
+        name: "broker-signing-key",
+        means: "The guest's document names none of the keys that this broker signs with, so the guest could trust \
+            no answer.",
+        helps: "Compare `keybroker keys list` with the document's broker keys. If the broker's key was rotated, \
+            write the document anew and register the workload with it; if the document is another broker's, the \
+            guest asked the wrong one.",
+        undecided: {
+            means: "The broker could not sign its answer.",
+            helps: "Run `keybroker doctor`, which opens the signing keys.",
+        },
+    }
     /// The wrapped secret belongs to the registration beside it.
     WrappedSecret {
         name: "wrapped-secret",
@@ -208,13 +221,14 @@ mod tests {
     #[test]
     fn names_on_record_are_known() {
         let own = "session report workload endorsements new-chips policy session-workload secret guest-key \
-                   wrapped-secret wrapping-key broker-keys store principal token registration replacement internal";
+                   wrapped-secret wrapping-key broker-keys broker-signing-key store principal token registration \
+                   replacement internal";
         let verification = "challenge signed signing-key certificate-chain certificate-validity revocation \
                             product reported-tcb chip-or-provider signature";
         let appraisal = "guest-policy-debug guest-policy-migrate-ma guest-policy-form vmpl fleet-product \
                          fleet-minimum-tcb measurement guest-policy-smt guest-policy-single-socket \
                          guest-policy-ciphertext-hiding guest-policy-abi minimum-tcb minimum-committed-tcb \
-                         minimum-launch-tcb host-data id-key-digest author-key-digest family-id image-id \
+                         minimum-launch-tcb host-data init-data id-key-digest author-key-digest family-id image-id \
                          guest-svn";
         let recorded = [verification, appraisal, own].join(" ");
         let forgotten: Vec<_> = recorded.split(' ').filter(|name| Check::parse(name).is_none()).collect();
@@ -226,6 +240,6 @@ mod tests {
     fn a_check_that_was_not_decided_has_its_own_words() {
         let apart: Vec<_> =
             Check::all().filter(|check| check.meaning(true) != check.meaning(false)).collect();
-        assert_eq!(apart, [Check::Endorsements, Check::Policy, Check::Replacement]);
+        assert_eq!(apart, [Check::Endorsements, Check::Policy, Check::SigningKey, Check::Replacement]);
     }
 }

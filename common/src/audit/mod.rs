@@ -43,6 +43,12 @@ pub enum Decision {
     Deleted,
     /// An operator had the broker's own keys turn.
     KeysTurned,
+    /// An operator made the next signing key.
+    KeyPrepared,
+    /// An operator brought a signing key from outside.
+    KeyImported,
+    /// An operator took a signing key out of its ring.
+    KeyRetired,
     /// An operator deleted records of the audit log that were older than a time.
     Pruned,
     /// A guest attested.
@@ -69,6 +75,8 @@ pub enum Operation {
     Key,
     /// Fetching a resource of a workload registered by reference values.
     Resource,
+    /// Presenting evidence and fetching secrets in one, in the broker's own protocol.
+    Release,
     /// An operator's act.
     Operate,
 }
@@ -83,6 +91,11 @@ pub enum Act {
         ring: Purpose,
         /// Whether what was made under its keys counts for nothing from then on.
         at_once: bool,
+    },
+    /// A signing key was prepared, imported or retired, or, where keys turned, became the current one.
+    SigningKey {
+        /// The SHA-256 of its public half, as documents name it.
+        key: Hex<32>,
     },
     /// Audit records were deleted.
     Pruned {
@@ -188,6 +201,9 @@ pub struct AuditRecord {
     /// Which secret was asked for, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secret: Option<String>,
+    /// Which secrets were asked for at once, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub secrets: Vec<String>,
     /// Which token an operator made or revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token: Option<TokenId>,
@@ -216,6 +232,7 @@ impl AuditRecord {
             evidence: None,
             basis: None,
             secret: None,
+            secrets: Vec::new(),
             token: None,
             act: None,
             attestation: None,

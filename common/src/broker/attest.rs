@@ -4,6 +4,7 @@
 //! behind. The decision about a challenge is one item, and the first that is written is the only one.
 
 use jiff::Timestamp;
+use keybroker_initdata::InitDataDigest;
 use keybroker_snp::{product::Product, report::Report, verify};
 
 use super::{
@@ -11,8 +12,8 @@ use super::{
     endorser::{Presented, Verified},
     failure::{Failure, failed, refused},
     refuse::Recorded,
-    service::{Attest, Attested, Evidence},
-    standing::check_workload,
+    service::{Attest, Attested, Evidence, Thumbprint},
+    standing::{check_session_workload, registered_for},
 };
 use crate::{
     appraisal::{self, AttestationResult},
@@ -23,7 +24,7 @@ use crate::{
     dialect::Dialect,
     ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
-    panics::caught,
+    panics::{Panicked, caught},
     session::Session,
     store::StoreError,
     workload::{ReadRegistration, Registration, Workload},
@@ -37,8 +38,17 @@ impl Attest {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
         record.id = AuditId::of(session_id);
         let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
+        self.conclude(record, answered).await
+    }
+
+    /// The client's answer, with the record of a failure where it goes.
+    pub(super) async fn conclude<T>(
+        &self,
+        record: AuditRecord,
+        answered: Result<Result<T, (Failure, Recorded)>, Panicked>,
+    ) -> Result<T, Error> {
         match answered.unwrap_or_else(|panicked| Err((panicked.into(), Recorded::Appended))) {
-            Ok(attested) => Ok(attested),
+            Ok(answer) => Ok(answer),
             // The decision about the challenge is none of these: its id is not theirs.
             Err((failure, recorded @ (Recorded::Appended | Recorded::Announced))) => {
                 Err(self.fail(record.beside(), recorded, failure).await)
@@ -143,7 +153,7 @@ impl Attest {
         record.registration = Some(standing.registration);
         record.attestation = Some(session.attestation());
         let workload = self.workloads.workload(workload_id).await.map_err(|error| announced(error.into()))?;
-        let checked = check_workload(workload, &session, &evidence.dialects);
+        let checked = check_session_workload(workload, &session, &evidence.dialects);
         checked.map_err(|failure| (failure.stale(), Recorded::Appended))?;
         Ok(Attested { id: session.attestation(), dialect: session.dialect() })
     }
@@ -159,17 +169,15 @@ impl Attest {
     }
 
     /// Everything that decides about the evidence: early refusal, endorsements, verification, appraisal.
-    /// Gives the result, whether a guest attested as the workload before, and in which dialect this one goes
-    /// on.
-    async fn appraise(
+    pub(super) async fn appraise<K: Thumbprint>(
         &self,
         record: &mut AuditRecord,
         challenge: &Challenge,
-        evidence: &Evidence,
-    ) -> Result<((AttestationResult, bool), Dialect), Failure> {
+        evidence: &Evidence<K>,
+    ) -> Result<Admitted, Failure> {
         let dialects = spoken(&challenge.claim, &evidence.dialects)?;
         let report = &Report::parse(&evidence.report)?;
-        let workload_id = selected(&challenge.claim, report)?;
+        let workload_id = selected(&challenge.claim, report, evidence.workload_id.as_ref())?;
         record.workload_id = Some(workload_id.clone());
         let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
         let presented = Presented { report, claimed_product, certificates };
@@ -178,10 +186,10 @@ impl Attest {
         let at_hand = at_hand?;
         let product = at_hand.product().or(by_cpuid(report));
         record.evidence = Some(EvidenceSummary::of(report, product, false));
-        let (registered, released) = registration(record, workload?, &dialects)?;
+        let (workload, registered, dialect) = registration(record, workload?, &dialects)?;
         let report_data = evidence.binding.report_data(&challenge.nonce);
         let plausible = at_hand.refuse_early(report_data, record.time)?;
-        self.refuse_early(report, product, registered.registration())?;
+        self.refuse_early(report, product, registered.registration(), evidence.init_data.as_ref())?;
 
         let Verified { report, under } = plausible.verify(&workload_id, &self.fleet.accepted_csp_ids).await?;
         // Whatever the endorser does, a genuine report of another boot opens no session.
@@ -192,14 +200,19 @@ impl Attest {
             ));
         }
         record.evidence = Some(EvidenceSummary::of(report.report(), Some(report.product()), true));
-        record.basis = Some(Basis::of(under, &evidence.guest_key, &self.fleet));
-        let appraised = appraisal::appraise(&report, &self.fleet, &registered)?;
-        let dialect = registered.registration().dialect;
-        Ok(((appraised.consent(&*self.policies).await?, released), dialect))
+        record.basis = Some(Basis::of(under, evidence.guest_key.thumbprint(), &self.fleet));
+        let init_data = evidence.init_data.as_ref();
+        let appraised = appraisal::appraise(&report, &self.fleet, &registered, init_data)?;
+        let result = appraised.consent(&*self.policies).await?;
+        Ok(Admitted { result, dialect, workload })
     }
 
     /// That the challenge may still be answered.
-    fn check_challenge(&self, record: &mut AuditRecord, challenge: &Challenge) -> Result<(), Failure> {
+    pub(super) fn check_challenge(
+        &self,
+        record: &mut AuditRecord,
+        challenge: &Challenge,
+    ) -> Result<(), Failure> {
         if let Claim::Named(id) = &challenge.claim {
             record.workload_id = Some(id.workload_id().clone());
         }
@@ -217,9 +230,11 @@ impl Attest {
         report: &Report,
         product: Option<Product>,
         registration: &Registration,
+        init_data: Option<&InitDataDigest>,
     ) -> Result<(), Failure> {
         let (reference_values, policy) = (Some(&registration.reference_values), &registration.policy);
-        let inputs = appraisal::Inputs { report, product, fleet: &self.fleet, reference_values, policy };
+        let fleet = &self.fleet;
+        let inputs = appraisal::Inputs { report, product, fleet, reference_values, policy, init_data };
         Ok(appraisal::refuse_early(&inputs)?)
     }
 
@@ -231,7 +246,7 @@ impl Attest {
         record: &mut AuditRecord,
         challenge: &Challenge,
         evidence: &Evidence,
-        ((result, released), dialect): ((AttestationResult, bool), Dialect),
+        Admitted { result, dialect, workload }: Admitted,
     ) -> Result<Session, Failure> {
         record.time = self.clock.now();
         // AMD may have taken its time.
@@ -240,7 +255,7 @@ impl Attest {
         let guest = (dialect, evidence.guest_key.clone(), evidence.digest);
         let (keys, id) = (&self.session_keys, &challenge.session_id);
         let session = Session::open(keys, id, &result, guest, record.id, expires_at).await?;
-        if !released {
+        if workload.released_at.is_none() {
             if self.decisions.decision(record.id).await?.is_some() {
                 return Err(Failure::Late(failed(Check::Session, "the challenge was answered before")));
             }
@@ -257,7 +272,7 @@ impl Attest {
 }
 
 /// The dialects in which a challenge was given and is answered here, at least one.
-fn spoken(claim: &Claim, spoken: &[Dialect]) -> Result<Vec<Dialect>, Failure> {
+pub(super) fn spoken(claim: &Claim, spoken: &[Dialect]) -> Result<Vec<Dialect>, Failure> {
     let both = claim.dialects().iter().copied().filter(|dialect| spoken.contains(dialect));
     let dialects: Vec<_> = both.collect();
     if dialects.is_empty() {
@@ -266,13 +281,20 @@ fn spoken(claim: &Claim, spoken: &[Dialect]) -> Result<Vec<Dialect>, Failure> {
     Ok(dialects)
 }
 
-/// The registration in the workload's row, for a guest of one of `dialects`, and whether a guest attested
-/// under it before.
+/// A guest whose evidence was verified and appraised: as which workload, and in which dialect it goes on.
+pub(super) struct Admitted {
+    pub(super) result: AttestationResult,
+    pub(super) dialect: Dialect,
+    /// The workload's row as it was read: the one with the registration that the result names.
+    pub(super) workload: Workload,
+}
+
+/// The workload's row with its registration, for a guest of one of `dialects`, and which of them it is for.
 fn registration(
     record: &mut AuditRecord,
     workload: Option<Workload>,
     dialects: &[Dialect],
-) -> Result<(ReadRegistration, bool), Failure> {
+) -> Result<(Workload, ReadRegistration, Dialect), Failure> {
     let Some(workload) = workload else {
         return Err(refused(Check::Workload, "no workload is registered under this id"));
     };
@@ -281,15 +303,14 @@ fn registration(
         return Err(refused(Check::Workload, format!("the workload is revoked since {revoked_at}")));
     }
     let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
-    if !dialects.contains(&registered.registration().dialect) {
-        return Err(refused(Check::Workload, "the workload is registered for another dialect"));
-    }
-    Ok((registered, workload.released_at.is_some()))
+    let dialect = registered_for(registered.registration(), dialects)?;
+    Ok((workload, registered, dialect))
 }
 
 /// The workload that the guest claims to be: HOST_DATA selects it, and satisfies nothing.
-fn selected(claim: &Claim, report: &Report) -> Result<WorkloadId, Failure> {
+fn selected(claim: &Claim, report: &Report, named: Option<&WorkloadId>) -> Result<WorkloadId, Failure> {
     match claim {
+        Claim::Later => named.cloned().ok_or_else(|| refused(Check::Workload, "the guest names no workload")),
         Claim::Named(id) => Ok(id.workload_id().clone()),
         Claim::HostData => {
             HostData::from_report(report.host_data()).map(HostData::workload_id).ok_or_else(|| {

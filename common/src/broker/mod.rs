@@ -1,5 +1,6 @@
 //! The protocol, from top to bottom: [`register`](Register::register) → [`challenge`](Auth::challenge) →
-//! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource).
+//! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource); or, in
+//! the broker's own protocol, [`challenge`](Auth::challenge) → [`release_secrets`](Attest::release_secrets).
 //!
 //! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them,
 //! [`Auth`] can use the challenges' keys alone, only [`Attest`] can unwrap, make sessions and release.
@@ -9,6 +10,7 @@ mod auth;
 mod authority;
 mod endorser;
 mod failure;
+mod native;
 mod refuse;
 mod register;
 mod release;
@@ -21,9 +23,10 @@ mod wiring;
 pub use auth::Auth;
 pub use authority::{Credential, StrangerLimiter};
 pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified};
+pub use native::{RecipientKey, ReleaseRequest};
 pub use register::{Register, RegisterRequest, Registered};
 pub use release::Released;
-pub use service::{Attest, Attested, Evidence};
+pub use service::{Attest, Attested, Evidence, Thumbprint};
 pub use strangers::NoSessionLimiter;
 pub use wiring::{AttestKeys, Broker, Origin, Parts, Stores};
 

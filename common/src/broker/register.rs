@@ -15,7 +15,7 @@ use crate::{
     admission::Admission,
     audit::{AuditRecord, Check, Decision, FailedCheck, Operation},
     clock::Clock,
-    dialect::Dialect,
+    dialect::Dialects,
     ids::{AuditId, RegistrationDigest, WorkloadId},
     metrics::{self, Count, Stage},
     panics::{Panicked, caught},
@@ -33,8 +33,8 @@ use crate::{
 pub struct RegisterRequest {
     /// The name that the guest will give.
     pub workload_id: WorkloadId,
-    /// The conventions that its guests follow.
-    pub dialect: Dialect,
+    /// The dialects in which its guests may ask.
+    pub dialects: Dialects,
     /// The credential that the request carries.
     pub credential: Credential,
     /// The values that the evidence must equal.
@@ -97,9 +97,8 @@ impl Register {
             self.admit(policy, &record).await?;
         }
         let registration = Registration {
-            format: Registration::FORMAT,
             serial: Uuid::new_v4(),
-            dialect: request.dialect,
+            dialects: request.dialects,
             owner: authority.owner(),
             reference_values: request.reference_values,
             policy: request.policy,

@@ -6,7 +6,7 @@ use super::{
     Attest, Error, announce,
     failure::{Failure, failed, refused},
     refuse::Recorded,
-    standing::check_workload,
+    standing::check_session_workload,
 };
 use crate::{
     audit::{AuditRecord, Check, Decision, Operation},
@@ -113,7 +113,7 @@ impl Attest {
         seal: Seal<S>,
     ) -> Result<S, Failure> {
         let (session, workload) = self.session_and_workload(record, session_id, wanted).await?;
-        let workload = check_workload(workload, &session, &[wanted.dialect()])?.0;
+        let workload = check_session_workload(workload, &session, &[wanted.dialect()])?;
         let standing = session.standing();
         let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
@@ -162,7 +162,7 @@ impl Attest {
     /// and let a release through, that release may be on its way when `revoke` returns.
     async fn look_again(&self, session: &Session, dialect: Dialect) -> Result<(), Failure> {
         let workload = self.workloads.workload(session.workload_id()).await?;
-        check_workload(workload, session, &[dialect]).map(drop)
+        check_session_workload(workload, session, &[dialect]).map(drop)
     }
 
     /// The session, checked, and the row of the workload that it attested as: at once where the guest names

@@ -16,6 +16,8 @@ pub(super) enum ReplacementRefused {
     Revoked,
     #[error("the id is that of a registration by reference values, or would become one")]
     ByReferenceValues,
+    #[error("no build registers for this dialect: a caller must have the authority to replace it")]
+    NoBuild,
     #[error("a guest has attested as this workload: its registration is final")]
     Released,
     #[error("the build window of 30 minutes from the first registration is over")]
@@ -42,6 +44,7 @@ impl ReplacementRefused {
             Self::OtherOwner | Self::Gone => Some(Dead::Gone),
             Self::Revoked
             | Self::ByReferenceValues
+            | Self::NoBuild
             | Self::OtherRequirements
             | Self::Unreadable
             | Self::Raced => None,
@@ -63,11 +66,15 @@ pub(super) fn replaceable(
         return Err(ReplacementRefused::Revoked);
     }
     let stored = Registration::from_bytes(&held.registration).map_err(|_| ReplacementRefused::Unreadable)?;
-    if [stored.dialect, registration.dialect].contains(&Dialect::Keybroker) {
+    let by_reference_values = |of: &Registration| of.dialects.contains(Dialect::Keybroker);
+    if by_reference_values(&stored) || by_reference_values(registration) {
         return Err(ReplacementRefused::ByReferenceValues);
     }
     if authority.may_take_over(&held.id, stored.owner.as_deref()) {
         return Ok(Build::New);
+    }
+    if stored.dialects.only() != Some(Dialect::Libkrun) {
+        return Err(ReplacementRefused::NoBuild);
     }
     if held.released_at.is_some() {
         return Err(ReplacementRefused::Released);

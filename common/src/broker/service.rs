@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keybroker_initdata::InitDataDigest;
 use keybroker_snp::product::Product;
 
 use super::{endorser::Endorser, strangers::NoSessionLimiter};
@@ -12,18 +13,36 @@ use crate::{
     clock::Clock,
     decision::EvidenceDigest,
     dialect::Dialect,
-    ids::AuditId,
+    ids::{AuditId, WorkloadId},
     keys::Keys,
     policy::PolicyEngine,
     secret::{Unwrap, seal::GuestKey},
+    signing::Signers,
     store::{DecisionStore, ReleaseStore},
 };
 
-/// A guest's request to attest. Nothing in it is trusted.
+/// A key that a guest made, as records name it.
+pub trait Thumbprint {
+    /// SHA-256 that names the key.
+    fn thumbprint(&self) -> [u8; 32];
+}
+
+impl Thumbprint for GuestKey {
+    fn thumbprint(&self) -> [u8; 32] {
+        Self::thumbprint(self)
+    }
+}
+
+/// The evidence of a guest, with the key that it is bound to. Nothing in it is trusted.
 #[derive(Debug, Clone)]
-pub struct Evidence {
+pub struct Evidence<K = GuestKey> {
     /// The dialects in which it may have been presented.
     pub dialects: Vec<Dialect>,
+    /// The workload that the guest says it is, where it says so beside its evidence and not with its
+    /// challenge.
+    pub workload_id: Option<WorkloadId>,
+    /// The digest of the guest's init data, where its dialect binds the report to it.
+    pub init_data: Option<InitDataDigest>,
     /// The report, decoded.
     pub report: Vec<u8>,
     /// The product that the guest says it runs on: where to ask first for a report that does not say.
@@ -31,7 +50,7 @@ pub struct Evidence {
     /// Certificates that the guest sent along, DER, in any order.
     pub certificates: Vec<Vec<u8>>,
     /// The key to seal releases to.
-    pub guest_key: GuestKey,
+    pub guest_key: K,
     /// The same key as the report is bound to it.
     pub binding: Arc<dyn Binding>,
     /// The digest of all of it, as it was sent.
@@ -68,6 +87,8 @@ pub struct Attest {
     pub patience: Arc<NoSessionLimiter>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
+    /// Signs what is released over the broker's own protocol.
+    pub signers: Arc<dyn Signers>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

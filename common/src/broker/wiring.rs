@@ -14,6 +14,7 @@ use crate::{
     keys::Keys,
     policy::PolicyEngine,
     secret::{Unwrap, Wrap},
+    signing::Signers,
     store::{AuditStore, DecisionStore, KeyringStore, RegistrationStore, ReleaseStore},
 };
 
@@ -70,6 +71,8 @@ pub struct AttestKeys {
     pub sessions: Arc<dyn KeyringWrap>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
+    /// Signs what is released over the broker's own protocol.
+    pub signers: Arc<dyn Signers>,
 }
 
 impl Attest {
@@ -77,7 +80,7 @@ impl Attest {
     pub fn new(
         store: Arc<impl DecisionStore + ReleaseStore + KeyringStore + 'static>,
         origin: Origin,
-        AttestKeys { sessions, unwrap }: AttestKeys,
+        AttestKeys { sessions, unwrap, signers }: AttestKeys,
         endorsements: Arc<dyn Endorser>,
         policies: Arc<dyn PolicyEngine>,
         fleet: Arc<Fleet>,
@@ -95,6 +98,7 @@ impl Attest {
             fleet,
             patience: Arc::default(),
             unwrap,
+            signers,
             clock,
         }
     }

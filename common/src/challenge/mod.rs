@@ -8,10 +8,12 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use crate::ids::Claim;
+
 use crate::{
     clock::CLOCKS_DIFFER,
     dialect::Dialect,
-    ids::{CarriedId, SessionId},
+    ids::SessionId,
     keyring::Key,
     keys::{Keys, KeysError},
     random::random,
@@ -19,9 +21,12 @@ use crate::{
 
 /// A challenge's freshness value: 32 bytes, sent and hashed as 44 characters of base64.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Nonce([u8; 32]);
+pub struct Nonce([u8; Self::LEN]);
 
 impl Nonce {
+    /// Its length, in bytes.
+    pub const LEN: usize = 32;
+
     /// The text that the guest gets, and hashes as it stands.
     pub fn expose(&self) -> String {
         BASE64.encode(&self.0)
@@ -34,15 +39,6 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// The identity that a guest claims when it asks for a challenge. Nothing is looked up by it yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// The workload that it names, in libkrun's dialect.
-    Named(CarriedId),
-    /// The workload that its report's HOST_DATA will select, in keybroker's dialect.
-    HostData,
-}
-
 impl Claim {
     /// The dialects in which such a guest may go on. Dialects whose requests for a challenge are the same
     /// bytes stand here together: its answer tells them apart.
@@ -50,18 +46,7 @@ impl Claim {
         match self {
             Self::Named(_) => &[Dialect::Libkrun],
             Self::HostData => &[Dialect::Keybroker],
-        }
-    }
-
-    /// The claim that a session id carries.
-    fn carried_by(id: &SessionId) -> Self {
-        id.claim().cloned().map_or(Self::HostData, Self::Named)
-    }
-
-    fn carried(&self) -> Option<&CarriedId> {
-        match self {
-            Self::Named(id) => Some(id),
-            Self::HostData => None,
+            Self::Later => &[Dialect::Native],
         }
     }
 }
@@ -143,9 +128,7 @@ impl Challenges {
     pub async fn give(&self, claim: Claim, now: Timestamp) -> Result<Challenge, KeysError> {
         let (number, key) = self.keys.current().await?;
         let made_at = u32::try_from(now.as_second()).unwrap_or_default();
-        let id = SessionId::new(number, made_at, random()?, claim.carried().cloned(), |tagged| {
-            self.tag(&key, tagged)
-        });
+        let id = SessionId::new(number, made_at, random()?, claim, |tagged| self.tag(&key, tagged));
         Ok(self.challenge(&key, id))
     }
 
@@ -167,7 +150,7 @@ impl Challenges {
         let parts = [self.deployment.0.as_bytes(), &session_id.tagged_bytes(), session_id.tag()];
         let nonce = Nonce(key.hash(Self::NONCE, &parts));
         let given_at = made_at(&session_id);
-        let claim = Claim::carried_by(&session_id);
+        let claim = session_id.claim().clone();
         Challenge { session_id, nonce, claim, given_at, expires_at: given_at + self.ttl }
     }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, ToSpan as _};
 use super::*;
 use crate::{
     clock::Clock,
-    ids::WorkloadId,
+    ids::{CarriedId, WorkloadId},
     keyring::{Keyring, KeyringWrap, Purpose},
     secret::{KeyError, Secret, WrappedSecret},
     store::{KeyringStore, StoreError, StoredKeyring},
@@ -129,7 +129,7 @@ pub(crate) fn given(claim: Claim) -> Challenge {
 fn another_instance_recognises_what_one_gave() {
     let ground = Ground::new();
     let (auth, attest) = (ground.instance("a"), ground.instance("a"));
-    for claim in [named("web"), named("süß"), Claim::HostData] {
+    for claim in [named("web"), named("süß"), Claim::HostData, Claim::Later] {
         let given = ground.give(&auth, claim.clone());
         assert_eq!((&given.claim, given.expires_at), (&claim, ground.now() + TTL));
         let read = SessionId::parse(&given.session_id.expose()).unwrap();
@@ -271,12 +271,12 @@ fn a_key_of_an_unknown_number_is_looked_up_but_not_for_everybody() {
     let looks = of(&ground.looks);
     let tag = |_: &[u8]| [0; SessionId::TAG_LEN];
     for key in 100..200 {
-        let id = SessionId::new(key, given.session_id.made_at(), [0; 12], None, tag);
+        let id = SessionId::new(key, given.session_id.made_at(), [0; 12], Claim::HostData, tag);
         assert_eq!(ground.recognise(&one, &id), Err(Unrecognised::Foreign));
     }
     assert_eq!(of(&ground.looks), looks);
     ground.pass(SignedDuration::from_secs(2));
-    let id = SessionId::new(100, given.session_id.made_at(), [0; 12], None, tag);
+    let id = SessionId::new(100, given.session_id.made_at(), [0; 12], Claim::HostData, tag);
     assert_eq!(ground.recognise(&one, &id), Err(Unrecognised::Foreign));
     assert_eq!(of(&ground.looks), looks + 1);
 }

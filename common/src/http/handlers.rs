@@ -15,7 +15,7 @@ use crate::{
     ids::{CarriedId, HostData, WorkloadId},
     problem::Problem,
     store::Health,
-    wire::{Invalid, authorization, handshake, keybroker, libkrun, manners},
+    wire::{Invalid, authorization, handshake, keybroker, libkrun, manners, native},
 };
 
 type Answer = Result<Response, Problem>;
@@ -48,11 +48,11 @@ pub(super) async fn register(State(broker): State<Register>, request: Request) -
 
 pub(super) async fn register_reference_values(State(broker): State<Register>, request: Request) -> Answer {
     let credential = credential(&request);
-    let host_data = HostData::random();
     let body = request::json_within(REFERENCE_VALUES_LIMIT, request).await?;
-    let registration = RegisterRequest { credential, ..keybroker::register_request(&body, host_data)? };
+    let (registration, host_data) = keybroker::register_request(&body, HostData::random())?;
+    let registration = RegisterRequest { credential, ..registration };
     to_the_end(async move { broker.register(registration).await }).await?;
-    Ok(reply::json(StatusCode::OK, keybroker::registered(host_data)))
+    Ok(reply::json(StatusCode::OK, keybroker::registered(&host_data)))
 }
 
 /// The caller's credential. The first two are authenticated by the server in front of the broker; a token is
@@ -101,7 +101,21 @@ pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> An
     let (dialects, session_id) = request::session(request.headers())?;
     let evidence = handshake::evidence(dialects, &request::json(request).await?)?;
     let attested = to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
-    Ok(reply::json_or_empty((manners(attested.dialect).attested)(&attested)))
+    let body =
+        manners(attested.dialect).session.map_or_else(Vec::new, |session| (session.attested)(&attested));
+    Ok(reply::json_or_empty(body))
+}
+
+pub(super) async fn challenge(State(broker): State<Auth>, request: Request) -> Answer {
+    let claim = native::challenge_request(&request::json(request).await?)?;
+    let challenge = broker.challenge(claim).await?;
+    Ok(reply::json(StatusCode::OK, native::challenge(&challenge, broker.challenges.ttl)))
+}
+
+pub(super) async fn release(State(broker): State<Attest>, request: Request) -> Answer {
+    let (session_id, asked) = native::release_request(&request::json(request).await?)?;
+    let answer = to_the_end(async move { broker.release_secrets(&session_id, asked).await }).await?;
+    Ok(reply::json(StatusCode::OK, answer.to_json()))
 }
 
 pub(super) async fn key(

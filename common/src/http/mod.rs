@@ -19,6 +19,7 @@ use axum::{
     routing::{MethodRouter, any},
 };
 use http::{Method, Uri, uri::PathAndQuery};
+use keybroker_native::client;
 use tower::{Layer as _, util::MapRequestLayer};
 
 use crate::{
@@ -60,10 +61,15 @@ const ATTEST: Route = Route::new(Method::POST, "/kbs/v0/attest", Function::Attes
 pub const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
 const REFERENCE_VALUES: Route = Route::new(Method::POST, "/rvp/register", Function::Register);
 const RESOURCE: Route = Route::new(Method::GET, "/kbs/v0/resource/{name}", Function::Attest);
+/// A challenge, in the broker's own protocol.
+pub const CHALLENGE: Route = Route::new(Method::POST, client::CHALLENGE_PATH, Function::Auth);
+/// Secrets for evidence, in the broker's own protocol.
+pub const RELEASE: Route = Route::new(Method::POST, client::RELEASE_PATH, Function::Attest);
 const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 
 /// Every route there is.
-pub const ROUTES: [Route; 7] = [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, HEALTH];
+pub const ROUTES: [Route; 9] =
+    [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, CHALLENGE, RELEASE, HEALTH];
 
 /// The prefix of the registration paths where API Gateway asks for a signature. They stand beside the plain
 /// paths, for a route there has one authoriser or none. To the broker both are the same route.
@@ -87,7 +93,8 @@ impl Serve for Register {
 
 impl Serve for Auth {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
-        vec![(AUTH, any(handlers::auth).with_state(self))]
+        let challenge = any(handlers::challenge).with_state(self.clone());
+        vec![(AUTH, any(handlers::auth).with_state(self)), (CHALLENGE, challenge)]
     }
 }
 
@@ -95,7 +102,9 @@ impl Serve for Attest {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
         let key = any(handlers::key).with_state(self.clone());
         let resource = any(handlers::resource).with_state(self.clone());
-        vec![(ATTEST, any(handlers::attest).with_state(self)), (KEY, key), (RESOURCE, resource)]
+        let release = any(handlers::release).with_state(self.clone());
+        let attest = any(handlers::attest).with_state(self);
+        vec![(ATTEST, attest), (KEY, key), (RESOURCE, resource), (RELEASE, release)]
     }
 }
 
@@ -155,9 +164,19 @@ fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
     router.layer(middleware::from_fn(answered))
 }
 
-/// Answers in the place of a handler that panicked.
+/// The prefix of the broker's own protocol: its problems are RFC 9457's.
+const NATIVE: &str = "/v1/";
+
+/// Answers in the place of a handler that panicked, and problems in the form of the protocol that they are
+/// of.
 async fn answered(request: Request, next: Next) -> Response {
-    caught(next.run(request)).await.unwrap_or_else(|panicked| Problem::from(panicked).into_response())
+    let native = path(request.uri()).starts_with(NATIVE);
+    let response = caught(next.run(request)).await;
+    let mut response = response.unwrap_or_else(|panicked| Problem::from(panicked).into_response());
+    match response.extensions_mut().remove::<Problem>() {
+        Some(problem) if native => reply::with_details(response, problem.details()),
+        _ => response,
+    }
 }
 
 /// The principal that the server in front of the broker has authenticated: an extension of the request.

@@ -10,6 +10,17 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     response
 }
 
+/// The same answer with problem details (RFC 9457) in the place of its body.
+pub(super) fn with_details(response: Response, details: Vec<u8>) -> Response {
+    let mut detailed = whole(response.status(), details);
+    for (name, value) in response.headers() {
+        detailed.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    let form = HeaderValue::from_static("application/problem+json");
+    detailed.headers_mut().insert(header::CONTENT_TYPE, form);
+    detailed
+}
+
 /// Success without a body: what libkrun's guest takes for success, and nothing else.
 pub fn empty() -> Response {
     whole(StatusCode::OK, Vec::new())

@@ -50,10 +50,12 @@ impl fmt::Display for AuditId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Claim;
 
     #[test]
     fn a_decisions_id_has_its_challenges_time_and_no_other_challenges_rest() {
-        let session = |random, tag| SessionId::new(1, 1_700_000_000, [random; 12], None, |_| [tag; 8]);
+        let session =
+            |random, tag| SessionId::new(1, 1_700_000_000, [random; 12], Claim::HostData, |_| [tag; 8]);
         let id = AuditId::of(&session(1, 1));
         assert_eq!(id, AuditId::of(&session(1, 1)));
         assert_eq!(id.0.get_version_num(), 7);

@@ -9,7 +9,7 @@ mod workload;
 pub use self::{
     audit::AuditId,
     registration::RegistrationDigest,
-    session::{CarriedId, SessionId},
+    session::{CarriedId, Claim, SessionId},
     token::TokenId,
     workload::{HostData, WorkloadId, WorkloadIdError},
 };

@@ -54,9 +54,29 @@ impl CarriedId {
     }
 }
 
+impl Claim {
+    fn carried(&self) -> Option<&CarriedId> {
+        match self {
+            Self::Named(id) => Some(id),
+            Self::HostData | Self::Later => None,
+        }
+    }
+}
+
 /// A character that may stand in a cookie's value (RFC 6265, 4.1.1).
 fn is_cookie_octet(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
+}
+
+/// The identity that a guest claims when it asks for a challenge. Nothing is looked up by it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// The workload that it names, in libkrun's dialect.
+    Named(CarriedId),
+    /// The workload that its report's HOST_DATA will select, in keybroker's dialect.
+    HostData,
+    /// The workload that the request for its secrets will name, in the broker's own protocol.
+    Later,
 }
 
 /// Names a challenge and the session that may come of it, and carries all that the broker needs to make the
@@ -66,7 +86,7 @@ fn is_cookie_octet(byte: u8) -> bool {
 ///
 /// | bytes | meaning |
 /// |---|---|
-/// | 1 | the version, 1, in the upper half; in the lower half the form of the claim, and with it the dialects: 0 names no workload, 1 names one as it is, 2 names one in base64url |
+/// | 1 | the version, 1, in the upper half; in the lower half the form of the claim, and with it the dialects: 0 and 3 name no workload (0 HOST_DATA will, 3 the request for secrets will), 1 names one as it is, 2 names one in base64url |
 /// | 1 | the number of the key under which it was made |
 /// | 4 | when it was made: seconds since 1970, big-endian |
 /// | 12 | random |
@@ -76,7 +96,7 @@ fn is_cookie_octet(byte: u8) -> bool {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionId {
     head: Head,
-    claim: Option<CarriedId>,
+    claim: Claim,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
@@ -89,11 +109,12 @@ struct Head {
 
 impl Head {
     const LEN: usize = 26;
-    const TEXT_LEN: usize = 35;
+    const TEXT_LEN: usize = SessionId::HEAD_LEN;
     const VERSION: u8 = 1 << 4;
-    const NONE: u8 = Self::VERSION;
+    const HOST_DATA: u8 = Self::VERSION;
     const PLAIN: u8 = Self::VERSION | 1;
     const ENCODED: u8 = Self::VERSION | 2;
+    const LATER: u8 = Self::VERSION | 3;
 }
 
 impl SessionId {
@@ -101,6 +122,8 @@ impl SessionId {
     pub const MAX_LEN: usize = 99;
     /// The tag's length, in bytes.
     pub const TAG_LEN: usize = 8;
+    /// The length of an id that carries no workload id, in characters.
+    pub const HEAD_LEN: usize = 35;
 
     /// An id that carries `claim`, made under the key with this number at `made_at` (seconds since 1970);
     /// `tag` computes the tag over all of that.
@@ -108,7 +131,7 @@ impl SessionId {
         key: u8,
         made_at: u32,
         random: [u8; 12],
-        claim: Option<CarriedId>,
+        claim: Claim,
         tag: impl FnOnce(&[u8]) -> [u8; Self::TAG_LEN],
     ) -> Self {
         let mut id = Self { head: Head { key, made_at, random, tag: [0; Self::TAG_LEN] }, claim };
@@ -128,9 +151,10 @@ impl SessionId {
         let (made_at, rest) = rest.split_first_chunk::<4>()?;
         let (random, tag) = rest.split_first_chunk::<12>()?;
         let claim = match *form {
-            Head::NONE => claim.is_empty().then_some(None)?,
-            Head::PLAIN => Some(CarriedId::parse(claim, true)?),
-            Head::ENCODED => Some(CarriedId::parse(claim, false)?),
+            Head::HOST_DATA if claim.is_empty() => Claim::HostData,
+            Head::LATER if claim.is_empty() => Claim::Later,
+            Head::PLAIN => Claim::Named(CarriedId::parse(claim, true)?),
+            Head::ENCODED => Claim::Named(CarriedId::parse(claim, false)?),
             _ => return None,
         };
         let (made_at, tag) = (u32::from_be_bytes(*made_at), tag.try_into().ok()?);
@@ -143,22 +167,23 @@ impl SessionId {
         bytes.extend_from_slice(&self.head.tag);
         let mut text = BASE64URL_NOPAD.encode(&bytes);
         bytes.zeroize();
-        text.extend(self.claim.as_ref().map(CarriedId::text));
+        text.extend(self.claim.carried().map(CarriedId::text));
         text
     }
 
     /// All that the tag is computed over: everything but the tag.
     pub fn tagged_bytes(&self) -> Vec<u8> {
         let mut bytes = self.head_bytes();
-        bytes.extend(self.claim.iter().flat_map(|claim| claim.workload_id.as_str().bytes()));
+        bytes.extend(self.claim.carried().iter().flat_map(|id| id.workload_id.as_str().bytes()));
         bytes
     }
 
     fn head_bytes(&self) -> Vec<u8> {
         let form = match &self.claim {
-            None => Head::NONE,
-            Some(claim) if claim.plain => Head::PLAIN,
-            Some(_) => Head::ENCODED,
+            Claim::HostData => Head::HOST_DATA,
+            Claim::Later => Head::LATER,
+            Claim::Named(id) if id.plain => Head::PLAIN,
+            Claim::Named(_) => Head::ENCODED,
         };
         let mut bytes = Vec::with_capacity(Self::MAX_LEN);
         bytes.extend_from_slice(&[form, self.head.key]);
@@ -182,9 +207,9 @@ impl SessionId {
         self.head.made_at
     }
 
-    /// The workload that the guest named, if it did.
-    pub fn claim(&self) -> Option<&CarriedId> {
-        self.claim.as_ref()
+    /// The identity that the guest claimed.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
@@ -198,18 +223,18 @@ impl fmt::Debug for SessionId {
 mod tests {
     use super::*;
 
-    fn named(id: &str) -> Option<CarriedId> {
-        CarriedId::new(WorkloadId::new(id).unwrap())
+    fn named(id: &str) -> Option<Claim> {
+        CarriedId::new(WorkloadId::new(id).unwrap()).map(Claim::Named)
     }
 
-    fn made(claim: Option<CarriedId>) -> SessionId {
+    fn made(claim: Claim) -> SessionId {
         SessionId::new(7, 0x6789_ABCD, [0x5A; 12], claim, |_| [0xC3; 8])
     }
 
     #[test]
     fn an_id_is_read_back_as_it_was_made() {
         let ids = ["w", &"a".repeat(64), "süß", "a;b", "a,b", "a=b", &"ü".repeat(24)];
-        for claim in ids.map(|id| Some(named(id).unwrap())).into_iter().chain([None]) {
+        for claim in ids.map(|id| named(id).unwrap()).into_iter().chain([Claim::HostData, Claim::Later]) {
             let id = made(claim);
             let text = id.expose();
             assert!(text.len() <= SessionId::MAX_LEN && text.bytes().all(is_cookie_octet), "{text}");
@@ -220,7 +245,7 @@ mod tests {
     #[test]
     fn buildahs_id_stands_in_it_as_it_is() {
         let id = "0123456789abcdef".repeat(4);
-        let text = made(named(&id)).expose();
+        let text = made(named(&id).unwrap()).expose();
         assert_eq!((text.len(), text.get(..7)), (99, Some("EQdniav")));
         assert!(text.ends_with(&id), "{text}");
     }
@@ -234,14 +259,15 @@ mod tests {
 
     #[test]
     fn every_other_text_is_no_id() {
-        let good = made(named("süß")).expose();
-        let plain = made(named("w")).expose();
+        let good = made(named("süß").unwrap()).expose();
+        let plain = made(named("w").unwrap()).expose();
         let head = |text: &str| text.get(..Head::TEXT_LEN).unwrap().to_owned();
         let wrong = [
             String::new(),
             head(&good),
             head(&plain),
-            format!("{}w", head(&made(None).expose())),
+            format!("{}w", head(&made(Claim::HostData).expose())),
+            format!("{}w", head(&made(Claim::Later).expose())),
             format!("{good}="),
             // An id has one form: what needs no base64url is not read in it.
             format!("{}dw", head(&good)), // "w"
@@ -249,6 +275,7 @@ mod tests {
             format!("{}{}", head(&plain), "a".repeat(65)),
             // Another version, another form of claim, bits behind the last byte.
             format!("A{}", plain.get(1..).unwrap()),
+            plain.replacen("EQ", "FA", 1),
             plain.replacen("EQ", "Ew", 1),
             "0f".repeat(16),
         ];
@@ -260,17 +287,21 @@ mod tests {
 
     #[test]
     fn no_field_is_left_out_of_the_tagged_bytes() {
-        let base = made(named("w")).tagged_bytes();
+        let base = made(named("w").unwrap()).tagged_bytes();
         let others = [
-            SessionId::new(8, 0x6789_ABCD, [0x5A; 12], named("w"), |_| [0; 8]),
-            SessionId::new(7, 0x6789_ABCE, [0x5A; 12], named("w"), |_| [0; 8]),
-            SessionId::new(7, 0x6789_ABCD, [0x5B; 12], named("w"), |_| [0; 8]),
-            made(named("v")),
-            made(None),
+            SessionId::new(8, 0x6789_ABCD, [0x5A; 12], named("w").unwrap(), |_| [0; 8]),
+            SessionId::new(7, 0x6789_ABCE, [0x5A; 12], named("w").unwrap(), |_| [0; 8]),
+            SessionId::new(7, 0x6789_ABCD, [0x5B; 12], named("w").unwrap(), |_| [0; 8]),
+            made(named("v").unwrap()),
+            made(Claim::HostData),
+            made(Claim::Later),
         ];
         for other in others {
             assert_ne!(other.tagged_bytes(), base);
         }
-        assert_eq!(SessionId::new(7, 0x6789_ABCD, [0x5A; 12], named("w"), |_| [0; 8]).tagged_bytes(), base);
+        assert_eq!(
+            SessionId::new(7, 0x6789_ABCD, [0x5A; 12], named("w").unwrap(), |_| [0; 8]).tagged_bytes(),
+            base
+        );
     }
 }

@@ -1,16 +1,23 @@
 //! The broker's own secret keys: rings of them, kept wrapped in the store, each ring for one purpose.
 //!
-//! A ring turns by itself. The instance that needs a key first makes it; one that finds the newest older than
-//! [`Keyring::TURNS_AFTER`] adds the next. Every other instance looks into the store once in
-//! [`Keys::LOOKS_EVERY`](crate::keys::Keys::LOOKS_EVERY), so a new key counts only [`Keyring::LEAD`] after it
-//! was written: by then all know it.
+//! The rings of keys for keyed hashes turn by themselves. The instance that needs a key first makes it; one
+//! that finds the newest older than [`Keyring::TURNS_AFTER`] adds the next. Every other instance looks into
+//! the store once in [`Keys::LOOKS_EVERY`](crate::keys::Keys::LOOKS_EVERY), so a new key counts only
+//! [`Keyring::LEAD`] after it was written: by then all know it.
+//!
+//! The ring of signing keys ([`signing`]) turns on an operator's word alone: guests know these keys.
+
+pub mod signing;
+
+mod key;
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
+use keybroker_initdata::BrokerKey;
 use serde::{Deserialize, Serialize};
 
+pub use self::key::Key;
 use crate::{
     clock::{CLOCKS_DIFFER, has_been},
     secret::{KeyError, Secret, WrappedSecret},
@@ -24,17 +31,22 @@ pub enum Purpose {
     Challenge,
     /// Making sessions: for `attest` alone.
     Session,
+    /// Signing answers to guests that know the public key: for `attest` alone.
+    Signature,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Challenge, Self::Session];
+    pub const ALL: [Self; 3] = [Self::Challenge, Self::Session, Self::Signature];
+    /// Those whose rings turn by themselves: all but the one whose keys guests know.
+    pub const TURNING: [Self; 2] = [Self::Challenge, Self::Session];
 
     /// The name that stands in the encryption context of the ring's keys.
     pub fn context(self) -> &'static str {
         match self {
             Self::Challenge => "keybroker/challenge",
             Self::Session => "keybroker/session",
+            Self::Signature => "keybroker/signature",
         }
     }
 
@@ -43,6 +55,7 @@ impl Purpose {
         match self {
             Self::Challenge => "challenge",
             Self::Session => "session",
+            Self::Signature => "signature",
         }
     }
 }
@@ -82,12 +95,23 @@ pub struct Keyring {
 pub struct WrappedKey {
     /// Its number: a session id names the key by it.
     pub number: u8,
-    /// The key: [`Keyring::KEY_LEN`] bytes, wrapped.
+    /// The key, wrapped: [`Keyring::KEY_LEN`] bytes, or the private half of a signing key.
     pub wrapped: WrappedSecret,
+    /// The public half of a signing key, in the clear. Keys for keyed hashes have none.
+    #[serde(with = "signing::point", skip_serializing_if = "Option::is_none", default)]
+    pub public: Option<BrokerKey>,
     /// When it was made.
     pub made_at: Timestamp,
-    /// From when on it is used.
-    pub from: Timestamp,
+    /// From when on it is used. `None` of a signing key until an operator has it used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<Timestamp>,
+}
+
+impl WrappedKey {
+    /// Whether its time has come at `now`.
+    fn is_used(&self, now: Timestamp) -> bool {
+        self.from.is_some_and(|from| from <= now)
+    }
 }
 
 impl Keyring {
@@ -117,10 +141,11 @@ impl Keyring {
 
     /// The key that is used at `now`: the newest whose time has come.
     pub fn current(&self, now: Timestamp) -> Option<&WrappedKey> {
-        self.keys.iter().rfind(|key| key.from <= now)
+        self.keys.iter().rfind(|key| key.is_used(now))
     }
 
-    /// The ring with `wrapped` as its newest key, and without what nothing rests on any more.
+    /// The ring with `wrapped` as its newest key for keyed hashes, and without what nothing rests on any
+    /// more.
     ///
     /// A ring without a usable key uses the new one at once, by every instance's clock: nobody has another.
     pub fn with(&self, wrapped: WrappedSecret, now: Timestamp) -> Self {
@@ -128,16 +153,17 @@ impl Keyring {
         let from = if self.current(now).is_some() { now + Self::LEAD } else { now - CLOCKS_DIFFER };
         let mut keys: Vec<_> = self.honoured(now, Self::KEPT_FOR).cloned().collect();
         keys.retain(|key| key.number != number && key.made_at <= now + Self::AHEAD);
-        keys.push(WrappedKey { number, wrapped, made_at: now, from });
+        keys.push(WrappedKey { number, wrapped, public: None, made_at: now, from: Some(from) });
         Self { keys, last: number, due: false }
     }
 
     /// The keys that count at `now` for what was made under them: those without a successor, and those whose
-    /// successor came less than `after` ago.
+    /// successor came less than `after` ago. A key that nobody has used counts for nothing.
     pub fn honoured(&self, now: Timestamp, after: SignedDuration) -> impl Iterator<Item = &WrappedKey> {
         self.keys.iter().enumerate().filter_map(move |(index, key)| {
-            let successor = self.keys.get(index + 1);
-            successor.is_none_or(|next| now.duration_since(next.from) < after).then_some(key)
+            let came = self.keys.get(index + 1).and_then(|next| next.from);
+            let counts = key.from.is_some() && came.is_none_or(|came| now.duration_since(came) < after);
+            counts.then_some(key)
         })
     }
 
@@ -150,38 +176,6 @@ impl Keyring {
     /// looks makes a new one.
     pub fn emptied(&self) -> Self {
         Self { keys: Vec::new(), due: false, last: self.last }
-    }
-}
-
-/// A ring's key in the clear: for keyed hashes alone. The library zeroes it when it is freed.
-pub struct Key(hmac::Key);
-
-impl Key {
-    /// Takes over a key of [`Keyring::KEY_LEN`] bytes. [`KeyError::Mismatch`] if it has another length.
-    pub fn new(key: &Secret) -> Result<Self, KeyError> {
-        let Ok(bytes) = <&[u8; Keyring::KEY_LEN]>::try_from(key.expose()) else {
-            return Err(KeyError::Mismatch);
-        };
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
-    }
-
-    /// HMAC-SHA-256 over `label` and `parts`, each after its length in 8 big-endian bytes: no two lists share
-    /// an encoding.
-    pub fn hash(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in [label.as_bytes()].iter().chain(parts) {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut hash = [0; 32];
-        hash.iter_mut().zip(context.sign().as_ref()).for_each(|(byte, hashed)| *byte = *hashed);
-        hash
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(redacted)")
     }
 }
 

@@ -2,12 +2,16 @@
 //! [`appraisal`](crate::appraisal)'s.
 
 mod floors;
+pub mod init_data;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::floors::{FloorError, TcbFloors, parse_tcb};
+pub use self::{
+    floors::{FloorError, TcbFloors, parse_tcb},
+    init_data::{BoundBy, InitDataRequirement},
+};
 
 use crate::encoding::Hex;
 
@@ -77,4 +81,7 @@ pub struct AppraisalPolicy {
     /// GUEST_SVN of the ID block must be at least this. Means something only with a required ID or author
     /// key.
     pub minimum_guest_svn: Option<u32>,
+    /// The guest must have been given this init data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_data: Option<InitDataRequirement>,
 }

@@ -30,7 +30,8 @@ pub fn session(headers: &HeaderMap) -> Result<Option<(Vec<Dialect>, SessionId)>,
 fn dialects_and_value(pair: &[u8]) -> Option<(Vec<Dialect>, &[u8])> {
     let equals = pair.iter().position(|byte| *byte == b'=')?;
     let (name, value) = pair.split_at_checked(equals)?;
-    let named = |dialect: &Dialect| manners(*dialect).cookie.as_bytes() == name;
+    let cookie = |dialect: &Dialect| manners(*dialect).session.map(|session| session.cookie.as_bytes());
+    let named = |dialect: &Dialect| cookie(dialect) == Some(name);
     let dialects: Vec<_> = Dialect::ALL.into_iter().filter(named).collect();
     if dialects.is_empty() { None } else { Some((dialects, value.strip_prefix(b"=")?)) }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::keybroker::RegistrationFault;
+use super::{keybroker::RegistrationFault, native::ReleaseFault};
 use crate::{ids::WorkloadIdError, secret::seal::GuestKeyError};
 
 /// Why a request was not understood. The texts go to the client: short, fixed, and without the request's
@@ -73,11 +73,14 @@ pub enum Invalid {
     #[error("tee-pubkey: the public exponent is not 65537 (k-exp \"AQAB\")")]
     KeyExponent,
     /// More certificates than a chain has.
-    #[error("cert_chain: more than 8 entries")]
+    #[error("more than 8 certificates")]
     CertificateCount,
     /// A certificate longer than any of AMD's.
-    #[error("cert_chain: an entry is longer than 16 KiB")]
+    #[error("a certificate is longer than 16 KiB")]
     CertificateLength,
+    /// A request for secrets that cannot be read.
+    #[error(transparent)]
+    Release(#[from] ReleaseFault),
     /// Two session ids: which one is meant cannot be known.
     #[error("the cookies name two sessions")]
     Cookies,

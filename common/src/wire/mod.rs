@@ -6,6 +6,7 @@
 //! | [`libkrun`] | buildah's registration, and the key as libkrun's guest fetches it |
 //! | [`keybroker`] | registration by reference values, and resources as keybroker's guest fetches them |
 //! | [`handshake`] | challenge and evidence, in which the two differ by no more than names |
+//! | [`native`] | the broker's own protocol: a challenge, and one request for secrets |
 //! | [`cookie`], [`authorization`] | headers |
 //!
 //! Reading is strict. Bodies are read into structs, never into a map, so that a duplicate key is an error and
@@ -13,16 +14,22 @@
 //! release does not know.
 
 pub mod authorization;
+mod certificates;
 pub mod cookie;
 pub mod handshake;
 mod invalid;
 mod json;
 pub mod keybroker;
 pub mod libkrun;
+pub mod native;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};
 
-use crate::{broker::Attested, dialect::Dialect};
+use crate::{
+    broker::Attested,
+    dialect::{Dialect, Dialects},
+    workload::Registration,
+};
 
 /// The properties of a dialect where dialects share a route: one row for each.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +40,17 @@ pub struct Manners {
     pub name: &'static str,
     /// Its guest, as people call it.
     pub guest: &'static str,
-    /// The name of the cookie that names a session.
-    pub cookie: &'static str,
     /// The value that ties a guest to its workload and to no other, in words.
     pub bound_by: &'static str,
+    /// How a guest goes on under a session, where the dialect has one.
+    pub session: Option<SessionManners>,
+}
+
+/// The properties of a dialect whose guests attest, and then fetch secrets under a session.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionManners {
+    /// The name of the cookie that names a session.
+    pub cookie: &'static str,
     /// The body that tells a guest that it attested.
     pub attested: fn(&Attested) -> Vec<u8>,
 }
@@ -46,7 +60,22 @@ pub fn manners(dialect: Dialect) -> &'static Manners {
     match dialect {
         Dialect::Libkrun => &libkrun::MANNERS,
         Dialect::Keybroker => &keybroker::MANNERS,
+        Dialect::Native => &native::MANNERS,
     }
+}
+
+/// The tie between the guests of `registration` and it, in words.
+pub fn bound_by(registration: &Registration) -> &'static str {
+    match &registration.policy.init_data {
+        Some(required) => required.bound_by.words(),
+        // Without init data, each dialect has one way.
+        None => registration.dialects.iter().next().map_or("nothing", |dialect| manners(dialect).bound_by),
+    }
+}
+
+/// The names of `dialects`, as rows and listings have them.
+pub fn names(dialects: &Dialects) -> String {
+    dialects.iter().map(|dialect| manners(dialect).name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn no_registration_lowers_the_floor() {
             fleet: &Fleet::default(),
             reference_values: None,
             policy: &Policy::default(),
+            init_data: None,
         };
         assert_eq!(refuse_early(&inputs), Err((check, error)), "{} early", check.name());
     }

@@ -17,6 +17,7 @@ fn remarks(genuine: &Genuine) -> Vec<(AppraisalCheck, Outcome<AppraisalError>)> 
         fleet: &Fleet::default(),
         reference_values: Some(&reference_values),
         policy: &AppraisalPolicy::default(),
+        init_data: None,
     });
     outcomes.into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed).collect()
 }

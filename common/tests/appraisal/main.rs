@@ -4,6 +4,7 @@
 mod fleet;
 mod floor;
 mod genuine;
+mod init_data;
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,12 @@ use keybroker_common::{
     dialect::Dialect,
     encoding::Hex,
     ids::WorkloadId,
-    requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
+    requirements::{
+        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors,
+    },
     workload::{Registration, Workload},
 };
+use keybroker_initdata::{Algorithm, InitDataDigest};
 use keybroker_rego::RegoEngine;
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{
@@ -30,6 +34,8 @@ use keybroker_snp::{
     verify::{Outcome, VerifiedReport},
 };
 use keybroker_testing::Attempt;
+
+use self::init_data::required;
 use uuid::Uuid;
 
 /// The registered measurement, and that of the guest of [`guest`].
@@ -56,9 +62,15 @@ fn guest(alter: impl FnOnce(&mut ReportFields)) -> VerifiedReport {
 /// The TCB of a simulated Turin.
 const TCB: TcbVersion = TcbVersion { fmc: Some(1), boot_loader: 1, tee: 1, snp: 4, microcode: 81 };
 
+/// The init data that [`guest`] has.
+fn init_data() -> InitDataDigest {
+    InitDataDigest::new(Algorithm::Sha384, vec![0xD0; 48]).unwrap()
+}
+
 /// Everything that can be required, as [`guest`] just satisfies it.
 fn strict() -> Policy {
-    let mut policy = Policy { minimum_tcb: floors(TCB), ..Policy::default() };
+    let init_data = required(BoundBy::HostData);
+    let mut policy = Policy { minimum_tcb: floors(TCB), init_data, ..Policy::default() };
     rows().iter().for_each(|row| (row.required)(&mut policy));
     policy
 }
@@ -75,9 +87,8 @@ fn registered() -> ReferenceValues {
 /// A workload's row that demands this.
 fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
     let registration = Registration {
-        format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         owner: None,
         reference_values,
         policy: policy.clone(),
@@ -108,7 +119,8 @@ fn appraised_in(
     reference_values: ReferenceValues,
     policy: &Policy,
 ) -> Result<(), (AppraisalCheck, Error)> {
-    appraise(guest, fleet, &workload(reference_values, policy).read().unwrap()).map(|_| ())
+    let said = init_data();
+    appraise(guest, fleet, &workload(reference_values, policy).read().unwrap(), Some(&said)).map(|_| ())
 }
 
 /// The registration that was appraised is the one that the result names, whatever else is registered.
@@ -116,7 +128,8 @@ fn appraised_in(
 async fn the_result_names_what_was_appraised() {
     let workload = workload(registered(), &strict());
     let (guest, registered) = (guest(|_| ()), workload.read().unwrap());
-    let appraised = appraise(&guest, &Fleet::default(), &registered).unwrap();
+    let said = init_data();
+    let appraised = appraise(&guest, &Fleet::default(), &registered, Some(&said)).unwrap();
     let result = appraised.consent(&RegoEngine::default()).await.unwrap();
     assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
 }
@@ -408,6 +421,7 @@ fn a_missing_input_is_not_passed_over() {
         fleet: &fleet,
         reference_values: None,
         policy: &policy,
+        init_data: None,
     };
     assert_eq!(refuse_early(&inputs), Ok(()));
     let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
@@ -432,6 +446,7 @@ fn names_tell_the_checks_apart() {
         fleet: &fleet,
         reference_values: None,
         policy: &policy,
+        init_data: None,
     };
     let names: std::collections::HashSet<_> =
         examine(&inputs).iter().map(|(check, _)| check.name()).collect();

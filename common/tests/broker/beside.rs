@@ -26,7 +26,7 @@ async fn unopenable(world: &World, purpose: Purpose, alone: bool) {
     };
     let wrapped = WrappedSecret { key_id: "local:0000000000000000".to_owned(), ciphertext: vec![0; 60] };
     let from = if alone { BEGIN } else { BEGIN - days(8) };
-    let bad = WrappedKey { number: 200, wrapped, made_at: from, from };
+    let bad = WrappedKey { number: 200, wrapped, public: None, made_at: from, from: Some(from) };
     let mut keys = if alone { Vec::new() } else { ring.keys.clone() };
     keys.insert(0, bad);
     world.store.put_keyring(purpose, edition, &Keyring { keys, ..ring }).await.unwrap();

@@ -116,15 +116,16 @@ async fn each_guest_selects_registrations_of_its_own_kind() {
     world.assert_recorded(&error, "workload", cause);
 
     // A session of either kind asks as the other kind does.
+    let cause = "the guest attested in another dialect";
     let session = attested(&world, &broker, host_data).await;
     let error = broker.attest.passphrase(&session, &id).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }));
-    world.assert_recorded(&error, "workload", cause);
+    world.assert_recorded(&error, "session", cause);
     broker.registered("a").await;
     let session = broker.attested(&world.hardware, "a").await;
     let error = resource(&broker, &session, "passphrase").await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }));
-    world.assert_recorded(&error, "workload", cause);
+    world.assert_recorded(&error, "session", cause);
 }
 
 /// A challenge is answered in the dialect in which it was given.
@@ -290,6 +291,6 @@ async fn a_long_resource_is_released_as_a_jwe() {
 fn a_registration_of_the_first_release_is_still_read() {
     let stored = r#"{"format":1,"serial":"00000000-0000-4000-8000-000000000000","dialect":"v0","owner":null,"reference_values":{"measurements":["4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d"]},"policy":{"forbid_smt":false,"require_single_socket":false,"require_ciphertext_hiding":false,"minimum_abi":null,"minimum_tcb":null,"minimum_committed_tcb":null,"minimum_launch_tcb":null,"host_data":null,"id_key_digest":null,"author_key_digest":null,"family_id":null,"image_id":null,"minimum_guest_svn":null}}"#;
     let read = Registration::from_bytes(stored.as_bytes()).unwrap();
-    assert_eq!((read.dialect, read.rego.is_none()), (Dialect::Libkrun, true));
+    assert_eq!((read.dialects.clone(), read.rego.is_none()), (Dialect::Libkrun.into(), true));
     assert_eq!(read.to_bytes().unwrap(), stored.as_bytes(), "and is written the same");
 }

@@ -75,11 +75,11 @@ async fn anything_else_than_the_same_evidence_is_no_session() {
     for other in [again, others, spaced] {
         assert_no_session(&world, &broker, &challenge, other).await;
     }
-    // By the cookie of the other dialect: the session's workload is none of that.
+    // By the cookie of the other dialect: the session is none of that.
     let error =
         broker.refused(&challenge, Evidence { dialects: vec![Dialect::Keybroker], ..sent.clone() }).await;
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    world.assert_recorded(&error, "workload", "the workload is registered for another dialect");
+    world.assert_recorded(&error, "session", "the guest attested in another dialect");
     // Under another challenge it is evidence like any, and bound to the first.
     let other = broker.challenge("a").await;
     let error = broker.refused(&other, sent.clone()).await;

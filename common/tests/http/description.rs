@@ -97,7 +97,16 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     if let Some(any) = schema["anyOf"].as_array() {
         return any.iter().any(|schema| fits(document, schema, value));
     }
-    let Some(object) = value.as_object() else { return schema["type"] == "string" && value.is_string() };
+    let Some(object) = value.as_object() else {
+        return match schema["type"].as_str() {
+            Some("string") => value.is_string(),
+            Some("integer") => value.is_u64(),
+            Some("array") => value
+                .as_array()
+                .is_some_and(|items| items.iter().all(|item| fits(document, &schema["items"], item))),
+            _ => false,
+        };
+    };
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     schema["type"] == "object"
         && required.into_iter().all(|name| object.contains_key(name))

@@ -15,12 +15,17 @@ use keybroker_common::{
     clock::SystemClock,
     config::KdsSettings,
     decision::{AttestDecision, SealedSession},
-    ids::{AuditId, SessionId, WorkloadId},
+    ids::{AuditId, Claim, SessionId, WorkloadId},
     keyring::Purpose,
     store::{DecisionStore as _, Health, RevocationStore as _, StoreError, WorkloadStore as _},
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
+use keybroker_initdata::{Algorithm, KeyId};
 use keybroker_kds::EndorsementSource;
+use keybroker_native::{
+    Evidence, Suite,
+    client::{self, Pending},
+};
 use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 use keybroker_testing::{
@@ -68,7 +73,11 @@ pub(super) async fn with_store() -> (Broker, Arc<Store>) {
     let broker = Broker::new(Parts {
         store: store.clone(),
         wrap: key.clone(),
-        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
+        keys: AttestKeys {
+            sessions: Arc::new(key.keyring(Purpose::Session)),
+            unwrap: key.clone(),
+            signers: Arc::new(keybroker_testing::signer::NoSigners),
+        },
         endorsements: Arc::new(endorsements),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
@@ -96,7 +105,7 @@ async fn fill(store: &Arc<EmbeddedStore>, key: &Arc<LocalKey>) {
     store.revoke(&WorkloadId::new("taken").unwrap(), &revoked).await.unwrap();
 
     let open = store.workload(&WorkloadId::new("open").unwrap()).await.unwrap().unwrap();
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::TURNING {
         forged::plant(store.as_ref(), purpose, &key.keyring(purpose), *BEGIN).await;
     }
     let id = id(1);
@@ -120,6 +129,18 @@ static BEGIN: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 pub(super) static SESSION: LazyLock<String> = LazyLock::new(|| id(1).expose());
 /// The cookie of the guest that may.
 pub(super) static CHALLENGE: LazyLock<String> = LazyLock::new(|| id(2).expose());
+
+/// A request for the secret of `open`, in answer to a challenge that nobody answered before. This broker has
+/// no signing key, so the evidence is not looked at.
+pub(super) fn release() -> String {
+    let id = forged::session_id_of(DEPLOYMENT, *BEGIN, [3; 12], Claim::Later);
+    let challenge = client::Challenge { challenge: id.expose() + &"A".repeat(43), expires_in: 300 };
+    let (secrets, keys) = (vec!["passphrase".to_owned()], vec![KeyId::from_bytes([7; 32])]);
+    let said = Algorithm::Sha256.digest("a document");
+    let pending = Pending::new(Suite::X25519, &challenge, "open", secrets, said, keys).unwrap();
+    let evidence = Evidence { report: vec![0; 1184], certificates: Vec::new() };
+    String::from_utf8(pending.request(&evidence)).unwrap()
+}
 
 fn id(random: u8) -> SessionId {
     forged::session_id(DEPLOYMENT, *BEGIN, [random; 12], &WorkloadId::new("open").unwrap())

@@ -7,6 +7,8 @@ mod description;
 mod doubles;
 mod gone;
 mod logs;
+mod native;
+mod pairs;
 mod panics;
 mod rejected;
 mod served;

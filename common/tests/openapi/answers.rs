@@ -6,7 +6,10 @@ use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderName, header};
 use serde_json::{Map, Value, json};
 
-use super::schema::reference;
+use super::{
+    schema::{described, reference},
+    shared::object,
+};
 use keybroker_common::{broker::Error, problem::Problem};
 
 /// The answer 200 with this body and these further header fields.
@@ -30,39 +33,79 @@ pub(crate) fn empty(description: &str) -> Value {
     json!({ "description": description, "headers": { name: cache_control } })
 }
 
-/// The answers to `problems`, by status.
-pub(crate) fn refusals(problems: &[Problem]) -> Map<String, Value> {
+/// The form of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An object of a text and an id, which suits the buffers of libkrun's guest.
+    Text,
+    /// Problem details (RFC 9457), in the broker's own protocol.
+    Details,
+}
+
+impl Form {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "application/json",
+            Self::Details => "application/problem+json",
+        }
+    }
+
+    fn body(self, problem: &Problem) -> Vec<u8> {
+        match self {
+            Self::Text => problem.body(),
+            Self::Details => problem.details(),
+        }
+    }
+
+    /// The schemas of a refusal without a record, and of one with.
+    fn schemas(self) -> (Value, Value) {
+        match self {
+            Self::Text => (reference("Refusal"), reference("RecordedRefusal")),
+            Self::Details => (reference("Problem"), reference("RecordedProblem")),
+        }
+    }
+}
+
+/// The answers to `problems` in this form, by status.
+pub(crate) fn refusals(form: Form, problems: &[Problem]) -> Map<String, Value> {
     let mut by_status = BTreeMap::<u16, Vec<Problem>>::new();
     for problem in problems {
         by_status.entry(problem.status().as_u16()).or_default().push(problem.clone());
     }
-    by_status.into_iter().map(|(status, problems)| (status.to_string(), refusal(&problems))).collect()
+    by_status
+        .into_iter()
+        .map(|(status, problems)| (status.to_string(), refusal(&[form], &problems)))
+        .collect()
 }
 
-/// The answer that these problems of one status have in common.
-pub(crate) fn refusal(problems: &[Problem]) -> Value {
+/// The answer that these problems of one status have in common, in one of these forms.
+pub(crate) fn refusal(forms: &[Form], problems: &[Problem]) -> Value {
     let mut described: Vec<&str> = Vec::new();
-    for text in problems.iter().map(when) {
+    for text in problems.iter().map(|problem| when(forms, problem)) {
         if !described.contains(&text) {
             described.push(text);
         }
     }
     let recorded = problems.iter().map(|problem| problem.id().is_some());
-    let schema = match recorded.clone().fold((true, true), |(all, none), id| (all && id, none && !id)) {
-        (true, _) => reference("RecordedRefusal"),
-        (_, true) => reference("Refusal"),
-        _ => json!({ "anyOf": [reference("Refusal"), reference("RecordedRefusal")] }),
+    let recorded = recorded.fold((true, true), |(all, none), id| (all && id, none && !id));
+    let content = |form: &Form| {
+        let schema = match (recorded, form.schemas()) {
+            ((true, _), (_, recorded)) => recorded,
+            ((_, true), (bare, _)) => bare,
+            (_, (bare, recorded)) => json!({ "anyOf": [bare, recorded] }),
+        };
+        let example = |problem: &Problem| {
+            let value: Value = serde_json::from_slice(&form.body(problem)).unwrap();
+            (name_of(problem), json!({ "value": value }))
+        };
+        let examples: Map<_, _> = problems.iter().map(example).collect();
+        (form.media_type().to_owned(), json!({ "schema": schema, "examples": examples }))
     };
-    let example = |problem: &Problem| {
-        let value: Value = serde_json::from_slice(&problem.body()).unwrap();
-        (name_of(problem), json!({ "value": value }))
-    };
-    let examples: Map<_, _> = problems.iter().map(example).collect();
     let headers = problems.iter().flat_map(|problem| headers(problem.clone().into_response().headers()));
     json!({
         "description": described.join(" Or: "),
         "headers": headers.collect::<Map<_, _>>(),
-        "content": { "application/json": { "schema": schema, "examples": examples } },
+        "content": forms.iter().map(content).collect::<Map<_, _>>(),
     })
 }
 
@@ -89,12 +132,61 @@ pub(crate) fn schemas() -> Map<String, Value> {
         json!({ "error": &error, "id": id }),
         json!(["error", "id"]),
     );
-    [("Refusal".to_owned(), bare), ("RecordedRefusal".to_owned(), recorded)].into_iter().collect()
+    let member = |(name, schema): (&str, Value)| (name.to_owned(), schema);
+    let text = [("Refusal", bare), ("RecordedRefusal", recorded)].map(member);
+    text.into_iter().chain(details().map(member)).collect()
+}
+
+/// The schemas of problem details.
+fn details() -> [(&'static str, Value); 2] {
+    let members = || {
+        vec![
+            (
+                "type",
+                json!({ "description": "The status says all.", "type": "string", "const": "about:blank" }),
+            ),
+            ("title", json!({ "description": "The status in words.", "type": "string", "minLength": 1 })),
+            (
+                "status",
+                json!({ "description": "The status.", "type": "integer", "minimum": 400, "maximum": 599 }),
+            ),
+            (
+                "detail",
+                json!({
+                    "description": "The fault, for people.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 120,
+                }),
+            ),
+        ]
+    };
+    let decision = json!({
+        "description": "The audit record, which holds the cause: `keybroker audit` takes this id.",
+        "type": "string", "format": "uuid",
+    });
+    let bare = described("Problem details (RFC 9457) without an audit record.", object(&members()));
+    let mut recorded = members();
+    recorded.push(("decision", decision));
+    let recorded = described("Problem details (RFC 9457) with an audit record.", object(&recorded));
+    [("Problem", bare), ("RecordedProblem", recorded)]
 }
 
 /// When it happens. Exhaustive, so that no problem goes without a word.
-fn when(problem: &Problem) -> &'static str {
+fn when(forms: &[Form], problem: &Problem) -> &'static str {
+    let details = forms == [Form::Details];
     match problem {
+        Problem::Broker(Error::NoSession { .. }) if details => {
+            "The challenge was answered before, is over, or is not this broker's. If the broker did not make it, \
+             there is no audit record."
+        }
+        Problem::Broker(Error::TooMany { .. }) if details => {
+            "The same as 401, but there are too many such requests: this one has no audit record."
+        }
+        Problem::Broker(Error::Unavailable { .. }) if details => {
+            "The broker could not decide or release. Ask for another challenge later: this one may be spent."
+        }
+        Problem::Invalid(_) if details => "The request is not understood: `detail` names the fault.",
         Problem::Broker(Error::NoSession { .. }) => {
             "The session that the cookie names is unknown, spent or expired, or has not reached this step. If \
              the broker did not make its id, there is no audit record."

@@ -56,6 +56,9 @@ impl Judge {
             "maximum" | "maxLength" | "maxItems" | "maxProperties" => {
                 size(keyword, value).is_none_or(|size| size <= rule.as_f64().expect("a bound"))
             }
+            "uniqueItems" => value.as_array().is_none_or(|items| {
+                items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))
+            }),
             "pattern" => value.as_str().is_none_or(|value| self.matches(text(rule), value)),
             "contentSchema" => value
                 .as_str()

@@ -21,6 +21,7 @@ mod yaml;
 
 use std::fs;
 
+use answers::Form;
 use keybroker_common::{http::ROUTES, problem::Problem};
 use serde_json::{Map, Value, json};
 
@@ -38,9 +39,9 @@ Registration of confidential workloads, and release of their secrets to guests t
 SEV-SNP report. `protocol.md` beside this file explains it, and describes how clients behave on the wire.
 
 Every answer has a `Content-Length` and `Cache-Control: no-store`, and none redirects. Every refusal is a JSON object of 3 to
-199 bytes, but for the words about a policy that is refused. Bodies are read strictly: unknown and duplicate fields are
-refused by name. A path that is not described here is 404 (`NotFound`), another method than a path's own is 405
-(`MethodNotAllowed`).
+199 bytes, but for the words about a policy that is refused. Below `/v1/` refusals are problem details (RFC 9457) in place of
+that. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is 404
+(`NotFound`), another method than a path's own is 405 (`MethodNotAllowed`).
 
 On AWS each route of registration exists a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
 `execute-api`): the same bodies and answers, but no token.
@@ -50,6 +51,9 @@ request is not HTTP or has too many header fields. It answers 421 if anybody may
 names another host. API Gateway, in front of a deployment on AWS, answers requests that are not signed as they must be (403),
 come too fast (429) or take too long (503, 504).
 ";
+
+/// The forms of a refusal that is of no route: the path decides.
+const BOTH: [Form; 2] = [Form::Text, Form::Details];
 
 /// The whole document.
 fn document() -> Value {
@@ -76,8 +80,8 @@ fn document() -> Value {
         "components": {
             "schemas": schemas,
             "responses": {
-                "NotFound": answers::refusal(&[Problem::NotFound]),
-                "MethodNotAllowed": answers::refusal(&[Problem::MethodNotAllowed(http::Method::POST)]),
+                "NotFound": answers::refusal(&BOTH, &[Problem::NotFound]),
+                "MethodNotAllowed": answers::refusal(&BOTH, &[Problem::MethodNotAllowed(http::Method::POST)]),
             },
             "headers": answers::header_fields(),
             "securitySchemes": routes::security_schemes(),

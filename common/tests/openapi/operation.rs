@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answers;
+use super::answers::{self, Form};
 use keybroker_common::problem::Problem;
 
 /// One method of one path.
@@ -22,6 +22,8 @@ pub(crate) struct Operation {
     /// Everything that can go wrong, as an example of each: status, body and header fields are those of the
     /// map of problems.
     pub(crate) problems: Vec<Problem>,
+    /// The form of the answers to them.
+    pub(crate) form: Form,
     /// How a client may authenticate itself; empty where nobody does.
     pub(crate) security: Vec<Value>,
     /// The schemas that it brings among the components, by name.
@@ -56,7 +58,7 @@ impl Operation {
             operation["requestBody"] = request.to_json();
         }
         operation["responses"] = json!({ "200": self.success });
-        for (status, answer) in answers::refusals(&self.problems) {
+        for (status, answer) in answers::refusals(self.form, &self.problems) {
             operation["responses"][status] = answer;
         }
         operation

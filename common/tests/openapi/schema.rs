@@ -24,6 +24,29 @@ pub(crate) fn hex(bytes: usize) -> Value {
     json!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{}}}$", 2 * bytes) })
 }
 
+/// So many bytes in base64url without padding.
+pub(crate) fn base64url(bytes: usize) -> Value {
+    let end = match bytes % 3 {
+        0 => "",
+        1 => "[A-Za-z0-9_-][AQgw]",
+        _ => "[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]",
+    };
+    json!({
+        "type": "string",
+        "pattern": format!("^[A-Za-z0-9_-]{{{}}}{end}$", bytes / 3 * 4),
+        "contentEncoding": "base64url",
+    })
+}
+
+/// Bytes in base64url without padding.
+pub(crate) fn any_base64url() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$",
+        "contentEncoding": "base64url",
+    })
+}
+
 /// A string that is JSON of another schema.
 pub(crate) fn json_text(content: &Value) -> Value {
     json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": content })

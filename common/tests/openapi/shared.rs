@@ -6,17 +6,19 @@ use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_testing::{
     clock::{BEGIN, ManualClock},
     forged,
-    world::TTL,
+    world::{self, TTL},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::schema::hex;
+
 use keybroker_common::{
     broker::Error,
     challenge::{Challenge, Challenges, Deployment},
     dialect::Dialect,
-    ids::{AuditId, HostData, WorkloadId},
+    ids::{AuditId, Claim, HostData},
     keyring::Purpose,
     keys::Keys,
     problem::Problem,
@@ -74,11 +76,16 @@ pub(crate) fn refusals_of_a_session() -> Vec<Problem> {
     ]
 }
 
+/// The name of a dialect's cookie.
+pub(crate) fn cookie_name(dialect: Dialect) -> &'static str {
+    manners(dialect).session.expect("a dialect with sessions").cookie
+}
+
 /// The cookie of a dialect.
 pub(crate) fn session_cookie(dialect: Dialect, required: bool) -> Value {
     let whose = manners(dialect).guest;
     let mut parameter = json!({
-        "name": manners(dialect).cookie,
+        "name": cookie_name(dialect),
         "in": "cookie",
         "description": format!("The session of {whose}, as `auth` gave it."),
         "required": required,
@@ -101,6 +108,43 @@ pub(crate) fn on_record() -> Value {
     object(&[("id", json!({ "description": "The audit record.", "type": "string", "format": "uuid" }))])
 }
 
+/// The digest of a guest's init data, or the document, beside these members.
+pub(crate) fn init_data(description: &str, beside: &[(&str, Value)]) -> Value {
+    let of = |algorithm: &str, bytes| {
+        let members = json!({ "algorithm": { "const": algorithm }, "digest": hex(bytes) });
+        json!({ "properties": members })
+    };
+    let mut properties = json!({
+        "algorithm": {
+            "type": "string",
+            "description": "The algorithm of the digest.",
+            "enum": ["sha256", "sha384", "sha512"],
+        },
+        "digest": { "type": "string", "description": "The document's digest, in hex." },
+        "document": {
+            "type": "string",
+            "description": "The whole document, in TOML, instead of its digest.",
+        },
+    });
+    for (name, schema) in beside {
+        properties[name] = schema.clone();
+    }
+    let required: Vec<_> = beside.iter().map(|(name, _)| *name).collect();
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+        "required": required,
+        "description": description,
+        "oneOf": [
+            { "required": ["document"], "properties": { "algorithm": false, "digest": false } },
+            { "required": ["algorithm", "digest"], "properties": { "document": false } },
+        ],
+        // Without an algorithm, the first is no requirement.
+        "anyOf": [of("sha256", 32), of("sha384", 48), of("sha512", 64)],
+    })
+}
+
 /// An object of exactly these members.
 pub(crate) fn object(members: &[(&str, Value)]) -> Value {
     let names: Vec<_> = members.iter().map(|(name, _)| *name).collect();
@@ -116,10 +160,15 @@ pub(crate) fn read(body: &[u8]) -> Value {
 
 /// A challenge, the same each time: of keys, a time and random bytes that are known.
 pub(crate) fn sample_challenge() -> Challenge {
+    sample_challenge_of(world::named(WORKLOAD))
+}
+
+/// The same of a guest that claims this.
+pub(crate) fn sample_challenge_of(claim: Claim) -> Challenge {
     let clock = Arc::new(ManualClock::new());
     let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
     let wrap = Arc::new(LocalKey::in_memory().unwrap()).keyring(Purpose::Challenge);
-    let id = forged::session_id("sample", BEGIN, *b"sample bytes", &WorkloadId::new(WORKLOAD).unwrap());
+    let id = forged::session_id_of("sample", BEGIN, *b"sample bytes", claim);
     Runtime::new().unwrap().block_on(async {
         forged::plant(store.as_ref(), Purpose::Challenge, &wrap, BEGIN).await;
         let keys = Keys::new(Purpose::Challenge, store, Arc::new(wrap), clock, TTL);

@@ -3,8 +3,11 @@
 use keybroker_common::{
     appraisal::{AppraisalCheck, Fleet, Inputs, examine},
     encoding::Hex,
-    requirements::{Abi, AppraisalPolicy as Policy, Measurement, ReferenceValues, TcbFloors},
+    requirements::{
+        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors,
+    },
 };
+use keybroker_initdata::{Algorithm, InitDataDigest};
 use keybroker_snp::{
     product::{Product::Turin, TcbVersion},
     report::Report,
@@ -88,6 +91,7 @@ proptest! {
                 fleet: &Fleet::default(),
                 reference_values: Some(&reference_values),
                 policy: &policy,
+                init_data: None,
             };
             let checks = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
             checks.map(|(check, _)| check).collect::<Vec<_>>()
@@ -99,6 +103,33 @@ proptest! {
         let count = value.len();
         *value.into_iter().nth(byte.index(count)).unwrap() -= 1;
         prop_assert_eq!(failures(&bytes), [check]);
+    }
+
+    /// A guest that says other init data than is required is denied, by whichever bit it differs and whatever
+    /// binds it.
+    #[test]
+    fn init_data_is_compared_to_its_last_bit(
+        algorithm in prop::sample::select(&Algorithm::ALL[..]),
+        bound_by in prop::sample::select(&[BoundBy::HostData, BoundBy::Measurement, BoundBy::Nothing][..]),
+        (bytes, bit) in (prop::collection::vec(any::<u8>(), 64), any::<prop::sample::Index>()),
+    ) {
+        let bytes = &bytes[..algorithm.digest_len()];
+        let of = |bytes: &[u8]| InitDataDigest::new(algorithm, bytes.to_vec()).unwrap();
+        let digest = of(bytes);
+        let other = of(&keybroker_testing::flipped(bytes, bit.index(8 * bytes.len())));
+        let host_data = digest.host_data();
+        let attempt = Attempt::vcek(Turin).fields(|fields| fields.host_data = host_data);
+        let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
+        let required = InitDataRequirement { digest: digest.clone(), bound_by, broker_keys: None };
+        let policy = &Policy { init_data: Some(required), ..Policy::default() };
+        let passed = |said| {
+            let (report, fleet, init_data) = (&report, &Fleet::default(), Some(said));
+            let inputs =
+                Inputs { report, product: None, fleet, reference_values: None, policy, init_data };
+            examine(&inputs).contains(&(AppraisalCheck::InitData, Outcome::Passed))
+        };
+        prop_assert!(passed(&digest));
+        prop_assert!(!passed(&other));
     }
 
     /// Whatever else a registration demands or leaves open, the floor stands.
@@ -118,7 +149,8 @@ proptest! {
         let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));
         let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
         let (fleet, reference_values) = (&Fleet::default(), None);
-        let inputs = Inputs { report: &report, product: None, fleet, reference_values, policy: &policy };
+        let (product, policy, init_data) = (None, &policy, None);
+        let inputs = Inputs { report: &report, product, fleet, reference_values, policy, init_data };
         let outcomes = examine(&inputs);
         let passed = |check| outcomes.contains(&(check, Outcome::Passed));
         prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);

@@ -195,6 +195,46 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+/// The requirements of registrations with init data, in whose place the broker draws no HOST_DATA.
+fn rows_with_init_data() -> Vec<Row> {
+    use Missed::{Guest, Value as Other};
+    vec![
+        Row {
+            at: "/init_data",
+            satisfied: init_data(),
+            launched: |guest| guest.host_data = [0xD0; 32],
+            missed: Guest("init-data", |guest| guest.host_data[31] ^= 1),
+            malformed: vec![
+                (json!({"bound_by": "host_data"}), "is not a document, or an algorithm"),
+                (json!({"bound_by": "host_data", "document": ""}), "is not init data for keybroker-guest"),
+                (json!({"algorithm": "sha256", "digest": hex(0xD0, 32)}), "missing field bound_by"),
+                (json!({"bound_by": "hope"}), "wrong type"),
+                (json!("d0"), "wrong type"),
+            ],
+        },
+        Row {
+            at: "/require/host_data",
+            satisfied: hex(0xD0, 32),
+            launched: |guest| guest.host_data = [0xD0; 32],
+            // HOST_DATA must not bind the init data: if it does, this is refused.
+            missed: Other("host-data", hex(0xD1, 32)),
+            malformed: vec![(hex(0xD0, 31), "is not 64 hex digits"), (json!(7), "wrong type")],
+        },
+    ]
+}
+
+fn init_data() -> Value {
+    json!({"bound_by": "host_data", "algorithm": "sha256", "digest": hex(0xD0, 32)})
+}
+
+/// A body that requires init data that is bound so.
+fn bound_by(bound_by: &str) -> Value {
+    let mut body = strict();
+    (body["workload_id"], body["init_data"]) = (json!("web"), init_data());
+    body["init_data"]["bound_by"] = bound_by.into();
+    body
+}
+
 /// A body that requires everything in the table at once, as the guest satisfies it.
 fn strict() -> Value {
     let mut body = json!({"resources": {}, "reference_values": {"allow": true}, "require": {}});
@@ -225,28 +265,28 @@ fn put(body: &mut Value, at: &str, value: Value) {
 }
 
 /// A guest that satisfies [`strict`].
-fn guest(host_data: HostData, alter: fn(&mut ReportFields)) -> VerifiedReport {
+fn guest(host_data: [u8; 32], alter: fn(&mut ReportFields)) -> VerifiedReport {
     let attempt = Attempt::vcek(Turin).fields(|fields| {
         fields.policy = 1 << 17;
-        fields.host_data = host_data.to_bytes();
+        fields.host_data = host_data;
         rows().iter().for_each(|row| (row.launched)(fields));
         alter(fields);
     });
     attempt.verify().unwrap()
 }
 
-fn read(body: &Value, host_data: HostData) -> Result<RegisterRequest, Invalid> {
-    keybroker::register_request(body.to_string().as_bytes(), host_data)
+/// The registration, and HOST_DATA of its guests.
+fn read(body: &Value) -> Result<(RegisterRequest, [u8; 32]), Invalid> {
+    keybroker::register_request(body.to_string().as_bytes(), HostData::random())
 }
 
 /// The check that denies this guest under this registration, if one does.
 async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static str> {
-    let host_data = HostData::random();
-    let request = read(body, host_data).unwrap_or_else(|error| panic!("{body}: {error}"));
+    let (request, host_data) = read(body).unwrap_or_else(|error| panic!("{body}: {error}"));
+    let said = request.policy.init_data.as_ref().map(|required| required.digest.clone());
     let registration = Registration {
-        format: Registration::FORMAT,
         serial: Uuid::from_u128(1),
-        dialect: request.dialect,
+        dialects: request.dialects.clone(),
         owner: None,
         reference_values: request.reference_values,
         policy: request.policy,
@@ -262,7 +302,7 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
         restored_by: None,
     };
     let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
-    match appraise(&guest, &Fleet::default(), &registered) {
+    match appraise(&guest, &Fleet::default(), &registered, said.as_ref()) {
         Err((check, _)) => Some(check.name()),
         Ok(appraised) => match appraised.consent(&RegoEngine::default()).await {
             Ok(_) => None,
@@ -274,9 +314,9 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
 
 /// Why a body is refused at its registration.
 async fn refusal(body: &Value) -> String {
-    match read(body, HostData::random()) {
+    match read(body) {
         Err(error) => error.to_string(),
-        Ok(request) => match RegoEngine::default().check(&request.rego.unwrap()).await {
+        Ok((request, _)) => match RegoEngine::default().check(&request.rego.unwrap()).await {
             Err(NotEvaluated::Policy(refused)) => refused.to_string(),
             other => panic!("{body}: {other:?}"),
         },
@@ -329,21 +369,50 @@ async fn each_requirement_malformed() {
     }
 }
 
+#[tokio::test]
+async fn each_requirement_beside_init_data() {
+    for Row { at, satisfied, missed, mut malformed, launched } in rows_with_init_data() {
+        let mut required = bound_by("host_data");
+        put(&mut required, at, satisfied);
+        assert_eq!(denied(&required, launched).await, None, "{at}: satisfied");
+        match missed {
+            Missed::Guest(check, alter) => {
+                assert_eq!(denied(&required, alter).await, Some(check), "{at}: missed");
+                assert_eq!(denied(&bound_by("nothing"), alter).await, None, "{at}: not required");
+            }
+            Missed::Value(check, value) => {
+                let mut other = bound_by("nothing");
+                put(&mut other, at, value.clone());
+                assert_eq!(denied(&other, launched).await, Some(check), "{at}: missed");
+                put(&mut required, at, value);
+                assert!(refusal(&required).await.contains("is not the digest of init_data"), "{at}");
+            }
+        }
+        malformed.push((Value::Null, "wrong type"));
+        for (value, says) in malformed {
+            let mut body = bound_by("host_data");
+            put(&mut body, at, value.clone());
+            let refusal = refusal(&body).await;
+            assert!(refusal.contains(says), "{at}: {value}: {refusal}");
+        }
+    }
+}
+
 /// A requirement that has no row here is one that nobody tried.
 #[test]
 fn every_check_that_a_policy_demands_has_a_row() {
-    let missed = rows().into_iter().map(|row| match row.missed {
+    let missed = rows().into_iter().chain(rows_with_init_data()).map(|row| match row.missed {
         Missed::Guest(check, _) | Missed::Value(check, _) => check,
     });
-    // HOST_DATA is the broker's to choose, and the ABI is demanded by no registration of this dialect.
-    let tried: HashSet<_> = missed.chain(["host-data", "guest-policy-abi"]).collect();
+    // The ABI is demanded by no registration of this dialect.
+    let tried: HashSet<_> = missed.chain(["guest-policy-abi"]).collect();
     let demanded = AppraisalCheck::all().filter(|check| !check.is_floor());
     let untried: Vec<_> = demanded.filter(|check| !tried.contains(check.name())).collect();
     assert_eq!(untried, []);
 }
 
-/// HOST_DATA selects. That it is the registration's own is looked at once more, and is not the client's to
-/// say.
+/// Without init data, HOST_DATA selects. That it is the registration's own is looked at once more, and is not
+/// the client's to say.
 #[tokio::test]
 async fn host_data_is_the_brokers_to_choose() {
     assert_eq!(denied(&strict(), |guest| guest.host_data[0] ^= 1).await, Some("host-data"));

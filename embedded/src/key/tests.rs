@@ -201,10 +201,12 @@ async fn a_rings_key_opens_for_its_purpose_only() {
     let (_dir, path) = key_path();
     let key = Arc::new(LocalKey::create(&path).unwrap());
     let secret = Secret::new(vec![7; 32]);
-    for (purpose, other) in [(Purpose::Challenge, Purpose::Session), (Purpose::Session, Purpose::Challenge)] {
+    for purpose in Purpose::ALL {
         let wrapped = key.keyring(purpose).wrap_key(&secret).await.unwrap();
         assert_eq!(key.keyring(purpose).unwrap_key(&wrapped).await.unwrap().expose(), secret.expose());
-        assert_eq!(key.keyring(other).unwrap_key(&wrapped).await.unwrap_err(), KeyError::Mismatch);
+        for other in Purpose::ALL.into_iter().filter(|other| *other != purpose) {
+            assert_eq!(key.keyring(other).unwrap_key(&wrapped).await.unwrap_err(), KeyError::Mismatch);
+        }
         assert_eq!(key.unwrap_secret(&context(), &wrapped).await.unwrap_err(), KeyError::Mismatch);
         let of_a_workload = key.wrap_secret(&context(), &secret).await.unwrap();
         assert_eq!(key.keyring(purpose).unwrap_key(&of_a_workload).await.unwrap_err(), KeyError::Mismatch);

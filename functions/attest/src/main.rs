@@ -14,6 +14,7 @@ use keybroker_common::{
     clock::SystemClock,
     config::AttestConfig,
     keyring::Purpose,
+    keys::SigningKeys,
 };
 use keybroker_kds::EndorsementSource;
 use keybroker_lambda::origin;
@@ -33,8 +34,13 @@ fn main() -> ExitCode {
         let clock = Arc::new(SystemClock);
         let amd = EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
         config.fleet.announce();
-        let sessions = KmsKeyring::new(aws.kms(), config.origin.kms_key.clone(), Purpose::Session);
-        let keys = AttestKeys { sessions: Arc::new(sessions), unwrap: Arc::new(KmsUnwrap::new(aws.kms())) };
+        let kms_key = &config.origin.kms_key;
+        let ring = |purpose| Arc::new(KmsKeyring::new(aws.kms(), kms_key.clone(), purpose));
+        let keys = AttestKeys {
+            sessions: ring(Purpose::Session),
+            unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
+            signers: Arc::new(SigningKeys::new(store.clone(), ring(Purpose::Signature), clock.clone())),
+        };
         let (amd, rego, fleet) = (Arc::new(amd), Arc::new(RegoEngine::default()), Arc::new(config.fleet));
         Ok(Attest::new(store, origin(config.origin, aws), keys, amd, rego, fleet, clock))
     })

@@ -79,7 +79,11 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     let Broker { register, auth, attest } = Broker::new(Parts {
         store,
         wrap: key.clone(),
-        keys: AttestKeys { sessions: Arc::new(key.keyring(Purpose::Session)), unwrap: key.clone() },
+        keys: AttestKeys {
+            sessions: Arc::new(key.keyring(Purpose::Session)),
+            unwrap: key.clone(),
+            signers: Arc::new(keybroker_testing::signer::NoSigners),
+        },
         endorsements: source.clone(),
         trials: Arc::new(RegoEngine::default()),
         policies: Arc::new(RegoEngine::default()),
@@ -95,7 +99,7 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     let workload_id = WorkloadId::new("open").unwrap();
     let request = RegisterRequest {
         workload_id: workload_id.clone(),
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         credential: Credential::None,
         reference_values: ReferenceValues { measurements: Vec::new() },
         policy: AppraisalPolicy::default(),
@@ -105,7 +109,8 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
     register.register(request).await.unwrap();
 
     let sent = Sent::new();
-    let (error, parsed) = counted(&attest, &SessionId::new(1, 0, [0; 12], None, |_| [0; 8]), &sent).await;
+    let (error, parsed) =
+        counted(&attest, &SessionId::new(1, 0, [0; 12], Claim::HostData, |_| [0; 8]), &sent).await;
     assert!(matches!(error, Error::NoSession { .. }) && parsed == 0, "{error:?}, {parsed}");
     let challenge = auth.challenge(Claim::Named(CarriedId::new(workload_id.clone()).unwrap())).await.unwrap();
     let (error, parsed) = counted(&attest, &challenge.session_id, &sent).await;

@@ -11,7 +11,8 @@ use super::{CONFLICT, Subject, all_at_once, assert_not_recorded, assert_recorded
 const FIRST: Result<Option<AttestDecision>, StoreError> = Ok(None);
 
 pub async fn a_decision_is_read_back(store: &impl Subject) {
-    for decision in [sample::attest_decision(1), sample::refusal(1)] {
+    let one_of_each = [sample::attest_decision(1), sample::refusal(1)].into_iter().chain(sample::releases(1));
+    for decision in one_of_each {
         let id = decision.record.id;
         assert_eq!(store.decision(id).await, Ok(None));
         assert_eq!(store.decide(&decision).await, FIRST);
@@ -21,11 +22,12 @@ pub async fn a_decision_is_read_back(store: &impl Subject) {
 }
 
 pub async fn the_first_decision_is_the_only_one(store: &impl Subject) {
-    let firsts = [sample::attest_decision(1), sample::refusal(1)];
+    let firsts = [sample::attest_decision(1), sample::refusal(1)].into_iter().chain(sample::releases(1));
     for first in firsts {
         assert_eq!(store.decide(&first).await, FIRST);
         let id = first.record.id;
-        for later in [sample::attest_decision(2), sample::refusal(2), first.clone()] {
+        let [released, refused] = sample::releases(2);
+        for later in [sample::attest_decision(2), sample::refusal(2), released, refused, first.clone()] {
             let later = sample::under(id, later);
             assert_eq!(store.decide(&later).await, Ok(Some(first.clone())));
             assert_eq!(store.decision(id).await, Ok(Some(first.clone())));

@@ -22,6 +22,17 @@ pub async fn a_ring_is_read_back(store: &impl Subject) {
     }
 }
 
+/// With the public halves, and with the key that nobody uses yet.
+pub async fn a_ring_of_signing_keys_is_read_back(store: &impl Subject) {
+    let ring = sample::signing_ring();
+    assert_eq!((ring.keys.len(), ring.signing().count(), ring.prepared().is_some()), (3, 2, true));
+    let prepared = sample::audit(1, Operation::Operate, Decision::KeyPrepared);
+    assert_eq!(store.turn_keyring(Purpose::Signature, None, &ring, &prepared).await, Ok(()));
+    assert_recorded(store, &prepared).await;
+    assert_eq!(held(store, Purpose::Signature).await.ring, ring);
+    assert_eq!(store.keyring(Purpose::Session).await, Ok(None));
+}
+
 pub async fn a_ring_gives_way_to_one_that_knows_it(store: &impl Subject) {
     let (first, second, third) = (sample::ring(), sample::ring(), Keyring::default());
     let purpose = Purpose::Challenge;

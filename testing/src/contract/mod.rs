@@ -99,6 +99,7 @@ macro_rules! store_contract {
             a_record_beside_decisions_takes_no_others_id
             decisions_are_listed_with_all_other_records
             a_ring_is_read_back
+            a_ring_of_signing_keys_is_read_back
             a_ring_gives_way_to_one_that_knows_it
             an_absent_ring_has_no_edition
             of_many_rings_one_is_written

@@ -18,7 +18,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    audit::{AuditRecord, Decision, FailedCheck},
+    audit::{AuditRecord, Decision, FailedCheck, Operation},
     ids::WorkloadId,
 };
 use keybroker_simulator::{
@@ -36,6 +36,40 @@ use tokio::task::JoinSet;
 fn decisions(document: &Value) -> Vec<String> {
     let records = document["records"].as_array().unwrap().iter();
     records.map(|record| record["decision"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A request of the broker's own protocol: one record for the attestation and all its secrets.
+#[tokio::test]
+async fn a_release_of_several_secrets_is_listed_and_explained() {
+    let (w, hours) = (WorkloadId::new("w").unwrap(), SignedDuration::from_hours);
+    let release = |decision, hour| AuditRecord {
+        operation: Operation::Release,
+        secrets: ["tls.key", "passphrase"].map(str::to_owned).to_vec(),
+        ..record(&w, decision, hours(hour))
+    };
+    let failed = FailedCheck { check: "init-data".to_owned(), cause: "HOST_DATA is 00".to_owned() };
+    let (released, refused) = (release(Decision::Released, 1), release(Decision::Refused, 2));
+    let refused = AuditRecord { failed: Some(failed), ..refused };
+    let records = vec![released.clone(), refused.clone()];
+    for operator in Operator::everywhere(&Contents { records, ..Contents::default() }).await {
+        let kind = operator.kind;
+        let table = operator.out(&["audit", "--workload", "w"]);
+        let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        let id = refused.id.to_string();
+        assert_eq!(lines[1][1..], ["refused", "release", "w", "init-data", &id], "{kind}: {table}");
+        let id = released.id.to_string();
+        assert_eq!(lines[2][1..4], ["released", "release", "w"], "{kind}: {table}");
+        let text = operator.out(&["audit", &id]);
+        for part in
+            ["secrets", "tls.key, passphrase", "The broker released \"tls.key\", \"passphrase\" to it"]
+        {
+            assert!(text.contains(part), "{kind}: {text}");
+        }
+        let document = operator.json(&["audit", &id]);
+        assert_eq!(document["record"], serde_json::to_value(&released).unwrap(), "{kind}");
+        let refusal = operator.out(&["audit", &refused.id.to_string()]);
+        assert!(refusal.contains("another init data document than was registered"), "{kind}: {refusal}");
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,10 @@ fn the_demo_tells_its_story_as_json() {
     assert_eq!((&story["ok"], &story["passphrase_arrived"]), (&true.into(), &true.into()));
     let steps: Vec<_> =
         story["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["hardware", "register", "auth", "attest", "key", "claim"]);
+    assert_eq!(
+        steps,
+        ["hardware", "register", "auth", "attest", "key", "claim", "register", "release", "disk"]
+    );
     assert_eq!(story["other_guest_let_in"], true, "{story}");
     let claim = &story["steps"][5];
     assert!(claim["what"].as_str().unwrap().ends_with("the broker lets it in"), "{claim}");
@@ -57,9 +60,16 @@ fn the_demo_tells_its_story_as_json() {
         assert!(ids.insert(attack["audit_id"].as_str().unwrap()), "{attack}");
     }
     let checks: BTreeSet<_> = attacks.iter().map(|attack| attack["check"].as_str().unwrap()).collect();
-    for check in
-        ["measurement", "guest-policy-debug", "vmpl", "challenge", "signature", "revocation", "session"]
-    {
+    for check in [
+        "measurement",
+        "init-data",
+        "guest-policy-debug",
+        "vmpl",
+        "challenge",
+        "signature",
+        "revocation",
+        "session",
+    ] {
         assert!(checks.contains(check), "{check} in {checks:?}");
     }
 }

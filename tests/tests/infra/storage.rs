@@ -150,9 +150,10 @@ fn the_key_rotates_and_outlives_the_stack() {
 fn each_context_is_for_the_roles_that_need_it() {
     let storage = read("storage.yaml");
     let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
-    let [administration, register, attest, challenges, sessions] = statements.as_array().unwrap().as_slice()
+    let [administration, register, attest, challenges, sessions, signatures, operators] =
+        statements.as_array().unwrap().as_slice()
     else {
-        panic!("five statements");
+        panic!("seven statements");
     };
     let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
 
@@ -205,6 +206,14 @@ fn each_context_is_for_the_roles_that_need_it() {
     };
     assert_eq!(*challenges, ring("ChallengeKeys", Purpose::Challenge, &["auth", "attest"]));
     assert_eq!(*sessions, ring("SessionKeys", Purpose::Session, &["attest"]));
+    assert_eq!(*signatures, ring("SigningKeys", Purpose::Signature, &["attest"]));
+    // Operators can wrap a signing key, and open none, whatever their own policies allow. The other functions
+    // can do neither.
+    let mut expected = ring("OperatorsWrapSigningKeys", Purpose::Signature, &["register", "auth"]);
+    expected["Action"] = json!("kms:Encrypt");
+    let roles = expected["Condition"].as_object_mut().unwrap().remove("ArnEquals").unwrap();
+    expected["Condition"]["ArnNotEquals"] = roles;
+    assert_eq!(*operators, expected);
 
     assert_eq!(administration["Principal"], account);
     for action in one_or_many(&administration["Action"]).into_iter().map(|action| action.as_str().unwrap()) {

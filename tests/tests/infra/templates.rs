@@ -236,7 +236,7 @@ fn each_role_may_do_exactly_what_its_function_calls() {
 fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)> {
     let purposes = |purposes: Value| json!({"StringEquals": {"kms:EncryptionContext:purpose": purposes}});
     let secrets = EncryptionContext::PURPOSE;
-    let [challenge, session] = [Purpose::Challenge, Purpose::Session].map(Purpose::context);
+    let [challenge, session, signature] = Purpose::ALL.map(Purpose::context);
     match function {
         "auth" => vec![
             (
@@ -250,8 +250,8 @@ fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)
             ("key", vec!["kms:Decrypt", "kms:Encrypt"], purposes(json!(challenge))),
         ],
         "attest" => vec![
-            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session]))),
-            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session]))),
+            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session, signature]))),
+            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session, signature]))),
         ],
         _ => vec![],
     }

@@ -5,11 +5,11 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Comm
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     clock::SystemClock,
-    keyring::{Keyring, Purpose},
+    keyring::{Keyring, KeyringWrap as _, Purpose, signing},
     secret::WrappedSecret,
     store::KeyringStore as _,
 };
-use keybroker_embedded::store::EmbeddedStore;
+use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_simulator::{kds::Behaviour, tls::Authority};
 use keybroker_tests::{
     operator::{self, Contents, Operator, workload},
@@ -150,6 +150,11 @@ async fn doctor_finds_each_fault_of_a_broker() {
     let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
     failing(command(&at("missing"), data), "key", "restore the file from its backup");
     failing(command(own, &at("missing")), "store", "there is no store");
+    // Somebody put a key of his own in the place of the broker's, for operators to read.
+    let (code, verdicts, document) = examined(with_an_altered_signing_key(&home, &kds.url()).await);
+    let rings: Vec<_> = verdicts.iter().filter(|(check, _)| check == "broker-keys").collect();
+    assert_eq!((code, rings.last().unwrap().1.as_str()), (Some(1), "fail"), "{document}");
+    assert!(document.to_string().contains("the public half beside key 1 is not its own"), "{document}");
     // Its rings were copied from another store.
     let copied = with_anothers_ring(&home, &kds.url()).await;
     failing(copied, "broker-keys", "keybroker keys rotate --now");
@@ -158,6 +163,17 @@ async fn doctor_finds_each_fault_of_a_broker() {
     failing(command(&at("other"), data), "key", "the store belongs to the key");
     fs::copy(own, data_dir.join("key")).unwrap();
     failing(command(data_dir.join("key").to_str().unwrap(), data), "key", "is in the data directory");
+}
+
+/// `doctor` for a store whose signing key stands beside another's public half.
+async fn with_an_altered_signing_key(home: &Home, kds_url: &str) -> Command {
+    let wrap = Arc::new(LocalKey::load(&home.key_file()).unwrap()).keyring(Purpose::Signature);
+    let (private, _) = signing::drawn().unwrap();
+    let (wrapped, (_, others)) = (wrap.wrap_key(&private).await.unwrap(), signing::drawn().unwrap());
+    let store = EmbeddedStore::open(&home.data_dir(), Arc::new(SystemClock)).unwrap();
+    let ring = Keyring::default().with_signing(wrapped, others, Timestamp::now()).unwrap();
+    store.put_keyring(Purpose::Signature, None, &ring).await.unwrap();
+    doctor_of(home, kds_url, &[])
 }
 
 /// `doctor` for a store with this key, and with a ring that another key wrapped.

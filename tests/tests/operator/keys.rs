@@ -29,7 +29,7 @@ fn turns(operator: &Operator) -> Vec<Value> {
 
 #[tokio::test]
 async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
-    let rings = Purpose::ALL.map(|purpose| (purpose, a_ring()));
+    let rings = Purpose::TURNING.map(|purpose| (purpose, a_ring()));
     let contents = Contents { rings: rings.to_vec(), ..Contents::default() };
     for operator in Operator::everywhere(&contents).await {
         let kind = operator.kind;
@@ -38,14 +38,18 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
         assert_eq!(challenge["keys"][0]["state"], "used", "{kind}");
         let table = operator.out(&["keys", "list"]);
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["RING", "NUMBER", "MADE", "USED", "SINCE", "STATE"], "{kind}: {table}");
+        assert_eq!(
+            lines[0],
+            ["RING", "NUMBER", "MADE", "USED", "SINCE", "STATE", "KEY", "ID"],
+            "{kind}: {table}"
+        );
         assert_eq!((lines[1][0], lines[2][0], lines.len()), ("challenge", "session", 3), "{kind}: {table}");
         // The bytes that stand for the wrapped key.
         for shown in [table, operator.json(&["keys", "list"]).to_string()] {
             assert!(!shown.contains("xcXFxcXF") && !shown.contains("c5c5c5c5"), "{kind}: {shown}");
         }
 
-        operator.out(&["keys", "rotate", "--ring", "session"]);
+        operator.out(&["keys", "rotate", "session"]);
         let session = ring(&operator, "session");
         assert_eq!((numbers(&session), &session["due"]), (vec![1], &json!(true)), "{kind}");
         assert_eq!(ring(&operator, "challenge"), challenge, "{kind}: the other ring is as it was");
@@ -71,6 +75,7 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
         let words = operator.out(&["audit", turns[1]["id"].as_str().unwrap()]);
         assert!(words.contains("The broker's keys of the ring challenge were dropped by "), "{words}");
 
+        // As earlier releases took the name.
         let again = operator.run(&["keys", "rotate", "--ring", "challenge"]);
         assert!(again.code == Some(0) && again.log.contains("there is no key yet"), "{kind}: {again:?}");
     }
@@ -93,7 +98,12 @@ async fn a_store_without_keys_has_none_to_rotate() {
     let ended = operator.run(&["keys", "rotate", "--now", "--yes"]);
     assert!(ended.code == Some(0) && ended.log.contains("there is no key yet"), "{ended:?}");
     assert_eq!(turns(&operator), Vec::<Value>::new());
-    for arguments in [&["keys"][..], &["keys", "rotate", "--ring", "secrets"], &["keys", "list", "--now"]] {
+    for arguments in [
+        &["keys"][..],
+        &["keys", "rotate", "secrets"],
+        &["keys", "rotate", "session", "--ring", "session"],
+        &["keys", "list", "--now"],
+    ] {
         assert_eq!(operator.run(arguments).code, Some(2), "{arguments:?}");
     }
 }
@@ -144,7 +154,7 @@ async fn guests_start_again_after_a_stolen_challenge_key_was_dropped() {
     let id = unique("w");
     let passphrase = world.register(&id).await.into_bytes();
     let (mut challenged, mut attested) = (challenged(&world, &id).await, attested(&world, &id).await);
-    Operator::of(&world).out(&["keys", "rotate", "--ring", "challenge", "--now", "--yes"]);
+    Operator::of(&world).out(&["keys", "rotate", "challenge", "--now", "--yes"]);
     world = restarted(world).await;
     let challenged = world.adopt(&mut challenged);
     let attested = world.adopt(&mut attested);
@@ -163,7 +173,7 @@ async fn guests_that_attested_start_again_after_a_stolen_session_key_was_dropped
     let id = unique("w");
     let passphrase = world.register(&id).await.into_bytes();
     let (mut challenged, mut attested) = (challenged(&world, &id).await, attested(&world, &id).await);
-    Operator::of(&world).out(&["keys", "rotate", "--ring", "session", "--now", "--yes"]);
+    Operator::of(&world).out(&["keys", "rotate", "session", "--now", "--yes"]);
     world = restarted(world).await;
     let challenged = world.adopt(&mut challenged);
     let attested = world.adopt(&mut attested);

@@ -14,6 +14,8 @@ mod doctor;
 mod hints;
 mod keys;
 mod register;
+mod register_disk;
+mod signing_keys;
 mod socket;
 mod token;
 mod workload;

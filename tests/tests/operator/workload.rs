@@ -59,6 +59,7 @@ async fn list_shows_all_workloads_or_those_that_match() {
         let expected = json!([{
             "id": "gone",
             "dialect": "v0",
+            "dialects": ["v0"],
             "owner": null,
             "registered_at": gone.first_registered_at,
             "released_at": gone.released_at,

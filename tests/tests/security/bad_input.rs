@@ -228,7 +228,10 @@ async fn malformed_evidence_leaves_the_challenge_usable() {
         (|e| e.report.insert(0, ' '), "not hex"),
         (|e| e.chain = "{}".to_owned(), "cert_chain"),
         (|e| e.chain = "[".to_owned(), "cert_chain: not JSON"),
-        (|e| e.chain = json!(vec![json!({"cert_type": "VCEK", "data": [1]}); 9]).to_string(), "8 entries"),
+        (
+            |e| e.chain = json!(vec![json!({"cert_type": "VCEK", "data": [1]}); 9]).to_string(),
+            "8 certificates",
+        ),
         (|e| e.chain = json!([{"cert_type": "VCEK", "data": vec![1; 16385]}]).to_string(), "16 KiB"),
     ];
     let mut evidence = Evidence::new(&world, &id).await;

@@ -10,8 +10,10 @@
 )]
 
 mod buildah;
+mod guest;
 mod keybroker;
 mod libkrun;
+mod native;
 mod openapi;
 mod policies_document;
 mod tokens;

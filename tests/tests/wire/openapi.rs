@@ -13,6 +13,8 @@ use keybroker_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::native;
+
 /// The JSON pointer to the example of an operation's parameter.
 fn example(path: &str, parameter: usize) -> String {
     let method = if path == "/kbs/v0/attest" { "post" } else { "get" };
@@ -38,6 +40,7 @@ async fn examples(world: &World) -> Value {
     keybroker.boot("passphrase").await.unwrap();
 
     let (key, resource, attest) = ("/kbs/v0/key/{workload_id}", "/kbs/v0/resource/{name}", "/kbs/v0/attest");
+    let release = "/paths/~1v1~1release/post/requestBody/content/application~1json/examples";
     let body = "/paths/~1kbs~1v0~1attest/post/requestBody/content/application~1json/examples";
     json!({
         example(key, 0): attested,
@@ -45,6 +48,7 @@ async fn examples(world: &World) -> Value {
         example(resource, 1): keybroker.state.session_id,
         example(attest, 0): fresh.state.session_id,
         body: { "libkrun": { "value": evidence } },
+        release: { "guest": { "value": native::Guest::register(world).request() } },
     })
 }
 

@@ -5,7 +5,7 @@
 //! what each failed check means and what helps.
 
 use keybroker_common::audit::{
-    Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning,
+    Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning, Operation,
 };
 use keybroker_snp::report::GuestPolicy;
 
@@ -49,9 +49,12 @@ fn failure(record: &AuditRecord, failed: &FailedCheck) -> Vec<String> {
         words.push(helps.to_owned());
     }
     if unavailable {
-        words.push(
-            "The broker decided nothing and spent nothing: the same request may succeed later.".to_owned(),
-        );
+        let spent = match record.operation {
+            // The decision may be on record before the secrets can be released.
+            Operation::Release => "No secret left the broker. The guest asks again, with another challenge.",
+            _ => "The broker decided nothing and spent nothing: the same request may succeed later.",
+        };
+        words.push(spent.to_owned());
     }
     words
 }
@@ -91,12 +94,20 @@ fn decided(record: &AuditRecord) -> String {
                 None => format!("{token} was {done}{by}."),
             }
         }
-        Decision::KeysTurned | Decision::Pruned => acted(record, &by),
+        Decision::KeysTurned
+        | Decision::KeyPrepared
+        | Decision::KeyImported
+        | Decision::KeyRetired
+        | Decision::Pruned => acted(record, &by),
         Decision::Attested => {
             format!(
                 "A guest attested as {workload}: every check held. It may fetch the secrets of {workload}."
             )
         }
+        Decision::Released if !record.secrets.is_empty() => format!(
+            "A guest attested as {workload}: every check held. The broker released {} to it, encrypted to its key.",
+            record.secrets.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+        ),
         Decision::Released => {
             let secret = record.secret.as_deref().unwrap_or("passphrase");
             let attestation = record.attestation.map(|id| format!(" (record {id})")).unwrap_or_default();
@@ -125,8 +136,28 @@ fn acted(record: &AuditRecord, by: &str) -> String {
         (Some(Act::Pruned { before, records }), _) => {
             format!("{records} audit records from before {before} were deleted{by}.")
         }
+        (Some(Act::SigningKey { key }), decision) => {
+            signing_key(&format!("The signing key {key}"), decision, by)
+        }
+        (None, Decision::KeyPrepared | Decision::KeyImported | Decision::KeyRetired) => {
+            signing_key("A signing key", record.decision, by)
+        }
         (None, Decision::KeysTurned) => format!("The broker's own keys were rotated{by}."),
         (None, _) => format!("Old audit records were deleted{by}."),
+    }
+}
+
+/// The sentence about what an operator did to `key`.
+fn signing_key(key: &str, decision: Decision, by: &str) -> String {
+    const UNUSED: &str =
+        "If it was not the first, the broker signed nothing with it before the ring was rotated.";
+    match decision {
+        Decision::KeyImported => format!("{key} was brought from outside{by}. {UNUSED}"),
+        Decision::KeyRetired => format!("{key} was retired{by}: the broker did not sign with it any more."),
+        Decision::KeysTurned => format!(
+            "{key} was made the current one{by}. Earlier keys went on signing for guests that did not know it."
+        ),
+        _ => format!("{key} was made{by}. {UNUSED}"),
     }
 }
 
@@ -181,7 +212,7 @@ fn sentence(cause: &str) -> String {
 mod tests {
     use clap::CommandFactory as _;
     use jiff::Timestamp;
-    use keybroker_common::{audit::Operation, ids::WorkloadId, keyring::Purpose};
+    use keybroker_common::{audit::Operation, encoding::Hex, ids::WorkloadId, keyring::Purpose};
 
     use super::*;
 
@@ -269,6 +300,18 @@ mod tests {
         assert!(named > 10, "{named}");
     }
 
+    /// There the decision is written before the secrets are unwrapped.
+    #[test]
+    fn a_release_that_could_not_be_made_spends_its_challenge() {
+        let undecided = |operation| {
+            let record = record(Decision::Unavailable, "wrapping-key", "KMS does not answer");
+            words(&AuditRecord { operation, ..record }).pop().unwrap()
+        };
+        assert!(undecided(Operation::Key).contains("spent nothing"));
+        let release = undecided(Operation::Release);
+        assert_eq!(release, "No secret left the broker. The guest asks again, with another challenge.");
+    }
+
     /// A later release can write such a record.
     #[test]
     fn a_check_that_is_not_known_is_told_by_its_cause() {
@@ -302,6 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn an_act_on_a_signing_key_names_the_key() {
+        let id = "7".repeat(64);
+        for (decision, expected) in [
+            (Decision::KeyPrepared, "was made by uid/0. If it was not the first"),
+            (Decision::KeyImported, "was brought from outside by uid/0. If it was not the first"),
+            (Decision::KeyRetired, "was retired by uid/0: the broker did not sign with it"),
+            (Decision::KeysTurned, "was made the current one by uid/0. Earlier keys went on signing"),
+        ] {
+            let record = AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Operate, decision);
+            let act = Act::SigningKey { key: Hex([0x77; 32]) };
+            let told = words(&AuditRecord { act: Some(act), principal: Some("uid/0".to_owned()), ..record });
+            assert!(told[0].starts_with(&format!("The signing key {id} {expected}")), "{told:?}");
+        }
+    }
+
+    #[test]
     fn a_decision_without_a_failure_is_told_too() {
         let mut released = record(Decision::Released, "", "");
         (released.failed, released.secret) = (None, Some("passphrase".to_owned()));
@@ -310,6 +369,17 @@ mod tests {
             ["The secret \"passphrase\" of my-app was released, encrypted to the key of the guest that \
               attested."]
         );
+        (released.operation, released.secrets) =
+            (Operation::Release, ["tls.key", "passphrase"].map(str::to_owned).to_vec());
+        released.secret = None;
+        assert_eq!(
+            words(&released),
+            [
+                "A guest attested as my-app: every check held. The broker released \"tls.key\", \"passphrase\" to it, \
+              encrypted to its key."
+            ]
+        );
+        released.secrets.clear();
         released.decision = Decision::Registered;
         released.principal = Some("arn:aws:iam::1:role/build".to_owned());
         assert_eq!(

@@ -72,6 +72,9 @@ pub(super) fn decision(decision: Decision) -> &'static str {
         Decision::TokenCreated => "token-created",
         Decision::TokenRevoked => "token-revoked",
         Decision::KeysTurned => "keys-turned",
+        Decision::KeyPrepared => "key-prepared",
+        Decision::KeyImported => "key-imported",
+        Decision::KeyRetired => "key-retired",
         Decision::Pruned => "pruned",
         Decision::Attested => "attested",
         Decision::Released => "released",
@@ -87,6 +90,7 @@ pub(super) fn operation(operation: Operation) -> &'static str {
         Operation::Attest => "attest",
         Operation::Key => "key",
         Operation::Resource => "resource",
+        Operation::Release => "release",
         Operation::Operate => "operate",
     }
 }

@@ -53,12 +53,12 @@ pub(super) async fn run(args: &AuditArgs, id: AuditId) -> Result<Exit, Failure> 
     Ok(Exit::Ok)
 }
 
-/// The record of the attestation that a release rested on. It has the basis.
+/// The record of the attestation that a release rested on. It has the basis, unless the release's own has.
 async fn attestation(
     operator: &OperatorHandle,
     record: &AuditRecord,
 ) -> Result<Option<AuditRecord>, Failure> {
-    let Some(id) = record.attestation else { return Ok(None) };
+    let Some(id) = record.attestation.filter(|_| record.basis.is_none()) else { return Ok(None) };
     operator.store.audit_record(id).await.map_err(|error| operator.failure(error))
 }
 
@@ -75,6 +75,7 @@ fn fields(record: &AuditRecord) -> Vec<(&'static str, String)> {
         ("registration", record.registration.map(|digest| digest.to_string())),
         ("token", record.token.map(|id| id.to_string())),
         ("secret", record.secret.clone()),
+        ("secrets", (!record.secrets.is_empty()).then(|| record.secrets.join(", "))),
         ("attestation", record.attestation.map(|id| id.to_string())),
         ("check", record.failed.as_ref().map(|failed| failed.check.clone())),
         ("chip", record.evidence.as_ref().map(|evidence| evidence.chip_id.clone())),

@@ -9,12 +9,17 @@ use keybroker_simulator::{
 };
 use serde::Deserialize;
 
-use super::world::{World, machine};
+use super::{
+    bound,
+    world::{World, machine},
+};
 
 /// An attack on the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attack {
     OtherGuest,
+    OtherDocument,
+    CopiedHostData,
     OtherMeasurement,
     Debug,
     MigrationAgent,
@@ -31,8 +36,10 @@ pub(super) enum Attack {
 }
 
 impl Attack {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::OtherGuest,
+        Self::OtherDocument,
+        Self::CopiedHostData,
         Self::OtherMeasurement,
         Self::Debug,
         Self::MigrationAgent,
@@ -52,6 +59,10 @@ impl Attack {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OtherGuest => "the same guest claims a workload that has a launch measurement of its own",
+            Self::OtherDocument => {
+                "the host gives the bound workload's guest a document and a disk of its own"
+            }
+            Self::CopiedHostData => "the same with the HOST_DATA of the workload's document",
             Self::OtherMeasurement => "another image is launched",
             Self::Debug => "the same image is launched with DEBUG set",
             Self::MigrationAgent => "the same image is launched with a migration agent allowed",
@@ -72,6 +83,7 @@ impl Attack {
     pub(super) fn check(self) -> &'static str {
         match self {
             Self::OtherGuest | Self::OtherMeasurement => "measurement",
+            Self::OtherDocument | Self::CopiedHostData => "init-data",
             Self::Debug => "guest-policy-debug",
             Self::MigrationAgent => "guest-policy-migrate-ma",
             Self::LowerPrivilege => "vmpl",
@@ -99,6 +111,8 @@ impl Attack {
     async fn attempt(self, world: &World) -> anyhow::Result<Said> {
         match self {
             Self::OtherGuest => other_guest(world).await,
+            Self::OtherDocument => bound::claims(world, false).await,
+            Self::CopiedHostData => bound::claims(world, true).await,
             Self::OtherMeasurement => boot(world, |machine| machine.fields.measurement = [0x66; 48]).await,
             Self::Debug => boot(world, |machine| machine.fields.policy |= 1 << 19).await,
             Self::MigrationAgent => boot(world, |machine| machine.fields.policy |= 1 << 18).await,
@@ -127,6 +141,8 @@ impl Attack {
 /// The refusal's body.
 #[derive(Deserialize)]
 struct Body {
+    /// Problem details have it as `decision`.
+    #[serde(alias = "decision")]
     id: keybroker_common::ids::AuditId,
 }
 

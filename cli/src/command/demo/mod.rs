@@ -2,6 +2,7 @@
 //! release, and attacks.
 
 mod attack;
+mod bound;
 mod narrator;
 mod world;
 
@@ -10,6 +11,7 @@ use std::{fmt::Display, time::Instant};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use keybroker_common::appraisal;
+use keybroker_initdata::luks::DiskRefused;
 use keybroker_simulator::{build::Buildah, guest::KrunGuest};
 use keybroker_snp::verify;
 
@@ -57,6 +59,8 @@ async fn tell(narrator: &mut Narrator) -> anyhow::Result<()> {
     boot(narrator, &world).await?;
     narrator.title("Another guest, let in")?;
     claim(narrator, &world).await?;
+    narrator.title("A workload that is bound to its disk")?;
+    bind(narrator, &world).await?;
     narrator.title("Attacks")?;
     for attack in Attack::ALL {
         let start = Instant::now();
@@ -146,6 +150,45 @@ async fn claim(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
     )?;
     narrator.let_in();
     Ok(())
+}
+
+/// Registers a workload that is bound to its disk, boots its guest, and shows that the guest takes no other
+/// disk.
+async fn bind(narrator: &mut Narrator, world: &World) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let response = bound::register(world).await?;
+    ensure!(response.is_success(), "the registration was refused: {}", response.text());
+    narrator.step(
+        "register",
+        start,
+        "a workload of the same launch measurement, with the document of its guest".to_owned(),
+        &[
+            "the document names the disk's volume key and the broker's key",
+            "HOST_DATA of the guest must be the document's digest",
+        ],
+    )?;
+
+    let start = Instant::now();
+    let opened = bound::boot(world).await?;
+    let secrets: Vec<_> = opened.secrets.iter().map(|secret| secret.as_slice()).collect();
+    ensure!(secrets == [bound::PASSPHRASE.as_bytes()], "the guest got something else than was registered");
+    narrator.step(
+        "release",
+        start,
+        format!("keybroker-guest: the passphrase is {}", bound::PASSPHRASE),
+        &["one request: evidence and secrets", "the guest opened nothing before the broker's signature held"],
+    )?;
+
+    let start = Instant::now();
+    let judged = bound::judges(world)?;
+    ensure!(judged == [Ok(()), Err(DiskRefused::VolumeKey)], "the guest takes {judged:?}");
+    narrator.step(
+        "disk",
+        start,
+        "the host copies HOST_DATA and the document, and swaps the disk: the measured guest refuses it"
+            .to_owned(),
+        &["another volume key than the document's: nobody is asked, and nothing is opened"],
+    )
 }
 
 /// Every check that the broker made between the report and the session.

@@ -10,8 +10,12 @@ use keybroker_common::{
     clock::{Clock, SystemClock},
     config::KdsSettings,
     ids::AuditId,
+    keyring::Purpose,
+    signing::Signers as _,
+    store::KeyringStore as _,
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
+use keybroker_initdata::BrokerKey;
 use keybroker_simulator::{
     Product,
     build::Buildah,
@@ -37,6 +41,8 @@ pub(super) struct World {
     pub(super) workload_id: String,
     /// Its passphrase, as buildah makes one: 64 hex digits.
     pub(super) passphrase: String,
+    /// The key that the broker signs with.
+    pub(super) broker_key: BrokerKey,
     /// AMD, as far as Milan is concerned.
     pub(super) milan: Amd,
     /// AMD, as far as Genoa is concerned. It has revoked Genoa's ASK.
@@ -82,6 +88,12 @@ impl World {
             fleet: Arc::default(),
             ttl: std::time::Duration::from_secs(300),
         };
+        // The first to need the ring makes its key. Nobody accepts none of them.
+        broker::signing_keys(&parts).signer(&[]).await?;
+        let ring =
+            store.keyring(Purpose::Signature).await?.context("the broker made a key to sign with")?.ring;
+        let broker_key = ring.keys.last().and_then(|key| key.public.clone());
+        let broker_key = broker_key.context("the broker has a key to sign with")?;
         let services = broker::services(&parts, broker::endorsements(&parts));
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -91,6 +103,7 @@ impl World {
             url,
             workload_id: random_hex()?,
             passphrase: random_hex()?,
+            broker_key,
             milan,
             genoa,
             chip,

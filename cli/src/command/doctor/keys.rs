@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::keyring::{KeyringWrap as _, Purpose};
+use keybroker_common::keyring::{KeyringWrap as _, Purpose, signing};
 use keybroker_embedded::key::LocalKey;
 
 use super::finding::Finding;
@@ -14,6 +14,10 @@ const CHECK: &str = "broker-keys";
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(48);
 const LOST: &str = "name the store's own key with --key-file. If it is lost, `keybroker keys rotate --now` has the \
                     broker make new keys: guests under way must start again";
+const LOST_SIGNING: &str = "name the store's own key with --key-file. If it is lost, the secrets in the store are lost, \
+                            too";
+const ALTERED: &str = "find out who can write the store, and restore the ring from a backup. The audit log has the \
+                       ids of the signing keys that operators made: put no other into a document";
 
 /// The findings about each ring. On AWS only the broker's functions may open one, so there is no `wrapping`
 /// key.
@@ -33,16 +37,24 @@ async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpo
     let Some(newest) = ring.keys.last() else {
         return Finding::ok(CHECK, format!("{purpose}: none yet, the broker makes one when it needs it"));
     };
-    // A key that was retired for good stays in the ring until the next turn, and nobody opens it.
-    for key in ring.honoured(Timestamp::now(), KEPT_FOR) {
-        if let Some(wrapping) = wrapping
-            && let Err(error) = wrapping.keyring(purpose).unwrap_key(&key.wrapped).await
-        {
-            return Finding::fail(
-                CHECK,
-                format!("{purpose}: the wrapping key does not open key {}: {error}", key.number),
-                LOST,
-            );
+    let (counting, lost): (Vec<_>, _) = match purpose {
+        Purpose::Signature => (ring.keys.iter().collect(), LOST_SIGNING),
+        // A key that was retired for good stays in the ring until the next turn, and nobody opens it.
+        Purpose::Challenge | Purpose::Session => (ring.honoured(Timestamp::now(), KEPT_FOR).collect(), LOST),
+    };
+    for key in counting {
+        let Some(wrapping) = wrapping else { break };
+        let (number, unwrapped) = (key.number, wrapping.keyring(purpose).unwrap_key(&key.wrapped).await);
+        match unwrapped {
+            Err(error) => {
+                let finding = format!("{purpose}: the wrapping key does not open key {number}: {error}");
+                return Finding::fail(CHECK, finding, lost);
+            }
+            Ok(private) if purpose == Purpose::Signature && signing::opened(key, &private).is_err() => {
+                let finding = format!("{purpose}: the public half beside key {number} is not its own");
+                return Finding::fail(CHECK, finding, ALTERED);
+            }
+            Ok(_) => {}
         }
     }
     let opened = if wrapping.is_some() { ", and the wrapping key opens it" } else { "" };

@@ -1,6 +1,9 @@
-//! The registered workloads: launch measurements that several share, and ids that no guest can attest under.
+//! The registered workloads: launch measurements that several share, ids that no guest can attest under, and
+//! guests that nothing ties to their init data.
 
-use keybroker_common::{ids::WorkloadId, store::Cursor};
+use std::fmt;
+
+use keybroker_common::{ids::WorkloadId, requirements::BoundBy, store::Cursor, workload::Workload};
 
 use super::finding::Finding;
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
 /// The findings about all workloads.
 pub(super) async fn examine(operator: &OperatorHandle) -> Vec<Finding> {
     match Workloads::read(operator).await {
-        Ok(workloads) => vec![workloads.measurements(), workloads.ids()],
+        Ok(workloads) => vec![workloads.measurements(), workloads.ids(), workloads.init_data()],
         Err(failure) => vec![Finding::failed(MEASUREMENTS, &failure)],
     }
 }
@@ -27,27 +30,61 @@ struct Workloads {
     shared: Vec<SharedBy>,
     /// The number of ids that do.
     sharing: usize,
-    /// The first ids that libkrun's cookie cannot carry.
-    too_long: Vec<WorkloadId>,
-    /// The number of them.
-    all_too_long: usize,
+    /// The ids that libkrun's cookie cannot carry.
+    too_long: Named,
+    /// The workloads whose guests nothing ties to their init data.
+    unbound: Named,
+}
+
+/// Workloads of which some are named.
+#[derive(Default)]
+struct Named {
+    first: Vec<WorkloadId>,
+    all: usize,
+}
+
+impl Named {
+    /// The most ids that are named.
+    const MOST: usize = 5;
+
+    fn add(&mut self, id: WorkloadId) {
+        self.all += 1;
+        self.first.extend((self.first.len() < Self::MOST).then_some(id));
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<_> = self.first.iter().map(WorkloadId::as_str).collect();
+        let more = if self.all > named.len() { ", …" } else { "" };
+        write!(f, "{}{more}", named.join(", "))
+    }
+}
+
+/// Whether nothing ties the guests of a workload to its init data.
+fn unbound(workload: &Workload) -> bool {
+    let nothing = |workload: &Workload| {
+        let read = workload.read().ok()?;
+        let required = read.registration().policy.init_data.as_ref()?;
+        Some(required.bound_by == BoundBy::Nothing)
+    };
+    workload.revoked_at.is_none() && nothing(workload) == Some(true)
 }
 
 impl Workloads {
-    /// The most ids that are named.
-    const NAMED: usize = 5;
-
     async fn read(operator: &OperatorHandle) -> Result<Self, Failure> {
         let sharing = Sharing::read(operator).await?;
         let shared = sharing.all().collect();
-        let mut workloads = Self { shared, sharing: 0, too_long: Vec::new(), all_too_long: 0 };
+        let mut workloads =
+            Self { shared, sharing: 0, too_long: Named::default(), unbound: Named::default() };
         let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
         let read = listing::pages(operator, page, |rows| {
             for row in rows {
                 workloads.sharing += usize::from(sharing.shared(&row).is_some());
-                if carried::hinders(&row) {
-                    workloads.all_too_long += 1;
-                    workloads.too_long.extend((workloads.too_long.len() < Self::NAMED).then_some(row.id));
+                if unbound(&row) {
+                    workloads.unbound.add(row.id);
+                } else if carried::hinders(&row) {
+                    workloads.too_long.add(row.id);
                 }
             }
             Ok(())
@@ -74,19 +111,32 @@ impl Workloads {
 
     fn ids(&self) -> Finding {
         const CHECK: &str = "workload-ids";
-        if self.too_long.is_empty() {
+        if self.too_long.all == 0 {
             return Finding::ok(CHECK, "libkrun's cookie can carry every workload id");
         }
-        let named: Vec<_> = self.too_long.iter().map(WorkloadId::as_str).collect();
-        let more = if self.all_too_long > named.len() { ", …" } else { "" };
         Finding::warn(
             CHECK,
             format!(
-                "{} workload ids are too long for libkrun's cookie, so their guests are refused: {}{more}",
-                self.all_too_long,
-                named.join(", ")
+                "{} workload ids are too long for libkrun's cookie, so their guests are refused: {}",
+                self.too_long.all, self.too_long
             ),
             format!("{}. `keybroker workload list` names all such ids", carried::HELPS),
+        )
+    }
+
+    fn init_data(&self) -> Finding {
+        const CHECK: &str = "init-data";
+        if self.unbound.all == 0 {
+            return Finding::ok(CHECK, "no workload is registered with init data that nothing binds");
+        }
+        Finding::warn(
+            CHECK,
+            format!(
+                "nothing ties the guests of {} workloads to their init data: {}",
+                self.unbound.all, self.unbound
+            ),
+            "the host can give such a guest any disk: register with HOST_DATA or a measured initrd where the \
+             platform has either",
         )
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     challenge::Challenges,
@@ -9,10 +10,11 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
+use super::signing::{PublicKey, ValidityArgs};
 use crate::{
     exit::{Exit, Failure},
-    operator::StoreArgs,
-    table::{self, Columns, time},
+    operator::{StoreArgs, WrappingArgs, signing_ring},
+    table::{self, Columns, NONE, optional_time, time},
 };
 
 /// List the broker's own keys: their numbers and times, never the keys
@@ -20,11 +22,17 @@ use crate::{
 /// A key is `used` for what the broker makes now. It is `next` until its time comes. After that an older key
 /// is honoured for as long as a challenge and a session can last: what was made under it still counts. Then
 /// it is `over`.
+///
+/// A signing key is `next` until `keybroker keys rotate signature`, and an older one is `honoured` until
+/// `keybroker keys retire`: the broker signs with it for guests that do not know the newest. The column KEY
+/// ID has the SHA-256 of its public half. --document prints the public halves that a new init data document
+/// names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker keys list
   keybroker keys list --session-ttl 3600 --json
+  keybroker keys list --document >>keybroker.toml
   keybroker keys list --aws --prefix keybroker
 
 {}", Exit::TABLE))]
@@ -38,9 +46,16 @@ pub(super) struct ListArgs {
         value_name = "SECONDS"
     )]
     session_ttl: u32,
+    /// Print the signing keys that a new init data document names, as lines for its file keybroker.toml
+    #[arg(long, conflicts_with = "json")]
+    document: bool,
+    #[command(flatten)]
+    validity: ValidityArgs,
     /// Print one JSON document in place of the table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    wrapping: WrappingArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -67,10 +82,14 @@ struct RingSummary {
 struct KeySummary {
     number: u8,
     made_at: Timestamp,
-    used_since: Timestamp,
+    /// `None` while nobody has used it.
+    used_since: Option<Timestamp>,
     state: KeyState,
     /// Until when what was made under it counts; `None` while it has no successor.
     honoured_until: Option<Timestamp>,
+    /// The public half of a signing key.
+    #[serde(flatten)]
+    public: Option<PublicKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -84,23 +103,29 @@ enum KeyState {
 
 impl RingSummary {
     fn of(purpose: Purpose, ring: &Keyring, honoured_for: SignedDuration, now: Timestamp) -> Self {
-        let used = ring.current(now).map(|key| key.number);
+        // No clock and no successor decides about a signing key.
+        let (due, used, honoured_for) = match purpose {
+            Purpose::Signature => (ring.keys.is_empty(), ring.signing().next_back(), SignedDuration::MAX),
+            Purpose::Challenge | Purpose::Session => (ring.is_due(now), ring.current(now), honoured_for),
+        };
+        let used = used.map(|key| key.number);
         let honoured: Vec<_> = ring.honoured(now, honoured_for).map(|key| key.number).collect();
         let successors = ring.keys.iter().skip(1).map(Some).chain([None]);
         let keys = ring.keys.iter().zip(successors).map(|(key, successor)| KeySummary {
             number: key.number,
             made_at: key.made_at,
             // A first key counts for clocks that are behind, too.
-            used_since: key.from.max(key.made_at),
+            used_since: key.from.map(|from| from.max(key.made_at)),
             state: match key.number {
-                _ if key.from > now => KeyState::Next,
                 number if used == Some(number) => KeyState::Used,
+                _ if key.from.is_none_or(|from| from > now) => KeyState::Next,
                 number if honoured.contains(&number) => KeyState::Honoured,
                 _ => KeyState::Over,
             },
-            honoured_until: successor.and_then(|next| next.from.checked_add(honoured_for).ok()),
+            honoured_until: successor.and_then(|next| next.from?.checked_add(honoured_for).ok()),
+            public: key.public.as_ref().map(PublicKey::of),
         });
-        Self { ring: purpose, due: ring.is_due(now), keys: keys.collect() }
+        Self { ring: purpose, due, keys: keys.collect() }
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
@@ -112,14 +137,26 @@ impl RingSummary {
                 (KeyState::Honoured, None) => "honoured".to_owned(),
                 (KeyState::Over, _) => "over".to_owned(),
             };
-            let (made_at, used_since) = (time(key.made_at), time(key.used_since));
-            vec![self.ring.to_string(), key.number.to_string(), made_at, used_since, state]
+            let (made_at, used_since) = (time(key.made_at), optional_time(key.used_since));
+            let key_id = key.public.as_ref().map_or_else(|| NONE.to_owned(), |public| public.key_id.clone());
+            vec![self.ring.to_string(), key.number.to_string(), made_at, used_since, state, key_id]
         })
     }
 }
 
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
+    if args.document {
+        let ring = signing_ring::checked(&operator, args.wrapping.key_file()).await?;
+        let keys: Vec<_> = signing_ring::for_documents(&ring).collect();
+        if keys.is_empty() {
+            let error = anyhow!("there is no signing key yet");
+            return Err(
+                Failure::new(Exit::Failure, error).hint("make the first with `keybroker keys prepare`")
+            );
+        }
+        return args.validity.print(keys);
+    }
     let lasts = Challenges::keys_last(Duration::from_secs(args.session_ttl.into()));
     let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
     let now = Timestamp::now();
@@ -138,7 +175,7 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
         anstream::eprintln!("{ring}: {told} broker makes one when it needs it");
     }
     let rows = rings.iter().flat_map(RingSummary::rows);
-    Columns::new(&["ring", "number", "made", "used since", "state"]).print(rows)?;
+    Columns::new(&["ring", "number", "made", "used since", "state", "key id"]).print(rows)?;
     Ok(Exit::Ok)
 }
 

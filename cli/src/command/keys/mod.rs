@@ -1,7 +1,14 @@
-//! `keybroker keys`: the broker's own keys, by which it recognises its challenges and its sessions.
+//! `keybroker keys`: the broker's own keys, by which it recognises its challenges and its sessions, and signs
+//! its answers.
 
+mod documents;
+mod import;
 mod list;
+mod prepare;
+mod retire;
 mod rotate;
+mod rotate_signature;
+mod signing;
 
 use crate::{
     exit::{Exit, Failure},
@@ -10,10 +17,14 @@ use crate::{
 
 /// List and rotate the broker's own keys
 ///
-/// The broker has two rings of keys. By the ring `challenge` it recognises the challenges that it gave, and
-/// by the ring `session` the guests that have attested. Both rotate by themselves each week, so these
-/// commands are for looking, and for keys that were stolen. The keys are wrapped in the store: no command
-/// shows them. They wrap no secret of a workload.
+/// The broker has three rings of keys. By the ring `challenge` it recognises the challenges that it gave, and
+/// by the ring `session` the guests that have attested. Both rotate by themselves each week.
+///
+/// With a key of the ring `signature` the broker signs its answers to guests whose init data document names
+/// that key. This ring rotates on your word alone: `prepare` makes the next key and prints it, you register
+/// the workloads again with documents that name it, and `rotate signature` has the broker sign with it.
+///
+/// The keys are wrapped in the store: no command shows them. They wrap no secret of a workload.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
@@ -23,7 +34,10 @@ pub(crate) struct KeysArgs {
 #[derive(Debug, clap::Subcommand)]
 enum KeysCommand {
     List(list::ListArgs),
+    Prepare(prepare::PrepareArgs),
+    Import(import::ImportArgs),
     Rotate(rotate::RotateArgs),
+    Retire(retire::RetireArgs),
 }
 
 /// Runs the command.
@@ -31,7 +45,10 @@ pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
     operator::block_on(async {
         match &args.command {
             KeysCommand::List(args) => list::run(args).await,
+            KeysCommand::Prepare(args) => prepare::run(args).await,
+            KeysCommand::Import(args) => import::run(args).await,
             KeysCommand::Rotate(args) => rotate::run(args).await,
+            KeysCommand::Retire(args) => retire::run(args).await,
         }
     })
 }

@@ -1,4 +1,5 @@
-//! `keybroker keys rotate`.
+//! `keybroker keys rotate`, of the rings that also rotate by themselves. The ring of signing keys is beside
+//! it.
 
 use keybroker_common::{
     audit::{Act, AuditRecord, Decision},
@@ -7,10 +8,12 @@ use keybroker_common::{
     store::{StoreError, StoredKeyring},
 };
 
+use anyhow::anyhow;
+
+use super::rotate_signature::{self, RotateSignatureArgs};
 use crate::{
-    confirm::ConfirmArgs,
     exit::{Exit, Failure},
-    operator::{OperatorHandle, StoreArgs},
+    operator::OperatorHandle,
 };
 
 /// Rotate the broker's own keys before their week is over
@@ -23,37 +26,45 @@ use crate::{
 /// must start again: with the ring `challenge` every guest between its first request and its last, with the
 /// ring `session` every guest that has attested and lacks a secret. A broker that runs learns it within a
 /// minute; one that cannot reach its store, within five.
+///
+/// The ring `signature` rotates only if you name it. The key that `keybroker keys prepare` made becomes the
+/// current one. The command refuses, and lists the workloads, while a registered init data document does not
+/// name that key: its guests would go on with an earlier key, which you could then not retire. Earlier keys
+/// go on signing for guests that do not know the newest, so no guest is refused because of a rotation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker keys rotate
   For a challenge key that was stolen, first to see and then to act:
-      keybroker keys rotate --ring challenge --now --dry-run
-      keybroker keys rotate --ring challenge --now --yes
+      keybroker keys rotate challenge --now --dry-run
+      keybroker keys rotate challenge --now --yes
+  keybroker keys rotate signature
   keybroker keys rotate --now --aws --prefix keybroker
 
 {}", Exit::TABLE))]
 pub(super) struct RotateArgs {
-    /// Only this ring; both without it
-    #[arg(long, value_name = "challenge|session", value_parser = ring)]
+    /// Only this ring: challenge, session or signature. Without it challenge and session
+    #[arg(value_name = "RING", value_parser = ring)]
     ring: Option<Purpose>,
+    /// The same, as earlier releases took it
+    #[arg(long = "ring", hide = true, conflicts_with = "ring", value_name = "RING", value_parser = ring)]
+    ring_option: Option<Purpose>,
     /// No earlier key counts any more: for a key that was stolen. Guests under way must start again
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    confirm: ConfirmArgs,
-    #[command(flatten)]
-    store: StoreArgs,
+    signing: RotateSignatureArgs,
 }
 
 fn ring(name: &str) -> Result<Purpose, &'static str> {
     let named = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name);
-    named.ok_or("must be challenge or session")
+    named.ok_or("must be challenge, session or signature")
 }
 
 impl RotateArgs {
     fn rings(&self) -> impl Iterator<Item = Purpose> {
-        Purpose::ALL.into_iter().filter(|purpose| self.ring.is_none_or(|ring| ring == *purpose))
+        let named = self.ring.or(self.ring_option);
+        Purpose::TURNING.into_iter().filter(move |purpose| named.is_none_or(|ring| ring == *purpose))
     }
 }
 
@@ -61,11 +72,19 @@ impl RotateArgs {
 const ATTEMPTS: usize = 4;
 
 pub(super) async fn run(args: &RotateArgs) -> Result<Exit, Failure> {
+    if args.ring.or(args.ring_option) == Some(Purpose::Signature) {
+        if args.now {
+            let error = anyhow!("no signing key is dropped at once: guests know it by their documents");
+            return Err(Failure::new(Exit::Usage, error)
+                .hint("rotate without --now, and then retire the earlier key"));
+        }
+        return rotate_signature::run(&args.signing).await;
+    }
     if args.now && !confirmed(args)? {
         anstream::eprintln!("nothing was rotated");
         return Ok(Exit::Failure);
     }
-    let operator = args.store.open().await?;
+    let operator = args.signing.store.open().await?;
     for purpose in args.rings() {
         let stored = turn(args, &operator, purpose).await?;
         anstream::eprintln!("{purpose}: {}", told(args, purpose, stored.as_ref()));
@@ -76,14 +95,14 @@ pub(super) async fn run(args: &RotateArgs) -> Result<Exit, Failure> {
 /// Whether to go on. The question comes before the store is opened: nobody else could open it while a person
 /// thinks.
 fn confirmed(args: &RotateArgs) -> Result<bool, Failure> {
-    if args.confirm.dry_run {
+    if args.signing.confirm.dry_run {
         return Ok(true);
     }
     let rings = args.rings().map(Purpose::name).collect::<Vec<_>>().join(" and ");
     for purpose in args.rings() {
         anstream::eprintln!("{purpose}: {}", refused(purpose));
     }
-    args.confirm.agreed(&format!("Drop every key of {rings} now?"))
+    args.signing.confirm.agreed(&format!("Drop every key of {rings} now?"))
 }
 
 /// Turns the ring and returns it as it was; in a dry run it stays so. `None` if there is none.
@@ -97,7 +116,7 @@ async fn turn(
         let Some(StoredKeyring { edition, ring }) = stored.as_ref().filter(|stored| has_keys(stored)) else {
             return Ok(None);
         };
-        if args.confirm.dry_run {
+        if args.signing.confirm.dry_run {
             return Ok(stored);
         }
         let next = if args.now { ring.emptied() } else { ring.turned() };
@@ -123,7 +142,7 @@ fn told(args: &RotateArgs, purpose: Purpose, stored: Option<&StoredKeyring>) -> 
         return "there is no key yet, and so none to rotate".to_owned();
     };
     let (last, next) = (ring.last, ring.next_number());
-    match (args.now, args.confirm.dry_run) {
+    match (args.now, args.signing.confirm.dry_run) {
         (false, false) => format!(
             "the broker makes the key {next} within {} seconds, and uses it {} seconds later; what was made \
              under the key {last} counts until it is over",
@@ -151,5 +170,6 @@ fn refused(purpose: Purpose) -> &'static str {
             "every guest that has attested and does not have all its secrets yet is refused, and must start \
              again"
         }
+        Purpose::Signature => "no guest is refused: earlier keys go on signing",
     }
 }

@@ -16,6 +16,7 @@ use keybroker_common::{
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
+use super::init_data::InitData;
 use crate::{
     exit::{Exit, Failure},
     hex,
@@ -33,13 +34,14 @@ pub(super) struct DocumentArgs {
     measurement: Vec<String>,
     /// The file of the passphrase, with --workload-id; one line break at its end is dropped; `-` reads
     /// standard input
-    #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with_all = BY_REFERENCE_VALUES)]
+    #[arg(long, value_name = "FILE", requires = "workload_id")]
     passphrase_file: Option<PathBuf>,
     /// Require that the guest policy forbids SMT
     #[arg(long)]
     forbid_smt: bool,
     /// The least ABI that the guest policy must demand, with --workload-id: 1.55
     #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
+    #[arg(conflicts_with_all = BOUND)]
     minimum_abi: Option<(u8, u8)>,
     /// A secret that the guest gets under a name
     #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
@@ -69,10 +71,13 @@ pub(super) struct DocumentArgs {
     minimum_launch_tcb: Vec<String>,
 }
 
+/// The flags that give a workload its init data.
+const BOUND: [&str; 2] = ["disk", "init_data"];
+
 /// The flags of registrations with a workload id, and of both kinds: --from replaces them.
 const ANY: [&str; 5] = ["workload_id", "measurement", "passphrase_file", "forbid_smt", "minimum_abi"];
 
-/// The flags that a registration with a workload id cannot have: --from replaces them as well.
+/// The flags that a registration as buildah makes it cannot have: --from replaces them as well.
 const BY_REFERENCE_VALUES: [&str; 8] = [
     "resource",
     "query",
@@ -85,6 +90,29 @@ const BY_REFERENCE_VALUES: [&str; 8] = [
 ];
 
 impl DocumentArgs {
+    /// Refuses flags that a registration as buildah makes it cannot have.
+    fn check_as_buildah(&self) -> Result<(), Failure> {
+        let given = [
+            ("--resource", !self.resource.is_empty()),
+            ("--query", !self.query.is_empty()),
+            ("--policy", self.policy.is_some()),
+            ("--reference-values", self.reference_values.is_some()),
+            ("--require", !self.require.is_empty()),
+            ("--minimum-tcb", !self.minimum_tcb.is_empty()),
+            ("--minimum-committed-tcb", !self.minimum_committed_tcb.is_empty()),
+            ("--minimum-launch-tcb", !self.minimum_launch_tcb.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let error = anyhow!("{flag} cannot be used with --workload-id alone");
+                Err(Failure::new(Exit::Usage, error).hint(
+                    "add --disk or --init-data, or leave --workload-id out: the broker draws an id then",
+                ))
+            }
+        }
+    }
+
     /// Refuses to read standard input twice, or from a terminal, where others see a secret being typed.
     fn check_standard_input(&self) -> Result<(), Failure> {
         let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
@@ -132,45 +160,53 @@ fn floor(text: &str) -> Result<String, FloorError> {
 /// A registration as it is sent. Its body may hold a secret, so there is no `Debug`.
 pub(super) enum Document {
     /// With a workload id, as buildah sends it.
-    Libkrun {
-        /// The workload id.
-        workload_id: WorkloadId,
-        /// The JSON.
-        body: Zeroizing<Vec<u8>>,
-    },
+    Libkrun(Zeroizing<Vec<u8>>),
     /// By reference values.
     Keybroker(Zeroizing<Vec<u8>>),
+    /// By reference values and init data, with a workload id.
+    Native(Zeroizing<Vec<u8>>),
 }
 
 impl Document {
-    pub(super) fn read(workload_id: Option<&WorkloadId>, args: &DocumentArgs) -> Result<Self, Failure> {
+    /// Reads a registration from the flags: beside `init_data`, one for guests that have it.
+    pub(super) fn read(
+        workload_id: Option<&WorkloadId>,
+        args: &DocumentArgs,
+        init_data: Option<&InitData>,
+    ) -> Result<Self, Failure> {
         args.check_standard_input()?;
-        match (workload_id, &args.from) {
-            (Some(id), _) => Ok(Self::Libkrun { workload_id: id.clone(), body: libkrun_body(id, args)? }),
-            (None, Some(path)) => Ok(Self::Keybroker(read(path)?)),
-            (None, None) => Ok(Self::Keybroker(keybroker_body(args)?)),
+        match (workload_id, init_data, &args.from) {
+            (Some(id), Some(init_data), _) => Ok(Self::Native(native_body(id, args, init_data)?)),
+            (Some(id), None, _) => {
+                args.check_as_buildah()?;
+                Ok(Self::Libkrun(libkrun_body(id, args)?))
+            }
+            (None, _, Some(path)) => Ok(Self::Keybroker(read(path)?)),
+            (None, _, None) => Ok(Self::Keybroker(keybroker_body(args, Map::new(), Map::new())?)),
         }
     }
 
     /// The broker's route for it.
     pub(super) fn path(&self) -> &'static str {
         match self {
-            Self::Libkrun { .. } => "/kbs/v0/register_workload",
-            Self::Keybroker(_) => "/rvp/register",
+            Self::Libkrun(_) => "/kbs/v0/register_workload",
+            Self::Keybroker(_) | Self::Native(_) => "/rvp/register",
         }
     }
 
     pub(super) fn body(&self) -> &Zeroizing<Vec<u8>> {
         match self {
-            Self::Libkrun { body, .. } | Self::Keybroker(body) => body,
+            Self::Libkrun(body) | Self::Keybroker(body) | Self::Native(body) => body,
         }
     }
 
     /// The request that the broker will read from it, with another HOST_DATA than the broker will draw.
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
         let read = match self {
-            Self::Libkrun { body, .. } => libkrun::register_request(body),
-            Self::Keybroker(body) => keybroker::register_request(body, HostData::random()),
+            Self::Libkrun(body) => libkrun::register_request(body),
+            Self::Keybroker(body) | Self::Native(body) => {
+                keybroker::register_request(body, HostData::random()).map(|(request, _)| request)
+            }
         };
         read.map_err(|error: Invalid| Failure::new(Exit::Usage, error).context("the registration"))
     }
@@ -181,11 +217,7 @@ fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8
     let [measurement] = args.measurement.as_slice() else {
         return Err(usage("--workload-id needs exactly one --measurement"));
     };
-    let path = args.passphrase_file.as_deref();
-    let path = path.ok_or_else(|| usage("--workload-id needs --passphrase-file"))?;
-    let passphrase = read(path)?;
-    let passphrase = passphrase.strip_suffix(b"\n").unwrap_or(&passphrase);
-    let passphrase = std::str::from_utf8(passphrase).map_err(|_| usage("the passphrase must be UTF-8"))?;
+    let passphrase = passphrase(args)?;
     let (major, minor) = args.minimum_abi.unwrap_or_default();
     // buildah sends bits that permit everything. The broker heeds only the one for SMT.
     let bits = if args.forbid_smt { 14 } else { 15 };
@@ -193,14 +225,42 @@ fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8
     let body = json!({
         "workload_id": id.as_str(),
         "launch_measurement": measurement,
-        "passphrase": passphrase,
+        "passphrase": passphrase.as_str(),
         "tee_config": tee_config.to_string(),
     });
     to_bytes(&body)
 }
 
-fn keybroker_body(args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// The passphrase that a disk was encrypted with.
+fn passphrase(args: &DocumentArgs) -> Result<Zeroizing<String>, Failure> {
+    let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
+    let path = args.passphrase_file.as_deref();
+    let bytes = read(path.ok_or_else(|| usage("--workload-id needs --passphrase-file"))?)?;
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let text = std::str::from_utf8(bytes).map_err(|_| usage("the passphrase must be UTF-8"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn native_body(
+    id: &WorkloadId,
+    args: &DocumentArgs,
+    init_data: &InitData,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut resources = Map::new();
+    if args.passphrase_file.is_some() {
+        resources.insert(init_data.secret()?.to_owned(), passphrase(args)?.as_str().into());
+    }
+    let document = json!({ "bound_by": init_data.bound_by(), "document": init_data.document.text() });
+    let members = [("workload_id".to_owned(), json!(id)), ("init_data".to_owned(), document)];
+    keybroker_body(args, Map::from_iter(members), resources)
+}
+
+/// A registration by reference values, with further members and secrets.
+fn keybroker_body(
+    args: &DocumentArgs,
+    mut body: Map<String, Value>,
+    mut resources: Map<String, Value>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     for (name, path) in &args.resource {
         let text = String::from_utf8(read(path)?.to_vec())
             .map_err(|_| Failure::new(Exit::Usage, anyhow!("the resource {name} must be UTF-8")))?;
@@ -208,7 +268,7 @@ fn keybroker_body(args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
             return Err(Failure::new(Exit::Usage, anyhow!("the resource {name} is given twice")));
         }
     }
-    let mut body = Map::from_iter([("resources".to_owned(), Value::Object(resources))]);
+    body.insert("resources".to_owned(), Value::Object(resources));
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
     if !args.measurement.is_empty() {
         put("measurements", json!(args.measurement));

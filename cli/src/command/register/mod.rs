@@ -1,6 +1,8 @@
 //! `keybroker register`: an operator registers a workload, and sees the registration before it is written.
 
 mod document;
+mod init_data;
+mod launch;
 mod send;
 
 use std::{path::PathBuf, time::Duration};
@@ -9,27 +11,31 @@ use anyhow::anyhow;
 use keybroker_common::{
     broker::RegisterRequest,
     ids::{HostData, WorkloadId},
+    requirements::BoundBy,
     workload::Registration,
 };
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::document::Document;
+pub(crate) use self::send::{BrokerAnswer, DestinationArgs};
+use self::{document::Document, init_data::InitData, launch::Launch};
 use crate::{
     carried,
-    command::relay::Target,
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
-    operator::{StoreArgs, workload_id},
+    operator::workload_id,
     requirements, table,
 };
 
 /// Register a workload, or replace its registration
 ///
-/// With --workload-id the command registers as buildah does: one measurement and one passphrase. Without it
-/// the command registers by reference values and policy, from flags or, with --from, from the JSON document
-/// that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that the broker answers. The
-/// command first shows all requirements that a guest will have to meet.
+/// With --disk the command reads the header of a disk, writes the init data document of a guest that opens
+/// this disk alone, registers the workload with the disk's passphrase, and prints how the guest is launched.
+///
+/// With --workload-id alone the command registers as buildah does: one measurement and one passphrase.
+/// Without it the command registers by reference values and policy, from flags or, with --from, from the
+/// JSON document that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that the
+/// broker answers. The command first shows all requirements that a guest will have to meet.
 ///
 /// On this machine the registration goes to the broker that serves the data directory, or into its store. The
 /// operator may replace any registration that was made with a workload id, at any time, whoever owns it. With
@@ -40,6 +46,14 @@ use crate::{
 Examples:
   By workload id, where MEASUREMENT is the launch measurement, 96 hex digits:
       keybroker register --workload-id web --measurement $MEASUREMENT --passphrase-file secret
+  For a guest that opens its disk, launched with HOST_DATA:
+      keybroker register --workload-id web --disk disk.img --broker https://k.example.org \\
+          --init-data-out initdata.toml --measurement $MEASUREMENT --passphrase-file secret
+  The same with the document in a measured initrd, which is built and measured between the two commands:
+      keybroker register --workload-id web --disk disk.img --bound-by measurement --document-only \\
+          --broker https://k.example.org --init-data-out initdata.toml
+      keybroker register --workload-id web --init-data initdata.toml --measurement $MEASUREMENT \\
+          --passphrase-file secret
   To see the requirements without registering:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
@@ -49,30 +63,18 @@ Examples:
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
     document: document::DocumentArgs,
-    /// The id that the guest asks with: the command then registers as buildah does
+    /// The id that the guest asks with: without --disk and --init-data, the command registers as buildah does
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload_id: Option<WorkloadId>,
-    /// The broker's base URL, with --aws
-    #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
-    url: Option<Target>,
-    /// The region to sign for, if it is not the one that AWS's tools would take
-    #[arg(long, requires = "aws", value_name = "REGION")]
-    region: Option<String>,
-    /// Also trust the certificate authorities in this PEM file for the name in --url
-    #[arg(long, requires = "aws", value_name = "PEM")]
-    ca: Vec<PathBuf>,
-    /// The file of the key that wraps the secrets in the store, if no broker serves the store
-    ///
-    /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
-    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    destination: DestinationArgs,
     #[command(flatten)]
     confirm: ConfirmArgs,
     /// Print one JSON document in place of the lines
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    init_data: init_data::InitDataArgs,
 }
 
 /// How long the broker may take to wrap the secrets and to write.
@@ -80,10 +82,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Runs the command.
 pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
-    let document = Document::read(args.workload_id.as_ref(), &args.document)?;
+    let id = args.workload_id.as_ref();
+    let init_data = args.init_data.read(id, &args.destination)?;
+    if let Some(init_data) = init_data.as_ref().filter(|_| args.init_data.document_only()) {
+        init_data.write_around(|| Ok(()))?;
+        return told(args, &RegisterOutput::default().of(args).with(init_data, None));
+    }
+    let document = Document::read(id, &args.document, init_data.as_ref())?;
     let request = document.request()?;
-    show(&request, args.workload_id.as_ref())?;
-    if args.workload_id.as_ref().is_some_and(carried::is_too_long) {
+    show(&request, id)?;
+    if matches!(document, Document::Libkrun(_)) && id.is_some_and(carried::is_too_long) {
         anstream::eprintln!(
             "warning: libkrun's cookie cannot carry this id, so the broker will refuse the workload's guests: {}",
             carried::HELPS
@@ -91,7 +99,7 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     }
     if args.confirm.dry_run {
         if args.json {
-            table::json(&RegisterOutput { schema: 1, dry_run: true, ..RegisterOutput::default() }.of(args))?;
+            table::json(&RegisterOutput { dry_run: true, ..RegisterOutput::default() }.of(args))?;
         }
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Ok);
@@ -100,16 +108,25 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
         anstream::eprintln!("nothing was registered");
         return Ok(Exit::Failure);
     }
-    let answer = crate::operator::block_on(send::send(args, &document))?;
-    told(args, &document, &answer)
+    let register = || {
+        let send = args.destination.send(document.path(), document.body());
+        registered(args, &document, &crate::operator::block_on(send)?)
+    };
+    let output = match &init_data {
+        None => register()?,
+        Some(init_data) => {
+            let launch = Launch::new(init_data, &request.policy)?;
+            init_data.write_around(register)?.with(init_data, Some(launch))
+        }
+    };
+    told(args, &output)
 }
 
 /// Prints the requirements and the names of the secrets on stderr: stdout is for the result.
-fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(), Failure> {
+pub(crate) fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(), Failure> {
     let registration = Registration {
-        format: Registration::FORMAT,
         serial: Uuid::nil(),
-        dialect: request.dialect,
+        dialects: request.dialects.clone(),
         owner: None,
         reference_values: request.reference_values.clone(),
         policy: request.policy.clone(),
@@ -150,54 +167,103 @@ struct RegisterOutput {
     /// The same in hex, as QEMU's tools take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_data_hex: Option<String>,
+    /// The digest of the init data document, with its algorithm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_data: Option<String>,
+    /// The tie between guest and document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_by: Option<BoundBy>,
+    /// The document's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// How the guest is launched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    launch: Option<Launch>,
 }
 
 impl RegisterOutput {
     /// The output with the id that was given, if one was.
     fn of(self, args: &RegisterArgs) -> Self {
-        Self { workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
+        Self { schema: 1, workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
+    }
+
+    /// The output with the document of the workload.
+    fn with(self, init_data: &InitData, launch: Option<Launch>) -> Self {
+        let digest = init_data.document.digest();
+        let bound_by = init_data.bound_by();
+        let output = Self {
+            init_data: Some(format!("{digest:?}")),
+            bound_by: Some(bound_by),
+            file: Some(init_data.file.clone()),
+            launch,
+            ..self
+        };
+        match bound_by {
+            BoundBy::HostData => output.launched_with(digest.host_data()),
+            BoundBy::Measurement | BoundBy::Nothing => output,
+        }
+    }
+
+    /// The output with the HOST_DATA of the guest.
+    fn launched_with(self, host_data: [u8; 32]) -> Self {
+        Self {
+            host_data: Some(data_encoding::BASE64.encode(&host_data)),
+            host_data_hex: Some(data_encoding::HEXLOWER.encode(&host_data)),
+            ..self
+        }
     }
 }
 
-fn told(args: &RegisterArgs, document: &Document, answer: &send::BrokerAnswer) -> Result<Exit, Failure> {
+fn registered(
+    args: &RegisterArgs,
+    document: &Document,
+    answer: &BrokerAnswer,
+) -> Result<RegisterOutput, Failure> {
     if !answer.status.is_success() {
-        return Err(answer.refusal(&args.store.place()));
+        return Err(answer.refusal(&args.destination.store.place()));
     }
     let unreadable =
         || anyhow!("the broker registered the workload, but this release cannot read its answer");
-    let registered = match document {
-        Document::Libkrun { workload_id, .. } => {
-            let audit = answer.field("id").ok_or_else(unreadable)?;
-            RegisterOutput {
-                workload_id: Some(workload_id.to_string()),
-                audit: Some(audit),
-                ..RegisterOutput::default()
-            }
-        }
-        Document::Keybroker(_) => {
-            let text: String = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
-            let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
-            let host_data = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| unreadable())?;
-            let workload_id = HostData::from_report(host_data).ok_or_else(unreadable)?.workload_id();
-            RegisterOutput {
-                workload_id: Some(workload_id.to_string()),
-                host_data: Some(text),
-                host_data_hex: Some(data_encoding::HEXLOWER.encode(host_data)),
-                ..RegisterOutput::default()
-            }
-        }
+    let drawn = || {
+        let text: String = serde_json::from_slice(&answer.body).ok()?;
+        let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
+        HostData::from_report(&bytes.try_into().ok()?)
     };
+    let output = RegisterOutput::default().of(args);
+    Ok(match document {
+        Document::Libkrun(_) => {
+            RegisterOutput { audit: Some(answer.field("id").ok_or_else(unreadable)?), ..output }
+        }
+        // The operator chose id and HOST_DATA.
+        Document::Native(_) => output,
+        Document::Keybroker(_) => {
+            let host_data = drawn().ok_or_else(unreadable)?;
+            let workload_id = Some(host_data.workload_id().to_string());
+            RegisterOutput { workload_id, ..output }.launched_with(host_data.to_bytes())
+        }
+    })
+}
+
+fn told(args: &RegisterArgs, output: &RegisterOutput) -> Result<Exit, Failure> {
     if args.json {
-        table::json(&RegisterOutput { schema: 1, ..registered })?;
+        table::json(output)?;
         return Ok(Exit::Ok);
     }
+    let file = output.file.as_ref().map(|file| file.display().to_string());
     let fields = [
-        ("workload", registered.workload_id),
-        ("audit", registered.audit),
-        ("HOST_DATA", registered.host_data),
-        ("in hex", registered.host_data_hex),
+        ("workload", &output.workload_id),
+        ("audit", &output.audit),
+        ("init data", &output.init_data),
+        ("bound by", &output.bound_by.map(|bound_by| bound_by.words().to_owned())),
+        ("HOST_DATA", &output.host_data),
+        ("in hex", &output.host_data_hex),
+        ("document", &file),
     ];
-    let fields: Vec<_> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let fields: Vec<_> =
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
     table::print_fields(&fields)?;
+    if let Some(launch) = &output.launch {
+        table::line(&format!("\n{launch}"))?;
+    }
     Ok(Exit::Ok)
 }

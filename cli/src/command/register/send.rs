@@ -1,7 +1,7 @@
 //! The ways of a registration: to the broker that serves the store, into the store, or signed to a
 //! deployment.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use axum::{
@@ -17,12 +17,12 @@ use keybroker_common::{
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::{ANSWER_TIMEOUT, Document, RegisterArgs};
+use super::ANSWER_TIMEOUT;
 use crate::{
     broker,
-    command::relay,
+    command::relay::{self, Target},
     exit::{Exit, Failure},
-    operator::{Embedded, embedded, principal},
+    operator::{Embedded, StoreArgs, embedded, principal},
     paths,
     suggest::StorePlace,
     table::printable,
@@ -33,20 +33,20 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// The broker's answer.
 #[derive(Debug)]
-pub(super) struct BrokerAnswer {
-    pub(super) status: StatusCode,
-    pub(super) body: Vec<u8>,
+pub(crate) struct BrokerAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Vec<u8>,
 }
 
 impl BrokerAnswer {
     /// A member of the body that is text.
-    pub(super) fn field(&self, name: &str) -> Option<String> {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         Some(body.get(name)?.as_str()?.to_owned())
     }
 
     /// The failure to register in the store at `place`.
-    pub(super) fn refusal(&self, place: &StorePlace) -> Failure {
+    pub(crate) fn refusal(&self, place: &StorePlace) -> Failure {
         // A gateway in front of the broker names its reason otherwise.
         let said = self.field("error").or_else(|| self.field("message")).or_else(|| self.field("Message"));
         let said = said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said));
@@ -70,43 +70,61 @@ impl BrokerAnswer {
     }
 }
 
-/// Sends the registration to where the arguments lead.
-pub(super) async fn send(args: &RegisterArgs, document: &Document) -> Result<BrokerAnswer, Failure> {
-    let request = request(document)?;
-    if args.store.aws {
-        let Some(url) = &args.url else {
-            return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
-                .hint("give the deployment's output Url: only its register function may encrypt"));
-        };
-        return ask(
-            relay::signing(url.clone(), args.region.clone(), ANSWER_TIMEOUT, &args.ca).await?,
-            request,
-        )
-        .await;
-    }
-    let data_dir = args.store.data_dir()?;
-    match embedded(&data_dir).await? {
-        Embedded::Socket(store) => {
-            let (status, body) = store.pass(request).await?;
-            Ok(BrokerAnswer { status, body })
+/// The broker that a registration is sent to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DestinationArgs {
+    /// The broker's base URL, with --aws
+    #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
+    url: Option<Target>,
+    /// The region to sign for, if it is not the one that AWS's tools would take
+    #[arg(long, requires = "aws", value_name = "REGION")]
+    region: Option<String>,
+    /// Also trust the certificate authorities in this PEM file for the name in --url
+    #[arg(long, requires = "aws", value_name = "PEM")]
+    ca: Vec<PathBuf>,
+    /// The file of the key that wraps the secrets in the store, if no broker serves the store
+    ///
+    /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+impl DestinationArgs {
+    /// Sends a registration there, to the broker's route `path`.
+    pub(crate) async fn send(&self, path: &str, body: &[u8]) -> Result<BrokerAnswer, Failure> {
+        let mut request = request(path, body)?;
+        if self.store.aws {
+            let Some(url) = &self.url else {
+                return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
+                    .hint("give the deployment's output Url: only its register function may encrypt"));
+            };
+            let signing = relay::signing(url.clone(), self.region.clone(), ANSWER_TIMEOUT, &self.ca);
+            return ask(signing.await?, request).await;
         }
-        Embedded::File(store) => {
-            let key_file = paths::key_file(args.key_file.as_deref())?;
-            broker::check_apart(&data_dir, &key_file)?;
-            let key = Arc::new(broker::open_key(&key_file, &store)?);
-            let register = broker::register(Arc::new(store), key, Arc::new(SystemClock), Admission::NONE);
-            let mut request = request;
-            request.extensions_mut().insert(Operator(principal()));
-            ask(http::router(register), request).await
+        let data_dir = self.store.data_dir()?;
+        match embedded(&data_dir).await? {
+            Embedded::Socket(store) => {
+                let (status, body) = store.pass(request).await?;
+                Ok(BrokerAnswer { status, body })
+            }
+            Embedded::File(store) => {
+                let key_file = paths::key_file(self.key_file.as_deref())?;
+                broker::check_apart(&data_dir, &key_file)?;
+                let key = Arc::new(broker::open_key(&key_file, &store)?);
+                let register = broker::register(Arc::new(store), key, Arc::new(SystemClock), Admission::NONE);
+                request.extensions_mut().insert(Operator(principal()));
+                ask(http::router(register), request).await
+            }
         }
     }
 }
 
-fn request(document: &Document) -> Result<Request<Body>, Failure> {
-    let body = document.body();
+fn request(path: &str, body: &[u8]) -> Result<Request<Body>, Failure> {
     let request = Request::builder()
         .method(Method::POST)
-        .uri(document.path())
+        .uri(path)
         .header(header::HOST, "operator")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONTENT_LENGTH, body.len())

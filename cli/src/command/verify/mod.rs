@@ -277,6 +277,7 @@ impl<'a> Given<'a> {
             fleet: &self.fleet,
             reference_values: reference_values.as_ref(),
             policy: &policy,
+            init_data: None,
         };
         let mut checks = appraisal::examine(&inputs);
         // The command has no arguments for a registration's other requirements.

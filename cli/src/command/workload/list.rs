@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
-    dialect::Dialect,
+    dialect::{Dialect, Dialects},
     ids::{RegistrationDigest, WorkloadId},
     policy::PolicyText,
     store::{Cursor, Unreadable},
-    wire::manners,
+    wire::names,
     workload::Workload,
 };
 use keybroker_rego::{Policy, beginning_with_not_or_every};
@@ -79,8 +79,10 @@ impl Filter {
 #[derive(Debug, Serialize)]
 pub(super) struct WorkloadSummary {
     id: WorkloadId,
-    /// `None` if the registration cannot be read.
+    /// The dialect of its guests. `None` if there are several, or if the registration cannot be read.
     dialect: Option<Dialect>,
+    /// The dialects in which its guests may ask. `None` if the registration cannot be read.
+    dialects: Option<Dialects>,
     owner: Option<String>,
     registered_at: Timestamp,
     released_at: Option<Timestamp>,
@@ -104,7 +106,8 @@ impl WorkloadSummary {
         let rego = registration.and_then(|registration| registration.rego.as_ref());
         Self {
             id: workload.id.clone(),
-            dialect: registration.map(|registration| registration.dialect),
+            dialect: registration.and_then(|registration| registration.dialects.only()),
+            dialects: registration.map(|registration| registration.dialects.clone()),
             owner: registration.and_then(|registration| registration.owner.clone()),
             registered_at: workload.first_registered_at,
             released_at: workload.released_at,
@@ -141,7 +144,7 @@ impl WorkloadSummary {
     fn cells(&self) -> Vec<String> {
         vec![
             self.id.to_string(),
-            self.dialect.map_or("unreadable", |dialect| manners(dialect).name).to_owned(),
+            self.dialects.as_ref().map_or_else(|| "unreadable".to_owned(), names),
             self.owner.clone().unwrap_or_else(|| NONE.to_owned()),
             time(self.registered_at),
             optional_time(self.released_at),
@@ -201,8 +204,8 @@ const FORM: Form<Listed> = Form {
         let mut cells = listed.summary.cells();
         cells.push(match listed.measurement_shared {
             None => NONE.to_owned(),
-            Some(SharedBy { ids, owners: 1 }) => format!("{ids} ids"),
-            Some(SharedBy { ids, owners }) => format!("{ids} ids, {owners} owners"),
+            Some(SharedBy { ids, owners: 1, .. }) => format!("{ids} ids"),
+            Some(SharedBy { ids, owners, .. }) => format!("{ids} ids, {owners} owners"),
         });
         cells
     },

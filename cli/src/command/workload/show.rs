@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     dialect::Dialect,
     ids::WorkloadId,
-    wire::manners,
+    wire::{bound_by, names},
     workload::{BUILD_WINDOW, Registration, Workload},
 };
 use serde::Serialize;
@@ -83,7 +83,7 @@ fn build_window(
     let builds = registration.owner.as_deref().is_none_or(|owner| owner.starts_with("token/"));
     let until = workload.first_registered_at.checked_add(BUILD_WINDOW).ok()?;
     let open = workload.released_at.is_none() && workload.revoked_at.is_none() && now < until;
-    (builds && registration.dialect == Dialect::Libkrun && open).then_some(until)
+    (builds && registration.dialects.only() == Some(Dialect::Libkrun) && open).then_some(until)
 }
 
 pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -126,10 +126,11 @@ fn print(
         at.map_or_else(|| never.to_owned(), |at| format!("since {}", time(at)))
     };
     let owner = registration.and_then(|registration| registration.owner.clone());
-    let dialect = registration.map_or("unreadable", |registration| manners(registration.dialect).name);
+    let dialect =
+        registration.map_or_else(|| "unreadable".to_owned(), |registration| names(&registration.dialects));
     let mut fields = vec![
         ("id", workload.id.to_string()),
-        ("dialect", dialect.to_owned()),
+        ("dialect", dialect),
         ("owner", owner.unwrap_or_else(|| NONE.to_owned())),
         ("registration", workload.digest().to_string()),
         ("registered", time(workload.first_registered_at)),
@@ -140,9 +141,7 @@ fn print(
             window.map_or_else(|| "closed".to_owned(), |until| format!("open until {}", time(until))),
         ),
     ];
-    fields.extend(
-        registration.map(|registration| ("bound by", manners(registration.dialect).bound_by.to_owned())),
-    );
+    fields.extend(registration.map(|registration| ("bound by", bound_by(registration).to_owned())));
     if !shared_with.is_empty() {
         fields.push(("shared", in_words(shared_with)));
     }

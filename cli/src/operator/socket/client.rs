@@ -197,6 +197,10 @@ impl LocalStore for SocketStore {
     async fn prune(&self, before: Timestamp, audit: &AuditRecord) -> Result<u64, StoreError> {
         self.ask(StoreCall::Prune { before, audit: audit.clone() }).await
     }
+
+    async fn bound_key(&self) -> Result<Option<String>, StoreError> {
+        self.ask(StoreCall::BoundKey {}).await
+    }
 }
 
 #[async_trait]

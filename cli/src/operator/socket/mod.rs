@@ -64,6 +64,7 @@ enum StoreCall {
     Keyring { purpose: Purpose },
     Prune { before: Timestamp, audit: AuditRecord },
     TurnKeyring { purpose: Purpose, replaced: Option<u64>, ring: Keyring, audit: AuditRecord },
+    BoundKey {},
 }
 
 /// Longest path that a socket's address holds, with room to spare.
@@ -168,6 +169,9 @@ mod tests {
         let again = AuditRecord::new(now, Operation::Operate, Decision::KeysTurned);
         assert_eq!(socket.turn_keyring(purpose, None, &ring, &again).await, Err(StoreError::Conflict));
         assert!(socket.audit_record(turned.id).await.unwrap().unwrap().principal.is_some());
+        assert_eq!(socket.bound_key().await, Ok(None));
+        store.bind_key("local:0123456789abcdef").unwrap();
+        assert_eq!(socket.bound_key().await, Ok(Some("local:0123456789abcdef".to_owned())));
         let later = Timestamp::now();
         let pruned = AuditRecord::new(later, Operation::Operate, Decision::Pruned);
         assert_eq!(socket.prune(now, &pruned).await, Ok(0));

@@ -233,6 +233,7 @@ async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) ->
             let audit = by_peer(audit);
             recorded(store.turn_keyring(purpose, replaced, &ring, &audit).await, &audit)
         }
+        StoreCall::BoundKey {} => json(&store.bound_key().await),
         StoreCall::AuditRecord { id } => json(&store.audit_record(id).await),
         StoreCall::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
     }

@@ -72,6 +72,8 @@ pub fn evidence(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid
     let (guest_key, key_texts) = guest_key(body.tee_pubkey)?;
     Ok(Evidence {
         dialects,
+        workload_id: None,
+        init_data: None,
         report: HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?,
         claimed_product: sent.generation.as_deref().and_then(product_hint),
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,

@@ -77,8 +77,9 @@ pub fn challenge(challenge: &Challenge) -> Vec<u8> {
 /// http: it is worth nothing without the guest's key.
 pub fn set_cookie(challenge: &Challenge, ttl: Duration) -> String {
     // Dialects that share their request for a challenge share the cookie that answers it.
-    let [dialect, ..] = challenge.claim.dialects() else { return String::new() };
-    let (name, id) = (manners(*dialect).cookie, challenge.session_id.expose());
+    let mut sessions = challenge.claim.dialects().iter().filter_map(|dialect| manners(*dialect).session);
+    let Some(session) = sessions.next() else { return String::new() };
+    let (name, id) = (session.cookie, challenge.session_id.expose());
     format!("{name}={id}; Path=/; HttpOnly; Max-Age={}", ttl.as_secs())
 }
 

@@ -7,13 +7,7 @@ use serde::{
     de::{self, IgnoredAny},
 };
 
-use super::super::Invalid;
-
-/// Most entries: each of the table's kinds once, and room to spare.
-const MAX_ENTRIES: usize = 8;
-
-/// Longest entry, in bytes: ten times AMD's longest certificate.
-const MAX_LEN: usize = 16 * 1024;
+use super::super::{Invalid, certificates::check};
 
 /// One row of the table.
 #[derive(Deserialize)]
@@ -37,12 +31,7 @@ enum Kind {
 
 /// The certificates that verification may find useful. Rows of other kinds are dropped unread.
 pub(super) fn usable(entries: Vec<Entry>) -> Result<Vec<Vec<u8>>, Invalid> {
-    if entries.len() > MAX_ENTRIES {
-        return Err(Invalid::CertificateCount);
-    }
-    if entries.iter().any(|entry| entry.data.len() > MAX_LEN) {
-        return Err(Invalid::CertificateLength);
-    }
+    check(entries.iter().map(|entry| entry.data.len()))?;
     let certificates = entries.into_iter().filter(|entry| matches!(entry.cert_type, Kind::Usable));
     Ok(certificates.map(|entry| entry.data).collect())
 }

@@ -29,6 +29,24 @@ pub enum RegistrationFault {
         "require.host_data: the broker chooses HOST_DATA, which selects a registration and proves nothing"
     )]
     HostData,
+    /// HOST_DATA that is not the digest of the init data that it binds.
+    #[error("require.host_data is not the digest of init_data, which it binds")]
+    OtherHostData,
+    /// A workload id without init data, or init data without one.
+    #[error("workload_id and init_data belong together: one is given without the other")]
+    InitDataAlone,
+    /// Init data that is neither a document nor a digest.
+    #[error("init_data is not a document, or an algorithm (sha256, sha384, sha512) with a digest in hex")]
+    InitData,
+    /// A document of init data that cannot be read.
+    #[error("init_data.document is not init data for keybroker-guest: keybroker register --disk says why")]
+    Document,
+    /// The document names another workload.
+    #[error("init_data.document names another workload than workload_id")]
+    OtherWorkload,
+    /// The document says that it is bound by something else.
+    #[error("init_data.document has another binding than init_data.bound_by")]
+    OtherBinding,
     /// A requirement that every guest satisfies.
     #[error("require.{0} would require nothing")]
     Nothing(&'static str),

@@ -5,6 +5,7 @@
 //! against.
 
 mod fault;
+mod init_data;
 mod register;
 mod requirements;
 mod resource;
@@ -16,7 +17,7 @@ pub use fault::RegistrationFault;
 pub use register::{register_request, registered};
 pub use resource::{released, resource_name};
 
-use super::Manners;
+use super::{Manners, SessionManners};
 use crate::dialect::Dialect;
 
 /// keybroker's row.
@@ -24,7 +25,6 @@ pub const MANNERS: Manners = Manners {
     dialect: Dialect::Keybroker,
     name: "rvp",
     guest: "keybroker's guest",
-    cookie: "kbs-session-id",
     bound_by: "the launch measurement or ID key alone: HOST_DATA selects the workload, and the host sets it",
-    attested: |_| Vec::new(),
+    session: Some(SessionManners { cookie: "kbs-session-id", attested: |_| Vec::new() }),
 };

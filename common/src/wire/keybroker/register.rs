@@ -7,13 +7,14 @@ use serde_json::value::RawValue;
 use super::{
     super::{Invalid, Part, json},
     RegistrationFault as Fault,
-    requirements::{self, Floors, Require},
+    init_data::InitData,
+    requirements::{self, Floors, Launch, Require},
     resources::Resources,
 };
 use crate::{
     broker::{Credential, RegisterRequest},
     dialect::Dialect,
-    ids::HostData,
+    ids::{HostData, WorkloadId},
     policy::PolicyText,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
 };
@@ -49,6 +50,12 @@ struct Body {
     minimum_launch_tcb: Option<TcbFloors>,
     #[serde(default, deserialize_with = "json::optional_object")]
     require: Option<Require>,
+    /// The id of the workload, for guests of the broker's own protocol. Only beside `init_data`: without the
+    /// two, the broker draws HOST_DATA, which selects the registration.
+    #[serde(default, deserialize_with = "json::present")]
+    workload_id: Option<String>,
+    #[serde(default, deserialize_with = "json::optional_object")]
+    init_data: Option<InitData>,
 }
 
 /// The reference values that are enforced natively. The others are for the queries.
@@ -65,28 +72,39 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
-/// Reads a registration whose guests will be launched with `host_data`.
-pub fn register_request(body: &[u8], host_data: HostData) -> Result<RegisterRequest, Invalid> {
+/// Reads a registration, and which HOST_DATA its guests are to be launched with: `drawn`, unless their init
+/// data says another.
+pub fn register_request(body: &[u8], drawn: HostData) -> Result<(RegisterRequest, [u8; 32]), Invalid> {
     let body: Body = json::read(Part::Body, body)?;
+    let (workload_id, dialect, host_data, launch) = match (body.workload_id, body.init_data) {
+        (None, None) => (drawn.workload_id(), Dialect::Keybroker, drawn.to_bytes(), Launch::Drawn(drawn)),
+        (Some(id), Some(init_data)) => {
+            let id = WorkloadId::new(id)?;
+            let required = init_data.requirement(&id)?;
+            (id, Dialect::Native, required.digest.host_data(), Launch::InitData(required))
+        }
+        _ => return Err(Fault::InitDataAlone.into()),
+    };
     let floors = Floors {
         reported: body.minimum_tcb,
         committed: body.minimum_committed_tcb,
         launch: body.minimum_launch_tcb,
     };
-    let policy = requirements::policy(&body.require.unwrap_or_default(), &floors, host_data)?;
+    let policy = requirements::policy(&body.require.unwrap_or_default(), &floors, launch)?;
     let reference_values = body.reference_values.as_deref().map(RawValue::get);
     if reference_values.is_some_and(|text| !text.trim_start().starts_with('{')) {
         return Err(Fault::ReferenceValues.into());
     }
-    Ok(RegisterRequest {
-        workload_id: host_data.workload_id(),
-        dialect: Dialect::Keybroker,
+    let request = RegisterRequest {
+        workload_id,
+        dialects: dialect.into(),
         credential: Credential::None,
         reference_values: admitted(body.measurements.as_deref(), reference_values, &policy)?,
         policy,
         rego: rego(body.query, body.policy, reference_values)?,
         secrets: body.resources.checked()?,
-    })
+    };
+    Ok((request, host_data))
 }
 
 /// The launch measurements that a guest may have: those that are in every set that is given.
@@ -167,6 +185,6 @@ fn rego(
 
 /// The answer: HOST_DATA in standard base64, as a JSON string. `rvp_cli` cuts a character off either end of
 /// the body.
-pub fn registered(host_data: HostData) -> Vec<u8> {
-    format!("\"{}\"", BASE64.encode(&host_data.to_bytes())).into_bytes()
+pub fn registered(host_data: &[u8; 32]) -> Vec<u8> {
+    format!("\"{}\"", BASE64.encode(host_data)).into_bytes()
 }

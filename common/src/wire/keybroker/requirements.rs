@@ -7,9 +7,17 @@ use super::{super::json, RegistrationFault as Fault};
 use crate::{
     encoding::Hex,
     ids::HostData,
-    requirements::{AppraisalPolicy, TcbFloors},
+    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement, TcbFloors},
 };
 use keybroker_snp::product::Product;
+
+/// How the guests of a registration are told from others: who chose HOST_DATA.
+pub(super) enum Launch {
+    /// The broker drew it, and it selects the registration.
+    Drawn(HostData),
+    /// The client chooses it. It is the digest of this init data, where that binds it.
+    InitData(InitDataRequirement),
+}
 
 /// `require` as sent. A field that is absent requires nothing; one that is there requires something, or is
 /// refused.
@@ -51,15 +59,20 @@ pub(super) struct Floors {
     pub(super) launch: Option<TcbFloors>,
 }
 
-/// The policy of a registration whose guests are launched with `host_data`.
-pub(super) fn policy(
-    require: &Require,
-    floors: &Floors,
-    host_data: HostData,
-) -> Result<AppraisalPolicy, Fault> {
-    if require.host_data.is_some() {
-        return Err(Fault::HostData);
-    }
+/// The policy of a registration whose guests are launched so.
+pub(super) fn policy(require: &Require, floors: &Floors, launch: Launch) -> Result<AppraisalPolicy, Fault> {
+    let (host_data, init_data) = match launch {
+        Launch::Drawn(_) if require.host_data.is_some() => return Err(Fault::HostData),
+        Launch::Drawn(host_data) => (Some(Hex(host_data.to_bytes())), None),
+        Launch::InitData(required) => {
+            let chosen = hex("host_data", require.host_data.as_deref())?;
+            let digest = Hex(required.digest.host_data());
+            if required.bound_by == BoundBy::HostData && chosen.is_some_and(|chosen| chosen != digest) {
+                return Err(Fault::OtherHostData);
+            }
+            (chosen, Some(required))
+        }
+    };
     let policy = AppraisalPolicy {
         forbid_smt: wanted("smt", require.smt, false)?,
         require_single_socket: wanted("single_socket", require.single_socket, true)?,
@@ -68,7 +81,8 @@ pub(super) fn policy(
         minimum_tcb: checked("minimum_tcb", floors.reported)?,
         minimum_committed_tcb: checked("minimum_committed_tcb", floors.committed)?,
         minimum_launch_tcb: checked("minimum_launch_tcb", floors.launch)?,
-        host_data: Some(Hex(host_data.to_bytes())),
+        host_data,
+        init_data,
         id_key_digest: digest("id_key_digest", require.id_key_digest.as_deref())?,
         author_key_digest: digest("author_key_digest", require.author_key_digest.as_deref())?,
         family_id: hex("family_id", require.family_id.as_deref())?,

@@ -42,7 +42,7 @@ fn with(mut body: Value, changes: &[(&str, Value)]) -> Value {
 }
 
 fn read(body: &Value) -> Result<RegisterRequest, Invalid> {
-    register_request(body.to_string().as_bytes(), HostData::random())
+    register_request(body.to_string().as_bytes(), HostData::random()).map(|(request, _)| request)
 }
 
 fn fault(body: &Value) -> RegistrationFault {
@@ -63,8 +63,9 @@ fn a_request_from_rvp_cli_is_read() {
         "4d".repeat(48)
     );
     let host_data = HostData::random();
-    let request = register_request(sent.as_bytes(), host_data).unwrap();
-    assert_eq!(request.dialect, Dialect::Keybroker);
+    let (request, launched) = register_request(sent.as_bytes(), host_data).unwrap();
+    assert_eq!(launched, host_data.to_bytes());
+    assert_eq!(request.dialects, Dialect::Keybroker.into());
     assert_eq!(request.workload_id, host_data.workload_id());
     assert_eq!(request.reference_values.measurements, [Measurement([0x4D; 48])]);
     assert_eq!(request.policy.host_data, Some(Hex(host_data.to_bytes())));
@@ -79,7 +80,7 @@ fn a_request_from_rvp_cli_is_read() {
 #[test]
 fn the_answer_is_host_data_in_base64_between_quotes() {
     let host_data = HostData::random();
-    let answer = String::from_utf8(registered(host_data)).unwrap();
+    let answer = String::from_utf8(registered(&host_data.to_bytes())).unwrap();
     let decoded = BASE64.decode(&answer.as_bytes()[1..answer.len() - 1]).unwrap();
     assert_eq!(decoded, host_data.to_bytes());
     assert_eq!(decoded[16..], [0; 16]);
@@ -225,7 +226,7 @@ fn a_field_that_would_be_ignored_is_refused() {
     assert_eq!(fault(&more), RegistrationFault::Ignored("reference_values"));
     let empty = with(keyed(), &[("/reference_values", json!({}))]);
     assert_eq!(fault(&empty), RegistrationFault::Ignored("reference_values"));
-    for name in ["Query", "workload_id", "measurement"] {
+    for name in ["Query", "workload", "measurement"] {
         let unknown = with(seed(), &[(&format!("/{name}"), json!(1))]);
         assert_eq!(read(&unknown).unwrap_err(), field(name, Fault::UnknownField));
     }
@@ -247,7 +248,10 @@ fn null_is_no_way_to_leave_a_requirement_out() {
         "/minimum_tcb",
         "/minimum_committed_tcb",
         "/minimum_launch_tcb",
+        "/workload_id",
+        "/init_data",
         "/require",
+        "/require/host_data",
         "/require/id_key_digest",
         "/require/author_key_digest",
         "/require/family_id",

@@ -8,7 +8,7 @@ mod register;
 pub use key::released;
 pub use register::{register_request, registered};
 
-use super::Manners;
+use super::{Manners, SessionManners};
 use crate::dialect::Dialect;
 
 /// libkrun's row. Its guest takes a body of any length, even with 200, for a failure.
@@ -16,7 +16,6 @@ pub const MANNERS: Manners = Manners {
     dialect: Dialect::Libkrun,
     name: "v0",
     guest: "libkrun's guest",
-    cookie: "session_id",
     bound_by: "the launch measurement alone: the id is only the guest's claim",
-    attested: |_| Vec::new(),
+    session: Some(SessionManners { cookie: "session_id", attested: |_| Vec::new() }),
 };

@@ -81,7 +81,7 @@ pub fn register_request(body: &[u8]) -> Result<RegisterRequest, Invalid> {
     let body: Body = json::read(Part::Body, body)?;
     Ok(RegisterRequest {
         workload_id: WorkloadId::new(body.workload_id)?,
-        dialect: Dialect::Libkrun,
+        dialects: Dialect::Libkrun.into(),
         credential: Credential::None,
         reference_values: ReferenceValues { measurements: vec![measurement(&body.launch_measurement)?] },
         policy: policy_of(TeeConfig::read(&body.tee_config)?),
@@ -162,7 +162,7 @@ mod tests {
     fn a_request_from_buildah_is_read() {
         let request = register_request(&body("web", MEASUREMENT, "open sesame", TEE_CONFIG)).unwrap();
         assert_eq!(request.workload_id.as_str(), "web");
-        assert_eq!(request.dialect, Dialect::Libkrun);
+        assert_eq!(request.dialects, Dialect::Libkrun.into());
         let expected: [u8; 48] = std::array::from_fn(|index| index as u8);
         assert_eq!(request.reference_values.measurements, [Measurement(expected)]);
         assert_eq!(request.secrets.keys().collect::<Vec<_>>(), [PASSPHRASE]);

@@ -8,11 +8,17 @@ use std::{
 use jiff::Timestamp;
 use keybroker_common::{
     broker,
+    challenge::Claim,
     dialect::Dialect,
     ids::HostData,
     policy::{PolicyRefused, PolicyText},
     problem::Problem,
-    wire::{handshake, keybroker, libkrun},
+    wire::{handshake, keybroker, libkrun, native},
+};
+use keybroker_initdata::{Algorithm, KeyId};
+use keybroker_native::{
+    Evidence, Suite,
+    client::{self, Pending},
 };
 use keybroker_rego::Policy;
 use keybroker_simulator::{
@@ -22,7 +28,10 @@ use keybroker_simulator::{
     pki::{Amd, CSP_ID, Chip},
     rvp::RvpCli,
 };
+use keybroker_testing::world::TTL;
 use serde_json::{Value, json};
+
+use crate::shared::sample_challenge_of;
 
 /// One kind of body.
 pub(super) struct Body {
@@ -53,6 +62,8 @@ pub(super) fn bodies() -> Vec<Body> {
             sent: vec![
                 RvpCli::new(URL, &MEASUREMENT, "mysecretpassphrase").body(),
                 everything_required().to_string(),
+                with_init_data(json!({ "algorithm": "sha384", "digest": "1d".repeat(48) })).to_string(),
+                with_init_data(json!({ "document": document() })).to_string(),
             ],
         },
         Body {
@@ -62,8 +73,26 @@ pub(super) fn bodies() -> Vec<Body> {
         },
         Body {
             path: "/kbs/v0/attest",
-            read: |body| handshake::evidence(Dialect::ALL.to_vec(), body).map(drop).map_err(Problem::from),
+            read: |body| {
+                handshake::evidence(vec![Dialect::Libkrun, Dialect::Keybroker], body)
+                    .map(drop)
+                    .map_err(Problem::from)
+            },
             sent: vec![guests.libkrun.state.attest_body().unwrap(), guests.keybroker.attest_body().unwrap()],
+        },
+        Body {
+            path: "/v1/challenge",
+            read: |body| native::challenge_request(body).map(drop).map_err(Problem::from),
+            sent: vec![String::from_utf8(client::CHALLENGE_BODY.to_vec()).unwrap()],
+        },
+        Body {
+            path: "/v1/release",
+            read: |body| native::release_request(body).map(drop).map_err(Problem::from),
+            sent: vec![release(Suite::X25519).to_string(), {
+                let mut body = release(Suite::P384);
+                body["init_data"] = json!({ "document": document() });
+                body.to_string()
+            }],
         },
     ]
 }
@@ -120,10 +149,42 @@ fn everything_required() -> Value {
     })
 }
 
+/// A registration of guests of the broker's own protocol, which have this init data.
+fn with_init_data(mut init_data: Value) -> Value {
+    init_data["bound_by"] = "host_data".into();
+    let mut body = json!({
+        "workload_id": "web",
+        "init_data": init_data,
+        "measurements": [data_encoding::HEXLOWER.encode(&MEASUREMENT)],
+        "resources": { "passphrase": "mysecretpassphrase" },
+    });
+    if init_data.get("digest").is_some() {
+        body["require"] = json!({ "host_data": "1d".repeat(32) });
+    }
+    body
+}
+
+/// A document of the workload `web`, which HOST_DATA binds.
+fn document() -> &'static str {
+    include_str!("../../../../initdata/tests/data/document.toml")
+}
+
+/// A request for secrets, as keybroker-guest sends it.
+fn release(suite: Suite) -> Value {
+    let challenge = native::challenge(&sample_challenge_of(Claim::Later), TTL);
+    let challenge = client::Challenge::from_json(&challenge).unwrap();
+    let secrets = ["passphrase", "tls.key"].map(str::to_owned).to_vec();
+    let init_data = Algorithm::Sha512.digest("a document");
+    let keys = vec![KeyId::from_bytes([7; 32])];
+    let pending = Pending::new(suite, &challenge, "web", secrets, init_data, keys).unwrap();
+    let evidence = Evidence { report: vec![0x5A; 1184], certificates: vec![vec![0x30; 1300], vec![0x30; 2]] };
+    serde_json::from_slice(&pending.request(&evidence)).unwrap()
+}
+
 /// The body, and the Rego in it.
 fn reference_values(body: &[u8]) -> Result<(), Problem> {
     static COMPILED: Mutex<BTreeMap<[u8; 32], Result<(), PolicyRefused>>> = Mutex::new(BTreeMap::new());
-    let Some(text) = keybroker::register_request(body, HostData::random())?.rego else { return Ok(()) };
+    let Some(text) = keybroker::register_request(body, HostData::random())?.0.rego else { return Ok(()) };
     let compile = |text: &PolicyText| Policy::compile(text).map(drop).map_err(PolicyRefused::from);
     let mut compiled = COMPILED.lock().unwrap();
     let outcome = compiled.entry(text.digest()).or_insert_with(|| compile(&text)).clone();

@@ -180,12 +180,27 @@ impl<'a> Mutator<'a> {
             Value::String(text) => {
                 // Empty lines mean nothing in Rego.
                 let lines = self.judge.allows(schema, &format!("{text}\n").into());
-                let more = if lines { '\n' } else { text.chars().last().unwrap_or('x') };
+                let last = text.chars().last().unwrap_or('x');
+                // Any number of zero bits ends a text in base64.
+                let more = match schema.get("contentEncoding") {
+                    Some(_) => 'A',
+                    None => {
+                        if lines {
+                            '\n'
+                        } else {
+                            last
+                        }
+                    }
+                };
                 text.chars().chain(std::iter::repeat(more)).take(count).collect::<String>().into()
             }
             Value::Array(items) => {
                 let filler = items.first().cloned().unwrap_or(json!(7));
-                items.iter().cloned().chain(std::iter::repeat(filler)).take(count).collect()
+                let another = |index: usize| match &filler {
+                    Value::String(text) if schema["uniqueItems"] == true => format!("{text}{index}").into(),
+                    filler => filler.clone(),
+                };
+                items.iter().cloned().chain((0..).map(another)).take(count).collect()
             }
             Value::Object(members) => {
                 let filler = members.values().next().cloned().unwrap_or(json!("s"));

@@ -8,7 +8,7 @@ use keybroker_common::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answers,
+    answers::{self, Form},
     operation::{Operation, Request},
     schema::{byte, described, json_text, named, reference},
     shared::{refusals_of_a_body, refusals_of_a_session, session_cookie},
@@ -36,7 +36,7 @@ pub(crate) fn attest() -> Operation {
                       are refused. The first decision about a challenge is the only one, also if it is a refusal \
                       with 403. The same body sent again gets the same answer."
             .to_owned(),
-        parameters: Dialect::ALL.map(|dialect| session_cookie(dialect, false)).into(),
+        parameters: [Dialect::Libkrun, Dialect::Keybroker].map(|one| session_cookie(one, false)).into(),
         request: Some(Request {
             schema: reference("AttestRequest"),
             limit: BODY_LIMIT,
@@ -47,6 +47,7 @@ pub(crate) fn attest() -> Operation {
              guest takes any body for a failure.",
         ),
         problems,
+        form: Form::Text,
         security: Vec::new(),
         schemas: schemas(),
     }

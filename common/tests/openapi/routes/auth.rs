@@ -6,15 +6,15 @@ use keybroker_common::{
     broker::Error,
     dialect::Dialect,
     http::BODY_LIMIT,
-    wire::{Fault, FieldName, Invalid, Part, handshake, manners},
+    wire::{Fault, FieldName, Invalid, Part, handshake},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answers,
+    answers::{self, Form},
     operation::{Operation, Request},
     schema::{json_text, named, reference},
-    shared::{SESSION_ID, WORKLOAD, object, read, refusals_of_a_body, sample_challenge},
+    shared::{SESSION_ID, WORKLOAD, cookie_name, object, read, refusals_of_a_body, sample_challenge},
 };
 
 pub(crate) fn auth() -> Operation {
@@ -32,18 +32,16 @@ pub(crate) fn auth() -> Operation {
         ),
         ("extra-params", json!({ "type": "string", "const": "" })),
     ]);
-    let names = Dialect::ALL.map(|dialect| manners(dialect).cookie).join("|");
+    let [libkruns, keybrokers] = [Dialect::Libkrun, Dialect::Keybroker].map(cookie_name);
     let set_cookie = json!({
         "description": format!(
-            "`{}` if the guest names a workload, `{}` if it does not. The value is opaque and has at most 99 \
-             characters. The broker decides about the challenge once, within `Max-Age` seconds.",
-            manners(Dialect::Libkrun).cookie,
-            manners(Dialect::Keybroker).cookie
+            "`{libkruns}` if the guest names a workload, `{keybrokers}` if it does not. The value is opaque and has at \
+             most 99 characters. The broker decides about the challenge once, within `Max-Age` seconds."
         ),
         "required": true,
         "schema": {
             "type": "string",
-            "pattern": format!("^({names})={SESSION_ID}; Path=/; HttpOnly; Max-Age=[0-9]+$"),
+            "pattern": format!("^({libkruns}|{keybrokers})={SESSION_ID}; Path=/; HttpOnly; Max-Age=[0-9]+$"),
         },
         "example": handshake::set_cookie(&challenge, Duration::from_secs(300)),
     });
@@ -73,6 +71,7 @@ pub(crate) fn auth() -> Operation {
         }),
         success: answers::success("A challenge.", &form, &example, &[("Set-Cookie", set_cookie)]),
         problems,
+        form: Form::Text,
         security: Vec::new(),
         schemas: schemas(),
     }

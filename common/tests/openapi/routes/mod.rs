@@ -2,6 +2,7 @@
 
 mod attest;
 mod auth;
+mod native;
 mod register_reference_values;
 mod register_workload;
 mod released;
@@ -9,7 +10,11 @@ mod released;
 use keybroker_common::{broker::Error, problem::Problem};
 use serde_json::{Map, Value, json};
 
-use crate::{answers, operation::Operation, shared::object};
+use crate::{
+    answers::{self, Form},
+    operation::Operation,
+    shared::object,
+};
 
 /// Every route's path with its description, in the order of the table.
 pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
@@ -20,6 +25,8 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         ("/kbs/v0/attest", attest::attest()),
         ("/kbs/v0/key/{workload_id}", released::key()),
         ("/kbs/v0/resource/{name}", released::resource()),
+        ("/v1/challenge", native::challenge()),
+        ("/v1/release", native::release()),
         ("/healthz", health()),
     ]
 }
@@ -59,6 +66,7 @@ fn health() -> Operation {
         request: None,
         success: answers::success("It can serve.", &form, &json!({ "status": "ok" }), &[]),
         problems: vec![Error::Internal { id: None }.into(), Problem::Unhealthy],
+        form: Form::Text,
         security: Vec::new(),
         schemas: Map::new(),
     }

@@ -6,14 +6,18 @@ use keybroker_common::{
     policy::{MAX_QUERIES, PolicyRefused},
     wire::{FieldName, Invalid, keybroker},
 };
+use keybroker_initdata::Algorithm;
 use serde_json::{Map, Value, json};
 
 use super::token_or_nothing;
 use crate::{
-    answers,
+    answers::{self, Form},
     operation::{Operation, Request},
     schema::{byte, described, hex, named, reference, resource_name},
-    shared::{RESOURCE_NAME, read, refusals_of_a_body, refusals_of_a_registration, sample_host_data},
+    shared::{
+        ID, RESOURCE_NAME, WORKLOAD, init_data, read, refusals_of_a_body, refusals_of_a_registration,
+        sample_host_data,
+    },
 };
 
 pub(crate) fn register_reference_values() -> Operation {
@@ -34,28 +38,42 @@ pub(crate) fn register_reference_values() -> Operation {
         "query": ["data.policy.allow"],
         "resources": { RESOURCE_NAME: "mysecretpassphrase", "tls.key": "-----BEGIN PRIVATE KEY-----" },
     });
+    let ours = json!({
+        "workload_id": WORKLOAD,
+        "init_data": {
+            "bound_by": "host_data",
+            "algorithm": "sha256",
+            "digest": Algorithm::Sha256.digest("a document").to_string(),
+        },
+        "measurements": [measurement],
+        "resources": { RESOURCE_NAME: "mysecretpassphrase" },
+    });
     let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64.";
     let form = json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" });
-    let example = read(&keybroker::registered(sample_host_data()));
+    let example = read(&keybroker::registered(&sample_host_data().to_bytes()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
     problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
+    problems.push(Invalid::Registration(keybroker::RegistrationFault::InitDataAlone).into());
+    problems.push(Error::AlreadyRegistered { id: ID }.into());
     problems.push(Error::Policy(PolicyRefused(format!("more than {MAX_QUERIES} queries"))).into());
     problems.extend(refusals_of_a_registration());
     Operation {
         id: "registerReferenceValues",
         summary: "Registers reference values, policy and resources",
-        description: "If the same body is sent twice, it makes two registrations, with a HOST_DATA each. \
-                      None is ever replaced. The broker refuses a requirement that would require nothing, \
+        description: "Without `init_data`, the guests are keybroker's: the same body sent twice makes two \
+                      registrations, with a HOST_DATA each, and none is ever replaced. With `workload_id` and \
+                      `init_data`, they are guests of the broker's own protocol, which have this init data. The broker refuses a requirement that would require nothing, \
                       and measurements and digests of zeros."
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
             schema: reference("RegisterReferenceValues"),
             limit: REFERENCE_VALUES_LIMIT,
-            examples: vec![("short", short), ("long", long)],
+            examples: vec![("short", short), ("long", long), ("init_data", ours)],
         }),
         success: answers::success(host_data, &form, &example, &[]),
         problems,
+        form: Form::Text,
         security: token_or_nothing(),
         schemas: schemas(),
     }
@@ -100,8 +118,30 @@ fn schemas() -> Map<String, Value> {
                 "minimum_committed_tcb": described("Floors of COMMITTED_TCB.", reference("TcbFloors")),
                 "minimum_launch_tcb": described("Floors of LAUNCH_TCB.", reference("TcbFloors")),
                 "require": reference("Require"),
+                "workload_id": reference("WorkloadId"),
+                "init_data": init_data(
+                    "The init data that the guests must have been given. A document must name the workload, and have \
+                     the binding that `bound_by` says.",
+                    &[("bound_by", json!({
+                        "description": "The value that ties a guest to its init data: HOST_DATA, the launch \
+                                        measurement, or nothing.",
+                        "type": "string",
+                        "enum": ["host_data", "measurement", "nothing"],
+                    }))],
+                ),
             },
             "required": ["resources"],
+            "oneOf": [
+                { "required": ["workload_id", "init_data"] },
+                {
+                    "properties": {
+                        "workload_id": false,
+                        "init_data": false,
+                        // The broker draws HOST_DATA.
+                        "require": { "properties": { "host_data": false } },
+                    },
+                },
+            ],
             "description": "Reference values, the other requirements on a guest, and the secrets that it \
                             then gets. The body must name a launch measurement (in\n`measurements` or \
                             `reference_values.measurement`) or `require.id_key_digest`.",
@@ -148,6 +188,10 @@ fn schemas() -> Map<String, Value> {
             "type": "object",
             "additionalProperties": false,
             "properties": {
+                "host_data": described(
+                    "HOST_DATA of the report. Permitted only beside `init_data`: without it, the broker chooses HOST_DATA.",
+                    hex(32),
+                ),
                 "id_key_digest": described("The key that signed the guest's ID block.", hex(48)),
                 "author_key_digest": described("The author key that certified the ID block's key.", hex(48)),
                 "family_id": described(

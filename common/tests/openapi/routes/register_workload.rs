@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::token_or_nothing;
 use crate::{
-    answers,
+    answers::{self, Form},
     operation::{Operation, Request},
     schema::{byte, described, hex, json_text, named, reference, workload_id},
     shared::{ID, WORKLOAD, on_record, read, refusals_of_a_body, refusals_of_a_registration},
@@ -56,6 +56,7 @@ pub(crate) fn register_workload() -> Operation {
         }),
         success,
         problems,
+        form: Form::Text,
         security: token_or_nothing(),
         schemas: schemas(),
     }

@@ -9,7 +9,7 @@ use keybroker_common::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answers,
+    answers::{self, Form},
     operation::Operation,
     schema::{named, reference, resource_name},
     shared::{RESOURCE_NAME, WORKLOAD, path_parameter, read, refusals_of_a_session, session_cookie},
@@ -41,6 +41,7 @@ pub(crate) fn key() -> Operation {
         request: None,
         success: answers::success(sealed, &form, &example, &[]),
         problems,
+        form: Form::Text,
         security: Vec::new(),
         schemas: Map::new(),
     }
@@ -64,6 +65,7 @@ pub(crate) fn resource() -> Operation {
         request: None,
         success: answers::success(sealed, &reference("Jwe"), &example, &[]),
         problems,
+        form: Form::Text,
         security: Vec::new(),
         schemas: schemas(),
     }

@@ -109,6 +109,9 @@ fn decided(record: &AuditRecord) -> (&'static [&'static str], Option<&str>) {
         | Decision::TokenCreated
         | Decision::TokenRevoked
         | Decision::KeysTurned
+        | Decision::KeyPrepared
+        | Decision::KeyImported
+        | Decision::KeyRetired
         | Decision::Pruned => (&[], None),
     }
 }

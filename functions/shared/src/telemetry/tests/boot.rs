@@ -1,9 +1,10 @@
-//! The log of a boot: its three requests as API Gateway sends them, through the functions' own layer.
+//! The log of a boot: its requests as API Gateway sends them, through the functions' own layer.
 
-use keybroker_common::{broker::Broker, clock::Clock, http::router, ids::SessionId};
+use keybroker_common::{broker::Broker, clock::Clock, http::router, ids::SessionId, requirements::BoundBy};
 use keybroker_testing::{
     guest::{KEY, evidence},
-    world::{self, World},
+    native::{Guest, challenge, with_init_data},
+    world::{self, PASSPHRASE, World},
 };
 use serde_json::{Value, json};
 
@@ -55,8 +56,33 @@ async fn boot(id: &str) -> [Vec<String>; 3] {
     [auth, attest, key]
 }
 
+/// The lines of both requests of such a boot over the broker's own protocol, and the bytes of its answers.
+async fn native_boot(id: &str) -> ([Vec<String>; 2], usize) {
+    let world = World::new().await;
+    let broker = world.broker();
+    let registration = with_init_data(id, BoundBy::HostData, &[("disk", PASSPHRASE)]);
+    broker.register.register(registration).await.unwrap();
+    let (log, _logging) = Log::begin();
+    let guest = Guest::new(&world, id, &["disk"]);
+    guest.boots(&world, &broker).await.unwrap();
+    log.texts();
+
+    let world::Broker { register, auth, attest } = broker.clone();
+    let router = router(Broker { register, auth, attest });
+    let ask = async |event| {
+        let reply = serde_json::to_value(request(answer(router.clone(), event)).await).unwrap();
+        assert_eq!(reply["statusCode"], 200, "{reply}");
+        (log.texts(), reply["body"].as_str().unwrap().len())
+    };
+    let (challenged, given) = ask(event("POST", "/v1/challenge", "", Some(&json!({})))).await;
+    let (_, body) = guest.asks(&world, &challenge(&broker).await, |_| {});
+    let body = serde_json::from_slice(&body).unwrap();
+    let (released, answered) = ask(event("POST", "/v1/release", "", Some(&body))).await;
+    ([challenged, released], given + answered)
+}
+
 /// The bytes of all these lines, each with its end.
-fn bytes(lines: &[Vec<String>; 3]) -> usize {
+fn bytes(lines: &[Vec<String>]) -> usize {
     lines.iter().flatten().map(|line| line.len() + 1).sum()
 }
 
@@ -69,5 +95,17 @@ async fn a_boot_logs_two_lines_of_one_and_a_half_kilobytes() {
         println!("{bytes} bytes of the log for a boot as {id}");
         assert_eq!(lines.each_ref().map(Vec::len), [0, 1, 1], "{lines:?}");
         assert!(bytes <= limit, "{bytes}: {lines:?}");
+    }
+}
+
+/// docs/aws.md reckons with these figures.
+#[tokio::test]
+async fn a_boot_over_v1_logs_one_line_of_twelve_hundred_bytes() {
+    for (id, limit) in [("my-app", 1200), (&"0123456789abcdef".repeat(4), 1260)] {
+        let (lines, answered) = native_boot(id).await;
+        let bytes = bytes(&lines);
+        println!("{bytes} bytes of the log, and {answered} of answers, for a boot as {id}");
+        assert_eq!(lines.each_ref().map(Vec::len), [0, 1], "{lines:?}");
+        assert!(bytes <= limit && answered <= 1024, "{bytes}, {answered}: {lines:?}");
     }
 }

@@ -1,18 +1,24 @@
 //! A ring in use by one process: looked up, opened, kept for a while and turned.
+//!
+//! [`Keys`] are a ring of keys for keyed hashes, [`SigningKeys`] the ring of signing keys.
+
+mod hashing;
+mod signing;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync;
-use zeroize::Zeroizing;
 
+pub use self::{hashing::Keys, signing::SigningKeys};
 use crate::{
     clock::{Clock, has_been},
-    keyring::{Key, Keyring, KeyringWrap, Purpose},
-    random::{RandomnessError, random},
+    keyring::{Keyring, KeyringWrap, Purpose, WrappedKey},
+    random::RandomnessError,
     secret::{KeyError, Secret},
     store::{KeyringStore, StoreError},
 };
@@ -34,35 +40,58 @@ pub enum KeysError {
     Contended,
 }
 
+/// The kind of a ring's keys once they are opened, and when the ring gets one more.
+#[async_trait]
+pub trait RingKey: fmt::Debug + Send + Sync + Sized + 'static {
+    /// Whether the other keys of the ring are of use without one that cannot be opened.
+    const ALONE: bool;
+
+    /// Takes over what was unwrapped. [`KeyError::Mismatch`] if that is not the key that the ring keeps.
+    fn open(kept: &WrappedKey, key: &Secret) -> Result<Self, KeyError>;
+
+    /// The keys of `ring` that are opened: those that count at `now` where a key counts for `after` after its
+    /// successor came.
+    fn counting(ring: &Keyring, now: Timestamp, after: SignedDuration) -> Vec<&WrappedKey>;
+
+    /// Whether `ring` lacks a next key at `now`.
+    fn is_due(ring: &Keyring, now: Timestamp) -> bool;
+
+    /// `ring` with a key that is drawn for it, wrapped by `wrap`.
+    async fn added(ring: &Keyring, wrap: &dyn KeyringWrap, now: Timestamp) -> Result<Keyring, KeysError>;
+}
+
 /// The keys of one purpose, as one process has them.
 #[derive(Debug)]
-pub struct Keys {
+pub struct Ring<K> {
     purpose: Purpose,
     store: Arc<dyn KeyringStore>,
     wrap: Arc<dyn KeyringWrap>,
     clock: Arc<dyn Clock>,
     /// The time for which a key counts after its successor came, for what was made under it.
     honoured_for: SignedDuration,
-    held: Mutex<Option<Arc<Held>>>,
+    held: Mutex<Option<Arc<Held<K>>>>,
     /// Held while one request looks for all: when the last look failed, and why.
     looking: sync::Mutex<Option<(Timestamp, KeysError)>>,
 }
 
 /// A ring as this process saw it last, opened.
 #[derive(Debug)]
-struct Held {
+struct Held<K> {
     ring: Keyring,
-    keys: Vec<(u8, Arc<Key>)>,
+    /// In the order of the ring.
+    keys: Vec<(u8, Arc<K>)>,
+    /// The keys that could not be opened, and why.
+    shut: Vec<(u8, KeyError)>,
     looked_at: Timestamp,
 }
 
-impl Held {
-    fn key(&self, number: u8) -> Option<Arc<Key>> {
+impl<K> Held<K> {
+    fn key(&self, number: u8) -> Option<Arc<K>> {
         self.keys.iter().find(|(held, _)| *held == number).map(|(_, key)| Arc::clone(key))
     }
 }
 
-impl Keys {
+impl<K: RingKey> Ring<K> {
     /// The time for which a process goes on with what it saw, before it looks again.
     pub const LOOKS_EVERY: SignedDuration = SignedDuration::from_secs(60);
     /// The time for which it goes on if it cannot look.
@@ -75,41 +104,33 @@ impl Keys {
     /// Attempts at writing a ring that others write at the same time.
     const ATTEMPTS: usize = 4;
 
-    /// The ring of `purpose` in `store`, whose keys `wrap` opens. A challenge or session made
-    /// under a key lasts for `lasts` at most.
-    pub fn new(
+    fn over(
         purpose: Purpose,
         store: Arc<dyn KeyringStore>,
         wrap: Arc<dyn KeyringWrap>,
         clock: Arc<dyn Clock>,
-        lasts: Duration,
+        honoured_for: SignedDuration,
     ) -> Self {
-        let honoured_for = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
         let (held, looking) = (Mutex::default(), sync::Mutex::default());
         Self { purpose, store, wrap, clock, honoured_for, held, looking }
     }
 
-    /// The key that is used now, with its number.
-    pub async fn current(&self) -> Result<(u8, Arc<Key>), KeysError> {
-        let now = self.clock.now();
+    /// The ring as it is known at `now`, looked up anew if there is nothing in it that `known` finds: another
+    /// process may have added a key.
+    async fn with(
+        &self,
+        now: Timestamp,
+        known: impl Fn(&Held<K>) -> bool + Send,
+    ) -> Result<Arc<Held<K>>, KeysError> {
         let held = self.fresh(now).await?;
-        let number = held.ring.current(now).map(|key| key.number);
-        number.and_then(|number| Some((number, held.key(number)?))).ok_or(KeysError::Contended)
-    }
-
-    /// The key with this number, if what was made under it may still count.
-    pub async fn numbered(&self, number: u8) -> Result<Option<Arc<Key>>, KeysError> {
-        let now = self.clock.now();
-        let mut held = self.fresh(now).await?;
-        if held.key(number).is_none() && !has_been(held.looked_at, now, Self::LOOKS_FOR_UNKNOWN_EVERY) {
-            held = self.look(Self::LOOKS_FOR_UNKNOWN_EVERY).await?;
+        if known(&held) || has_been(held.looked_at, now, Self::LOOKS_FOR_UNKNOWN_EVERY) {
+            return Ok(held);
         }
-        let honoured = held.ring.honoured(now, self.honoured_for).any(|key| key.number == number);
-        Ok(if honoured { held.key(number) } else { None })
+        self.look(Self::LOOKS_FOR_UNKNOWN_EVERY).await
     }
 
     /// The ring, looked up anew if the last look was too long ago.
-    async fn fresh(&self, now: Timestamp) -> Result<Arc<Held>, KeysError> {
+    async fn fresh(&self, now: Timestamp) -> Result<Arc<Held<K>>, KeysError> {
         let held = self.held();
         if let Some(held) = held.as_ref().filter(|held| has_been(held.looked_at, now, Self::LOOKS_EVERY)) {
             return Ok(Arc::clone(held));
@@ -122,7 +143,7 @@ impl Keys {
 
     /// Looks into the store, unless another request did so less than `recent` ago, and turns the ring if it
     /// is due.
-    async fn look(&self, recent: SignedDuration) -> Result<Arc<Held>, KeysError> {
+    async fn look(&self, recent: SignedDuration) -> Result<Arc<Held<K>>, KeysError> {
         let mut failed = self.looking.lock().await;
         let (now, held) = (self.clock.now(), self.held());
         if let Some(held) = held.as_ref().filter(|held| has_been(held.looked_at, now, recent)) {
@@ -141,21 +162,37 @@ impl Keys {
         looked
     }
 
-    async fn looked(&self, now: Timestamp, held: Option<Arc<Held>>) -> Result<Arc<Held>, KeysError> {
+    async fn looked(&self, now: Timestamp, held: Option<Arc<Held<K>>>) -> Result<Arc<Held<K>>, KeysError> {
         let ring = self.turned().await?;
-        let mut keys = Vec::new();
+        let (mut keys, mut shut) = (Vec::new(), Vec::new());
         // A key that counts for nothing any more need not be opened: its wrapping key may be gone.
-        for key in ring.honoured(now, self.honoured_for) {
+        for key in K::counting(&ring, now, self.honoured_for) {
             let known = held.as_ref().filter(|held| held.ring.keys.contains(key));
             let opened = match known.and_then(|held| held.key(key.number)) {
-                Some(known) => known,
-                None => Arc::new(Key::new(&self.wrap.unwrap_key(&key.wrapped).await?)?),
+                Some(known) => Ok(known),
+                None => self.opened(key).await.map(Arc::new),
             };
-            keys.push((key.number, opened));
+            match opened {
+                Ok(opened) => keys.push((key.number, opened)),
+                Err(cause) if K::ALONE => {
+                    let (purpose, number) = (self.purpose, key.number);
+                    tracing::warn!(%cause, %purpose, number, "a key of the ring cannot be opened");
+                    shut.push((number, cause));
+                }
+                Err(cause) => return Err(cause.into()),
+            }
         }
-        let looked = Arc::new(Held { ring, keys, looked_at: now });
+        // The wrapping key itself may be out of reach.
+        if let ([], [(_, cause), ..]) = (keys.as_slice(), shut.as_slice()) {
+            return Err(cause.clone().into());
+        }
+        let looked = Arc::new(Held { ring, keys, shut, looked_at: now });
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&looked));
         Ok(looked)
+    }
+
+    async fn opened(&self, key: &WrappedKey) -> Result<K, KeyError> {
+        K::open(key, &self.wrap.unwrap_key(&key.wrapped).await?)
     }
 
     /// The ring in the store, with a next key if it was due. A key counts once it is stored, so that all
@@ -165,7 +202,7 @@ impl Keys {
             let now = self.clock.now();
             let stored = self.store.keyring(self.purpose).await?;
             let ring = stored.as_ref().map(|stored| stored.ring.clone()).unwrap_or_default();
-            if !ring.is_due(now) {
+            if !K::is_due(&ring, now) {
                 return Ok(ring);
             }
             match self.turn(stored.map(|stored| stored.edition), &ring, now).await {
@@ -187,17 +224,12 @@ impl Keys {
     }
 
     async fn turn(&self, edition: Option<u64>, ring: &Keyring, now: Timestamp) -> Result<Keyring, KeysError> {
-        let next = ring.with(self.wrap.wrap_key(&drawn()?).await?, now);
+        let next = K::added(ring, self.wrap.as_ref(), now).await?;
         self.store.put_keyring(self.purpose, edition, &next).await?;
         Ok(next)
     }
 
-    fn held(&self) -> Option<Arc<Held>> {
+    fn held(&self) -> Option<Arc<Held<K>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn drawn() -> Result<Secret, RandomnessError> {
-    let bytes = Zeroizing::new(random::<{ Keyring::KEY_LEN }>()?);
-    Ok(Secret::new(bytes.to_vec()))
 }

@@ -1,0 +1,58 @@
+//! `keybroker keys retire`.
+
+use keybroker_common::audit::Decision;
+use keybroker_initdata::KeyId;
+
+use super::{
+    documents::{Documents, UnknownArgs},
+    signing::{key_id, short},
+};
+use crate::{
+    confirm::ConfirmArgs,
+    exit::{Exit, Failure},
+    operator::{StoreArgs, signing_ring},
+};
+
+/// Take a signing key out of its ring: the broker never signs with it again
+///
+/// The command refuses while a registered init data document names the key, and lists the workloads. It also
+/// refuses the current key: rotate the ring first. A next key that was prepared and that no document names
+/// can be retired, too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
+Examples:
+  keybroker keys retire 3f0c7a91e4d25b86c0913fd7a2486be51d0c93f7ab64e2185c7fd039be16a842
+
+{}", Exit::TABLE))]
+pub(super) struct RetireArgs {
+    /// The key's id, as `keybroker keys list` prints it, or in base64url
+    #[arg(value_name = "KEY-ID", value_parser = key_id)]
+    key: KeyId,
+    #[command(flatten)]
+    unknown: UnknownArgs,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(args: &RetireArgs) -> Result<Exit, Failure> {
+    let operator = args.store.open().await?;
+    let refused = |error| Failure::new(Exit::Failure, error);
+    signing_ring::read(&operator).await?.without(&args.key).map_err(refused)?;
+    let documents = Documents::read(&operator, &args.key).await?;
+    let key = short(&args.key);
+    Documents::require_none(&documents.naming, &format!("the signing key {key} is named by"))?;
+    documents.check_unknown(&args.unknown)?;
+    if args.confirm.dry_run {
+        anstream::eprintln!("the signing key {key} would be retired");
+        return Ok(Exit::Ok);
+    }
+    if !args.confirm.agreed(&format!("Retire the signing key {key} for good?"))? {
+        anstream::eprintln!("nothing was retired");
+        return Ok(Exit::Failure);
+    }
+    signing_ring::change(&operator, Decision::KeyRetired, &args.key, |ring| ring.without(&args.key)).await?;
+    anstream::eprintln!("the signing key {key} is retired: the broker does not sign with it");
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,189 @@
+//! The init data document of the workload that is registered: made for a disk, or read.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow};
+use keybroker_common::{ids::WorkloadId, requirements::BoundBy};
+use keybroker_initdata::{Binding, Document, document::Device};
+
+use super::DestinationArgs;
+use crate::{
+    disk_document::{self, BrokerArgs},
+    exit::{Exit, Failure},
+    operator::block_on,
+};
+
+/// A disk, and the guest that opens it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Guest", mut_args(|arg| match arg.get_id().as_str() {
+    "brokers" => arg.required(false).requires("disk"),
+    "broker_keys" | "until" | "certificates" => arg.requires("disk"),
+    _ => arg,
+}))]
+pub(super) struct InitDataArgs {
+    /// A disk with LUKS, or the file of one: the command writes the init data document of a guest that opens
+    /// this disk and no other
+    #[arg(long, value_name = "FILE", requires_all = ["workload_id", "brokers", "init_data_out"])]
+    disk: Option<PathBuf>,
+    /// The file to write the document to, with --disk
+    #[arg(long, value_name = "FILE", requires = "disk")]
+    init_data_out: Option<PathBuf>,
+    /// Only write the document, and register nothing: for a document that goes into a measured initrd
+    #[arg(long, requires = "disk", conflicts_with_all = ["measurement", "passphrase_file", "yes", "dry_run"])]
+    document_only: bool,
+    /// A document that was written before
+    #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with = "disk")]
+    init_data: Option<PathBuf>,
+    /// The tie between the guest and the document
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Tie::HostData, requires = "disk")]
+    bound_by: Tie,
+    /// Register a guest that nothing ties to its document: the host can give it any disk
+    #[arg(long, conflicts_with = "bound_by")]
+    unbound: bool,
+    /// The disk in the guest: a path below /dev, or UUID=, PARTUUID=, LABEL= [default: the UUID of the disk]
+    #[arg(long, value_name = "DEVICE", value_parser = Device::parse, requires = "disk")]
+    device: Option<Device>,
+    /// The name of the opened disk in the guest: /dev/mapper/NAME
+    #[arg(long, value_name = "NAME", default_value = "root", requires = "disk")]
+    disk_name: String,
+    /// The name of the disk's passphrase at the broker
+    #[arg(long, value_name = "NAME", default_value = "passphrase", requires = "disk")]
+    secret: String,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// The things that can tie a guest to its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Tie {
+    /// HOST_DATA is the document's digest
+    HostData,
+    /// The document lies in the initrd, or in something else that the launch measurement covers
+    Measurement,
+}
+
+/// A document, and its file.
+pub(super) struct InitData {
+    pub(super) document: Document,
+    pub(super) file: PathBuf,
+    /// Whether the document is in the file already.
+    written: bool,
+}
+
+impl InitDataArgs {
+    /// Whether the document is all that the command is to make.
+    pub(super) fn document_only(&self) -> bool {
+        self.document_only
+    }
+
+    /// The document, if the registration has one.
+    pub(super) fn read(
+        &self,
+        workload_id: Option<&WorkloadId>,
+        destination: &DestinationArgs,
+    ) -> Result<Option<InitData>, Failure> {
+        let init_data = match (workload_id, &self.disk, &self.init_data_out, &self.init_data) {
+            (Some(id), Some(disk), Some(file), _) => {
+                let document = self.of_disk(id, disk, destination)?;
+                InitData { document, file: file.clone(), written: false }
+            }
+            (Some(_), None, _, Some(file)) => {
+                let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
+                let text = text.map_err(|error| Failure::new(Exit::Configuration, error))?;
+                let document = Document::parse(&text)
+                    .map_err(|error| Failure::new(Exit::Usage, error).context(file.display().to_string()))?;
+                InitData { document, file: file.clone(), written: true }
+            }
+            _ if self.unbound => return Err(usage("--unbound needs --disk or --init-data")),
+            _ => return Ok(None),
+        };
+        match (init_data.document.keybroker().binding, self.unbound) {
+            (Binding::Nothing, false) => {
+                Err(usage("nothing ties a guest to this document, so the host can give the guest any disk")
+                    .hint("give --unbound if the platform can bind neither HOST_DATA nor the initrd"))
+            }
+            (Binding::HostData | Binding::Measured, true) => {
+                Err(usage("the document names a tie to its guest, which --unbound says it has not"))
+            }
+            _ => Ok(Some(init_data)),
+        }
+    }
+
+    fn of_disk(
+        &self,
+        id: &WorkloadId,
+        path: &Path,
+        destination: &DestinationArgs,
+    ) -> Result<Document, Failure> {
+        let header = disk_document::header(path)?;
+        let device = match &self.device {
+            Some(device) => device.clone(),
+            None => Device::parse(&format!("UUID={}", header.uuid()))
+                .map_err(|error| Failure::new(Exit::Usage, error).hint("name the disk with --device"))?,
+        };
+        let binding = match self.bound_by {
+            _ if self.unbound => Binding::Nothing,
+            Tie::HostData => Binding::HostData,
+            Tie::Measurement => Binding::Measured,
+        };
+        let keys = block_on(async {
+            let operator = match self.broker.needs_store() {
+                true => Some(destination.store.open().await?),
+                false => None,
+            };
+            self.broker.keys(operator.as_ref(), destination.key_file.as_deref()).await
+        })?;
+        let disk = disk_document::disk(&header, &self.disk_name, device, &self.secret);
+        self.broker.document(id, binding, keys, disk)
+    }
+}
+
+fn usage(what: &'static str) -> Failure {
+    Failure::new(Exit::Usage, anyhow!(what))
+}
+
+impl InitData {
+    /// The tie of the document, as a registration names it.
+    pub(super) fn bound_by(&self) -> BoundBy {
+        match self.document.keybroker().binding {
+            Binding::HostData => BoundBy::HostData,
+            Binding::Measured => BoundBy::Measurement,
+            Binding::Nothing => BoundBy::Nothing,
+        }
+    }
+
+    /// The name of the one passphrase.
+    pub(super) fn secret(&self) -> Result<&str, Failure> {
+        match self.document.keybroker().disks.as_slice() {
+            [disk] => Ok(&disk.secret),
+            _ => Err(usage("the document has several disks, and --passphrase-file is for one")
+                .hint("give each passphrase with --resource NAME=FILE")),
+        }
+    }
+
+    /// Writes the document into its file around `act`: if that fails, the file stays as it was. A guest may
+    /// need the earlier document for its next boot, until this one is registered.
+    pub(super) fn write_around<T>(&self, act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.written {
+            return act();
+        }
+        let writing = || format!("writing {}", self.file.display());
+        let mut beside = self.file.clone().into_os_string();
+        beside.push(".new");
+        fs::write(&beside, self.document.text()).with_context(writing)?;
+        match act() {
+            Ok(done) => {
+                fs::rename(&beside, &self.file).with_context(writing)?;
+                Ok(done)
+            }
+            Err(failure) => {
+                // The failure is what the operator must hear of.
+                let _ = fs::remove_file(&beside);
+                Err(failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The key that wraps the broker's own keys, as an operator's command uses it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::anyhow;
+use keybroker_aws::kms::KmsKeyring;
+use keybroker_common::{
+    keyring::{KeyringWrap, Purpose},
+    secret::KeyError,
+};
+use keybroker_embedded::key::LocalKey;
+
+use super::{LocalStore, OperatorHandle, StoreArgs, aws_config};
+use crate::{
+    exit::{Exit, Failure},
+    paths,
+};
+
+/// The arguments that name the wrapping key.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Wrapping key")]
+pub(crate) struct WrappingArgs {
+    /// The file of the key that wraps the secrets of a broker on this machine
+    ///
+    /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
+    key_file: Option<PathBuf>,
+    /// The KMS key of a deployment on AWS: an alias, a key id, or an ARN. The default is alias/PREFIX
+    #[arg(long, requires = "aws", value_name = "KEY")]
+    kms_key: Option<String>,
+}
+
+impl WrappingArgs {
+    /// The wrapping key of the broker that `store` leads to, for the ring of `purpose`.
+    pub(crate) async fn open(
+        &self,
+        store: &StoreArgs,
+        operator: &OperatorHandle,
+        purpose: Purpose,
+    ) -> Result<Arc<dyn KeyringWrap>, Failure> {
+        let Some(local) = &operator.local else {
+            let client = aws_sdk_kms::Client::new(&aws_config().await?);
+            let key_id = self.kms_key.clone().unwrap_or_else(|| format!("alias/{}", store.prefix));
+            return Ok(Arc::new(KmsKeyring::new(client, key_id, purpose)));
+        };
+        Ok(Arc::new(local_key(operator, local.as_ref(), self.key_file()).await?.keyring(purpose)))
+    }
+
+    /// The file of the wrapping key, if it is given.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+}
+
+/// The wrapping key of a store on this machine, which must be the store's own.
+pub(super) async fn local_key(
+    operator: &OperatorHandle,
+    store: &dyn LocalStore,
+    key_file: Option<&Path>,
+) -> Result<Arc<LocalKey>, Failure> {
+    let path = paths::key_file(key_file)?;
+    let key = LocalKey::load(&path).map_err(|error| {
+        Failure::new(Exit::Configuration, error)
+            .context(format!("reading the key {}", path.display()))
+            .hint("name the file of the broker's wrapping key with --key-file")
+    })?;
+    let bound = store.bound_key().await.map_err(|error| operator.failure(error))?;
+    if bound.as_deref() == Some(key.key_id()) {
+        return Ok(Arc::new(key));
+    }
+    let (bound, found) = (bound.unwrap_or_else(|| "no key yet".to_owned()), key.key_id());
+    let error = anyhow!("the store belongs to {bound}, and {} is {found}", path.display());
+    Err(Failure::new(Exit::Configuration, error)
+        .hint("name the store's own key with --key-file; a broker that starts binds its store to its key"))
+}
+
+/// The failure to use the wrapping key.
+pub(crate) fn wrapping_failure(error: KeyError) -> Failure {
+    let exit = match error {
+        KeyError::Unavailable(_) => Exit::Unreachable,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error).context("wrapping the key").hint(
+        "on AWS the operator needs kms:Encrypt on the deployment's key, under the context of signing keys: \
+         docs/aws.md has the permission",
+    )
+}

@@ -1,0 +1,9 @@
+//! The body of a request for secrets in the broker's own protocol: the report in it, and what it is bound to.
+#![no_main]
+
+use keybroker_common::wire::native;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let read = native::release_request(bytes);
+    let _ = read.map(|(_, request)| keybroker_snp::report::Report::parse(&request.evidence.report));
+});
