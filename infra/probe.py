@@ -20,7 +20,7 @@ KEYS = {
 }
 ROW = f"smoke-{uuid.uuid4()}"
 # A role may be limited to one of these rows of its table.
-ROWS = {"keys": ["challenge", "session"]}
+ROWS = {"keys": ["challenge", "session", "signature"]}
 # Joined without a border it is the same text as with the last two values exchanged.
 CONTEXT = {
     "purpose": "keybroker/v1",
@@ -33,6 +33,7 @@ CONTEXTS = {
     "secrets": CONTEXT,
     "challenges": {"purpose": "keybroker/challenge"},
     "sessions": {"purpose": "keybroker/session"},
+    "signatures": {"purpose": "keybroker/signature"},
 }
 DENIED = ("AccessDenied", "AccessDeniedException")
 # The service let the call through, and looked at its condition.
@@ -103,8 +104,10 @@ def key(prefix, ciphertexts):
         ("a name too many", {**CONTEXT, "other": "smoke"}),
         ("a secret's names for challenges", {**CONTEXT, **CONTEXTS["challenges"]}),
         ("a secret's names for sessions", {**CONTEXT, **CONTEXTS["sessions"]}),
+        ("a secret's names for signatures", {**CONTEXT, **CONTEXTS["signatures"]}),
         ("challenges and another name", {**CONTEXTS["challenges"], "other": "smoke"}),
         ("sessions and another name", {**CONTEXTS["sessions"], "other": "smoke"}),
+        ("signatures and another name", {**CONTEXTS["signatures"], "other": "smoke"}),
     ]:
         verdict, _ = attempt(kms.encrypt, **by, Plaintext=b"smoke", EncryptionContext=context)
         yield f"{verdict} kms:Encrypt with {name}"
