@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use keybroker_common::{
-    audit::{Decision, Operation},
+    audit::{AuditRecord, Decision, Operation},
     broker::Error,
     ids::AuditId,
     requirements::BoundBy,
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, WrappedSecret},
     store::RevocationStore as _,
     wire::native,
 };
@@ -224,7 +226,7 @@ async fn a_revoked_workload_releases_nothing() {
     let guest = Guest::new(&world, "web", &["passphrase"]);
     guest.boots(&world, &broker).await.unwrap();
     let id = workload_id("web");
-    let record = keybroker_common::audit::AuditRecord::new(
+    let record = AuditRecord::new(
         keybroker_common::clock::Clock::now(&*world.hardware.clock),
         Operation::Operate,
         Decision::Revoked,
@@ -284,4 +286,54 @@ async fn a_key_that_is_no_point_is_refused() {
     let (session_id, request) = read(&body);
     let error = broker.attest.release_secrets(&session_id, request).await.unwrap_err();
     world.assert_recorded(&error, "guest-key", "nothing can be sealed to the public key");
+}
+
+/// Does something to the workload's row while its secrets are unwrapped, or does not unwrap them.
+#[derive(Debug)]
+struct Meanwhile {
+    key: Arc<dyn Unwrap>,
+    store: Arc<EmbeddedStore>,
+    revoked: Option<AuditRecord>,
+}
+
+#[async_trait]
+impl Unwrap for Meanwhile {
+    async fn unwrap_secret(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<Secret, KeyError> {
+        let secret = self.key.unwrap_secret(context, wrapped).await;
+        match &self.revoked {
+            Some(record) => self.store.revoke(&context.workload_id, record).await.map(|()| secret).unwrap(),
+            None => Err(KeyError::Unavailable("it is switched off".to_owned())),
+        }
+    }
+}
+
+/// The release is on record when the secret is unwrapped. Nothing leaves, and a second record says so.
+#[tokio::test]
+async fn a_release_that_is_revoked_or_fails_meanwhile_does_not_leave() {
+    let rows = [(true, Decision::Withheld, "workload"), (false, Decision::Unavailable, "wrapping-key")];
+    for (revokes, decision, check) in rows {
+        let world = World::new().await;
+        let now = keybroker_common::clock::Clock::now(&*world.hardware.clock);
+        let revoked = revokes.then(|| AuditRecord::new(now, Operation::Operate, Decision::Revoked));
+        let key: Arc<dyn Unwrap> = world.key.clone();
+        let meanwhile = Meanwhile { key, store: world.store.clone(), revoked };
+        let broker = world.broker().with_unwrap(Arc::new(meanwhile));
+        registered(&broker, BoundBy::HostData).await;
+        let guest = Guest::new(&world, "web", &["passphrase"]);
+        let challenge = challenge(&broker).await;
+        let (session_id, request) = read(&guest.asks(&world, &challenge, |_| {}).1);
+        let error = broker.attest.release_secrets(&session_id, request).await.unwrap_err();
+        let (Error::Refused { id } | Error::Unavailable { id: Some(id), .. }) = error else {
+            panic!("{error:?}")
+        };
+        let first = world.decision(&session_id).await.unwrap().record;
+        assert_eq!(first.decision, Decision::Released);
+        let second = world.store.audit_record(id).unwrap().unwrap();
+        assert_eq!((second.decision, second.attestation), (decision, Some(first.id)));
+        assert_eq!(second.failed.unwrap().check, check);
+    }
 }
