@@ -337,3 +337,19 @@ async fn a_release_that_is_revoked_or_fails_meanwhile_does_not_leave() {
         assert_eq!(second.failed.unwrap().check, check);
     }
 }
+
+/// buildah posts twice within one build; nobody builds these.
+#[tokio::test]
+async fn no_build_replaces_a_registration_with_init_data() {
+    let world = World::new().await;
+    let broker = world.broker();
+    registered(&broker, BoundBy::HostData).await;
+    let again =
+        broker.register.register(with_init_data("web", BoundBy::HostData, &SECRETS)).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyRegistered { .. }), "{again:?}");
+    world.assert_recorded(
+        &again,
+        "replacement",
+        "no build registers for this dialect: a caller must have the authority to replace it",
+    );
+}
