@@ -27,7 +27,7 @@ pub(crate) struct BrokerArgs {
     /// A URL of the broker, as the guest reaches it; the guest asks several in their order
     #[arg(long = "broker", value_name = "URL", required = true)]
     brokers: Vec<String>,
-    /// A key that the broker signs with, as `keybroker keys list` prints it. Without it: the keys in the
+    /// A key that the broker signs with, as `keybroker keys list --document` prints it. Without it: the keys in the
     /// store
     #[arg(long = "broker-key", value_name = "KEY", value_parser = BrokerKey::from_text)]
     broker_keys: Vec<BrokerKey>,

@@ -260,7 +260,14 @@ fn what_cannot_be_bound_is_refused() {
     ] {
         said(&desk.operator.run(arguments), 2, words);
     }
-    let mut disk = fs::read(desk.path("disk")).unwrap();
+    // A document whose disk gets no passphrase: its guest could not open it.
+    let (disk, out, measurement) = (desk.path("disk"), desk.path("initdata.toml"), "4d".repeat(48));
+    let bare =
+        ["register", "--workload-id", "w", "--broker", "http://k", "--measurement", &measurement, "--yes"];
+    let files = ["--disk", disk.to_str().unwrap(), "--init-data-out", out.to_str().unwrap()];
+    said(&desk.operator.run(&[&bare[..], &files].concat()), 2, "the disk root has no passphrase");
+    assert!(!out.exists());
+    let mut disk = fs::read(disk).unwrap();
     disk[5000] ^= 1;
     fs::write(desk.path("disk"), disk).unwrap();
     said(&desk.register(Form::Disk, &[]), 5, "the first copy of the header is damaged");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use keybroker_common::{ids::WorkloadId, requirements::BoundBy};
+use keybroker_common::{broker::RegisterRequest, ids::WorkloadId, requirements::BoundBy};
 use keybroker_initdata::{Binding, Document, document::Device};
 
 use super::DestinationArgs;
@@ -161,6 +161,21 @@ impl InitData {
             [disk] => Ok(&disk.secret),
             _ => Err(usage("the document has several disks, and --passphrase-file is for one")
                 .hint("give each passphrase with --resource NAME=FILE")),
+        }
+    }
+
+    /// Every disk of the document gets its passphrase by this registration: a guest could not open it otherwise.
+    pub(super) fn check_secrets(&self, request: &RegisterRequest) -> Result<(), Failure> {
+        let disks = &self.document.keybroker().disks;
+        match disks.iter().find(|disk| !request.secrets.contains_key(&disk.secret)) {
+            None => Ok(()),
+            Some(disk) => {
+                let error =
+                    anyhow!("the disk {} has no passphrase: no secret is named {}", disk.name, disk.secret);
+                Err(Failure::new(Exit::Usage, error).hint(
+                    "give it with --passphrase-file FILE, or of several disks with --resource NAME=FILE",
+                ))
+            }
         }
     }
 

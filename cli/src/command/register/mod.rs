@@ -90,6 +90,9 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     }
     let document = Document::read(id, &args.document, init_data.as_ref())?;
     let request = document.request()?;
+    if let Some(init_data) = &init_data {
+        init_data.check_secrets(&request)?;
+    }
     show(&request, id)?;
     if matches!(document, Document::Libkrun(_)) && id.is_some_and(carried::is_too_long) {
         anstream::eprintln!(
