@@ -27,8 +27,8 @@ pub(crate) struct BrokerArgs {
     /// A URL of the broker, as the guest reaches it; the guest asks several in their order
     #[arg(long = "broker", value_name = "URL", required = true)]
     brokers: Vec<String>,
-    /// A key that the broker signs with, as `keybroker keys list --document` prints it. Without it: the keys in the
-    /// store
+    /// A key that the broker signs with, as `keybroker keys list --document` prints it. Without it: the keys
+    /// in the store
     #[arg(long = "broker-key", value_name = "KEY", value_parser = BrokerKey::from_text)]
     broker_keys: Vec<BrokerKey>,
     /// The last instant at which the guest trusts the keys [default: in two years]
@@ -69,10 +69,23 @@ impl BrokerArgs {
                 .hint("make one with `keybroker keys prepare`, or give the broker's key with --broker-key"));
         }
         let not_after = match self.until {
+            Some(until) if until <= Timestamp::now() => {
+                let error = anyhow!("--until {until} is over: every guest would refuse the broker's keys");
+                return Err(Failure::new(Exit::Usage, error));
+            }
             Some(until) => until,
             None => (Timestamp::now() + TRUST).round(jiff::Unit::Second).context("the end of trust")?,
         };
         Ok(keys.into_iter().map(|key| SigningKey { key, not_after }).collect())
+    }
+
+    /// When the trust of an earlier document in `file` ends, unless the operator says a time, or half of it
+    /// is over.
+    pub(crate) fn trust_of_earlier(&self, file: Option<&Path>) -> Option<Timestamp> {
+        let text = std::fs::read_to_string(file.filter(|_| self.until.is_none())?).ok()?;
+        let earlier = Document::parse(&text).ok()?;
+        let not_after = earlier.keybroker().broker_keys.first()?.not_after;
+        (not_after > Timestamp::now() + TRUST / 2).then_some(not_after)
     }
 
     /// The document of a workload with one disk.

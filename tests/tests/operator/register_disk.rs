@@ -236,6 +236,20 @@ fn a_failed_registration_leaves_the_earlier_document() {
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
+/// Guests that were launched as the command printed must not be refused because it ran once more.
+#[test]
+fn the_same_command_makes_the_same_document() {
+    let desk = Desk::new();
+    done(&desk.register(Form::DocumentOnly, &["--until", "2999-12-31T00:00:00Z"]));
+    let first = desk.text();
+    done(&desk.register(Form::Disk, &[]));
+    assert_eq!(desk.text(), first);
+    // Another document says something else, and has an end of its own.
+    done(&desk.register(Form::Disk, &["--device", "/dev/vdb"]));
+    assert!(!desk.text().contains("2999-12-31"), "{}", desk.text());
+    said(&desk.register(Form::Disk, &["--until", "2020-01-01T00:00:00Z"]), 2, "is over");
+}
+
 #[test]
 fn what_cannot_be_bound_is_refused() {
     let desk = Desk::new();
