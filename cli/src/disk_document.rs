@@ -65,8 +65,9 @@ impl BrokerArgs {
         if keys.is_empty() {
             let error =
                 anyhow!("the store has no signing key, so a guest could not tell its broker from another");
-            return Err(Failure::new(Exit::Failure, error)
-                .hint("make one with `keybroker keys prepare`, or give the broker's key with --broker-key"));
+            let advice = "make one with `keybroker keys prepare`, or give the broker's key with --broker-key";
+            let whole = operator.map_or_else(|| advice.to_owned(), |operator| operator.place.advice(advice));
+            return Err(Failure::new(Exit::Failure, error).hint(whole));
         }
         let not_after = match self.until {
             Some(until) if until <= Timestamp::now() => {

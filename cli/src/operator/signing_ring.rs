@@ -16,7 +16,10 @@ use keybroker_initdata::{BrokerKey, KeyId};
 use keybroker_native::SigningKey;
 
 use super::{OperatorHandle, wrapping::local_key, wrapping_failure};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    paths,
+};
 
 /// Attempts at a ring that others write at the same time.
 const ATTEMPTS: usize = 4;
@@ -28,13 +31,16 @@ pub(crate) async fn read(operator: &OperatorHandle) -> Result<Keyring, Failure> 
 }
 
 /// The same, for a command that uses the public halves in it. A writer of the store can put others into the
-/// row. On this machine the wrapping key in `key_file` opens the keys to compare them. On AWS only the broker
+/// row. On this machine the wrapping key in `key_file` opens the keys to compare them; a key that is not the
+/// store's is refused, and without any the command warns. On AWS only the broker
 /// can, and it warns of a key that it cannot open.
 pub(crate) async fn checked(operator: &OperatorHandle, key_file: Option<&Path>) -> Result<Keyring, Failure> {
     let ring = read(operator).await?;
     let Some(store) = operator.local.as_ref().filter(|_| !ring.keys.is_empty()) else { return Ok(ring) };
     let wrapping = match local_key(operator, store.as_ref(), key_file).await {
         Ok(key) => key.keyring(Purpose::Signature),
+        // A key that is not the store's shows that the operator means another store, or another key.
+        Err(failure) if paths::key_file(key_file)?.exists() => return Err(failure),
         Err(failure) => {
             let (cause, _) = failure.told();
             anstream::eprintln!(
@@ -48,7 +54,7 @@ pub(crate) async fn checked(operator: &OperatorHandle, key_file: Option<&Path>) 
         if let Err(error) = private.and_then(|private| signing::opened(kept, &private)) {
             return Err(Failure::new(Exit::Failure, error)
                 .context(format!("the signing key {} is not what the store says", kept.number))
-                .hint("`keybroker doctor` says what to do"));
+                .hint(operator.place.advice("`keybroker doctor` says what to do")));
         }
     }
     Ok(ring)

@@ -315,7 +315,14 @@ async fn an_altered_public_half_gets_into_no_document() {
         assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{arguments:?}");
     }
     assert_eq!(states(&operator), ["1 used", "2 next"]);
+    // Another store's key is a mistake about which store is meant.
+    let (elsewhere, _) = file(&Contents::default()).await;
+    let other = elsewhere.path().join("key");
+    assert!(other.exists());
+    let mistaken = operator.with("KEYBROKER_KEY_FILE", other.to_str().unwrap());
+    let refused = mistaken.run(&["keys", "rotate", "signature"]);
+    assert!(refused.code == Some(5) && refused.log.contains("the store belongs to"), "{refused:?}");
     // Without the wrapping key nobody can compare them, and the command says so.
-    let blind = operator.with("KEYBROKER_KEY_FILE", "/nonexistent/key").run(&["keys", "list", "--document"]);
+    let blind = mistaken.with("KEYBROKER_KEY_FILE", "/nonexistent/key").run(&["keys", "list", "--document"]);
     assert!(blind.code == Some(0) && blind.log.contains("were not compared with their own"), "{blind:?}");
 }

@@ -151,9 +151,8 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
         let keys: Vec<_> = signing_ring::for_documents(&ring).collect();
         if keys.is_empty() {
             let error = anyhow!("there is no signing key yet");
-            return Err(
-                Failure::new(Exit::Failure, error).hint("make the first with `keybroker keys prepare`")
-            );
+            return Err(Failure::new(Exit::Failure, error)
+                .hint(operator.place.advice("make the first with `keybroker keys prepare`")));
         }
         return args.validity.print(keys);
     }

@@ -74,9 +74,10 @@ const ATTEMPTS: usize = 4;
 pub(super) async fn run(args: &RotateArgs) -> Result<Exit, Failure> {
     if args.ring.or(args.ring_option) == Some(Purpose::Signature) {
         if args.now {
+            let retire = args.signing.store.place().command("keys retire", &["KEY-ID"]);
             let error = anyhow!("no signing key is dropped at once: guests know it by their documents");
             return Err(Failure::new(Exit::Usage, error)
-                .hint("rotate without --now, and then retire the earlier key"));
+                .hint(format!("rotate without --now, and then take the earlier key out: {retire}")));
         }
         return rotate_signature::run(&args.signing).await;
     }

@@ -33,8 +33,9 @@ pub(super) async fn run(args: &RotateSignatureArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let ring = signing_ring::checked(&operator, args.wrapping.key_file()).await?;
     let Some(next) = prepared(&ring) else {
-        return Err(Failure::new(Exit::Failure, SigningRingError::NotPrepared)
-            .hint("make one with `keybroker keys prepare`, or bring one with `keybroker keys import FILE`"));
+        return Err(Failure::new(Exit::Failure, SigningRingError::NotPrepared).hint(
+            operator.place.advice("make one with `keybroker keys prepare`, or bring one with keys import"),
+        ));
     };
     let documents = Documents::read(&operator, &next).await?;
     let key = short(&next);
