@@ -78,8 +78,9 @@ Commands:
 All but report:
       --timeout SECONDS  Give up if no broker gave an answer for so long: 1 to 86400, 300 if it is not given
 
-All settings come from the init data document: /etc/keybroker/initdata.toml in the initrd, else
-opt/keybroker/initdata in QEMU's fw_cfg, else a partition or a virtio disk that is called keybroker-initdata.
+All settings come from the init data document: /run/keybroker/initdata.toml, which unlock and serve-keys keep for
+the commands after the boot, else /etc/keybroker/initdata.toml in the initrd, else opt/keybroker/initdata in
+QEMU's fw_cfg, else a partition or a virtio disk that is called keybroker-initdata.
 A document from the host must be the one whose digest is HOST_DATA of this guest, unless HOST_DATA is zero and
 the document says that nothing binds it. --timeout alone is not in the document: it is measured if whatever
 starts this program is.

@@ -10,7 +10,7 @@ use keybroker_native::client::{CHALLENGE_BODY, CHALLENGE_PATH, Challenge};
 use keybroker_snp::report::Report;
 
 use crate::{
-    document::{Bond, Found},
+    document::{Bond, Found, Place},
     failure::Failure,
     look::look,
     release::{Asker, Unanswered},
@@ -92,7 +92,11 @@ impl<W: Write> Doctor<W> {
     pub fn document(&mut self, root: &Root, found: &Found, time: &dyn Time) {
         let settings = found.document.keybroker();
         let place = found.place;
-        let from = if place.is_outside() { "from the host" } else { "built in" };
+        let from = match place {
+            Place::Kept => "kept from the boot",
+            Place::BuiltIn => "built in",
+            Place::FwCfg | Place::Partition | Place::Disk => "from the host",
+        };
         self.row("document", format_args!("{} ({from})", place.path()));
         self.row("digest", format_args!("{}:{}", found.digest.algorithm().name(), found.digest));
         let bond = found.bond();
@@ -159,7 +163,7 @@ fn command_line(root: &Root) -> &'static str {
     if root.path(UNMEASURED).exists() {
         "not measured: a host that withholds the disk can get a shell"
     } else {
-        "measured, as the initrd was built; whether it is, is for the registration's measurement to say"
+        "the initrd has not said that it is unmeasured; the registration's measurement must cover it"
     }
 }
 

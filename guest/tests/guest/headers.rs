@@ -7,6 +7,7 @@ use keybroker_guest::{
     private::PrivateError,
 };
 use keybroker_initdata::luks::{self, DiskRefused, HeaderError};
+use keybroker_simulator::disk::luks1_header;
 
 use crate::world::World;
 
@@ -16,26 +17,8 @@ pub(crate) const DATA_OFFSET: u64 = 4096 * 512;
 /// A device whose volume key has a digest of `byte`, with some data.
 pub(crate) fn device(byte: u8) -> Vec<u8> {
     let mut device: Vec<u8> = (0..DATA_OFFSET).map(|at| (at % 251) as u8).collect();
-    device[..592].fill(0);
-    let mut put = |at: usize, bytes: &[u8]| device[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, b"LUKS\xba\xbe\x00\x01");
-    put(8, b"aes");
-    put(40, b"xts-plain64");
-    put(72, b"sha256");
-    put(104, &4096_u32.to_be_bytes());
-    put(108, &64_u32.to_be_bytes());
-    put(112, &[byte; 20]);
-    put(132, &[3; 32]);
-    put(164, &2000_u32.to_be_bytes());
-    put(168, b"0199c5c2-0000-7000-8000-000000000000");
-    for slot in 0..8_u32 {
-        let at = 208 + slot as usize * 48;
-        let state: u32 = if slot == 0 { 0x00AC_71F3 } else { 0xDEAD };
-        put(at, &state.to_be_bytes());
-        put(at + 4, &1000_u32.to_be_bytes());
-        put(at + 40, &(8 + slot * 504).to_be_bytes());
-        put(at + 44, &4000_u32.to_be_bytes());
-    }
+    let header = luks1_header(&[byte; 20]);
+    device[..header.len()].copy_from_slice(&header);
     device.extend([0xDA; 8192]);
     device
 }

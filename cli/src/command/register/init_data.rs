@@ -182,7 +182,8 @@ impl InitData {
         }
     }
 
-    /// Every disk of the document gets its passphrase by this registration: a guest could not open it otherwise.
+    /// Every disk of the document gets its passphrase by this registration: a guest could not open it
+    /// otherwise.
     pub(super) fn check_secrets(&self, request: &RegisterRequest) -> Result<(), Failure> {
         let disks = &self.document.keybroker().disks;
         match disks.iter().find(|disk| !request.secrets.contains_key(&disk.secret)) {
