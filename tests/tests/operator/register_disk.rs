@@ -253,11 +253,12 @@ fn the_same_command_makes_the_same_document() {
 #[test]
 fn what_cannot_be_bound_is_refused() {
     let desk = Desk::new();
-    let rows: [(Form, &[&str], &str); 8] = [
+    let rows: [(Form, &[&str], &str); 9] = [
         (Form::Disk, &["--device", "/etc/shadow"], "--device"),
         (Form::Disk, &["--disk-name", "ro/ot"], "the name of a disk"),
         (Form::Disk, &["--broker", "ftp://k"], "neither http:// nor https://"),
         (Form::Disk, &["--unbound", "--bound-by", "measurement"], "--unbound"),
+        (Form::Disk, &["--bound-by", "measurement"], "a document that is only made now"),
         (Form::Disk, &["--minimum-abi", "1.55"], "--minimum-abi"),
         (Form::Disk, &["--from", "registration.json"], "--from"),
         (Form::Disk, &["--require", "colour=red"], "colour"),

@@ -91,6 +91,7 @@ impl InitDataArgs {
         let init_data = match (workload_id, &self.disk, &self.init_data_out, &self.init_data) {
             (Some(id), Some(disk), Some(file), _) => {
                 let document = self.of_disk(id, disk, destination)?;
+                self.check_measured(&document)?;
                 InitData { document, file: file.clone(), written: false }
             }
             (Some(_), None, _, Some(file)) => {
@@ -152,6 +153,18 @@ impl InitDataArgs {
 }
 
 impl InitDataArgs {
+    /// A launch measurement covers a document only if the document was there before it was computed.
+    fn check_measured(&self, document: &Document) -> Result<(), Failure> {
+        let measured = document.keybroker().binding == Binding::Measured;
+        if !measured || self.document_only || self.is_earlier(document) {
+            return Ok(());
+        }
+        Err(usage("no launch measurement can cover a document that is only made now").hint(
+            "make it with --document-only, build and measure the initrd with it, and then register it with \
+             --init-data",
+        ))
+    }
+
     /// Whether the file to write has this very document already. Then its guests go on under their HOST_DATA.
     fn is_earlier(&self, document: &Document) -> bool {
         let earlier = self.init_data_out.as_ref().and_then(|file| fs::read_to_string(file).ok());
