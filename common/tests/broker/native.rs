@@ -15,12 +15,13 @@ use keybroker_common::{
 use keybroker_embedded::store::EmbeddedStore;
 use keybroker_initdata::{Algorithm, KeyId};
 use keybroker_native::{AnswerError, Ask, Evidence, Suite, client};
-use keybroker_simulator::report::ReportFields;
+use keybroker_simulator::{kds::Kind, report::ReportFields};
 use keybroker_testing::{
     faulty::{FaultyStore, Method, When},
     native::{Guest, challenge, opened, read, with_init_data},
     world::{Broker, World, workload_id},
 };
+use tokio::task::JoinSet;
 
 const SECRETS: [(&str, &str); 2] = [("passphrase", "of the disk"), ("tls.key", "of the server")];
 
@@ -352,4 +353,31 @@ async fn no_build_replaces_a_registration_with_init_data() {
         "replacement",
         "no build registers for this dialect: a caller must have the authority to replace it",
     );
+}
+
+/// Held at KDS, all of them have passed every look at the challenge when they come to spend it.
+#[tokio::test]
+async fn many_requests_at_once_have_one_winner() {
+    let world = World::new().await;
+    let broker = Arc::new(world.broker());
+    registered(&broker, BoundBy::HostData).await;
+    let guest = Guest::new(&world, "web", &["passphrase"]);
+    let challenge = challenge(&broker).await;
+    let (session_id, request) = read(&guest.asks(&world, &challenge, |_| {}).1);
+    world.hardware.kds.hold();
+    let mut guests = JoinSet::new();
+    for _ in 0..8 {
+        let (broker, session_id, request) = (Arc::clone(&broker), session_id.clone(), request.clone());
+        guests.spawn(async move { broker.attest.release_secrets(&session_id, request).await });
+    }
+    world.hardware.kds.arrived(Kind::Vcek, 1).await;
+    world.hardware.kds.release();
+    let (won, lost): (Vec<_>, Vec<_>) = guests.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 7));
+    assert!(
+        lost.iter().all(|one| matches!(one, Err(Error::NoSession { .. } | Error::TooMany { .. }))),
+        "{lost:?}"
+    );
+    let released = |record: &AuditRecord| record.decision == Decision::Released;
+    assert_eq!(world.audit().iter().filter(|record| released(record)).count(), 1);
 }
