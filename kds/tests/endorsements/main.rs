@@ -13,3 +13,4 @@ mod products;
 mod revocation;
 mod sent;
 mod table;
+mod union;
