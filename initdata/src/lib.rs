@@ -21,4 +21,4 @@ pub mod volume_key;
 
 pub use broker_key::{BrokerKey, KeyId};
 pub use digest::{Algorithm, InitDataDigest};
-pub use document::{Binding, Disk, Document, DocumentError, Settings};
+pub use document::{Binding, Disk, Document, DocumentError, Settings, digest_of};

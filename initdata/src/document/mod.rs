@@ -18,6 +18,36 @@ pub use settings::{Binding, Device, Disk, Settings, SigningKey};
 
 use crate::digest::{Algorithm, InitDataDigest};
 
+/// The digest of any init data document of Confidential Containers, by the algorithm that it names.
+///
+/// The files in its `[data]` are other programs', and are not read: so whoever sends a document cannot make
+/// it dear to look at. In TOML nothing behind the first header adds to what stands before it.
+pub fn digest_of(text: &str) -> Result<InitDataDigest, DocumentError> {
+    let missing = DocumentError::Missing { part: Part::Document, key: "data" };
+    let header = text.split_inclusive('\n').try_fold(0, |start, line| {
+        if line.trim_start().starts_with('[') { Err(start) } else { Ok(start + line.len()) }
+    });
+    let Err((head, rest)) = header.map_err(|start| text.split_at(start)) else { return Err(missing) };
+    let line = rest.lines().next().unwrap_or_default();
+    let header = line.split('#').next().unwrap_or_default().trim();
+    let name = header.strip_prefix('[').and_then(|header| header.strip_suffix(']')).map(str::trim);
+    if name != Some("data") {
+        return Err(missing);
+    }
+    let mut head = Fields::read(head, Part::Document)?;
+    let algorithm = algorithm(&mut head)?;
+    head.finish()?;
+    Ok(algorithm.digest(text))
+}
+
+/// The algorithm of a document of the version that there is.
+fn algorithm(outer: &mut Fields<'_>) -> Result<Algorithm, DocumentError> {
+    if outer.text("version")? != Document::VERSION {
+        return Err(DocumentError::Version);
+    }
+    Algorithm::from_name(&outer.text("algorithm")?).ok_or(DocumentError::Algorithm)
+}
+
 /// A document that a guest can follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -49,10 +79,7 @@ impl Document {
             return Err(DocumentError::TooLong);
         }
         let mut outer = Fields::read(text, Part::Document)?;
-        if outer.text("version")? != Self::VERSION {
-            return Err(DocumentError::Version);
-        }
-        let algorithm = Algorithm::from_name(&outer.text("algorithm")?).ok_or(DocumentError::Algorithm)?;
+        let algorithm = algorithm(&mut outer)?;
         let mut data = outer.table("data", Part::Data)?;
         outer.finish()?;
         if data.len() > Self::MAX_FILES {

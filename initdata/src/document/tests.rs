@@ -320,3 +320,34 @@ fn its_segments() {
         assert_eq!(refusal(from, to), error, "{from:?} → {to:?}");
     }
 }
+
+/// The digest of a document of other programs' files is looked for in its first lines alone.
+#[test]
+fn any_documents_digest_is_by_the_algorithm_above_its_data() {
+    assert_eq!(digest_of(DOCUMENT), Document::parse(DOCUMENT).map(|document| document.digest()));
+    let head = "version = \"0.1.0\"\nalgorithm = \"sha256\"\n";
+    let text_of_lines = "# [x]\n[data]\n\"aa.toml\" = '''\n[x]\n'''";
+    for data in ["[data]", "  [ data ] # files", "[data]\r", text_of_lines] {
+        let text = format!("{head}{data}\n");
+        assert_eq!(digest_of(&text), Ok(Algorithm::Sha256.digest(&text)), "{data}");
+    }
+    // Nothing behind the header says anything of the algorithm.
+    let text = format!("{head}[data]\nalgorithm = \"sha512\"\n");
+    assert_eq!(digest_of(&text), Ok(Algorithm::Sha256.digest(&text)));
+    let inside = "x = [\n[1]]\n[data]";
+    for data in ["", "data = {}", "[data.x]", "[[data]]", "[x]\n[data]", "[\"data\"]", "[data", inside] {
+        assert!(digest_of(&format!("{head}{data}\n")).is_err(), "{data}");
+    }
+    assert_eq!(digest_of(&format!("{head}x = 1\n[data]")), Err(unknown(Part::Document, "x")));
+    let twice = format!("{head}algorithm = \"sha512\"\n[data]");
+    let duplicate = DocumentError::DuplicateKey { part: Part::Document, line: 3 };
+    assert_eq!(digest_of(&twice), Err(duplicate));
+    for (from, to, error) in [
+        ("0.1.0", "0.2.0", DocumentError::Version),
+        ("sha256", "md5", DocumentError::Algorithm),
+        ("version", "# version", missing(Part::Document, "version")),
+        ("algorithm", "# algorithm", missing(Part::Document, "algorithm")),
+    ] {
+        assert_eq!(digest_of(&format!("{}[data]", head.replace(from, to))), Err(error));
+    }
+}
