@@ -5,7 +5,7 @@
 //! | [`pki`] | AMD's certificates (ARK, ASK, ASVK, VCEK, VLEK) and CRL, sound or with any defect asked for |
 //! | [`report`] | the secure processor that signs attestation reports |
 //! | [`kds`] | AMD's Key Distribution Service, with failures on demand |
-//! | [`guest`] | confidential guests: libkrun's C client to the byte, keybroker's, and a well-behaved one |
+//! | [`guest`] | confidential guests: libkrun's C client to the byte, keybroker's, Trustee's, and a well-behaved one |
 //! | [`build`] | `buildah`, which registers a workload |
 //! | [`rvp`] | keybroker's `rvp_cli`, which registers reference values |
 //! | [`tls`] | an authority that vouches for a server's name, for what stands before a broker |

@@ -33,8 +33,9 @@ pub(crate) async fn serve(
 fn complete(raw: &[u8]) -> bool {
     let text = String::from_utf8_lossy(raw);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-    body.len() >= length.map_or(0, |length| length.parse().expect("a number"))
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    body.len() >= length.map_or(0, |(_, length)| length.parse().expect("a number"))
 }
 
 /// A response with these extra header lines and this body.

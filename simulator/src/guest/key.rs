@@ -64,9 +64,17 @@ impl GuestKey {
         let plaintext = self.private.decrypt(ciphertext, &mut plaintext).map_err(|_| Error::Decrypt)?;
         Ok(plaintext.to_vec())
     }
-}
 
-impl GuestKey {
+    /// RSAES-OAEP with SHA-256.
+    pub fn decrypt_oaep(&self, ciphertext: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut plaintext = vec![0; self.oaep.min_output_size()];
+        let plaintext = self
+            .oaep
+            .decrypt(&OAEP_SHA256_MGF1SHA256, ciphertext, &mut plaintext, None)
+            .map_err(|_| Error::Decrypt)?;
+        Ok(plaintext.to_vec())
+    }
+
     /// A JWE (RFC 7516) with RSA-OAEP-256 and A256GCM: its protected header as sent, the encrypted key, the
     /// IV, and the ciphertext with the tag behind it.
     pub fn decrypt_jwe(
@@ -76,12 +84,8 @@ impl GuestKey {
         iv: &[u8],
         mut sealed: Vec<u8>,
     ) -> Result<Vec<u8>, Error> {
-        let mut content_key = vec![0; self.oaep.min_output_size()];
-        let content_key = self
-            .oaep
-            .decrypt(&OAEP_SHA256_MGF1SHA256, key, &mut content_key, None)
-            .map_err(|_| Error::Decrypt)?;
-        let content_key = UnboundKey::new(&AES_256_GCM, content_key).map_err(|_| Error::Decrypt)?;
+        let content_key = self.decrypt_oaep(key)?;
+        let content_key = UnboundKey::new(&AES_256_GCM, &content_key).map_err(|_| Error::Decrypt)?;
         let nonce = Nonce::try_assume_unique_for_key(iv).map_err(|_| Error::Decrypt)?;
         let clear = LessSafeKey::new(content_key)
             .open_in_place(nonce, Aad::from(protected.as_bytes()), &mut sealed)

@@ -1,7 +1,8 @@
-//! Confidential guests that ask the broker for their passphrase (libkrun's protocol: auth, attest, key).
+//! Confidential guests that ask the broker for their secrets.
 //!
 //! [`KrunGuest`] is libkrun's client with its flaws: it shows whether the broker avoids them. [`PoliteGuest`]
-//! honours HTTP: it shows the broker's answers. A test can call each step by itself, and everything that a
+//! honours HTTP: it shows the broker's answers. [`KeybrokerGuest`] is keybroker's, and [`trustee`] has the
+//! guests of kata and Confidential Containers. A test can call each step by itself, and everything that a
 //! guest knows between the steps is public in [`State`]. So a test can give one guest's cookie to another,
 //! send evidence twice, or alter it.
 
@@ -10,6 +11,7 @@ mod keybroker;
 mod krun;
 mod polite;
 mod state;
+pub mod trustee;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,15 @@ pub enum Error {
     /// The key's URL, of that length, does not fit into the client's `char[100]`.
     #[error("the key's URL has {0} characters, more than 99")]
     UrlOverflow(usize),
+    /// The response to attest has no token that the client can read.
+    #[error("no token in {}: {}", .0.status, .0.body)]
+    NoToken(Said),
+    /// The refusal has no members `type` and `detail`: the client takes it for final, whatever its status.
+    #[error("no reason in {}: {}", .0.status, .0.body)]
+    NoReason(Said),
+    /// The shape in which the guest writes its report has no place for a byte of it.
+    #[error("the report cannot be written in this shape")]
+    Unsayable,
     /// The client's memory is overrun: the guest dies.
     #[error("the guest crashes: {0}")]
     Crash(&'static str),

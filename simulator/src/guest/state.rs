@@ -41,6 +41,11 @@ impl Machine {
         Self { vek, fields, certificates }
     }
 
+    /// Whether a cloud provider's key signs.
+    pub fn is_in_cloud(&self) -> bool {
+        self.fields.signing_key == SIGNED_BY_VLEK
+    }
+
     /// A report with this REPORT_DATA.
     pub fn report(&self, report_data: [u8; 64]) -> [u8; REPORT_LEN] {
         ReportFields { report_data, ..self.fields.clone() }.sign(&self.vek.key)
