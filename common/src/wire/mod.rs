@@ -22,6 +22,7 @@ mod json;
 pub mod keybroker;
 pub mod libkrun;
 pub mod native;
+pub mod trustee;
 
 pub use invalid::{Fault, FieldName, Invalid, Part};
 

@@ -1,13 +1,11 @@
 //! The `cert_chain` of a guest's evidence: the serde form of the sev crate's certificate table.
 
-use std::fmt;
+use serde::Deserialize;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny},
+use super::super::{
+    Invalid,
+    certificates::{Kind, check},
 };
-
-use super::super::{Invalid, certificates::check};
 
 /// One row of the table.
 #[derive(Deserialize)]
@@ -20,46 +18,11 @@ pub(super) struct Entry {
     data: Vec<u8>,
 }
 
-/// The content of a row.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// A certificate that the broker can use once it has verified it: VCEK, VLEK, ASK.
-    Usable,
-    /// Roots and CRLs, which the broker has from AMD alone, and whatever else a host puts into the table.
-    Other,
-}
-
 /// The certificates that verification may find useful. Rows of other kinds are dropped unread.
 pub(super) fn usable(entries: Vec<Entry>) -> Result<Vec<Vec<u8>>, Invalid> {
     check(entries.iter().map(|entry| entry.data.len()))?;
     let certificates = entries.into_iter().filter(|entry| matches!(entry.cert_type, Kind::Usable));
     Ok(certificates.map(|entry| entry.data).collect())
-}
-
-impl<'de> Deserialize<'de> for Kind {
-    /// A name, or, for kinds that the sev crate has no name for, `{"OTHER":"<GUID>"}`.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Kind;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a certificate's type")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Kind, E> {
-                Ok(if matches!(name, "VCEK" | "VLEK" | "ASK") { Kind::Usable } else { Kind::Other })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Kind::Other)
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,3 @@
+//! The messages of Trustee's guests.
+
+pub mod evidence;
