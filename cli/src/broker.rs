@@ -104,6 +104,7 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> B
         wrap: parts.key.clone(),
         keys: AttestKeys {
             sessions: Arc::new(parts.key.keyring(Purpose::Session)),
+            results: Arc::new(parts.key.keyring(Purpose::Result)),
             unwrap: parts.key.clone(),
             signers: Arc::new(signing_keys(parts)),
         },

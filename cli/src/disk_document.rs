@@ -43,6 +43,11 @@ pub(crate) struct BrokerArgs {
 const TRUST: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
 
 impl BrokerArgs {
+    /// The first of the URLs.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.brokers.first().map(String::as_str)
+    }
+
     /// Whether the keys must be read from the store.
     pub(crate) fn needs_store(&self) -> bool {
         self.broker_keys.is_empty()

@@ -19,6 +19,7 @@ mod operator;
 mod output;
 mod paths;
 mod requirements;
+mod secret_row;
 mod server;
 mod sharing;
 mod suggest;

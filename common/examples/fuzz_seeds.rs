@@ -4,11 +4,15 @@
 
 use std::{error::Error, fs, path::Path};
 
+use data_encoding::BASE64URL_NOPAD;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use keybroker_common::{
+    broker::RegisterRequest,
     dialect::Dialect,
-    ids::{CarriedId, Claim, SessionId, WorkloadId},
+    ids::{CarriedId, Claim, KbsVersion, SessionId, TrusteeClaim, WorkloadId},
     requirements::{Abi, AppraisalPolicy, BoundBy, InitDataRequirement, Measurement, ReferenceValues},
+    secret::seal::GuestKey,
     wire::manners,
     workload::Registration,
 };
@@ -20,10 +24,17 @@ use keybroker_native::{
 use keybroker_simulator::{
     Product,
     build::{Buildah, tee_config},
-    guest::{Machine, PoliteGuest},
+    guest::{
+        Machine, PoliteGuest,
+        trustee::{CertTable, Shape, evidence},
+    },
     pki::{Amd, CSP_ID, Ca, Chip, CrlOptions},
     report::ReportFields,
     rvp::RvpCli,
+};
+use keybroker_testing::{
+    guest::{self, KEY},
+    world::{PASSPHRASE, World, request},
 };
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
@@ -34,14 +45,17 @@ const URL: &str = "http://127.0.0.1:8080";
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args_os().nth(1).ok_or("usage: fuzz_seeds DIRECTORY")?;
     let mut seeds = cookies();
+    seeds.extend(guest_keys()?);
     seeds.extend(registrations()?);
     seeds.extend(by_init_data());
+    seeds.extend(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(results())?);
     for product in Product::ALL {
         let amd = Amd::new(product, Timestamp::now());
         let chip = Chip::new(product, 1);
         seeds.extend(reports(&chip));
         seeds.extend(certificates(&amd, &chip));
         seeds.extend(bodies(&amd, &chip)?);
+        seeds.extend(by_shapes(&amd, &chip));
     }
     for (number, (target, bytes)) in seeds.iter().enumerate() {
         let directory = Path::new(&directory).join(target);
@@ -102,6 +116,16 @@ fn bodies(amd: &Amd, chip: &Chip) -> Result<Seeds, Box<dyn Error>> {
     Ok(seeds)
 }
 
+/// Evidence of Trustee's guests: every version of the report in every shape that can say it.
+fn by_shapes(amd: &Amd, chip: &Chip) -> Seeds {
+    let machine = Machine::new(amd, chip);
+    let report = |version| ReportFields { version, ..ReportFields::new(chip) }.sign(&chip.vcek_key(chip.tcb));
+    let tables = [None, Some(CertTable::leaf(&machine)), Some(CertTable::mixed(amd, &machine))];
+    let texts = (2..=5).flat_map(|version| Shape::ALL.map(|shape| shape.write(&report(version)))).flatten();
+    let seeds = texts.zip(tables.iter().cycle()).map(|(text, table)| evidence(&text, table.as_ref()));
+    seeds.map(|seed| ("trustee_evidence", seed.into_bytes())).collect()
+}
+
 /// A document of the workload `web`.
 const DOCUMENT: &str = include_str!("../../initdata/tests/data/document.toml");
 
@@ -123,6 +147,24 @@ fn release(suite: Suite, amd: &Amd, chip: &Chip) -> Result<Vec<u8>, Box<dyn Erro
     Ok(serde_json::to_vec(&body)?)
 }
 
+/// An attestation result, and the claims of it.
+async fn results() -> Result<Seeds, Box<dyn Error>> {
+    let world = World::new().await;
+    let broker = world.broker();
+    let registered = RegisterRequest { dialects: Dialect::Trustee.into(), ..request("web", PASSPHRASE) };
+    broker.register.register(registered).await?;
+    let workload = CarriedId::new(WorkloadId::new("web")?);
+    let claim = Claim::Trustee(TrusteeClaim { version: KbsVersion::V0_2_0, workload });
+    let challenge = broker.auth.challenge(claim).await?;
+    let attested = broker
+        .attest
+        .attest(&challenge.session_id, guest::evidence(&world.hardware.chip, &KEY, &challenge))
+        .await?;
+    let result = attested.result.ok_or("no attestation result")?.expose().to_owned();
+    let claims = result.split('.').nth(1).unwrap_or_default();
+    Ok(vec![("result", BASE64URL_NOPAD.decode(claims.as_bytes())?), ("result", result.into_bytes())])
+}
+
 /// Registrations of guests that have init data, by the document and by its digest.
 fn by_init_data() -> Seeds {
     let digest = Algorithm::Sha256.digest(DOCUMENT).to_string();
@@ -139,6 +181,22 @@ fn by_init_data() -> Seeds {
         })
     };
     init_data.map(|one| ("reference_values", body(one).to_string().into_bytes())).into()
+}
+
+/// A key of each kind, as a store has it. The point is that of RFC 7517, A.1.
+fn guest_keys() -> Result<Seeds, Box<dyn Error>> {
+    let [x, y] = [
+        "30a0424cd21c2944838a2d75c92b37e76ea20d9f00893a3b4eee8a3c0aafec3e",
+        "e04b65e92456d9888b52b379bdfbd51ee869ef1f0fc65b6659695b6cce081723",
+    ]
+    .map(|coordinate| HEXLOWER.decode(coordinate.as_bytes()));
+    let modulus = [0xC3; 256];
+    let keys = [
+        GuestKey::rsa(&modulus, &[1, 0, 1])?,
+        GuestKey::rsa_oaep_256(&modulus, &[1, 0, 1])?,
+        GuestKey::p256(&x?, &y?)?,
+    ];
+    keys.iter().map(|key| Ok(("guest_key", serde_json::to_vec(key)?))).collect()
 }
 
 fn cookies() -> Seeds {

@@ -79,20 +79,26 @@ pub struct SealedSession {
     pub expires_at: Timestamp,
     /// The number of the key under which the MAC was made.
     pub key: u8,
-    /// HMAC-SHA-256 over all of that and the session id, under a key that `attest` alone can unwrap.
+    /// HMAC-SHA-256 over all of that and the session id, under a key that `attest` alone can unwrap. In
+    /// Trustee's dialect also over the audit record, from which its attestation results are made.
     pub mac: Base64<32>,
 }
 
 impl SealedSession {
     const MAC: &'static str = "keybroker/v1 session";
 
-    /// The MAC under `key` of this session, with `session_id` as its challenge's.
-    pub fn mac(&self, session_id: &SessionId, key: &Key) -> [u8; 32] {
-        key.hash(Self::MAC, &self.parts(session_id).each_ref().map(Vec::as_slice))
+    /// The MAC under `key` of this session, with `session_id` as its challenge's and `record` as its
+    /// attestation's.
+    pub fn mac(&self, session_id: &SessionId, record: &AuditRecord, key: &Key) -> [u8; 32] {
+        let results_from = (self.dialect == Dialect::Trustee).then(|| record.digest());
+        let parts = self.parts(session_id);
+        let parts: Vec<_> =
+            parts.iter().map(Vec::as_slice).chain(results_from.as_ref().map(<[u8; 32]>::as_slice)).collect();
+        key.hash(Self::MAC, &parts)
     }
 
-    /// Everything that the MAC is computed over, in the order of the fields; a field that is added must be
-    /// added here, or this does not compile.
+    /// Everything of the session that the MAC is computed over, in the order of the fields; a field that is
+    /// added must be added here, or this does not compile.
     fn parts(&self, session_id: &SessionId) -> [Vec<u8>; 11] {
         let Self {
             workload_id,
@@ -106,18 +112,62 @@ impl SealedSession {
             mac: _,
         } = self;
         let Standing { registration, restored_by } = standing;
+        let [algorithm_or_modulus, jwk_or_exponent] = guest_key.parts();
         [
             session_id.expose().into_bytes(),
             workload_id.as_str().into(),
             registration.to_string().into_bytes(),
             restored_by.map(|id| id.0.as_bytes().to_vec()).unwrap_or_default(),
             vec![dialect.number()],
-            guest_key.modulus().to_vec(),
-            guest_key.exponent().to_vec(),
+            algorithm_or_modulus,
+            jwk_or_exponent,
             evidence.0.0.to_vec(),
             attestation.0.as_bytes().to_vec(),
             expires_at.as_nanosecond().to_be_bytes().to_vec(),
             vec![*key],
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::{Claim, RegistrationDigest};
+
+    /// Earlier releases compute the MAC over the same bytes, so that a session outlives an upgrade.
+    #[test]
+    fn the_parts_of_a_session_are_these_bytes() {
+        let id = SessionId::new(1, 1_700_000_000, [0x5A; 12], Claim::Later, |_| [0xC3; 8]);
+        let session = SealedSession {
+            workload_id: WorkloadId::new("web").unwrap(),
+            standing: Standing {
+                registration: RegistrationDigest::of(b"registration"),
+                restored_by: Some(AuditId(Uuid::from_bytes([2; 16]))),
+            },
+            dialect: Dialect::Keybroker,
+            guest_key: GuestKey::rsa(&[0xC3; 256], &[0, 1, 0, 1]).unwrap(),
+            evidence: EvidenceDigest(Base64([3; 32])),
+            attestation: AuditId(Uuid::from_bytes([4; 16])),
+            expires_at: Timestamp::from_nanosecond(0x0102_0304_0506_0708).unwrap(),
+            key: 9,
+            mac: Base64([0; 32]),
+        };
+        let (text, registration) = (id.expose(), RegistrationDigest::of(b"registration").to_string());
+        let expected: [&[u8]; 11] = [
+            text.as_bytes(),
+            b"web",
+            registration.as_bytes(),
+            &[2; 16],
+            &[2],
+            &[0xC3; 256],
+            &[1, 0, 1],
+            &[3; 32],
+            &[4; 16],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[9],
+        ];
+        assert_eq!(session.parts(&id), expected.map(<[u8]>::to_vec));
     }
 }

@@ -16,11 +16,15 @@ pub enum Dialect {
     /// request that its report is bound to.
     #[serde(rename = "v1")]
     Native = 3,
+    /// Trustee's protocol (KBS), and the guests of Confidential Containers, which name their workload by the
+    /// path of the broker's URL or by HOST_DATA.
+    #[serde(rename = "trustee")]
+    Trustee = 4,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 3] = [Self::Libkrun, Self::Keybroker, Self::Native];
+    pub const ALL: [Self; 4] = [Self::Libkrun, Self::Keybroker, Self::Native, Self::Trustee];
 
     /// Its number, as it stands in what is hashed.
     pub fn number(self) -> u8 {

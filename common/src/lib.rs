@@ -4,6 +4,7 @@
 //! Value Provider; the broker is Verifier and Relying Party in one.
 
 pub mod admission;
+pub mod amend;
 pub mod appraisal;
 pub mod audit;
 pub mod binding;
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod dialect;
+pub mod ear;
 pub mod encoding;
 pub mod function;
 pub mod http;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     appraisal::AttestationResult,
+    audit::AuditRecord,
     decision::{EvidenceDigest, SealedSession},
     dialect::Dialect,
     encoding::Base64,
@@ -23,14 +24,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session that a store holds, if `attest` made it, under this very id.
+    /// The session that a store holds, if `attest` made it, under this very id. In Trustee's dialect `record`
+    /// must be the one that was decided with it, unaltered; in the others it is not looked at.
     pub async fn unseal(
         sealed: SealedSession,
+        record: &AuditRecord,
         session_id: &SessionId,
         keys: &Keys,
     ) -> Result<Option<Self>, KeysError> {
         let Some(key) = keys.numbered(sealed.key).await? else { return Ok(None) };
-        let authentic = verify_slices_are_equal(&sealed.mac(session_id, &key), &sealed.mac.0).is_ok();
+        let authentic = verify_slices_are_equal(&sealed.mac(session_id, record, &key), &sealed.mac.0).is_ok();
         Ok(authentic.then(|| Self { session_id: session_id.clone(), sealed }))
     }
 
@@ -38,14 +41,15 @@ impl Session {
     /// workload or registration.
     ///
     /// `session_id` is the challenge's, `dialect` the registration's, `guest_key` the key that the evidence
-    /// was bound to, `evidence` the digest of how it came, `attestation` the audit record, and `expires_at`
-    /// the first instant at which the session no longer counts. That they are is not established here.
+    /// was bound to, `evidence` the digest of how it came, `attestation` the audit record as it will be
+    /// decided, and `expires_at` the first instant at which the session no longer counts. That they are is
+    /// not established here.
     pub async fn open(
         keys: &Keys,
         session_id: &SessionId,
         result: &AttestationResult,
         (dialect, guest_key, evidence): (Dialect, GuestKey, EvidenceDigest),
-        attestation: AuditId,
+        attestation: &AuditRecord,
         expires_at: Timestamp,
     ) -> Result<Self, KeysError> {
         let (number, key) = keys.current().await?;
@@ -55,12 +59,12 @@ impl Session {
             dialect,
             guest_key,
             evidence,
-            attestation,
+            attestation: attestation.id,
             expires_at,
             key: number,
             mac: Base64([0; 32]),
         };
-        sealed.mac = Base64(sealed.mac(session_id, &key));
+        sealed.mac = Base64(sealed.mac(session_id, attestation, &key));
         Ok(Self { session_id: session_id.clone(), sealed })
     }
 

@@ -11,7 +11,7 @@ use crate::{
     dialect::{Dialect, Dialects},
     ids::{AuditId, RegistrationDigest, WorkloadId},
     policy::PolicyText,
-    requirements::{AppraisalPolicy, ReferenceValues},
+    requirements::{AppraisalPolicy, BoundBy, ReferenceValues},
     secret::WrappedSecret,
 };
 
@@ -55,7 +55,8 @@ struct Stored {
 impl From<Registration> for Stored {
     fn from(registration: Registration) -> Self {
         let Registration { serial, dialects, owner, reference_values, policy, rego } = registration;
-        let earlier = dialects.only().filter(|dialect| *dialect != Dialect::Native);
+        let in_format_1 = |dialect: &Dialect| matches!(dialect, Dialect::Libkrun | Dialect::Keybroker);
+        let earlier = dialects.only().filter(in_format_1);
         let (format, dialects) = if earlier.is_some() { (1, None) } else { (2, Some(dialects)) };
         Self { format, serial, dialect: earlier, dialects, owner, reference_values, policy, rego }
     }
@@ -94,6 +95,16 @@ impl Registration {
             && self.reference_values == other.reference_values
             && self.policy == other.policy
             && self.rego == other.rego
+    }
+
+    /// The HOST_DATA that selects it, where its guests may be known by nothing else: Trustee's, whose init
+    /// data HOST_DATA binds.
+    pub fn selected_by(&self) -> Option<[u8; 32]> {
+        let required =
+            self.policy.init_data.as_ref().filter(|required| required.bound_by == BoundBy::HostData);
+        required
+            .filter(|_| self.dialects.contains(Dialect::Trustee))
+            .map(|required| required.digest.host_data())
     }
 }
 
@@ -184,6 +195,12 @@ impl Workload {
         RegistrationDigest::of(&self.registration)
     }
 
+    /// The HOST_DATA that [selects](Registration::selected_by) the registration as stored. Nothing selects
+    /// one that this release cannot read.
+    pub fn selected_by(&self) -> Option<[u8; 32]> {
+        Registration::from_bytes(&self.registration).ok()?.selected_by()
+    }
+
     /// The standing of a session that begins at this moment, revoked or not.
     pub fn standing(&self) -> Standing {
         Standing { registration: self.digest(), restored_by: self.restored_by }
@@ -206,7 +223,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::requirements::Measurement;
+    use crate::requirements::{InitDataRequirement, Measurement};
 
     /// A registration as releases write and read it that know one dialect for each, to the byte.
     const FORMAT_1: &str = r#"{"format":1,"serial":"00000000-0000-0000-0000-000000000001","dialect":"v0","owner":null,"reference_values":{"measurements":[]},"policy":{"forbid_smt":false,"require_single_socket":false,"require_ciphertext_hiding":false,"minimum_abi":null,"minimum_tcb":null,"minimum_committed_tcb":null,"minimum_launch_tcb":null,"host_data":null,"id_key_digest":null,"author_key_digest":null,"family_id":null,"image_id":null,"minimum_guest_svn":null}}"#;
@@ -244,10 +261,15 @@ mod tests {
     /// not know.
     #[test]
     fn what_an_earlier_release_cannot_hold_guests_to_is_of_format_2() {
-        use Dialect::{Keybroker, Libkrun, Native};
-        for dialects in
-            [&[Native][..], &[Libkrun, Native], &[Keybroker, Native], &[Libkrun, Keybroker, Native]]
-        {
+        use Dialect::{Keybroker, Libkrun, Native, Trustee};
+        for dialects in [
+            &[Native][..],
+            &[Trustee],
+            &[Libkrun, Native],
+            &[Keybroker, Native],
+            &[Native, Trustee],
+            &[Libkrun, Keybroker, Native],
+        ] {
             let registration = of(dialects);
             let bytes = written(&registration);
             let names: Vec<_> = dialects.iter().map(|dialect| json!(dialect)).collect();
@@ -260,7 +282,6 @@ mod tests {
     /// Init data is a requirement that an earlier release refuses by its name, whatever the format.
     #[test]
     fn a_requirement_of_init_data_is_written_and_read() {
-        use crate::requirements::{BoundBy, InitDataRequirement};
         use keybroker_initdata::{Algorithm, KeyId};
         for broker_keys in [None, Some(vec![KeyId::from_bytes([7; 32])])] {
             let digest = Algorithm::Sha384.digest("a document");
@@ -268,6 +289,32 @@ mod tests {
             let mut registration = of(&[Dialect::Native]);
             registration.policy.init_data = Some(required);
             assert_eq!(read(&written(&registration)), Ok(registration));
+        }
+    }
+
+    /// By the digest of the document that HOST_DATA binds, of whatever algorithm; and by nothing that a host
+    /// can give to any guest.
+    #[test]
+    fn trustees_guests_are_selected_by_init_data_that_host_data_binds() {
+        use Dialect::{Keybroker, Libkrun, Native, Trustee};
+        use keybroker_initdata::Algorithm;
+        for algorithm in Algorithm::ALL {
+            let digest = algorithm.digest("a document");
+            let expected = digest.host_data();
+            for (dialects, bound_by, selected) in [
+                (&[Trustee][..], BoundBy::HostData, true),
+                (&[Native, Trustee], BoundBy::HostData, true),
+                (&[Libkrun, Keybroker, Native], BoundBy::HostData, false),
+                (&[Trustee], BoundBy::Measurement, false),
+                (&[Trustee], BoundBy::Nothing, false),
+            ] {
+                let mut registration = of(dialects);
+                assert_eq!(registration.selected_by(), None, "there is no init data");
+                registration.policy.init_data =
+                    Some(InitDataRequirement { digest: digest.clone(), bound_by, broker_keys: None });
+                let found = registration.selected_by();
+                assert_eq!(found, selected.then_some(expected), "{dialects:?} {bound_by:?}");
+            }
         }
     }
 

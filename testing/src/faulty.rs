@@ -25,6 +25,8 @@ use uuid::Uuid;
 pub enum Method {
     /// [`WorkloadStore::workload`].
     Workload,
+    /// [`WorkloadStore::selected`].
+    Selected,
     /// [`RegistrationStore::token`].
     Token,
     /// [`RegistrationStore::create`].
@@ -67,6 +69,8 @@ pub enum Method {
     Workloads,
     /// [`OperatorStore::restore`].
     Restore,
+    /// [`OperatorStore::amend`].
+    Amend,
     /// [`OperatorStore::delete`].
     Delete,
     /// [`OperatorStore::endorsements`].
@@ -176,6 +180,10 @@ impl<S: WorkloadStore> WorkloadStore for FaultyStore<S> {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.run(Method::Workload, self.inner.workload(id)).await
     }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        self.run(Method::Selected, self.inner.selected(host_data)).await
+    }
 }
 
 #[async_trait]
@@ -195,7 +203,7 @@ impl<S: RegistrationStore> RegistrationStore for FaultyStore<S> {
 
     async fn replace(
         &self,
-        replaced: RegistrationDigest,
+        replaced: &Workload,
         build: Build,
         workload: &Workload,
         audit: &AuditRecord,
@@ -318,6 +326,15 @@ impl<S: OperatorStore> OperatorStore for FaultyStore<S> {
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
         self.run(Method::Restore, self.inner.restore(id, registration, audit)).await
+    }
+
+    async fn amend(
+        &self,
+        seen: &Workload,
+        amended: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.run(Method::Amend, self.inner.amend(seen, amended, audit)).await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {

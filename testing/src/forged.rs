@@ -8,7 +8,7 @@ use keybroker_common::{
     encoding::Base64,
     ids::{CarriedId, Claim, SessionId, WorkloadId},
     keyring::{Keyring, KeyringWrap, Purpose},
-    secret::Secret,
+    secret::{Secret, seal::GuestKey},
     store::KeyringStore,
 };
 
@@ -19,7 +19,7 @@ fn key(purpose: Purpose) -> [u8; Keyring::KEY_LEN] {
     match purpose {
         Purpose::Challenge => [0xC7; 32],
         Purpose::Session => [0x5E; 32],
-        Purpose::Signature => panic!("nobody forges what a signing key makes"),
+        Purpose::Result | Purpose::Signature => panic!("nobody forges what a key that signs makes"),
     }
 }
 
@@ -58,14 +58,20 @@ pub fn sealed(id: &SessionId, session: SealedSession) -> SealedSession {
     let (id, registration) = (id.expose(), session.standing.registration.to_string());
     let (dialect, key, end) =
         ([session.dialect.number()], [session.key], session.expires_at.as_nanosecond().to_be_bytes());
+    let jwk = serde_json::to_string(&session.guest_key.jwk()).unwrap();
+    let guest_key = match &session.guest_key {
+        GuestKey::Rsa(key) => [key.modulus().to_vec(), key.exponent().to_vec()],
+        GuestKey::RsaOaep256(_) => [b"RSA-OAEP-256".to_vec(), jwk.into_bytes()],
+        GuestKey::P256(_) => [b"ECDH-ES+A256KW".to_vec(), jwk.into_bytes()],
+    };
     let parts: [&[u8]; 11] = [
         id.as_bytes(),
         session.workload_id.as_str().as_bytes(),
         registration.as_bytes(),
         restored.as_ref().map_or(&[], |id| id.0.as_bytes().as_slice()),
         &dialect,
-        session.guest_key.modulus(),
-        session.guest_key.exponent(),
+        &guest_key[0],
+        &guest_key[1],
         &session.evidence.0.0,
         session.attestation.0.as_bytes(),
         &end,

@@ -93,7 +93,7 @@ pub fn evidence_signed(
         init_data: None,
         // There is no body here: no two reports are the same.
         digest: EvidenceDigest::of(&report),
-        report,
+        report: Ok(report),
         claimed_product: None,
         certificates: Vec::new(),
         guest_key: key.public.clone(),

@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
@@ -13,11 +14,13 @@ use keybroker_common::{
     encoding::Base64,
     ids::{AuditId, WorkloadId},
     keyring::{Keyring, signing},
+    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement, ReferenceValues},
     secret::{WrappedSecret, seal::GuestKey},
     store::{Lease, StoredEndorsement},
     token::{Token, TokenText},
-    workload::Workload,
+    workload::{Registration, Workload},
 };
+use keybroker_initdata::{Algorithm, InitDataDigest};
 use uuid::{Builder, Uuid};
 
 /// When the suite takes place, in seconds since 1970: the year 2100.
@@ -56,6 +59,32 @@ pub fn registered_anew(workload: &Workload) -> Workload {
         secrets: BTreeMap::from([("passphrase".to_owned(), secret)]),
         ..workload.clone()
     }
+}
+
+/// The digest of an init data document that no other sample has.
+pub fn init_data() -> InitDataDigest {
+    Algorithm::Sha384.digest(&Uuid::new_v4().to_string())
+}
+
+/// A workload just registered, whose guests are selected by this init data, as HOST_DATA.
+pub fn selected_by(init_data: &InitDataDigest) -> Workload {
+    moved_to(&workload(), init_data)
+}
+
+/// The same workload with another registration and another secret, selected by this init data.
+pub fn moved_to(workload: &Workload, init_data: &InitDataDigest) -> Workload {
+    let required =
+        InitDataRequirement { digest: init_data.clone(), bound_by: BoundBy::HostData, broker_keys: None };
+    let registration = Registration {
+        serial: Uuid::new_v4(),
+        dialects: Dialect::Trustee.into(),
+        owner: None,
+        reference_values: ReferenceValues { measurements: Vec::new() },
+        policy: AppraisalPolicy { init_data: Some(required), ..AppraisalPolicy::default() },
+        rego: None,
+    };
+    let registration = registration.to_bytes().expect("its bytes");
+    Workload { registration, ..registered_anew(workload) }
 }
 
 /// A token that nobody has used, with everything that one may have.
@@ -121,18 +150,33 @@ pub fn under(id: AuditId, mut decision: AttestDecision) -> AttestDecision {
 
 /// A session of a guest that was appraised as `workload`, recorded by `audit`; no two have the same key.
 pub fn session_as(workload: &Workload, audit: &AuditRecord) -> SealedSession {
-    let modulus = [[0xff; 240].as_slice(), Uuid::new_v4().as_bytes()].concat();
+    let [guest_key, ..] = guest_keys();
     SealedSession {
         workload_id: workload.id.clone(),
         standing: workload.standing(),
         dialect: Dialect::Libkrun,
-        guest_key: GuestKey::rsa(&odd(modulus), &[1, 0, 1]).expect("a guest's key"),
+        guest_key,
         evidence: EvidenceDigest::of(Uuid::new_v4().as_bytes()),
         attestation: audit.id,
         expires_at: expiry(),
         key: 7,
         mac: Base64([0x3C; 32]),
     }
+}
+
+/// A guest's key of each kind, the first two with the same numbers; no guest holds any of them.
+pub fn guest_keys() -> [GuestKey; 3] {
+    let modulus = odd([[0xff; 240].as_slice(), Uuid::new_v4().as_bytes()].concat());
+    let pair = PrivateKey::generate(&ECDH_P256).expect("a key pair");
+    let point = pair.compute_public_key().expect("its public half");
+    let (_, coordinates) = point.as_ref().split_at(1);
+    let (x, y) = coordinates.split_at(32);
+    let keys = [
+        GuestKey::rsa(&modulus, &[1, 0, 1]),
+        GuestKey::rsa_oaep_256(&modulus, &[1, 0, 1]),
+        GuestKey::p256(x, y),
+    ];
+    keys.map(|key| key.expect("a guest's key"))
 }
 
 /// A ring of two keys, unlike any other.
@@ -213,6 +257,11 @@ pub fn revoked(seconds: i64) -> AuditRecord {
 /// The record of a restoration, so many seconds into the suite.
 pub fn restored(seconds: i64) -> AuditRecord {
     audit(seconds, Operation::Operate, Decision::Restored)
+}
+
+/// The record of a secret that was set, so many seconds into the suite.
+pub fn amended(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Operate, Decision::ResourceSet)
 }
 
 /// The record of a deletion, so many seconds into the suite.

@@ -125,6 +125,7 @@ impl World {
             wrap: self.key.clone(),
             keys: AttestKeys {
                 sessions: Arc::new(self.key.keyring(Purpose::Session)),
+                results: Arc::new(self.key.keyring(Purpose::Result)),
                 unwrap: self.key.clone(),
                 signers: self.signer.clone(),
             },
@@ -192,6 +193,7 @@ impl World {
         let (id, decision) = match error {
             Error::NoSession { id: Some(id) }
             | Error::Refused { id }
+            | Error::NoSecret { id }
             | Error::Unauthenticated { id }
             | Error::AlreadyRegistered { id } => (*id, Decision::Refused),
             Error::Unavailable { id: Some(id), .. } => (*id, Decision::Unavailable),

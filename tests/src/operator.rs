@@ -22,12 +22,13 @@ use keybroker_common::{
     dialect::Dialect,
     ids::WorkloadId,
     keyring::{Keyring, Purpose},
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement, Measurement, ReferenceValues},
     secret::WrappedSecret,
     store::{AuditStore, DecisionStore, KeyringStore, RegistrationStore},
     workload::{Registration, Workload},
 };
 use keybroker_embedded::store::EmbeddedStore;
+use keybroker_initdata::Algorithm;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -149,6 +150,19 @@ pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload 
         released_at: None,
         restored_by: None,
     }
+}
+
+/// A workload, registered a day ago, whose guests HOST_DATA selects, and the key of the item that says so on
+/// AWS.
+pub fn selected(id: &str) -> (Workload, String) {
+    let digest = Algorithm::Sha256.digest(id);
+    let key = format!("host-data#{digest}");
+    let plain = workload(id, None, SignedDuration::from_hours(24));
+    let mut registration = Registration::from_bytes(&plain.registration).unwrap();
+    registration.dialects = Dialect::Trustee.into();
+    registration.policy.init_data =
+        Some(InitDataRequirement { digest, bound_by: BoundBy::HostData, broker_keys: None });
+    (Workload { registration: registration.to_bytes().unwrap(), ..plain }, key)
 }
 
 impl Operator {
@@ -419,4 +433,19 @@ pub fn dynamodb() -> aws_sdk_dynamodb::Client {
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .endpoint_url(value("AWS_ENDPOINT_URL"));
     aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+/// A client of the local KMS, and the ARN of a new key there.
+pub async fn kms() -> (aws_sdk_kms::Client, String) {
+    let environment = local_aws();
+    let value = |name: &str| environment.iter().find(|(known, _)| known == name).expect(name).1.clone();
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
+        .region(aws_sdk_kms::config::Region::new(value("AWS_REGION")))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .endpoint_url(value("AWS_ENDPOINT_URL"));
+    let client = aws_sdk_kms::Client::from_conf(config.build());
+    let made = client.create_key().send().await.expect("a key");
+    let arn = made.key_metadata.and_then(|key| key.arn).expect("its ARN");
+    (client, arn)
 }

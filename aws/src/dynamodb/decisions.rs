@@ -34,6 +34,8 @@ const MAC: &str = "mac";
 const KEY: &str = "key";
 const MODULUS: &str = "modulus";
 const EXPONENT: &str = "exponent";
+/// A guest's key that is not of the first kind, whose two numbers have attributes of their own.
+const SEALED_TO: &str = "sealed_to";
 const DIALECT: &str = "dialect";
 const RESTORED_BY: &str = "restored_by";
 const EXPIRES_AT: &str = "expires_at";
@@ -93,9 +95,13 @@ impl Item for GuestItem {
     }
 
     fn decode(item: &Attributes<'_, Self>) -> Result<Self, StoreError> {
-        let guest_key = item.optional(MODULUS, |item, modulus| {
+        let rsa = item.optional(MODULUS, |item, modulus| {
             GuestKey::rsa(&item.bytes(modulus)?, &item.bytes(EXPONENT)?).map_err(Self::corrupt)
         })?;
+        let guest_key = match rsa {
+            Some(key) => Some(key),
+            None => item.optional(SEALED_TO, Attributes::json)?,
+        };
         let record = record::decode(item, guest_key.as_ref())?;
         let decided = item.optional(EVIDENCE, |item, name| {
             let evidence = EvidenceDigest(Base64(item.array(name)?));
@@ -122,8 +128,15 @@ fn encode_session(session: &SealedSession, item: &mut Map) -> Result<(), StoreEr
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     restored_by.map(|id| put(RESTORED_BY, bytes(id.0.as_bytes())));
     put(DIALECT, GuestItem::name(dialect)?);
-    put(MODULUS, bytes(guest_key.modulus()));
-    put(EXPONENT, bytes(guest_key.exponent()));
+    match guest_key {
+        GuestKey::Rsa(key) => {
+            put(MODULUS, bytes(key.modulus()));
+            put(EXPONENT, bytes(key.exponent()));
+        }
+        GuestKey::RsaOaep256(_) | GuestKey::P256(_) => {
+            put(SEALED_TO, GuestItem::json(guest_key)?);
+        }
+    }
     put(EXPIRES_AT, instant(*expires_at));
     put(KEY, number(key));
     put(MAC, bytes(&mac.0));

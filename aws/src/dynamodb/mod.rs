@@ -26,6 +26,7 @@ mod keyrings;
 mod listing;
 mod operator;
 mod record;
+mod selections;
 mod tables;
 mod tokens;
 mod workloads;

@@ -20,6 +20,7 @@ use super::{
     errors::unavailable,
     item::{Attributes, Item, Map, instant, text},
     keyrings::KeyringItem,
+    selections,
     tables::{AuditTable, DecisionsTable, EndorsementsTable, KeysTable, TokensTable, WorkloadsTable},
     workloads::{self, DIGEST, RELEASED_AT, RESTORED_BY, REVOKED_AT},
     write::Transaction,
@@ -38,7 +39,10 @@ where
             .client
             .scan()
             .table_name(self.tables.workloads())
-            .set_exclusive_start_key(after.map(|Cursor(key)| key_of::<Workload>(key)));
+            .set_exclusive_start_key(after.map(|Cursor(key)| key_of::<Workload>(key)))
+            .filter_expression("NOT begins_with(#key, :selections)")
+            .expression_attribute_names("#key", workloads::KEY)
+            .expression_attribute_values(":selections", text(selections::PREFIX));
         let answer = scan.consistent_read(true).send().await.map_err(unavailable)?;
         page::<Workload>(answer.items.unwrap_or_default(), answer.last_evaluated_key)
     }
@@ -80,6 +84,21 @@ where
         Err(StoreError::Conflict)
     }
 
+    async fn amend(
+        &self,
+        seen: &Workload,
+        amended: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        if seen.selected_by() != amended.selected_by() {
+            return Err(StoreError::Conflict);
+        }
+        let update = workloads::amendment(self.tables.workloads(), seen.digest(), amended)?;
+        let transaction =
+            Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
+    }
+
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
         let mut condition = "#digest = :digest".to_owned();
         let mut delete = Delete::builder()
@@ -99,10 +118,12 @@ where
                 delete = delete.expression_attribute_values(format!(":{name}"), instant(at));
             }
         }
-        let delete = delete.condition_expression(condition).build();
-        let transaction =
-            Transaction::new().delete(delete)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(transaction).await
+        let delete = delete.condition_expression(condition);
+        let transaction = || {
+            let transaction = Transaction::new().delete(delete.clone().build())?;
+            transaction.put_new(self.tables.audit(), &self.audit_item(audit))
+        };
+        self.commit_selecting(Some(seen), None, transaction).await
     }
 
     async fn endorsements(

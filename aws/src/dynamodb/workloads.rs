@@ -25,6 +25,7 @@ use super::{
     DynamoStore,
     errors::unavailable,
     item::{Attributes, Item, Map, bytes, instant, text},
+    selections::{self, Selection},
     tables::{AuditTable, DecisionsTable, TokensTable, WorkloadsTable},
     write::{Failure, Transaction, patiently},
 };
@@ -84,6 +85,12 @@ impl<T: WorkloadsTable> WorkloadStore for DynamoStore<T> {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.get(self.tables.workloads(), id.as_str()).await
     }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        let key = selections::key(host_data);
+        let selection: Option<Selection> = self.get(self.tables.workloads(), &key).await?;
+        Ok(selection.map(Selection::into_workload_id))
+    }
 }
 
 #[async_trait]
@@ -98,15 +105,18 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
         audit: &AuditRecord,
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
-        let transaction = Transaction::new()
-            .put_new(self.tables.workloads(), workload)?
-            .put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(self.with_token(transaction, token, Build::New, &workload.id, audit)?).await
+        let transaction = || {
+            let transaction = Transaction::new()
+                .put_new(self.tables.workloads(), workload)?
+                .put_new(self.tables.audit(), &self.audit_item(audit))?;
+            self.with_token(transaction, token, Build::New, &workload.id, audit)
+        };
+        self.commit_selecting(None, Some(workload), transaction).await
     }
 
     async fn replace(
         &self,
-        replaced: RegistrationDigest,
+        replaced: &Workload,
         build: Build,
         workload: &Workload,
         audit: &AuditRecord,
@@ -118,15 +128,19 @@ impl<T: WorkloadsTable + TokensTable + AuditTable> RegistrationStore for DynamoS
             .set_item(Some(workload.to_item()?))
             .expression_attribute_names("#digest", DIGEST)
             .expression_attribute_names("#revoked", REVOKED_AT)
-            .expression_attribute_values(":replaced", digest(replaced));
+            .expression_attribute_values(":replaced", digest(replaced.digest()));
         if build == Build::Same {
             condition += " AND attribute_not_exists(#released)";
             put = put.expression_attribute_names("#released", RELEASED_AT);
         }
-        let put = put.condition_expression(condition).build();
-        let transaction =
-            Transaction::new().put(put)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
-        self.commit(self.with_token(transaction, token, build, &workload.id, audit)?).await
+        let put = put.condition_expression(condition);
+        let transaction = || {
+            let transaction = Transaction::new()
+                .put(put.clone().build())?
+                .put_new(self.tables.audit(), &self.audit_item(audit))?;
+            self.with_token(transaction, token, build, &workload.id, audit)
+        };
+        self.commit_selecting(Some(replaced), Some(workload), transaction).await
     }
 }
 
@@ -186,6 +200,27 @@ impl<T: WorkloadsTable + AuditTable> RevocationStore for DynamoStore<T> {
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await
     }
+}
+
+/// Sets registration and secrets of a row that has the registration `replaced`, and no other attribute.
+pub(super) fn amendment(
+    table: &str,
+    replaced: RegistrationDigest,
+    amended: &Workload,
+) -> Result<Result<Update, BuildError>, StoreError> {
+    Ok(Update::builder()
+        .table_name(table)
+        .key(KEY, text(amended.id.as_str()))
+        .update_expression("SET #registration = :registration, #digest = :digest, #secrets = :secrets")
+        .condition_expression("#digest = :replaced")
+        .expression_attribute_names("#registration", REGISTRATION)
+        .expression_attribute_names("#digest", DIGEST)
+        .expression_attribute_names("#secrets", SECRETS)
+        .expression_attribute_values(":registration", bytes(&amended.registration))
+        .expression_attribute_values(":digest", digest(amended.digest()))
+        .expression_attribute_values(":secrets", Workload::json(&amended.secrets)?)
+        .expression_attribute_values(":replaced", digest(replaced))
+        .build())
 }
 
 /// Sets `revoked_at` of a row that is there, unless it is set.

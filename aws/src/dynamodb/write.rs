@@ -127,7 +127,15 @@ impl Token {
 #[derive(Debug)]
 pub(super) struct Transaction {
     token: Token,
-    parts: Vec<TransactWriteItem>,
+    parts: Vec<Part>,
+}
+
+/// A write among several.
+#[derive(Debug)]
+struct Part {
+    write: TransactWriteItem,
+    /// How the transaction fails where this part's condition is the first that does not hold.
+    refused: StoreError,
 }
 
 impl Transaction {
@@ -173,16 +181,25 @@ impl Transaction {
         Ok(self.with(TransactWriteItem::builder().update(update.map_err(unbuilt)?).build()))
     }
 
-    fn with(mut self, part: TransactWriteItem) -> Self {
-        self.parts.push(part);
+    /// Has the transaction fail like this, and not with [`StoreError::Conflict`], where the condition of the
+    /// part that was added last is the first that does not hold.
+    pub(super) fn failing_as(mut self, refused: StoreError) -> Self {
+        if let Some(last) = self.parts.last_mut() {
+            last.refused = refused;
+        }
+        self
+    }
+
+    fn with(mut self, write: TransactWriteItem) -> Self {
+        self.parts.push(Part { write, refused: StoreError::Conflict });
         self
     }
 }
 
 impl<T: Tables> DynamoStore<T> {
-    /// Writes all of `transaction`. [`StoreError::Conflict`] if one of its conditions does not hold, unless
-    /// that is so because this very transaction was written before: each holds at least one item that must be
-    /// new.
+    /// Writes all of `transaction`. [`StoreError::Conflict`], or what [`Transaction::failing_as`] says, if
+    /// one of its conditions does not hold, unless that is so because this very transaction was written
+    /// before: each holds at least one item that must be new.
     ///
     /// Where another transaction is at work on the same items, or a table is throttled, its conditions are
     /// not looked at: then it is tried again. Every attempt is the same request under the same token, so that
@@ -196,7 +213,7 @@ impl<T: Tables> DynamoStore<T> {
             .client
             .transact_write_items()
             .client_request_token(token.0.to_string())
-            .set_transact_items(Some(parts.clone()))
+            .set_transact_items(Some(parts.iter().map(|part| part.write.clone()).collect()))
             .send()
             .await;
         let Err(error) = error else { return Ok(()) };
@@ -210,10 +227,12 @@ impl<T: Tables> DynamoStore<T> {
         if reasons.iter().any(|reason| token.is_on(reason.item())) {
             return Ok(());
         }
-        let mut given = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != NOTHING);
-        if given.clone().any(|code| code == CONDITION) {
-            return Err(Failure::Final(StoreError::Conflict));
+        // There is a reason for each part, in their order.
+        if let Some(first) = reasons.iter().position(|reason| reason.code() == Some(CONDITION)) {
+            let refused = parts.get(first).map_or(StoreError::Conflict, |part| part.refused.clone());
+            return Err(Failure::Final(refused));
         }
+        let mut given = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != NOTHING);
         // Something for good among them would be in the way of every further attempt.
         let passing = given.clone().next().is_some() && given.all(|code| PASSING.contains(&code));
         let error = unavailable(error);

@@ -2,7 +2,7 @@
 
 use aws_sdk_kms::{
     error::{ProvideErrorMetadata, SdkError},
-    operation::{decrypt::DecryptError, encrypt::EncryptError},
+    operation::{decrypt::DecryptError, encrypt::EncryptError, re_encrypt::ReEncryptError},
 };
 use keybroker_common::secret::KeyError;
 
@@ -17,6 +17,16 @@ pub(super) fn encrypt<R>(error: SdkError<EncryptError, R>) -> KeyError {
 pub(super) fn decrypt<R>(error: SdkError<DecryptError, R>) -> KeyError {
     match error.as_service_error() {
         Some(DecryptError::InvalidCiphertextException(_) | DecryptError::IncorrectKeyException(_)) => {
+            KeyError::Mismatch
+        }
+        _ => unavailable(&error),
+    }
+}
+
+/// The same of a ciphertext that is to be wrapped under another context.
+pub(super) fn re_encrypt<R>(error: SdkError<ReEncryptError, R>) -> KeyError {
+    match error.as_service_error() {
+        Some(ReEncryptError::InvalidCiphertextException(_) | ReEncryptError::IncorrectKeyException(_)) => {
             KeyError::Mismatch
         }
         _ => unavailable(&error),

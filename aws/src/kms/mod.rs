@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use aws_sdk_kms::{Client, primitives::Blob};
 use keybroker_common::{
     keyring::{KeyringWrap, Purpose},
-    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+    secret::{EncryptionContext, KeyError, Rewrap, Secret, Unwrap, Wrap, WrappedSecret},
 };
 
 /// Encrypts with a KMS key, and has no way to decrypt.
@@ -88,6 +88,58 @@ impl Unwrap for KmsUnwrap {
     }
 }
 
+/// Encrypts with a KMS key, and has KMS bind what it encrypted to another context. The clear text does not
+/// leave KMS: there is no way to decrypt.
+#[derive(Debug, Clone)]
+pub struct KmsRewrap(KmsWrap);
+
+impl KmsRewrap {
+    /// Wraps new secrets as [`KmsWrap::new`] says, and each other one with the key that wrapped it.
+    pub fn new(client: Client, key_id: impl Into<String>) -> Self {
+        Self(KmsWrap::new(client, key_id))
+    }
+}
+
+#[async_trait]
+impl Wrap for KmsRewrap {
+    async fn wrap_secret(
+        &self,
+        context: &EncryptionContext,
+        secret: &Secret,
+    ) -> Result<WrappedSecret, KeyError> {
+        self.0.wrap_secret(context, secret).await
+    }
+}
+
+#[async_trait]
+impl Rewrap for KmsRewrap {
+    /// [`KeyError::UnknownKey`] as for [`KmsUnwrap`].
+    async fn rewrap_secret(
+        &self,
+        from: &EncryptionContext,
+        to: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<WrappedSecret, KeyError> {
+        let key_id = arn(wrapped)?;
+        let answer = self
+            .0
+            .client
+            .re_encrypt()
+            .source_key_id(key_id)
+            .destination_key_id(key_id)
+            .set_source_encryption_context(Some(pairs(from)))
+            .set_destination_encryption_context(Some(pairs(to)))
+            .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
+            .send()
+            .await
+            .map_err(errors::re_encrypt)?;
+        let (Some(key_id), Some(ciphertext)) = (answer.key_id, answer.ciphertext_blob) else {
+            return Err(errors::incomplete());
+        };
+        Ok(WrappedSecret { key_id, ciphertext: ciphertext.into_inner() })
+    }
+}
+
 /// Wraps and unwraps the keys of one ring of the broker's own, under its purpose alone.
 #[derive(Clone)]
 pub struct KmsKeyring {
@@ -149,12 +201,9 @@ async fn decrypt(
     context: HashMap<String, String>,
     wrapped: &WrappedSecret,
 ) -> Result<Secret, KeyError> {
-    if !wrapped.key_id.starts_with("arn:") {
-        return Err(KeyError::UnknownKey(wrapped.key_id.clone()));
-    }
     let answer = client
         .decrypt()
-        .key_id(&wrapped.key_id)
+        .key_id(arn(wrapped)?)
         .set_encryption_context(Some(context))
         .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
         .send()
@@ -162,6 +211,12 @@ async fn decrypt(
         .map_err(errors::decrypt)?;
     // Taken over, not copied: the secret zeroes it.
     answer.plaintext.map(|clear| Secret::new(clear.into_inner())).ok_or_else(errors::incomplete)
+}
+
+/// The key that wrapped it: an ARN names one and the same for good.
+fn arn(wrapped: &WrappedSecret) -> Result<&str, KeyError> {
+    let key_id = wrapped.key_id.as_str();
+    if key_id.starts_with("arn:") { Ok(key_id) } else { Err(KeyError::UnknownKey(key_id.to_owned())) }
 }
 
 fn pairs(context: &EncryptionContext) -> HashMap<String, String> {

@@ -8,6 +8,7 @@ use aws_sdk_kms::{
     operation::{
         decrypt::{DecryptError, DecryptOutput},
         encrypt::{EncryptError, EncryptOutput},
+        re_encrypt::{ReEncryptError, ReEncryptOutput},
     },
     types::error::{
         DisabledException, IncorrectKeyException, InvalidCiphertextException, KmsInvalidStateException,
@@ -93,6 +94,97 @@ async fn the_whole_context_and_the_items_key_are_sent_when_unwrapping() {
         .then_output(|| DecryptOutput::builder().plaintext(Blob::new(b"secret")).build());
     let secret = KmsUnwrap::new(client(&rule)).unwrap_secret(&context(), &wrapped()).await.unwrap();
     assert_eq!(secret.expose(), b"secret");
+}
+
+/// The context of the registration that a secret moves to.
+fn destination() -> EncryptionContext {
+    EncryptionContext { registration: RegistrationDigest::of(b"another"), ..context() }
+}
+
+async fn rewrapped(rule: &Rule, wrapped: &WrappedSecret) -> Result<WrappedSecret, KeyError> {
+    KmsRewrap::new(client(rule), "alias/keybroker").rewrap_secret(&context(), &destination(), wrapped).await
+}
+
+/// By no alias: the key that wrapped it wraps it again, and both contexts are sent whole.
+#[tokio::test]
+async fn both_whole_contexts_and_the_items_key_are_sent_when_rewrapping() {
+    let rule = mock!(Client::re_encrypt)
+        .match_requests(|request| {
+            request.source_key_id() == Some(ARN)
+                && request.destination_key_id() == Some(ARN)
+                && request.source_encryption_context() == Some(&pairs(&context()))
+                && request.destination_encryption_context() == Some(&pairs(&destination()))
+                && request.ciphertext_blob().is_some_and(|blob| blob.as_ref() == b"ciphertext")
+        })
+        .then_output(|| ReEncryptOutput::builder().key_id(ARN).ciphertext_blob(Blob::new(b"moved")).build());
+    let moved = WrappedSecret { ciphertext: b"moved".to_vec(), ..wrapped() };
+    assert_eq!(rewrapped(&rule, &wrapped()).await, Ok(moved));
+}
+
+#[tokio::test]
+async fn an_operator_wraps_a_new_secret_as_register_does() {
+    let rule = mock!(Client::encrypt)
+        .match_requests(|request| {
+            request.key_id() == Some("alias/keybroker")
+                && request.encryption_context() == Some(&pairs(&context()))
+        })
+        .then_output(|| {
+            EncryptOutput::builder().key_id(ARN).ciphertext_blob(Blob::new(b"ciphertext")).build()
+        });
+    let wrap = KmsRewrap::new(client(&rule), "alias/keybroker");
+    let secret = Secret::new(b"secret".to_vec());
+    assert_eq!(wrap.wrap_secret(&context(), &secret).await, Ok(wrapped()));
+}
+
+#[tokio::test]
+async fn a_secret_of_another_kind_of_key_is_not_rewrapped() {
+    let rule = mock!(Client::re_encrypt).then_output(|| ReEncryptOutput::builder().build());
+    let local = WrappedSecret { key_id: "local:0000000000000000".to_owned(), ..wrapped() };
+    let unknown = KeyError::UnknownKey("local:0000000000000000".to_owned());
+    assert_eq!(rewrapped(&rule, &local).await, Err(unknown));
+    assert_eq!(rule.num_calls(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_without_the_rewrapped_secret_is_unavailable() {
+    let rule = mock!(Client::re_encrypt).then_output(|| ReEncryptOutput::builder().key_id(ARN).build());
+    assert_eq!(rewrapped(&rule, &wrapped()).await, Err(unavailable("KMS gave no usable answer")));
+}
+
+#[tokio::test]
+async fn a_rewrapping_that_kms_rejects_is_a_mismatch_and_any_other_error_is_not() {
+    let rejected = || {
+        ReEncryptError::InvalidCiphertextException(
+            InvalidCiphertextException::builder().meta(named("InvalidCiphertextException")).build(),
+        )
+    };
+    let of_another_key = || {
+        ReEncryptError::IncorrectKeyException(
+            IncorrectKeyException::builder().meta(named("IncorrectKeyException")).build(),
+        )
+    };
+    let disabled = || {
+        ReEncryptError::DisabledException(
+            DisabledException::builder().meta(named("DisabledException")).build(),
+        )
+    };
+    let deleted = || {
+        ReEncryptError::NotFoundException(
+            NotFoundException::builder().meta(named("NotFoundException")).build(),
+        )
+    };
+    let denied = || ReEncryptError::generic(named("AccessDeniedException"));
+    let cases: [(fn() -> ReEncryptError, KeyError); 5] = [
+        (rejected, KeyError::Mismatch),
+        (of_another_key, KeyError::Mismatch),
+        (disabled, unavailable("KMS: DisabledException")),
+        (deleted, unavailable("KMS: NotFoundException")),
+        (denied, unavailable("KMS: AccessDeniedException")),
+    ];
+    for (error, outcome) in cases {
+        let rule = mock!(Client::re_encrypt).then_error(error);
+        assert_eq!(rewrapped(&rule, &wrapped()).await, Err(outcome));
+    }
 }
 
 /// The requests on the wire for a secret under `context`: to wrap it, and to unwrap it.

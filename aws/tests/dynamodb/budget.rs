@@ -6,14 +6,16 @@ use keybroker_aws::dynamodb::DynamoStore;
 use keybroker_common::{
     admission::Admission,
     broker::{Credential, Error, RegisterRequest},
+    dialect::Dialect,
     ids::HostData,
     policy::PolicyText,
-    store::{TokenStore as _, WorkloadStore as _},
+    requirements::BoundBy,
+    store::{Build, OperatorStore as _, RegistrationStore as _, TokenStore as _, WorkloadStore as _},
 };
 use keybroker_simulator::pki::Chip;
 use keybroker_testing::{
     guest::{KEY, evidence},
-    moto,
+    moto, native,
     rounds::{Counted, Round},
     rvp, sample,
     world::{Broker, PASSPHRASE, World, request, stranger, workload_id},
@@ -220,6 +222,34 @@ async fn registering_many_resources_waits_twice() {
     registered.unwrap();
     let expected = rounds([&["Encrypt", "Encrypt", "Encrypt"], &["TransactWriteItems workloads audit"]]);
     assert_eq!(taken, expected);
+}
+
+/// The item that selects it is a part of its one transaction, when it comes, moves and goes.
+#[tokio::test]
+async fn what_selects_a_workload_adds_no_round() {
+    let aws = Aws::new().await;
+    let instance = aws.instance();
+    instance.registered("first").await;
+    let mut registration = native::with_init_data("w", BoundBy::HostData, &[("a", PASSPHRASE)]);
+    registration.dialects = Dialect::Trustee.into();
+    let (registered, taken) = aws.counted.rounds(instance.register.register(registration)).await;
+    registered.unwrap();
+    assert_eq!(taken, rounds([&["Encrypt"], &["TransactWriteItems workloads audit workloads"]]));
+    let held = aws.store.workload(&workload_id("w")).await.unwrap().unwrap();
+    let (first, second) = (sample::init_data(), sample::init_data());
+    let moved = sample::moved_to(&held, &first);
+    aws.store.replace(&held, Build::New, &moved, &sample::registered(), None).await.unwrap();
+    let again = sample::moved_to(&moved, &second);
+    let audit = sample::registered();
+    let replaced = aws.store.replace(&moved, Build::New, &again, &audit, None);
+    let (replaced, taken) = aws.counted.rounds(replaced).await;
+    replaced.unwrap();
+    assert_eq!(taken, rounds([&["TransactWriteItems workloads audit workloads workloads"]]));
+    let (deleted, taken) = aws.counted.rounds(aws.store.delete(&again, &sample::deleted(1))).await;
+    deleted.unwrap();
+    assert_eq!(taken, rounds([&["TransactWriteItems workloads audit workloads"]]));
+    let (found, taken) = aws.counted.rounds(aws.store.selected(&first.host_data())).await;
+    assert_eq!((found, taken), (Ok(None), rounds([&["GetItem workloads"]])));
 }
 
 /// The rounds do not depend on the registration's Rego.

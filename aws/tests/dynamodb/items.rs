@@ -122,6 +122,27 @@ async fn a_decision_that_this_release_does_not_read_is_corrupt() {
     }
 }
 
+#[tokio::test]
+async fn a_key_of_another_kind_that_this_release_does_not_read_is_corrupt() {
+    let store = moto::store().await;
+    let [_, oaep, p256] = sample::guest_keys();
+    for (key, value) in [
+        (oaep.clone(), serde_json::to_string(&oaep).unwrap().replace("AQAB", "AQ==")),
+        (p256.clone(), r#"{"p256_x":"AAAA","p256_y":"AAAA"}"#.to_owned()),
+        (p256.clone(), r#"{"p521_x":"AAAA","p521_y":"AAAA"}"#.to_owned()),
+        (p256, "{".to_owned()),
+    ] {
+        let mut decision = sample::attest_decision(1);
+        decision.session.as_mut().unwrap().guest_key = key;
+        store.decide(&decision).await.unwrap();
+        let id = decision.record.id;
+        moto::set(&store.tables().decisions, "id", &id.to_string(), "sealed_to", AttributeValue::S(value))
+            .await;
+        let outcome = store.decision(id).await;
+        assert!(matches!(outcome, Err(StoreError::Corrupt { .. })), "{outcome:?}");
+    }
+}
+
 /// Every field that a guest's record and a session can have, and none of what they need not have.
 #[tokio::test]
 async fn a_decision_with_everything_is_read_back() {

@@ -10,5 +10,7 @@ mod items;
 mod keys;
 mod native;
 mod release;
+mod selections;
+mod trustee;
 mod units;
 mod upgrade;

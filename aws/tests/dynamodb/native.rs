@@ -57,7 +57,7 @@ impl Aws {
     async fn broker_key(&self, instance: &Broker) -> BrokerKey {
         instance.attest.signers.signer(&[]).await.unwrap();
         let ring = self.store.keyring(Purpose::Signature).await.unwrap().unwrap().ring;
-        ring.keys[0].public.clone().unwrap()
+        ring.keys[0].signing_key().cloned().unwrap()
     }
 
     /// The secrets that a guest of `id` gets of `instance`, and the rounds that its two requests take.

@@ -8,7 +8,11 @@ use aws_sdk_dynamodb::types::{ProjectionType, TableDescription};
 use data_encoding::BASE64;
 use jiff::SignedDuration;
 use keybroker_aws::dynamodb::DynamoStore;
-use keybroker_common::store::{OperatorStore as _, RevocationStore as _, WorkloadStore as _};
+use keybroker_common::{
+    ids::WorkloadId,
+    store::{OperatorStore as _, RegistrationStore as _, RevocationStore as _, WorkloadStore as _},
+    workload::Workload,
+};
 use keybroker_testing::{
     guest::{KEY, evidence},
     moto,
@@ -106,6 +110,29 @@ async fn a_boot_writes_four_units() {
     let units = units.await;
     assert_eq!(units, 4);
     assert_eq!(CostTable::of("A boot in libkrun's dialect").units("writes"), units, "docs/aws.md");
+}
+
+/// With the longest id that there is. DynamoDB counts what a transaction writes twice.
+#[tokio::test]
+async fn what_selects_a_workload_is_a_unit_of_the_registration() {
+    let counted = Counted::new();
+    let store = DynamoStore::new(counted.dynamodb(), moto::tables(&counted.dynamodb()).await);
+    let workload = Workload {
+        id: workload_id(&"i".repeat(WorkloadId::MAX_LEN)),
+        ..sample::selected_by(&sample::init_data())
+    };
+    store.create(&workload, &sample::registered(), None).await.unwrap();
+    let sent = counted.sent("TransactWriteItems").pop().unwrap();
+    let mut written = Vec::new();
+    for part in sent["TransactItems"].as_array().unwrap() {
+        let name = part["Put"]["TableName"].as_str().unwrap();
+        let table = moto::dynamodb().describe_table().table_name(name).send().await.unwrap().table.unwrap();
+        written.extend(costs(&table, part["Put"]["Item"].as_object().unwrap()));
+    }
+    println!("{written:?}");
+    let (_, size, units) = written.pop().unwrap();
+    assert!(size < UNIT / 2, "{size} bytes");
+    assert_eq!((units, written.len()), (1, 2), "the row and the record are the others");
 }
 
 /// The write units of `work`, which puts items and writes nothing else.

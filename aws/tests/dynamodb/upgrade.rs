@@ -20,12 +20,13 @@ use keybroker_common::{
     clock::Clock as _,
     ids::{AuditId, RegistrationDigest, SessionId},
     secret::{EncryptionContext, Secret, Wrap as _},
-    store::{AuditQuery, OperatorStore as _, TokenStore as _, WorkloadStore as _},
+    store::{AuditQuery, OperatorStore as _, RegistrationStore as _, TokenStore as _, WorkloadStore as _},
 };
 use keybroker_testing::{
     guest::KEY,
     moto::{self, Store},
     rounds::Counted,
+    sample,
     world::{PASSPHRASE, SECRET, World, named, stranger, workload_id},
 };
 use serde_json::json;
@@ -250,4 +251,10 @@ async fn an_upgrade_in_place_loses_no_item_and_boots() {
     let token = &store.tokens(None).await.unwrap().rows[0];
     assert_eq!(token.bound.as_ref().map(|bound| &bound.workload_id), Some(&workload_id("w")));
     assert!(store.workload(&workload_id("w")).await.unwrap().unwrap().released_at.is_some());
+    // The items that select workloads have a place in the table that is there.
+    let init_data = sample::init_data();
+    let selected = sample::selected_by(&init_data);
+    store.create(&selected, &sample::registered(), None).await.unwrap();
+    assert_eq!(store.selected(&init_data.host_data()).await, Ok(Some(selected.id)));
+    assert_eq!(store.workloads(None).await.unwrap().rows.len(), 2);
 }

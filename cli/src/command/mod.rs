@@ -4,12 +4,14 @@ mod audit;
 mod certificates;
 mod demo;
 mod doctor;
+mod import_trustee;
 mod keys;
 mod krun_initrd;
 mod manual;
 mod measure;
 mod register;
 mod relay;
+mod resource;
 mod serve;
 mod token;
 mod verify;
@@ -27,11 +29,13 @@ pub(crate) enum Command {
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    ImportTrustee(Box<import_trustee::ImportTrusteeArgs>),
     Keys(keys::KeysArgs),
     KrunInitrd(krun_initrd::KrunInitrdArgs),
     Measure(measure::MeasureArgs),
     Register(Box<register::RegisterArgs>),
     Relay(relay::RelayArgs),
+    Resource(resource::ResourceArgs),
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),
     Verify(verify::VerifyArgs),
@@ -58,11 +62,13 @@ impl Command {
             Self::Certificates(args) => certificates::run(&args),
             Self::Demo(args) => Ok(demo::run(&args)?),
             Self::Doctor(args) => doctor::run(&args, reach),
+            Self::ImportTrustee(args) => import_trustee::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::KrunInitrd(args) => krun_initrd::run(&args),
             Self::Measure(args) => measure::run(&args),
             Self::Register(args) => register::run(&args),
             Self::Relay(args) => relay::run(&args),
+            Self::Resource(args) => resource::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Token(args) => token::run(&args),
             Self::Verify(args) => verify::run(&args),

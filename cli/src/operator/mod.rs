@@ -59,6 +59,25 @@ pub(crate) struct OperatorHandle {
 }
 
 impl OperatorHandle {
+    /// The row of `id`, which must be there.
+    pub(crate) async fn workload(&self, id: &WorkloadId) -> Result<Workload, Failure> {
+        let row = self.store.workload(id).await.map_err(|error| self.failure(error))?;
+        row.ok_or_else(|| self.no_workload(id))
+    }
+
+    /// The failure that there is no workload `id`.
+    pub(crate) fn no_workload(&self, id: &WorkloadId) -> Failure {
+        let list = self.place.command("workload list", &[]);
+        no_such("workload", id).hint(format!("to see all of them: {list}"))
+    }
+
+    /// The failure that the row of `id` is not the one that the command looked at.
+    pub(crate) fn changed_since(&self, id: &WorkloadId) -> Failure {
+        let show = self.place.command("workload show", &[id.as_str()]);
+        Failure::new(Exit::Failure, anyhow!("{id} changed a moment ago, so this command changed nothing"))
+            .hint(format!("look at it, and run the command again: {show}"))
+    }
+
     /// The record of an operator's act on `workload`, now.
     pub(crate) fn record(&self, decision: Decision, workload: &Workload) -> AuditRecord {
         AuditRecord {

@@ -111,5 +111,5 @@ pub(crate) fn told(key: &WrappedKey) -> &'static str {
 /// The keys that a new document names: the current one, and the next if it is prepared.
 pub(crate) fn for_documents(ring: &Keyring) -> impl Iterator<Item = &BrokerKey> {
     let current = ring.signing().next_back();
-    current.into_iter().chain(ring.prepared()).filter_map(|key| key.public.as_ref())
+    current.into_iter().chain(ring.prepared()).filter_map(WrappedKey::signing_key)
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::anyhow;
-use keybroker_aws::kms::KmsKeyring;
+use keybroker_aws::kms::{KmsKeyring, KmsRewrap};
 use keybroker_common::{
     keyring::{KeyringWrap, Purpose},
-    secret::KeyError,
+    secret::{KeyError, Rewrap},
 };
 use keybroker_embedded::key::LocalKey;
 
@@ -42,17 +42,36 @@ impl WrappingArgs {
         purpose: Purpose,
     ) -> Result<Arc<dyn KeyringWrap>, Failure> {
         let Some(local) = &operator.local else {
-            let client = aws_sdk_kms::Client::new(&aws_config().await?);
-            let key_id = self.kms_key.clone().unwrap_or_else(|| format!("alias/{}", store.prefix));
-            return Ok(Arc::new(KmsKeyring::new(client, key_id, purpose)));
+            return Ok(Arc::new(KmsKeyring::new(kms().await?, self.kms_key(store), purpose)));
         };
         Ok(Arc::new(local_key(operator, local.as_ref(), self.key_file()).await?.keyring(purpose)))
+    }
+
+    /// The same key for the secrets of workloads: to wrap a new one, and to bind others to another
+    /// registration.
+    pub(crate) async fn of_secrets(
+        &self,
+        store: &StoreArgs,
+        operator: &OperatorHandle,
+    ) -> Result<Arc<dyn Rewrap>, Failure> {
+        let Some(local) = &operator.local else {
+            return Ok(Arc::new(KmsRewrap::new(kms().await?, self.kms_key(store))));
+        };
+        Ok(local_key(operator, local.as_ref(), self.key_file()).await?)
+    }
+
+    fn kms_key(&self, store: &StoreArgs) -> String {
+        self.kms_key.clone().unwrap_or_else(|| format!("alias/{}", store.prefix))
     }
 
     /// The file of the wrapping key, if it is given.
     pub(crate) fn key_file(&self) -> Option<&Path> {
         self.key_file.as_deref()
     }
+}
+
+async fn kms() -> Result<aws_sdk_kms::Client, Failure> {
+    Ok(aws_sdk_kms::Client::new(&aws_config().await?))
 }
 
 /// The wrapping key of a store on this machine, which must be the store's own.

@@ -119,3 +119,18 @@ impl Drop for Arriving {
         self.progress.request_in_hand();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keybroker_common::{function::Function, http::ROUTES};
+
+    use super::*;
+
+    #[test]
+    fn every_route_that_gives_challenges_is_paced() {
+        for route in ROUTES.iter().filter(|route| route.method == "POST") {
+            let paced = CHALLENGES.iter().any(|end| route.path.ends_with(end));
+            assert_eq!(paced, route.function == Function::Auth, "{}", route.path);
+        }
+    }
+}

@@ -120,7 +120,8 @@ impl World {
 
 /// Parses the guest's request.
 pub(crate) fn evidence(body: &str) -> Evidence {
-    handshake::evidence(vec![Dialect::Libkrun], body.as_bytes()).expect("the guest's own body")
+    handshake::evidence(vec![Dialect::Libkrun], &Claim::HostData, body.as_bytes())
+        .expect("the guest's own body")
 }
 
 fn services(store: Arc<EmbeddedStore>, anchors: TrustAnchors) -> Broker {
@@ -134,6 +135,7 @@ fn services(store: Arc<EmbeddedStore>, anchors: TrustAnchors) -> Broker {
         wrap: key.clone(),
         keys: AttestKeys {
             sessions: Arc::new(key.keyring(Purpose::Session)),
+            results: Arc::new(key.keyring(Purpose::Result)),
             unwrap: key.clone(),
             signers: Arc::new(keybroker_testing::signer::NoSigners),
         },

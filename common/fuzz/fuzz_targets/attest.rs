@@ -1,9 +1,18 @@
 //! The body of a guest's evidence, and the report in it.
 #![no_main]
 
-use keybroker_common::{dialect::Dialect, wire::handshake};
+use keybroker_common::{
+    challenge::Claim,
+    dialect::Dialect,
+    ids::{KbsVersion, TrusteeClaim},
+    wire::handshake,
+};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let evidence = handshake::evidence(Dialect::ALL.to_vec(), bytes);
-    let _ = evidence.map(|evidence| keybroker_snp::report::Report::parse(&evidence.report));
+    let trustees = |version| Claim::Trustee(TrusteeClaim { version, workload: None });
+    for claim in KbsVersion::ALL.map(trustees).into_iter().chain([Claim::HostData]) {
+        let evidence = handshake::evidence(Dialect::ALL.to_vec(), &claim, bytes);
+        let report = evidence.ok().and_then(|evidence| evidence.report.ok());
+        let _ = report.map(|report| keybroker_snp::report::Report::parse(&report));
+    }
 });

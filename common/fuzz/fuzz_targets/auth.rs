@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = keybroker_common::wire::handshake::auth_request(bytes);
+    let _ = keybroker_common::wire::handshake::auth_request(bytes, None);
 });

@@ -71,10 +71,11 @@ macro_rules! checks {
                 demand: ReferenceValues,
                 rule: measurement,
                 means: "The host launched something else than was registered: other firmware, kernel, \
-                    initrd, or number of vCPUs.",
+                    initrd, kernel command line, or number of vCPUs.",
                 helps: "If the host has another libkrunfw or starts the guest with other --cpus, build the \
-                    image again, so that it is registered with what the host launches. Otherwise ask the \
-                    host's owner what was launched.",
+                    image again, so that it is registered with what the host launches. If kata or its guest \
+                    image was updated, register its new launch measurement. Otherwise ask the host's owner \
+                    what was launched.",
             }
             /// Simultaneous multithreading is forbidden where it must be.
             Smt {
@@ -158,9 +159,9 @@ macro_rules! checks {
                 rule: init_data,
                 means: "The host gave the guest another init data document than was registered, or launched it \
                     without the document's digest in HOST_DATA.",
-                helps: "Launch the guest with exactly the document and the HOST_DATA that were printed when its \
-                    disk was registered. If the document was changed on purpose, register the workload again with \
-                    it.",
+                helps: "Launch the guest with exactly the document and the HOST_DATA that were printed when the \
+                    workload was registered. If the document was changed on purpose, register the workload again \
+                    with it.",
             }
             /// The ID key is the required one.
             IdKey {

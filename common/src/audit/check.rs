@@ -36,8 +36,8 @@ enumerate! {
             attested under.",
         helps: "Look at it with `keybroker workload show ID`. If it is not registered, build the image again \
             or correct the id. If it was revoked by mistake, restore it. If it was replaced, start the guest \
-            again from the newest image. If it has another dialect, the guest is the client of another \
-            workload.",
+            again from the newest image; guests of Trustee attest again by themselves. If it has another \
+            dialect, the guest is the client of another workload.",
     }
     /// AMD's certificates and revocation list are at hand.
     Endorsements {
@@ -165,10 +165,13 @@ enumerate! {
     /// The registration may take the place of the one that is there.
     Replacement {
         name: "replacement",
-        means: "The id is taken, and this registration may not replace the one that is there.",
-        helps: "Give the new image an id of its own, or delete the old registration with `keybroker workload \
-            delete ID`. Within 30 minutes of the first registration a build may replace its own passphrase, \
-            and nothing else.",
+        means: "The id is taken, and this registration may not replace the one that is there. Or, as the cause \
+            says, the digest of its init data selects another workload as HOST_DATA.",
+        helps: "If the cause names HOST_DATA, change the document, or delete the workload that has the same \
+            init data: `keybroker workload list` names all workloads, and `workload show` prints the init data \
+            of one. If the cause says that the workload is revoked, restore it first. Otherwise give the new \
+            image an id of its own, or delete the old registration with `keybroker workload delete ID`. Within \
+            30 minutes of the first registration a build may replace its own passphrase, and nothing else.",
         undecided: {
             means: "The registration that was in the way was deleted at the same moment.",
             helps: "Register the workload again.",

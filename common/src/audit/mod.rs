@@ -13,6 +13,7 @@ use keybroker_snp::{
     report::Report,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     encoding::{Hex, amd},
@@ -41,6 +42,10 @@ pub enum Decision {
     Restored,
     /// A workload's registration was deleted.
     Deleted,
+    /// An operator set a secret of a workload, and so wrote a new registration with the same requirements.
+    ResourceSet,
+    /// An operator deleted a secret of a workload, likewise.
+    ResourceDeleted,
     /// An operator had the broker's own keys turn.
     KeysTurned,
     /// An operator made the next signing key.
@@ -96,6 +101,11 @@ pub enum Act {
     SigningKey {
         /// The SHA-256 of its public half, as documents name it.
         key: Hex<32>,
+    },
+    /// A secret of a workload was set or deleted: the record's `registration` came in the place of this one.
+    Amended {
+        /// The registration before.
+        replaced: RegistrationDigest,
     },
     /// Audit records were deleted.
     Pruned {
@@ -198,7 +208,7 @@ pub struct AuditRecord {
     /// By what that was verified, once it was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub basis: Option<Basis>,
-    /// Which secret was asked for, by name.
+    /// Which secret was asked for, or changed, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secret: Option<String>,
     /// Which secrets were asked for at once, by name.
@@ -238,5 +248,10 @@ impl AuditRecord {
             attestation: None,
             failed: None,
         }
+    }
+
+    /// SHA-256 of it as JSON.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
     }
 }

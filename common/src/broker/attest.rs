@@ -22,6 +22,7 @@ use crate::{
     clock::is_over,
     decision::AttestDecision,
     dialect::Dialect,
+    ear::{Claims, SignedResult},
     ids::{AuditId, HostData, SessionId, WorkloadId},
     metrics::{self, Stage},
     panics::{Panicked, caught},
@@ -39,6 +40,17 @@ impl Attest {
         record.id = AuditId::of(session_id);
         let answered = caught(self.answer(&mut record, session_id, &evidence)).await;
         self.conclude(record, answered).await
+    }
+
+    /// That this deployment gave the challenge under `session_id`: by a keyed hash, before a long body of it
+    /// is decoded.
+    pub async fn recognise(&self, session_id: &SessionId) -> Result<(), Error> {
+        let record = AuditRecord::new(self.clock.now(), Operation::Attest, Decision::Attested);
+        let recognised = caught(self.challenge(session_id, record.time)).await;
+        match recognised.unwrap_or_else(|panicked| Err(panicked.into())) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.fail(record, Recorded::Announced, failure).await),
+        }
     }
 
     /// The client's answer, with the record of a failure where it goes.
@@ -74,8 +86,8 @@ impl Attest {
                 Err(failure) => Err(failure),
             },
         };
-        let (session, failure) = match opened {
-            Ok(session) => (Some(session), None),
+        let (opened, failure) = match opened {
+            Ok(opened) => (Some(opened), None),
             Err(Failure::Refused(failed)) => (None, Some(failed)),
             Err(late @ Failure::Late(_)) => {
                 let before =
@@ -90,15 +102,15 @@ impl Attest {
         let decision = AttestDecision {
             record: record.clone(),
             evidence: evidence.digest,
-            session: session.as_ref().map(|session| session.sealed().clone()),
+            session: opened.as_ref().map(|(session, _)| session.sealed().clone()),
             keep_until,
         };
         let decided = metrics::timed(Stage::Transaction, self.decisions.decide(&decision)).await;
         let before = decided.map_err(|error| announced(error.into()))?;
-        match (before, session, failure) {
-            (None, Some(session), None) => {
+        match (before, opened, failure) {
+            (None, Some((session, result)), None) => {
                 announce(record);
-                Ok(Attested { id: record.id, dialect: session.dialect() })
+                Ok(Attested { id: record.id, dialect: session.dialect(), result })
             }
             (None, _, failure) => {
                 let failed = failure.unwrap_or_else(|| failed(Check::Internal, "nothing was decided"));
@@ -142,6 +154,7 @@ impl Attest {
         if before.session.is_none() && before.record.decision == Decision::Refused {
             return Err(announced(Failure::RefusedBefore(before.record.id)));
         }
+        let decided = before.record.clone();
         let session = self.session(session_id, Some(before)).await.map_err(announced)?;
         let lasts = |session: &Session| {
             session.came_of(&evidence.digest)
@@ -154,8 +167,26 @@ impl Attest {
         record.attestation = Some(session.attestation());
         let workload = self.workloads.workload(workload_id).await.map_err(|error| announced(error.into()))?;
         let checked = check_session_workload(workload, &session, &evidence.dialects);
-        checked.map_err(|failure| (failure.stale(), Recorded::Appended))?;
-        Ok(Attested { id: session.attestation(), dialect: session.dialect() })
+        let workload = checked.map_err(|failure| (failure.stale(), Recorded::Appended))?;
+        let result = self.result(&decided, &session, &workload).await.map_err(announced)?;
+        Ok(Attested { id: session.attestation(), dialect: session.dialect(), result })
+    }
+
+    /// The attestation result of a session, as `record` decided about it, signed anew: where the dialect has
+    /// one.
+    async fn result(
+        &self,
+        record: &AuditRecord,
+        session: &Session,
+        workload: &Workload,
+    ) -> Result<Option<SignedResult>, Failure> {
+        if session.dialect() != Dialect::Trustee {
+            return Ok(None);
+        }
+        let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
+        let deployment = self.challenges.deployment();
+        let claims = Claims::of(record, session, registered.registration(), &self.fleet, deployment);
+        Ok(Some(self.results.sign(&claims).await?))
     }
 
     /// The session that a decision under `session_id` opened, if `attest` made it.
@@ -164,8 +195,8 @@ impl Attest {
         session_id: &SessionId,
         decision: Option<AttestDecision>,
     ) -> Result<Option<Session>, Failure> {
-        let Some(sealed) = decision.and_then(|decision| decision.session) else { return Ok(None) };
-        Ok(Session::unseal(sealed, session_id, &self.session_keys).await?)
+        let Some(AttestDecision { record, session: Some(sealed), .. }) = decision else { return Ok(None) };
+        Ok(Session::unseal(sealed, &record, session_id, &self.session_keys).await?)
     }
 
     /// Everything that decides about the evidence: early refusal, endorsements, verification, appraisal.
@@ -176,8 +207,9 @@ impl Attest {
         evidence: &Evidence<K>,
     ) -> Result<Admitted, Failure> {
         let dialects = spoken(&challenge.claim, &evidence.dialects)?;
-        let report = &Report::parse(&evidence.report)?;
-        let workload_id = selected(&challenge.claim, report, evidence.workload_id.as_ref())?;
+        let report = evidence.report.as_ref().map_err(|cause| refused(Check::Report, cause))?;
+        let report = &Report::parse(report)?;
+        let workload_id = self.selected(&challenge.claim, &dialects, report, evidence).await?;
         record.workload_id = Some(workload_id.clone());
         let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
         let presented = Presented { report, claimed_product, certificates };
@@ -187,6 +219,7 @@ impl Attest {
         let product = at_hand.product().or(by_cpuid(report));
         record.evidence = Some(EvidenceSummary::of(report, product, false));
         let (workload, registered, dialect) = registration(record, workload?, &dialects)?;
+        check_selected(&challenge.claim, dialect, report, registered.registration())?;
         let report_data = evidence.binding.report_data(&challenge.nonce);
         let plausible = at_hand.refuse_early(report_data, record.time)?;
         self.refuse_early(report, product, registered.registration(), evidence.init_data.as_ref())?;
@@ -213,8 +246,8 @@ impl Attest {
         record: &mut AuditRecord,
         challenge: &Challenge,
     ) -> Result<(), Failure> {
-        if let Claim::Named(id) = &challenge.claim {
-            record.workload_id = Some(id.workload_id().clone());
+        if let Some(id) = challenge.claim.workload_id() {
+            record.workload_id = Some(id.clone());
         }
         if is_over(challenge.expires_at, record.time, self.challenges.ttl) {
             let cause = format!("the challenge expired at {}", challenge.expires_at);
@@ -247,14 +280,15 @@ impl Attest {
         challenge: &Challenge,
         evidence: &Evidence,
         Admitted { result, dialect, workload }: Admitted,
-    ) -> Result<Session, Failure> {
+    ) -> Result<(Session, Option<SignedResult>), Failure> {
         record.time = self.clock.now();
         // AMD may have taken its time.
         self.check_challenge(record, challenge)?;
         let expires_at = record.time + self.challenges.ttl;
         let guest = (dialect, evidence.guest_key.clone(), evidence.digest);
         let (keys, id) = (&self.session_keys, &challenge.session_id);
-        let session = Session::open(keys, id, &result, guest, record.id, expires_at).await?;
+        let session = Session::open(keys, id, &result, guest, record, expires_at).await?;
+        let signed = self.result(record, &session, &workload).await?;
         if workload.released_at.is_none() {
             if self.decisions.decision(record.id).await?.is_some() {
                 return Err(Failure::Late(failed(Check::Session, "the challenge was answered before")));
@@ -267,8 +301,62 @@ impl Attest {
                 other => other?,
             }
         }
-        Ok(session)
+        Ok((session, signed))
     }
+
+    /// The workload that the guest claims to be: HOST_DATA selects it, and satisfies nothing.
+    async fn selected<K>(
+        &self,
+        claim: &Claim,
+        dialects: &[Dialect],
+        report: &Report,
+        evidence: &Evidence<K>,
+    ) -> Result<WorkloadId, Failure> {
+        let host_data = report.host_data();
+        let trustees = dialects.contains(&Dialect::Trustee);
+        match claim {
+            Claim::Trustee(_) if trustees => {
+                // A document that the host did not launch the guest with is nobody's.
+                if evidence.init_data.as_ref().is_some_and(|sent| sent.host_data() != *host_data) {
+                    let cause = "HOST_DATA is not the digest of the init data that the guest sent";
+                    return Err(refused(appraisal::AppraisalCheck::InitData, cause));
+                }
+                match claim.workload_id() {
+                    Some(id) => Ok(id.clone()),
+                    None => self.workloads.selected(host_data).await?.ok_or_else(no_host_data),
+                }
+            }
+            Claim::HostData | Claim::Trustee(_) => {
+                HostData::from_report(host_data).map(HostData::workload_id).ok_or_else(no_host_data)
+            }
+            Claim::Named(id) => Ok(id.workload_id().clone()),
+            Claim::Later => {
+                let named = evidence.workload_id.clone();
+                named.ok_or_else(|| refused(Check::Workload, "the guest names no workload"))
+            }
+        }
+    }
+}
+
+/// That HOST_DATA selects `registration`, where a guest of Trustee's is known by nothing else. The selection
+/// is an item of its own, which proves nothing: somebody may have written it, or the registration may be
+/// another since it was read.
+fn check_selected(
+    claim: &Claim,
+    dialect: Dialect,
+    report: &Report,
+    registration: &Registration,
+) -> Result<(), Failure> {
+    let by_host_data = dialect == Dialect::Trustee && claim.workload_id().is_none();
+    if by_host_data && registration.selected_by() != Some(*report.host_data()) {
+        let cause = "HOST_DATA does not select the registration that is there";
+        return Err(refused(appraisal::AppraisalCheck::HostData, cause));
+    }
+    Ok(())
+}
+
+fn no_host_data() -> Failure {
+    refused(appraisal::AppraisalCheck::HostData, "HOST_DATA is not one that a registration was given")
 }
 
 /// The dialects in which a challenge was given and is answered here, at least one.
@@ -305,22 +393,6 @@ fn registration(
     let registered = workload.read().map_err(|error| refused(Check::Workload, error))?;
     let dialect = registered_for(registered.registration(), dialects)?;
     Ok((workload, registered, dialect))
-}
-
-/// The workload that the guest claims to be: HOST_DATA selects it, and satisfies nothing.
-fn selected(claim: &Claim, report: &Report, named: Option<&WorkloadId>) -> Result<WorkloadId, Failure> {
-    match claim {
-        Claim::Later => named.cloned().ok_or_else(|| refused(Check::Workload, "the guest names no workload")),
-        Claim::Named(id) => Ok(id.workload_id().clone()),
-        Claim::HostData => {
-            HostData::from_report(report.host_data()).map(HostData::workload_id).ok_or_else(|| {
-                refused(
-                    appraisal::AppraisalCheck::HostData,
-                    "HOST_DATA is not one that a registration was given",
-                )
-            })
-        }
-    }
 }
 
 fn by_cpuid(report: &Report) -> Option<Product> {

@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Late(FailedCheck),
     /// A check failed. That is the decision about the challenge.
     Refused(FailedCheck),
+    /// The workload has no secret of the name that was asked for.
+    NoSecret(FailedCheck),
     /// The same was decided before about the same evidence, on this record.
     RefusedBefore(AuditId),
     /// A challenge was answered so before, and that answer's session does not stand any more.

@@ -1,6 +1,7 @@
 //! The protocol, from top to bottom: [`register`](Register::register) → [`challenge`](Auth::challenge) →
-//! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase) or [`resource`](Attest::resource); or, in
-//! the broker's own protocol, [`challenge`](Auth::challenge) → [`release_secrets`](Attest::release_secrets).
+//! [`attest`](Attest::attest) → [`passphrase`](Attest::passphrase), [`resource`](Attest::resource) or
+//! [`named_resource`](Attest::named_resource); or, in the broker's own protocol,
+//! [`challenge`](Auth::challenge) → [`release_secrets`](Attest::release_secrets).
 //!
 //! Three services, each with only what it may use: [`Register`] can wrap secrets and never unwrap them,
 //! [`Auth`] can use the challenges' keys alone, only [`Attest`] can unwrap, make sessions and release.
@@ -25,8 +26,8 @@ pub use authority::{Credential, StrangerLimiter};
 pub use endorser::{AtHand, Endorser, NotVerified, Plausible, Presented, Verified};
 pub use native::{RecipientKey, ReleaseRequest};
 pub use register::{Register, RegisterRequest, Registered};
-pub use release::Released;
-pub use service::{Attest, Attested, Evidence, Thumbprint};
+pub use release::{Released, SessionProof};
+pub use service::{Attest, Attested, Evidence, Thumbprint, Unreadable};
 pub use strangers::NoSessionLimiter;
 pub use wiring::{AttestKeys, Broker, Origin, Parts, Stores};
 
@@ -55,6 +56,12 @@ pub enum Error {
     /// A check failed.
     #[error("refused")]
     Refused {
+        /// The audit record.
+        id: AuditId,
+    },
+    /// The workload has no secret of the name that its guest asks for.
+    #[error("refused")]
+    NoSecret {
         /// The audit record.
         id: AuditId,
     },

@@ -43,6 +43,7 @@ impl Attest {
             Failure::Refused(failed) | Failure::Stale(failed) => {
                 (Decision::Refused, failed, Error::Refused { id })
             }
+            Failure::NoSecret(failed) => (Decision::Refused, failed, Error::NoSecret { id }),
             Failure::Withheld(failed) => (Decision::Withheld, failed, Error::Refused { id }),
             Failure::Unavailable { retry_after, failed } => {
                 (Decision::Unavailable, failed, Error::Unavailable { id: Some(id), retry_after })

@@ -206,6 +206,7 @@ impl Register {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: false })
             }
+            Err(StoreError::Selects) => Err(self.taken(record, ReplacementRefused::Selects).await),
             Err(StoreError::Conflict) => {
                 // The id is taken, or the token was used meanwhile.
                 let authority = match authority {
@@ -270,11 +271,12 @@ impl Register {
         if build == Build::Same {
             workload.first_registered_at = held.first_registered_at;
         }
-        match self.workloads.replace(held.digest(), build, &workload, &record, authority.token()).await {
+        match self.workloads.replace(&held, build, &workload, &record, authority.token()).await {
             Ok(()) => {
                 announce(&record);
                 Ok(Registered { id: record.id, replaced: true })
             }
+            Err(StoreError::Selects) => Err(self.taken(record, ReplacementRefused::Selects).await),
             Err(StoreError::Conflict) => Err(self.taken(record, ReplacementRefused::Raced).await),
             Err(cause) => Err(cause.into()),
         }

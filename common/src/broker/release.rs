@@ -12,12 +12,13 @@ use crate::{
     audit::{AuditRecord, Check, Decision, Operation},
     clock::is_over,
     dialect::Dialect,
+    ear::{NotRead, ReadResult},
     ids::{AuditId, SessionId, WorkloadId},
-    metrics::{self, Stage},
+    metrics::{self, Count, Stage},
     panics::caught,
     secret::{
         EncryptionContext, PASSPHRASE, Secret,
-        seal::{GuestKey, SealError, Sealed},
+        seal::{Jwe, SealError, Sealed},
     },
     session::Session,
     store::StoreError,
@@ -46,6 +47,8 @@ enum Wanted<'a> {
     Passphrase(&'a WorkloadId),
     /// A resource of the workload that it attested as, in keybroker's dialect.
     Resource(&'a str),
+    /// A resource of the workload that it attested as, in Trustee's dialect.
+    Named(&'a str),
 }
 
 impl Wanted<'_> {
@@ -53,19 +56,49 @@ impl Wanted<'_> {
         match self {
             Self::Passphrase(_) => Dialect::Libkrun,
             Self::Resource(_) => Dialect::Keybroker,
+            Self::Named(_) => Dialect::Trustee,
         }
     }
 
     fn secret(&self) -> &str {
         match self {
             Self::Passphrase(_) => PASSPHRASE,
-            Self::Resource(name) => name,
+            Self::Resource(name) | Self::Named(name) => name,
         }
     }
 }
 
-/// How a secret is sealed to a guest's key.
-type Seal<S> = fn(&GuestKey, &Secret) -> Result<S, SealError>;
+/// How a secret is sealed to the key of a session.
+type Seal<S> = fn(&Session, &Secret) -> Result<S, SealError>;
+
+/// How a guest names the session that it fetches a secret under.
+#[derive(Debug, Clone)]
+pub enum SessionProof {
+    /// By its id, in the cookie.
+    Id(SessionId),
+    /// By the attestation result that the broker signed when it opened the session.
+    Result(ReadResult),
+}
+
+impl SessionProof {
+    /// The session's id.
+    pub fn session_id(&self) -> &SessionId {
+        match self {
+            Self::Id(id) => id,
+            Self::Result(result) => &result.session_id,
+        }
+    }
+
+    /// That an attestation result is `session`'s own.
+    fn check(&self, session: &Session) -> Result<(), Failure> {
+        let Self::Result(result) = self else { return Ok(()) };
+        if result.is_of(session) {
+            Ok(())
+        } else {
+            Err(refused(Check::Session, "the attestation result is another session's"))
+        }
+    }
+}
 
 impl Attest {
     /// The passphrase of `workload_id`, by RSAES-PKCS1-v1_5 to the key that attested under `session_id`.
@@ -76,29 +109,56 @@ impl Attest {
     ) -> Result<Released<Vec<u8>>, Error> {
         let mut record = AuditRecord::new(self.clock.now(), Operation::Key, Decision::Released);
         record.workload_id = Some(workload_id.clone());
-        self.release(record, session_id, Wanted::Passphrase(workload_id), GuestKey::seal_pkcs1).await
+        let proof = SessionProof::Id(session_id.clone());
+        let seal = |session: &Session, secret: &Secret| session.guest_key().seal_pkcs1(secret);
+        self.release(record, &proof, Wanted::Passphrase(workload_id), seal).await
     }
 
     /// The resource `name` of the workload that the guest under `session_id` attested as, sealed to its key.
     pub async fn resource(&self, session_id: &SessionId, name: &str) -> Result<Released<Sealed>, Error> {
         let record = AuditRecord::new(self.clock.now(), Operation::Resource, Decision::Released);
-        self.release(record, session_id, Wanted::Resource(name), GuestKey::seal).await
+        let proof = SessionProof::Id(session_id.clone());
+        let seal = |session: &Session, secret: &Secret| session.guest_key().seal(secret);
+        self.release(record, &proof, Wanted::Resource(name), seal).await
+    }
+
+    /// The resource `name` of the workload that a Trustee guest attested as, in the form that its version of
+    /// the protocol reads.
+    pub async fn named_resource(&self, proof: &SessionProof, name: &str) -> Result<Released<Jwe>, Error> {
+        let record = AuditRecord::new(self.clock.now(), Operation::Resource, Decision::Released);
+        let seal = |session: &Session, secret: &Secret| {
+            session.guest_key().seal_jwe(secret, session.session_id().claim().jwe_form())
+        };
+        self.release(record, proof, Wanted::Named(name), seal).await
+    }
+
+    /// The session that an attestation result names, if this deployment signed it and it has not expired.
+    pub async fn session_of_result(&self, result: &str) -> Result<SessionProof, Error> {
+        match self.results.read(result, self.clock.now()).await {
+            Ok(result) => Ok(SessionProof::Result(result)),
+            Err(NotRead::Keys(error)) => Err(error.into()),
+            Err(cause) => {
+                tracing::debug!(%cause, "an attestation result was not read");
+                metrics::count(Count::NoSession);
+                Err(Error::NoSession { id: None })
+            }
+        }
     }
 
     async fn release<S>(
         &self,
         mut record: AuditRecord,
-        session_id: &SessionId,
+        proof: &SessionProof,
         wanted: Wanted<'_>,
         seal: Seal<S>,
     ) -> Result<Released<S>, Error> {
         record.secret = Some(wanted.secret().to_owned());
         // Anybody can name an id: where it cannot be told whether the broker made it, nothing is recorded.
-        let recognised = caught(self.challenge(session_id, record.time)).await;
+        let recognised = caught(self.challenge(proof.session_id(), record.time)).await;
         if let Err(failure) = recognised.unwrap_or_else(|panicked| Err(panicked.into())) {
             return Err(self.fail(record, Recorded::Announced, failure).await);
         }
-        let unsealed = caught(self.unseal(&mut record, session_id, wanted, seal)).await;
+        let unsealed = caught(self.unseal(&mut record, proof, wanted, seal)).await;
         match unsealed.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(sealed) => Ok(Released { sealed, id: record.id }),
             Err(failure) => Err(self.fail(record, Recorded::Appended, failure).await),
@@ -108,16 +168,17 @@ impl Attest {
     async fn unseal<S>(
         &self,
         record: &mut AuditRecord,
-        session_id: &SessionId,
+        proof: &SessionProof,
         wanted: Wanted<'_>,
         seal: Seal<S>,
     ) -> Result<S, Failure> {
-        let (session, workload) = self.session_and_workload(record, session_id, wanted).await?;
+        let (session, workload) = self.session_and_workload(record, proof.session_id(), wanted).await?;
+        proof.check(&session)?;
         let workload = check_session_workload(workload, &session, &[wanted.dialect()])?;
         let standing = session.standing();
         let secret = wanted.secret();
         let Some(wrapped) = workload.secrets.get(secret) else {
-            return Err(refused(Check::Secret, "the workload has no secret of this name"));
+            return Err(Failure::NoSecret(failed(Check::Secret, "the workload has no secret of this name")));
         };
         let context = EncryptionContext {
             workload_id: workload.id.clone(),
@@ -139,7 +200,7 @@ impl Attest {
         recorded?;
         announce(record);
         let sealed = unwrapped.map_err(Failure::from).and_then(|secret: Secret| {
-            seal(session.guest_key(), &secret).map_err(|error| refused(Check::GuestKey, error))
+            seal(&session, &secret).map_err(|error| refused(Check::GuestKey, error))
         });
         let sealed = match sealed {
             Ok(sealed) => {
@@ -185,7 +246,7 @@ impl Attest {
                 }
                 Ok((session, workload?))
             }
-            Wanted::Resource(_) => {
+            Wanted::Resource(_) | Wanted::Named(_) => {
                 let session = check_session(record, self.session(session_id, decision.await?).await?, ttl)?;
                 record.workload_id = Some(session.workload_id().clone());
                 let workload = self.workloads.workload(session.workload_id()).await?;

@@ -28,6 +28,8 @@ pub(super) enum ReplacementRefused {
     OtherRequirements,
     #[error("the stored registration is not one that this release reads")]
     Unreadable,
+    #[error("the init data's digest, as HOST_DATA, selects the guests of another workload")]
+    Selects,
     #[error("the registration that was there changed meanwhile")]
     Raced,
     #[error("the row that was in the way is gone")]
@@ -47,6 +49,7 @@ impl ReplacementRefused {
             | Self::NoBuild
             | Self::OtherRequirements
             | Self::Unreadable
+            | Self::Selects
             | Self::Raced => None,
         }
     }

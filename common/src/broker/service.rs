@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     decision::EvidenceDigest,
     dialect::Dialect,
+    ear::{Results, SignedResult},
     ids::{AuditId, WorkloadId},
     keys::Keys,
     policy::PolicyEngine,
@@ -43,8 +44,8 @@ pub struct Evidence<K = GuestKey> {
     pub workload_id: Option<WorkloadId>,
     /// The digest of the guest's init data, where its dialect binds the report to it.
     pub init_data: Option<InitDataDigest>,
-    /// The report, decoded.
-    pub report: Vec<u8>,
+    /// The report, decoded. One that cannot be is refused like any other, and the record says why.
+    pub report: Result<Vec<u8>, Unreadable>,
     /// The product that the guest says it runs on: where to ask first for a report that does not say.
     pub claimed_product: Option<Product>,
     /// Certificates that the guest sent along, DER, in any order.
@@ -57,13 +58,27 @@ pub struct Evidence<K = GuestKey> {
     pub digest: EvidenceDigest,
 }
 
+/// Why evidence cannot be decoded, for the record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+impl Unreadable {
+    /// For this cause.
+    pub fn new(cause: impl ToString) -> Self {
+        Self(cause.to_string())
+    }
+}
+
 /// That a guest attested: what the answer in its dialect needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attested {
     /// The audit record by which the session was opened.
     pub id: AuditId,
     /// The dialect of the registration, in which the guest goes on.
     pub dialect: Dialect,
+    /// The attestation result, signed, where the dialect has one.
+    pub result: Option<SignedResult>,
 }
 
 /// Verifies evidence and releases secrets. The only service that can unwrap.
@@ -73,6 +88,8 @@ pub struct Attest {
     pub challenges: Challenges,
     /// The keys that make a session of what the store holds.
     pub session_keys: Arc<Keys>,
+    /// Signs what others may know of a guest that attested, and reads it back.
+    pub results: Results,
     /// Where decisions are recorded before they take effect.
     pub decisions: Arc<dyn DecisionStore>,
     /// Registrations.

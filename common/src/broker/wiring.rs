@@ -10,8 +10,9 @@ use crate::{
     appraisal::Fleet,
     challenge::{Challenges, Deployment},
     clock::Clock,
+    ear::Results,
     keyring::{KeyringWrap, Purpose},
-    keys::Keys,
+    keys::{Keys, ResultKeys},
     policy::PolicyEngine,
     secret::{Unwrap, Wrap},
     signing::Signers,
@@ -69,6 +70,8 @@ impl Auth {
 pub struct AttestKeys {
     /// Opens the keys that make sessions.
     pub sessions: Arc<dyn KeyringWrap>,
+    /// Opens the keys that sign attestation results.
+    pub results: Arc<dyn KeyringWrap>,
     /// Unwraps the secrets.
     pub unwrap: Arc<dyn Unwrap>,
     /// Signs what is released over the broker's own protocol.
@@ -80,7 +83,7 @@ impl Attest {
     pub fn new(
         store: Arc<impl DecisionStore + ReleaseStore + KeyringStore + 'static>,
         origin: Origin,
-        AttestKeys { sessions, unwrap, signers }: AttestKeys,
+        AttestKeys { sessions, results, unwrap, signers }: AttestKeys,
         endorsements: Arc<dyn Endorser>,
         policies: Arc<dyn PolicyEngine>,
         fleet: Arc<Fleet>,
@@ -88,7 +91,9 @@ impl Attest {
     ) -> Self {
         let lasts = Challenges::keys_last(origin.ttl);
         let session_keys = Keys::new(Purpose::Session, store.clone(), sessions, clock.clone(), lasts);
+        let result_keys = ResultKeys::new(store.clone(), results, clock.clone(), lasts);
         Self {
+            results: Results::new(Arc::new(result_keys), origin.deployment.clone(), origin.ttl),
             challenges: origin.challenges(store.clone(), clock.clone()),
             session_keys: Arc::new(session_keys),
             decisions: store.clone(),

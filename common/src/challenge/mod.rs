@@ -13,10 +13,11 @@ pub use crate::ids::Claim;
 use crate::{
     clock::CLOCKS_DIFFER,
     dialect::Dialect,
-    ids::SessionId,
+    ids::{KbsVersion, SessionId, TrusteeClaim},
     keyring::Key,
     keys::{Keys, KeysError},
     random::random,
+    secret::seal::JweForm,
 };
 
 /// A challenge's freshness value: 32 bytes, sent and hashed as 44 characters of base64.
@@ -47,6 +48,29 @@ impl Claim {
             Self::Named(_) => &[Dialect::Libkrun],
             Self::HostData => &[Dialect::Keybroker],
             Self::Later => &[Dialect::Native],
+            Self::Trustee(claim) => claim.dialects(),
+        }
+    }
+}
+
+impl Claim {
+    /// The form in which such a guest reads a JWE.
+    pub fn jwe_form(&self) -> JweForm {
+        match self {
+            Self::Trustee(TrusteeClaim { version: KbsVersion::V0_1_0 | KbsVersion::V0_1_1, .. }) => {
+                JweForm::BeforeRfc
+            }
+            _ => JweForm::Rfc7516,
+        }
+    }
+}
+
+impl TrusteeClaim {
+    /// The same for a guest of Trustee's, which keybroker's may be as well where the two ask alike.
+    pub fn dialects(&self) -> &'static [Dialect] {
+        match (self.version, &self.workload) {
+            (KbsVersion::V0_1_0, None) => &[Dialect::Keybroker, Dialect::Trustee],
+            _ => &[Dialect::Trustee],
         }
     }
 }
@@ -116,6 +140,11 @@ impl Challenges {
     /// Challenges of `deployment` under `keys`, which a guest may take `ttl` to answer.
     pub fn new(keys: Arc<Keys>, deployment: Deployment, ttl: Duration) -> Self {
         Self { keys, deployment, ttl }
+    }
+
+    /// The deployment that gives them.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
     /// For how long a key must count after its successor came: as long as a challenge may be answered, and

@@ -3,19 +3,28 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Request, State, rejection::PathRejection},
-    response::Response,
+    extract::{
+        Path, RawPathParams, Request, State,
+        rejection::{PathRejection, RawPathParamsRejection},
+    },
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request, unhurried::to_the_end};
+use super::{
+    BODY_LIMIT, EVIDENCE_LIMIT, Operator, Principal, REFERENCE_VALUES_LIMIT, guest_url, reply, request,
+    unhurried::to_the_end,
+};
 use crate::{
-    broker::{Attest, Auth, Credential, Register, RegisterRequest},
+    broker::{self, Attest, Auth, Credential, Register, RegisterRequest, SessionProof},
     dialect::Dialect,
-    ids::{CarriedId, HostData, WorkloadId},
-    problem::Problem,
+    ids::{CarriedId, Claim, HostData, SessionId, WorkloadId},
+    problem::{Problem, TrusteeStage},
     store::Health,
-    wire::{Invalid, authorization, handshake, keybroker, libkrun, manners, native},
+    wire::{
+        Invalid, authorization, cookie, handshake, keybroker, libkrun, manners, native,
+        trustee::{self, ResourceName},
+    },
 };
 
 type Answer = Result<Response, Problem>;
@@ -86,24 +95,46 @@ fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: boo
     }
 }
 
-pub(super) async fn auth(State(broker): State<Auth>, request: Request) -> Answer {
-    let claim = handshake::auth_request(&request::json(request).await?)?;
-    let challenge = broker.challenge(claim).await?;
-    let mut response = reply::json(StatusCode::OK, handshake::challenge(&challenge));
-    if let Ok(mut cookie) = HeaderValue::from_str(&handshake::set_cookie(&challenge, broker.challenges.ttl)) {
-        cookie.set_sensitive(true);
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
+pub(super) async fn auth(State(broker): State<Auth>, path: Parameters, request: Request) -> Answer {
+    let named = named_workload(&path)?;
+    let body = request::json(request).await?;
+    let trustees = trustee::asks(&body);
+    let answer = async {
+        let claim = handshake::auth_request(&body, named)?;
+        let challenge = broker.challenge(claim).await?;
+        let mut response = reply::json(StatusCode::OK, handshake::challenge(&challenge));
+        let cookie = handshake::set_cookie(&challenge, broker.challenges.ttl);
+        if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
+            cookie.set_sensitive(true);
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        Ok(response)
+    };
+    in_form(trustees.then_some(TrusteeStage::Attestation), answer.await)
 }
 
-pub(super) async fn attest(State(broker): State<Attest>, request: Request) -> Answer {
+pub(super) async fn attest(State(broker): State<Attest>, path: Parameters, request: Request) -> Answer {
+    let named = named_workload(&path)?;
     let (dialects, session_id) = request::session(request.headers())?;
-    let evidence = handshake::evidence(dialects, &request::json(request).await?)?;
-    let attested = to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
-    let body =
-        manners(attested.dialect).session.map_or_else(Vec::new, |session| (session.attested)(&attested));
-    Ok(reply::json_or_empty(body))
+    // As the claim has it, until the guest's key decides.
+    let mut trustees =
+        dialects.contains(&Dialect::Trustee) && matches!(session_id.claim(), Claim::Trustee(_));
+    let answer = async {
+        check_named(named.as_ref(), &session_id)?;
+        let limit = if trustees { EVIDENCE_LIMIT } else { BODY_LIMIT };
+        if trustees {
+            broker.recognise(&session_id).await?;
+        }
+        let body = request::json_within(limit, request).await?;
+        trustees = handshake::is_trustees(&dialects, session_id.claim(), &body)?;
+        let evidence = handshake::evidence(dialects, session_id.claim(), &body)?;
+        let attested = to_the_end(async move { broker.attest(&session_id, evidence).await }).await?;
+        let body =
+            manners(attested.dialect).session.map_or_else(Vec::new, |session| (session.attested)(&attested));
+        Ok(reply::json_or_empty(body))
+    };
+    let answer = answer.await;
+    in_form(trustees.then_some(TrusteeStage::Attestation), answer)
 }
 
 pub(super) async fn challenge(State(broker): State<Auth>, request: Request) -> Answer {
@@ -141,4 +172,65 @@ pub(super) async fn resource(
     let session_id = request::session_of(Dialect::Keybroker, &headers)?;
     let released = to_the_end(async move { broker.resource(&session_id, &name).await }).await?;
     Ok(reply::json(StatusCode::OK, keybroker::released(released.sealed())))
+}
+
+/// A resource in Trustee's dialect. The guest names its session by the cookie, or by its attestation result.
+pub(super) async fn named_resource(
+    State(broker): State<Attest>,
+    path: Parameters,
+    headers: HeaderMap,
+) -> Answer {
+    let answer = async {
+        let name = resource_name(&path)?;
+        let named = named_workload(&path)?;
+        let proof = match authorization::bearer(&headers)? {
+            Some(_) if cookie::session(&headers)?.is_some() => return Err(Invalid::Cookies.into()),
+            Some(result) => broker.session_of_result(result).await?,
+            None => SessionProof::Id(request::session_of(Dialect::Trustee, &headers)?),
+        };
+        check_named(named.as_ref(), proof.session_id())?;
+        let released = to_the_end(async move { broker.named_resource(&proof, name.as_str()).await }).await?;
+        Ok(reply::json(StatusCode::OK, trustee::released(released.sealed())))
+    };
+    in_form(Some(TrusteeStage::Resource), answer.await)
+}
+
+pub(super) async fn result_keys(State(broker): State<Attest>) -> Answer {
+    let keys = broker.results.jwks().await.map_err(broker::Error::from)?;
+    Ok(reply::json(StatusCode::OK, keys))
+}
+
+/// The parameters of a path.
+type Parameters = Result<RawPathParams, RawPathParamsRejection>;
+
+fn parameter<'a>(path: &'a Parameters, name: &str) -> Result<Option<&'a str>, Invalid> {
+    let path = path.as_ref().map_err(|_| Invalid::Path)?;
+    Ok(path.iter().find(|(found, _)| *found == name).map(|(_, value)| value))
+}
+
+/// The workload that the guest's URL names, where it names one.
+fn named_workload(path: &Parameters) -> Result<Option<WorkloadId>, Invalid> {
+    let named = parameter(path, "workload_id")?;
+    Ok(named.map(WorkloadId::new).transpose()?)
+}
+
+/// That the session is of the workload that the guest's URL names, where it names one.
+fn check_named(named: Option<&WorkloadId>, session_id: &SessionId) -> Result<(), Problem> {
+    let other = named.is_some_and(|named| session_id.claim().workload_id() != Some(named));
+    if other { Err(broker::Error::NoSession { id: None }.into()) } else { Ok(()) }
+}
+
+fn resource_name(path: &Parameters) -> Result<ResourceName, Invalid> {
+    let part = |name| parameter(path, name).map(Option::unwrap_or_default);
+    ResourceName::new([part("repository")?, part("type")?, part("tag")?]).ok_or(Invalid::ResourceName)
+}
+
+/// The answer, or the problem in the form that Trustee's clients read, where the client is one of them.
+fn in_form(stage: Option<TrusteeStage>, answer: Answer) -> Answer {
+    let Some(stage) = stage else { return answer };
+    Ok(answer.unwrap_or_else(|problem| {
+        let mut response = problem.into_response();
+        response.extensions_mut().insert(stage);
+        response
+    }))
 }

@@ -26,11 +26,11 @@ use crate::{
     broker::{Attest, Auth, Broker, Register},
     function::Function,
     panics::caught,
-    problem::Problem,
+    problem::{Problem, TrusteeStage},
     store::Health,
 };
 
-pub use request::{BODY_LIMIT, BODY_TIMEOUT, REFERENCE_VALUES_LIMIT, body_within};
+pub use request::{BODY_LIMIT, BODY_TIMEOUT, EVIDENCE_LIMIT, REFERENCE_VALUES_LIMIT, body_within};
 
 /// A row of the table of routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,23 @@ impl Route {
         Self { method, path, function }
     }
 
+    /// Whether all its clients are Trustee's, which read problems in a form of their own.
+    pub fn is_trustees(&self) -> bool {
+        [AUTH_OF, ATTEST_OF, NAMED_RESOURCE, NAMED_RESOURCE_OF].contains(self)
+    }
+
+    /// Whether a guest may show its attestation result there, in the Authorization header.
+    pub fn takes_results(&self) -> bool {
+        [NAMED_RESOURCE, NAMED_RESOURCE_OF].contains(self)
+    }
+
     /// Longest body that it takes, in bytes.
     pub fn body_limit(&self) -> usize {
-        if self.path == REFERENCE_VALUES.path { REFERENCE_VALUES_LIMIT } else { BODY_LIMIT }
+        match self {
+            route if *route == REFERENCE_VALUES => REFERENCE_VALUES_LIMIT,
+            route if *route == ATTEST || *route == ATTEST_OF => EVIDENCE_LIMIT,
+            _ => BODY_LIMIT,
+        }
     }
 }
 
@@ -61,6 +75,16 @@ const ATTEST: Route = Route::new(Method::POST, "/kbs/v0/attest", Function::Attes
 pub const KEY: Route = Route::new(Method::GET, "/kbs/v0/key/{workload_id}", Function::Attest);
 const REFERENCE_VALUES: Route = Route::new(Method::POST, "/rvp/register", Function::Register);
 const RESOURCE: Route = Route::new(Method::GET, "/kbs/v0/resource/{name}", Function::Attest);
+/// A resource of Trustee's guests.
+const NAMED_RESOURCE: Route =
+    Route::new(Method::GET, "/kbs/v0/resource/{repository}/{type}/{tag}", Function::Attest);
+/// The public keys that attestation results are signed with.
+const RESULT_KEYS: Route = Route::new(Method::GET, "/kbs/v0/jwks", Function::Attest);
+/// The same routes for a guest of Trustee's whose URL names its workload.
+const AUTH_OF: Route = Route::new(Method::POST, "/w/{workload_id}/kbs/v0/auth", Function::Auth);
+const ATTEST_OF: Route = Route::new(Method::POST, "/w/{workload_id}/kbs/v0/attest", Function::Attest);
+const NAMED_RESOURCE_OF: Route =
+    Route::new(Method::GET, "/w/{workload_id}/kbs/v0/resource/{repository}/{type}/{tag}", Function::Attest);
 /// A challenge, in the broker's own protocol.
 pub const CHALLENGE: Route = Route::new(Method::POST, client::CHALLENGE_PATH, Function::Auth);
 /// Secrets for evidence, in the broker's own protocol.
@@ -68,8 +92,22 @@ pub const RELEASE: Route = Route::new(Method::POST, client::RELEASE_PATH, Functi
 const HEALTH: Route = Route::new(Method::GET, "/healthz", Function::Any);
 
 /// Every route there is.
-pub const ROUTES: [Route; 9] =
-    [REGISTER, REFERENCE_VALUES, AUTH, ATTEST, KEY, RESOURCE, CHALLENGE, RELEASE, HEALTH];
+pub const ROUTES: [Route; 14] = [
+    REGISTER,
+    REFERENCE_VALUES,
+    AUTH,
+    AUTH_OF,
+    ATTEST,
+    ATTEST_OF,
+    KEY,
+    RESOURCE,
+    NAMED_RESOURCE,
+    NAMED_RESOURCE_OF,
+    RESULT_KEYS,
+    CHALLENGE,
+    RELEASE,
+    HEALTH,
+];
 
 /// The prefix of the registration paths where API Gateway asks for a signature. They stand beside the plain
 /// paths, for a route there has one authoriser or none. To the broker both are the same route.
@@ -94,7 +132,8 @@ impl Serve for Register {
 impl Serve for Auth {
     fn handlers(self) -> Vec<(Route, MethodRouter)> {
         let challenge = any(handlers::challenge).with_state(self.clone());
-        vec![(AUTH, any(handlers::auth).with_state(self)), (CHALLENGE, challenge)]
+        let auth_of = any(handlers::auth).with_state(self.clone());
+        vec![(AUTH, any(handlers::auth).with_state(self)), (AUTH_OF, auth_of), (CHALLENGE, challenge)]
     }
 }
 
@@ -103,8 +142,19 @@ impl Serve for Attest {
         let key = any(handlers::key).with_state(self.clone());
         let resource = any(handlers::resource).with_state(self.clone());
         let release = any(handlers::release).with_state(self.clone());
-        let attest = any(handlers::attest).with_state(self);
-        vec![(ATTEST, attest), (KEY, key), (RESOURCE, resource), (RELEASE, release)]
+        let named_resource = || any(handlers::named_resource).with_state(self.clone());
+        let result_keys = any(handlers::result_keys).with_state(self.clone());
+        let attest = || any(handlers::attest).with_state(self.clone());
+        vec![
+            (ATTEST, attest()),
+            (ATTEST_OF, attest()),
+            (KEY, key),
+            (RESOURCE, resource),
+            (NAMED_RESOURCE, named_resource()),
+            (NAMED_RESOURCE_OF, named_resource()),
+            (RESULT_KEYS, result_keys),
+            (RELEASE, release),
+        ]
     }
 }
 
@@ -167,14 +217,23 @@ fn mounted(service: impl Serve, store: Option<Arc<dyn Health>>) -> Router {
 /// The prefix of the broker's own protocol: its problems are RFC 9457's.
 const NATIVE: &str = "/v1/";
 
+/// The prefix of the paths that name a workload. Trustee's clients alone have such a URL.
+const OF_WORKLOAD: &str = "/w/";
+
 /// Answers in the place of a handler that panicked, and problems in the form of the protocol that they are
-/// of.
+/// of: the path says which, or the handler where it depends on the request.
 async fn answered(request: Request, next: Next) -> Response {
-    let native = path(request.uri()).starts_with(NATIVE);
+    let path = path(request.uri());
+    let native = path.starts_with(NATIVE);
+    let trustees = path.starts_with(OF_WORKLOAD).then_some(TrusteeStage::Attestation);
     let response = caught(next.run(request)).await;
     let mut response = response.unwrap_or_else(|panicked| Problem::from(panicked).into_response());
-    match response.extensions_mut().remove::<Problem>() {
-        Some(problem) if native => reply::with_details(response, problem.details()),
+    let stage = response.extensions_mut().remove::<TrusteeStage>().or(trustees);
+    match (response.extensions_mut().remove::<Problem>(), stage) {
+        (Some(problem), _) if native => reply::with_details(response, problem.details()),
+        (Some(problem), Some(stage)) => {
+            reply::with_status(response, problem.trustee_status(), problem.trustee_body(stage))
+        }
         _ => response,
     }
 }

@@ -10,12 +10,19 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     response
 }
 
+/// The same answer with another status and body.
+pub(super) fn with_status(response: Response, status: StatusCode, body: Vec<u8>) -> Response {
+    let mut other = whole(status, body);
+    for (name, value) in response.headers() {
+        other.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    other
+}
+
 /// The same answer with problem details (RFC 9457) in the place of its body.
 pub(super) fn with_details(response: Response, details: Vec<u8>) -> Response {
-    let mut detailed = whole(response.status(), details);
-    for (name, value) in response.headers() {
-        detailed.headers_mut().entry(name).or_insert_with(|| value.clone());
-    }
+    let status = response.status();
+    let mut detailed = with_status(response, status, details);
     let form = HeaderValue::from_static("application/problem+json");
     detailed.headers_mut().insert(header::CONTENT_TYPE, form);
     detailed

@@ -15,6 +15,10 @@ use crate::{dialect::Dialect, ids::SessionId, problem::Problem, wire::cookie};
 /// Longest body, in bytes. An attestation with a full certificate chain has about 20 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// Longest body of evidence, in bytes: a report and a chain in JSON's numbers, and the init data of a pod
+/// with the policy of its agent.
+pub const EVIDENCE_LIMIT: usize = 512 * 1024;
+
 /// Longest body of a registration by reference values, in bytes: 16 resources of 4,000 bytes, a module,
 /// reference values and queries, and room for what JSON escapes.
 pub const REFERENCE_VALUES_LIMIT: usize = 192 * 1024;
@@ -49,8 +53,10 @@ async fn collect(limit: usize, mut body: Body) -> Result<Zeroizing<Vec<u8>>, Pro
     if declared > limit {
         return Err(Problem::TooLarge(limit));
     }
-    // All the room at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
+    // All the room at once: growing would leave copies behind. It is zeroed after use, so it is no more than
+    // a declared length needs.
+    let room = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room.unwrap_or(limit)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::Truncated)?;
         let Some(data) = frame.data_ref() else { continue };

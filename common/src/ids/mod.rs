@@ -1,6 +1,7 @@
 //! The names of things: what rows, records and requests refer to each other by.
 
 mod audit;
+mod claim;
 mod registration;
 mod session;
 mod token;
@@ -8,8 +9,9 @@ mod workload;
 
 pub use self::{
     audit::AuditId,
+    claim::{CarriedId, Claim, KbsVersion, ReportHash, TrusteeClaim},
     registration::RegistrationDigest,
-    session::{CarriedId, Claim, SessionId},
+    session::SessionId,
     token::TokenId,
     workload::{HostData, WorkloadId, WorkloadIdError},
 };

@@ -5,79 +5,7 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::WorkloadId;
-
-/// A workload id that a session id carries: it fits into the cookie.
-///
-/// An id of cookie characters stands there as it is, any other in base64url. The broker never puts a digest
-/// in its place: it could look up nothing by it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CarriedId {
-    workload_id: WorkloadId,
-    plain: bool,
-}
-
-impl CarriedId {
-    /// The most characters that a cookie has for a workload id.
-    pub const MAX_LEN: usize = SessionId::MAX_LEN - Head::TEXT_LEN;
-
-    /// `None` if a session id cannot carry `workload_id`.
-    pub fn new(workload_id: WorkloadId) -> Option<Self> {
-        let plain = workload_id.as_str().bytes().all(is_cookie_octet);
-        let carried = Self { workload_id, plain };
-        (carried.len() <= Self::MAX_LEN).then_some(carried)
-    }
-
-    /// The workload that it names.
-    pub fn workload_id(&self) -> &WorkloadId {
-        &self.workload_id
-    }
-
-    fn len(&self) -> usize {
-        let bytes = self.workload_id.as_str().len();
-        if self.plain { bytes } else { BASE64URL_NOPAD.encode_len(bytes) }
-    }
-
-    fn text(&self) -> String {
-        let text = self.workload_id.as_str();
-        if self.plain { text.to_owned() } else { BASE64URL_NOPAD.encode(text.as_bytes()) }
-    }
-
-    /// Reads what [`Self::text`] wrote: each id has one form.
-    fn parse(text: &str, plain: bool) -> Option<Self> {
-        let text = if plain {
-            text.to_owned()
-        } else {
-            String::from_utf8(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?).ok()?
-        };
-        Self::new(WorkloadId::new(text).ok()?).filter(|carried| carried.plain == plain)
-    }
-}
-
-impl Claim {
-    fn carried(&self) -> Option<&CarriedId> {
-        match self {
-            Self::Named(id) => Some(id),
-            Self::HostData | Self::Later => None,
-        }
-    }
-}
-
-/// A character that may stand in a cookie's value (RFC 6265, 4.1.1).
-fn is_cookie_octet(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
-}
-
-/// The identity that a guest claims when it asks for a challenge. Nothing is looked up by it yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// The workload that it names, in libkrun's dialect.
-    Named(CarriedId),
-    /// The workload that its report's HOST_DATA will select, in keybroker's dialect.
-    HostData,
-    /// The workload that the request for its secrets will name, in the broker's own protocol.
-    Later,
-}
+use super::{CarriedId, Claim};
 
 /// Names a challenge and the session that may come of it, and carries all that the broker needs to make the
 /// challenge again: so nothing has to be stored for a guest that only asked.
@@ -86,7 +14,7 @@ pub enum Claim {
 ///
 /// | bytes | meaning |
 /// |---|---|
-/// | 1 | the version, 1, in the upper half; in the lower half the form of the claim, and with it the dialects: 0 and 3 name no workload (0 HOST_DATA will, 3 the request for secrets will), 1 names one as it is, 2 names one in base64url |
+/// | 1 | the protocol in the upper half: 1 is libkrun's, keybroker's and the broker's own, 2 to 4 are Trustee's 0.1.0, 0.1.1 and 0.2.0, 5 to 7 are its 0.4.0 with SHA-256, SHA-384 and SHA-512. In the lower half the form of the claim: 0 and 3 name no workload (0 HOST_DATA will, 3 the request for secrets will), 1 names one as it is, 2 names one in base64url |
 /// | 1 | the number of the key under which it was made |
 /// | 4 | when it was made: seconds since 1970, big-endian |
 /// | 12 | random |
@@ -110,16 +38,11 @@ struct Head {
 impl Head {
     const LEN: usize = 26;
     const TEXT_LEN: usize = SessionId::HEAD_LEN;
-    const VERSION: u8 = 1 << 4;
-    const HOST_DATA: u8 = Self::VERSION;
-    const PLAIN: u8 = Self::VERSION | 1;
-    const ENCODED: u8 = Self::VERSION | 2;
-    const LATER: u8 = Self::VERSION | 3;
 }
 
 impl SessionId {
-    /// The longest id: libkrun's guest keeps so many characters of a cookie.
-    pub const MAX_LEN: usize = 99;
+    /// The longest id: 99 characters, and libkrun's guest keeps no more of a cookie.
+    pub const MAX_LEN: usize = Self::HEAD_LEN + CarriedId::MAX_LEN;
     /// The tag's length, in bytes.
     pub const TAG_LEN: usize = 8;
     /// The length of an id that carries no workload id, in characters.
@@ -150,13 +73,7 @@ impl SessionId {
         let ([form, key], rest) = bytes.split_first_chunk::<2>()?;
         let (made_at, rest) = rest.split_first_chunk::<4>()?;
         let (random, tag) = rest.split_first_chunk::<12>()?;
-        let claim = match *form {
-            Head::HOST_DATA if claim.is_empty() => Claim::HostData,
-            Head::LATER if claim.is_empty() => Claim::Later,
-            Head::PLAIN => Claim::Named(CarriedId::parse(claim, true)?),
-            Head::ENCODED => Claim::Named(CarriedId::parse(claim, false)?),
-            _ => return None,
-        };
+        let claim = Claim::parse(*form, claim)?;
         let (made_at, tag) = (u32::from_be_bytes(*made_at), tag.try_into().ok()?);
         Some(Self { head: Head { key: *key, made_at, random: *random, tag }, claim })
     }
@@ -167,26 +84,20 @@ impl SessionId {
         bytes.extend_from_slice(&self.head.tag);
         let mut text = BASE64URL_NOPAD.encode(&bytes);
         bytes.zeroize();
-        text.extend(self.claim.carried().map(CarriedId::text));
+        text.extend(self.claim.text());
         text
     }
 
     /// All that the tag is computed over: everything but the tag.
     pub fn tagged_bytes(&self) -> Vec<u8> {
         let mut bytes = self.head_bytes();
-        bytes.extend(self.claim.carried().iter().flat_map(|id| id.workload_id.as_str().bytes()));
+        bytes.extend(self.claim.workload_id().iter().flat_map(|id| id.as_str().bytes()));
         bytes
     }
 
     fn head_bytes(&self) -> Vec<u8> {
-        let form = match &self.claim {
-            Claim::HostData => Head::HOST_DATA,
-            Claim::Later => Head::LATER,
-            Claim::Named(id) if id.plain => Head::PLAIN,
-            Claim::Named(_) => Head::ENCODED,
-        };
         let mut bytes = Vec::with_capacity(Self::MAX_LEN);
-        bytes.extend_from_slice(&[form, self.head.key]);
+        bytes.extend_from_slice(&[self.claim.form(), self.head.key]);
         bytes.extend_from_slice(&self.head.made_at.to_be_bytes());
         bytes.extend_from_slice(&self.head.random);
         bytes
@@ -221,10 +132,22 @@ impl fmt::Debug for SessionId {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{KbsVersion, TrusteeClaim, WorkloadId, claim::is_cookie_octet},
+        *,
+    };
 
     fn named(id: &str) -> Option<Claim> {
         CarriedId::new(WorkloadId::new(id).unwrap()).map(Claim::Named)
+    }
+
+    /// Trustee's claims of every version: without a workload, with one as it is, and with one in base64url.
+    fn trustees() -> impl Iterator<Item = Claim> {
+        let workloads = [None, Some("web"), Some("süß")]
+            .map(|id| id.map(|id| CarriedId::new(WorkloadId::new(id).unwrap()).unwrap()));
+        KbsVersion::ALL.into_iter().flat_map(move |version| {
+            workloads.clone().map(|workload| Claim::Trustee(TrusteeClaim { version, workload }))
+        })
     }
 
     fn made(claim: Claim) -> SessionId {
@@ -234,7 +157,8 @@ mod tests {
     #[test]
     fn an_id_is_read_back_as_it_was_made() {
         let ids = ["w", &"a".repeat(64), "süß", "a;b", "a,b", "a=b", &"ü".repeat(24)];
-        for claim in ids.map(|id| named(id).unwrap()).into_iter().chain([Claim::HostData, Claim::Later]) {
+        let named = ids.map(|id| named(id).unwrap());
+        for claim in named.into_iter().chain([Claim::HostData, Claim::Later]).chain(trustees()) {
             let id = made(claim);
             let text = id.expose();
             assert!(text.len() <= SessionId::MAX_LEN && text.bytes().all(is_cookie_octet), "{text}");
@@ -277,12 +201,26 @@ mod tests {
             format!("A{}", plain.get(1..).unwrap()),
             plain.replacen("EQ", "FA", 1),
             plain.replacen("EQ", "Ew", 1),
+            plain.replacen("EQ", "gQ", 1),
+            plain.replacen("EQ", "Iw", 1),
+            head(&plain).replacen("EQ", "Iw", 1),
             "0f".repeat(16),
         ];
         for text in wrong {
             assert_eq!(SessionId::parse(&text), None, "{text}");
         }
         assert_eq!(good.len(), Head::TEXT_LEN + BASE64URL_NOPAD.encode_len("süß".len()));
+    }
+
+    #[test]
+    fn no_two_claims_are_tagged_alike() {
+        let mut tagged: Vec<_> = trustees().map(|claim| made(claim).tagged_bytes()).collect();
+        let others = [named("web").unwrap(), named("süß").unwrap(), Claim::HostData, Claim::Later];
+        tagged.extend(others.map(|claim| made(claim).tagged_bytes()));
+        let count = tagged.len();
+        tagged.sort();
+        tagged.dedup();
+        assert_eq!((tagged.len(), count), (22, 22));
     }
 
     #[test]

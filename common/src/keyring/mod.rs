@@ -5,11 +5,14 @@
 //! the store once in [`Keys::LOOKS_EVERY`](crate::keys::Keys::LOOKS_EVERY), so a new key counts only
 //! [`Keyring::LEAD`] after it was written: by then all know it.
 //!
-//! The ring of signing keys ([`signing`]) turns on an operator's word alone: guests know these keys.
+//! The ring of keys for attestation results ([`ResultKey`]) turns in the same way. The ring of signing keys
+//! ([`signing`]) turns on an operator's word alone: guests know these keys.
 
 pub mod signing;
 
 mod key;
+mod public;
+mod result;
 
 use std::fmt;
 
@@ -17,7 +20,11 @@ use jiff::{SignedDuration, Timestamp};
 use keybroker_initdata::BrokerKey;
 use serde::{Deserialize, Serialize};
 
-pub use self::key::Key;
+pub use self::{
+    key::Key,
+    public::PublicHalf,
+    result::{ResultJwk, ResultKey, ResultPublicKey},
+};
 use crate::{
     clock::{CLOCKS_DIFFER, has_been},
     secret::{KeyError, Secret, WrappedSecret},
@@ -31,21 +38,24 @@ pub enum Purpose {
     Challenge,
     /// Making sessions: for `attest` alone.
     Session,
+    /// Signing attestation results: for `attest` alone.
+    Result,
     /// Signing answers to guests that know the public key: for `attest` alone.
     Signature,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Challenge, Self::Session, Self::Signature];
+    pub const ALL: [Self; 4] = [Self::Challenge, Self::Session, Self::Result, Self::Signature];
     /// Those whose rings turn by themselves: all but the one whose keys guests know.
-    pub const TURNING: [Self; 2] = [Self::Challenge, Self::Session];
+    pub const TURNING: [Self; 3] = [Self::Challenge, Self::Session, Self::Result];
 
     /// The name that stands in the encryption context of the ring's keys.
     pub fn context(self) -> &'static str {
         match self {
             Self::Challenge => "keybroker/challenge",
             Self::Session => "keybroker/session",
+            Self::Result => "keybroker/result",
             Self::Signature => "keybroker/signature",
         }
     }
@@ -55,6 +65,7 @@ impl Purpose {
         match self {
             Self::Challenge => "challenge",
             Self::Session => "session",
+            Self::Result => "result",
             Self::Signature => "signature",
         }
     }
@@ -95,11 +106,11 @@ pub struct Keyring {
 pub struct WrappedKey {
     /// Its number: a session id names the key by it.
     pub number: u8,
-    /// The key, wrapped: [`Keyring::KEY_LEN`] bytes, or the private half of a signing key.
+    /// The key, wrapped: [`Keyring::KEY_LEN`] bytes, or the private half of a key that signs.
     pub wrapped: WrappedSecret,
-    /// The public half of a signing key, in the clear. Keys for keyed hashes have none.
-    #[serde(with = "signing::point", skip_serializing_if = "Option::is_none", default)]
-    pub public: Option<BrokerKey>,
+    /// The public half of a key that signs, in the clear. Keys for keyed hashes have none.
+    #[serde(with = "public", skip_serializing_if = "Option::is_none", default)]
+    pub public: Option<PublicHalf>,
     /// When it was made.
     pub made_at: Timestamp,
     /// From when on it is used. `None` of a signing key until an operator has it used.
@@ -108,6 +119,22 @@ pub struct WrappedKey {
 }
 
 impl WrappedKey {
+    /// The public half of a key that signs answers.
+    pub fn signing_key(&self) -> Option<&BrokerKey> {
+        match &self.public {
+            Some(PublicHalf::Answers(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The public half of a key that signs attestation results.
+    pub fn result_key(&self) -> Option<&ResultPublicKey> {
+        match &self.public {
+            Some(PublicHalf::Results(key)) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether its time has come at `now`.
     fn is_used(&self, now: Timestamp) -> bool {
         self.from.is_some_and(|from| from <= now)
@@ -149,11 +176,20 @@ impl Keyring {
     ///
     /// A ring without a usable key uses the new one at once, by every instance's clock: nobody has another.
     pub fn with(&self, wrapped: WrappedSecret, now: Timestamp) -> Self {
+        self.with_next(wrapped, None, now)
+    }
+
+    /// The ring with one more key for attestation results, in the same way.
+    pub fn with_result(&self, wrapped: WrappedSecret, public: ResultPublicKey, now: Timestamp) -> Self {
+        self.with_next(wrapped, Some(PublicHalf::Results(public)), now)
+    }
+
+    fn with_next(&self, wrapped: WrappedSecret, public: Option<PublicHalf>, now: Timestamp) -> Self {
         let number = self.next_number();
         let from = if self.current(now).is_some() { now + Self::LEAD } else { now - CLOCKS_DIFFER };
         let mut keys: Vec<_> = self.honoured(now, Self::KEPT_FOR).cloned().collect();
         keys.retain(|key| key.number != number && key.made_at <= now + Self::AHEAD);
-        keys.push(WrappedKey { number, wrapped, public: None, made_at: now, from: Some(from) });
+        keys.push(WrappedKey { number, wrapped, public, made_at: now, from: Some(from) });
         Self { keys, last: number, due: false }
     }
 

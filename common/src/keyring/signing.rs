@@ -67,7 +67,7 @@ impl Keyring {
         public: BrokerKey,
         now: Timestamp,
     ) -> Result<Self, SigningRingError> {
-        if self.keys.iter().any(|key| key.public.as_ref() == Some(&public)) {
+        if self.keys.iter().any(|key| key.signing_key() == Some(&public)) {
             return Err(SigningRingError::Known);
         }
         if self.prepared().is_some() {
@@ -81,7 +81,7 @@ impl Keyring {
         let number = number.ok_or(SigningRingError::Full)?;
         let from = self.keys.is_empty().then(|| now - CLOCKS_DIFFER);
         let mut keys = self.keys.clone();
-        keys.push(WrappedKey { number, wrapped, public: Some(public), made_at: now, from });
+        keys.push(WrappedKey { number, wrapped, public: Some(public.into()), made_at: now, from });
         Ok(Self { keys, last: number, due: false })
     }
 
@@ -95,7 +95,7 @@ impl Keyring {
 
     /// The ring without the signing key `id`, which must not be the current one.
     pub fn without(&self, id: &KeyId) -> Result<Self, SigningRingError> {
-        let is_named = |key: &WrappedKey| key.public.as_ref().is_some_and(|public| public.id() == *id);
+        let is_named = |key: &WrappedKey| key.signing_key().is_some_and(|public| public.id() == *id);
         if !self.keys.iter().any(is_named) {
             return Err(SigningRingError::Unknown);
         }
@@ -122,27 +122,7 @@ pub fn parts(key: &SigningKey) -> Result<(Secret, BrokerKey), KeyError> {
 /// its own: somebody altered the row, and what operators read in it is not the broker's key.
 pub fn opened(kept: &WrappedKey, private: &Secret) -> Result<SigningKey, KeyError> {
     let key = SigningKey::from_bytes(private.expose()).map_err(|_| KeyError::Mismatch)?;
-    if kept.public.as_ref() == Some(key.broker_key()) { Ok(key) } else { Err(KeyError::Mismatch) }
-}
-
-/// A public key as documents have it: base64url of its uncompressed point.
-pub(super) mod point {
-    use keybroker_initdata::BrokerKey;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub(in crate::keyring) fn serialize<S: Serializer>(
-        key: &Option<BrokerKey>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        key.as_ref().map(BrokerKey::to_string).serialize(serializer)
-    }
-
-    pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<BrokerKey>, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        BrokerKey::from_text(&text).map(Some).map_err(D::Error::custom)
-    }
+    if kept.signing_key() == Some(key.broker_key()) { Ok(key) } else { Err(KeyError::Mismatch) }
 }
 
 #[cfg(test)]

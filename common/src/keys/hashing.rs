@@ -55,10 +55,7 @@ impl Keys {
 
     /// The key that is used now, with its number.
     pub async fn current(&self) -> Result<(u8, Arc<Key>), KeysError> {
-        let now = self.clock.now();
-        let held = self.fresh(now).await?;
-        let number = held.ring.current(now).map(|key| key.number);
-        number.and_then(|number| Some((number, held.key(number)?))).ok_or(KeysError::Contended)
+        self.used().await
     }
 
     /// The key with this number, if what was made under it may still count.

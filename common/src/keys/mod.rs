@@ -1,8 +1,10 @@
 //! A ring in use by one process: looked up, opened, kept for a while and turned.
 //!
-//! [`Keys`] are a ring of keys for keyed hashes, [`SigningKeys`] the ring of signing keys.
+//! [`Keys`] are a ring of keys for keyed hashes, [`ResultKeys`] the ring of keys for attestation results,
+//! [`SigningKeys`] the ring of signing keys.
 
 mod hashing;
+mod results;
 mod signing;
 
 use std::{
@@ -14,7 +16,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync;
 
-pub use self::{hashing::Keys, signing::SigningKeys};
+pub use self::{hashing::Keys, results::ResultKeys, signing::SigningKeys};
 use crate::{
     clock::{Clock, has_been},
     keyring::{Keyring, KeyringWrap, Purpose, WrappedKey},
@@ -113,6 +115,14 @@ impl<K: RingKey> Ring<K> {
     ) -> Self {
         let (held, looking) = (Mutex::default(), sync::Mutex::default());
         Self { purpose, store, wrap, clock, honoured_for, held, looking }
+    }
+
+    /// The key that is used now, with its number.
+    async fn used(&self) -> Result<(u8, Arc<K>), KeysError> {
+        let now = self.clock.now();
+        let held = self.fresh(now).await?;
+        let number = held.ring.current(now).map(|key| key.number);
+        number.and_then(|number| Some((number, held.key(number)?))).ok_or(KeysError::Contended)
     }
 
     /// The ring as it is known at `now`, looked up anew if there is nothing in it that `known` finds: another

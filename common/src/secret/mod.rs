@@ -1,7 +1,9 @@
 //! Secrets at rest: wrapped under a key that the stores never see, bound to the registration they belong to.
 //!
-//! The two halves are two traits, so that a function can be given one without the other.
+//! The two halves are two traits, so that a function can be given one without the other. A third, for
+//! operators alone, moves a secret to another registration and gives it to nobody.
 
+pub mod bounds;
 pub mod seal;
 
 use std::fmt;
@@ -95,6 +97,20 @@ pub trait Unwrap: fmt::Debug + Send + Sync {
         context: &EncryptionContext,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, KeyError>;
+}
+
+/// Binds wrapped secrets to another registration of their workload, and gives nobody the clear text. For
+/// operators alone: no function of the broker can do this.
+#[async_trait]
+pub trait Rewrap: Wrap {
+    /// Wraps the secret in `wrapped` under `to`, with the key that wrapped it, or refuses with
+    /// [`KeyError::Mismatch`] if it was not wrapped under `from`.
+    async fn rewrap_secret(
+        &self,
+        from: &EncryptionContext,
+        to: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<WrappedSecret, KeyError>;
 }
 
 /// Why a secret could not be wrapped or unwrapped.

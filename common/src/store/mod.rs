@@ -2,11 +2,17 @@
 //! (`keybroker_testing::contract`).
 //!
 //! Common to all of them: a read sees every write that was acknowledged before it began; a method either does
-//! all that it says or nothing; an error other than [`StoreError::Conflict`] may hide a write that landed,
-//! and the caller treats the operation as failed. A caller that goes away does not call a write back. A
-//! method that writes an audit record fails with [`StoreError::Conflict`] if the record's id is taken. Expiry
-//! is checked by the caller and again in the condition of every write that depends on it; removing what has
-//! expired is the store's own business and nobody may rely on it.
+//! all that it says or nothing; an error other than [`StoreError::Conflict`] and [`StoreError::Selects`] may
+//! hide a write that landed, and the caller treats the operation as failed. A caller that goes away does not
+//! call a write back. A method that writes an audit record fails with [`StoreError::Conflict`] if the
+//! record's id is taken. Expiry is checked by the caller and again in the condition of every write that
+//! depends on it; removing what has expired is the store's own business and nobody may rely on it.
+//!
+//! **Selection.** A value of HOST_DATA selects one workload at most: the one whose registration is
+//! [selected by](Workload::selected_by) it. The store keeps that as a row of its own, which is written, moved
+//! and deleted in the transaction of the workload's row and never beside it. No row of a workload is trusted
+//! to name another's selection: a selection that is another workload's stays as it is, whatever is deleted or
+//! replaced.
 
 mod lease;
 mod operator;
@@ -37,6 +43,10 @@ pub enum StoreError {
     /// The condition of a write did not hold; this call wrote nothing.
     #[error("the condition of the write did not hold")]
     Conflict,
+    /// Every other condition of a registration held, but the HOST_DATA that would select it selects another
+    /// workload; this call wrote nothing.
+    #[error("the HOST_DATA of these guests selects another workload")]
+    Selects,
     /// The store cannot be used now; whether a write landed is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
@@ -62,6 +72,10 @@ pub enum StoreError {
 pub trait WorkloadStore: Debug + Send + Sync {
     /// The row of `id`.
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError>;
+
+    /// The workload that `host_data` selects, if it selects one. Its row may be revoked, or gone where an
+    /// earlier release deleted it.
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError>;
 }
 
 /// The relation between a registration and the one that it replaces.
@@ -74,6 +88,10 @@ pub enum Build {
 }
 
 /// Registrations as `register` sees them.
+///
+/// Both writes let the HOST_DATA that selects the new registration, if there is one, select its workload.
+/// They fail with [`StoreError::Selects`] if it selects another workload, which may have no row, or be
+/// revoked.
 ///
 /// Both writes may use a token: then they also fail with [`StoreError::Conflict`] unless the token has a row
 /// that is neither revoked nor expired at `audit.time` (`expires_at` is the first such instant) and made for
@@ -93,12 +111,14 @@ pub trait RegistrationStore: WorkloadStore {
     ) -> Result<(), StoreError>;
 
     /// Puts `workload`, all of it, in the place of the row of its id, and writes `audit`, together.
-    /// [`StoreError::Conflict`] unless there is such a row, its registration has the digest `replaced`, it is
-    /// not revoked, and, for [`Build::Same`], not released either. `token` must be bound to the id for
+    /// [`StoreError::Conflict`] unless there is such a row, its registration is that of `replaced`, it is not
+    /// revoked, and, for [`Build::Same`], not released either. `token` must be bound to the id for
     /// [`Build::Same`], and to nothing for [`Build::New`], which binds it.
+    ///
+    /// The HOST_DATA that selected `replaced` selects nothing any more, unless it selects `workload` as well.
     async fn replace(
         &self,
-        replaced: RegistrationDigest,
+        replaced: &Workload,
         build: Build,
         workload: &Workload,
         audit: &AuditRecord,
@@ -150,8 +170,8 @@ pub trait ReleaseStore: WorkloadStore {
 /// Registrations as an operator sees them.
 #[async_trait]
 pub trait RevocationStore: WorkloadStore {
-    /// Revokes `id` as of `audit.time` and writes `audit`, together; a row already revoked keeps its time.
-    /// [`StoreError::Conflict`] if there is no row.
+    /// Revokes `id` as of `audit.time` and writes `audit`, together; a row already revoked keeps its time,
+    /// and what selected it still does. [`StoreError::Conflict`] if there is no row.
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 

@@ -106,8 +106,16 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
         audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 
-    /// Deletes the row of `seen.id` and writes `audit`, together. [`StoreError::Conflict`] unless the row is
-    /// the one that was seen: the same digest, `revoked_at` and `released_at`.
+    /// Puts registration and secrets of `amended` in the place of those of its row, and writes `audit`,
+    /// together. The rest of the row stays as it is in the store, whatever `amended` says: when it was first
+    /// registered, released or revoked; and so does what selects it. [`StoreError::Conflict`] unless there is
+    /// a row with the registration of `seen`, and the same HOST_DATA, if any, selects both.
+    async fn amend(&self, seen: &Workload, amended: &Workload, audit: &AuditRecord)
+    -> Result<(), StoreError>;
+
+    /// Deletes the row of `seen.id` and writes `audit`, together; the HOST_DATA that selected it selects
+    /// nothing any more. [`StoreError::Conflict`] unless the row is the one that was seen: the same digest,
+    /// `revoked_at` and `released_at`.
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// A page of the endorsement cache, with the rows' keys, in an order of the store's own. Leases are no

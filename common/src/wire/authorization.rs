@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
 
+use super::Invalid;
 use crate::token::TokenText;
 
 /// The token of `headers`: after Bearer, or either half of Basic, where `https://x:TOKEN@host` and
@@ -25,6 +26,19 @@ pub fn token(headers: &HeaderMap) -> Option<TokenText> {
     let mut halves = pair.splitn(2, |byte| *byte == b':');
     let (user, password) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
     TokenText::parse(password).or_else(|| TokenText::parse(user))
+}
+
+/// The text after Bearer, as a guest of Trustee's sends its attestation result. `None` where there is no such
+/// header; anything else in it, or more than one, is a fault.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.to_str().map_err(|_| Invalid::Authorization)?,
+        _ => return Err(Invalid::Authorization),
+    };
+    let (scheme, text) = value.split_once(' ').ok_or(Invalid::Authorization)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(text)) } else { Err(Invalid::Authorization) }
 }
 
 #[cfg(test)]

@@ -85,10 +85,13 @@ mod tests {
     #[test]
     fn the_cookies_name_tells_the_dialects() {
         let rvp = format!("kbs-session-id={A}");
-        assert_eq!(read(&[rvp.as_bytes()]), Ok(Some((vec![Dialect::Keybroker], A.to_owned()))));
+        assert_eq!(
+            read(&[rvp.as_bytes()]),
+            Ok(Some((vec![Dialect::Keybroker, Dialect::Trustee], A.to_owned())))
+        );
         assert_eq!(
             read(&[rvp.as_bytes(), rvp.as_bytes()]),
-            Ok(Some((vec![Dialect::Keybroker], A.to_owned())))
+            Ok(Some((vec![Dialect::Keybroker, Dialect::Trustee], A.to_owned())))
         );
         // Even of the same session: which dialect is meant cannot be known.
         assert_eq!(one(&format!("{rvp}; session_id={A}")), Err(Invalid::Cookies));

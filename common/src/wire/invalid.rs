@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{keybroker::RegistrationFault, native::ReleaseFault};
+use super::{keybroker::RegistrationFault, native::ReleaseFault, trustee::KeyFault};
 use crate::{ids::WorkloadIdError, secret::seal::GuestKeyError};
 
 /// Why a request was not understood. The texts go to the client: short, fixed, and without the request's
@@ -49,8 +49,13 @@ pub enum Invalid {
     #[error("this broker serves tee \"snp\" alone")]
     Tee,
     /// Another version of the protocol.
-    #[error("version: \"0.0.0\" is spoken with a workload_id, any of 1 to 32 bytes with empty extra-params")]
+    #[error(
+        "version: spoken are 0.0.0 with a workload_id, and 0.1.0, 0.1.1, 0.2.0, 0.4.0 with their own extra-params"
+    )]
     Version,
+    /// None of the hash functions that the guest offers is served.
+    #[error("supported-hash-algorithms has none of sha256, sha384, sha512")]
+    ReportHash,
     /// A registration by reference values that cannot be held to.
     #[error(transparent)]
     Registration(#[from] RegistrationFault),
@@ -72,6 +77,15 @@ pub enum Invalid {
     /// Another exponent than every client's, or another spelling of it.
     #[error("tee-pubkey: the public exponent is not 65537 (k-exp \"AQAB\")")]
     KeyExponent,
+    /// A key of a Trustee guest that secrets are not sealed to.
+    #[error("tee-pubkey: {0}")]
+    TrusteeKey(#[from] KeyFault),
+    /// Evidence of other devices beside the report.
+    #[error("additional_evidence is not served: it must be empty")]
+    AdditionalEvidence,
+    /// Init data that has no digest.
+    #[error("init-data is not a TOML document with version 0.1.0, algorithm and data")]
+    InitData,
     /// More certificates than a chain has.
     #[error("more than 8 certificates")]
     CertificateCount,
@@ -81,8 +95,11 @@ pub enum Invalid {
     /// A request for secrets that cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseFault),
+    /// An Authorization header that carries no attestation result.
+    #[error("the Authorization header is not Bearer with an attestation result")]
+    Authorization,
     /// Two session ids: which one is meant cannot be known.
-    #[error("the cookies name two sessions")]
+    #[error("the request names two sessions")]
     Cookies,
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
+use data_encoding::BASE64;
 use serde::{
     Deserialize, Deserializer,
     de::{self, value::MapAccessDeserializer},
@@ -77,6 +78,42 @@ impl<'de> Deserialize<'de> for SecretText {
         }
 
         deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// The same, or if it is not UTF-8 an object of the one member `base64`: standard base64 with padding.
+pub(super) struct SecretBytes(pub(super) Secret);
+
+impl<'de> Deserialize<'de> for SecretBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Encoded {
+            base64: SecretText,
+        }
+
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SecretBytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or an object with its base64")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretBytes, E> {
+                Ok(SecretBytes(Secret::new(text.as_bytes().to_vec())))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<SecretBytes, A::Error> {
+                let Encoded { base64: SecretText(text) } =
+                    Encoded::deserialize(MapAccessDeserializer::new(map))?;
+                let bytes = BASE64.decode(text.expose()).map_err(|_| de::Error::custom("not base64"))?;
+                Ok(SecretBytes(Secret::new(bytes)))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
     }
 }
 

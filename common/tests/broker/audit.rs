@@ -164,8 +164,11 @@ async fn every_refusal_of_evidence_reads_the_same() {
     };
     refused("nobody", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
     refused("revoked", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
-    refused("a", "report", &|challenge| Evidence { report: vec![0; 3], ..evidence(chip, &KEY, challenge) })
-        .await;
+    refused("a", "report", &|challenge| Evidence {
+        report: Ok(vec![0; 3]),
+        ..evidence(chip, &KEY, challenge)
+    })
+    .await;
     refused("a", "measurement", &|challenge| {
         evidence_with(chip, &KEY, challenge, |fields| fields.measurement = [1; 48])
     })

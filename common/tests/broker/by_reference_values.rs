@@ -48,7 +48,7 @@ async fn host_data_selects_the_registration_of_a_guest() {
     let session = attested(&world, &broker, other).await;
     assert_eq!(resource(&broker, &session, "disk").await.unwrap(), "third");
     let error = resource(&broker, &session, "token").await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }));
+    assert!(matches!(error, Error::NoSecret { .. }));
     world.assert_recorded(&error, "secret", "the workload has no secret of this name");
     assert_eq!(world.audit().pop().unwrap().workload_id, Some(other.workload_id()));
 }

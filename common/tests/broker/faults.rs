@@ -9,7 +9,7 @@ use keybroker_common::{
     challenge::{Challenge, Claim},
     ids::{AuditId, HostData, SessionId, WorkloadId},
     policy::PolicyText,
-    store::OperatorStore as _,
+    store::OperatorStore,
     workload::Registration,
 };
 use keybroker_embedded::store::EmbeddedStore;
@@ -41,7 +41,7 @@ const METHODS: [Method; 14] = [
 
 /// The store under the protocol, with the parts of it that no broker sees.
 #[async_trait]
-pub(super) trait Home: Stores + Sized + 'static {
+pub(super) trait Home: Stores + OperatorStore + Sized + 'static {
     /// Whether the record of a release is written only if that stands.
     const CONDITIONAL_RECORDS: bool;
 
@@ -85,10 +85,10 @@ impl Home for moto::Store {
 }
 
 /// A store as many brokers share it, failing on demand.
-type Faulty<S> = FaultyStore<S>;
+pub(super) type Faulty<S> = FaultyStore<S>;
 
 /// A world whose store is in the hands of the test.
-async fn world<S: Home>() -> (World, Arc<Faulty<S>>) {
+pub(super) async fn world<S: Home>() -> (World, Arc<Faulty<S>>) {
     let world = World::new().await;
     let store = S::empty(&world).await;
     (world, Arc::new(FaultyStore::new(store)))

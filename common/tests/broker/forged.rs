@@ -99,16 +99,16 @@ async fn a_session_with_any_field_altered_does_not_count() {
     assert_eq!(scene.broker.fetch(&session, "a", &KEY).await.unwrap(), PASSPHRASE);
     let keys = &scene.broker.attest.session_keys;
     let sealed = genuine.session.clone().unwrap();
-    assert!(Session::unseal(sealed.clone(), &session, keys).await.unwrap().is_some());
+    assert!(Session::unseal(sealed.clone(), &genuine.record, &session, keys).await.unwrap().is_some());
     for (field, alter) in rows {
         let mut altered = sealed.clone();
         alter(&mut altered);
         assert_ne!(altered, sealed, "{field}");
-        assert_eq!(Session::unseal(altered, &session, keys).await.unwrap(), None, "{field}");
+        assert_eq!(Session::unseal(altered, &genuine.record, &session, keys).await.unwrap(), None, "{field}");
     }
     // Nor under the id of another challenge.
     let (other, _, decision) = scene.made_up().await;
-    assert_eq!(Session::unseal(sealed.clone(), &other, keys).await.unwrap(), None);
+    assert_eq!(Session::unseal(sealed.clone(), &genuine.record, &other, keys).await.unwrap(), None);
     scene.store.decide(&AttestDecision { session: Some(sealed), ..decision }).await.unwrap();
     let error = scene.broker.fetch(&other, "a", &KEY).await.unwrap_err();
     assert!(matches!(error, Error::NoSession { id: Some(_) }), "{error:?}");
@@ -125,6 +125,22 @@ async fn a_thief_of_the_sessions_key_needs_the_table_as_well() {
     let session = Some(forged::sealed(&id, session));
     scene.store.decide(&AttestDecision { session, ..decision }).await.unwrap();
     assert_eq!(scene.broker.fetch(&id, "a", &KEY).await.unwrap(), PASSPHRASE);
+}
+
+/// The MAC tells keys of every kind apart, also where their numbers are the same.
+#[tokio::test]
+async fn the_mac_is_over_the_kind_of_the_guests_key() {
+    let scene = Scene::new(&[Purpose::Session]).await;
+    let (id, session, decision) = scene.made_up().await;
+    let keys = &scene.broker.attest.session_keys;
+    let sessions = sample::guest_keys().map(|guest_key| SealedSession { guest_key, ..session.clone() });
+    for genuine in sessions.each_ref().map(|session| forged::sealed(&id, session.clone())) {
+        for other in &sessions {
+            let session = SealedSession { guest_key: other.guest_key.clone(), ..genuine.clone() };
+            let unsealed = Session::unseal(session, &decision.record, &id, keys).await.unwrap();
+            assert_eq!(unsealed.is_some(), other.guest_key == genuine.guest_key);
+        }
+    }
 }
 
 /// A thief of the challenges' key chooses ids and so knows nonces ahead. It opens nothing without genuine

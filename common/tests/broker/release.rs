@@ -94,7 +94,7 @@ async fn a_secret_that_is_not_there() {
     broker.register.register(RegisterRequest { secrets, ..request("a", PASSPHRASE) }).await.unwrap();
     let session = broker.attested(&world.hardware, "a").await;
     let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }));
+    assert!(matches!(error, Error::NoSecret { .. }));
     world.assert_recorded(&error, "secret", "the workload has no secret of this name");
 }
 

@@ -70,7 +70,7 @@ impl Scene {
 }
 
 fn ids(ring: &Keyring) -> Vec<KeyId> {
-    ring.keys.iter().map(|key| key.public.as_ref().unwrap().id()).collect()
+    ring.keys.iter().map(|key| key.signing_key().unwrap().id()).collect()
 }
 
 async fn signer(keys: &SigningKeys, accepted: &[KeyId]) -> Option<KeyId> {
@@ -90,7 +90,7 @@ async fn the_first_process_that_needs_it_makes_the_first_key() {
     for process in [first, scene.process()] {
         let key = process.signer(&[*NOBODYS, id]).await.unwrap().unwrap();
         let signature = key.sign(b"answer").unwrap();
-        let public = ring.keys[0].public.as_ref().unwrap();
+        let public = ring.keys[0].signing_key().unwrap();
         assert!(keybroker_native::verify(public, b"answer", &signature));
     }
     assert_eq!((scene.ring().await, scene.store.calls(Method::PutKeyring)), (Some(ring), 1));
@@ -225,7 +225,7 @@ async fn a_prepared_key_that_cannot_be_opened_stops_nobody() {
     let first = scene.prepared().await;
     let second = scene.prepared().await;
     let mut ring = scene.ring().await.unwrap();
-    ring.keys[1].public = Some(signing::drawn().unwrap().1);
+    ring.keys[1].public = Some(signing::drawn().unwrap().1.into());
     scene.put(&ring).await;
     let keys = scene.process();
     assert_eq!(signer(&keys, &[first]).await, Some(first));
@@ -243,7 +243,7 @@ async fn an_altered_row_is_refused() {
         scene.prepared().await;
         scene.rotated().await;
         let (mut ring, others) = (scene.ring().await.unwrap(), signing::drawn().unwrap().1);
-        let accepted = [ring.keys[1].public.as_ref().unwrap().id(), others.id()];
+        let accepted = [ring.keys[1].signing_key().unwrap().id(), others.id()];
         alter(&mut ring.keys[1], others);
         scene.put(&ring).await;
         let keys = scene.process();
@@ -252,7 +252,7 @@ async fn an_altered_row_is_refused() {
     }
     let mismatch = || Some(KeysError::Key(KeyError::Mismatch));
     assert_eq!(altered(|_, _| {}).await, None);
-    assert_eq!(altered(|key, others| key.public = Some(others)).await, mismatch());
+    assert_eq!(altered(|key, others| key.public = Some(others.into())).await, mismatch());
     assert_eq!(altered(|key, _| key.public = None).await, mismatch());
     assert_eq!(altered(|key, _| *key.wrapped.ciphertext.last_mut().unwrap() ^= 1).await, mismatch());
     assert_eq!(altered(|key, _| key.wrapped.ciphertext.truncate(10)).await, mismatch());

@@ -5,10 +5,13 @@ use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
     broker::Error,
     clock::Clock as _,
-    ids::SessionId,
+    dialect::Dialect,
+    ids::{Claim, KbsVersion, SessionId, TrusteeClaim},
+    requirements::{BoundBy, InitDataRequirement},
     secret::Secret,
     store::{RevocationStore, WorkloadStore},
 };
+use keybroker_initdata::{Algorithm, InitDataDigest};
 use keybroker_testing::{
     announced,
     guest::{KEY, evidence_with},
@@ -67,6 +70,40 @@ async fn an_altered_measurement_opens_nothing() {
     });
     let session = attested_as_other(&world).await;
     assert_not_released(&world, &session, "a", "wrapped-secret", MISMATCH).await;
+}
+
+/// A selection is an item of its own, bound to nothing. Were it believed, the guests of one workload would
+/// take the secrets of another for their own.
+#[tokio::test]
+async fn an_altered_selection_leads_to_nobody() {
+    const HOST_DATA: [u8; 32] = [b'M'; 32];
+    let world = World::new().await;
+    let digest = InitDataDigest::new(Algorithm::Sha256, HOST_DATA.to_vec()).unwrap();
+    let required = InitDataRequirement { digest, bound_by: BoundBy::HostData, broker_keys: None };
+    for (id, init_data) in [("hers", Some(required)), ("his", None)] {
+        let mut request = request(id, PASSPHRASE);
+        request.dialects = Dialect::Trustee.into();
+        request.policy.init_data = init_data;
+        world.broker().register.register(request).await.unwrap();
+    }
+    let attested = async |world: &World| {
+        let broker = world.broker();
+        let claim = Claim::Trustee(TrusteeClaim { version: KbsVersion::V0_2_0, workload: None });
+        let challenge = broker.auth.challenge(claim).await.unwrap();
+        let launched = |fields: &mut keybroker_simulator::report::ReportFields| fields.host_data = HOST_DATA;
+        let evidence = evidence_with(&world.hardware.chip, &KEY, &challenge, launched);
+        broker.attest.attest(&challenge.session_id, evidence).await
+    };
+    assert!(attested(&world).await.is_ok());
+    let world = world.altered(|transaction| {
+        edit(transaction, "selections", &"M".repeat(32), |row| {
+            assert_eq!(row, Some(json!({"workload_id": "hers"})));
+            Some(json!({"workload_id": "his"}))
+        });
+    });
+    let error = attested(&world).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    world.assert_recorded(&error, "host-data", "HOST_DATA does not select the registration that is there");
 }
 
 /// Altered for the attestation, and put right before the secret is fetched.

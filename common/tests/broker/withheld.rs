@@ -92,6 +92,10 @@ impl WorkloadStore for GatedStore {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.store.workload(id).await
     }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        self.store.selected(host_data).await
+    }
 }
 
 #[async_trait]
@@ -163,7 +167,7 @@ impl<S: Home + OperatorStore> Scene<S> {
         let other = text.replace(serial.as_str().unwrap(), &Uuid::new_v4().to_string());
         let by = Workload { registration: other.into_bytes(), ..row.clone() };
         let audit = self.act(Decision::Replaced);
-        self.store.replace(row.digest(), Build::New, &by, &audit, None).await.unwrap();
+        self.store.replace(&row, Build::New, &by, &audit, None).await.unwrap();
     }
 
     async fn delete(&self) {
@@ -340,6 +344,10 @@ impl WorkloadStore for Noted {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         *self.looked.lock().unwrap() = self.order.next();
         self.store.workload(id).await
+    }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        self.store.selected(host_data).await
     }
 }
 

@@ -15,7 +15,7 @@ use keybroker_common::{
     clock::SystemClock,
     config::KdsSettings,
     decision::{AttestDecision, SealedSession},
-    ids::{AuditId, Claim, SessionId, WorkloadId},
+    ids::{AuditId, CarriedId, Claim, KbsVersion, ReportHash, SessionId, TrusteeClaim, WorkloadId},
     keyring::Purpose,
     store::{DecisionStore as _, Health, RevocationStore as _, StoreError, WorkloadStore as _},
 };
@@ -75,6 +75,7 @@ pub(super) async fn with_store() -> (Broker, Arc<Store>) {
         wrap: key.clone(),
         keys: AttestKeys {
             sessions: Arc::new(key.keyring(Purpose::Session)),
+            results: Arc::new(key.keyring(Purpose::Result)),
             unwrap: key.clone(),
             signers: Arc::new(keybroker_testing::signer::NoSigners),
         },
@@ -105,7 +106,7 @@ async fn fill(store: &Arc<EmbeddedStore>, key: &Arc<LocalKey>) {
     store.revoke(&WorkloadId::new("taken").unwrap(), &revoked).await.unwrap();
 
     let open = store.workload(&WorkloadId::new("open").unwrap()).await.unwrap().unwrap();
-    for purpose in Purpose::TURNING {
+    for purpose in [Purpose::Challenge, Purpose::Session] {
         forged::plant(store.as_ref(), purpose, &key.keyring(purpose), *BEGIN).await;
     }
     let id = id(1);
@@ -129,6 +130,14 @@ static BEGIN: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 pub(super) static SESSION: LazyLock<String> = LazyLock::new(|| id(1).expose());
 /// The cookie of the guest that may.
 pub(super) static CHALLENGE: LazyLock<String> = LazyLock::new(|| id(2).expose());
+
+/// The cookie of a guest of Trustee's whose URL names the workload `web`.
+pub(super) static NAMED_CHALLENGE: LazyLock<String> = LazyLock::new(|| {
+    let workload = CarriedId::new(WorkloadId::new("web").unwrap());
+    let version = KbsVersion::V0_4_0(ReportHash::Sha384);
+    let claim = Claim::Trustee(TrusteeClaim { version, workload });
+    forged::session_id_of(DEPLOYMENT, *BEGIN, [4; 12], claim).expose()
+});
 
 /// A request for the secret of `open`, in answer to a challenge that nobody answered before. This broker has
 /// no signing key, so the evidence is not looked at.

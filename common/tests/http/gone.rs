@@ -39,6 +39,10 @@ impl WorkloadStore for Slow {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.store.workload(id).await
     }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        self.store.selected(host_data).await
+    }
 }
 
 #[async_trait]

@@ -14,11 +14,12 @@ mod rejected;
 mod served;
 mod slashes;
 mod strangers;
+mod trustee;
 
 use axum::{Router, body::Body, middleware, response::Response};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use keybroker_common::http::router;
+use keybroker_common::http::{Route, router};
 use tower::ServiceExt;
 
 use self::doubles::{CHALLENGE, SESSION};
@@ -31,6 +32,18 @@ const AUTH: &str = "/kbs/v0/auth";
 const ATTEST: &str = "/kbs/v0/attest";
 const REFERENCE_VALUES: &str = "/rvp/register";
 const RESOURCE: &str = "/kbs/v0/resource/{name}";
+
+/// A path of the route.
+fn path_of(route: &Route) -> String {
+    let named = [
+        ("{workload_id}", "web"),
+        ("{name}", "passphrase"),
+        ("{repository}", "default"),
+        ("{type}", "key"),
+        ("{tag}", "tls"),
+    ];
+    named.into_iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value))
+}
 
 fn registration(id: &str, passphrase: &str) -> String {
     let tee_config = r#"{\"flags\":{\"bits\":15},\"minfw\":{\"major\":0,\"minor\":0}}"#;

@@ -7,18 +7,24 @@ use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use keybroker_common::{
     broker::{self, Credential, RegisterRequest},
     dialect::{
-        Dialect::{self, Keybroker, Libkrun, Native},
+        Dialect::{self, Keybroker, Libkrun, Native, Trustee},
         Dialects,
     },
     ids::{AuditId, HostData, WorkloadId},
     requirements::{BoundBy, InitDataRequirement},
+    secret::Secret,
 };
 use keybroker_initdata::{Algorithm, InitDataDigest};
 use keybroker_native::{
     Evidence, Suite,
     client::{self, Pending},
 };
-use keybroker_simulator::report::ReportFields;
+use keybroker_simulator::{
+    guest::trustee::{
+        self, Attestation, HashAlgorithm, Jwe, JweForm, KbsVersion, KeyForm, Shape, TrusteeKey,
+    },
+    report::ReportFields,
+};
 use keybroker_testing::{
     guest::KEY,
     world::{PASSPHRASE, SECRET, World, request},
@@ -43,8 +49,13 @@ struct Given {
 struct Ground {
     world: World,
     host_data: HostData,
+    /// The key of Trustee's guests.
+    key: TrusteeKey,
     router: Router,
 }
+
+/// The secret as Trustee's guests name it.
+const TRUSTEE_SECRET: &str = "default/key/passphrase";
 
 impl Ground {
     /// A process that has turned nobody away yet.
@@ -63,8 +74,11 @@ impl Ground {
             ..request("unused", PASSPHRASE)
         };
         registration.policy.init_data = init_data;
+        let secret = Secret::new(PASSPHRASE.as_bytes().to_vec());
+        registration.secrets.insert(TRUSTEE_SECRET.to_owned(), secret);
         world.broker().register.register(registration).await.unwrap();
-        let mut ground = Self { world, host_data, router: Router::new() };
+        let key = TrusteeKey::generate(KeyForm::P256);
+        let mut ground = Self { world, host_data, key, router: Router::new() };
         ground.again();
         ground
     }
@@ -79,6 +93,8 @@ impl Ground {
         let (status, body) = whole(response).await;
         let read: Value = serde_json::from_str(&body).unwrap_or_default();
         let id = read.get("id").or(read.get("decision")).and_then(Value::as_str);
+        let detail = read.get("detail").and_then(Value::as_str);
+        let id = id.or(detail.and_then(|detail| detail.split_once("(decision ")?.1.strip_suffix(')')));
         let record = |id: &str| {
             let id = AuditId(id.parse().unwrap());
             self.world.store.audit_record(id).unwrap().expect("a record")
@@ -87,16 +103,28 @@ impl Ground {
         ((status.as_u16(), failed), headers, body)
     }
 
+    /// The path below the URL that names the workload.
+    fn named(&self, path: &str) -> String {
+        format!("/w/{}{path}", self.workload_id())
+    }
+
     /// A challenge of this dialect.
     async fn challenge(&self, dialect: Dialect) -> Given {
+        let asking = |version, extra| json!({"version": version, "tee": "snp", "extra-params": extra});
         let (path, body) = match dialect {
             Libkrun => {
                 let named = json!({"workload_id": self.workload_id().as_str()}).to_string();
-                (AUTH, json!({"version": "0.0.0", "tee": "snp", "extra-params": named}))
+                (AUTH.to_owned(), asking("0.0.0", json!(named)))
             }
-            Keybroker => (AUTH, json!({"version": "0.1.0", "tee": "snp", "extra-params": ""})),
-            Native => (client::CHALLENGE_PATH, json!({})),
+            Keybroker => (AUTH.to_owned(), asking("0.0.0", json!(""))),
+            Native => (client::CHALLENGE_PATH.to_owned(), json!({})),
+            Trustee => (self.named(AUTH), asking("0.2.0", json!({}))),
         };
+        self.challenge_by(dialect, &path, &body).await
+    }
+
+    /// A challenge by a request of this dialect.
+    async fn challenge_by(&self, dialect: Dialect, path: &str, body: &Value) -> Given {
         let ((status, _), headers, body) = self.ask(post(path, body.to_string())).await;
         assert_eq!(status, 200, "{dialect:?}: {body}");
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -125,6 +153,9 @@ impl Ground {
         if dialect == Native {
             return self.release(given, init_data()).await;
         }
+        if dialect == Trustee {
+            return (self.attest_trustee(KbsVersion::V0_2_0, &self.key, given).await, None);
+        }
         let parts = [given.nonce.as_bytes(), KEY.texts.modulus.as_bytes(), KEY.texts.exponent.as_bytes()];
         let report = self.report(Sha512::digest(parts.concat()).into());
         let evidence = json!({"report": HEXLOWER.encode(&report)}).to_string();
@@ -134,6 +165,22 @@ impl Ground {
         (self.ask(request).await.0, None)
     }
 
+    /// Attests as a guest of Trustee's that has this key.
+    async fn attest_trustee(&self, version: KbsVersion, key: &TrusteeKey, given: &Given) -> Outcome {
+        let mut message = Attestation {
+            version,
+            nonce: given.nonce.clone(),
+            tee_pubkey: key.jwk().clone(),
+            evidence: String::new(),
+            additional_evidence: String::new(),
+            init_data: None,
+        };
+        let report = self.report(message.report_data(HashAlgorithm::Sha384));
+        let written = Shape::A.write(&report.try_into().unwrap()).unwrap();
+        message.evidence = trustee::evidence(&written, None);
+        self.ask(under(Trustee, &given.id, post(ATTEST, message.body()))).await.0
+    }
+
     /// Asks for the secret as a guest of this dialect, under its own cookie.
     async fn secret(&self, dialect: Dialect, given: &Given) -> (Outcome, Option<Vec<u8>>) {
         if dialect == Native {
@@ -141,6 +188,10 @@ impl Ground {
         }
         let request = under(dialect, &given.id, bare(Method::GET, &self.secret_path(dialect)));
         let (outcome, _, body) = self.ask(request).await;
+        if dialect == Trustee {
+            let jwe = Jwe::parse(body.as_bytes());
+            return (outcome, jwe.and_then(|jwe| jwe.open(JweForm::Rfc7516, &self.key).ok()));
+        }
         let body: Value = serde_json::from_str(body.trim_end_matches('\0')).unwrap();
         let sealed = if dialect == Libkrun { &body } else { &body["ciphertext"] };
         let opened = sealed.as_str().and_then(|hex| KEY.open(&HEXLOWER.decode(hex.as_bytes()).unwrap()));
@@ -150,6 +201,7 @@ impl Ground {
     fn secret_path(&self, dialect: Dialect) -> String {
         match dialect {
             Libkrun => format!("/kbs/v0/key/{}", self.workload_id()),
+            Trustee => format!("/kbs/v0/resource/{TRUSTEE_SECRET}"),
             _ => RESOURCE.replace("{name}", SECRET),
         }
     }
@@ -193,26 +245,44 @@ fn refused(status: u16, check: &str) -> Outcome {
 const OK: Outcome = (200, None);
 /// It has not the form of its dialect: nothing is decided.
 const FORM: Outcome = (400, None);
+/// The same, where the guest is Trustee's.
+const TRUSTEE_FORM: Outcome = (401, None);
+
+/// The status of a refusal in the form that `dialect` reads: Trustee's guests attest anew after 401.
+fn forbidden(dialect: Dialect) -> u16 {
+    if dialect == Trustee { 401 } else { 403 }
+}
 
 /// How attesting must end.
 fn attested(registered: &[Dialect], challenge: Dialect, attest: Dialect) -> Outcome {
-    match (challenge == attest, attest) {
-        (false, Native) => FORM,
-        (false, _) => refused(403, "session"),
-        (true, _) if !registered.contains(&attest) => refused(403, "workload"),
-        (true, _) => OK,
+    match (challenge, attest) {
+        (_, Native) if challenge != attest => FORM,
+        // The cookie is keybroker's and Trustee's: the challenge says in which form the evidence is read.
+        (_, Trustee) if challenge != attest => FORM,
+        (Trustee, Keybroker) => TRUSTEE_FORM,
+        _ if challenge != attest => refused(403, "session"),
+        _ if !registered.contains(&attest) => refused(forbidden(attest), "workload"),
+        _ => OK,
     }
 }
 
 /// How asking for the secret must end after that.
-fn asked(attested: &Outcome, challenge: Dialect, attest: Dialect, secret: Dialect) -> Outcome {
+fn asked(
+    registered: &[Dialect],
+    attested: &Outcome,
+    challenge: Dialect,
+    attest: Dialect,
+    secret: Dialect,
+) -> Outcome {
     let session = *attested == OK && attest != Native;
     match secret {
         Native if challenge != Native => FORM,
+        // Nothing was decided about the challenge yet.
+        Native if *attested == FORM => self::attested(registered, challenge, secret),
         // A challenge is answered once.
         Native => refused(401, "session"),
         _ if !session => refused(401, "session"),
-        _ if secret != attest => refused(403, "session"),
+        _ if secret != attest => refused(forbidden(secret), "session"),
         _ => OK,
     }
 }
@@ -233,15 +303,24 @@ async fn what_belongs_together_is_released_and_nothing_else() {
         let mut in_the_log = 0;
         for challenge in Dialect::ALL {
             for attest in Dialect::ALL {
+                let mut session = None;
                 for secret in Dialect::ALL {
                     ground.again();
                     let what =
                         format!("registered for {registered:?}, {challenge:?}, {attest:?}, {secret:?}");
-                    let given = ground.challenge(challenge).await;
-                    let (first, at_once) = ground.attest(attest, &given).await;
+                    // Asking for a secret under a session changes nothing about it. A challenge of the native
+                    // dialect is spent by it.
+                    let (given, first, at_once) = match session.take() {
+                        Some((given, first)) if challenge != Native => (given, first, None),
+                        _ => {
+                            let given = ground.challenge(challenge).await;
+                            let (first, at_once) = ground.attest(attest, &given).await;
+                            (given, first, at_once)
+                        }
+                    };
                     assert_eq!(first, attested(&registered, challenge, attest), "{what}: attest");
                     let (then, fetched) = ground.secret(secret, &given).await;
-                    assert_eq!(then, asked(&first, challenge, attest, secret), "{what}: secret");
+                    assert_eq!(then, asked(&registered, &first, challenge, attest, secret), "{what}: secret");
                     let mut got = at_once.into_iter().chain(fetched).peekable();
                     if got.peek().is_some() {
                         released.insert(what);
@@ -251,6 +330,7 @@ async fn what_belongs_together_is_released_and_nothing_else() {
                         in_the_log += 1;
                     }
                     combinations += 1;
+                    session = Some((given, first));
                 }
             }
         }
@@ -268,10 +348,14 @@ async fn what_belongs_together_is_released_and_nothing_else() {
                 expected
                     .insert(format!("registered for {registered:?}, {dialect:?}, {dialect:?}, {secret:?}"));
             }
+            // A body that has not the form of its dialect spends no challenge.
+            if *dialect == Native {
+                expected.insert(format!("registered for {registered:?}, Native, Trustee, Native"));
+            }
         }
     }
     assert_eq!(released, expected);
-    assert_eq!((combinations, expected.len()), (7 * 27, 20));
+    assert_eq!((combinations, expected.len()), (15 * 64, 3 * 8 + 8 * 5));
 }
 
 /// A session under another dialect's cookie is none where that cookie is not looked for.
@@ -304,7 +388,7 @@ async fn init_data_is_required_in_every_dialect() {
         for dialect in Dialect::ALL {
             ground.again();
             let given = ground.challenge(dialect).await;
-            let expected = if dialect == Native { OK } else { refused(403, "init-data") };
+            let expected = if dialect == Native { OK } else { refused(forbidden(dialect), "init-data") };
             assert_eq!(ground.attest(dialect, &given).await.0, expected, "{bound_by:?} {dialect:?}");
         }
         let given = ground.challenge(Native).await;
@@ -317,6 +401,47 @@ async fn init_data_is_required_in_every_dialect() {
     for dialect in Dialect::ALL {
         // Launched with a HOST_DATA that is no digest of it.
         let given = ground.challenge(dialect).await;
-        assert_eq!(ground.attest(dialect, &given).await.0, refused(403, "init-data"), "{dialect:?}");
+        let expected = refused(forbidden(dialect), "init-data");
+        assert_eq!(ground.attest(dialect, &given).await.0, expected, "{dialect:?}");
+    }
+}
+
+/// 0.1.0 with empty `extra-params` may be keybroker's guest or Trustee's: the key says which, once.
+#[tokio::test]
+async fn a_challenge_that_leaves_the_dialect_open_is_the_keys_to_decide() {
+    let open = json!({"version": "0.1.0", "tee": "snp", "extra-params": ""});
+    for registered in [vec![Keybroker], vec![Trustee], vec![Keybroker, Trustee]] {
+        let mut ground = Ground::new(&registered, None).await;
+        let rsa = TrusteeKey::generate(KeyForm::Rsa1_5);
+        for dialect in [Keybroker, Trustee] {
+            ground.again();
+            let what = format!("registered for {registered:?}, {dialect:?}");
+            let given = ground.challenge_by(dialect, AUTH, &open).await;
+            let (first, expected) = match dialect {
+                Keybroker => {
+                    let own = registered.contains(&Keybroker);
+                    let expected = if own { OK } else { refused(403, "workload") };
+                    (ground.attest(dialect, &given).await.0, expected)
+                }
+                // There is no init data that HOST_DATA could select the registration by.
+                _ => {
+                    let attested = ground.attest_trustee(KbsVersion::V0_1_0, &rsa, &given).await;
+                    (attested, refused(401, "host-data"))
+                }
+            };
+            assert_eq!(first, expected, "{what}");
+            // The other guest cannot answer it any more.
+            let other = match dialect {
+                Keybroker => ground.attest_trustee(KbsVersion::V0_1_0, &rsa, &given).await,
+                _ => ground.attest(Keybroker, &given).await.0,
+            };
+            let late = if dialect == Keybroker { Trustee } else { Keybroker };
+            assert_eq!(other, refused(401, "session"), "{what}, {late:?}");
+            let path = ground.named(AUTH);
+            let given = ground.challenge_by(Trustee, &path, &open).await;
+            let named = ground.attest_trustee(KbsVersion::V0_1_0, &rsa, &given).await;
+            let expected = if registered.contains(&Trustee) { OK } else { refused(401, "workload") };
+            assert_eq!(named, expected, "{what}, by its URL");
+        }
     }
 }

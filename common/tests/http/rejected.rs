@@ -59,8 +59,8 @@ async fn ids_that_no_guest_could_send() {
 async fn another_tee_or_version() {
     let tee = r#"this broker serves tee \"snp\" alone"#;
     refused(post(AUTH, auth_body("tdx", "0.0.0")), 400, tee).await;
-    let version =
-        r#"version: \"0.0.0\" is spoken with a workload_id, any of 1 to 32 bytes with empty extra-params"#;
+    let version = "version: spoken are 0.0.0 with a workload_id, and 0.1.0, 0.1.1, 0.2.0, 0.4.0 with their own \
+                   extra-params";
     refused(post(AUTH, auth_body("snp", "0.4.0")), 400, version).await;
 }
 
@@ -98,7 +98,7 @@ async fn requests_without_a_session_or_with_two() {
     let mut two = with_session(key());
     let other = format!("session_id={}", "0".repeat(32)).parse().unwrap();
     two.headers_mut().append(header::COOKIE, other);
-    refused(two, 400, "the cookies name two sessions").await;
+    refused(two, 400, "the request names two sessions").await;
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn every_route_takes_one_method_alone() {
     for route in ROUTES {
         for method in methods.map(|name| Method::from_bytes(name.as_bytes()).unwrap()) {
             let allowed = method == route.method;
-            let path = route.path.replace("{workload_id}", "web");
+            let path = path_of(&route);
             let response = all().await.oneshot(bare(method.clone(), &path)).await.unwrap();
             let refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
             assert_eq!(refused, !allowed, "{method} {path}");

@@ -10,7 +10,11 @@ use super::{
     schema::{described, reference},
     shared::object,
 };
-use keybroker_common::{broker::Error, problem::Problem};
+use keybroker_common::{
+    broker::Error,
+    problem::{Problem, TrusteeStage},
+    wire::Invalid,
+};
 
 /// The answer 200 with this body and these further header fields.
 pub(crate) fn success(
@@ -40,72 +44,96 @@ pub(crate) enum Form {
     Text,
     /// Problem details (RFC 9457), in the broker's own protocol.
     Details,
+    /// A type and a detail, as Trustee's clients read them.
+    Trustee(TrusteeStage),
 }
 
 impl Form {
     fn media_type(self) -> &'static str {
         match self {
-            Self::Text => "application/json",
+            Self::Text | Self::Trustee(_) => "application/json",
             Self::Details => "application/problem+json",
         }
+    }
+
+    fn status(self, problem: &Problem) -> u16 {
+        match self {
+            Self::Text | Self::Details => problem.status(),
+            Self::Trustee(_) => problem.trustee_status(),
+        }
+        .as_u16()
     }
 
     fn body(self, problem: &Problem) -> Vec<u8> {
         match self {
             Self::Text => problem.body(),
             Self::Details => problem.details(),
+            Self::Trustee(stage) => problem.trustee_body(stage),
         }
     }
 
-    /// The schemas of a refusal without a record, and of one with.
-    fn schemas(self) -> (Value, Value) {
-        match self {
-            Self::Text => (reference("Refusal"), reference("RecordedRefusal")),
-            Self::Details => (reference("Problem"), reference("RecordedProblem")),
-        }
+    /// The schema of a refusal with a record, or of one without.
+    fn schema(self, recorded: bool) -> Value {
+        reference(match (self, recorded) {
+            (Self::Text, false) => "Refusal",
+            (Self::Text, true) => "RecordedRefusal",
+            (Self::Details, false) => "Problem",
+            (Self::Details, true) => "RecordedProblem",
+            (Self::Trustee(_), _) => "ErrorInformation",
+        })
+    }
+
+    /// The names of examples in this form begin with it.
+    fn prefix(self) -> &'static str {
+        if matches!(self, Self::Trustee(_)) { "trustee-" } else { "" }
     }
 }
 
-/// The answers to `problems` in this form, by status.
-pub(crate) fn refusals(form: Form, problems: &[Problem]) -> Map<String, Value> {
-    let mut by_status = BTreeMap::<u16, Vec<Problem>>::new();
-    for problem in problems {
-        by_status.entry(problem.status().as_u16()).or_default().push(problem.clone());
-    }
-    by_status
-        .into_iter()
-        .map(|(status, problems)| (status.to_string(), refusal(&[form], &problems)))
-        .collect()
+/// A problem, and the form in which the client is told.
+pub(crate) type Told = (Form, Problem);
+
+/// These problems in this form.
+pub(crate) fn told(form: Form, problems: Vec<Problem>) -> Vec<Told> {
+    problems.into_iter().map(|problem| (form, problem)).collect()
 }
 
-/// The answer that these problems of one status have in common, in one of these forms.
-pub(crate) fn refusal(forms: &[Form], problems: &[Problem]) -> Value {
+/// The answers to `problems`, by status.
+pub(crate) fn refusals(problems: &[Told]) -> Map<String, Value> {
+    let mut by_status = BTreeMap::<u16, Vec<Told>>::new();
+    for (form, problem) in problems {
+        by_status.entry(form.status(problem)).or_default().push((*form, problem.clone()));
+    }
+    by_status.into_iter().map(|(status, problems)| (status.to_string(), refusal(&problems))).collect()
+}
+
+/// The answer that these problems of one status have in common.
+pub(crate) fn refusal(problems: &[Told]) -> Value {
     let mut described: Vec<&str> = Vec::new();
-    for text in problems.iter().map(|problem| when(forms, problem)) {
+    let mut schemas = BTreeMap::<&str, Vec<Value>>::new();
+    let mut examples = BTreeMap::<&str, Map<String, Value>>::new();
+    for (form, problem) in problems {
+        let text = when(*form, problem);
         if !described.contains(&text) {
             described.push(text);
         }
+        let schemas = schemas.entry(form.media_type()).or_default();
+        let schema = form.schema(problem.id().is_some());
+        if !schemas.contains(&schema) {
+            schemas.push(schema);
+        }
+        let value: Value = serde_json::from_slice(&form.body(problem)).unwrap();
+        let name = form.prefix().to_owned() + &name_of(problem);
+        examples.entry(form.media_type()).or_default().insert(name, json!({ "value": value }));
     }
-    let recorded = problems.iter().map(|problem| problem.id().is_some());
-    let recorded = recorded.fold((true, true), |(all, none), id| (all && id, none && !id));
-    let content = |form: &Form| {
-        let schema = match (recorded, form.schemas()) {
-            ((true, _), (_, recorded)) => recorded,
-            ((_, true), (bare, _)) => bare,
-            (_, (bare, recorded)) => json!({ "anyOf": [bare, recorded] }),
-        };
-        let example = |problem: &Problem| {
-            let value: Value = serde_json::from_slice(&form.body(problem)).unwrap();
-            (name_of(problem), json!({ "value": value }))
-        };
-        let examples: Map<_, _> = problems.iter().map(example).collect();
-        (form.media_type().to_owned(), json!({ "schema": schema, "examples": examples }))
-    };
-    let headers = problems.iter().flat_map(|problem| headers(problem.clone().into_response().headers()));
+    let content = schemas.into_iter().map(|(media_type, mut schemas)| {
+        let schema = if schemas.len() > 1 { json!({ "anyOf": schemas }) } else { schemas.remove(0) };
+        (media_type.to_owned(), json!({ "schema": schema, "examples": examples.remove(media_type) }))
+    });
+    let headers = problems.iter().flat_map(|(_, problem)| headers(problem.clone().into_response().headers()));
     json!({
         "description": described.join(" Or: "),
         "headers": headers.collect::<Map<_, _>>(),
-        "content": forms.iter().map(content).collect::<Map<_, _>>(),
+        "content": content.collect::<Map<_, _>>(),
     })
 }
 
@@ -134,7 +162,27 @@ pub(crate) fn schemas() -> Map<String, Value> {
     );
     let member = |(name, schema): (&str, Value)| (name.to_owned(), schema);
     let text = [("Refusal", bare), ("RecordedRefusal", recorded)].map(member);
-    text.into_iter().chain(details().map(member)).collect()
+    let trustees = [("ErrorInformation", error_information())].map(member);
+    text.into_iter().chain(details().map(member)).chain(trustees).collect()
+}
+
+/// The schema of a refusal as Trustee's clients read it.
+fn error_information() -> Value {
+    let kind = json!({
+        "description": "The kind of the fault, by Trustee's own names.",
+        "type": "string",
+        "pattern": "^https://github\\.com/confidential-containers/kbs/errors/[A-Za-z]+$",
+    });
+    let detail = json!({
+        "description": "The fault, for people, with the id of the audit record, where there is one.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 240,
+    });
+    described(
+        "A refusal as Trustee's clients read it. After 401 they attest anew, and every other status is final.",
+        object(&[("type", kind), ("detail", detail)]),
+    )
 }
 
 /// The schemas of problem details.
@@ -173,9 +221,18 @@ fn details() -> [(&'static str, Value); 2] {
 }
 
 /// When it happens. Exhaustive, so that no problem goes without a word.
-fn when(forms: &[Form], problem: &Problem) -> &'static str {
-    let details = forms == [Form::Details];
+fn when(form: Form, problem: &Problem) -> &'static str {
+    let details = form == Form::Details;
+    let trustees = matches!(form, Form::Trustee(_));
     match problem {
+        Problem::Broker(Error::NoSession { .. }) | Problem::NoCookie
+            if form == Form::Trustee(TrusteeStage::Resource) =>
+        {
+            "Neither cookie nor attestation result leads to a session that counts and may fetch. If the broker \
+             made neither, there is no audit record."
+        }
+        Problem::Invalid(Invalid::ResourceName) if trustees => "The path names no resource.",
+        Problem::Broker(Error::NoSecret { .. }) => "The registration has no resource of this name.",
         Problem::Broker(Error::NoSession { .. }) if details => {
             "The challenge was answered before, is over, or is not this broker's. If the broker did not make it, \
              there is no audit record."
@@ -186,7 +243,9 @@ fn when(forms: &[Form], problem: &Problem) -> &'static str {
         Problem::Broker(Error::Unavailable { .. }) if details => {
             "The broker could not decide or release. Ask for another challenge later: this one may be spent."
         }
-        Problem::Invalid(_) if details => "The request is not understood: `detail` names the fault.",
+        Problem::Invalid(_) if details || trustees => {
+            "The request is not understood: `detail` names the fault."
+        }
         Problem::Broker(Error::NoSession { .. }) => {
             "The session that the cookie names is unknown, spent or expired, or has not reached this step. If \
              the broker did not make its id, there is no audit record."

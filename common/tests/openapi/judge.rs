@@ -63,6 +63,9 @@ impl Judge {
             "contentSchema" => value
                 .as_str()
                 .is_none_or(|text| serde_json::from_str(text).is_ok_and(|value| self.allows(rule, &value))),
+            "contains" => {
+                value.as_array().is_none_or(|items| items.iter().any(|item| self.allows(rule, item)))
+            }
             "items" => value.as_array().into_iter().flatten().all(|item| self.allows(rule, item)),
             "required" => !value.is_object() || list(rule).iter().all(|name| value.get(text(name)).is_some()),
             "properties" => {

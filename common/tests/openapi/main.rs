@@ -22,7 +22,10 @@ mod yaml;
 use std::fs;
 
 use answers::Form;
-use keybroker_common::{http::ROUTES, problem::Problem};
+use keybroker_common::{
+    http::ROUTES,
+    problem::{Problem, TrusteeStage},
+};
 use serde_json::{Map, Value, json};
 
 /// Where the documentation has it.
@@ -40,7 +43,8 @@ SEV-SNP report. `protocol.md` beside this file explains it, and describes how cl
 
 Every answer has a `Content-Length` and `Cache-Control: no-store`, and none redirects. Every refusal is a JSON object of 3 to
 199 bytes, but for the words about a policy that is refused. Below `/v1/` refusals are problem details (RFC 9457) in place of
-that. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is 404
+that. Clients that speak Trustee's protocol are told a type and a detail (`ErrorInformation`), with the status that makes
+them attest anew (401) or give up. Bodies are read strictly: unknown and duplicate fields are refused by name. A path that is not described here is 404
 (`NotFound`), another method than a path's own is 405 (`MethodNotAllowed`).
 
 On AWS each route of registration exists a second time under `/iam`, for requests signed by AWS's Signature Version 4 (service
@@ -52,8 +56,11 @@ names another host. API Gateway, in front of a deployment on AWS, answers reques
 come too fast (429) or take too long (503, 504).
 ";
 
-/// The forms of a refusal that is of no route: the path decides.
-const BOTH: [Form; 2] = [Form::Text, Form::Details];
+/// A refusal that is of no route, in every form: the path decides.
+fn in_every_form(problem: &Problem) -> Value {
+    let forms = [Form::Text, Form::Details, Form::Trustee(TrusteeStage::Attestation)];
+    answers::refusal(&forms.map(|form| (form, problem.clone())))
+}
 
 /// The whole document.
 fn document() -> Value {
@@ -80,8 +87,8 @@ fn document() -> Value {
         "components": {
             "schemas": schemas,
             "responses": {
-                "NotFound": answers::refusal(&BOTH, &[Problem::NotFound]),
-                "MethodNotAllowed": answers::refusal(&BOTH, &[Problem::MethodNotAllowed(http::Method::POST)]),
+                "NotFound": in_every_form(&Problem::NotFound),
+                "MethodNotAllowed": in_every_form(&Problem::MethodNotAllowed(http::Method::POST)),
             },
             "headers": answers::header_fields(),
             "securitySchemes": routes::security_schemes(),

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answers::{self, Form};
-use keybroker_common::problem::Problem;
+use super::answers::{self, Told};
 
 /// One method of one path.
 pub(crate) struct Operation {
@@ -21,9 +20,7 @@ pub(crate) struct Operation {
     pub(crate) success: Value,
     /// Everything that can go wrong, as an example of each: status, body and header fields are those of the
     /// map of problems.
-    pub(crate) problems: Vec<Problem>,
-    /// The form of the answers to them.
-    pub(crate) form: Form,
+    pub(crate) problems: Vec<Told>,
     /// How a client may authenticate itself; empty where nobody does.
     pub(crate) security: Vec<Value>,
     /// The schemas that it brings among the components, by name.
@@ -58,7 +55,7 @@ impl Operation {
             operation["requestBody"] = request.to_json();
         }
         operation["responses"] = json!({ "200": self.success });
-        for (status, answer) in answers::refusals(self.form, &self.problems) {
+        for (status, answer) in answers::refusals(&self.problems) {
             operation["responses"][status] = answer;
         }
         operation

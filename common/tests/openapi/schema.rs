@@ -74,3 +74,15 @@ pub(crate) fn workload_id() -> Value {
 pub(crate) fn resource_name() -> Value {
     json!({ "type": "string", "pattern": r"^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$" })
 }
+
+/// A part of the name of a resource of Trustee's guests.
+pub(crate) fn path_part() -> Value {
+    json!({ "type": "string", "pattern": format!("^{PATH_PART}$") })
+}
+
+/// The whole name: three parts with slashes between them.
+pub(crate) fn resource_path() -> Value {
+    json!({ "type": "string", "pattern": format!("^{PATH_PART}/{PATH_PART}/{PATH_PART}$") })
+}
+
+const PATH_PART: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use data_encoding::BASE64URL_NOPAD;
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_testing::{
     clock::{BEGIN, ManualClock},
@@ -33,6 +34,19 @@ pub(crate) const SESSION_ID: &str = "[!#-+\\--:<-\\[\\]-~]{35,99}";
 pub(crate) const WORKLOAD: &str = "my-app";
 /// The sample's resource.
 pub(crate) const RESOURCE_NAME: &str = "passphrase";
+
+/// The sample's resource of Trustee's guests.
+pub(crate) const RESOURCE_PATH: &str = "default/key/tls";
+
+/// The sample's attestation result. Its signature is none.
+pub(crate) fn attestation_result() -> String {
+    let [header, claims] = [
+        json!({ "typ": "JWT", "alg": "ES256" }),
+        json!({ "iss": "sample", "submods": { "cpu0": { "ear.status": "affirming" } } }),
+    ]
+    .map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
+    format!("{header}.{claims}.{}", BASE64URL_NOPAD.encode(&[0x51; 64]))
+}
 
 /// The refusals of any body of at most `limit` bytes; `unknown` is a field that one might expect in
 /// it.
@@ -92,13 +106,13 @@ pub(crate) fn session_cookie(dialect: Dialect, required: bool) -> Value {
         "schema": { "type": "string", "pattern": format!("^{SESSION_ID}$") },
     });
     // With an example of each, tools would send two sessions at once.
-    if required || dialect == Dialect::Libkrun {
+    if required || dialect != Dialect::Keybroker {
         parameter["example"] = sample_challenge().session_id.expose().into();
     }
     parameter
 }
 
-/// The last segment of the path.
+/// A segment of the path.
 pub(crate) fn path_parameter(name: &str, schema: &Value, example: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
 }

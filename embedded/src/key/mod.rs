@@ -12,7 +12,7 @@ use aws_lc_rs::{
 use data_encoding::HEXLOWER;
 use keybroker_common::{
     keyring::{KeyringWrap, Purpose},
-    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
+    secret::{EncryptionContext, KeyError, Rewrap, Secret, Unwrap, Wrap, WrappedSecret},
 };
 use zeroize::Zeroizing;
 
@@ -134,6 +134,19 @@ impl Unwrap for LocalKey {
         wrapped: &WrappedSecret,
     ) -> Result<Secret, KeyError> {
         self.unseal(associated_data(&context.pairs()), wrapped)
+    }
+}
+
+/// The clear text is in this process for a moment: who holds the key file has it anyway.
+#[async_trait]
+impl Rewrap for LocalKey {
+    async fn rewrap_secret(
+        &self,
+        from: &EncryptionContext,
+        to: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<WrappedSecret, KeyError> {
+        self.wrap_secret(to, &self.unwrap_secret(from, wrapped).await?).await
     }
 }
 

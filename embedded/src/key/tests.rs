@@ -228,3 +228,30 @@ fn debug_shows_the_fingerprint_and_no_key() {
     assert_eq!(format!("{key:?}"), format!("LocalKey({}, redacted)", key.key_id()));
     assert_eq!(format!("{:?}", Secret::new(b"clear".to_vec())), "Secret(redacted)");
 }
+
+#[tokio::test]
+async fn a_secret_moves_to_another_registration_and_opens_under_it_alone() {
+    let key = LocalKey::in_memory().unwrap();
+    let to = EncryptionContext { registration: RegistrationDigest::of(b"another"), ..context() };
+    let before = key.wrap_secret(&context(), &Secret::new(b"clear text".to_vec())).await.unwrap();
+    let after = key.rewrap_secret(&context(), &to, &before).await.unwrap();
+    assert_eq!(key.unwrap_secret(&to, &after).await.unwrap().expose(), b"clear text");
+    assert_eq!(key.unwrap_secret(&context(), &after).await.unwrap_err(), KeyError::Mismatch);
+    assert_eq!(key.unwrap_secret(&to, &before).await.unwrap_err(), KeyError::Mismatch);
+}
+
+#[tokio::test]
+async fn a_secret_of_another_registration_or_key_does_not_move() {
+    let (key, other) = (LocalKey::in_memory().unwrap(), LocalKey::in_memory().unwrap());
+    let to = EncryptionContext { registration: RegistrationDigest::of(b"another"), ..context() };
+    let wrapped = key.wrap_secret(&context(), &Secret::new(b"clear text".to_vec())).await.unwrap();
+    assert_eq!(key.rewrap_secret(&to, &to, &wrapped).await, Err(KeyError::Mismatch));
+    for context in [
+        EncryptionContext { secret: "other".to_owned(), ..context() },
+        EncryptionContext { workload_id: WorkloadId::new("other").unwrap(), ..context() },
+    ] {
+        assert_eq!(key.rewrap_secret(&context, &to, &wrapped).await, Err(KeyError::Mismatch));
+    }
+    let unknown = Err(KeyError::UnknownKey(key.key_id().to_owned()));
+    assert_eq!(other.rewrap_secret(&context(), &to, &wrapped).await, unknown);
+}

@@ -14,17 +14,20 @@ const KEY_NAME: &str = "wrapping_key";
 /// The format that this release reads and writes: tables, keys and rows.
 const FORMAT: &str = "2";
 
-/// Makes an empty database a store; refuses any other that is not a store of this format.
+/// Makes an empty database a store, and adds the tables that a store of this format lacks because an earlier
+/// release made it; refuses any other database.
 pub(super) fn adopt(database: &Database) -> Result<(), OpenError> {
     let transaction = database.begin_write()?;
     let empty = transaction.list_tables()?.next().is_none();
+    let whole = tables::complete(&transaction)?;
     let mut meta = transaction.open_table(META)?;
     match entry(&meta, FORMAT_NAME)? {
-        Some(format) if format == FORMAT => return Ok(()),
+        Some(format) if format == FORMAT && whole => return Ok(()),
+        Some(format) if format == FORMAT => {}
         Some(found) => return Err(OpenError::Format { found }),
-        None if empty => meta.insert(FORMAT_NAME, FORMAT)?,
+        None if empty => drop(meta.insert(FORMAT_NAME, FORMAT)?),
         None => return Err(OpenError::Foreign),
-    };
+    }
     drop(meta);
     tables::create_tables(&transaction)?;
     Ok(transaction.commit()?)

@@ -13,7 +13,7 @@ use super::{
     EmbeddedStore,
     disk::Edit,
     rows::{self, Row as _, Span},
-    stores::{existing, put_ring, recorded},
+    stores::{existing, free, put_ring, recorded},
 };
 
 #[async_trait]
@@ -41,6 +41,28 @@ impl OperatorStore for EmbeddedStore {
         .await
     }
 
+    async fn amend(
+        &self,
+        seen: &Workload,
+        amended: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        if seen.selected_by() != amended.selected_by() {
+            return Err(StoreError::Conflict);
+        }
+        let (replaced, amended, recorded) = (seen.digest(), amended.clone(), recorded(audit)?);
+        self.write_if_room(move |view| {
+            let row = existing(view, &amended.id)?;
+            if row.digest() != replaced {
+                return Err(StoreError::Conflict);
+            }
+            let (registration, secrets) = (amended.registration.clone(), amended.secrets.clone());
+            let row = Workload { registration, secrets, ..row };
+            Ok(vec![Edit::put(amended.id.as_str().as_bytes(), &row)?, recorded.clone()])
+        })
+        .await
+    }
+
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {
         let (seen, recorded) = (seen.clone(), recorded(audit)?);
         self.write(move |view| {
@@ -49,7 +71,8 @@ impl OperatorStore for EmbeddedStore {
             if state(&row) != state(&seen) {
                 return Err(StoreError::Conflict);
             }
-            Ok(vec![Edit::delete::<Workload>(seen.id.as_str().as_bytes()), recorded.clone()])
+            let deleted = Edit::delete::<Workload>(seen.id.as_str().as_bytes());
+            Ok([deleted, recorded.clone()].into_iter().chain(free(view, &row)?).collect())
         })
         .await
     }

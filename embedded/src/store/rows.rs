@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use keybroker_common::{
     audit::AuditRecord,
     decision::AttestDecision,
+    ids::WorkloadId,
     keyring::Keyring,
     store::{Cursor, Page, StoreError, StoredEndorsement},
     token::Token,
@@ -39,6 +40,20 @@ pub(super) trait Row: Serialize + DeserializeOwned {
 /// Under the workload id.
 impl Row for Workload {
     const NAME: &'static str = "workloads";
+}
+
+/// The workload that a value of HOST_DATA selects, under its 32 bytes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SelectionRow {
+    pub(super) workload_id: WorkloadId,
+}
+
+impl Row for SelectionRow {
+    const NAME: &'static str = "selections";
+
+    fn name(key: &[u8]) -> String {
+        HEXLOWER.encode(key)
+    }
 }
 
 /// Under the 16 bytes of the id.

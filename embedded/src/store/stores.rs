@@ -20,13 +20,18 @@ use uuid::Uuid;
 use super::{
     EmbeddedStore,
     disk::{Edit, Use, View, Write},
-    rows::{GuestRow, KeyringRow},
+    rows::{GuestRow, KeyringRow, SelectionRow},
 };
 
 #[async_trait]
 impl WorkloadStore for EmbeddedStore {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.read(id.as_str().as_bytes())
+    }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        let row: Option<SelectionRow> = self.read(host_data)?;
+        Ok(row.map(|row| row.workload_id))
     }
 }
 
@@ -45,21 +50,24 @@ impl RegistrationStore for EmbeddedStore {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
         let rows = [Edit::create(workload.id.as_str().as_bytes(), &workload)?, recorded(&audit)?];
         self.write_if_room(move |view| {
+            view.admit(&rows)?;
             let bound = use_token(view, token, Build::New, &workload.id, &audit)?;
-            Ok(rows.iter().cloned().chain(bound).collect())
+            let selected = select(view, &workload)?;
+            Ok(rows.iter().cloned().chain(bound).chain(selected).collect())
         })
         .await
     }
 
     async fn replace(
         &self,
-        replaced: RegistrationDigest,
+        replaced: &Workload,
         build: Build,
         workload: &Workload,
         audit: &AuditRecord,
         token: Option<&TokenId>,
     ) -> Result<(), StoreError> {
         let (workload, audit, token) = (workload.clone(), audit.clone(), token.copied());
+        let replaced = replaced.digest();
         let rows = [Edit::put(workload.id.as_str().as_bytes(), &workload)?, recorded(&audit)?];
         self.write_if_room(move |view| {
             let row = existing(view, &workload.id)?;
@@ -67,11 +75,36 @@ impl RegistrationStore for EmbeddedStore {
             if row.digest() != replaced || row.revoked_at.is_some() || ended {
                 return Err(StoreError::Conflict);
             }
+            view.admit(&rows)?;
             let bound = use_token(view, token, build, &workload.id, &audit)?;
-            Ok(rows.iter().cloned().chain(bound).collect())
+            // First, for both may be the same row.
+            let freed = free(view, &row)?;
+            let selected = select(view, &workload)?;
+            Ok(rows.iter().cloned().chain(bound).chain(freed).chain(selected).collect())
         })
         .await
     }
+}
+
+/// Has the HOST_DATA that `workload` is registered with, if there is any, select it.
+fn select(view: &mut View<'_>, workload: &Workload) -> Result<Option<Edit>, StoreError> {
+    let Some(host_data) = workload.selected_by() else { return Ok(None) };
+    let selection = SelectionRow { workload_id: workload.id.clone() };
+    match view.get::<SelectionRow>(&host_data)? {
+        Some(held) if held != selection => Err(StoreError::Selects),
+        _ => Edit::put(&host_data, &selection).map(Some),
+    }
+}
+
+/// Has the HOST_DATA of the row `workload` select nothing, if it is known to select this workload.
+pub(super) fn free(view: &mut View<'_>, workload: &Workload) -> Result<Option<Edit>, StoreError> {
+    let Some(host_data) = workload.selected_by() else { return Ok(None) };
+    let held: Option<SelectionRow> = match view.get(&host_data) {
+        Err(StoreError::Corrupt { .. }) => None,
+        held => held?,
+    };
+    let own = held.is_some_and(|held| held.workload_id == workload.id);
+    Ok(own.then(|| Edit::delete::<SelectionRow>(&host_data)))
 }
 
 /// Binds the token, if there is one, to `workload`, or finds it bound to it already, as `build` demands.

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 mod damage;
 mod deployment;
 mod killed;
+mod selections;
 mod upgrade;
 mod upkeep;
 
@@ -320,7 +321,7 @@ async fn a_row_that_cannot_be_read_is_an_error_of_that_row() {
         assert_corrupt("workloads", store.workload(&id).await);
         assert_corrupt(
             "workloads",
-            store.replace(broken.digest(), Build::Same, &broken, &sample::registered(), None).await,
+            store.replace(&broken, Build::Same, &broken, &sample::registered(), None).await,
         );
         assert_corrupt("workloads", store.mark_released(&id, broken.digest(), sample::at(1)).await);
         assert_corrupt("workloads", store.revoke(&id, &sample::revoked(1)).await);

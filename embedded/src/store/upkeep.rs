@@ -17,7 +17,7 @@ use super::{
     disk::Edit,
     file::{self, Check},
     opening::{caught_opening, open},
-    rows::{self, GuestRow, KeyringRow, Row, Span},
+    rows::{self, GuestRow, KeyringRow, Row, SelectionRow, Span},
 };
 
 impl EmbeddedStore {
@@ -29,6 +29,7 @@ impl EmbeddedStore {
         at_rest(data_dir, Check::Always, |database| {
             let transaction = database.begin_read()?;
             readable::<Workload>(&transaction)?;
+            readable::<SelectionRow>(&transaction)?;
             readable::<Token>(&transaction)?;
             readable::<GuestRow>(&transaction)?;
             readable::<KeyringRow>(&transaction)?;

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         let ring = |purpose| Arc::new(KmsKeyring::new(aws.kms(), kms_key.clone(), purpose));
         let keys = AttestKeys {
             sessions: ring(Purpose::Session),
+            results: ring(Purpose::Result),
             unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
             signers: Arc::new(SigningKeys::new(store.clone(), ring(Purpose::Signature), clock.clone())),
         };

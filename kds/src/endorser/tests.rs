@@ -55,7 +55,7 @@ impl Sent {
         });
         let key = json!({ "alg": "RSA", "k-mod": BASE64.encode(&[0xC3; 256]), "k-exp": "AQAB" });
         let body = json!({ "tee-pubkey": key, "tee-evidence": evidence.to_string() }).to_string();
-        handshake::evidence(vec![Dialect::Libkrun], body.as_bytes()).unwrap()
+        handshake::evidence(vec![Dialect::Libkrun], &Claim::HostData, body.as_bytes()).unwrap()
     }
 }
 
@@ -81,6 +81,7 @@ async fn without_an_open_challenge_no_certificate_is_parsed() {
         wrap: key.clone(),
         keys: AttestKeys {
             sessions: Arc::new(key.keyring(Purpose::Session)),
+            results: Arc::new(key.keyring(Purpose::Result)),
             unwrap: key.clone(),
             signers: Arc::new(keybroker_testing::signer::NoSigners),
         },

@@ -21,6 +21,15 @@ pub async fn a_decision_is_read_back(store: &impl Subject) {
     }
 }
 
+pub async fn a_session_of_any_kind_of_key_is_read_back(store: &impl Subject) {
+    for key in sample::guest_keys() {
+        let mut decision = sample::attest_decision(1);
+        decision.session.as_mut().expect("a session").guest_key = key;
+        assert_eq!(store.decide(&decision).await, FIRST);
+        assert_eq!(store.decision(decision.record.id).await, Ok(Some(decision)));
+    }
+}
+
 pub async fn the_first_decision_is_the_only_one(store: &impl Subject) {
     let firsts = [sample::attest_decision(1), sample::refusal(1)].into_iter().chain(sample::releases(1));
     for first in firsts {

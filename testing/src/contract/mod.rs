@@ -12,6 +12,7 @@ mod decisions;
 mod endorsements;
 mod keyrings;
 mod operator;
+mod selection;
 mod tokens;
 mod workloads;
 
@@ -22,7 +23,9 @@ use keybroker_common::{
     store::{DecisionStore, OperatorStore, RegistrationStore, ReleaseStore, StoreError},
 };
 
-pub use self::{audit::*, decisions::*, endorsements::*, keyrings::*, operator::*, tokens::*, workloads::*};
+pub use self::{
+    audit::*, decisions::*, endorsements::*, keyrings::*, operator::*, selection::*, tokens::*, workloads::*,
+};
 
 use crate::sample;
 
@@ -83,6 +86,22 @@ macro_rules! store_contract {
             a_taken_audit_id_undoes_the_record_of_a_release
             the_first_revocation_counts
             an_absent_row_is_not_revoked
+            a_workload_is_selected_by_its_host_data
+            host_data_selects_one_workload
+            a_conflict_comes_before_a_selection
+            a_failed_create_selects_nothing
+            a_replacement_with_the_same_init_data_is_selected_still
+            a_replacement_moves_what_selects_it
+            a_replacement_begins_and_ends_a_selection
+            a_replacement_by_anothers_host_data_changes_nothing
+            a_failed_replacement_moves_no_selection
+            a_revocation_leaves_its_selection
+            a_deletion_frees_what_selected_the_row
+            a_failed_deletion_frees_nothing
+            of_many_registrations_by_one_host_data_one_wins
+            of_many_that_move_to_one_host_data_one_wins
+            a_deletion_and_a_registration_at_once_agree
+            a_selection_is_no_workload
             a_token_is_read_back
             the_first_revocation_of_a_token_counts
             an_absent_token_is_not_revoked
@@ -93,6 +112,7 @@ macro_rules! store_contract {
             a_failed_registration_leaves_its_token_unused
             of_many_uses_of_a_token_one_wins
             a_decision_is_read_back
+            a_session_of_any_kind_of_key_is_read_back
             the_first_decision_is_the_only_one
             of_many_decisions_one_wins
             a_record_beside_decisions_is_no_decision
@@ -124,6 +144,13 @@ macro_rules! store_contract {
             a_row_that_is_not_revoked_is_restored_as_it_is
             an_absent_row_is_not_restored
             a_taken_audit_id_undoes_a_restoration
+            an_amendment_changes_registration_and_secrets_alone
+            an_amendment_names_the_registration_it_replaces
+            an_absent_row_is_not_amended
+            a_taken_audit_id_undoes_an_amendment
+            of_many_amendments_one_wins
+            an_amendment_leaves_what_selects_it
+            an_amended_row_releases_under_its_new_registration_alone
             a_row_is_deleted_as_it_was_seen
             a_row_that_changed_meanwhile_is_not_deleted
             an_absent_row_is_not_deleted

@@ -95,6 +95,89 @@ pub async fn a_taken_audit_id_undoes_a_restoration(store: &impl Subject) {
     assert_eq!(row(store, &workload).await, Some(workload));
 }
 
+/// Whatever the caller believes of the rest of the row.
+pub async fn an_amendment_changes_registration_and_secrets_alone(store: &impl Subject) {
+    let released = registered(store).await;
+    store.mark_released(&released.id, released.digest(), sample::at(1)).await.expect("a release");
+    let released = Workload { released_at: Some(sample::at(1)), ..released };
+    let restored_by = sample::restored(2);
+    let restored = revoked(store).await;
+    store.restore(&restored.id, restored.digest(), &restored_by).await.expect("a restoration");
+    let restored = Workload { revoked_at: None, restored_by: Some(restored_by.id), ..restored };
+    for seen in [registered(store).await, revoked(store).await, released, restored] {
+        let amended = sample::registered_anew(&seen);
+        let believed = Workload {
+            first_registered_at: sample::at(500),
+            revoked_at: None,
+            released_at: None,
+            restored_by: None,
+            ..amended.clone()
+        };
+        let audit = sample::amended(5);
+        assert_eq!(store.amend(&seen, &believed, &audit).await, Ok(()));
+        assert_eq!(row(store, &seen).await, Some(amended));
+        assert_recorded(store, &audit).await;
+    }
+}
+
+pub async fn an_amendment_names_the_registration_it_replaces(store: &impl Subject) {
+    let first = registered(store).await;
+    let (second, third) = (sample::registered_anew(&first), sample::registered_anew(&first));
+    store.amend(&first, &second, &sample::amended(1)).await.expect("an amendment");
+    let audit = sample::amended(2);
+    assert_eq!(store.amend(&first, &third, &audit).await, CONFLICT);
+    assert_eq!(row(store, &first).await, Some(second));
+    assert_not_recorded(store, &audit).await;
+}
+
+pub async fn an_absent_row_is_not_amended(store: &impl Subject) {
+    let (workload, audit) = (sample::workload(), sample::amended(1));
+    assert_eq!(store.amend(&workload, &workload, &audit).await, CONFLICT);
+    assert_eq!(row(store, &workload).await, None);
+    assert_not_recorded(store, &audit).await;
+}
+
+pub async fn a_taken_audit_id_undoes_an_amendment(store: &impl Subject) {
+    let (workload, audit) = (registered(store).await, sample::amended(1));
+    store.append(&audit).await.expect("a new record");
+    let amended = sample::registered_anew(&workload);
+    assert_eq!(store.amend(&workload, &amended, &audit).await, CONFLICT);
+    assert_eq!(row(store, &workload).await, Some(workload));
+}
+
+pub async fn of_many_amendments_one_wins(store: &impl Subject) {
+    let workload = registered(store).await;
+    let attempts: Vec<_> =
+        (0..16).map(|_| (sample::registered_anew(&workload), sample::amended(1))).collect();
+    let outcomes =
+        all_at_once(attempts.iter().map(|(amended, audit)| store.amend(&workload, amended, audit))).await;
+    let won = attempts.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let won: Vec<_> = won.map(|((amended, _), _)| amended.clone()).collect();
+    assert_eq!(won, row(store, &workload).await.into_iter().collect::<Vec<_>>(), "{outcomes:?}");
+    for ((_, audit), outcome) in attempts.iter().zip(&outcomes) {
+        let on_record = store.audit_record(audit.id).await.expect("a readable log").is_some();
+        assert_eq!(on_record, outcome.is_ok());
+    }
+}
+
+/// A release that was begun under the earlier registration notes nothing, and neither the build that wrote it
+/// nor a caller that saw it replaces the row.
+pub async fn an_amended_row_releases_under_its_new_registration_alone(store: &impl Subject) {
+    let first = registered(store).await;
+    let second = sample::registered_anew(&first);
+    store.amend(&first, &second, &sample::amended(1)).await.expect("an amendment");
+    assert_eq!(store.mark_released(&first.id, first.digest(), sample::at(2)).await, CONFLICT);
+    let third = sample::registered_anew(&first);
+    for build in [Build::Same, Build::New] {
+        let audit = sample::registered();
+        assert_eq!(store.replace(&first, build, &third, &audit, None).await, CONFLICT);
+    }
+    assert_eq!(store.delete(&first, &sample::deleted(3)).await, CONFLICT);
+    assert_eq!(row(store, &first).await, Some(second.clone()));
+    assert_eq!(store.mark_released(&second.id, second.digest(), sample::at(4)).await, Ok(()));
+    assert_eq!(row(store, &first).await.and_then(|row| row.released_at), Some(sample::at(4)));
+}
+
 pub async fn a_row_is_deleted_as_it_was_seen(store: &impl Subject) {
     let released = registered(store).await;
     store.mark_released(&released.id, released.digest(), sample::at(1)).await.expect("a release");
@@ -111,10 +194,7 @@ pub async fn a_row_that_changed_meanwhile_is_not_deleted(store: &impl Subject) {
     let audit = sample::deleted(5);
     let replaced = registered(store).await;
     let by = sample::registered_anew(&replaced);
-    store
-        .replace(replaced.digest(), Build::Same, &by, &sample::registered(), None)
-        .await
-        .expect("a replacement");
+    store.replace(&replaced, Build::Same, &by, &sample::registered(), None).await.expect("a replacement");
     let released = registered(store).await;
     store.mark_released(&released.id, released.digest(), sample::at(1)).await.expect("a release");
     let revoked_since = registered(store).await;

@@ -13,12 +13,12 @@ use super::{
 };
 
 /// Makes `token`.
-async fn made(store: &impl Subject, token: Token) -> Token {
+pub(super) async fn made(store: &impl Subject, token: Token) -> Token {
     store.put_token(&token, &sample::token_made()).await.expect("a new token");
     token
 }
 
-async fn kept(store: &impl Subject, id: &TokenId) -> Option<Token> {
+pub(super) async fn kept(store: &impl Subject, id: &TokenId) -> Option<Token> {
     store.token(id).await.expect("a readable row")
 }
 
@@ -74,14 +74,14 @@ pub async fn a_token_is_bound_by_its_first_use(store: &impl Subject) {
     // It then replaces what it is bound to, and stays as it is.
     let again = sample::registered_anew(&workload);
     let later = sample::audit(9, sample::registered().operation, sample::registered().decision);
-    let used = store.replace(workload.digest(), Build::Same, &again, &later, Some(&token.id)).await;
+    let used = store.replace(&workload, Build::Same, &again, &later, Some(&token.id)).await;
     assert_eq!(used, Ok(()));
     assert_eq!(kept(store, &token.id).await, Some(Token { bound, ..token.clone() }));
     // But writes no new row, and begins no new build.
     assert_eq!(store.create(&sample::workload(), &sample::registered(), Some(&token.id)).await, CONFLICT);
     let third = sample::registered_anew(&workload);
     let audit = sample::registered();
-    assert_eq!(store.replace(again.digest(), Build::New, &third, &audit, Some(&token.id)).await, CONFLICT);
+    assert_eq!(store.replace(&again, Build::New, &third, &audit, Some(&token.id)).await, CONFLICT);
     assert_eq!(row(store, &workload).await, Some(again));
 }
 
@@ -89,7 +89,7 @@ pub async fn a_token_begins_a_new_build_of_what_it_was_made_for(store: &impl Sub
     let first = registered(store).await;
     let token = made(store, Token { made_for: Some(first.id.clone()), ..sample::token() }).await;
     let (second, audit) = (sample::registered_anew(&first), sample::registered());
-    assert_eq!(store.replace(first.digest(), Build::New, &second, &audit, Some(&token.id)).await, Ok(()));
+    assert_eq!(store.replace(&first, Build::New, &second, &audit, Some(&token.id)).await, Ok(()));
     assert_eq!(row(store, &first).await, Some(second));
     let bound = Some(Bound { workload_id: first.id.clone(), at: audit.time });
     assert_eq!(kept(store, &token.id).await, Some(Token { bound, ..token }));
@@ -112,7 +112,7 @@ pub async fn a_token_that_does_not_count_writes_nothing(store: &impl Subject) {
         let held = registered(store).await;
         let second = sample::registered_anew(&held);
         for build in [Build::Same, Build::New] {
-            let replaced = store.replace(held.digest(), build, &second, &audit, Some(&token.id)).await;
+            let replaced = store.replace(&held, build, &second, &audit, Some(&token.id)).await;
             assert_eq!(replaced, CONFLICT);
         }
         assert_eq!(row(store, &held).await, Some(held.clone()));
@@ -125,7 +125,7 @@ pub async fn an_unbound_token_is_of_no_build_yet(store: &impl Subject) {
     let held = registered(store).await;
     let second = sample::registered_anew(&held);
     let audit = sample::registered();
-    assert_eq!(store.replace(held.digest(), Build::Same, &second, &audit, Some(&token.id)).await, CONFLICT);
+    assert_eq!(store.replace(&held, Build::Same, &second, &audit, Some(&token.id)).await, CONFLICT);
     assert_eq!(kept(store, &token.id).await, Some(token));
 }
 

@@ -51,7 +51,7 @@ pub async fn a_replacement_takes_the_whole_row(store: &impl Subject) {
     let first = registered(store).await;
     let second = Workload { first_registered_at: sample::at(7), ..sample::registered_anew(&first) };
     let audit = sample::registered();
-    assert_eq!(store.replace(first.digest(), Build::Same, &second, &audit, None).await, Ok(()));
+    assert_eq!(store.replace(&first, Build::Same, &second, &audit, None).await, Ok(()));
     assert_eq!(row(store, &first).await, Some(second));
     assert_recorded(store, &audit).await;
 }
@@ -59,23 +59,14 @@ pub async fn a_replacement_takes_the_whole_row(store: &impl Subject) {
 pub async fn a_replacement_names_the_registration_it_replaces(store: &impl Subject) {
     let first = registered(store).await;
     let (second, third) = (sample::registered_anew(&first), sample::registered_anew(&first));
-    store
-        .replace(first.digest(), Build::Same, &second, &sample::registered(), None)
-        .await
-        .expect("a replacement");
-    assert_eq!(
-        store.replace(first.digest(), Build::Same, &third, &sample::registered(), None).await,
-        CONFLICT
-    );
+    store.replace(&first, Build::Same, &second, &sample::registered(), None).await.expect("a replacement");
+    assert_eq!(store.replace(&first, Build::Same, &third, &sample::registered(), None).await, CONFLICT);
     assert_eq!(row(store, &first).await, Some(second));
 }
 
 pub async fn an_absent_row_is_not_replaced(store: &impl Subject) {
     let workload = sample::workload();
-    assert_eq!(
-        store.replace(workload.digest(), Build::Same, &workload, &sample::registered(), None).await,
-        CONFLICT
-    );
+    assert_eq!(store.replace(&workload, Build::Same, &workload, &sample::registered(), None).await, CONFLICT);
     assert_eq!(row(store, &workload).await, None);
 }
 
@@ -83,20 +74,14 @@ pub async fn a_revoked_row_is_not_replaced(store: &impl Subject) {
     let first = registered(store).await;
     store.revoke(&first.id, &sample::revoked(1)).await.expect("a revocation");
     let second = sample::registered_anew(&first);
-    assert_eq!(
-        store.replace(first.digest(), Build::Same, &second, &sample::registered(), None).await,
-        CONFLICT
-    );
+    assert_eq!(store.replace(&first, Build::Same, &second, &sample::registered(), None).await, CONFLICT);
 }
 
 pub async fn a_released_row_is_not_replaced(store: &impl Subject) {
     let first = registered(store).await;
     store.mark_released(&first.id, first.digest(), sample::at(1)).await.expect("a release");
     let second = sample::registered_anew(&first);
-    assert_eq!(
-        store.replace(first.digest(), Build::Same, &second, &sample::registered(), None).await,
-        CONFLICT
-    );
+    assert_eq!(store.replace(&first, Build::Same, &second, &sample::registered(), None).await, CONFLICT);
 }
 
 pub async fn a_released_row_gives_way_to_a_new_build(store: &impl Subject) {
@@ -104,25 +89,22 @@ pub async fn a_released_row_gives_way_to_a_new_build(store: &impl Subject) {
     store.mark_released(&first.id, first.digest(), sample::at(1)).await.expect("a release");
     let second = Workload { first_registered_at: sample::at(2), ..sample::registered_anew(&first) };
     let audit = sample::registered();
-    assert_eq!(store.replace(first.digest(), Build::New, &second, &audit, None).await, Ok(()));
+    assert_eq!(store.replace(&first, Build::New, &second, &audit, None).await, Ok(()));
     assert_eq!(row(store, &first).await, Some(second.clone()));
     // But a revoked one does not.
     store.revoke(&first.id, &sample::revoked(1)).await.expect("a revocation");
     let third = sample::registered_anew(&first);
-    assert_eq!(
-        store.replace(second.digest(), Build::New, &third, &sample::registered(), None).await,
-        CONFLICT
-    );
+    assert_eq!(store.replace(&second, Build::New, &third, &sample::registered(), None).await, CONFLICT);
 }
 
 pub async fn a_failed_replacement_changes_nothing(store: &impl Subject) {
     let first = registered(store).await;
     let (second, audit) = (sample::registered_anew(&first), sample::registered());
-    assert_eq!(store.replace(second.digest(), Build::Same, &second, &audit, None).await, CONFLICT);
+    assert_eq!(store.replace(&second, Build::Same, &second, &audit, None).await, CONFLICT);
     assert_not_recorded(store, &audit).await;
     // Nor with the right digest, if the audit record cannot be written.
     store.append(&audit).await.expect("a new record");
-    assert_eq!(store.replace(first.digest(), Build::Same, &second, &audit, None).await, CONFLICT);
+    assert_eq!(store.replace(&first, Build::Same, &second, &audit, None).await, CONFLICT);
     assert_eq!(row(store, &first).await, Some(first));
 }
 
@@ -179,10 +161,7 @@ pub async fn a_release_that_does_not_stand_is_found_out(store: &impl Subject) {
     store.restore(&restored.id, restored.digest(), &sample::restored(2)).await.expect("a restoration");
     let replaced = registered(store).await;
     let by = sample::registered_anew(&replaced);
-    store
-        .replace(replaced.digest(), Build::Same, &by, &sample::registered(), None)
-        .await
-        .expect("a replacement");
+    store.replace(&replaced, Build::Same, &by, &sample::registered(), None).await.expect("a replacement");
     for seen in [revoked, restored, replaced, sample::workload()] {
         let audit = sample::released(3);
         match store.record_release(&seen.id, &seen.standing(), &audit).await {

@@ -17,7 +17,7 @@ use keybroker_common::{
     store::{AuditStore as _, KeyringStore as _, StoredKeyring},
 };
 use keybroker_tests::{
-    operator::{Contents, Operator, dynamodb, record, workload},
+    operator::{Contents, Operator, dynamodb, record, selected, workload},
     program::Ended,
 };
 use serde_json::Value;
@@ -61,8 +61,8 @@ fn assert_order(out: &str, first: &str, then: &str) {
 #[tokio::test]
 async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     let day = SignedDuration::from_hours(24);
-    let workloads = ["lost", "altered", "revoked", "kept"].map(|id| workload(id, None, day));
-    let revoked = workloads[2].id.clone();
+    let workloads = ["lost", "altered", "revoked", "kept", "set"].map(|id| workload(id, None, day));
+    let (revoked, set) = (workloads[2].id.clone(), workloads[4].id.clone());
     let aws = Operator::aws(&Contents { workloads: workloads.into(), ..Contents::default() }).await;
     let (client, table) = (dynamodb(), aws.table("workloads"));
     let prefix = table.strip_suffix("workloads").unwrap();
@@ -73,7 +73,7 @@ async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     not_done(aws.restore(&["beside", "workloads", "--at", "2020-01-01T00:00:00Z"]), "can be restored from");
     assert!(done(aws.restore(&["beside", "workloads", "--dry-run"])).starts_with("would restore "));
     let out = done(aws.restore(&["beside", "workloads"]));
-    assert!(out.contains(" has 4 rows, ") && out.contains("not as the broker writes them: 0"), "{out}");
+    assert!(out.contains(" has 5 rows, ") && out.contains("not as the broker writes them: 0"), "{out}");
     let copy = out.lines().last().unwrap().split("--from ").nth(1).unwrap().split(' ').next().unwrap();
     let described = client.describe_table().table_name(copy).send().await.unwrap().table.unwrap();
     assert_eq!(described.deletion_protection_enabled, Some(true), "until it is dropped");
@@ -82,6 +82,7 @@ async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     let key = |id: &str| Row::from([("workload_id".to_owned(), text(id))]);
     client.delete_item().table_name(&table).set_key(Some(key("lost"))).send().await.unwrap();
     client.delete_item().table_name(&table).set_key(Some(key("revoked"))).send().await.unwrap();
+    client.delete_item().table_name(&table).set_key(Some(key("set"))).send().await.unwrap();
     let mut altered = before["altered"].clone();
     altered.insert("digest".to_owned(), text("other"));
     client.put_item().table_name(&table).set_item(Some(altered.clone())).send().await.unwrap();
@@ -90,6 +91,7 @@ async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     client.put_item().table_name(copy).set_item(Some(broken)).send().await.unwrap();
     let store = DynamoStore::new(client.clone(), AllTables::with_prefix(prefix.trim_end_matches('-')));
     store.append(&record(&revoked, Decision::Revoked, SignedDuration::ZERO)).await.unwrap();
+    store.append(&record(&set, Decision::ResourceSet, SignedDuration::ZERO)).await.unwrap();
     let damaged = rows(&client, &table).await;
 
     let out = done(aws.restore(&["copy", "workloads", "--from", copy, "--dry-run"]));
@@ -100,16 +102,20 @@ async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     assert!(out.contains("another than in the copy, and left as it is: altered\n"), "{out}");
     assert!(out.contains("not as the broker writes it, and left out: broken\n"), "{out}");
     assert!(out.contains("decided since, and left out: revoked: revoked at "), "{out}");
+    assert!(out.contains("decided since, and left out: set: resource_set at "), "{out}");
     assert_order(&out, "back ", "put lost\n");
     let mut expected = before.clone();
     expected.insert("altered".to_owned(), altered);
     expected.remove("revoked");
+    expected.remove("set");
     assert_eq!(rows(&client, &table).await, expected);
     assert_eq!(backed_up(&client, prefix).await, [table.as_str()]);
 
     assert!(done(aws.restore(&["copy", "workloads", "--from", copy])).ends_with("nothing to bring back\n"));
     done(aws.restore(&["copy", "workloads", "--from", copy, "--undo-decisions"]));
-    expected.insert("revoked".to_owned(), before["revoked"].clone());
+    for id in ["revoked", "set"] {
+        expected.insert(id.to_owned(), before[id].clone());
+    }
     assert_eq!(rows(&client, &table).await, expected);
 
     not_done(aws.restore(&["drop", &table]), "it deletes nothing else");
@@ -120,6 +126,43 @@ async fn restore_brings_rows_back_and_backs_up_before_any_change() {
     assert!(client.describe_table().table_name(copy).send().await.is_err());
     assert!(backed_up(&client, prefix).await.contains(&copy.to_owned()));
     assert_eq!(rows(&client, &table).await, expected, "the table itself is never deleted");
+}
+
+#[tokio::test]
+async fn a_workload_comes_back_with_what_selects_it() {
+    let workloads = ["lost", "unselected", "taken", "kept"].map(selected);
+    let keys = workloads.clone().map(|(_, key)| key);
+    let contents =
+        Contents { workloads: workloads.map(|(workload, _)| workload).into(), ..Contents::default() };
+    let aws = Operator::aws(&contents).await;
+    let (client, table) = (dynamodb(), aws.table("workloads"));
+    let before = rows(&client, &table).await;
+    assert_eq!(before.len(), 8);
+    done(aws.restore(&["settings", "workloads"]));
+    let out = done(aws.restore(&["beside", "workloads"]));
+    assert!(out.contains(" has 8 rows, ") && out.contains("not as the broker writes them: 0"), "{out}");
+    let copy = out.lines().last().unwrap().split("--from ").nth(1).unwrap().split(' ').next().unwrap();
+
+    for lost in ["lost", &keys[0], &keys[1], "taken"] {
+        let key = Row::from([("workload_id".to_owned(), text(lost))]);
+        client.delete_item().table_name(&table).set_key(Some(key)).send().await.unwrap();
+    }
+    let others = Row::from([
+        ("workload_id".to_owned(), text(&keys[2])),
+        ("format".to_owned(), AttributeValue::N("1".to_owned())),
+        ("selects".to_owned(), text("other")),
+    ]);
+    client.put_item().table_name(&table).set_item(Some(others.clone())).send().await.unwrap();
+
+    let out = done(aws.restore(&["copy", "workloads", "--from", copy]));
+    assert!(out.contains(&format!("put lost with {}\n", keys[0])), "{out}");
+    assert!(out.contains(&format!("put {}\n", keys[1])), "{out}");
+    assert!(out.contains("its HOST_DATA selects another workload by now, and left out: taken\n"), "{out}");
+    let mut expected = before;
+    expected.remove("taken");
+    expected.insert(keys[2].clone(), others);
+    assert_eq!(rows(&client, &table).await, expected);
+    assert!(done(aws.restore(&["copy", "workloads", "--from", copy])).ends_with("nothing to bring back\n"));
 }
 
 #[tokio::test]
@@ -179,12 +222,13 @@ async fn a_restored_table_of_decisions_or_keys_ends_every_challenge() {
     let out = done(aws.restore(&["settings", "decisions", "--dry-run"]));
     assert!(out.contains("would empty the ring of keys challenge\n"), "{out}");
     done(aws.restore(&["settings", "workloads", "tokens", "endorsements", "audit"]));
-    assert_eq!(rings().await, [whole.clone(), whole.clone(), whole.clone()]);
+    assert_eq!(rings().await, [0; 4].map(|_| whole.clone()));
     done(aws.restore(&["settings", "decisions"]));
-    assert_eq!(rings().await, [emptied.clone(), whole.clone(), whole.clone()]);
+    assert_eq!(rings().await, [&emptied, &whole, &whole, &whole].map(Clone::clone));
     done(aws.restore(&["settings", "keys"]));
     // Guests know the signing keys: those of the past are theirs, too.
-    assert_eq!(rings().await, [StoredKeyring { edition: 2, ..emptied.clone() }, emptied, whole]);
+    let challenge = StoredKeyring { edition: 2, ..emptied.clone() };
+    assert_eq!(rings().await, [challenge, emptied.clone(), emptied, whole]);
 }
 
 #[tokio::test]

@@ -150,10 +150,20 @@ fn the_key_rotates_and_outlives_the_stack() {
 fn each_context_is_for_the_roles_that_need_it() {
     let storage = read("storage.yaml");
     let statements = &storage["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"];
-    let [administration, register, attest, challenges, sessions, signatures, operators] =
-        statements.as_array().unwrap().as_slice()
+    let [
+        administration,
+        register,
+        attest,
+        sets,
+        rewraps,
+        challenges,
+        sessions,
+        results,
+        signatures,
+        operators,
+    ] = statements.as_array().unwrap().as_slice()
     else {
-        panic!("seven statements");
+        panic!("ten statements");
     };
     let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
 
@@ -186,6 +196,12 @@ fn each_context_is_for_the_roles_that_need_it() {
     };
     assert_eq!(*register, use_by("RegisterEncrypts", "kms:Encrypt", "register"));
     assert_eq!(*attest, use_by("AttestDecrypts", "kms:Decrypt", "attest"));
+    // The role of operators who change secrets: to the same key alone.
+    assert_eq!(*sets, use_by("ResourcesEncrypts", "kms:Encrypt", "resources"));
+    let mut expected = use_by("ResourcesRewraps", "", "resources");
+    expected["Action"] = json!(["kms:ReEncryptFrom", "kms:ReEncryptTo"]);
+    expected["Condition"]["Bool"] = json!({"kms:ReEncryptOnSameKey": "true"});
+    assert_eq!(*rewraps, expected);
 
     let ring = |sid: &str, purpose: Purpose, functions: &[&str]| {
         let role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${Prefix}";
@@ -206,6 +222,7 @@ fn each_context_is_for_the_roles_that_need_it() {
     };
     assert_eq!(*challenges, ring("ChallengeKeys", Purpose::Challenge, &["auth", "attest"]));
     assert_eq!(*sessions, ring("SessionKeys", Purpose::Session, &["attest"]));
+    assert_eq!(*results, ring("ResultKeys", Purpose::Result, &["attest"]));
     assert_eq!(*signatures, ring("SigningKeys", Purpose::Signature, &["attest"]));
     // Operators can wrap a signing key, and open none, whatever their own policies allow. The other functions
     // can do neither.

@@ -231,13 +231,20 @@ fn each_role_may_do_exactly_what_its_function_calls() {
     }
 }
 
-/// The limits of a role beyond the table: the contexts under which it uses the key, and the rows of the
-/// broker's own keys.
+/// The limits of a role beyond the table: the contexts under which it uses the key, the rows of the broker's
+/// own keys, and what selects workloads.
 fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)> {
     let purposes = |purposes: Value| json!({"StringEquals": {"kms:EncryptionContext:purpose": purposes}});
     let secrets = EncryptionContext::PURPOSE;
-    let [challenge, session, signature] = Purpose::ALL.map(Purpose::context);
+    let [challenge, session, result, signature] = Purpose::ALL.map(Purpose::context);
+    let selections = |condition: &str| {
+        json!({
+            (format!("ForAllValues:{condition}")): {"dynamodb:LeadingKeys": ["host-data#*"]},
+            "Null": {"dynamodb:LeadingKeys": "false"},
+        })
+    };
     match function {
+        "register" => vec![("workloads", vec!["dynamodb:DeleteItem"], selections("StringLike"))],
         "auth" => vec![
             (
                 "keys",
@@ -250,8 +257,9 @@ fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)
             ("key", vec!["kms:Decrypt", "kms:Encrypt"], purposes(json!(challenge))),
         ],
         "attest" => vec![
-            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session, signature]))),
-            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session, signature]))),
+            ("workloads", vec!["dynamodb:UpdateItem"], selections("StringNotLike")),
+            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session, result, signature]))),
+            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session, result, signature]))),
         ],
         _ => vec![],
     }

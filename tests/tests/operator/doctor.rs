@@ -2,17 +2,18 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     clock::SystemClock,
-    keyring::{Keyring, KeyringWrap as _, Purpose, signing},
+    keyring::{Keyring, KeyringWrap as _, Purpose, ResultKey, signing},
     secret::WrappedSecret,
     store::KeyringStore as _,
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_simulator::{kds::Behaviour, tls::Authority};
 use keybroker_tests::{
-    operator::{self, Contents, Operator, workload},
+    operator::{self, Contents, Operator, selected, workload},
     program::{self, Ended},
     server::Home,
     tls::Terminator,
@@ -77,6 +78,7 @@ async fn doctor_finds_a_running_broker_well() {
         "revocation-list",
         "measurements",
         "workload-ids",
+        "selection",
         "broker-keys",
         "kds",
         "clock",
@@ -151,10 +153,14 @@ async fn doctor_finds_each_fault_of_a_broker() {
     failing(command(&at("missing"), data), "key", "restore the file from its backup");
     failing(command(own, &at("missing")), "store", "there is no store");
     // Somebody put a key of his own in the place of the broker's, for operators to read.
-    let (code, verdicts, document) = examined(with_an_altered_signing_key(&home, &kds.url()).await);
+    let (code, verdicts, document) = examined(with_altered_public_halves(&home, &kds.url()).await);
     let rings: Vec<_> = verdicts.iter().filter(|(check, _)| check == "broker-keys").collect();
-    assert_eq!((code, rings.last().unwrap().1.as_str()), (Some(1), "fail"), "{document}");
-    assert!(document.to_string().contains("the public half beside key 1 is not its own"), "{document}");
+    let [.., results, answers] = rings.as_slice() else { panic!("{document}") };
+    assert_eq!((code, results.1.as_str(), answers.1.as_str()), (Some(1), "fail", "fail"), "{document}");
+    for ring in ["result", "signature"] {
+        let finding = format!("{ring}: the public half beside key 1 is not its own");
+        assert!(document.to_string().contains(&finding), "{document}");
+    }
     // Its rings were copied from another store.
     let copied = with_anothers_ring(&home, &kds.url()).await;
     failing(copied, "broker-keys", "keybroker keys rotate --now");
@@ -165,14 +171,21 @@ async fn doctor_finds_each_fault_of_a_broker() {
     failing(command(data_dir.join("key").to_str().unwrap(), data), "key", "is in the data directory");
 }
 
-/// `doctor` for a store whose signing key stands beside another's public half.
-async fn with_an_altered_signing_key(home: &Home, kds_url: &str) -> Command {
-    let wrap = Arc::new(LocalKey::load(&home.key_file()).unwrap()).keyring(Purpose::Signature);
-    let (private, _) = signing::drawn().unwrap();
-    let (wrapped, (_, others)) = (wrap.wrap_key(&private).await.unwrap(), signing::drawn().unwrap());
+/// `doctor` for a store whose keys that sign stand beside others' public halves.
+async fn with_altered_public_halves(home: &Home, kds_url: &str) -> Command {
+    let key = Arc::new(LocalKey::load(&home.key_file()).unwrap());
     let store = EmbeddedStore::open(&home.data_dir(), Arc::new(SystemClock)).unwrap();
-    let ring = Keyring::default().with_signing(wrapped, others, Timestamp::now()).unwrap();
+    let now = Timestamp::now();
+
+    let (private, (_, others)) = (signing::drawn().unwrap().0, signing::drawn().unwrap());
+    let wrapped = key.keyring(Purpose::Signature).wrap_key(&private).await.unwrap();
+    let ring = Keyring::default().with_signing(wrapped, others, now).unwrap();
     store.put_keyring(Purpose::Signature, None, &ring).await.unwrap();
+
+    let (own, others) = (ResultKey::generate().unwrap(), ResultKey::generate().unwrap());
+    let wrapped = key.keyring(Purpose::Result).wrap_key(&own.private().unwrap()).await.unwrap();
+    let ring = Keyring::default().with_result(wrapped, others.public().clone(), now);
+    store.put_keyring(Purpose::Result, None, &ring).await.unwrap();
     doctor_of(home, kds_url, &[])
 }
 
@@ -228,7 +241,7 @@ async fn ids_that_no_cookie_carries_are_named() {
     let findings = document["findings"].as_array().unwrap();
     let found = findings.iter().find(|one| one["check"] == "workload-ids").unwrap();
     let text = found["finding"].as_str().unwrap();
-    assert!(text.starts_with("2 workload ids are too long for libkrun's cookie"), "{text}");
+    assert!(text.starts_with("2 workload ids are too long for their guests' cookie"), "{text}");
     assert!(text.contains(&long) && text.contains(&spaced) && !text.contains("fits"), "{text}");
 
     let listed = operator.run(&["workload", "list"]);
@@ -253,6 +266,39 @@ async fn launch_measurements_that_several_ids_share_are_counted() {
     assert!(document.to_string().contains(counted), "{document}");
     // Like every suggestion, it is a complete command for this store.
     assert!(document.to_string().contains("keybroker workload list --aws --prefix "), "{document}");
+}
+
+#[tokio::test]
+async fn workloads_that_host_data_should_select_and_does_not_are_named() {
+    let workloads = ["selected", "lost", "other"].map(selected);
+    let keys = workloads.clone().map(|(_, key)| key);
+    let plain = workload("plain", None, SignedDuration::from_hours(24));
+    let workloads = workloads.into_iter().map(|(workload, _)| workload).chain([plain]).collect();
+    let operators = Operator::everywhere(&Contents { workloads, ..Contents::default() }).await;
+    let kds = kds();
+    let selection = |operator: &Operator| {
+        let (_, _, document) = examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
+        let findings = document["findings"].as_array().unwrap();
+        let found =
+            findings.iter().find(|one| one["check"] == "selection").unwrap_or_else(|| panic!("{document}"));
+        (found["verdict"].as_str().unwrap().to_owned(), found["finding"].as_str().unwrap().to_owned())
+    };
+    for operator in &operators {
+        let well = ("ok".to_owned(), "HOST_DATA selects each of the 3 workloads that it should".to_owned());
+        assert_eq!(selection(operator), well);
+    }
+    let [_, _, aws] = operators;
+    let (client, table) = (operator::dynamodb(), aws.table("workloads"));
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let lost = client.delete_item().table_name(&table).key("workload_id", text(&keys[1]));
+    lost.send().await.unwrap();
+    let others = client.update_item().table_name(&table).key("workload_id", text(&keys[2]));
+    let others = others.update_expression("SET selects = :id").expression_attribute_values(":id", text("x"));
+    others.send().await.unwrap();
+    let (verdict, finding) = selection(&aws);
+    assert_eq!(verdict, "warn");
+    assert!(finding.starts_with("HOST_DATA does not select the guests of 2 workloads: "), "{finding}");
+    assert!(finding.contains("lost") && finding.contains("other"), "{finding}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `keybroker keys`, on each kind of store; and what a rotation means for guests under way.
 
-use keybroker_common::keyring::{Keyring, Purpose};
+use keybroker_common::keyring::{Keyring, Purpose, ResultKey};
 use keybroker_simulator::guest::PoliteGuest;
 use keybroker_tests::{
     operator::{Contents, Operator},
@@ -29,7 +29,7 @@ fn turns(operator: &Operator) -> Vec<Value> {
 
 #[tokio::test]
 async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
-    let rings = Purpose::TURNING.map(|purpose| (purpose, a_ring()));
+    let rings = Purpose::TURNING.map(|purpose| (purpose, a_ring(purpose)));
     let contents = Contents { rings: rings.to_vec(), ..Contents::default() };
     for operator in Operator::everywhere(&contents).await {
         let kind = operator.kind;
@@ -43,7 +43,11 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
             ["RING", "NUMBER", "MADE", "USED", "SINCE", "STATE", "KEY", "ID"],
             "{kind}: {table}"
         );
-        assert_eq!((lines[1][0], lines[2][0], lines.len()), ("challenge", "session", 3), "{kind}: {table}");
+        let names: Vec<_> = lines[1..].iter().map(|line| line[0]).collect();
+        assert_eq!(names, ["challenge", "session", "result"], "{kind}: {table}");
+        // Third parties know the key of results by this name.
+        let result = ring(&operator, "result");
+        assert_eq!(lines[3].last(), result["keys"][0]["key_id"].as_str().as_ref(), "{kind}: {table}");
         // The bytes that stand for the wrapped key.
         for shown in [table, operator.json(&["keys", "list"]).to_string()] {
             assert!(!shown.contains("xcXFxcXF") && !shown.contains("c5c5c5c5"), "{kind}: {shown}");
@@ -62,14 +66,15 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
         assert_eq!((ring(&operator, "challenge"), turns(&operator).len()), (challenge, 1), "{kind}");
 
         operator.out(&["keys", "rotate", "--now", "--yes"]);
-        for name in ["challenge", "session"] {
+        for name in ["challenge", "session", "result"] {
             let emptied = ring(&operator, name);
             assert_eq!((numbers(&emptied), &emptied["due"]), (vec![], &json!(true)), "{kind}");
         }
         let turns = turns(&operator);
         let acts: Vec<_> = turns.iter().map(|record| record["act"]["turned"].clone()).collect();
         let act = |ring: &str, at_once: bool| json!({"ring": ring, "at_once": at_once});
-        assert_eq!(acts, [act("session", false), act("challenge", true), act("session", true)], "{kind}");
+        let at_once = ["challenge", "session", "result"].map(|ring| act(ring, true));
+        assert_eq!(acts, [vec![act("session", false)], at_once.to_vec()].concat(), "{kind}");
         let expected = if kind == "aws" { "aws-access-key/test" } else { "uid/" };
         assert!(turns[0]["principal"].as_str().unwrap().starts_with(expected), "{kind}: {turns:?}");
         let words = operator.out(&["audit", turns[1]["id"].as_str().unwrap()]);
@@ -82,12 +87,17 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
 }
 
 /// A ring with the key 1, just made.
-fn a_ring() -> Keyring {
+fn a_ring(purpose: Purpose) -> Keyring {
     let wrapped = keybroker_common::secret::WrappedSecret {
         key_id: "local:0123456789abcdef".to_owned(),
         ciphertext: vec![0xC5; 60],
     };
-    Keyring::default().with(wrapped, jiff::Timestamp::now())
+    let (ring, now) = (Keyring::default(), jiff::Timestamp::now());
+    if purpose == Purpose::Result {
+        ring.with_result(wrapped, ResultKey::generate().unwrap().public().clone(), now)
+    } else {
+        ring.with(wrapped, now)
+    }
 }
 
 #[tokio::test]

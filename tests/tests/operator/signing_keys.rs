@@ -301,7 +301,7 @@ async fn an_altered_public_half_gets_into_no_document() {
     {
         let store = EmbeddedStore::open(&directory.path().join("data"), Arc::new(SystemClock)).unwrap();
         let StoredKeyring { edition, mut ring } = store.keyring(Purpose::Signature).await.unwrap().unwrap();
-        ring.keys[1].public = Some(signing::drawn().unwrap().1);
+        ring.keys[1].public = Some(signing::drawn().unwrap().1.into());
         store.put_keyring(Purpose::Signature, Some(edition), &ring).await.unwrap();
     }
     for arguments in

@@ -2,9 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use data_encoding::HEXLOWER;
 use keybroker_simulator::{
     Product,
-    guest::{Error, KeybrokerGuest, KrunGuest, PoliteGuest},
+    guest::{
+        Error, KeybrokerGuest, KrunGuest, PoliteGuest,
+        trustee::{Credential, KbsVersion, KeyForm, TrusteeGuest},
+    },
     rvp::RvpCli,
     tls::{Authority, ServerName},
 };
@@ -17,6 +21,7 @@ use keybroker_tests::{
     unique,
     world::{MEASUREMENT, World},
 };
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// An id like those that buildah makes: 64 hexadecimal digits.
@@ -80,6 +85,41 @@ async fn guests_that_honour_http_boot_too() {
     machine.fields.host_data = host_data;
     let mut guest = KeybrokerGuest::new(relay.url(), machine).unwrap();
     assert_eq!(guest.boot("passphrase").await, Ok(b"open sesame".to_vec()));
+}
+
+/// By its cookie, or by its attestation result in place of it.
+#[tokio::test]
+async fn guests_of_trustee_fetch_their_resources_too() {
+    const NAME: &str = "default/key/disk";
+    let world = World::start();
+    let relay = Relay::over_tls(&world, &[]);
+    // Percent-encoded in the path.
+    let id = unique("a@b:");
+    let body = json!({
+        "workload_id": id,
+        "dialects": ["trustee"],
+        "measurements": [HEXLOWER.encode(&MEASUREMENT)],
+        "resources": {NAME: "open sesame"},
+    });
+    let registered = world.ask("POST", "/rvp/register", &[], Some(&body.to_string()));
+    assert_eq!(registered.status, 200, "{}", registered.text());
+    let url = format!("{}/w/{}", relay.url(), id.replace('@', "%40").replace(':', "%3A"));
+    let versions = [(KbsVersion::V0_1_0, KeyForm::Rsa1_5), (KbsVersion::V0_4_0, KeyForm::P256)];
+    for (version, form) in versions {
+        for credential in Credential::ALL {
+            let mut guest = TrusteeGuest::new(&url, version, form, world.milan()).unwrap();
+            let opened = guest.boot(NAME, credential).await;
+            assert_eq!(opened.as_deref(), Ok(&b"open sesame"[..]), "{version:?} {credential:?}");
+        }
+    }
+    // Another version is refused in words that fit through.
+    let mut guest = TrusteeGuest::new(&url, KbsVersion::V0_4_0, KeyForm::P256, world.milan()).unwrap();
+    let later = guest.auth_request().body().replace("0.4.0", "0.5.0");
+    let Err(Error::Refused(said)) = guest.auth_with(&later).await else { panic!("it was given a challenge") };
+    let said: Value = serde_json::from_str(&said.body).unwrap();
+    assert!(said["detail"].as_str().unwrap().contains("0.1.0, 0.1.1, 0.2.0, 0.4.0"), "{said}");
+    let keys = relay.ask(world.request("GET", "/kbs/v0/jwks", &[], None));
+    assert_eq!((keys.status, keys.text()), (200, world.ask("GET", "/kbs/v0/jwks", &[], None).text()));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use keybroker_simulator::{
@@ -311,7 +312,7 @@ fn a_route_not_for_guests_is_404_without_asking_the_broker() {
 fn a_body_that_is_too_long_for_the_broker_is_not_sent_to_it() {
     let upstream = Upstream::saying(response(200, "", ""));
     let relay = Relay::to(&upstream.url, &[]);
-    let head = "POST /kbs/v0/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let declared = relay.ask(format!("{head}Content-Length: 65537\r\n\r\n"));
     let chunks = format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(65);
     let chunked = relay.ask(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}"));
@@ -341,9 +342,12 @@ fn a_request_under_way_is_answered_after_sigterm() {
     relay.server.signal("TERM");
     relay.server.log(|line| line.contains("stopping").then_some(())).expect("it heard the signal");
     let refused = || match TcpStream::connect(relay.url().strip_prefix("http://").unwrap()) {
-        // The system queued the connection before the listener closed; the relay does not read it.
+        // The system queued the connection before the listener closed, and the relay does not read it. Or
+        // another test's listener has the port by then, and its test answers nobody else.
         Ok(mut stream) => {
-            stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+            stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let asked = stream.write_all(HEALTH.as_bytes());
+            asked.is_err() || !matches!(stream.read(&mut [0]), Ok(1..))
         }
         Err(error) => error.kind() == ErrorKind::ConnectionRefused,
     };

@@ -232,7 +232,7 @@ async fn bad_registrations_are_answered_with_the_fault() {
     let cli = RvpCli::new(&world.url, &MEASUREMENT, "");
     for (body, status, says) in [
         (r#"{"resources":{}}"#.to_owned(), 400, "any genuine SNP guest"),
-        (measured(r#","workload_id":"mine""#), 400, "workload_id and init_data belong together"),
+        (measured(r#","workload_id":"mine""#), 400, "v1 needs workload_id and init_data together"),
         (measured(r#","workload":"mine""#), 400, "unknown field workload"),
         (measured(r#","policy":"package p""#), 400, "ignored without a query"),
         (measured(r#","query":["1 + * 2"]"#), 400, "line 1, column "),

@@ -11,9 +11,12 @@
 
 mod buildah;
 mod guest;
+mod jwe;
 mod keybroker;
 mod libkrun;
 mod native;
 mod openapi;
 mod policies_document;
+mod readers;
+mod results;
 mod tokens;

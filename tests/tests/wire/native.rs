@@ -102,6 +102,8 @@ fn broker_key(world: &World) -> BrokerKey {
     let used = || {
         let listed = operator.json(&["keys", "list"]);
         let rings = listed["rings"].as_array().unwrap().iter();
+        // The keys of attestation results show a public half, too.
+        let rings = rings.filter(|ring| ring["ring"] == "signature");
         let mut keys = rings.flat_map(|ring| ring["keys"].as_array().unwrap());
         let used = keys.find(|key| key["state"] == "used" && key["public_key"].is_string())?;
         BrokerKey::from_text(used["public_key"].as_str().unwrap()).ok()

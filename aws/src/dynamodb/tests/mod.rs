@@ -1,6 +1,7 @@
 //! Answers that a local DynamoDB does not give: lost ones, throttling, conflicts between transactions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod selections;
 mod sent;
 
 use std::{

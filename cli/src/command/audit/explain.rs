@@ -86,6 +86,15 @@ fn decided(record: &AuditRecord) -> String {
         Decision::Deleted => format!(
             "{workload} and its secrets were deleted{by}. Nobody can open an image that was built for it."
         ),
+        Decision::ResourceSet | Decision::ResourceDeleted => {
+            let secret =
+                record.secret.as_deref().map_or("A secret".to_owned(), |name| format!("The secret {name:?}"));
+            let done = if record.decision == Decision::ResourceSet { "set" } else { "deleted" };
+            format!(
+                "{secret} of {workload} was {done}{by}. Guests that had attested before get nothing more, and \
+                 must attest again."
+            )
+        }
         Decision::TokenCreated | Decision::TokenRevoked => {
             let token = record.token.map_or("A token".to_owned(), |id| format!("The token {id}"));
             let done = if record.decision == Decision::TokenCreated { "made" } else { "revoked" };
@@ -136,6 +145,8 @@ fn acted(record: &AuditRecord, by: &str) -> String {
         (Some(Act::Pruned { before, records }), _) => {
             format!("{records} audit records from before {before} were deleted{by}.")
         }
+        // Said with the decision itself.
+        (Some(Act::Amended { .. }), _) => String::new(),
         (Some(Act::SigningKey { key }), decision) => {
             signing_key(&format!("The signing key {key}"), decision, by)
         }

@@ -69,6 +69,8 @@ pub(super) fn decision(decision: Decision) -> &'static str {
         Decision::Revoked => "revoked",
         Decision::Restored => "restored",
         Decision::Deleted => "deleted",
+        Decision::ResourceSet => "resource-set",
+        Decision::ResourceDeleted => "resource-deleted",
         Decision::TokenCreated => "token-created",
         Decision::TokenRevoked => "token-revoked",
         Decision::KeysTurned => "keys-turned",

@@ -92,7 +92,7 @@ impl World {
         broker::signing_keys(&parts).signer(&[]).await?;
         let ring =
             store.keyring(Purpose::Signature).await?.context("the broker made a key to sign with")?.ring;
-        let broker_key = ring.keys.last().and_then(|key| key.public.clone());
+        let broker_key = ring.keys.last().and_then(|key| key.signing_key().cloned());
         let broker_key = broker_key.context("the broker has a key to sign with")?;
         let services = broker::services(&parts, broker::endorsements(&parts));
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;

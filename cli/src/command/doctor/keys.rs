@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::keyring::{KeyringWrap as _, Purpose, signing};
+use keybroker_common::{
+    keyring::{KeyringWrap as _, Purpose, ResultKey, WrappedKey, signing},
+    secret::Secret,
+};
 use keybroker_embedded::key::LocalKey;
 
 use super::finding::Finding;
@@ -16,6 +19,8 @@ const LOST: &str = "name the store's own key with --key-file. If it is lost, `ke
                     broker make new keys: guests under way must start again";
 const LOST_SIGNING: &str = "name the store's own key with --key-file. If it is lost, the secrets in the store are lost, \
                             too";
+const ALTERED_RESULT: &str = "find out who can write the store. `keybroker keys rotate result --now` has the broker \
+                              make a new key, and third parties must fetch the JWK Set anew";
 const ALTERED: &str = "find out who can write the store, and restore the ring from a backup. The audit log has the \
                        ids of the signing keys that operators made: put no other into a document";
 
@@ -29,6 +34,19 @@ pub(super) async fn examine(operator: &OperatorHandle, wrapping: Option<&Arc<Loc
     findings
 }
 
+fn altered(purpose: Purpose) -> &'static str {
+    if purpose == Purpose::Result { ALTERED_RESULT } else { ALTERED }
+}
+
+/// Whether the public half beside a key that signs is the one of its private half.
+fn is_its_own(purpose: Purpose, kept: &WrappedKey, private: &Secret) -> bool {
+    match purpose {
+        Purpose::Signature => signing::opened(kept, private).is_ok(),
+        Purpose::Result => ResultKey::opened(kept, private).is_ok(),
+        Purpose::Challenge | Purpose::Session => true,
+    }
+}
+
 async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpose: Purpose) -> Finding {
     let ring = match operator.store.keyring(purpose).await {
         Ok(stored) => stored.map(|stored| stored.ring).unwrap_or_default(),
@@ -40,7 +58,9 @@ async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpo
     let (counting, lost): (Vec<_>, _) = match purpose {
         Purpose::Signature => (ring.keys.iter().collect(), LOST_SIGNING),
         // A key that was retired for good stays in the ring until the next turn, and nobody opens it.
-        Purpose::Challenge | Purpose::Session => (ring.honoured(Timestamp::now(), KEPT_FOR).collect(), LOST),
+        Purpose::Challenge | Purpose::Session | Purpose::Result => {
+            (ring.honoured(Timestamp::now(), KEPT_FOR).collect(), LOST)
+        }
     };
     for key in counting {
         let Some(wrapping) = wrapping else { break };
@@ -50,9 +70,9 @@ async fn ring(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>, purpo
                 let finding = format!("{purpose}: the wrapping key does not open key {number}: {error}");
                 return Finding::fail(CHECK, finding, lost);
             }
-            Ok(private) if purpose == Purpose::Signature && signing::opened(key, &private).is_err() => {
+            Ok(private) if !is_its_own(purpose, key, &private) => {
                 let finding = format!("{purpose}: the public half beside key {number} is not its own");
-                return Finding::fail(CHECK, finding, ALTERED);
+                return Finding::fail(CHECK, finding, altered(purpose));
             }
             Ok(_) => {}
         }

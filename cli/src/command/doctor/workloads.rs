@@ -1,5 +1,5 @@
-//! The registered workloads: launch measurements that several share, ids that no guest can attest under, and
-//! guests that nothing ties to their init data.
+//! The registered workloads: launch measurements that several share, ids that no guest can attest under,
+//! guests that nothing ties to their init data, and guests that HOST_DATA should select and does not.
 
 use std::fmt;
 
@@ -17,7 +17,9 @@ use crate::{
 /// The findings about all workloads.
 pub(super) async fn examine(operator: &OperatorHandle) -> Vec<Finding> {
     match Workloads::read(operator).await {
-        Ok(workloads) => vec![workloads.measurements(), workloads.ids(), workloads.init_data()],
+        Ok(workloads) => {
+            vec![workloads.measurements(), workloads.ids(), workloads.init_data(), workloads.selection()]
+        }
         Err(failure) => vec![Finding::failed(MEASUREMENTS, &failure)],
     }
 }
@@ -30,10 +32,14 @@ struct Workloads {
     shared: Vec<SharedBy>,
     /// The number of ids that do.
     sharing: usize,
-    /// The ids that libkrun's cookie cannot carry.
+    /// The ids that their guests' cookie cannot carry.
     too_long: Named,
     /// The workloads whose guests nothing ties to their init data.
     unbound: Named,
+    /// How many HOST_DATA selects,
+    selected: usize,
+    /// and those that it should select and does not.
+    unselected: Named,
 }
 
 /// Workloads of which some are named.
@@ -75,11 +81,19 @@ impl Workloads {
     async fn read(operator: &OperatorHandle) -> Result<Self, Failure> {
         let sharing = Sharing::read(operator).await?;
         let shared = sharing.all().collect();
-        let mut workloads =
-            Self { shared, sharing: 0, too_long: Named::default(), unbound: Named::default() };
+        let mut workloads = Self {
+            shared,
+            sharing: 0,
+            too_long: Named::default(),
+            unbound: Named::default(),
+            selected: 0,
+            unselected: Named::default(),
+        };
+        let mut selections = Vec::new();
         let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;
         let read = listing::pages(operator, page, |rows| {
             for row in rows {
+                selections.extend(row.selected_by().map(|host_data| (host_data, row.id.clone())));
                 workloads.sharing += usize::from(sharing.shared(&row).is_some());
                 if unbound(&row) {
                     workloads.unbound.add(row.id);
@@ -90,6 +104,13 @@ impl Workloads {
             Ok(())
         });
         read.await?;
+        for (host_data, id) in selections {
+            let selected = operator.store.selected(&host_data).await;
+            match selected.map_err(|error| operator.failure(error))? {
+                Some(selected) if selected == id => workloads.selected += 1,
+                _ => workloads.unselected.add(id),
+            }
+        }
         Ok(workloads)
     }
 
@@ -105,19 +126,19 @@ impl Workloads {
             MEASUREMENTS,
             format!("{ids} workload ids share {measurements} {noun}{across}"),
             "a guest with such a measurement can claim any of its ids: if a workload must be told apart, give \
-             it a measurement of its own. `keybroker workload list` marks the ids",
+             it a measurement of its own, or init data. `keybroker workload list` marks the ids",
         )
     }
 
     fn ids(&self) -> Finding {
         const CHECK: &str = "workload-ids";
         if self.too_long.all == 0 {
-            return Finding::ok(CHECK, "libkrun's cookie can carry every workload id");
+            return Finding::ok(CHECK, "the cookie of its guests can carry every workload id");
         }
         Finding::warn(
             CHECK,
             format!(
-                "{} workload ids are too long for libkrun's cookie, so their guests are refused: {}",
+                "{} workload ids are too long for their guests' cookie, so their guests are refused: {}",
                 self.too_long.all, self.too_long
             ),
             format!("{}. `keybroker workload list` names all such ids", carried::HELPS),
@@ -137,6 +158,23 @@ impl Workloads {
             ),
             "the host can give such a guest any disk: register with HOST_DATA or a measured initrd where the \
              platform has either",
+        )
+    }
+
+    fn selection(&self) -> Finding {
+        const CHECK: &str = "selection";
+        if self.unselected.all == 0 {
+            let finding = format!("HOST_DATA selects each of the {} workloads that it should", self.selected);
+            return Finding::ok(CHECK, finding);
+        }
+        Finding::warn(
+            CHECK,
+            format!(
+                "HOST_DATA does not select the guests of {} workloads: {}",
+                self.unselected.all, self.unselected
+            ),
+            "rows were restored or altered in part: register each of them again with its init data. Guests that \
+             name their workload in the URL are not affected",
         )
     }
 }

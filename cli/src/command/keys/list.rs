@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     challenge::Challenges,
-    keyring::{Keyring, Purpose},
+    keyring::{Keyring, PublicHalf, Purpose},
 };
 use serde::Serialize;
 
@@ -25,8 +25,9 @@ use crate::{
 ///
 /// A signing key is `next` until `keybroker keys rotate signature`, and an older one is `honoured` until
 /// `keybroker keys retire`: the broker signs with it for guests that do not know the newest. The column KEY
-/// ID has the SHA-256 of its public half. --document prints the public halves that a new init data document
-/// names.
+/// ID has the SHA-256 of its public half. For a key of the ring `result` it has the `kid` by which
+/// attestation results and the JWK Set name the key. --document prints the public halves that a new init
+/// data document names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -87,9 +88,34 @@ struct KeySummary {
     state: KeyState,
     /// Until when what was made under it counts; `None` while it has no successor.
     honoured_until: Option<Timestamp>,
-    /// The public half of a signing key.
+    /// The public half of a key that signs.
     #[serde(flatten)]
-    public: Option<PublicKey>,
+    public: Option<Public>,
+}
+
+/// The public half of a key that signs, under the name that others know.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Public {
+    /// As documents name it.
+    Answers(PublicKey),
+    /// As the JWK Set names it: `key_id` is its `kid`.
+    Results { key_id: String, public_key: String },
+}
+
+impl Public {
+    fn of(half: &PublicHalf) -> Self {
+        match half {
+            PublicHalf::Answers(key) => Self::Answers(PublicKey::of(key)),
+            PublicHalf::Results(key) => Self::Results { key_id: key.kid(), public_key: key.to_string() },
+        }
+    }
+
+    fn key_id(&self) -> &str {
+        match self {
+            Self::Answers(PublicKey { key_id, .. }) | Self::Results { key_id, .. } => key_id,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,7 +132,9 @@ impl RingSummary {
         // No clock and no successor decides about a signing key.
         let (due, used, honoured_for) = match purpose {
             Purpose::Signature => (ring.keys.is_empty(), ring.signing().next_back(), SignedDuration::MAX),
-            Purpose::Challenge | Purpose::Session => (ring.is_due(now), ring.current(now), honoured_for),
+            Purpose::Challenge | Purpose::Session | Purpose::Result => {
+                (ring.is_due(now), ring.current(now), honoured_for)
+            }
         };
         let used = used.map(|key| key.number);
         let honoured: Vec<_> = ring.honoured(now, honoured_for).map(|key| key.number).collect();
@@ -123,7 +151,7 @@ impl RingSummary {
                 _ => KeyState::Over,
             },
             honoured_until: successor.and_then(|next| next.from?.checked_add(honoured_for).ok()),
-            public: key.public.as_ref().map(PublicKey::of),
+            public: key.public.as_ref().map(Public::of),
         });
         Self { ring: purpose, due, keys: keys.collect() }
     }
@@ -138,7 +166,7 @@ impl RingSummary {
                 (KeyState::Over, _) => "over".to_owned(),
             };
             let (made_at, used_since) = (time(key.made_at), optional_time(key.used_since));
-            let key_id = key.public.as_ref().map_or_else(|| NONE.to_owned(), |public| public.key_id.clone());
+            let key_id = key.public.as_ref().map_or(NONE, Public::key_id).to_owned();
             vec![self.ring.to_string(), key.number.to_string(), made_at, used_since, state, key_id]
         })
     }

@@ -17,8 +17,9 @@ use crate::{
 
 /// List and rotate the broker's own keys
 ///
-/// The broker has three rings of keys. By the ring `challenge` it recognises the challenges that it gave, and
-/// by the ring `session` the guests that have attested. Both rotate by themselves each week.
+/// The broker has four rings of keys. By the ring `challenge` it recognises the challenges that it gave, and
+/// by the ring `session` the guests that have attested. With the ring `result` it signs what others may know
+/// of those guests. These three rotate by themselves each week.
 ///
 /// With a key of the ring `signature` the broker signs its answers to guests whose init data document names
 /// that key. This ring rotates on your word alone: `prepare` makes the next key and prints it, you register

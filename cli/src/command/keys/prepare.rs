@@ -59,7 +59,7 @@ pub(super) async fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
         let key = SigningKey::generate().map_err(|error| Failure::new(Exit::Failure, error))?;
         ring = signing_ring::add(&operator, wrap.as_ref(), &key, Decision::KeyPrepared).await?;
     }
-    let Some((newest, key)) = ring.keys.last().and_then(|newest| Some((newest, newest.public.as_ref()?)))
+    let Some((newest, key)) = ring.keys.last().and_then(|newest| Some((newest, newest.signing_key()?)))
     else {
         return Err(anyhow::anyhow!("the ring signature holds no signing key").into());
     };

@@ -24,8 +24,10 @@ use crate::{
 ///
 /// With --now, for a key that was stolen, no earlier key counts any more. Guests under way are refused, and
 /// must start again: with the ring `challenge` every guest between its first request and its last, with the
-/// ring `session` every guest that has attested and lacks a secret. A broker that runs learns it within a
-/// minute; one that cannot reach its store, within five.
+/// ring `session` every guest that has attested and lacks a secret, with the ring `result` every guest of
+/// Trustee's protocol that has attested and lacks a secret. Third parties must fetch the broker's JWK Set
+/// anew: no attestation result from before counts. A broker that runs learns it within a minute; one that
+/// cannot reach its store, within five.
 ///
 /// The ring `signature` rotates only if you name it. The key that `keybroker keys prepare` made becomes the
 /// current one. The command refuses, and lists the workloads, while a registered init data document does not
@@ -43,7 +45,7 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct RotateArgs {
-    /// Only this ring: challenge, session or signature. Without it challenge and session
+    /// Only this ring: challenge, session, result or signature. Without it all but signature
     #[arg(value_name = "RING", value_parser = ring)]
     ring: Option<Purpose>,
     /// The same, as earlier releases took it
@@ -58,7 +60,7 @@ pub(super) struct RotateArgs {
 
 fn ring(name: &str) -> Result<Purpose, &'static str> {
     let named = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name);
-    named.ok_or("must be challenge, session or signature")
+    named.ok_or("must be challenge, session, result or signature")
 }
 
 impl RotateArgs {
@@ -170,6 +172,10 @@ fn refused(purpose: Purpose) -> &'static str {
         Purpose::Session => {
             "every guest that has attested and does not have all its secrets yet is refused, and must start \
              again"
+        }
+        Purpose::Result => {
+            "no attestation result from before counts any more: every guest that shows one in place of its \
+             cookie must start again, and third parties must fetch the JWK Set anew"
         }
         Purpose::Signature => "no guest is refused: earlier keys go on signing",
     }

@@ -59,5 +59,5 @@ pub(super) async fn run(args: &RotateSignatureArgs) -> Result<Exit, Failure> {
 }
 
 fn prepared(ring: &Keyring) -> Option<keybroker_initdata::KeyId> {
-    Some(ring.prepared()?.public.as_ref()?.id())
+    Some(ring.prepared()?.signing_key()?.id())
 }

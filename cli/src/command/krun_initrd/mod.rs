@@ -144,7 +144,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
     let library = Library::parse(&made).with_context(linking)?;
     let measurements = measured(&library, cpus, memory)?;
     let body = body(args, &id, &document, measurements)?;
-    show(&body, &id)?;
+    show(&body)?;
     earlier.show();
 
     let mut output = KrunInitrdOutput {
@@ -233,10 +233,10 @@ fn body(
 }
 
 /// Shows what is registered, as the broker will read it.
-fn show(body: &[u8], id: &WorkloadId) -> Result<(), Failure> {
+fn show(body: &[u8]) -> Result<(), Failure> {
     let (request, _) = register_request(body, HostData::random())
         .map_err(|error| Failure::new(Exit::Usage, error).context("the registration"))?;
-    register::show(&request, Some(id))
+    register::show(&request, false)
 }
 
 /// Registers the workload. Returns the one that was revoked, if the operator named one.

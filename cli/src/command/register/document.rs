@@ -7,16 +7,21 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use data_encoding::BASE64;
 use keybroker_common::{
+    amend,
     broker::RegisterRequest,
+    dialect::{Dialect, Dialects},
     ids::{HostData, WorkloadId},
     requirements::{FloorError, TcbFloors},
+    secret::bounds::MAX_SECRET_LEN,
+    wire::names_secret,
     wire::{Invalid, keybroker, libkrun},
 };
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
-use super::init_data::InitData;
+use super::{init_data::InitData, trustee};
 use crate::{
     exit::{Exit, Failure},
     hex,
@@ -43,7 +48,7 @@ pub(super) struct DocumentArgs {
     #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
     #[arg(conflicts_with_all = BOUND)]
     minimum_abi: Option<(u8, u8)>,
-    /// A secret that the guest gets under a name
+    /// A secret that the guest gets under a name; for guests of Trustee the name is repository/type/tag
     #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
     resource: Vec<(String, PathBuf)>,
     /// A query in Rego that must give true
@@ -107,7 +112,8 @@ impl DocumentArgs {
             Some((flag, _)) => {
                 let error = anyhow!("{flag} cannot be used with --workload-id alone");
                 Err(Failure::new(Exit::Usage, error).hint(
-                    "add --disk or --init-data, or leave --workload-id out: the broker draws an id then",
+                    "add --disk, --init-data or --dialect trustee, or leave --workload-id out: the broker draws \
+                     an id then",
                 ))
             }
         }
@@ -140,7 +146,8 @@ fn pair(text: &str) -> Result<(&str, &str), &'static str> {
 }
 
 fn resource(text: &str) -> Result<(String, PathBuf), &'static str> {
-    pair(text).map(|(name, path)| (name.to_owned(), path.into()))
+    let (name, path) = text.split_once('=').ok_or("must be NAME=FILE")?;
+    Ok((name.to_owned(), path.into()))
 }
 
 fn demand(text: &str) -> Result<(String, String), &'static str> {
@@ -163,8 +170,8 @@ pub(super) enum Document {
     Libkrun(Zeroizing<Vec<u8>>),
     /// By reference values.
     Keybroker(Zeroizing<Vec<u8>>),
-    /// By reference values and init data, with a workload id.
-    Native(Zeroizing<Vec<u8>>),
+    /// By reference values, with a workload id: with init data, or for guests of Trustee.
+    Named(Zeroizing<Vec<u8>>),
 }
 
 impl Document {
@@ -172,31 +179,44 @@ impl Document {
     pub(super) fn read(
         workload_id: Option<&WorkloadId>,
         args: &DocumentArgs,
+        dialects: Option<&Dialects>,
         init_data: Option<&InitData>,
     ) -> Result<Self, Failure> {
         args.check_standard_input()?;
         match (workload_id, init_data, &args.from) {
-            (Some(id), Some(init_data), _) => Ok(Self::Native(native_body(id, args, init_data)?)),
-            (Some(id), None, _) => {
+            (Some(id), None, _) if dialects.is_none() => {
                 args.check_as_buildah()?;
                 Ok(Self::Libkrun(libkrun_body(id, args)?))
             }
-            (None, _, Some(path)) => Ok(Self::Keybroker(read(path)?)),
+            (Some(id), _, _) => Ok(Self::Named(named_body(id, args, dialects, init_data)?)),
+            (None, _, Some(path)) => Ok(Self::of(read(path)?)),
             (None, _, None) => Ok(Self::Keybroker(keybroker_body(args, Map::new(), Map::new())?)),
         }
+    }
+
+    /// The registration in the body of `POST /rvp/register`. Whether it can be read is told later.
+    pub(super) fn of(body: Zeroizing<Vec<u8>>) -> Self {
+        let request = keybroker::register_request(&body, HostData::random());
+        let named = request.is_ok_and(|(request, _)| !request.dialects.contains(Dialect::Keybroker));
+        if named { Self::Named(body) } else { Self::Keybroker(body) }
+    }
+
+    /// Whether the broker draws the id, and the HOST_DATA that spells it.
+    pub(super) fn is_drawn(&self) -> bool {
+        matches!(self, Self::Keybroker(_))
     }
 
     /// The broker's route for it.
     pub(super) fn path(&self) -> &'static str {
         match self {
             Self::Libkrun(_) => "/kbs/v0/register_workload",
-            Self::Keybroker(_) | Self::Native(_) => "/rvp/register",
+            Self::Keybroker(_) | Self::Named(_) => "/rvp/register",
         }
     }
 
     pub(super) fn body(&self) -> &Zeroizing<Vec<u8>> {
         match self {
-            Self::Libkrun(body) | Self::Keybroker(body) | Self::Native(body) => body,
+            Self::Libkrun(body) | Self::Keybroker(body) | Self::Named(body) => body,
         }
     }
 
@@ -204,7 +224,7 @@ impl Document {
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
         let read = match self {
             Self::Libkrun(body) => libkrun::register_request(body),
-            Self::Keybroker(body) | Self::Native(body) => {
+            Self::Keybroker(body) | Self::Named(body) => {
                 keybroker::register_request(body, HostData::random()).map(|(request, _)| request)
             }
         };
@@ -241,18 +261,50 @@ fn passphrase(args: &DocumentArgs) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn native_body(
+fn named_body(
     id: &WorkloadId,
     args: &DocumentArgs,
-    init_data: &InitData,
+    dialects: Option<&Dialects>,
+    init_data: Option<&InitData>,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut resources = Map::new();
     if args.passphrase_file.is_some() {
+        let init_data = init_data.ok_or_else(|| trustee::for_disks("--passphrase-file"))?;
         resources.insert(init_data.secret()?.to_owned(), passphrase(args)?.as_str().into());
     }
-    let document = json!({ "bound_by": init_data.bound_by(), "document": init_data.document.text() });
-    let members = [("workload_id".to_owned(), json!(id)), ("init_data".to_owned(), document)];
-    keybroker_body(args, Map::from_iter(members), resources)
+    if let Some(dialects) = dialects.filter(|dialects| dialects.contains(Dialect::Trustee)) {
+        check_names(args, dialects)?;
+    }
+    keybroker_body(args, named_members(id, dialects, init_data), resources)
+}
+
+/// Refuses a name that no guest of these dialects can ask for.
+fn check_names(args: &DocumentArgs, dialects: &Dialects) -> Result<(), Failure> {
+    match args.resource.iter().find(|(name, _)| !names_secret(dialects, name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let error = anyhow!("no guest of this workload can ask for a resource that is named {name:?}");
+            Err(Failure::new(Exit::Usage, error).hint(format!(
+                "its resources are named {}, where each part has 1 to 64 of A-Z a-z 0-9 . _ -",
+                amend::names(dialects)
+            )))
+        }
+    }
+}
+
+/// The members of a registration with a workload id that tell its guests and their init data.
+pub(super) fn named_members(
+    id: &WorkloadId,
+    dialects: Option<&Dialects>,
+    init_data: Option<&InitData>,
+) -> Map<String, Value> {
+    let mut members = Map::from_iter([("workload_id".to_owned(), json!(id))]);
+    members.extend(dialects.map(|dialects| ("dialects".to_owned(), json!(dialects))));
+    members.extend(init_data.map(|init_data| {
+        let document = json!({ "bound_by": init_data.bound_by(), "document": init_data.text() });
+        ("init_data".to_owned(), document)
+    }));
+    members
 }
 
 /// A registration by reference values, with further members and secrets.
@@ -262,9 +314,14 @@ fn keybroker_body(
     mut resources: Map<String, Value>,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     for (name, path) in &args.resource {
-        let text = String::from_utf8(read(path)?.to_vec())
-            .map_err(|_| Failure::new(Exit::Usage, anyhow!("the resource {name} must be UTF-8")))?;
-        if resources.insert(name.clone(), text.into()).is_some() {
+        let bytes = read(path)?;
+        if !(1..=MAX_SECRET_LEN).contains(&bytes.len()) {
+            let error =
+                anyhow!("the resource {name} has {} bytes: it must have 1 to {MAX_SECRET_LEN}", bytes.len());
+            return Err(Failure::new(Exit::Usage, error));
+        }
+        let resource = resource_value(&bytes);
+        if resources.insert(name.clone(), resource).is_some() {
             return Err(Failure::new(Exit::Usage, anyhow!("the resource {name} is given twice")));
         }
     }
@@ -297,6 +354,14 @@ fn keybroker_body(
     match &args.reference_values {
         Some(path) => with_reference_values(&body, path),
         None => Ok(body),
+    }
+}
+
+/// A resource in a registration: a string, or if it is not UTF-8 an object with its base64.
+pub(super) fn resource_value(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": BASE64.encode(bytes) }),
     }
 }
 
@@ -339,7 +404,7 @@ fn with_reference_values(body: &[u8], path: &Path) -> Result<Zeroizing<Vec<u8>>,
     Ok(Zeroizing::new([b"{\"reference_values\":", raw.get().as_bytes(), b",", rest].concat()))
 }
 
-fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(Zeroizing::new(serde_json::to_vec(body).context("writing the registration")?))
 }
 

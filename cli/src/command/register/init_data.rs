@@ -1,4 +1,5 @@
-//! The init data document of the workload that is registered: made for a disk, or read.
+//! The init data document of the workload that is registered: made for a disk, or read. For guests of Trustee
+//! alone it is any document of Confidential Containers.
 
 use std::{
     fs,
@@ -6,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use keybroker_common::{broker::RegisterRequest, ids::WorkloadId, requirements::BoundBy};
+use keybroker_common::{broker::RegisterRequest, dialect::Dialects, ids::WorkloadId, requirements::BoundBy};
 use keybroker_initdata::{
-    Binding, Document,
+    Binding, Document, InitDataDigest, digest_of,
     document::{Device, SigningKey},
 };
 
-use super::DestinationArgs;
+use super::{DestinationArgs, trustee};
 use crate::{
     disk_document::{self, BrokerArgs},
     exit::{Exit, Failure},
@@ -22,7 +23,7 @@ use crate::{
 /// A disk, and the guest that opens it.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Guest", mut_args(|arg| match arg.get_id().as_str() {
-    "brokers" => arg.required(false).requires("disk"),
+    "brokers" => arg.required(false),
     "broker_keys" | "until" | "certificates" => arg.requires("disk"),
     _ => arg,
 }))]
@@ -37,7 +38,8 @@ pub(super) struct InitDataArgs {
     /// Only write the document, and register nothing: for a document that goes into a measured initrd
     #[arg(long, requires = "disk", conflicts_with_all = ["measurement", "passphrase_file", "yes", "dry_run"])]
     document_only: bool,
-    /// A document that was written before
+    /// A document that was written before; for guests of Trustee alone any init data of Confidential
+    /// Containers
     #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with = "disk")]
     init_data: Option<PathBuf>,
     /// The tie between the guest and the document
@@ -70,13 +72,36 @@ enum Tie {
 
 /// A document, and its file.
 pub(super) struct InitData {
-    pub(super) document: Document,
+    content: Content,
     pub(super) file: PathBuf,
     /// Whether the document is in the file already.
     written: bool,
 }
 
+/// The document itself.
+enum Content {
+    /// One with our file, which says what ties it to its guest.
+    Ours(Box<Document>),
+    /// Any of Confidential Containers, which HOST_DATA ties to its guest.
+    Any { text: String, digest: InitDataDigest },
+}
+
+impl Content {
+    fn read(text: String, any: bool) -> Result<Self, keybroker_initdata::DocumentError> {
+        if any {
+            let digest = digest_of(&text)?;
+            return Ok(Self::Any { text, digest });
+        }
+        Document::parse(&text).map(|document| Self::Ours(Box::new(document)))
+    }
+}
+
 impl InitDataArgs {
+    /// The broker's URL as guests reach it, if it is given.
+    pub(super) fn broker_url(&self) -> Option<&str> {
+        self.broker.first()
+    }
+
     /// Whether the document is all that the command is to make.
     pub(super) fn document_only(&self) -> bool {
         self.document_only
@@ -86,25 +111,27 @@ impl InitDataArgs {
     pub(super) fn read(
         &self,
         workload_id: Option<&WorkloadId>,
+        dialects: Option<&Dialects>,
         destination: &DestinationArgs,
     ) -> Result<Option<InitData>, Failure> {
+        let any = trustee::alone(dialects);
+        if any && self.disk.is_some() {
+            return Err(trustee::for_disks("--disk"));
+        }
+        if self.broker.first().is_some() && self.disk.is_none() && !trustee::among(dialects) {
+            return Err(usage("--broker needs --disk or --dialect trustee"));
+        }
         let init_data = match (workload_id, &self.disk, &self.init_data_out, &self.init_data) {
             (Some(id), Some(disk), Some(file), _) => {
                 let document = self.of_disk(id, disk, destination)?;
                 self.check_measured(&document)?;
-                InitData { document, file: file.clone(), written: false }
+                InitData { content: Content::Ours(Box::new(document)), file: file.clone(), written: false }
             }
-            (Some(_), None, _, Some(file)) => {
-                let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
-                let text = text.map_err(|error| Failure::new(Exit::Configuration, error))?;
-                let document = Document::parse(&text)
-                    .map_err(|error| Failure::new(Exit::Usage, error).context(file.display().to_string()))?;
-                InitData { document, file: file.clone(), written: true }
-            }
+            (Some(_), None, _, Some(file)) => InitData::in_file(file, any)?,
             _ if self.unbound => return Err(usage("--unbound needs --disk or --init-data")),
             _ => return Ok(None),
         };
-        match (init_data.document.keybroker().binding, self.unbound) {
+        match (init_data.binding(), self.unbound) {
             (Binding::Nothing, false) => {
                 Err(usage("nothing ties a guest to this document, so the host can give the guest any disk")
                     .hint("give --unbound if the platform can bind neither HOST_DATA nor the initrd"))
@@ -177,9 +204,50 @@ fn usage(what: &'static str) -> Failure {
 }
 
 impl InitData {
+    /// The init data of guests of Trustee alone, in this file.
+    pub(super) fn any(file: &Path) -> Result<Self, Failure> {
+        Self::in_file(file, true)
+    }
+
+    fn in_file(file: &Path, any: bool) -> Result<Self, Failure> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
+        let text = text.map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let content = Content::read(text, any)
+            .map_err(|error| Failure::new(Exit::Usage, error).context(file.display().to_string()))?;
+        Ok(Self { content, file: file.to_owned(), written: true })
+    }
+
+    /// The document as it was read or written.
+    pub(super) fn text(&self) -> &str {
+        match &self.content {
+            Content::Ours(document) => document.text(),
+            Content::Any { text, .. } => text,
+        }
+    }
+
+    /// The document's digest.
+    pub(super) fn digest(&self) -> InitDataDigest {
+        match &self.content {
+            Content::Ours(document) => document.digest(),
+            Content::Any { digest, .. } => digest.clone(),
+        }
+    }
+
+    /// The document, if it is for the guest of this project.
+    pub(super) fn ours(&self) -> Option<&Document> {
+        match &self.content {
+            Content::Ours(document) => Some(document),
+            Content::Any { .. } => None,
+        }
+    }
+
+    fn binding(&self) -> Binding {
+        self.ours().map_or(Binding::HostData, |document| document.keybroker().binding)
+    }
+
     /// The tie of the document, as a registration names it.
     pub(super) fn bound_by(&self) -> BoundBy {
-        match self.document.keybroker().binding {
+        match self.binding() {
             Binding::HostData => BoundBy::HostData,
             Binding::Measured => BoundBy::Measurement,
             Binding::Nothing => BoundBy::Nothing,
@@ -188,8 +256,9 @@ impl InitData {
 
     /// The name of the one passphrase.
     pub(super) fn secret(&self) -> Result<&str, Failure> {
-        match self.document.keybroker().disks.as_slice() {
-            [disk] => Ok(&disk.secret),
+        match self.ours().map(|document| document.keybroker().disks.as_slice()) {
+            Some([disk]) => Ok(&disk.secret),
+            None => Err(trustee::for_disks("--passphrase-file")),
             _ => Err(usage("the document has several disks, and --passphrase-file is for one")
                 .hint("give each passphrase with --resource NAME=FILE")),
         }
@@ -198,7 +267,7 @@ impl InitData {
     /// Every disk of the document gets its passphrase by this registration: a guest could not open it
     /// otherwise.
     pub(super) fn check_secrets(&self, request: &RegisterRequest) -> Result<(), Failure> {
-        let disks = &self.document.keybroker().disks;
+        let disks = self.ours().map(|document| document.keybroker().disks.as_slice()).unwrap_or_default();
         match disks.iter().find(|disk| !request.secrets.contains_key(&disk.secret)) {
             None => Ok(()),
             Some(disk) => {
@@ -220,7 +289,7 @@ impl InitData {
         let writing = || format!("writing {}", self.file.display());
         let mut beside = self.file.clone().into_os_string();
         beside.push(".new");
-        fs::write(&beside, self.document.text()).with_context(writing)?;
+        fs::write(&beside, self.text()).with_context(writing)?;
         match act() {
             Ok(done) => {
                 fs::rename(&beside, &self.file).with_context(writing)?;

@@ -24,22 +24,24 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// The launch of a guest that has this document and meets this policy.
-    pub(super) fn new(init_data: &InitData, policy: &AppraisalPolicy) -> Result<Self, Failure> {
+    /// The launch of a guest that has this document and meets this policy; `None` for a document that another
+    /// program launches its guests with.
+    pub(super) fn new(init_data: &InitData, policy: &AppraisalPolicy) -> Result<Option<Self>, Failure> {
+        let Some(document) = init_data.ours() else { return Ok(None) };
         let file = std::path::absolute(&init_data.file).context("the path of the document")?;
-        let binding = init_data.document.keybroker().binding;
+        let binding = document.keybroker().binding;
         let host_data = match binding {
-            Binding::HostData => Some(init_data.document.digest().host_data()),
+            Binding::HostData => Some(document.digest().host_data()),
             Binding::Measured | Binding::Nothing => policy.host_data.map(|chosen| chosen.0),
         };
         let host_data = host_data.map(|bytes| BASE64.encode(&bytes));
         let policy = guest_policy(policy);
         // A document that is measured lies in the initrd.
         let file = (binding != Binding::Measured).then_some(file);
-        Ok(Self {
+        Ok(Some(Self {
             qemu: qemu(policy, host_data.as_deref(), file.as_deref()),
             libvirt: libvirt(policy, host_data.as_deref(), file.as_deref()),
-        })
+        }))
     }
 }
 

@@ -4,21 +4,29 @@ mod document;
 mod init_data;
 mod launch;
 mod send;
+mod trustee;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::anyhow;
 use keybroker_common::{
     broker::RegisterRequest,
+    dialect::Dialect,
     ids::{HostData, WorkloadId},
     requirements::BoundBy,
-    workload::Registration,
+    wire::names,
+    workload::{Registration, Workload},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 pub(crate) use self::send::{BrokerAnswer, DestinationArgs};
-use self::{document::Document, init_data::InitData, launch::Launch};
+use self::{document::Document, init_data::InitData, launch::Launch, trustee::Kbs};
 use crate::{
     carried,
     confirm::ConfirmArgs,
@@ -31,6 +39,10 @@ use crate::{
 ///
 /// With --disk the command reads the header of a disk, writes the init data document of a guest that opens
 /// this disk alone, registers the workload with the disk's passphrase, and prints how the guest is launched.
+///
+/// With --dialect trustee the command registers guests of Kata and CoCo: with --init-data their init data,
+/// and their resources by repository/type/tag. It prints the HOST_DATA of a guest with that init data, and
+/// the URL of the broker for agent.aa_kbc_params.
 ///
 /// With --workload-id alone the command registers as buildah does: one measurement and one passphrase.
 /// Without it the command registers by reference values and policy, from flags or, with --from, from the
@@ -54,6 +66,10 @@ Examples:
           --broker https://k.example.org --init-data-out initdata.toml
       keybroker register --workload-id web --init-data initdata.toml --measurement $MEASUREMENT \\
           --passphrase-file secret
+  For pods of Kata that fetch kbs:///default/key/tls:
+      keybroker register --workload-id web --dialect trustee --init-data initdata.toml \\
+          --measurement $MEASUREMENT --resource default/key/tls=tls.pem \\
+          --broker https://k.example.org
   To see the requirements without registering:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
@@ -63,9 +79,12 @@ Examples:
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
     document: document::DocumentArgs,
-    /// The id that the guest asks with: without --disk and --init-data, the command registers as buildah does
+    /// The id that the guest asks with: without --disk, --init-data and --dialect, the command registers as
+    /// buildah does
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload_id: Option<WorkloadId>,
+    #[command(flatten)]
+    dialects: trustee::DialectArgs,
     #[command(flatten)]
     destination: DestinationArgs,
     #[command(flatten)]
@@ -83,50 +102,176 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// Runs the command.
 pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
     let id = args.workload_id.as_ref();
-    let init_data = args.init_data.read(id, &args.destination)?;
+    let dialects = args.dialects.read()?;
+    let init_data = args.init_data.read(id, dialects.as_ref(), &args.destination)?;
     if let Some(init_data) = init_data.as_ref().filter(|_| args.init_data.document_only()) {
         init_data.write_around(|| Ok(()))?;
-        return told(args, &RegisterOutput::default().of(args).with(init_data, None));
+        return told(args.json, &RegisterOutput::default().of(id).with(init_data, None));
     }
-    let document = Document::read(id, &args.document, init_data.as_ref())?;
-    let request = document.request()?;
-    if let Some(init_data) = &init_data {
-        init_data.check_secrets(&request)?;
+    let document = Document::read(id, &args.document, dialects.as_ref(), init_data.as_ref())?;
+    Registering {
+        document,
+        init_data,
+        destination: &args.destination,
+        broker: args.init_data.broker_url(),
+        confirm: &args.confirm,
+        json: args.json,
     }
-    show(&request, id)?;
-    if matches!(document, Document::Libkrun(_)) && id.is_some_and(carried::is_too_long) {
-        anstream::eprintln!(
-            "warning: libkrun's cookie cannot carry this id, so the broker will refuse the workload's guests: {}",
-            carried::HELPS
-        );
-    }
-    if args.confirm.dry_run {
-        if args.json {
-            table::json(&RegisterOutput { dry_run: true, ..RegisterOutput::default() }.of(args))?;
-        }
-        anstream::eprintln!("nothing was registered");
-        return Ok(Exit::Ok);
-    }
-    if !args.confirm.agreed("Register it?")? {
-        anstream::eprintln!("nothing was registered");
-        return Ok(Exit::Failure);
-    }
-    let register = || {
-        let send = args.destination.send(document.path(), document.body());
-        registered(args, &document, &crate::operator::block_on(send)?)
-    };
-    let output = match &init_data {
-        None => register()?,
-        Some(init_data) => {
-            let launch = Launch::new(init_data, &request.policy)?;
-            init_data.write_around(register)?.with(init_data, Some(launch))
-        }
-    };
-    told(args, &output)
+    .run()
 }
 
-/// Prints the requirements and the names of the secrets on stderr: stdout is for the result.
-pub(crate) fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) -> Result<(), Failure> {
+/// A registration that is shown, asked about and sent.
+struct Registering<'a> {
+    document: Document,
+    init_data: Option<InitData>,
+    destination: &'a DestinationArgs,
+    /// The broker's URL as guests reach it, if it is known.
+    broker: Option<&'a str>,
+    confirm: &'a ConfirmArgs,
+    json: bool,
+}
+
+impl Registering<'_> {
+    fn run(&self) -> Result<Exit, Failure> {
+        let request = self.document.request()?;
+        if let Some(init_data) = &self.init_data {
+            init_data.check_secrets(&request)?;
+        }
+        if let Some(broker) = self.broker.filter(|_| request.dialects.contains(Dialect::Trustee)) {
+            trustee::check_broker(broker)?;
+        }
+        show(&request, self.document.is_drawn())?;
+        self.warn(&request);
+        let replaced = self.replaced(&request.workload_id);
+        if let Some(replaced) = &replaced {
+            self.tell_replaced(replaced, &request);
+        }
+        if self.confirm.dry_run {
+            if self.json {
+                let id = (!self.document.is_drawn()).then_some(&request.workload_id);
+                table::json(&RegisterOutput { dry_run: true, ..RegisterOutput::default() }.of(id))?;
+            }
+            anstream::eprintln!("nothing was registered");
+            return Ok(Exit::Ok);
+        }
+        let question = if replaced.is_some() { "Replace the registration?" } else { "Register it?" };
+        if !self.confirm.agreed(question)? {
+            anstream::eprintln!("nothing was registered");
+            return Ok(Exit::Failure);
+        }
+        let register = || {
+            let send = self.destination.send(self.document.path(), self.document.body());
+            self.registered(&request, &crate::operator::block_on(send)?)
+        };
+        let output = match &self.init_data {
+            None => register()?,
+            Some(init_data) => {
+                let launch = Launch::new(init_data, &request.policy)?;
+                init_data.write_around(register)?.with(init_data, launch)
+            }
+        };
+        told(self.json, &output)
+    }
+
+    /// The workload whose registration this one would take the place of, if that can be seen: the store is on
+    /// this machine. If the store cannot be opened, sending the registration says why.
+    fn replaced(&self, id: &WorkloadId) -> Option<Workload> {
+        if self.document.is_drawn() || self.destination.store.aws {
+            return None;
+        }
+        let seen = crate::operator::block_on(async {
+            let operator = self.destination.store.open().await?;
+            operator.store.workload(id).await.map_err(|error| operator.failure(error))
+        });
+        seen.ok().flatten()
+    }
+
+    /// Tells on stderr that a registration is replaced, and which secrets that deletes.
+    fn tell_replaced(&self, replaced: &Workload, request: &RegisterRequest) {
+        let id = &replaced.id;
+        anstream::eprintln!(
+            "{id} has been registered since {}: this replaces it",
+            table::time(replaced.first_registered_at)
+        );
+        let gone: Vec<_> =
+            replaced.secrets.keys().filter(|name| !request.secrets.contains_key(*name)).collect();
+        if !gone.is_empty() {
+            let names: Vec<_> = gone.into_iter().map(|name| table::printable(name)).collect();
+            anstream::eprintln!("warning: these secrets are deleted, for good: {}", names.join(", "));
+        }
+        if let Some(since) = replaced.revoked_at {
+            let restore = self.destination.store.place().command("workload restore", &[id.as_str()]);
+            anstream::eprintln!(
+                "warning: it has been revoked since {}, so the broker will refuse this: {restore}",
+                table::time(since)
+            );
+        }
+    }
+
+    /// Tells on stderr of an id that the guests' cookie cannot carry.
+    fn warn(&self, request: &RegisterRequest) {
+        let carrier = match &self.document {
+            Document::Libkrun(_) => "libkrun's cookie",
+            Document::Named(_) if Kbs::is_named_by(request) => "Trustee's cookie",
+            _ => return,
+        };
+        if carried::is_too_long(&request.workload_id) {
+            anstream::eprintln!(
+                "warning: {carrier} cannot carry this id, so the broker will refuse the workload's guests: {}",
+                carried::HELPS
+            );
+        }
+    }
+}
+
+/// A registration for guests of Trustee that another command puts together.
+pub(crate) struct TrusteeRegistration<'a> {
+    pub(crate) id: &'a WorkloadId,
+    /// Launch measurements in hex.
+    pub(crate) measurements: Vec<String>,
+    /// Secrets by name.
+    pub(crate) resources: &'a [(String, Zeroizing<Vec<u8>>)],
+    /// The file of the init data that guests are launched with.
+    pub(crate) init_data: Option<&'a Path>,
+}
+
+impl TrusteeRegistration<'_> {
+    fn read(&self) -> Result<(Document, Option<InitData>), Failure> {
+        let init_data = self.init_data.map(InitData::any).transpose()?;
+        let dialects = Dialect::Trustee.into();
+        let mut members = document::named_members(self.id, Some(&dialects), init_data.as_ref());
+        let resources = self.resources.iter();
+        let resources = resources.map(|(name, bytes)| (name.clone(), document::resource_value(bytes)));
+        members.insert("resources".to_owned(), Value::Object(resources.collect()));
+        members.insert("measurements".to_owned(), json!(self.measurements));
+        Ok((Document::of(document::to_bytes(&Value::Object(members))?), init_data))
+    }
+}
+
+/// The body of that registration, as `--from` takes it.
+pub(crate) fn trustee_document(
+    registration: &TrusteeRegistration<'_>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let (document, _) = registration.read()?;
+    document.request()?;
+    Ok(document.body().clone())
+}
+
+/// Shows that registration, asks, and registers.
+pub(crate) fn trustee(
+    registration: &TrusteeRegistration<'_>,
+    destination: &DestinationArgs,
+    broker: Option<&str>,
+    confirm: &ConfirmArgs,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let (document, init_data) = registration.read()?;
+    Registering { document, init_data, destination, broker, confirm, json }.run()
+}
+
+/// Prints the requirements and the names of the secrets on stderr: stdout is for the result. `drawn` says
+/// that the broker will draw the id, and that the one in `request` stands for it.
+pub(crate) fn show(request: &RegisterRequest, drawn: bool) -> Result<(), Failure> {
     let registration = Registration {
         serial: Uuid::nil(),
         dialects: request.dialects.clone(),
@@ -135,13 +280,14 @@ pub(crate) fn show(request: &RegisterRequest, workload_id: Option<&WorkloadId>) 
         policy: request.policy.clone(),
         rego: request.rego.clone(),
     };
-    let mut lines = vec![(
-        "workload",
-        workload_id
-            .map_or_else(|| "an id that the broker draws, with HOST_DATA".to_owned(), ToString::to_string),
-    )];
+    let id = if drawn {
+        "an id that the broker draws, with HOST_DATA".to_owned()
+    } else {
+        request.workload_id.to_string()
+    };
+    let mut lines = vec![("workload", id), ("dialect", names(&request.dialects))];
     // The broker draws HOST_DATA: the one in this request stands for it.
-    let chosen = |name: &str| workload_id.is_none() && name == "HOST_DATA";
+    let chosen = |name: &str| drawn && name == "HOST_DATA";
     lines.extend(requirements::of(&registration).into_iter().map(|(name, what)| {
         if chosen(name) { (name, "the one that the broker draws".to_owned()) } else { (name, what) }
     }));
@@ -182,17 +328,20 @@ struct RegisterOutput {
     /// How the guest is launched.
     #[serde(skip_serializing_if = "Option::is_none")]
     launch: Option<Launch>,
+    /// Where a guest of Trustee finds the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kbs: Option<Kbs>,
 }
 
 impl RegisterOutput {
     /// The output with the id that was given, if one was.
-    fn of(self, args: &RegisterArgs) -> Self {
-        Self { schema: 1, workload_id: args.workload_id.as_ref().map(ToString::to_string), ..self }
+    fn of(self, id: Option<&WorkloadId>) -> Self {
+        Self { schema: 1, workload_id: id.map(ToString::to_string), ..self }
     }
 
     /// The output with the document of the workload.
     fn with(self, init_data: &InitData, launch: Option<Launch>) -> Self {
-        let digest = init_data.document.digest();
+        let digest = init_data.digest();
         let bound_by = init_data.bound_by();
         let output = Self {
             init_data: Some(format!("{digest:?}")),
@@ -217,38 +366,49 @@ impl RegisterOutput {
     }
 }
 
-fn registered(
-    args: &RegisterArgs,
-    document: &Document,
-    answer: &BrokerAnswer,
-) -> Result<RegisterOutput, Failure> {
-    if !answer.status.is_success() {
-        return Err(answer.refusal(&args.destination.store.place()));
+impl Registering<'_> {
+    fn registered(
+        &self,
+        request: &RegisterRequest,
+        answer: &BrokerAnswer,
+    ) -> Result<RegisterOutput, Failure> {
+        if !answer.status.is_success() {
+            return Err(answer.refusal(&self.destination.store.place()));
+        }
+        let unreadable =
+            || anyhow!("the broker registered the workload, but this release cannot read its answer");
+        let drawn = || {
+            let text: String = serde_json::from_slice(&answer.body).ok()?;
+            let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
+            HostData::from_report(&bytes.try_into().ok()?)
+        };
+        let output = RegisterOutput::default().of(Some(&request.workload_id));
+        Ok(match &self.document {
+            Document::Libkrun(_) => {
+                RegisterOutput { audit: Some(answer.field("id").ok_or_else(unreadable)?), ..output }
+            }
+            // The operator chose id and HOST_DATA.
+            Document::Named(_) => {
+                let url = self.broker.map(str::to_owned).or_else(|| self.destination.url());
+                let output = RegisterOutput { kbs: Kbs::of(request, url.as_deref()), ..output };
+                match &request.policy.init_data {
+                    Some(required) if required.bound_by == BoundBy::HostData => {
+                        output.launched_with(required.digest.host_data())
+                    }
+                    _ => output,
+                }
+            }
+            Document::Keybroker(_) => {
+                let host_data = drawn().ok_or_else(unreadable)?;
+                let workload_id = Some(host_data.workload_id().to_string());
+                RegisterOutput { workload_id, ..output }.launched_with(host_data.to_bytes())
+            }
+        })
     }
-    let unreadable =
-        || anyhow!("the broker registered the workload, but this release cannot read its answer");
-    let drawn = || {
-        let text: String = serde_json::from_slice(&answer.body).ok()?;
-        let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
-        HostData::from_report(&bytes.try_into().ok()?)
-    };
-    let output = RegisterOutput::default().of(args);
-    Ok(match document {
-        Document::Libkrun(_) => {
-            RegisterOutput { audit: Some(answer.field("id").ok_or_else(unreadable)?), ..output }
-        }
-        // The operator chose id and HOST_DATA.
-        Document::Native(_) => output,
-        Document::Keybroker(_) => {
-            let host_data = drawn().ok_or_else(unreadable)?;
-            let workload_id = Some(host_data.workload_id().to_string());
-            RegisterOutput { workload_id, ..output }.launched_with(host_data.to_bytes())
-        }
-    })
 }
 
-fn told(args: &RegisterArgs, output: &RegisterOutput) -> Result<Exit, Failure> {
-    if args.json {
+fn told(json: bool, output: &RegisterOutput) -> Result<Exit, Failure> {
+    if json {
         table::json(output)?;
         return Ok(Exit::Ok);
     }
@@ -262,9 +422,15 @@ fn told(args: &RegisterArgs, output: &RegisterOutput) -> Result<Exit, Failure> {
         ("in hex", &output.host_data_hex),
         ("document", &file),
     ];
-    let fields: Vec<_> =
+    let mut fields: Vec<_> =
         fields.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+    fields.extend(output.kbs.iter().flat_map(Kbs::fields));
     table::print_fields(&fields)?;
+    if output.kbs.as_ref().is_some_and(|kbs| kbs.unknown) {
+        anstream::eprintln!(
+            "BROKER stands for the address at which guests reach this broker: --broker names it"
+        );
+    }
     if let Some(launch) = &output.launch {
         table::line(&format!("\n{launch}"))?;
     }

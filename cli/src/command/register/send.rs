@@ -92,6 +92,11 @@ pub(crate) struct DestinationArgs {
 }
 
 impl DestinationArgs {
+    /// The broker's base URL, if it is given.
+    pub(super) fn url(&self) -> Option<String> {
+        self.url.as_ref().map(ToString::to_string)
+    }
+
     /// Sends a registration there, to the broker's route `path`.
     pub(crate) async fn send(&self, path: &str, body: &[u8]) -> Result<BrokerAnswer, Failure> {
         let mut request = request(path, body)?;

@@ -17,13 +17,14 @@ use keybroker_common::{
 };
 
 use super::{
-    present::{End, present},
+    present::{Reader, present, refusal},
     sign::Signer,
     upstream::{Fault, Upstream},
 };
 
 /// The header fields that the broker's protocol needs. A client's Authorization is not among them: the relay
-/// registers in its own name, and guests do not register.
+/// registers in its own name, and guests do not register. Where a guest shows its attestation result in that
+/// field, a guest relay passes it, too.
 const PASSED: [HeaderName; 4] = [header::CONTENT_TYPE, header::COOKIE, header::ACCEPT, header::USER_AGENT];
 
 /// The two kinds of relay.
@@ -98,7 +99,7 @@ impl Serve for Relay {
 /// The reason why a request was not passed on, or its answer not passed back.
 enum Unanswered {
     Request(Problem),
-    Broker(Fault),
+    Broker(Fault, Reader),
 }
 
 impl From<Problem> for Unanswered {
@@ -107,17 +108,11 @@ impl From<Problem> for Unanswered {
     }
 }
 
-impl From<Fault> for Unanswered {
-    fn from(fault: Fault) -> Self {
-        Self::Broker(fault)
-    }
-}
-
 impl IntoResponse for Unanswered {
     fn into_response(self) -> Response {
         match self {
             Self::Request(problem) => problem.into_response(),
-            Self::Broker(fault) => fault.into_response(),
+            Self::Broker(fault, reader) => refusal(fault.status(), &fault.to_string(), reader),
         }
     }
 }
@@ -129,17 +124,19 @@ async fn forward(
     let RelayParts { role, upstream } = &*relay.0;
     let (parts, body) = request.into_parts();
     let url = upstream.url(role.prefix(), &route, parts.uri.path()).ok_or(Problem::NotFound)?;
-    let end = end(&route, &parts.headers);
-    let mut headers = passed(&parts.headers);
+    let reader = reader(&route, &parts.headers);
+    let unanswered = |fault| Unanswered::Broker(fault, reader);
+    let mut headers = passed(&route, &parts.headers);
     // The body is zeroed after use, as in the broker: a registration holds a passphrase.
     let body = match route.method {
         Method::GET => None,
         _ => Some(Bytes::from_owner(http::body_within(route.body_limit(), body).await?)),
     };
     if let RelayKind::Build(credential) = role {
-        authorize(credential, &url, &mut headers, body.as_deref().unwrap_or_default()).await?;
+        let authorized = authorize(credential, &url, &mut headers, body.as_deref().unwrap_or_default());
+        authorized.await.map_err(unanswered)?;
     }
-    let answer = upstream.ask(route.method.clone(), url, headers, body).await?;
+    let answer = upstream.ask(route.method.clone(), url, headers, body).await.map_err(unanswered)?;
     static LINES: Sampled = Sampled::new();
     if !answer.status().is_success()
         && let Some(Line { left_out }) = LINES.line()
@@ -147,15 +144,17 @@ async fn forward(
         let status = answer.status().as_u16();
         tracing::info!(status, route = route.path, left_out, "the broker refused");
     }
-    Ok(present(answer, end))
+    Ok(present(answer, reader))
 }
 
 /// The fields that are passed, each with all its values: libkrun's guest sends its cookie twice.
-fn passed(headers: &HeaderMap) -> HeaderMap {
+fn passed(route: &Route, headers: &HeaderMap) -> HeaderMap {
     let mut passed = HeaderMap::new();
-    for name in PASSED {
+    for name in PASSED.into_iter().chain(route.takes_results().then_some(header::AUTHORIZATION)) {
         for value in headers.get_all(&name) {
-            passed.append(name.clone(), value.clone());
+            let mut value = value.clone();
+            value.set_sensitive([header::COOKIE, header::AUTHORIZATION].contains(&name));
+            passed.append(name.clone(), value);
         }
     }
     passed
@@ -179,7 +178,46 @@ async fn authorize(
     }
 }
 
-/// The end that the client needs. libkrun's guest sends no User-Agent, and reads a key until a NUL.
-fn end(route: &Route, headers: &HeaderMap) -> End {
-    if *route == KEY && !headers.contains_key(header::USER_AGENT) { End::Nul } else { End::AsItIs }
+/// The client, by what it can read. libkrun's guest sends no User-Agent, and reads a key until a NUL.
+fn reader(route: &Route, headers: &HeaderMap) -> Reader {
+    match (route.is_trustees(), headers.contains_key(header::USER_AGENT)) {
+        (true, _) => Reader::Trustee,
+        (false, true) => Reader::Http,
+        (false, false) if *route == KEY => Reader::LibkrunsKey,
+        (false, false) => Reader::Libkrun,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request has every field that a client may send, and goes to each route.
+    #[test]
+    fn an_attestation_result_passes_where_guests_show_one_and_nowhere_else() {
+        let mut sent = HeaderMap::new();
+        for name in ["content-type", "cookie", "accept", "user-agent", "authorization", "x-amz-date", "host"]
+        {
+            sent.append(HeaderName::from_static(name), HeaderValue::from_static("Bearer a.b.c"));
+        }
+        let mut results = 0;
+        for route in ROUTES {
+            let passed = passed(&route, &sent);
+            let mut names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            if route.takes_results() {
+                results += 1;
+                assert_eq!((&route.method, route.function), (&Method::GET, Function::Attest));
+                assert_eq!(names, ["accept", "authorization", "content-type", "cookie", "user-agent"]);
+            } else {
+                assert_eq!(names, ["accept", "content-type", "cookie", "user-agent"], "{}", route.path);
+            }
+            let sensitive = passed.iter().filter(|(_, value)| value.is_sensitive()).count();
+            assert_eq!(sensitive, 1 + usize::from(route.takes_results()), "{}", route.path);
+        }
+        assert_eq!(results, 2);
+        // A build relay serves no such route: its own Authorization stands alone.
+        let build = RelayKind::Build(BuildCredential::Token(HeaderValue::from_static("Bearer t")));
+        assert!(!ROUTES.iter().any(|route| build.serves(route) && route.takes_results()));
+    }
 }

@@ -46,7 +46,8 @@ Examples:
 /// run it only while a build runs.
 ///
 /// The relay sees what TLS hides on the rest of the way, but no secret of a guest: those are sealed to the
-/// guest's key. It never passes on a client's Authorization header. On SIGTERM or SIGINT it answers the
+/// guest's key. It passes on a client's Authorization header to one place, where Trustee's guests show their
+/// attestation result to fetch a resource. On SIGTERM or SIGINT it answers the
 /// requests under way, for at most 10 seconds, and ends. A second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]

@@ -5,35 +5,55 @@
 //! not.
 
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, Response, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header},
     response::Response as Answer,
 };
-use keybroker_common::http::reply;
+use keybroker_common::{http::reply, problem::error_information};
 
 /// The header fields of an answer that a client can use. The relay sets the length itself.
 const PASSED: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW, header::WWW_AUTHENTICATE];
 
-/// The bytes that the client needs behind a key.
+/// A client, by what it can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// None: it is no key, or the client reads its length.
-    AsItIs,
-    /// A NUL, which ends the text for a client that would read on in its memory.
-    Nul,
+pub(super) enum Reader {
+    /// libkrun's guest.
+    Libkrun,
+    /// libkrun's guest, which asks for its key: it would read on in its memory unless a NUL ends the text.
+    LibkrunsKey,
+    /// A client that reads the length, and as much as there is.
+    Http,
+    /// The same, on a route whose refusals have the form that Trustee's clients read.
+    Trustee,
+}
+
+impl Reader {
+    /// The longest refusal that it reads, in bytes.
+    fn longest(self) -> usize {
+        match self {
+            Self::Libkrun | Self::LibkrunsKey => 199,
+            Self::Http | Self::Trustee => 1024,
+        }
+    }
+
+    /// Whether it takes this body for a refusal. To libkrun's guest an empty body means success, and so does
+    /// one that begins with a NUL; a longer body overruns its buffer.
+    fn understands(self, body: &[u8]) -> bool {
+        (3..=self.longest()).contains(&body.len()) && !body.contains(&0)
+    }
 }
 
 /// The broker's answer for the client.
-pub(super) fn present(answer: Response<Vec<u8>>, end: End) -> Answer {
+pub(super) fn present(answer: Response<Vec<u8>>, reader: Reader) -> Answer {
     let (parts, mut body) = answer.into_parts();
-    if !parts.status.is_success() && !is_legible(&body) {
-        let text = format!(r#"{{"error":"the broker answered {}"}}"#, parts.status.as_u16());
-        let mut refusal = reply::json(parts.status, text.into_bytes());
+    if !parts.status.is_success() && !reader.understands(&body) {
+        let text = format!("the broker answered {}", parts.status.as_u16());
+        let mut refusal = refusal(parts.status, &text, reader);
         pass(&parts.headers, refusal.headers_mut());
         refusal.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return refusal;
     }
-    if parts.status.is_success() && end == End::Nul && !body.ends_with(b"\0") {
+    if parts.status.is_success() && reader == Reader::LibkrunsKey && !body.ends_with(b"\0") {
         body.push(0);
     }
     let mut whole = reply::whole(parts.status, body);
@@ -41,10 +61,15 @@ pub(super) fn present(answer: Response<Vec<u8>>, end: End) -> Answer {
     whole
 }
 
-/// Whether the guest takes this body for a refusal. To the guest an empty body means success, and so does one
-/// that begins with a NUL; a longer body overruns its buffer.
-fn is_legible(body: &[u8]) -> bool {
-    (3..=199).contains(&body.len()) && !body.contains(&0)
+/// A refusal of the relay's own, in the form that the client reads. The text must need no escape.
+pub(super) fn refusal(status: StatusCode, text: &str, reader: Reader) -> Answer {
+    reply::json(
+        status,
+        match reader {
+            Reader::Trustee => error_information("RelayError", text.to_owned()),
+            _ => format!(r#"{{"error":"{text}"}}"#).into_bytes(),
+        },
+    )
 }
 
 fn pass(from: &HeaderMap, to: &mut HeaderMap) {
@@ -72,13 +97,13 @@ fn over_plain_http(cookie: &HeaderValue) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::to_bytes, http::StatusCode};
+    use axum::body::to_bytes;
 
     use super::*;
 
-    async fn presented(status: u16, body: &[u8], end: End) -> (StatusCode, Vec<u8>) {
+    async fn presented(status: u16, body: &[u8], reader: Reader) -> (StatusCode, Vec<u8>) {
         let answer = Response::builder().status(status).body(body.to_vec()).unwrap();
-        let presented = present(answer, end);
+        let presented = present(answer, reader);
         let (parts, body) = presented.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         assert_eq!(parts.headers[header::CONTENT_LENGTH], body.len().to_string());
@@ -89,7 +114,7 @@ mod tests {
     async fn a_refusal_that_the_guest_can_read_is_passed_as_it_is() {
         for body in [&br#"{"message":"Forbidden"}"#[..], b"no!", &[b'x'; 199]] {
             for status in [400, 403, 429, 500, 503] {
-                let (passed, text) = presented(status, body, End::Nul).await;
+                let (passed, text) = presented(status, body, Reader::LibkrunsKey).await;
                 assert_eq!((passed.as_u16(), text.as_slice()), (status, body));
             }
         }
@@ -99,7 +124,7 @@ mod tests {
     async fn a_refusal_that_it_cannot_is_replaced() {
         for body in [&b""[..], b"{}", &[b'x'; 200], &[b'x'; 60_000], b"\0no", b"no\0"] {
             for status in [400, 403, 500, 503] {
-                let (passed, text) = presented(status, body, End::AsItIs).await;
+                let (passed, text) = presented(status, body, Reader::Libkrun).await;
                 assert_eq!(passed.as_u16(), status);
                 assert_eq!(
                     String::from_utf8(text).unwrap(),
@@ -109,15 +134,34 @@ mod tests {
         }
     }
 
+    /// The broker's own refusals of Trustee's guests are longer than libkrun's guest could read.
+    #[tokio::test]
+    async fn a_client_that_reads_lengths_gets_longer_refusals_as_they_are() {
+        for reader in [Reader::Http, Reader::Trustee] {
+            for body in [&[b'x'; 200][..], &[b'x'; 1024], br#"{"type":"t","detail":"d"}"#] {
+                assert_eq!(presented(401, body, reader).await, (StatusCode::UNAUTHORIZED, body.to_vec()));
+            }
+            let (status, text) = presented(503, &[b'x'; 1025], reader).await;
+            let text = String::from_utf8(text).unwrap();
+            let trustees = r#"{"type":"https://github.com/confidential-containers/kbs/errors/RelayError","#;
+            assert_eq!(
+                (status.as_u16(), text.starts_with(trustees)),
+                (503, reader == Reader::Trustee),
+                "{text}"
+            );
+            assert!(text.contains(r#":"the broker answered 503"}"#), "{text}");
+        }
+    }
+
     #[tokio::test]
     async fn a_key_ends_with_one_nul_for_a_client_that_needs_it() {
-        for (body, end, expected) in [
-            (&b"\"00\""[..], End::Nul, &b"\"00\"\0"[..]),
-            (b"\"00\"\0", End::Nul, b"\"00\"\0"),
-            (b"\"00\"", End::AsItIs, b"\"00\""),
-            (b"", End::AsItIs, b""),
+        for (body, reader, expected) in [
+            (&b"\"00\""[..], Reader::LibkrunsKey, &b"\"00\"\0"[..]),
+            (b"\"00\"\0", Reader::LibkrunsKey, b"\"00\"\0"),
+            (b"\"00\"", Reader::Http, b"\"00\""),
+            (b"", Reader::Libkrun, b""),
         ] {
-            assert_eq!(presented(200, body, end).await, (StatusCode::OK, expected.to_vec()));
+            assert_eq!(presented(200, body, reader).await, (StatusCode::OK, expected.to_vec()));
         }
     }
 
@@ -137,7 +181,7 @@ mod tests {
             .header("server", "x")
             .body(b"no!".to_vec())
             .unwrap();
-        let presented = present(answer, End::AsItIs);
+        let presented = present(answer, Reader::Http);
         let head = presented.headers();
         let mut names: Vec<_> = head.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();

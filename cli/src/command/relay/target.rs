@@ -41,15 +41,16 @@ impl Target {
     /// route: a URL drops `.` and `..` from its path, however they are spelt, and takes `\` for `/`.
     pub(super) fn url(&self, prefix: &str, route: &Route, path: &str) -> Option<Url> {
         let base = self.0.path().trim_end_matches('/');
-        let (fixed, parameter) = match route.path.split_once('{') {
-            Some((fixed, _)) => (fixed, true),
-            None => (route.path, false),
-        };
         let mut url = self.0.clone();
         url.set_path(&[base, prefix, path].concat());
-        let rest = url.path().strip_prefix(&[base, prefix, fixed].concat())?;
-        let whole = if parameter { !rest.is_empty() && !rest.contains('/') } else { rest.is_empty() };
-        whole.then_some(url)
+        let path = url.path().strip_prefix(&[base, prefix].concat())?;
+        let leads = route.path.split('/').count() == path.split('/').count()
+            && route
+                .path
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(own, asked)| if own.starts_with('{') { !asked.is_empty() } else { own == asked });
+        leads.then_some(url)
     }
 }
 
@@ -128,6 +129,32 @@ mod tests {
         for id in ["web", &"0".repeat(64), "a%20b", "a%2Fb", "%C3%A4", "a:b@c;d=e", "...", "%2e%2e%2e"] {
             let path = format!("/kbs/v0/key/{id}");
             assert_eq!(url("https://k", "", KEY, &path), Some(format!("https://k{path}")));
+        }
+    }
+
+    #[test]
+    fn a_path_may_have_several_parameters() {
+        let (auth, resource) = ("/w/{workload_id}/kbs/v0/auth", "/kbs/v0/resource/{repository}/{type}/{tag}");
+        for (template, path) in [
+            (auth, "/w/web/kbs/v0/auth"),
+            (auth, "/w/%C3%A4/kbs/v0/auth"),
+            (resource, "/kbs/v0/resource/default/key/tls"),
+            (resource, "/kbs/v0/resource/kbs/v0/auth"),
+        ] {
+            assert_eq!(url("https://k/prod", "", template, path), Some(format!("https://k/prod{path}")));
+        }
+        for (template, path) in [
+            (auth, "/w/../kbs/v0/auth"),
+            (auth, "/w//kbs/v0/auth"),
+            (auth, "/w/%2e%2e/kbs/v0/auth"),
+            (auth, r"/w/a\b/kbs/v0/auth"),
+            (auth, "/w/web/kbs/v0/attest"),
+            (auth, "/w/web/kbs/v0/auth/"),
+            (resource, "/kbs/v0/resource/a/../b"),
+            (resource, "/kbs/v0/resource/%2e%2e/%2E/auth"),
+            (resource, r"/kbs/v0/resource/a/..\..\..\key/web"),
+        ] {
+            assert_eq!(url("https://k/prod", "", template, path), None, "{path}");
         }
     }
 

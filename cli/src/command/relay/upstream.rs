@@ -10,10 +10,9 @@ use anyhow::{Context, anyhow};
 use axum::{
     body::Bytes,
     http::{HeaderMap, Method, Response, StatusCode},
-    response::IntoResponse,
 };
 use keybroker_common::{
-    http::{Route, reply},
+    http::Route,
     sampled::{Line, Sampled},
 };
 use reqwest::{Certificate, Client, Request, Url, redirect::Policy};
@@ -68,12 +67,6 @@ impl Fault {
             Self::Slow => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
-    }
-}
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> axum::response::Response {
-        reply::json(self.status(), format!(r#"{{"error":"{self}"}}"#).into_bytes())
     }
 }
 

@@ -1,9 +1,8 @@
 //! `keybroker workload revoke` and `restore`.
 
-use anyhow::anyhow;
 use keybroker_common::{audit::Decision, ids::WorkloadId, store::StoreError};
 
-use super::{existing, workload_id, written};
+use super::{workload_id, written};
 use crate::{
     exit::{Exit, Failure},
     operator::StoreArgs,
@@ -50,7 +49,7 @@ pub(super) struct RestoreArgs {
 
 pub(super) async fn revoke(args: &RevokeArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
-    let row = existing(&operator, &args.id).await?;
+    let row = operator.workload(&args.id).await?;
     let audit = operator.record(Decision::Revoked, &row);
     written(&operator, &args.id, operator.store.revoke(&args.id, &audit).await)?;
     match row.revoked_at {
@@ -63,14 +62,10 @@ pub(super) async fn revoke(args: &RevokeArgs) -> Result<Exit, Failure> {
 
 pub(super) async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
-    let row = existing(&operator, &args.id).await?;
+    let row = operator.workload(&args.id).await?;
     let audit = operator.record(Decision::Restored, &row);
     match operator.store.restore(&args.id, row.digest(), &audit).await {
-        Err(StoreError::Conflict) => {
-            let error = anyhow!("{} changed a moment ago", args.id);
-            let show = operator.place.command("workload show", &[args.id.as_str()]);
-            return Err(Failure::new(Exit::Failure, error).hint(format!("look at it again: {show}")));
-        }
+        Err(StoreError::Conflict) => return Err(operator.changed_since(&args.id)),
         result => result.map_err(|error| operator.failure(error))?,
     }
     match row.revoked_at {

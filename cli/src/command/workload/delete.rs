@@ -10,7 +10,6 @@ use keybroker_common::{
 use serde::Serialize;
 
 use super::{
-    existing,
     list::{self, Filter, WorkloadSummary},
     workload_id,
 };
@@ -115,7 +114,7 @@ async fn seen(
     operator: &OperatorHandle,
 ) -> Result<(Vec<Workload>, Vec<keybroker_common::store::Unreadable>), Failure> {
     match &args.id {
-        Some(id) => Ok((vec![existing(operator, id).await?], Vec::new())),
+        Some(id) => Ok((vec![operator.workload(id).await?], Vec::new())),
         None => {
             let now = Timestamp::now();
             // A revoked id stays taken, and a build under way may still use its row: a filter leaves both

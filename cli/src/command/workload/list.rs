@@ -29,7 +29,7 @@ use crate::{
 /// workloads apart, a guest with that measurement can claim any of the ids and gets its secrets. The command
 /// reports rows that it cannot read on stderr, and then ends with 1. stderr also names three kinds of
 /// registrations: those with a query that begins with `not` or `every`, which version 0.1.0 treated as true
-/// whatever it gave; those with a policy that this release refuses; and those with an id that libkrun's
+/// whatever it gave; those with a policy that this release refuses; and those with an id that their guests'
 /// cookie cannot carry. The broker refuses the guests of the last two until they are registered again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
@@ -94,7 +94,7 @@ pub(super) struct WorkloadSummary {
     /// The reason why this release refuses the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_refused: Option<String>,
-    /// Whether libkrun's cookie cannot carry the id.
+    /// Whether the guests' cookie cannot carry the id.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     id_too_long: bool,
 }
@@ -135,7 +135,7 @@ impl WorkloadSummary {
         }
         if self.id_too_long {
             anstream::eprintln!(
-                "warning: {id} has an id that libkrun's cookie cannot carry, so its guests are refused: {}",
+                "warning: {id} has an id that its guests' cookie cannot carry, so its guests are refused: {}",
                 carried::HELPS
             );
         }

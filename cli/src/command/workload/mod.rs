@@ -5,11 +5,11 @@ mod delete;
 mod list;
 mod show;
 
-use keybroker_common::{ids::WorkloadId, store::StoreError, workload::Workload};
+use keybroker_common::{ids::WorkloadId, store::StoreError};
 
 use crate::{
     exit::{Exit, Failure},
-    operator::{OperatorHandle, no_such, workload_id},
+    operator::{OperatorHandle, workload_id},
 };
 
 /// List, show, revoke, restore and delete registered workloads
@@ -45,17 +45,6 @@ pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// The row of `id`, which must be there.
-async fn existing(operator: &OperatorHandle, id: &WorkloadId) -> Result<Workload, Failure> {
-    let row = operator.store.workload(id).await.map_err(|error| operator.failure(error))?;
-    row.ok_or_else(|| gone(operator, id))
-}
-
-fn gone(operator: &OperatorHandle, id: &WorkloadId) -> Failure {
-    let list = operator.place.command("workload list", &[]);
-    no_such("workload", id).hint(format!("to see all of them: {list}"))
-}
-
 /// The result of a write to a row that was there a moment ago.
 fn written(
     operator: &OperatorHandle,
@@ -63,7 +52,7 @@ fn written(
     result: Result<(), StoreError>,
 ) -> Result<(), Failure> {
     match result {
-        Err(StoreError::Conflict) => Err(gone(operator, id)),
+        Err(StoreError::Conflict) => Err(operator.no_workload(id)),
         result => result.map_err(|error| operator.failure(error)),
     }
 }

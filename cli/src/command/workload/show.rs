@@ -9,11 +9,13 @@ use keybroker_common::{
 };
 use serde::Serialize;
 
-use super::{existing, list::WorkloadSummary, workload_id};
+use super::{list::WorkloadSummary, workload_id};
 use crate::{
     exit::{Exit, Failure},
     operator::StoreArgs,
-    requirements, sharing,
+    requirements,
+    secret_row::{SecretRow, rows},
+    sharing,
     table::{self, NONE, time},
 };
 
@@ -49,27 +51,9 @@ struct Shown<'a> {
     build_window_until: Option<Timestamp>,
     /// The other workloads that accept a launch measurement of this one.
     measurement_shared_with: Vec<WorkloadId>,
-    secrets: Vec<SecretSummary<'a>>,
+    secrets: Vec<SecretRow<'a>>,
     /// The registration as it is stored; `None` if it cannot be read.
     requirements: Option<&'a Registration>,
-}
-
-#[derive(Debug, Serialize)]
-struct SecretSummary<'a> {
-    name: &'a str,
-    wrapped_bytes: usize,
-    key_id: &'a str,
-}
-
-fn secrets(workload: &Workload) -> Vec<SecretSummary<'_>> {
-    let secrets = workload.secrets.iter();
-    secrets
-        .map(|(name, secret)| SecretSummary {
-            name,
-            wrapped_bytes: secret.ciphertext.len(),
-            key_id: &secret.key_id,
-        })
-        .collect()
 }
 
 /// The end of the build window, if it is still open: until then the build that registered the workload may
@@ -88,7 +72,7 @@ fn build_window(
 
 pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
-    let workload = existing(&operator, &args.id).await?;
+    let workload = operator.workload(&args.id).await?;
     let read = workload.read();
     let registration = read.as_ref().ok().map(|read| read.registration());
     let window = build_window(&workload, registration, Timestamp::now());
@@ -99,7 +83,7 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
             summary: WorkloadSummary::of(&workload),
             build_window_until: window,
             measurement_shared_with: shared_with,
-            secrets: secrets(&workload),
+            secrets: rows(&workload).collect(),
             requirements: registration,
         })?;
     } else {
@@ -145,7 +129,7 @@ fn print(
     if !shared_with.is_empty() {
         fields.push(("shared", in_words(shared_with)));
     }
-    for SecretSummary { name, wrapped_bytes, key_id } in secrets(workload) {
+    for SecretRow { name, wrapped_bytes, key_id } in rows(workload) {
         fields.push(("secret", format!("{name}: {wrapped_bytes} bytes, wrapped by {key_id}")));
     }
     table::print_fields(&fields)?;
@@ -162,7 +146,6 @@ fn in_words(others: &[WorkloadId]) -> String {
     let shown: Vec<_> = others.iter().take(SHOWN).map(WorkloadId::as_str).collect();
     let more = if others.len() > SHOWN { ", …" } else { "" };
     let (count, list) = (others.len(), shown.join(", "));
-    format!(
-        "{count} others have the same launch measurement: {list}{more}. A guest of theirs can claim this id"
-    )
+    let others = if count == 1 { "other has" } else { "others have" };
+    format!("{count} {others} the same launch measurement: {list}{more}. A guest of theirs can claim this id")
 }

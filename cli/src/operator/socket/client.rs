@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
+    encoding::Hex,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     keyring::{Keyring, Purpose},
     store::{
@@ -129,6 +130,10 @@ impl WorkloadStore for SocketStore {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, StoreError> {
         self.ask(StoreCall::Workload { id: id.clone() }).await
     }
+
+    async fn selected(&self, host_data: &[u8; 32]) -> Result<Option<WorkloadId>, StoreError> {
+        self.ask(StoreCall::Selected { host_data: Hex(*host_data) }).await
+    }
 }
 
 #[async_trait]
@@ -216,6 +221,16 @@ impl OperatorStore for SocketStore {
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
         self.ask(StoreCall::Restore { id: id.clone(), registration, audit: audit.clone() }).await
+    }
+
+    async fn amend(
+        &self,
+        seen: &Workload,
+        amended: &Workload,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (seen, amended, audit) = (seen.clone(), amended.clone(), audit.clone());
+        self.ask(StoreCall::Amend { seen, amended, audit }).await
     }
 
     async fn delete(&self, seen: &Workload, audit: &AuditRecord) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ use std::{
 use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
+    encoding::Hex,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     keyring::{Keyring, Purpose},
     store::{AuditQuery, Cursor, Lease, StoredEndorsement},
@@ -45,6 +46,7 @@ const ANSWER_LIMIT: usize = 16 << 20;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum StoreCall {
     Workload { id: WorkloadId },
+    Selected { host_data: Hex<32> },
     Revoke { id: WorkloadId, audit: AuditRecord },
     PutToken { token: Token, audit: AuditRecord },
     RevokeToken { id: TokenId, audit: AuditRecord },
@@ -56,6 +58,7 @@ enum StoreCall {
     Append { record: AuditRecord },
     Workloads { after: Option<Cursor> },
     Restore { id: WorkloadId, registration: RegistrationDigest, audit: AuditRecord },
+    Amend { seen: Workload, amended: Workload, audit: AuditRecord },
     Delete { seen: Workload, audit: AuditRecord },
     Endorsements { after: Option<Cursor> },
     DeleteEndorsement { key: String },
@@ -83,7 +86,7 @@ fn address(directory: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use axum::Router;
     use keybroker_common::{
@@ -107,6 +110,7 @@ mod tests {
     fn an_error_of_the_store_arrives_as_it_is() {
         for error in [
             StoreError::Conflict,
+            StoreError::Selects,
             StoreError::Unavailable("down".to_owned()),
             StoreError::Full("no room".to_owned()),
             StoreError::Refused("no".to_owned()),
@@ -114,6 +118,18 @@ mod tests {
         ] {
             let sent = serde_json::to_vec(&Err::<(), _>(&error)).unwrap();
             assert_eq!(serde_json::from_slice::<Result<(), StoreError>>(&sent).unwrap(), Err(error));
+        }
+    }
+
+    fn sample(id: WorkloadId) -> Workload {
+        Workload {
+            id,
+            registration: b"registration".to_vec(),
+            secrets: BTreeMap::new(),
+            first_registered_at: Timestamp::now(),
+            revoked_at: None,
+            released_at: None,
+            restored_by: None,
         }
     }
 
@@ -149,8 +165,12 @@ mod tests {
         let audit = AuditRecord::new(now, Operation::Operate, Decision::Revoked);
         let id = WorkloadId::new("nobody").unwrap();
         assert_eq!(socket.workload(&id).await, Ok(None));
+        assert_eq!(socket.selected(&[7; 32]).await, Ok(None));
         assert_eq!(socket.revoke(&id, &audit).await, Err(StoreError::Conflict));
         assert_eq!(socket.restore(&id, RegistrationDigest::of(b""), &audit).await, Err(StoreError::Conflict));
+        let amended = sample(id.clone());
+        assert_eq!(socket.amend(&amended, &amended, &audit).await, Err(StoreError::Conflict));
+        assert_eq!(socket.delete(&amended, &audit).await, Err(StoreError::Conflict));
         assert_eq!(socket.append(&audit).await, Ok(()));
         let recorded = socket.audit_record(audit.id).await.unwrap().unwrap();
         let principal = Some(format!("uid/{}", rustix::process::geteuid().as_raw()));

@@ -183,6 +183,7 @@ async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) ->
     let by_peer = |audit| AuditRecord { principal: peer.principal(), ..audit };
     match request {
         StoreCall::Workload { id } => json(&store.workload(&id).await),
+        StoreCall::Selected { host_data } => json(&store.selected(&host_data.0).await),
         StoreCall::Workloads { after } => json(&store.workloads(after.as_ref()).await),
         StoreCall::Revoke { id, audit } => {
             let audit = by_peer(audit);
@@ -191,6 +192,10 @@ async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) ->
         StoreCall::Restore { id, registration, audit } => {
             let audit = by_peer(audit);
             recorded(store.restore(&id, registration, &audit).await, &audit)
+        }
+        StoreCall::Amend { seen, amended, audit } => {
+            let audit = by_peer(audit);
+            recorded(store.amend(&seen, &amended, &audit).await, &audit)
         }
         StoreCall::Delete { seen, audit } => {
             let audit = by_peer(audit);

@@ -1,6 +1,7 @@
 use jiff::ToSpan as _;
 
 use super::*;
+use crate::keyring::PublicHalf;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -27,7 +28,7 @@ fn the_first_key_is_used_at_once_and_every_next_when_an_operator_says_so() {
     assert_eq!((used(&ring), ring.prepared().unwrap().number), (vec![1], 2));
     let ring = ring.with_prepared_used(NOW).unwrap();
     assert_eq!((used(&ring), ring.prepared()), (vec![1, 2], None));
-    let publics: Vec<_> = ring.keys.iter().map(|key| key.public.clone().unwrap()).collect();
+    let publics: Vec<_> = ring.keys.iter().map(|key| key.signing_key().cloned().unwrap()).collect();
     assert_eq!(publics, [first, second]);
     assert_eq!(ring.with_prepared_used(NOW), Err(SigningRingError::NotPrepared));
 }
@@ -92,8 +93,9 @@ fn a_key_is_opened_beside_its_own_public_half_alone() {
     let ((private, public), (other, others)) = (drawn().unwrap(), drawn().unwrap());
     let kept = |public| WrappedKey { number: 1, wrapped: wrapped(), public, made_at: NOW, from: Some(NOW) };
     assert_eq!(private.expose().len(), SigningKey::LEN);
-    let opened_as =
-        |public, private: &Secret| opened(&kept(public), private).map(|key| key.broker_key().clone());
+    let opened_as = |public: Option<BrokerKey>, private: &Secret| {
+        opened(&kept(public.map(PublicHalf::from)), private).map(|key| key.broker_key().clone())
+    };
     assert_eq!(opened_as(Some(public.clone()), &private), Ok(public.clone()));
     assert_eq!(opened_as(Some(others.clone()), &private), Err(KeyError::Mismatch));
     assert_eq!(opened_as(Some(public.clone()), &other), Err(KeyError::Mismatch));
@@ -108,7 +110,7 @@ fn a_key_is_opened_beside_its_own_public_half_alone() {
 fn a_row_holds_the_public_half_in_the_clear() {
     let ring = with_next(&with_next(&Keyring::default()).1).1;
     let row = serde_json::to_value(&ring).unwrap();
-    assert_eq!(row["keys"][0]["public"], ring.keys[0].public.as_ref().unwrap().to_string());
+    assert_eq!(row["keys"][0]["public"], ring.keys[0].signing_key().unwrap().to_string());
     assert!(row["keys"][0].get("from").is_some() && row["keys"][1].get("from").is_none(), "{row}");
     assert_eq!(serde_json::from_value::<Keyring>(row.clone()).unwrap(), ring);
     for altered in ["", "BA", "not base64url"] {

@@ -7,14 +7,17 @@ use serde::Deserialize;
 use sha2::{Digest, Sha512};
 
 use super::{
-    super::{Invalid, Part, json},
+    super::{Invalid, Part, json, trustee},
     certificates::{self, Entry},
 };
 use crate::{
     binding::Binding, broker::Evidence, challenge::Nonce, decision::EvidenceDigest, dialect::Dialect,
-    secret::seal::GuestKey,
+    ids::Claim, secret::seal::GuestKey,
 };
 use keybroker_snp::product::Product;
+
+/// The one kind of key of libkrun's and keybroker's guests.
+const RSA: &str = "RSA";
 
 /// The one exponent that is served, as it is sent: 65537. See [`report_data`].
 const EXPONENT: &str = "AQAB";
@@ -62,10 +65,42 @@ struct TeeEvidence {
     cert_chain: Option<String>,
 }
 
-/// Reads what a guest of one of `dialects` presents: they differ in nothing here but the names of the key's
-/// fields, and any may use the others'. The report's own form is not looked at: `Report::parse` judges
+/// Whether it is Trustee's guest that presents this, speaks one of `dialects` and made `claim`. Where the
+/// claim leaves open whether the guest is keybroker's, its key's `alg` decides, before anything is hashed.
+pub fn is_trustees(dialects: &[Dialect], claim: &Claim, body: &[u8]) -> Result<bool, Invalid> {
+    let Claim::Trustee(claim) = claim else { return Ok(false) };
+    let either = claim.dialects().contains(&Dialect::Keybroker);
+    Ok(dialects.contains(&Dialect::Trustee) && (!either || key_algorithm(body)? != RSA))
+}
+
+/// Reads what a guest presents that speaks one of `dialects` and made `claim`.
+pub fn evidence(dialects: Vec<Dialect>, claim: &Claim, body: &[u8]) -> Result<Evidence, Invalid> {
+    let told_apart = dialects.contains(&Dialect::Trustee);
+    match claim {
+        Claim::Trustee(trustees) if is_trustees(&dialects, claim, body)? => trustee::evidence(trustees, body),
+        Claim::Trustee(_) if told_apart => of_hex(vec![Dialect::Keybroker], body),
+        _ => of_hex(dialects, body),
+    }
+}
+
+/// The `alg` of the guest's key. The rest of the body is read after it.
+fn key_algorithm(body: &[u8]) -> Result<String, Invalid> {
+    #[derive(Deserialize)]
+    struct Key {
+        alg: String,
+    }
+    #[derive(Deserialize)]
+    struct Keyed {
+        #[serde(rename = "tee-pubkey", deserialize_with = "json::object")]
+        tee_pubkey: Key,
+    }
+    json::read(Part::Body, body).map(|Keyed { tee_pubkey }| tee_pubkey.alg)
+}
+
+/// Reads what libkrun's or keybroker's guest presents: they differ in nothing here but the names of the key's
+/// fields, and either may use the other's. The report's own form is not looked at: `Report::parse` judges
 /// that.
-pub fn evidence(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid> {
+fn of_hex(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid> {
     let digest = EvidenceDigest::of(body);
     let body: Body = json::read(Part::Body, body)?;
     let sent: TeeEvidence = json::read(Part::TeeEvidence, body.tee_evidence.as_bytes())?;
@@ -74,7 +109,7 @@ pub fn evidence(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid
         dialects,
         workload_id: None,
         init_data: None,
-        report: HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?,
+        report: Ok(HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?),
         claimed_product: sent.generation.as_deref().and_then(product_hint),
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
         guest_key,
@@ -84,7 +119,7 @@ pub fn evidence(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid
 }
 
 fn guest_key(sent: TeePubkey) -> Result<(GuestKey, KeyTexts), Invalid> {
-    if sent.alg != "RSA" || sent.kty.is_some_and(|kty| kty != "RSA") {
+    if sent.alg != RSA || sent.kty.is_some_and(|kty| kty != "RSA") {
         return Err(Invalid::KeyAlgorithm);
     }
     let number = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Invalid::KeyBase64);
@@ -164,7 +199,7 @@ mod tests {
     }
 
     fn refusal(body: &[u8]) -> Invalid {
-        evidence(vec![Dialect::Libkrun], body).unwrap_err()
+        of_hex(vec![Dialect::Libkrun], body).unwrap_err()
     }
 
     fn evidence_fault(fault: Fault) -> Invalid {
@@ -174,9 +209,9 @@ mod tests {
     #[test]
     fn a_request_from_libkrun_is_read() {
         let nonce = crate::challenge::tests::given(Claim::HostData).nonce;
-        let read = evidence(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
+        let read = of_hex(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
         assert_eq!(read.dialects, [Dialect::Libkrun]);
-        assert_eq!(read.report, [0x00, 0xab, 0xcd]);
+        assert_eq!(read.report, Ok(vec![0x00, 0xab, 0xcd]));
         assert_eq!(read.claimed_product, Some(Product::Milan));
         assert_eq!(read.certificates, Vec::<Vec<u8>>::new());
         assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
@@ -192,7 +227,7 @@ mod tests {
             r#"{{"tee-evidence":{evidence_text},"tee-pubkey":{{"k-exp":"AQAB","k-mod":"{modulus}","alg":"RSA"}}}}"#
         );
         assert_eq!(
-            evidence(vec![Dialect::Libkrun], sent.as_bytes()).unwrap().claimed_product,
+            of_hex(vec![Dialect::Libkrun], sent.as_bytes()).unwrap().claimed_product,
             Some(Product::Turin)
         );
     }
@@ -200,7 +235,7 @@ mod tests {
     #[test]
     fn the_generation_is_a_hint() {
         let hint = |generation: &str| {
-            evidence(vec![Dialect::Libkrun], &body(&format!(r#"{{"gen":"{generation}","report":""}}"#)))
+            of_hex(vec![Dialect::Libkrun], &body(&format!(r#"{{"gen":"{generation}","report":""}}"#)))
                 .unwrap()
                 .claimed_product
         };
@@ -210,10 +245,7 @@ mod tests {
         assert_eq!(hint("siena"), Some(Product::Genoa));
         assert_eq!(hint("Turin"), Some(Product::Turin));
         assert_eq!(hint("rome"), None);
-        assert_eq!(
-            evidence(vec![Dialect::Libkrun], &body(r#"{"report":""}"#)).unwrap().claimed_product,
-            None
-        );
+        assert_eq!(of_hex(vec![Dialect::Libkrun], &body(r#"{"report":""}"#)).unwrap().claimed_product, None);
     }
 
     #[test]
@@ -267,7 +299,7 @@ mod tests {
             format!(r#""kty":"RSA","alg":"RSA","k-mod":"{n}","k-exp":"AQAB""#),
             format!(r#""alg":"RSA","n":"{n}","e":"AQAB""#),
         ] {
-            let read = evidence(vec![Dialect::Keybroker], &with_key(&key)).unwrap();
+            let read = of_hex(vec![Dialect::Keybroker], &with_key(&key)).unwrap();
             assert_eq!(read.dialects, [Dialect::Keybroker]);
             assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());
             assert_eq!(read.binding.report_data(&nonce), report_data(&nonce.expose(), &modulus(), "AQAB"));
@@ -323,7 +355,7 @@ mod tests {
         // enough.
         let modulus = BASE64.encode(&[[0xc3; 381].as_slice(), &[0, 1, 1]].concat());
         let texts = modulus.clone() + "AQAB";
-        assert!(evidence(vec![Dialect::Libkrun], &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
+        assert!(of_hex(vec![Dialect::Libkrun], &body_with("RSA", &modulus, "AQAB", EVIDENCE)).is_ok());
         let (modulus, exponent) = texts.split_at(modulus.len() - 4);
         let [n, e] = [modulus, exponent].map(|text| BASE64.decode(text.as_bytes()).unwrap());
         assert!(GuestKey::rsa(&n, &e).is_ok());

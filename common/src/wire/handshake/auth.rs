@@ -1,10 +1,16 @@
 //! `POST /kbs/v0/auth`: a guest claims an identity, and is given a challenge.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{fmt, time::Duration};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, value::MapAccessDeserializer},
+};
 
-use super::super::{Invalid, Part, json, manners};
+use super::super::{
+    Invalid, Part, json, manners,
+    trustee::{self, Offered},
+};
 use crate::{
     challenge::{Challenge, Claim},
     ids::{CarriedId, WorkloadId},
@@ -14,13 +20,44 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    /// `0.0.0` from libkrun's guest, any from keybroker's.
+    /// `0.0.0` from libkrun's guest, one of its own from Trustee's, any from keybroker's.
     version: String,
     /// The one technology that is served.
     tee: String,
-    /// libkrun's guest: JSON in a string. keybroker's guest: empty.
     #[serde(rename = "extra-params")]
-    extra_params: String,
+    extra_params: Extra,
+}
+
+/// The form of `extra-params`.
+enum Extra {
+    /// libkrun's guest: JSON in a string. keybroker's, and Trustee's of 0.1.0: empty.
+    Text(String),
+    /// Trustee's guest from 0.1.1 on.
+    Offered(Offered),
+}
+
+impl<'de> Deserialize<'de> for Extra {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Extra;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Extra, E> {
+                Ok(Extra::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Extra, A::Error> {
+                Offered::deserialize(MapAccessDeserializer::new(map)).map(Extra::Offered)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 #[derive(Deserialize)]
@@ -32,45 +69,40 @@ struct ExtraParams {
 /// Longest version that is read, in bytes.
 const VERSION_MAX_LEN: usize = 32;
 
-/// Reads the identity that a guest claims. With a workload id in `extra-params` the guest is libkrun's and
-/// names its registration. With nothing in them it is keybroker's, and its report's HOST_DATA names the
-/// registration.
+/// Reads the identity that a guest claims, at a URL whose path names the workload `named`, or none.
 ///
-/// keybroker's clients differ in the version that they name, and nothing depends on it.
-pub fn auth_request(body: &[u8]) -> Result<Claim, Invalid> {
-    let body: Body = json::read(Part::Body, body)
-        .map_err(|error| if is_later(body) { Invalid::Version } else { error })?;
+/// With a workload id in `extra-params` the guest is libkrun's and names its registration. With an object in
+/// them it is Trustee's, and so it may be with nothing in them and the version 0.1.0. With nothing in them
+/// and any other version it is keybroker's, whose clients differ in the version that they name. Only
+/// Trustee's clients keep a path in front of their own.
+pub fn auth_request(body: &[u8], named: Option<WorkloadId>) -> Result<Claim, Invalid> {
+    let body: Body = json::read(Part::Body, body)?;
     if body.tee != "snp" {
         return Err(Invalid::Tee);
     }
-    if body.extra_params.is_empty() {
-        let version = (1..=VERSION_MAX_LEN).contains(&body.version.len());
-        return if version { Ok(Claim::HostData) } else { Err(Invalid::Version) };
+    let carried = |id| CarriedId::new(id).ok_or(Invalid::WorkloadIdForCookie);
+    let named = named.map(carried).transpose()?;
+    match (body.extra_params, &*body.version) {
+        (Extra::Offered(offered), version) => trustee::claim(version, Some(&offered), named),
+        (Extra::Text(text), "0.1.0") if text.is_empty() => trustee::claim("0.1.0", None, named),
+        _ if named.is_some() => Err(Invalid::Version),
+        (Extra::Text(text), version) if text.is_empty() => {
+            let version = (1..=VERSION_MAX_LEN).contains(&version.len());
+            if version { Ok(Claim::HostData) } else { Err(Invalid::Version) }
+        }
+        (Extra::Text(text), "0.0.0") => {
+            let extra: ExtraParams = json::read(Part::ExtraParams, text.as_bytes())?;
+            carried(WorkloadId::new(extra.workload_id)?).map(Claim::Named)
+        }
+        _ => Err(Invalid::Version),
     }
-    if body.version != "0.0.0" {
-        return Err(Invalid::Version);
-    }
-    let extra: ExtraParams = json::read(Part::ExtraParams, body.extra_params.as_bytes())?;
-    let workload_id = WorkloadId::new(extra.workload_id)?;
-    CarriedId::new(workload_id).map(Claim::Named).ok_or(Invalid::WorkloadIdForCookie)
-}
-
-/// Whether a guest speaks a later version, whose extra-params are an object. It is told which are spoken, and
-/// not what is wrong with a form that it does not mean.
-fn is_later(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Later {
-        version: String,
-        #[serde(rename = "extra-params")]
-        _extra_params: BTreeMap<String, IgnoredAny>,
-    }
-    serde_json::from_slice(body).is_ok_and(|Later { version, .. }| version != "0.0.0")
 }
 
 /// The answer's body. The guest takes the first key that begins with `nonce`, and knows no escapes: base64
 /// needs none.
 pub fn challenge(challenge: &Challenge) -> Vec<u8> {
-    format!(r#"{{"nonce":"{}","extra-params":""}}"#, challenge.nonce.expose()).into_bytes()
+    let (nonce, extra) = (challenge.nonce.expose(), trustee::selected_hash(&challenge.claim));
+    format!(r#"{{"nonce":"{nonce}","extra-params":{extra}}}"#).into_bytes()
 }
 
 /// The answer's Set-Cookie. Without `Secure`, which would keep the cookie from guests that come over plain
@@ -89,7 +121,16 @@ mod tests {
         super::super::{Fault, FieldName},
         *,
     };
-    use crate::ids::WorkloadIdError;
+    use crate::ids::{KbsVersion, ReportHash, TrusteeClaim, WorkloadIdError};
+
+    /// A request to a URL that names no workload.
+    fn read(body: &[u8]) -> Result<Claim, Invalid> {
+        auth_request(body, None)
+    }
+
+    fn trustees(version: KbsVersion) -> Claim {
+        Claim::Trustee(TrusteeClaim { version, workload: None })
+    }
 
     fn body(extra_params: &str, tee: &str, version: &str) -> Vec<u8> {
         let extra_params = serde_json::to_string(extra_params).unwrap();
@@ -97,7 +138,7 @@ mod tests {
     }
 
     fn refusal(extra_params: &str) -> Invalid {
-        auth_request(&body(extra_params, "snp", "0.0.0")).unwrap_err()
+        read(&body(extra_params, "snp", "0.0.0")).unwrap_err()
     }
 
     fn extra_params(fault: Fault) -> Invalid {
@@ -111,19 +152,19 @@ mod tests {
     #[test]
     fn a_request_from_libkrun_is_read() {
         let sent = br#"{"extra-params":"{\"workload_id\":\"web\"}","tee":"snp","version":"0.0.0"}"#;
-        assert_eq!(auth_request(sent), Ok(named("web")));
+        assert_eq!(read(sent), Ok(named("web")));
         let reordered = br#"{"version":"0.0.0","tee":"snp","extra-params":"{\"workload_id\":\"web\"}"}"#;
-        assert_eq!(auth_request(reordered), Ok(named("web")));
+        assert_eq!(read(reordered), Ok(named("web")));
     }
 
     #[test]
     fn a_request_from_keybrokers_guest_is_read() {
-        for version in ["0.0.0", "0.1.0"] {
+        for version in ["0.0.0", "0.1.1", "0.4.0", "1"] {
             let sent = format!(r#"{{"version":"{version}","tee":"snp","extra-params":""}}"#);
-            assert_eq!(auth_request(sent.as_bytes()), Ok(Claim::HostData));
+            assert_eq!(read(sent.as_bytes()), Ok(Claim::HostData));
         }
         for version in ["", &"0".repeat(33)] {
-            assert_eq!(auth_request(&body("", "snp", version)), Err(Invalid::Version), "{version}");
+            assert_eq!(read(&body("", "snp", version)), Err(Invalid::Version), "{version}");
         }
     }
 
@@ -132,39 +173,98 @@ mod tests {
         for (tee, extra_params) in
             ["sev", "tdx", "SNP", "", "sample"].into_iter().flat_map(|tee| [(tee, "{}"), (tee, "")])
         {
-            assert_eq!(auth_request(&body(extra_params, tee, "0.0.0")), Err(Invalid::Tee), "{tee}");
+            assert_eq!(read(&body(extra_params, tee, "0.0.0")), Err(Invalid::Tee), "{tee}");
         }
     }
 
     #[test]
     fn another_version_is_refused() {
         for version in ["0.1.0", "0.4.0", "0.0.0 ", ""] {
-            assert_eq!(auth_request(&body("{}", "snp", version)), Err(Invalid::Version), "{version}");
+            assert_eq!(read(&body("{}", "snp", version)), Err(Invalid::Version), "{version}");
         }
     }
 
     /// As guests of Trustee send it.
     #[test]
-    fn a_guest_of_a_later_version_is_told_which_are_spoken() {
-        let later =
-            r#"{"version":"0.4.0","tee":"snp","extra-params":{"supported-hash-algorithms":["sha384"]}}"#;
-        assert_eq!(auth_request(later.as_bytes()), Err(Invalid::Version));
-        assert_eq!(auth_request(later.replace("[\"sha384\"]", "null").as_bytes()), Err(Invalid::Version));
-        let text = Invalid::Version.to_string();
-        assert!(text.contains("\"0.0.0\"") && text.contains("any of 1 to 32 bytes"), "{text}");
-        // If the body has no later version's form, the guest is told its fault.
-        for (from, to, fault) in [
-            ("0.4.0", "0.0.0", Fault::Type),
-            ("{\"supported-hash-algorithms\":[\"sha384\"]}", "7", Fault::Type),
-            ("\"tee\"", "tee", Fault::Syntax),
+    fn each_version_of_trustees_is_read() {
+        let offered = r#"{"supported-hash-algorithms":["sha256","sha384","sha512"]}"#;
+        let sha384 = KbsVersion::V0_4_0(ReportHash::Sha384);
+        for (version, extra, expected) in [
+            ("0.1.0", r#""""#, KbsVersion::V0_1_0),
+            ("0.1.1", offered, KbsVersion::V0_1_1),
+            ("0.2.0", offered, KbsVersion::V0_2_0),
+            ("0.4.0", offered, sha384),
+            ("0.1.1", "{}", KbsVersion::V0_1_1),
+            ("0.4.0", "{}", sha384),
         ] {
-            let sent = later.replace(from, to);
-            assert_eq!(
-                auth_request(sent.as_bytes()),
-                Err(Invalid::Json { part: Part::Body, fault }),
-                "{sent}"
-            );
+            let sent = format!(r#"{{"version":"{version}","tee":"snp","extra-params":{extra}}}"#);
+            assert!(trustee::asks(sent.as_bytes()), "{sent}");
+            assert_eq!(read(sent.as_bytes()), Ok(trustees(expected)), "{sent}");
+            // The same guest with the workload in the path of its URL.
+            let workload = CarriedId::new(WorkloadId::new("web").unwrap());
+            let at = auth_request(sent.as_bytes(), Some(WorkloadId::new("web").unwrap()));
+            assert_eq!(at, Ok(Claim::Trustee(TrusteeClaim { version: expected, workload })), "{sent}");
         }
+    }
+
+    #[test]
+    fn a_guest_of_another_version_is_told_which_are_spoken() {
+        let text = Invalid::Version.to_string();
+        for version in KbsVersion::ALL {
+            assert!(text.contains(version.name()), "{text}");
+        }
+        for version in ["0.1.0", "0.3.0", "0.5.0", "0.0.0", "", "0.4.0 "] {
+            let sent = format!(r#"{{"version":"{version}","tee":"snp","extra-params":{{}}}}"#);
+            assert!(trustee::asks(sent.as_bytes()));
+            assert_eq!(read(sent.as_bytes()), Err(Invalid::Version), "{version}");
+        }
+        // If the body has no version's form, the guest is told its fault.
+        for (extra, fault) in [
+            ("7", Fault::Type),
+            ("null", Fault::Type),
+            ("[]", Fault::Type),
+            (r#"{"supported-hash-algorithms":null}"#, Fault::Type),
+            (r#"{"supported-hash-algorithms":[1]}"#, Fault::Type),
+            (r#"{"x":1}"#, Fault::UnknownField(FieldName::new("x"))),
+        ] {
+            let sent = format!(r#"{{"version":"0.4.0","tee":"snp","extra-params":{extra}}}"#);
+            assert_eq!(read(sent.as_bytes()), Err(Invalid::Json { part: Part::Body, fault }), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_selects_a_hash_function_that_the_guest_has() {
+        let with = |version, hashes: &str| {
+            let extra = format!(r#"{{"supported-hash-algorithms":[{hashes}]}}"#);
+            read(format!(r#"{{"version":"{version}","tee":"snp","extra-params":{extra}}}"#).as_bytes())
+        };
+        for (hashes, hash, extra) in [
+            (r#""sha256","sha384","sha512""#, ReportHash::Sha384, r#""""#),
+            (r#""sha384""#, ReportHash::Sha384, r#""""#),
+            ("", ReportHash::Sha384, r#""""#),
+            (r#""sha256","sha512""#, ReportHash::Sha512, r#"{"selected-hash-algorithm":"sha512"}"#),
+            (r#""sha256","sm3""#, ReportHash::Sha256, r#"{"selected-hash-algorithm":"sha256"}"#),
+        ] {
+            let claim = with("0.4.0", hashes).unwrap();
+            assert_eq!(claim, trustees(KbsVersion::V0_4_0(hash)), "{hashes}");
+            let given = crate::challenge::tests::given(claim);
+            let text = String::from_utf8(challenge(&given)).unwrap();
+            assert_eq!(text, format!(r#"{{"nonce":"{}","extra-params":{extra}}}"#, given.nonce.expose()));
+        }
+        assert_eq!(with("0.4.0", r#""sm3""#), Err(Invalid::ReportHash));
+        // Earlier versions have one.
+        assert_eq!(with("0.2.0", r#""sha256""#), Ok(trustees(KbsVersion::V0_2_0)));
+    }
+
+    #[test]
+    fn no_other_guest_names_its_workload_in_the_url() {
+        let named = || Some(WorkloadId::new("web").unwrap());
+        let libkruns = body(r#"{"workload_id":"web"}"#, "snp", "0.0.0");
+        for sent in [libkruns, body("", "snp", "0.0.0"), body("", "snp", "0.4.0")] {
+            assert_eq!(auth_request(&sent, named()), Err(Invalid::Version));
+        }
+        let long = Some(WorkloadId::new("a".repeat(65)).unwrap());
+        assert_eq!(auth_request(&body("", "snp", "0.1.0"), long), Err(Invalid::WorkloadIdForCookie));
     }
 
     #[test]
@@ -186,7 +286,8 @@ mod tests {
     #[test]
     fn an_object_in_place_of_text_is_refused() {
         let sent = br#"{"extra-params":{"workload_id":"web"},"tee":"snp","version":"0.0.0"}"#;
-        assert_eq!(auth_request(sent), Err(Invalid::Json { part: Part::Body, fault: Fault::Type }));
+        let fault = Fault::UnknownField(FieldName::new("workload_id"));
+        assert_eq!(read(sent), Err(Invalid::Json { part: Part::Body, fault }));
     }
 
     #[test]
@@ -196,7 +297,7 @@ mod tests {
             assert_eq!(refusal(&params), Invalid::WorkloadIdForCookie);
         }
         let longest = format!(r#"{{"workload_id":"{}"}}"#, "a".repeat(64));
-        assert_eq!(auth_request(&body(&longest, "snp", "0.0.0")), Ok(named(&"a".repeat(64))));
+        assert_eq!(read(&body(&longest, "snp", "0.0.0")), Ok(named(&"a".repeat(64))));
     }
 
     #[test]

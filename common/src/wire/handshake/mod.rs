@@ -10,5 +10,5 @@ mod attest;
 mod auth;
 mod certificates;
 
-pub use attest::{KeyTexts, evidence, report_data};
+pub use attest::{KeyTexts, evidence, is_trustees, report_data};
 pub use auth::{auth_request, challenge, set_cookie};

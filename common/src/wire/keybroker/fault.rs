@@ -1,6 +1,6 @@
 //! Why a registration by reference values is not one that can be held to.
 
-use super::resources::{MAX_RESOURCES, MAX_SECRET_LEN};
+use crate::secret::bounds::{MAX_SECRET_LEN, MAX_SECRETS};
 
 /// Why a registration is refused, by the field that is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +33,20 @@ pub enum RegistrationFault {
     #[error("require.host_data is not the digest of init_data, which it binds")]
     OtherHostData,
     /// A workload id without init data, or init data without one.
-    #[error("workload_id and init_data belong together: one is given without the other")]
+    #[error("v1 needs workload_id and init_data together, and init_data needs workload_id")]
     InitDataAlone,
+    /// Dialects of guests that another registration is for.
+    #[error("dialects: v1 and trustee may be named, and no other")]
+    Dialects,
+    /// Dialects without the id that their guests name.
+    #[error("dialects needs workload_id")]
+    DialectsAlone,
+    /// Init data that a guest of Trustee's is not tied to.
+    #[error("init_data.bound_by must be host_data where dialects names trustee")]
+    TrusteeBinding,
+    /// A document that has no digest.
+    #[error("init_data.document is not TOML with version 0.1.0, algorithm and data")]
+    AnyDocument,
     /// Init data that is neither a document nor a digest.
     #[error("init_data is not a document, or an algorithm (sha256, sha384, sha512) with a digest in hex")]
     InitData,
@@ -63,10 +75,10 @@ pub enum RegistrationFault {
     #[error("{0} would be ignored without a query")]
     Ignored(&'static str),
     /// Too many resources.
-    #[error("more than {MAX_RESOURCES} resources")]
+    #[error("more than {MAX_SECRETS} resources")]
     ResourceCount,
     /// A name that does not fit into a path as it stands.
-    #[error("a resource's name is not 1 to 64 of A-Z a-z 0-9 . _ -")]
+    #[error("a resource's name is not 1 to 64 of A-Z a-z 0-9 . _ - (three of them with slashes for trustee)")]
     ResourceName,
     /// An empty secret, or one that is too long to wrap.
     #[error("a resource has not 1 to {MAX_SECRET_LEN} bytes")]

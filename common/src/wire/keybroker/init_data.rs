@@ -1,10 +1,11 @@
 //! The init data that a registration's guests must have.
 
-use keybroker_initdata::{Binding, Document};
+use keybroker_initdata::{Binding, Document, digest_of};
 use serde::Deserialize;
 
 use super::{super::json, RegistrationFault as Fault};
 use crate::{
+    dialect::{Dialect, Dialects},
     ids::WorkloadId,
     requirements::{BoundBy, InitDataRequirement, init_data::digest},
 };
@@ -27,10 +28,23 @@ pub(super) struct InitData {
 }
 
 impl InitData {
-    /// The requirement, for the workload of this id.
-    pub(super) fn requirement(&self, workload_id: &WorkloadId) -> Result<InitDataRequirement, Fault> {
+    /// The requirement, for the workload of this id and its guests of `dialects`.
+    pub(super) fn requirement(
+        &self,
+        workload_id: &WorkloadId,
+        dialects: &Dialects,
+    ) -> Result<InitDataRequirement, Fault> {
         let bound_by = self.bound_by;
+        // Nothing but HOST_DATA ties a guest of Trustee's to its document.
+        if dialects.contains(Dialect::Trustee) && bound_by != BoundBy::HostData {
+            return Err(Fault::TrusteeBinding);
+        }
+        let any_document = !dialects.contains(Dialect::Native);
         match (&self.document, &self.algorithm, &self.digest) {
+            (Some(text), None, None) if any_document => {
+                let digest = digest_of(text).map_err(|_| Fault::AnyDocument)?;
+                Ok(InitDataRequirement { digest, bound_by, broker_keys: None })
+            }
             (Some(text), None, None) => {
                 let document = Document::parse(text).map_err(|_| Fault::Document)?;
                 let settings = document.keybroker();

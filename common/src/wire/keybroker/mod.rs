@@ -18,7 +18,7 @@ pub use register::{register_request, registered};
 pub use resource::{released, resource_name};
 
 use super::{Manners, SessionManners};
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, secret::bounds::is_name};
 
 /// keybroker's row.
 pub const MANNERS: Manners = Manners {
@@ -26,5 +26,6 @@ pub const MANNERS: Manners = Manners {
     name: "rvp",
     guest: "keybroker's guest",
     bound_by: "the launch measurement or ID key alone: HOST_DATA selects the workload, and the host sets it",
+    names_secret: is_name,
     session: Some(SessionManners { cookie: "kbs-session-id", attested: |_| Vec::new() }),
 };

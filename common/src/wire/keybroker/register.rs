@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::{Credential, RegisterRequest},
-    dialect::Dialect,
+    dialect::{Dialect, Dialects},
     ids::{HostData, WorkloadId},
     policy::PolicyText,
     requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
@@ -50,8 +50,12 @@ struct Body {
     minimum_launch_tcb: Option<TcbFloors>,
     #[serde(default, deserialize_with = "json::optional_object")]
     require: Option<Require>,
-    /// The id of the workload, for guests of the broker's own protocol. Only beside `init_data`: without the
-    /// two, the broker draws HOST_DATA, which selects the registration.
+    /// The dialects in which its guests may ask, `v1`, `trustee` or both. Without it: `v1` where there is a
+    /// workload id, and else keybroker's own.
+    #[serde(default, deserialize_with = "json::present")]
+    dialects: Option<Dialects>,
+    /// The id of the workload, for guests of the broker's own protocol and of Trustee's. Without it, the
+    /// broker draws HOST_DATA, which selects the registration.
     #[serde(default, deserialize_with = "json::present")]
     workload_id: Option<String>,
     #[serde(default, deserialize_with = "json::optional_object")]
@@ -76,15 +80,8 @@ enum OneOrMore {
 /// data says another.
 pub fn register_request(body: &[u8], drawn: HostData) -> Result<(RegisterRequest, [u8; 32]), Invalid> {
     let body: Body = json::read(Part::Body, body)?;
-    let (workload_id, dialect, host_data, launch) = match (body.workload_id, body.init_data) {
-        (None, None) => (drawn.workload_id(), Dialect::Keybroker, drawn.to_bytes(), Launch::Drawn(drawn)),
-        (Some(id), Some(init_data)) => {
-            let id = WorkloadId::new(id)?;
-            let required = init_data.requirement(&id)?;
-            (id, Dialect::Native, required.digest.host_data(), Launch::InitData(required))
-        }
-        _ => return Err(Fault::InitDataAlone.into()),
-    };
+    let (workload_id, dialects, host_data, launch) =
+        launched(body.workload_id, body.dialects, body.init_data, drawn)?;
     let floors = Floors {
         reported: body.minimum_tcb,
         committed: body.minimum_committed_tcb,
@@ -97,14 +94,45 @@ pub fn register_request(body: &[u8], drawn: HostData) -> Result<(RegisterRequest
     }
     let request = RegisterRequest {
         workload_id,
-        dialects: dialect.into(),
+        secrets: body.resources.checked(&dialects)?,
+        dialects,
         credential: Credential::None,
         reference_values: admitted(body.measurements.as_deref(), reference_values, &policy)?,
         policy,
         rego: rego(body.query, body.policy, reference_values)?,
-        secrets: body.resources.checked()?,
     };
     Ok((request, host_data))
+}
+
+/// The name of the workload, the dialects of its guests, and what they are to be launched with.
+fn launched(
+    workload_id: Option<String>,
+    dialects: Option<Dialects>,
+    init_data: Option<InitData>,
+    drawn: HostData,
+) -> Result<(WorkloadId, Dialects, [u8; 32], Launch), Invalid> {
+    let Some(id) = workload_id else {
+        if init_data.is_some() {
+            return Err(Fault::InitDataAlone.into());
+        }
+        if dialects.is_some() {
+            return Err(Fault::DialectsAlone.into());
+        }
+        return Ok((drawn.workload_id(), Dialect::Keybroker.into(), drawn.to_bytes(), Launch::Drawn(drawn)));
+    };
+    let id = WorkloadId::new(id)?;
+    let dialects = dialects.unwrap_or(Dialect::Native.into());
+    if !dialects.iter().all(|dialect| matches!(dialect, Dialect::Native | Dialect::Trustee)) {
+        return Err(Fault::Dialects.into());
+    }
+    let Some(init_data) = init_data else {
+        if dialects.contains(Dialect::Native) {
+            return Err(Fault::InitDataAlone.into());
+        }
+        return Ok((id, dialects, [0; 32], Launch::Named));
+    };
+    let required = init_data.requirement(&id, &dialects)?;
+    Ok((id, dialects, required.digest.host_data(), Launch::InitData(required)))
 }
 
 /// The launch measurements that a guest may have: those that are in every set that is given.

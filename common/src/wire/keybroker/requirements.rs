@@ -15,6 +15,8 @@ use keybroker_snp::product::Product;
 pub(super) enum Launch {
     /// The broker drew it, and it selects the registration.
     Drawn(HostData),
+    /// The client chooses it, and may require it: the guest's URL names the workload.
+    Named,
     /// The client chooses it. It is the digest of this init data, where that binds it.
     InitData(InitDataRequirement),
 }
@@ -64,6 +66,7 @@ pub(super) fn policy(require: &Require, floors: &Floors, launch: Launch) -> Resu
     let (host_data, init_data) = match launch {
         Launch::Drawn(_) if require.host_data.is_some() => return Err(Fault::HostData),
         Launch::Drawn(host_data) => (Some(Hex(host_data.to_bytes())), None),
+        Launch::Named => (hex("host_data", require.host_data.as_deref())?, None),
         Launch::InitData(required) => {
             let chosen = hex("host_data", require.host_data.as_deref())?;
             let digest = Hex(required.digest.host_data());

@@ -2,8 +2,11 @@
 
 use data_encoding::HEXLOWER;
 
-use super::{super::Invalid, resources::is_name};
-use crate::secret::seal::{Jwe, Sealed};
+use super::super::Invalid;
+use crate::secret::{
+    bounds::is_name,
+    seal::{Jwe, Sealed},
+};
 
 /// Reads a resource's name. One that no resource can have is refused before anything is looked up.
 pub fn resource_name(name: &str) -> Result<&str, Invalid> {
@@ -21,14 +24,8 @@ pub fn released(sealed: &Sealed) -> Vec<u8> {
         ciphertext: HEXLOWER.encode(ciphertext),
         tag: String::new(),
     };
-    let jwe = match sealed {
-        Sealed::Pkcs1(ciphertext) => &pkcs1(ciphertext),
-        Sealed::Jwe(jwe) => jwe,
-    };
-    let Jwe { protected, encrypted_key, iv, ciphertext, tag } = jwe;
-    // Hex and base64url: nothing in them needs an escape.
-    format!(
-        r#"{{"protected":"{protected}","encrypted_key":"{encrypted_key}","iv":"{iv}","ciphertext":"{ciphertext}","tag":"{tag}"}}"#
-    )
-    .into_bytes()
+    match sealed {
+        Sealed::Pkcs1(ciphertext) => pkcs1(ciphertext).to_json(),
+        Sealed::Jwe(jwe) => jwe.to_json(),
+    }
 }

@@ -290,6 +290,49 @@ fn duplicate_names_are_refused() {
     assert_eq!(refusal(&inner), duplicate(Part::ReferenceValues, "measurement"));
 }
 
+/// No other list of dialects, no init data that only the guest speaks of, and nothing left unsaid.
+#[test]
+fn dialects_are_v1_and_trustee_with_what_ties_their_guests() {
+    let body = |dialects: Value, bound_by: Option<&str>| {
+        let mut body = json!({
+            "workload_id": "web",
+            "dialects": dialects,
+            "measurements": ["4d".repeat(48)],
+            "resources": {"default/key/disk": "s"},
+        });
+        if let Some(bound_by) = bound_by {
+            body["init_data"] =
+                json!({"bound_by": bound_by, "algorithm": "sha256", "digest": "d1".repeat(32)});
+        }
+        body
+    };
+    let host_data = Some("host_data");
+    let read_as = |dialects: Value, bound_by| read(&body(dialects, bound_by)).unwrap().dialects;
+    assert_eq!(read_as(json!(["trustee"]), None), Dialect::Trustee.into());
+    assert_eq!(read_as(json!(["trustee"]), host_data), Dialect::Trustee.into());
+    let both = read_as(json!(["v1", "trustee"]), host_data);
+    assert!([Dialect::Native, Dialect::Trustee].into_iter().all(|dialect| both.contains(dialect)));
+    for dialects in [json!(["trustee"]), json!(["v1", "trustee"]), json!(["trustee", "v1"])] {
+        for bound_by in ["measurement", "nothing"] {
+            let fault = fault(&body(dialects.clone(), Some(bound_by)));
+            assert_eq!(fault, RegistrationFault::TrusteeBinding, "{dialects} {bound_by}");
+        }
+    }
+    for dialects in ["libkrun", "v0", "keybroker"].map(|name| json!(["trustee", name])) {
+        assert!(read(&body(dialects.clone(), host_data)).is_err(), "{dialects}");
+    }
+    for dialect in [Dialect::Libkrun, Dialect::Keybroker] {
+        for dialects in [json!([dialect]), json!([dialect, Dialect::Trustee])] {
+            let fault = fault(&body(dialects.clone(), host_data));
+            assert_eq!(fault, RegistrationFault::Dialects, "{dialects}");
+        }
+    }
+    assert_eq!(fault(&body(json!(["v1", "trustee"]), None)), RegistrationFault::InitDataAlone);
+    let mut unnamed = body(json!(["trustee"]), None);
+    unnamed.as_object_mut().unwrap().remove("workload_id");
+    assert_eq!(fault(&unnamed), RegistrationFault::DialectsAlone);
+}
+
 #[test]
 fn resources_are_bounded() {
     let body = |resources: Value| with(keyed(), &[("/resources", resources)]);
@@ -309,6 +352,35 @@ fn resources_are_bounded() {
         let refused = read(&body(wrong)).unwrap_err();
         assert_eq!(refused, Invalid::Json { part: Part::Body, fault: Fault::Type });
     }
+}
+
+#[test]
+fn a_resource_that_is_no_text_comes_in_base64() {
+    let body = |resource: Value| with(keyed(), &[("/resources", json!({ "a": resource }))]);
+    let bytes: Vec<u8> = (0..=255).collect();
+    let request = read(&body(json!({"base64": BASE64.encode(&bytes)}))).unwrap();
+    assert_eq!(request.secrets["a"].expose(), bytes);
+    let longest = |length: usize| read(&body(json!({"base64": BASE64.encode(&vec![0; length])})));
+    assert!(longest(4000).is_ok());
+    for length in [0, 4001] {
+        let fault = Err(Invalid::Registration(RegistrationFault::ResourceLength));
+        assert_eq!(longest(length).map(drop), fault);
+    }
+    let refused = |fault| Invalid::Json { part: Part::Body, fault };
+    for (resource, error) in [
+        (json!({}), field("base64", Fault::MissingField)),
+        (json!({"base64": "AA==", "more": 1}), field("more", Fault::UnknownField)),
+        (json!({"base64": "AA"}), refused(Fault::Type)),
+        (json!({"base64": "_w=="}), refused(Fault::Type)),
+        (json!({"base64": "AB=="}), refused(Fault::Type)),
+        (json!({"base64": 1}), refused(Fault::Type)),
+        (json!(["AA=="]), refused(Fault::Type)),
+    ] {
+        assert_eq!(read(&body(resource.clone())).unwrap_err(), error, "{resource}");
+    }
+    let twice = br#"{"resources":{"a":{"base64":"AA==","base64":"AA=="}},"measurements":["00"]}"#;
+    let error = register_request(twice, HostData::random()).unwrap_err();
+    assert_eq!(error, field("base64", Fault::DuplicateField));
 }
 
 #[test]

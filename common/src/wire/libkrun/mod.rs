@@ -9,7 +9,7 @@ pub use key::released;
 pub use register::{register_request, registered};
 
 use super::{Manners, SessionManners};
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, secret::bounds::is_name};
 
 /// libkrun's row. Its guest takes a body of any length, even with 200, for a failure.
 pub const MANNERS: Manners = Manners {
@@ -17,5 +17,6 @@ pub const MANNERS: Manners = Manners {
     name: "v0",
     guest: "libkrun's guest",
     bound_by: "the launch measurement alone: the id is only the guest's claim",
+    names_secret: is_name,
     session: Some(SessionManners { cookie: "session_id", attested: |_| Vec::new() }),
 };

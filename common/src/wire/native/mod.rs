@@ -13,7 +13,7 @@ pub use fault::ReleaseFault;
 pub use release::release_request;
 
 use super::Manners;
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, secret::bounds::is_name};
 
 /// The native dialect's row. It shares no route with others, and has no session.
 pub const MANNERS: Manners = Manners {
@@ -21,5 +21,6 @@ pub const MANNERS: Manners = Manners {
     name: "v1",
     guest: "keybroker-guest",
     bound_by: "its init data",
+    names_secret: is_name,
     session: None,
 };

@@ -112,7 +112,7 @@ pub fn release_request(body: &[u8]) -> Result<(SessionId, ReleaseRequest), Inval
         dialects: vec![Dialect::Native],
         workload_id: Some(workload_id),
         init_data: Some(init_data),
-        report,
+        report: Ok(report),
         claimed_product: None,
         certificates,
         guest_key: RecipientKey { suite, public_key },

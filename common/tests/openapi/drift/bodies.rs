@@ -10,10 +10,10 @@ use keybroker_common::{
     broker,
     challenge::Claim,
     dialect::Dialect,
-    ids::HostData,
+    ids::{HostData, KbsVersion, ReportHash, TrusteeClaim, WorkloadId},
     policy::{PolicyRefused, PolicyText},
     problem::Problem,
-    wire::{handshake, keybroker, libkrun, native},
+    wire::{Invalid, handshake, keybroker, libkrun, native},
 };
 use keybroker_initdata::{Algorithm, KeyId};
 use keybroker_native::{
@@ -24,21 +24,27 @@ use keybroker_rego::Policy;
 use keybroker_simulator::{
     Product,
     build::Buildah,
-    guest::{KeybrokerGuest, KrunGuest, Machine},
+    guest::{
+        KeybrokerGuest, KrunGuest, Machine,
+        trustee::{self, HashAlgorithm, InitData, KeyForm, TrusteeGuest},
+    },
     pki::{Amd, CSP_ID, Chip},
     rvp::RvpCli,
 };
 use keybroker_testing::world::TTL;
 use serde_json::{Value, json};
 
-use crate::shared::sample_challenge_of;
+use crate::shared::{ID, sample_challenge_of};
+
+/// Reads a body.
+pub(super) type Reader = fn(&[u8]) -> Result<(), Problem>;
 
 /// One kind of body.
 pub(super) struct Body {
     /// The route that takes it.
     pub(super) path: &'static str,
     /// Reads it as the route does.
-    pub(super) read: fn(&[u8]) -> Result<(), Problem>,
+    pub(super) read: Reader,
     /// As clients send it.
     pub(super) sent: Vec<String>,
 }
@@ -64,22 +70,49 @@ pub(super) fn bodies() -> Vec<Body> {
                 everything_required().to_string(),
                 with_init_data(json!({ "algorithm": "sha384", "digest": "1d".repeat(48) })).to_string(),
                 with_init_data(json!({ "document": document() })).to_string(),
+                for_trustee(json!(["trustee"]), json!({ "default/key/tls": "a key" }), None).to_string(),
+                for_trustee(json!(["trustee"]), json!({ "default/key/kek": { "base64": "/wDD" } }), None)
+                    .to_string(),
+                for_trustee(
+                    json!(["trustee"]),
+                    json!({ "default/key/tls": "a key" }),
+                    Some(json!({ "document": "version = \"0.1.0\"\nalgorithm = \"sha384\"\n[data]\n" })),
+                )
+                .to_string(),
+                for_trustee(
+                    json!(["trustee", "v1"]),
+                    json!({ "passphrase": "mysecretpassphrase", "default/key/tls": "a key" }),
+                    Some(json!({ "document": document() })),
+                )
+                .to_string(),
             ],
         },
         Body {
-            path: "/kbs/v0/auth",
-            read: |body| handshake::auth_request(body).map(drop).map_err(Problem::from),
-            sent: vec![guests.libkrun.state.auth_body(), guests.keybroker.auth_body().to_owned()],
+            path: AUTH,
+            read: |body| handshake::auth_request(body, None).map(drop).map_err(Problem::from),
+            sent: [
+                vec![guests.libkrun.state.auth_body(), guests.keybroker.auth_body().to_owned()],
+                guests.trustees.iter().map(|guest| guest.auth_request().body()).collect(),
+            ]
+            .concat(),
         },
         Body {
-            path: "/kbs/v0/attest",
+            path: AUTH_OF,
             read: |body| {
-                handshake::evidence(vec![Dialect::Libkrun, Dialect::Keybroker], body)
-                    .map(drop)
-                    .map_err(Problem::from)
+                let named = WorkloadId::new("web").map_err(Invalid::from)?;
+                handshake::auth_request(body, Some(named)).map(drop).map_err(Problem::from)
             },
+            sent: guests.trustees.iter().map(|guest| guest.auth_request().body()).collect(),
+        },
+        Body {
+            path: ATTEST,
+            read: |body| evidence(vec![Dialect::Libkrun, Dialect::Keybroker], &Claim::HostData, body),
             sent: vec![guests.libkrun.state.attest_body().unwrap(), guests.keybroker.attest_body().unwrap()],
         },
+    ]
+    .into_iter()
+    .chain([ATTEST, ATTEST_OF].into_iter().flat_map(|path| guests.attesting(path)))
+    .chain([
         Body {
             path: "/v1/challenge",
             read: |body| native::challenge_request(body).map(drop).map_err(Problem::from),
@@ -94,13 +127,34 @@ pub(super) fn bodies() -> Vec<Body> {
                 body.to_string()
             }],
         },
-    ]
+    ])
+    .collect()
+}
+
+const AUTH: &str = "/kbs/v0/auth";
+const AUTH_OF: &str = "/w/{workload_id}/kbs/v0/auth";
+const ATTEST: &str = "/kbs/v0/attest";
+const ATTEST_OF: &str = "/w/{workload_id}/kbs/v0/attest";
+
+/// Reads evidence as the broker does until it verifies the report: one that is in none of the shapes is
+/// refused there, with a record.
+fn evidence(dialects: Vec<Dialect>, claim: &Claim, body: &[u8]) -> Result<(), Problem> {
+    let evidence = handshake::evidence(dialects, claim, body)?;
+    evidence.report.map(drop).map_err(|_| broker::Error::Refused { id: ID }.into())
+}
+
+/// The same of a guest of Trustee's that speaks this version.
+fn trustees(version: KbsVersion, body: &[u8]) -> Result<(), Problem> {
+    let claim = Claim::Trustee(TrusteeClaim { version, workload: None });
+    evidence(vec![Dialect::Keybroker, Dialect::Trustee], &claim, body)
 }
 
 /// Guests that were given a challenge.
 struct Guests {
     libkrun: KrunGuest,
     keybroker: KeybrokerGuest,
+    /// One of each version, and of each kind of key from 0.2.0 on.
+    trustees: Vec<TrusteeGuest>,
 }
 
 impl Guests {
@@ -115,7 +169,38 @@ impl Guests {
         for state in [&mut libkrun.state, &mut keybroker.state] {
             state.nonce = Some(data_encoding::BASE64.encode(&[0x5A; 32]));
         }
-        Self { libkrun, keybroker }
+        let guest = |(version, form)| {
+            let mut guest = TrusteeGuest::new(URL, version, form, MACHINE.clone()).unwrap();
+            guest.nonce = Some(data_encoding::BASE64.encode(&[0x5A; 32]));
+            guest
+        };
+        let trustees = [
+            (trustee::KbsVersion::V0_1_0, KeyForm::Rsa1_5),
+            (trustee::KbsVersion::V0_1_1, KeyForm::Rsa1_5),
+            (trustee::KbsVersion::V0_2_0, KeyForm::RsaOaep256),
+            (trustee::KbsVersion::V0_2_0, KeyForm::P256),
+            (trustee::KbsVersion::V0_4_0, KeyForm::P256),
+        ];
+        let mut trustees: Vec<_> = trustees.into_iter().map(guest).collect();
+        let files = [("aa.toml", "[token_configs]")];
+        let launched = guest((trustee::KbsVersion::V0_4_0, KeyForm::Rsa1_5));
+        trustees.push(launched.launched_with(InitData::new(HashAlgorithm::Sha384, &files)));
+        Self { libkrun, keybroker, trustees }
+    }
+
+    /// The bodies that Trustee's guests of each version send to `path`.
+    fn attesting(&self, path: &'static str) -> [Body; 4] {
+        use trustee::KbsVersion as Version;
+        let kind = |version, read: Reader| {
+            let guests = self.trustees.iter().filter(|guest| guest.version == version);
+            Body { path, read, sent: guests.map(|guest| guest.attestation().unwrap().body()).collect() }
+        };
+        [
+            kind(Version::V0_1_0, |body| trustees(KbsVersion::V0_1_0, body)),
+            kind(Version::V0_1_1, |body| trustees(KbsVersion::V0_1_1, body)),
+            kind(Version::V0_2_0, |body| trustees(KbsVersion::V0_2_0, body)),
+            kind(Version::V0_4_0, |body| trustees(KbsVersion::V0_4_0(ReportHash::Sha384), body)),
+        ]
     }
 }
 
@@ -160,6 +245,21 @@ fn with_init_data(mut init_data: Value) -> Value {
     });
     if init_data.get("digest").is_some() {
         body["require"] = json!({ "host_data": "1d".repeat(32) });
+    }
+    body
+}
+
+/// A registration of guests of these dialects, among them Trustee's.
+fn for_trustee(dialects: Value, resources: Value, init_data: Option<Value>) -> Value {
+    let mut body = json!({
+        "workload_id": "web",
+        "dialects": dialects,
+        "measurements": [data_encoding::HEXLOWER.encode(&MEASUREMENT)],
+        "resources": resources,
+    });
+    if let Some(mut init_data) = init_data {
+        init_data["bound_by"] = "host_data".into();
+        body["init_data"] = init_data;
     }
     body
 }

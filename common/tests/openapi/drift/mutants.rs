@@ -122,7 +122,12 @@ impl<'a> Mutator<'a> {
             add(mutant(Change::Twice, &Value::Null), &changed);
             if schema.get("propertyNames").is_some() {
                 let (longest, longer) = ("n".repeat(64), "n".repeat(65));
-                for name in ["", ".", "..", "...", "a b", "a/b", "é", &longest, &longer] {
+                let paths = [format!("{longest}/b/c"), format!("{longer}/b/c")];
+                let [path, long_path] = paths.each_ref().map(String::as_str);
+                for name in [
+                    "", ".", "..", "...", "a b", "a/b", "é", &longest, &longer, "a/b/c", path, long_path,
+                    "a/b/c/d", "a/.b/c", "a//c", "/b/c",
+                ] {
                     changed = sent.clone();
                     changed[index].0 = name.to_owned();
                     add(mutant(Change::Renamed, &Value::Null), &changed);

@@ -11,7 +11,7 @@ use keybroker_common::{broker::Error, problem::Problem};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answers::{self, Form},
+    answers::{self, Form, told},
     operation::Operation,
     shared::object,
 };
@@ -22,16 +22,21 @@ pub(crate) fn operations() -> Vec<(&'static str, Operation)> {
         ("/kbs/v0/register_workload", register_workload::register_workload()),
         ("/rvp/register", register_reference_values::register_reference_values()),
         ("/kbs/v0/auth", auth::auth()),
+        ("/w/{workload_id}/kbs/v0/auth", auth::auth_of()),
         ("/kbs/v0/attest", attest::attest()),
+        ("/w/{workload_id}/kbs/v0/attest", attest::attest_of()),
         ("/kbs/v0/key/{workload_id}", released::key()),
         ("/kbs/v0/resource/{name}", released::resource()),
+        ("/kbs/v0/resource/{repository}/{type}/{tag}", released::named_resource()),
+        ("/w/{workload_id}/kbs/v0/resource/{repository}/{type}/{tag}", released::named_resource_of()),
+        ("/kbs/v0/jwks", released::result_keys()),
         ("/v1/challenge", native::challenge()),
         ("/v1/release", native::release()),
         ("/healthz", health()),
     ]
 }
 
-/// The ways in which a caller that registers may authenticate itself.
+/// The ways in which a caller that registers may authenticate itself, and a guest beside its cookie.
 pub(crate) fn security_schemes() -> Value {
     json!({
         "basic": {
@@ -44,6 +49,11 @@ pub(crate) fn security_schemes() -> Value {
             "type": "http",
             "scheme": "bearer",
             "description": "A token of `keybroker token create`.",
+        },
+        "result": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The attestation result that `attest` gave to this guest.",
         },
     })
 }
@@ -65,8 +75,7 @@ fn health() -> Operation {
         parameters: Vec::new(),
         request: None,
         success: answers::success("It can serve.", &form, &json!({ "status": "ok" }), &[]),
-        problems: vec![Error::Internal { id: None }.into(), Problem::Unhealthy],
-        form: Form::Text,
+        problems: told(Form::Text, vec![Error::Internal { id: None }.into(), Problem::Unhealthy]),
         security: Vec::new(),
         schemas: Map::new(),
     }

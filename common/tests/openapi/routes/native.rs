@@ -18,7 +18,7 @@ use keybroker_native::{AskHash, Sealed, SealedSecret, SigningKey, Suite};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answers::{self, Form},
+    answers::{self, Form, told},
     operation::{Operation, Request},
     schema::{any_base64url, base64url, described, named, reference, resource_name},
     shared::{ID, RESOURCE_NAME, WORKLOAD, init_data, object, read, refusals_of_a_body, sample_challenge_of},
@@ -44,8 +44,8 @@ pub(crate) fn challenge() -> Operation {
             examples: vec![("guest", json!({}))],
         }),
         success: answers::success("A challenge.", &form, &read(&given()), &[]),
-        problems,
-        form: Form::Details,
+        problems: told(Form::Details, problems),
+
         security: Vec::new(),
         schemas: named(json!({
             "ChallengeRequest": described("An object without members.", object(&[])),
@@ -111,8 +111,8 @@ pub(crate) fn release() -> Operation {
             examples: vec![("guest", body())],
         }),
         success: answers::success("The secrets, sealed and signed.", &schema, &read(&released()), &[]),
-        problems,
-        form: Form::Details,
+        problems: told(Form::Details, problems),
+
         security: Vec::new(),
         schemas: schemas(),
     }

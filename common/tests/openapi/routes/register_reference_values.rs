@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::token_or_nothing;
 use crate::{
-    answers::{self, Form},
+    answers::{self, Form, told},
     operation::{Operation, Request},
-    schema::{byte, described, hex, named, reference, resource_name},
+    schema::{byte, described, hex, named, reference, resource_name, resource_path},
     shared::{
-        ID, RESOURCE_NAME, WORKLOAD, init_data, read, refusals_of_a_body, refusals_of_a_registration,
-        sample_host_data,
+        ID, RESOURCE_NAME, RESOURCE_PATH, WORKLOAD, init_data, read, refusals_of_a_body,
+        refusals_of_a_registration, sample_host_data,
     },
 };
 
@@ -48,35 +48,87 @@ pub(crate) fn register_reference_values() -> Operation {
         "measurements": [measurement],
         "resources": { RESOURCE_NAME: "mysecretpassphrase" },
     });
-    let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64.";
+    let trustees = json!({
+        "workload_id": WORKLOAD,
+        "dialects": ["trustee"],
+        "measurements": [measurement],
+        "resources": { RESOURCE_PATH: "-----BEGIN PRIVATE KEY-----" },
+    });
+    let host_data = "HOST_DATA to launch the guest with: 32 bytes in standard base64. Zeros, where the registration has \
+                     no init data and is Trustee's guests': then their launch chooses it.";
     let form = json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$", "contentEncoding": "base64" });
     let example = read(&keybroker::registered(&sample_host_data().to_bytes()));
     let mut problems = refusals_of_a_body(REFERENCE_VALUES_LIMIT, FieldName::new("measurement"));
     problems.push(Invalid::Registration(keybroker::RegistrationFault::Unbound).into());
     problems.push(Invalid::Registration(keybroker::RegistrationFault::InitDataAlone).into());
+    problems.push(Invalid::Registration(keybroker::RegistrationFault::TrusteeBinding).into());
     problems.push(Error::AlreadyRegistered { id: ID }.into());
     problems.push(Error::Policy(PolicyRefused(format!("more than {MAX_QUERIES} queries"))).into());
     problems.extend(refusals_of_a_registration());
     Operation {
         id: "registerReferenceValues",
         summary: "Registers reference values, policy and resources",
-        description: "Without `init_data`, the guests are keybroker's: the same body sent twice makes two \
+        description: "Without `workload_id`, the guests are keybroker's: the same body sent twice makes two \
                       registrations, with a HOST_DATA each, and none is ever replaced. With `workload_id` and \
-                      `init_data`, they are guests of the broker's own protocol, which have this init data. The broker refuses a requirement that would require nothing, \
-                      and measurements and digests of zeros."
+                      `init_data`, they are guests of the broker's own protocol, which have this init data. With \
+                      `dialects`, they may be Trustee's: their URL names the workload, or the digest of `init_data` in \
+                      HOST_DATA does, which at most one registration can have. The broker refuses a requirement that \
+                      would require nothing, and measurements and digests of zeros."
             .to_owned(),
         parameters: Vec::new(),
         request: Some(Request {
             schema: reference("RegisterReferenceValues"),
             limit: REFERENCE_VALUES_LIMIT,
-            examples: vec![("short", short), ("long", long), ("init_data", ours)],
+            examples: vec![("short", short), ("long", long), ("init_data", ours), ("trustee", trustees)],
         }),
         success: answers::success(host_data, &form, &example, &[]),
-        problems,
-        form: Form::Text,
+        problems: told(Form::Text, problems),
+
         security: token_or_nothing(),
         schemas: schemas(),
     }
+}
+
+/// Which members come together, by the dialects of the guests.
+fn forms() -> Value {
+    let plain = json!({ "propertyNames": resource_name() });
+    let paths = json!({ "propertyNames": resource_path() });
+    let by_host_data = json!({ "properties": { "bound_by": { "const": "host_data" } } });
+    json!([
+        {
+            "description": "keybroker's guests.",
+            "properties": {
+                "workload_id": false,
+                "dialects": false,
+                "init_data": false,
+                "resources": plain,
+                // The broker draws HOST_DATA.
+                "require": { "properties": { "host_data": false } },
+            },
+        },
+        {
+            "description": "Guests of the broker's own protocol.",
+            "properties": { "dialects": { "const": ["v1"] }, "resources": plain },
+            "required": ["workload_id", "init_data"],
+        },
+        {
+            "description": "Trustee's guests.",
+            "properties": {
+                "dialects": { "const": ["trustee"] },
+                "init_data": by_host_data,
+                "resources": paths,
+            },
+            "required": ["workload_id", "dialects"],
+        },
+        {
+            "description": "Both.",
+            "properties": {
+                "dialects": { "minItems": 2 },
+                "init_data": by_host_data,
+            },
+            "required": ["workload_id", "dialects", "init_data"],
+        },
+    ])
 }
 
 /// The schemas of the body.
@@ -118,10 +170,19 @@ fn schemas() -> Map<String, Value> {
                 "minimum_committed_tcb": described("Floors of COMMITTED_TCB.", reference("TcbFloors")),
                 "minimum_launch_tcb": described("Floors of LAUNCH_TCB.", reference("TcbFloors")),
                 "require": reference("Require"),
+                "dialects": {
+                    "type": "array",
+                    "items": { "type": "string", "enum": ["v1", "trustee"] },
+                    "description": "The dialects in which the guests may ask. Without it: `v1` where there is a \
+                                    `workload_id`, and else keybroker's.",
+                    "minItems": 1,
+                    "uniqueItems": true,
+                },
                 "workload_id": reference("WorkloadId"),
                 "init_data": init_data(
-                    "The init data that the guests must have been given. A document must name the workload, and have \
-                     the binding that `bound_by` says.",
+                    "The init data that the guests must have been given. A document for `v1` must name the workload, and \
+                     have the binding that `bound_by` says; one for `trustee` alone needs `version`, `algorithm` and \
+                     `[data]`.",
                     &[("bound_by", json!({
                         "description": "The value that ties a guest to its init data: HOST_DATA, the launch \
                                         measurement, or nothing.",
@@ -131,27 +192,34 @@ fn schemas() -> Map<String, Value> {
                 ),
             },
             "required": ["resources"],
-            "oneOf": [
-                { "required": ["workload_id", "init_data"] },
-                {
-                    "properties": {
-                        "workload_id": false,
-                        "init_data": false,
-                        // The broker draws HOST_DATA.
-                        "require": { "properties": { "host_data": false } },
-                    },
-                },
-            ],
+            "oneOf": forms(),
             "description": "Reference values, the other requirements on a guest, and the secrets that it \
                             then gets. The body must name a launch measurement (in\n`measurements` or \
                             `reference_values.measurement`) or `require.id_key_digest`.",
         },
         "Resources": {
-            "description": "The secrets that the guest may fetch, by name. Lengths count in bytes.",
+            "description": "The secrets that the guest may fetch, by name: a plain name, or `repository/type/tag` for \
+                            Trustee's guests. Lengths count in bytes.",
             "type": "object",
             "maxProperties": 16,
-            "propertyNames": resource_name(),
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": 4000 },
+            "propertyNames": { "anyOf": [resource_name(), resource_path()] },
+            "additionalProperties": {
+                "anyOf": [
+                    { "type": "string", "minLength": 1, "maxLength": 4000 },
+                    {
+                        "type": "object",
+                        "description": "A secret that is not UTF-8, in standard base64 with padding.",
+                        "additionalProperties": false,
+                        "required": ["base64"],
+                        "properties": {
+                            "base64": {
+                                "type": "string",
+                                "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$",
+                            },
+                        },
+                    },
+                ],
+            },
         },
         "TcbFloors": {
             "type": "object",
@@ -189,7 +257,7 @@ fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
             "properties": {
                 "host_data": described(
-                    "HOST_DATA of the report. Permitted only beside `init_data`: without it, the broker chooses HOST_DATA.",
+                    "HOST_DATA of the report. Permitted only beside `workload_id`: without it, the broker chooses HOST_DATA.",
                     hex(32),
                 ),
                 "id_key_digest": described("The key that signed the guest's ID block.", hex(48)),

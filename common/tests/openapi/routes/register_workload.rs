@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::token_or_nothing;
 use crate::{
-    answers::{self, Form},
+    answers::{self, Form, told},
     operation::{Operation, Request},
     schema::{byte, described, hex, json_text, named, reference, workload_id},
     shared::{ID, WORKLOAD, on_record, read, refusals_of_a_body, refusals_of_a_registration},
@@ -55,8 +55,8 @@ pub(crate) fn register_workload() -> Operation {
             examples: vec![("buildah", body)],
         }),
         success,
-        problems,
-        form: Form::Text,
+        problems: told(Form::Text, problems),
+
         security: token_or_nothing(),
         schemas: schemas(),
     }

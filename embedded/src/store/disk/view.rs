@@ -79,7 +79,7 @@ impl<'a> View<'a> {
     }
 
     /// [`StoreError::Conflict`] if a row that must be new is there.
-    pub(super) fn admit(&mut self, edits: &[Edit]) -> Result<(), StoreError> {
+    pub(crate) fn admit(&mut self, edits: &[Edit]) -> Result<(), StoreError> {
         for Edit { table, key, change } in edits {
             if matches!(change, Change::New(_))
                 && self.table(table)?.get(key.as_slice()).map_err(failed)?.is_some()

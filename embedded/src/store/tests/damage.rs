@@ -7,8 +7,8 @@ use keybroker_common::{
     ids::{AuditId, WorkloadId},
     keyring::Purpose,
     store::{
-        AuditQuery, AuditStore as _, DecisionStore as _, Health as _, KeyringStore as _, OperatorStore,
-        RegistrationStore as _, TokenStore as _, WorkloadStore as _,
+        AuditQuery, AuditStore as _, Build, DecisionStore as _, Health as _, KeyringStore as _,
+        OperatorStore, RegistrationStore as _, TokenStore as _, WorkloadStore as _,
     },
 };
 use keybroker_testing::sample;
@@ -60,8 +60,14 @@ async fn use_all(data_dir: &Path, workload: &WorkloadId, record: AuditId) {
         {
             after = page.next;
         }
-        let (new, registered) = (sample::workload(), sample::registered());
-        let _ = (store.create(&new, &registered, None).await, store.append(&sample::refused()).await);
+        let _ = (store.selected(&[0; 32]).await, store.append(&sample::refused()).await);
+        if let Ok(Some(held)) = store.workload(workload).await {
+            let moved = sample::moved_to(&held, &sample::init_data());
+            let _ = store.replace(&held, Build::New, &moved, &sample::registered(), None).await;
+            let _ = store.delete(&moved, &sample::deleted(1)).await;
+        }
+        let (new, registered) = (sample::selected_by(&sample::init_data()), sample::registered());
+        let _ = store.create(&new, &registered, None).await;
         let _ = (store.decide(&sample::attest_decision(1)).await, store.check().await);
         let pruned = |_| AuditRecord::new(sample::at(1), Operation::Operate, Decision::Pruned);
         let _ = store.prune(jiff::Timestamp::now(), pruned).await;
@@ -73,7 +79,7 @@ async fn use_all(data_dir: &Path, workload: &WorkloadId, record: AuditId) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_altered_file_ends_the_process() {
     let store = Scratch::new();
-    let workload = sample::workload();
+    let workload = sample::selected_by(&sample::init_data());
     store.create(&workload, &sample::registered(), None).await.unwrap();
     let mut record = sample::attest_decision(1).record.id;
     for _ in 0..40 {

@@ -8,16 +8,21 @@ use std::{
     sync::Arc,
 };
 
-use keybroker_common::{ids::AuditId, store::DecisionStore as _};
+use keybroker_common::{
+    ids::AuditId,
+    store::{Build, DecisionStore as _, OperatorStore as _, RegistrationStore as _},
+};
 use keybroker_testing::sample;
 use uuid::Uuid;
 
-use super::reopen;
+use super::{reopen, selections::assert_agreed};
+use crate::store::EmbeddedStore;
 
 /// Names the directory to a process that is there to be killed.
 const DATA_DIR: &str = "KEYBROKER_TEST_KILLED_IN";
 
-/// The process that is killed: 64 writers, each of which says what was acknowledged.
+/// The process that is killed: 64 writers, each of which says what was acknowledged, and 16 that register,
+/// move and delete workloads that HOST_DATA selects.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_until_it_is_killed() {
     let Some(data_dir) = env::var_os(DATA_DIR) else { return };
@@ -37,8 +42,31 @@ async fn writes_until_it_is_killed() {
             })
         })
         .collect();
-    for writer in writers {
+    let registering = (0..16).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            loop {
+                register_and_move(&store).await;
+            }
+        })
+    });
+    let registering: Vec<_> = registering.collect();
+    for writer in writers.into_iter().chain(registering) {
         writer.await.unwrap();
+    }
+}
+
+/// Two workloads that come, and move to other HOST_DATA. One goes.
+async fn register_and_move(store: &EmbeddedStore) {
+    let (stays, goes) =
+        (sample::selected_by(&sample::init_data()), sample::selected_by(&sample::init_data()));
+    for workload in [&stays, &goes] {
+        store.create(workload, &sample::registered(), None).await.unwrap();
+        let moved = sample::moved_to(workload, &sample::init_data());
+        store.replace(workload, Build::New, &moved, &sample::registered(), None).await.unwrap();
+        if workload.id == goes.id {
+            store.delete(&moved, &sample::deleted(1)).await.unwrap();
+        }
     }
 }
 
@@ -72,4 +100,6 @@ async fn a_killed_broker_has_all_that_it_acknowledged() {
     for id in acknowledged {
         assert!(store.decision(id).await.unwrap().is_some(), "{id} was acknowledged");
     }
+    let selected = assert_agreed(&store).await;
+    assert!(selected > 16, "{selected}");
 }

@@ -161,9 +161,13 @@ async fn assert_upgraded(data_dir: &Path) {
     assert_eq!(store.bound_key(), Ok(Some(KEY.to_owned())));
     store.revoke(&id, &sample::revoked(1)).await.unwrap();
     store.decide(&sample::attest_decision(1)).await.unwrap();
+    let init_data = sample::init_data();
+    let selected = sample::selected_by(&init_data);
+    store.create(&selected, &sample::registered(), None).await.unwrap();
+    assert_eq!(store.selected(&init_data.host_data()).await, Ok(Some(selected.id)));
     drop(store);
     EmbeddedStore::check_deeply(data_dir).unwrap();
-    let kept = ["audit", "decisions", "endorsements", "keys", "meta", "tokens", "workloads"];
+    let kept = ["audit", "decisions", "endorsements", "keys", "meta", "selections", "tokens", "workloads"];
     assert_eq!(tables(data_dir), kept);
 }
 

@@ -106,6 +106,8 @@ fn decided(record: &AuditRecord) -> (&'static [&'static str], Option<&str>) {
         Decision::Revoked
         | Decision::Restored
         | Decision::Deleted
+        | Decision::ResourceSet
+        | Decision::ResourceDeleted
         | Decision::TokenCreated
         | Decision::TokenRevoked
         | Decision::KeysTurned

@@ -16,6 +16,7 @@ use super::*;
 
 mod hostile;
 mod principal;
+mod trustee;
 
 const HOST: &str = "abcdefghij.execute-api.us-east-1.amazonaws.com";
 

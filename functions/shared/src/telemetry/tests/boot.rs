@@ -1,6 +1,10 @@
 //! The log of a boot: its requests as API Gateway sends them, through the functions' own layer.
 
 use keybroker_common::{broker::Broker, clock::Clock, http::router, ids::SessionId, requirements::BoundBy};
+use keybroker_simulator::guest::{
+    Machine,
+    trustee::{KbsVersion, KeyForm, TrusteeGuest},
+};
 use keybroker_testing::{
     guest::{KEY, evidence},
     native::{Guest, challenge, with_init_data},
@@ -47,7 +51,8 @@ async fn boot(id: &str) -> [Vec<String>; 3] {
     let cookie = given["cookies"][0].as_str().unwrap().split(';').next().unwrap();
     let session = SessionId::parse(cookie.split_once('=').unwrap().1).unwrap();
     let challenge = broker.auth.challenges.recognise(&session, world.hardware.clock.now()).await.unwrap();
-    let report = data_encoding::HEXLOWER.encode(&evidence(&world.hardware.chip, &KEY, &challenge).report);
+    let report =
+        data_encoding::HEXLOWER.encode(&evidence(&world.hardware.chip, &KEY, &challenge).report.unwrap());
     let shown = json!({"gen": "milan", "report": report, "cert_chain": "[]"}).to_string();
     let key = json!({"alg": "RSA", "k-mod": KEY.texts.modulus, "k-exp": KEY.texts.exponent});
     let shown = json!({"tee-pubkey": key, "tee-evidence": shown});
@@ -107,5 +112,63 @@ async fn a_boot_over_v1_logs_one_line_of_twelve_hundred_bytes() {
         println!("{bytes} bytes of the log, and {answered} of answers, for a boot as {id}");
         assert_eq!(lines.each_ref().map(Vec::len), [0, 1], "{lines:?}");
         assert!(bytes <= limit && answered <= 1024, "{bytes}, {answered}: {lines:?}");
+    }
+}
+
+/// Cookie and attestation result lead to the session: neither they nor the header stand in any line, nor does
+/// what was released.
+#[tokio::test]
+async fn a_boot_of_trustees_guest_logs_no_credential() {
+    let world = World::new().await;
+    let broker = world.broker();
+    let registration = json!({
+        "workload_id": "kata", "dialects": ["trustee"], "measurements": ["4d".repeat(48)],
+        "resources": {"default/key/tls": "open sesame"},
+    });
+    let world::Broker { register, auth, attest } = broker.clone();
+    let router = router(Broker { register, auth, attest });
+    let (log, _logging) = Log::begin();
+    let ask = async |event| {
+        let reply = serde_json::to_value(request(answer(router.clone(), event)).await).unwrap();
+        (log.texts(), reply)
+    };
+    ask(event("POST", "/rvp/register", "", Some(&registration))).await;
+    let machine = Machine::new(&world.hardware.amd, &world.hardware.chip);
+    let mut guest =
+        TrusteeGuest::new("http://127.0.0.1:9", KbsVersion::V0_2_0, KeyForm::P256, machine).unwrap();
+    let asked = serde_json::from_str(&guest.auth_request().body()).unwrap();
+    let (_, given) = ask(event("POST", "/w/kata/kbs/v0/auth", "", Some(&asked))).await;
+    let cookie = given["cookies"][0].as_str().unwrap().split(';').next().unwrap().to_owned();
+    let challenge: Value = serde_json::from_str(given["body"].as_str().unwrap()).unwrap();
+    guest.nonce = challenge["nonce"].as_str().map(str::to_owned);
+    let shown = serde_json::from_str(&guest.attestation().unwrap().body()).unwrap();
+    let (attested, answered) = ask(event("POST", "/w/kata/kbs/v0/attest", &cookie, Some(&shown))).await;
+    let answered: Value = serde_json::from_str(answered["body"].as_str().unwrap()).unwrap();
+    let result = answered["token"].as_str().unwrap();
+
+    let resource = "/kbs/v0/resource/default/key/tls";
+    let with = |authorization: &str| {
+        let event = json!({
+            "rawPath": resource,
+            "headers": {"authorization": authorization},
+            "requestContext": {"http": {"method": "GET"}, "stage": "$default"},
+        });
+        serde_json::from_value::<Event>(event).unwrap()
+    };
+    let (by_result, released) = ask(with(&format!("Bearer {result}"))).await;
+    let (by_cookie, again) = ask(event("GET", resource, &cookie, None)).await;
+    let altered = format!("Bearer {}A", result.strip_suffix(|_| true).unwrap());
+    let (refused, no) = ask(with(&altered)).await;
+    assert_eq!(
+        (&released["statusCode"], &again["statusCode"], &no["statusCode"]),
+        (&200.into(), &200.into(), &401.into())
+    );
+    let lines = [attested, by_result, by_cookie, refused].concat().join("\n");
+    assert_eq!(lines.matches(r#""decision":"released""#).count(), 2, "{lines}");
+    let session = cookie.split_once('=').unwrap().1;
+    let nonce = guest.nonce.as_deref().unwrap();
+    let parts = result.split('.').map(|part| &part[..20]);
+    for never in parts.chain([&session[..35], nonce, "open sesame", "Bearer", "kbs-session-id"]) {
+        assert!(!lines.contains(never), "{never} in {lines}");
     }
 }
