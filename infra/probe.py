@@ -19,8 +19,11 @@ KEYS = {
     "audit": "id",
 }
 ROW = f"smoke-{uuid.uuid4()}"
-# A role may be limited to one of these rows of its table.
-ROWS = {"keys": ["challenge", "session", "signature"]}
+# A role may be limited to one of these rows of its table: a word for each, and its key.
+ROWS = {
+    "keys": {name: name for name in ("challenge", "session", "result", "signature")},
+    "workloads": {"workload": ROW, "selection": f"host-data#{ROW}"},
+}
 # Joined without a border it is the same text as with the last two values exchanged.
 CONTEXT = {
     "purpose": "keybroker/v1",
@@ -33,6 +36,7 @@ CONTEXTS = {
     "secrets": CONTEXT,
     "challenges": {"purpose": "keybroker/challenge"},
     "sessions": {"purpose": "keybroker/session"},
+    "results": {"purpose": "keybroker/result"},
     "signatures": {"purpose": "keybroker/signature"},
 }
 DENIED = ("AccessDenied", "AccessDeniedException")
@@ -51,11 +55,11 @@ def attempt(call, **arguments):
 
 def tables(prefix):
     dynamodb = boto3.client("dynamodb")
-    rows = [(table, name) for table in KEYS for name in ROWS.get(table, [ROW])]
-    for table, name in rows:
+    rows = [(table, *row) for table in KEYS for row in ROWS.get(table, {"": ROW}).items()]
+    for table, word, name in rows:
         key = KEYS[table]
         row = {key: {"S": name}}
-        on = f"{table}/{name}" if table in ROWS else table
+        on = f"{table}/{word}" if word else table
         at = {"TableName": f"{prefix}-{table}"}
         # It holds of no row. "name" is a reserved word.
         never = {
