@@ -1,6 +1,7 @@
 //! Trustee's clients: the form in which they are told what went wrong, and what may name their session.
 
 use http::HeaderValue;
+use keybroker_common::http::{BODY_LIMIT, EVIDENCE_LIMIT};
 
 use super::{doubles::NAMED_CHALLENGE, logs::Lines, *};
 
@@ -128,4 +129,39 @@ async fn neither_cookie_nor_attestation_result_is_ever_logged() {
     for never in result.split('.').chain([&NAMED_CHALLENGE[..35]]) {
         assert!(!text.contains(never), "{never} in {text}");
     }
+}
+
+/// A challenge costs nothing, and a made-up id costs less: a long body is decoded under neither a made-up id
+/// nor, beyond what its own guest may send, an id of another dialect.
+#[tokio::test]
+async fn a_body_is_decoded_under_an_id_of_the_brokers_own_alone() {
+    let junk = || "x".repeat(100);
+    let genuine = told(under(&NAMED_CHALLENGE, post(ATTEST, junk()))).await;
+    assert_eq!(genuine, (401, "AttestationError".to_owned(), "body: not JSON".to_owned()));
+    // The same id but for the last character of its tag.
+    let (head, workload) = NAMED_CHALLENGE.split_at(35);
+    let last = if head.ends_with('A') { 'E' } else { 'A' };
+    let forged = format!("{}{last}{workload}", &head[..34]);
+    let made_up = told(under(&forged, post(ATTEST, junk()))).await;
+    assert_eq!(made_up, (401, "TokenVerifierError".to_owned(), "no such session".to_owned()));
+}
+
+#[tokio::test]
+async fn evidence_has_512_kib_for_trustees_guests_and_64_for_others() {
+    for (most, of_trustees) in [(EVIDENCE_LIMIT, true), (BODY_LIMIT, false)] {
+        let attest = |length: usize| {
+            let request = post(ATTEST, " ".repeat(length));
+            if of_trustees { under(&NAMED_CHALLENGE, request) } else { challenged(request) }
+        };
+        let (status, body) = answer(all().await, attest(most)).await;
+        assert!(status.as_u16() < 402 && body.contains("not JSON"), "{most}: {status} {body}");
+        let (status, body) = answer(all().await, attest(most + 1)).await;
+        let text = format!("the body is longer than {} KiB", most / 1024);
+        assert!(status == StatusCode::PAYLOAD_TOO_LARGE && body.contains(&text), "{most}: {status} {body}");
+    }
+}
+
+/// The request under a challenge of libkrun's.
+fn challenged(request: Request<Body>) -> Request<Body> {
+    with(header::COOKIE, &format!("session_id={}", *CHALLENGE), request)
 }
