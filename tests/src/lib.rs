@@ -7,6 +7,7 @@
 //! | [`server`] | `keybroker serve`: files, signals, exit codes, output |
 //! | [`connection`] | a raw connection, for requests that no proper client sends |
 //! | [`hostile`] | a crowd of connections that occupy a server and send no complete request |
+//! | [`altered`] | the reports that a hostile host can have made |
 //! | [`remote`] | a broker that is already deployed |
 //! | [`operator`] | the operator's commands, on each kind of store |
 //! | [`relay`] | `keybroker relay` as a process |
@@ -27,6 +28,7 @@
     reason = "a fixture that cannot be made has to stop the test"
 )]
 
+pub mod altered;
 pub mod connection;
 pub mod genuine;
 pub mod hostile;
