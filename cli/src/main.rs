@@ -18,6 +18,7 @@ mod log;
 mod operator;
 mod output;
 mod paths;
+mod platform;
 mod requirements;
 mod secret_row;
 mod server;

@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod keys;
 pub mod metrics;
 pub mod panics;
+pub mod platform;
 pub mod policy;
 pub mod problem;
 pub mod random;

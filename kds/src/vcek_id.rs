@@ -28,7 +28,7 @@ impl VcekId {
         let masked = hwid.iter().all(|byte| *byte == 0);
         // No chip with an id of 64 bytes has zeros behind the eighth.
         let short = report.chip_id().iter().skip(8).all(|byte| *byte == 0);
-        if masked || rest.iter().any(|byte| *byte != 0) || short != (product == Product::Turin) {
+        if masked || rest.iter().any(|byte| *byte != 0) || short != (product.hwid_len() == 8) {
             return None;
         }
         Some(Self { product, hwid: hwid.to_vec(), tcb: report.reported_tcb(product)? })
@@ -41,7 +41,7 @@ impl VcekId {
             return Vec::new();
         }
         let products = match report.cpuid() {
-            Some((family, model)) => Product::from_cpuid(family, model).into_iter().collect(),
+            Some(cpuid) => cpuid.product().into_iter().collect(),
             None => {
                 let mut products = Product::ALL.to_vec();
                 products.sort_by_key(|product| Some(*product) != claimed_product);
@@ -55,7 +55,7 @@ impl VcekId {
     /// and not all zeros, an FMC level on Turin alone.
     pub fn new(product: Product, hwid: &[u8], tcb: TcbVersion) -> Option<Self> {
         let masked = hwid.iter().all(|byte| *byte == 0);
-        let fits = hwid.len() == product.hwid_len() && tcb.fmc.is_some() == (product == Product::Turin);
+        let fits = hwid.len() == product.hwid_len() && tcb.fmc.is_some() == product.has_fmc();
         (fits && !masked).then(|| Self { product, hwid: hwid.to_vec(), tcb })
     }
 

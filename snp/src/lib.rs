@@ -21,6 +21,7 @@ pub mod endorsement;
 pub mod measurement;
 pub mod product;
 pub mod report;
+pub mod silicon;
 #[cfg(feature = "verify")]
 pub mod vek;
 pub mod verify;

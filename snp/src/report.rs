@@ -8,6 +8,7 @@ use std::fmt;
 use crate::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
+    silicon::Cpuid,
 };
 
 /// Why bytes are no report.
@@ -18,7 +19,7 @@ pub enum ParseError {
     #[error("a report has 1184 bytes, this has {0}")]
     Size(usize),
     /// A version whose layout this broker does not know.
-    #[error("report version {0} is not one of 2, 3, 4, 5")]
+    #[error("report version {version} is not one of 2, 3, 4, 5{}", later(*.0), version = .0)]
     Version(u32),
     /// SIGNATURE_ALGO is not 1, ECDSA P-384 with SHA-384.
     #[error("signature algorithm {0} is not 1 (ECDSA P-384 with SHA-384)")]
@@ -30,6 +31,15 @@ pub enum ParseError {
     /// A byte behind R, S or the signature is not zero.
     #[error("the padding of the signature is not zero")]
     SignaturePadding,
+}
+
+/// The thing that a release would need to read the reports of a later version.
+fn later(version: u32) -> &'static str {
+    if version > 5 {
+        ": this release would need its layout. Firmware ABI 1.59 has an extended TCB of 256 bits in the report"
+    } else {
+        ""
+    }
 }
 
 /// The guest policy (SEV-SNP firmware ABI, GUEST_POLICY). The host chooses it at launch; the chip enforces
@@ -317,16 +327,10 @@ impl Report {
         self.chip_id().iter().all(|byte| *byte == 0)
     }
 
-    /// CPUID family and model of the CPU. `None` in version 2, which does not say.
-    pub fn cpuid(&self) -> Option<(u8, u8)> {
-        let [family, model] = self.field::<{ offset::CPUID }, 2>();
-        (self.version() >= 3).then_some((family, model))
-    }
-
-    /// CPUID stepping of the CPU. `None` in version 2, which does not say.
-    pub fn cpuid_step(&self) -> Option<u8> {
-        let [step] = self.field::<{ offset::CPUID + 2 }, 1>();
-        (self.version() >= 3).then_some(step)
+    /// CPUID of the CPU. `None` in version 2, which does not say.
+    pub fn cpuid(&self) -> Option<Cpuid> {
+        let [family, model, stepping] = self.field::<{ offset::CPUID }, 3>();
+        (self.version() >= 3).then_some(Cpuid { family, model, stepping })
     }
 
     /// CURRENT_MAJOR, CURRENT_MINOR and CURRENT_BUILD of the SNP firmware.
@@ -361,6 +365,11 @@ impl Report {
     /// CURRENT_TCB in `product`'s layout.
     pub fn current_tcb(&self, product: Product) -> Option<TcbVersion> {
         TcbVersion::from_raw(product, self.field::<{ offset::CURRENT_TCB }, 8>())
+    }
+
+    /// CURRENT_TCB and COMMITTED_TCB as they stand, in the layout of whatever product.
+    pub fn current_and_committed_tcb(&self) -> ([u8; 8], [u8; 8]) {
+        (self.field::<{ offset::CURRENT_TCB }, 8>(), self.field::<{ offset::COMMITTED_TCB }, 8>())
     }
 
     /// COMMITTED_TCB in `product`'s layout.

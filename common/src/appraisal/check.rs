@@ -1,11 +1,13 @@
 //! The checks of appraisal, by name, and who demands them.
 
+use std::fmt;
+
 use crate::{
     encoding::Hex,
-    requirements::{Abi, AppraisalPolicy, TcbFloors},
+    platform::{BySilicon, ChipId, OfSilicon},
+    requirements::{Abi, AppraisalPolicy},
 };
 use Demand::{Floor, Policy, ReferenceValues};
-use keybroker_snp::product::Product;
 
 /// The party that demands a check.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,11 @@ const OTHER_REGISTRATION: &str =
     "If the guest should be accepted, register the workload again with other requirements.";
 const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you raise \
     a floor, compare it with what the other hosts report.";
+const COMMIT_FIRMWARE: &str =
+    "Commit to the newer firmware on the host (snphost commit). Nobody can take a commit back.";
+const START_AGAIN: &str = "Update the host if it still has the older firmware, then start the guest again.";
+const SET_UP_HOST: &str = "The record's cause names the condition. Correct the host's BIOS settings, update its \
+    firmware, or commit to the firmware that it runs (snphost commit).";
 
 impl AppraisalPolicy {
     /// The policy's demands, in the order of the checks: the name of each, and the requirement in words.
@@ -43,20 +50,26 @@ fn abi(Abi { major, minor }: Abi) -> String {
     format!("at least {major}.{minor}, by the guest policy")
 }
 
-fn floors(floors: TcbFloors) -> String {
-    let floor = |product| floors.of(product).map(|floor| format!("{product}: at least {floor}"));
-    let floors: Vec<_> = Product::ALL.into_iter().filter_map(floor).collect();
-    if floors.is_empty() {
-        "of no product".to_owned()
-    } else {
-        format!("{}; no other product", floors.join(", "))
-    }
+fn rows<T: OfSilicon + fmt::Display>(rows: &BySilicon<T>) -> Option<String> {
+    (!rows.is_empty()).then(|| format!("{rows}; no other silicon").replace(';', "; ").replace(";  ", "; "))
+}
+
+fn some<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn names<T: fmt::Display>(list: Option<&[T]>) -> Option<String> {
+    list.map(|list| list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
+}
+
+fn chips(chips: &[ChipId]) -> String {
+    format!("one of {}: {}", chips.len(), super::list(chips))
 }
 
 fn hex<const N: usize>(required: Option<Hex<N>>) -> Option<String> {
     required.map(|value| value.to_string())
 }
 
-fn at_least(number: u32) -> String {
-    format!("at least {number}")
+fn at_least(least: impl fmt::Display) -> String {
+    format!("at least {least}")
 }

@@ -35,7 +35,7 @@ macro_rules! enumerate {
         $check:ident {
             name: $name:literal,
             demand: $demand:expr,
-            rule: $rule:ident,
+            rule: $rule:expr,
             means: $means:expr,
             helps: $helps:expr,
         }

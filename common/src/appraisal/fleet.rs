@@ -4,33 +4,28 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::{encoding::Hex, requirements::TcbFloors};
 use keybroker_snp::product::Product;
 
-/// The operator's demands. No registration lowers them, and no policy lifts them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fleet {
-    /// Products whose reports are accepted.
-    pub products: Vec<Product>,
-    /// The reported TCB must be at least this in every component. A product that is not named here has no
-    /// floor.
-    pub minimum_tcb: TcbFloors,
-    /// Cloud providers whose VLEKs are accepted, as their CSP ids (`CN=…`).
-    pub accepted_csp_ids: Vec<String>,
-}
+use crate::{encoding::Hex, platform::PlatformDemands};
 
-impl Default for Fleet {
-    /// Every product, without a floor; no provider's VLEKs.
-    fn default() -> Self {
-        Self {
-            products: Product::ALL.to_vec(),
-            minimum_tcb: TcbFloors::default(),
-            accepted_csp_ids: Vec::new(),
-        }
-    }
+/// The operator's demands. No registration lowers them, and no policy lifts them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// The demands on the platform.
+    pub platform: PlatformDemands,
+    /// Cloud providers whose VLEKs are accepted, as their CSP ids (`CN=…`). By default none is.
+    pub accepted_csp_ids: Vec<String>,
+    /// The operator says that guests on a platform of any TCB are admitted, so that no floor is missed by
+    /// mistake. A floor that is set holds all the same.
+    pub any_tcb: bool,
 }
 
 impl Fleet {
+    /// Whether no TCB has a floor, and the operator does not say that this is meant.
+    pub fn lacks_floor(&self) -> bool {
+        !self.platform.has_floor() && !self.any_tcb
+    }
+
     /// SHA-256 of the demands as [`Display`](fmt::Display) writes them.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.to_string()).into()
@@ -39,19 +34,68 @@ impl Fleet {
     /// Has the log say, once at start, what the digest in the records stands for.
     pub fn announce(&self) {
         tracing::info!(demands = %self, sha256 = %Hex(self.digest()), "demanded of every guest");
+        if self.lacks_floor() {
+            tracing::warn!("{NO_FLOOR}");
+        }
+        for (version, floors) in self.platform.floors() {
+            for product in floors.products_alone() {
+                tracing::warn!(
+                    "the floor of {product}'s {} TCB holds for reports of version 2 alone: guests with later reports \
+                     are refused until a floor names their stepping",
+                    version.name()
+                );
+            }
+        }
     }
 }
+
+/// The warning about a broker that serves guests on a platform of any TCB, and was not told to.
+pub const NO_FLOOR: &str = "no floor of the TCB is set: guests on firmware with known vulnerabilities are admitted. \
+    Set --minimum-tcb (KEYBROKER_MINIMUM_TCB), or say --accept-any-tcb (KEYBROKER_ACCEPT_ANY_TCB)";
 
 /// In one line, as the operator set them.
 impl fmt::Display for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { products, minimum_tcb, accepted_csp_ids } = self;
+        let Self { platform, accepted_csp_ids, any_tcb } = self;
+        let PlatformDemands {
+            products,
+            chips,
+            minimum_tcb: _,
+            minimum_committed_tcb: _,
+            minimum_current_tcb: _,
+            minimum_launch_tcb: _,
+            current_mitigations,
+            launch_mitigations,
+            conditions,
+            minimum_firmware,
+        } = platform;
         f.write_str("products")?;
-        for product in products {
-            write!(f, " {product}")?;
-            if let Some(floor) = minimum_tcb.of(*product) {
-                write!(f, " from {floor}")?;
+        let every = Product::ALL;
+        products.as_deref().unwrap_or(&every).iter().try_for_each(|product| write!(f, " {product}"))?;
+        if let Some(chips) = chips {
+            f.write_str("; chips")?;
+            chips.iter().try_for_each(|chip| write!(f, " {chip}"))?;
+        }
+        for (version, floors) in platform.floors() {
+            if !floors.is_empty() {
+                write!(f, "; {} TCB {floors}", version.name())?;
             }
+        }
+        for (name, bits) in [("mitigations", current_mitigations), ("launch mitigations", launch_mitigations)]
+        {
+            if !bits.is_empty() {
+                write!(f, "; {name} {bits}")?;
+            }
+        }
+        if !conditions.is_empty() {
+            f.write_str("; platform")?;
+            conditions.iter().try_for_each(|condition| write!(f, " {condition}"))?;
+        }
+        if let Some(firmware) = minimum_firmware {
+            write!(f, "; firmware {firmware}")?;
+        }
+        if *any_tcb {
+            f.write_str("; any TCB")?;
         }
         f.write_str("; VLEKs of")?;
         if accepted_csp_ids.is_empty() {

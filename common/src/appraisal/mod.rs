@@ -13,13 +13,14 @@ mod enumerate;
 
 mod check;
 mod fleet;
+mod platform;
 mod rules;
 
 use std::fmt;
 
 use keybroker_initdata::InitDataDigest;
 use keybroker_snp::{
-    product::{Product, TcbVersion},
+    product::Product,
     report::Report,
     verify::{Outcome, VerifiedReport},
 };
@@ -33,7 +34,8 @@ use crate::{
 };
 
 pub use check::{AppraisalCheck, Demand};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, NO_FLOOR};
+pub use platform::{DemandedBy, PlatformFault, When};
 
 /// Why a report does not satisfy a registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,14 +53,6 @@ pub enum AppraisalError {
     /// Another VMPL than 0.
     #[error("the report was asked for at VMPL {vmpl}, expected 0{}", asked_by(*.0), vmpl = .0)]
     Vmpl(u32),
-    /// A product that the operator does not accept.
-    #[error("the chip is a {found}, the operator accepts {}", list(.accepted))]
-    FleetProduct {
-        /// The chip's.
-        found: Product,
-        /// Those that the operator accepts.
-        accepted: Vec<Product>,
-    },
     /// A measurement that is not registered.
     #[error("the launch measurement is {found}, registered is {}", list(.registered))]
     Measurement {
@@ -86,28 +80,13 @@ pub enum AppraisalError {
         /// In the registration.
         required: Abi,
     },
-    /// A TCB floor is missed.
-    #[error(
-        "the {which} TCB ({}) is below what {by} requires ({required})",
-        .found.map_or("unreadable".to_owned(), |tcb| tcb.to_string())
-    )]
-    Tcb {
-        /// `reported`, `committed` or `launch`.
-        which: &'static str,
-        /// In the report; `None` if it sets reserved bits.
-        found: Option<TcbVersion>,
-        /// The party that sets the floor.
-        by: FloorSetter,
-        /// The floor.
-        required: TcbVersion,
-    },
-    /// The registration sets floors of a TCB, and none for this product.
-    #[error("the registration requires a {which} TCB, and says none for {product}")]
-    NoTcbFloor {
-        /// `reported`, `committed` or `launch`.
-        which: &'static str,
-        /// The chip's product.
-        product: Product,
+    /// The platform is not as the operator, or the registration, demands.
+    #[error("{by} {fault}")]
+    Platform {
+        /// The party that demands it.
+        by: DemandedBy,
+        /// The fault.
+        fault: PlatformFault,
     },
     /// A field does not equal what is required.
     #[error("{field} is {found}, required is {required}")]
@@ -162,24 +141,6 @@ pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
         0 => "none".to_owned(),
         all if all > SHOWN => format!("one of {all}: {}, …", shown.join(", ")),
         _ => shown.join(", "),
-    }
-}
-
-/// The party that sets a floor. The stricter floor wins, since both must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FloorSetter {
-    /// The operator, for every guest.
-    Operator,
-    /// The registration, for its own.
-    Registration,
-}
-
-impl fmt::Display for FloorSetter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Operator => "the operator",
-            Self::Registration => "the registration",
-        })
     }
 }
 

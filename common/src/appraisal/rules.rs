@@ -1,15 +1,18 @@
 //! The demand of each check, and the reason for it.
 
-use keybroker_snp::{
-    product::{Product, TcbVersion},
-    report::{GuestPolicy, Report},
-    verify::Outcome,
-};
+use keybroker_snp::{report::GuestPolicy, verify::Outcome};
 
-use super::{AppraisalCheck, AppraisalError, FloorSetter, Inputs};
+use super::{
+    AppraisalCheck, AppraisalError, Inputs,
+    platform::{
+        DemandedBy::{Operator, Registration},
+        When, chip, conditions, firmware, minimum_tcb, mitigations, product,
+    },
+};
 use crate::{
     encoding::Hex,
-    requirements::{Abi, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors},
+    platform::Version,
+    requirements::{Abi, BoundBy, InitDataRequirement, Measurement, ReferenceValues},
 };
 
 pub(super) type Rule = fn(&Inputs<'_>) -> Outcome<AppraisalError>;
@@ -21,7 +24,7 @@ macro_rules! rules {
         $check:ident {
             name: $name:literal,
             demand: $demand:expr,
-            rule: $rule:ident,
+            rule: $rule:expr,
             means: $means:expr,
             helps: $helps:expr,
         }
@@ -59,21 +62,6 @@ fn policy_form(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 fn vmpl(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let vmpl = inputs.report.vmpl();
     require(vmpl == 0, || AppraisalError::Vmpl(vmpl))
-}
-
-fn fleet_product(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let Some(product) = inputs.product else { return Outcome::NotChecked };
-    let accepted = &inputs.fleet.products;
-    require(accepted.contains(&product), || AppraisalError::FleetProduct {
-        found: product,
-        accepted: accepted.clone(),
-    })
-}
-
-fn fleet_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    let Some(product) = inputs.product else { return Outcome::NotChecked };
-    let Some(required) = inputs.fleet.minimum_tcb.of(product) else { return Outcome::Passed };
-    at_least(inputs.report.reported_tcb(product), "reported", FloorSetter::Operator, required)
 }
 
 /// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the
@@ -124,42 +112,6 @@ fn abi(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let (major, minor) = inputs.report.policy().abi();
     let found = Abi { major, minor };
     require(found >= required, || AppraisalError::Abi { found, required })
-}
-
-fn at_least(
-    found: Option<TcbVersion>,
-    which: &'static str,
-    by: FloorSetter,
-    required: TcbVersion,
-) -> Outcome<AppraisalError> {
-    let holds = found.is_some_and(|found| found.at_least(&required));
-    require(holds, || AppraisalError::Tcb { which, found, by, required })
-}
-
-fn floor(
-    inputs: &Inputs<'_>,
-    floors: Option<TcbFloors>,
-    which: &'static str,
-    read: fn(&Report, Product) -> Option<TcbVersion>,
-) -> Outcome<AppraisalError> {
-    let Some(floors) = floors else { return Outcome::Passed };
-    let Some(product) = inputs.product else { return Outcome::NotChecked };
-    match floors.of(product) {
-        Some(required) => at_least(read(inputs.report, product), which, FloorSetter::Registration, required),
-        None => Outcome::Failed(AppraisalError::NoTcbFloor { which, product }),
-    }
-}
-
-fn minimum_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_tcb, "reported", Report::reported_tcb)
-}
-
-fn minimum_committed_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_committed_tcb, "committed", Report::committed_tcb)
-}
-
-fn minimum_launch_tcb(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    floor(inputs, inputs.policy.minimum_launch_tcb, "launch", Report::launch_tcb)
 }
 
 fn equal<const N: usize>(

@@ -49,20 +49,84 @@ macro_rules! checks {
                 helps: "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A \
                     guest behind a paravisor cannot.",
             }
-            /// The operator accepts the product.
+            /// The operator admits the product.
             FleetProduct {
                 name: "fleet-product",
                 demand: Floor,
-                rule: fleet_product,
+                rule: |inputs| product(inputs, Operator),
                 means: "The host's product is not in the operator's list of products.",
                 helps: "If the product should be accepted, add it to --accept-product (AcceptProducts).",
             }
+            /// The operator admits the chip.
+            FleetChip {
+                name: "fleet-chip",
+                demand: Floor,
+                rule: |inputs| chip(inputs, Operator),
+                means: "The host's chip is not in the operator's list of chips, or the host masks the chip's id.",
+                helps: "If the chip should be accepted, add its id to --accept-chip (AcceptChips): `keybroker audit ID` prints it.",
+            }
             /// The operator's floor of the reported TCB holds.
-            FleetTcb {
+            FleetMinimumTcb {
                 name: "fleet-minimum-tcb",
                 demand: Floor,
-                rule: fleet_tcb,
-                means: "The host's firmware is below the floor that the operator sets for every guest.",
+                rule: |inputs| minimum_tcb(inputs, Operator, Version::Reported),
+                means: "The host's firmware is below the floor that the operator sets for every guest, or no floor names its silicon.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The operator's floor of the committed TCB holds.
+            FleetMinimumCommittedTcb {
+                name: "fleet-minimum-committed-tcb",
+                demand: Floor,
+                rule: |inputs| minimum_tcb(inputs, Operator, Version::Committed),
+                means: "The host could be rolled back to firmware below the operator's floor, or no floor names its silicon.",
+                helps: COMMIT_FIRMWARE,
+            }
+            /// The operator's floor of the current TCB holds.
+            FleetMinimumCurrentTcb {
+                name: "fleet-minimum-current-tcb",
+                demand: Floor,
+                rule: |inputs| minimum_tcb(inputs, Operator, Version::Current),
+                means: "The host runs firmware below the operator's floor, or no floor names its silicon.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The operator's floor of the launch TCB holds.
+            FleetMinimumLaunchTcb {
+                name: "fleet-minimum-launch-tcb",
+                demand: Floor,
+                rule: |inputs| minimum_tcb(inputs, Operator, Version::Launch),
+                means: "The guest was started while the host still had older firmware than the operator demands, or no floor names its silicon.",
+                helps: START_AGAIN,
+            }
+            /// The mitigations that the operator demands are there.
+            FleetCurrentMitigations {
+                name: "fleet-current-mitigations",
+                demand: Floor,
+                rule: |inputs| mitigations(inputs, Operator, When::Current),
+                means: "The host's firmware has not verified a mitigation that the operator demands, its report is older than version 5, or no row names its silicon.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The mitigations that the operator demands are there at the launch.
+            FleetLaunchMitigations {
+                name: "fleet-launch-mitigations",
+                demand: Floor,
+                rule: |inputs| mitigations(inputs, Operator, When::Launch),
+                means: "The host's firmware has not verified a mitigation that the operator demands, its report is older than version 5, or no row names its silicon.",
+                helps: START_AGAIN,
+            }
+            /// The conditions that the operator demands of the platform hold.
+            FleetPlatformInfo {
+                name: "fleet-platform-info",
+                demand: Floor,
+                rule: |inputs| conditions(inputs, Operator),
+                means: "The host's BIOS settings or its firmware do not give what the operator demands.",
+                helps: SET_UP_HOST,
+            }
+            /// The firmware's version is at least the operator's.
+            FleetMinimumFirmware {
+                name: "fleet-minimum-firmware",
+                demand: Floor,
+                rule: |inputs| firmware(inputs, Operator),
+                means: "The host runs older SNP firmware than the operator demands.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The launch measurement is registered.
@@ -116,32 +180,85 @@ macro_rules! checks {
                 means: "The guest policy lets older firmware start the guest than the registration permits.",
                 helps: "Launch it with a guest policy of at least that ABI, or register the workload again.",
             }
-            /// The reported TCB's floor holds.
+            /// The registration admits the product.
+            AdmittedProduct {
+                name: "admitted-product",
+                demand: Policy("product", |policy| names(policy.platform.products.as_deref())),
+                rule: |inputs| product(inputs, Registration),
+                means: "The registration does not admit guests on this product.",
+                helps: OTHER_REGISTRATION,
+            }
+            /// The registration admits the chip.
+            AdmittedChip {
+                name: "admitted-chip",
+                demand: Policy("chip", |policy| policy.platform.chips.as_deref().map(chips)),
+                rule: |inputs| chip(inputs, Registration),
+                means: "The registration does not admit guests on this chip, or the host masks the chip's id.",
+                helps: OTHER_REGISTRATION,
+            }
+            /// The registration's floor of the reported TCB holds.
             MinimumTcb {
                 name: "minimum-tcb",
-                demand: Policy("reported TCB", |policy| policy.minimum_tcb.map(floors)),
-                rule: minimum_tcb,
-                means: "The host's firmware is below what the registration demands, or the registration \
-                    names no floor for this product.",
+                demand: Policy("reported TCB", |policy| rows(&policy.platform.minimum_tcb)),
+                rule: |inputs| minimum_tcb(inputs, Registration, Version::Reported),
+                means: "The host's firmware is below what the registration demands, or the registration names no floor for this silicon.",
                 helps: UPDATE_FIRMWARE,
             }
-            /// The committed TCB's floor holds.
+            /// The registration's floor of the committed TCB holds.
             MinimumCommittedTcb {
                 name: "minimum-committed-tcb",
-                demand: Policy("committed TCB", |policy| policy.minimum_committed_tcb.map(floors)),
-                rule: minimum_committed_tcb,
-                means: "The host could be rolled back to firmware below what the registration demands.",
-                helps: "Commit to the newer firmware on the host (snphost commit). Nobody can take a commit \
-                    back.",
+                demand: Policy("committed TCB", |policy| rows(&policy.platform.minimum_committed_tcb)),
+                rule: |inputs| minimum_tcb(inputs, Registration, Version::Committed),
+                means: "The host could be rolled back to firmware below what the registration demands, or the registration names no floor for this silicon.",
+                helps: COMMIT_FIRMWARE,
             }
-            /// The launch TCB's floor holds.
+            /// The registration's floor of the current TCB holds.
+            MinimumCurrentTcb {
+                name: "minimum-current-tcb",
+                demand: Policy("current TCB", |policy| rows(&policy.platform.minimum_current_tcb)),
+                rule: |inputs| minimum_tcb(inputs, Registration, Version::Current),
+                means: "The host runs firmware below what the registration demands, or the registration names no floor for this silicon.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The registration's floor of the launch TCB holds.
             MinimumLaunchTcb {
                 name: "minimum-launch-tcb",
-                demand: Policy("launch TCB", |policy| policy.minimum_launch_tcb.map(floors)),
-                rule: minimum_launch_tcb,
-                means: "The guest was started while the host still had older firmware than the registration \
-                    demands.",
-                helps: "Update the host if it still has the older firmware, then start the guest again.",
+                demand: Policy("launch TCB", |policy| rows(&policy.platform.minimum_launch_tcb)),
+                rule: |inputs| minimum_tcb(inputs, Registration, Version::Launch),
+                means: "The guest was started while the host still had older firmware than the registration demands, or the registration names no floor for this silicon.",
+                helps: START_AGAIN,
+            }
+            /// The mitigations that the registration demands are there.
+            CurrentMitigations {
+                name: "current-mitigations",
+                demand: Policy("mitigations", |policy| rows(&policy.platform.current_mitigations)),
+                rule: |inputs| mitigations(inputs, Registration, When::Current),
+                means: "The host's firmware has not verified a mitigation that the registration demands, its report is older than version 5, or no row names its silicon.",
+                helps: UPDATE_FIRMWARE,
+            }
+            /// The mitigations that the registration demands are there at the launch.
+            LaunchMitigations {
+                name: "launch-mitigations",
+                demand: Policy("launch mitigations", |policy| rows(&policy.platform.launch_mitigations)),
+                rule: |inputs| mitigations(inputs, Registration, When::Launch),
+                means: "The host's firmware has not verified a mitigation that the registration demands, its report is older than version 5, or no row names its silicon.",
+                helps: START_AGAIN,
+            }
+            /// The conditions that the registration demands of the platform hold.
+            PlatformInfo {
+                name: "platform-info",
+                demand: Policy("platform", |policy| names(some(&policy.platform.conditions))),
+                rule: |inputs| conditions(inputs, Registration),
+                means: "The host's BIOS settings or its firmware do not give what the registration demands.",
+                helps: SET_UP_HOST,
+            }
+            /// The firmware's version is at least the registration's.
+            MinimumFirmware {
+                name: "minimum-firmware",
+                demand: Policy("firmware", |policy| policy.platform.minimum_firmware.map(at_least)),
+                rule: |inputs| firmware(inputs, Registration),
+                means: "The host runs older SNP firmware than the registration demands.",
+                helps: UPDATE_FIRMWARE,
             }
             /// HOST_DATA is the required one.
             HostData {

@@ -228,8 +228,11 @@ mod tests {
                    replacement internal";
         let verification = "challenge signed signing-key certificate-chain certificate-validity revocation \
                             product reported-tcb chip-or-provider signature";
-        let appraisal = "guest-policy-debug guest-policy-migrate-ma guest-policy-form vmpl fleet-product \
-                         fleet-minimum-tcb measurement guest-policy-smt guest-policy-single-socket \
+        let appraisal = "guest-policy-debug guest-policy-migrate-ma guest-policy-form vmpl fleet-product fleet-chip \
+                         fleet-minimum-tcb fleet-minimum-committed-tcb fleet-minimum-current-tcb \
+                         fleet-minimum-launch-tcb fleet-current-mitigations fleet-launch-mitigations \
+                         fleet-platform-info fleet-minimum-firmware admitted-product admitted-chip minimum-current-tcb \
+                         current-mitigations launch-mitigations platform-info minimum-firmware measurement guest-policy-smt guest-policy-single-socket \
                          guest-policy-ciphertext-hiding guest-policy-abi minimum-tcb minimum-committed-tcb \
                          minimum-launch-tcb host-data init-data id-key-digest author-key-digest family-id image-id \
                          guest-svn";

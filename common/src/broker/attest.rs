@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use keybroker_initdata::InitDataDigest;
-use keybroker_snp::{product::Product, report::Report, verify};
+use keybroker_snp::{product::Product, report::Report, silicon::Cpuid, verify};
 
 use super::{
     Error, announce,
@@ -396,5 +396,5 @@ fn registration(
 }
 
 fn by_cpuid(report: &Report) -> Option<Product> {
-    report.cpuid().and_then(|(family, model)| Product::from_cpuid(family, model))
+    report.cpuid().and_then(Cpuid::product)
 }

@@ -7,16 +7,21 @@ use jiff::SignedDuration;
 use super::{
     kds::{KdsSettings, NewChips},
     reading::{
-        Configuration, Reader, base_url, crl_max_age, days, known_chips_only, list, new_chips_burst,
-        new_chips_per_minute, products, tcb_floors, text, ttl,
+        Configuration, Reader, base_url, by_silicon, chips, conditions, crl_max_age, days, firmware,
+        known_chips_only, list, new_chips_burst, new_chips_per_minute, products, text, ttl, yes,
     },
     table::{
-        ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE, CRL_MAX_AGE, DECISIONS_TABLE,
-        DEPLOYMENT, ENDORSEMENTS_TABLE, KDS, KDS_URL, KEYS_TABLE, KMS_KEY, MINIMUM_TCB, NEW_CHIPS_BURST,
-        NEW_CHIPS_PER_MINUTE, REGISTRATION, SESSION_TTL, TOKENS_TABLE, WORKLOADS_TABLE,
+        ACCEPT_ANY_TCB, ACCEPT_CHIPS, ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE,
+        CRL_MAX_AGE, CURRENT_MITIGATIONS, DECISIONS_TABLE, DEPLOYMENT, ENDORSEMENTS_TABLE, KDS, KDS_URL,
+        KEYS_TABLE, KMS_KEY, LAUNCH_MITIGATIONS, MINIMUM_COMMITTED_TCB, MINIMUM_CURRENT_TCB,
+        MINIMUM_FIRMWARE, MINIMUM_LAUNCH_TCB, MINIMUM_TCB, NEW_CHIPS_BURST, NEW_CHIPS_PER_MINUTE,
+        REGISTRATION, REQUIRE_PLATFORM, SESSION_TTL, TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
-use crate::{admission::Admission, appraisal::Fleet, challenge::Deployment, function::Function};
+use crate::{
+    admission::Admission, appraisal::Fleet, challenge::Deployment, function::Function,
+    platform::PlatformDemands,
+};
 
 /// The settings of `register`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +157,31 @@ impl Configuration for AttestConfig {
 
 fn fleet(reader: &mut Reader) -> Option<Fleet> {
     let products = reader.value(ACCEPT_PRODUCTS, products);
-    let minimum_tcb = reader.value(MINIMUM_TCB, tcb_floors);
+    let chips = reader.value(ACCEPT_CHIPS, chips);
+    let minimum_tcb = reader.value(MINIMUM_TCB, by_silicon);
+    let minimum_committed_tcb = reader.value(MINIMUM_COMMITTED_TCB, by_silicon);
+    let minimum_current_tcb = reader.value(MINIMUM_CURRENT_TCB, by_silicon);
+    let minimum_launch_tcb = reader.value(MINIMUM_LAUNCH_TCB, by_silicon);
+    let current_mitigations = reader.value(CURRENT_MITIGATIONS, by_silicon);
+    let launch_mitigations = reader.value(LAUNCH_MITIGATIONS, by_silicon);
+    let conditions = reader.value(REQUIRE_PLATFORM, conditions);
+    let minimum_firmware = reader.value(MINIMUM_FIRMWARE, firmware);
+    let any_tcb = reader.value(ACCEPT_ANY_TCB, yes);
     let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
-    Some(Fleet { products: products?, minimum_tcb: minimum_tcb?, accepted_csp_ids: accepted_csp_ids? })
+    Some(Fleet {
+        platform: PlatformDemands {
+            products: products?,
+            chips: chips?,
+            minimum_tcb: minimum_tcb?,
+            minimum_committed_tcb: minimum_committed_tcb?,
+            minimum_current_tcb: minimum_current_tcb?,
+            minimum_launch_tcb: minimum_launch_tcb?,
+            current_mitigations: current_mitigations?,
+            launch_mitigations: launch_mitigations?,
+            conditions: conditions?,
+            minimum_firmware: minimum_firmware?,
+        },
+        accepted_csp_ids: accepted_csp_ids?,
+        any_tcb: any_tcb?,
+    })
 }

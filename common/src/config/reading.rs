@@ -13,7 +13,7 @@ use super::{
 use crate::{
     decision::LONGEST_TTL,
     function::Function,
-    requirements::{FloorError, TcbFloors},
+    platform::{BySilicon, ChipId, Condition, DemandError, FirmwareVersion, OfSilicon},
 };
 
 /// The settings of one function.
@@ -130,17 +130,41 @@ pub(super) fn list(value: &str) -> Result<Vec<String>, &'static str> {
     Ok(value.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
 
-pub(super) fn products(value: &str) -> Result<Vec<Product>, &'static str> {
+/// The products that are admitted. Nothing: each.
+pub(super) fn products(value: &str) -> Result<Option<Vec<Product>>, &'static str> {
     let products: Option<Vec<_>> = list(value)?.iter().map(|name| Product::parse(name)).collect();
-    products
-        .filter(|products| !products.is_empty())
-        .ok_or("must name milan, genoa or turin, `;` between them")
+    let products = products.ok_or("must name milan, genoa or turin, `;` between them")?;
+    Ok(Some(products).filter(|products| !products.is_empty()))
 }
 
-pub(super) fn tcb_floors(value: &str) -> Result<TcbFloors, &'static str> {
-    let mut floors = TcbFloors::default();
-    list(value)?.iter().try_for_each(|floor| floors.add(floor)).map_err(FloorError::text)?;
-    Ok(floors)
+/// The chips that are admitted. Nothing: each.
+pub(super) fn chips(value: &str) -> Result<Option<Vec<ChipId>>, &'static str> {
+    let chips: Result<Vec<_>, _> = list(value)?.iter().map(|id| ChipId::parse(id)).collect();
+    let chips = chips.map_err(DemandError::text)?;
+    Ok(Some(chips).filter(|chips| !chips.is_empty()))
+}
+
+pub(super) fn by_silicon<T: OfSilicon>(value: &str) -> Result<BySilicon<T>, &'static str> {
+    BySilicon::parse(list(value)?.iter().map(String::as_str)).map_err(DemandError::text)
+}
+
+pub(super) fn conditions(value: &str) -> Result<Vec<Condition>, &'static str> {
+    list(value)?.iter().map(|name| Condition::parse(name).map_err(DemandError::text)).collect()
+}
+
+pub(super) fn firmware(value: &str) -> Result<Option<FirmwareVersion>, &'static str> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    FirmwareVersion::parse(value).map(Some).map_err(DemandError::text)
+}
+
+pub(super) fn yes(value: &str) -> Result<bool, &'static str> {
+    match value {
+        "" => Ok(false),
+        "yes" => Ok(true),
+        _ => Err("must be yes, or not there"),
+    }
 }
 
 fn number(value: &str, least: u32, most: u32) -> Option<u32> {

@@ -17,7 +17,7 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 19] = [
+pub const VARIABLES: [Variable; 28] = [
     WORKLOADS_TABLE,
     TOKENS_TABLE,
     KEYS_TABLE,
@@ -30,7 +30,16 @@ pub const VARIABLES: [Variable; 19] = [
     SESSION_TTL,
     ACCEPT_CSP_IDS,
     ACCEPT_PRODUCTS,
+    ACCEPT_CHIPS,
     MINIMUM_TCB,
+    MINIMUM_COMMITTED_TCB,
+    MINIMUM_CURRENT_TCB,
+    MINIMUM_LAUNCH_TCB,
+    CURRENT_MITIGATIONS,
+    LAUNCH_MITIGATIONS,
+    REQUIRE_PLATFORM,
+    MINIMUM_FIRMWARE,
+    ACCEPT_ANY_TCB,
     KDS_URL,
     KDS,
     CRL_MAX_AGE,
@@ -110,14 +119,69 @@ pub(super) const ACCEPT_CSP_IDS: Variable = Variable {
 pub(super) const ACCEPT_PRODUCTS: Variable = Variable {
     name: "KEYBROKER_ACCEPT_PRODUCTS",
     read_by: &[Function::Attest],
-    meaning: "products whose guests are admitted, `;` between them",
-    default: Some("milan;genoa;turin"),
+    meaning: "products whose guests are admitted, `;` between them; without it each",
+    default: Some(""),
 };
 pub(super) const MINIMUM_TCB: Variable = Variable {
     name: "KEYBROKER_MINIMUM_TCB",
     read_by: &[Function::Attest],
-    meaning: "least reported TCB by product: milan:bl=4,tee=0,snp=22,ucode=213 (turin: and fmc=1), `;` \
-        between them",
+    meaning: "least reported TCB by silicon: milan-b1:bl=4,tee=0,snp=27,ucode=222 (a stepping's name or CPUID \
+        signature; a product for reports of version 2), `;` between them",
+    default: Some(""),
+};
+pub(super) const ACCEPT_CHIPS: Variable = Variable {
+    name: "KEYBROKER_ACCEPT_CHIPS",
+    read_by: &[Function::Attest],
+    meaning: "chips whose guests are admitted, by id: 128 hex digits, or 16 of a Turin, `;` between them; without it each",
+    default: Some(""),
+};
+pub(super) const MINIMUM_COMMITTED_TCB: Variable = Variable {
+    name: "KEYBROKER_MINIMUM_COMMITTED_TCB",
+    read_by: &[Function::Attest],
+    meaning: "least committed TCB, likewise",
+    default: Some(""),
+};
+pub(super) const MINIMUM_CURRENT_TCB: Variable = Variable {
+    name: "KEYBROKER_MINIMUM_CURRENT_TCB",
+    read_by: &[Function::Attest],
+    meaning: "least current TCB, likewise",
+    default: Some(""),
+};
+pub(super) const MINIMUM_LAUNCH_TCB: Variable = Variable {
+    name: "KEYBROKER_MINIMUM_LAUNCH_TCB",
+    read_by: &[Function::Attest],
+    meaning: "least TCB at the guest's launch, likewise",
+    default: Some(""),
+};
+pub(super) const CURRENT_MITIGATIONS: Variable = Variable {
+    name: "KEYBROKER_CURRENT_MITIGATIONS",
+    read_by: &[Function::Attest],
+    meaning: "bits that CURRENT_MIT_VECTOR must have, by silicon: milan-b1:1+2+4, `;` between them",
+    default: Some(""),
+};
+pub(super) const LAUNCH_MITIGATIONS: Variable = Variable {
+    name: "KEYBROKER_LAUNCH_MITIGATIONS",
+    read_by: &[Function::Attest],
+    meaning: "bits that LAUNCH_MIT_VECTOR must have, likewise",
+    default: Some(""),
+};
+pub(super) const REQUIRE_PLATFORM: Variable = Variable {
+    name: "KEYBROKER_REQUIRE_PLATFORM",
+    read_by: &[Function::Attest],
+    meaning: "conditions of the platform: alias-check, iommu-writes, tsme, no-smt, rapl-disabled, ecc, \
+        ciphertext-hiding, committed, `;` between them",
+    default: Some(""),
+};
+pub(super) const MINIMUM_FIRMWARE: Variable = Variable {
+    name: "KEYBROKER_MINIMUM_FIRMWARE",
+    read_by: &[Function::Attest],
+    meaning: "least version of the SNP firmware: MAJOR.MINOR.BUILD",
+    default: Some(""),
+};
+pub(super) const ACCEPT_ANY_TCB: Variable = Variable {
+    name: "KEYBROKER_ACCEPT_ANY_TCB",
+    read_by: &[Function::Attest],
+    meaning: "yes: guests on a platform of any TCB are admitted, where no floor is set",
     default: Some(""),
 };
 pub(super) const KDS_URL: Variable = Variable {

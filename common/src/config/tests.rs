@@ -1,10 +1,15 @@
 use std::{ffi::OsString, time::Duration};
 
 use jiff::SignedDuration;
-use keybroker_snp::product::{Product, TcbVersion};
+use keybroker_snp::product::Product;
 
 use super::{table::known, *};
-use crate::{admission::Admission, appraisal::Fleet, function::Function};
+use crate::{
+    admission::Admission,
+    appraisal::Fleet,
+    function::Function,
+    platform::{BySilicon, ChipId, Condition, FirmwareVersion},
+};
 
 const REGISTER: [(&str, &str); 5] = [
     ("KEYBROKER_WORKLOADS_TABLE", "w"),
@@ -70,7 +75,19 @@ fn a_setting_that_is_set_counts() {
         ("KEYBROKER_SESSION_TTL", "60"),
         ("KEYBROKER_ACCEPT_CSP_IDS", "CN=a; CN=b;"),
         ("KEYBROKER_ACCEPT_PRODUCTS", "Milan; turin"),
-        ("KEYBROKER_MINIMUM_TCB", "milan:bl=4,tee=0,snp=22,ucode=213;turin:fmc=1,bl=1,tee=1,snp=4,ucode=81"),
+        ("KEYBROKER_ACCEPT_CHIPS", &format!("{}; {}", "07".repeat(8), "08".repeat(64))),
+        (
+            "KEYBROKER_MINIMUM_TCB",
+            "milan:bl=4,tee=0,snp=22,ucode=213;turin-c1:fmc=1,bl=1,tee=1,snp=4,ucode=81",
+        ),
+        ("KEYBROKER_MINIMUM_COMMITTED_TCB", "milan-x:snp=27"),
+        ("KEYBROKER_MINIMUM_CURRENT_TCB", "milan-x:snp=28"),
+        ("KEYBROKER_MINIMUM_LAUNCH_TCB", "milan-x:snp=26"),
+        ("KEYBROKER_CURRENT_MITIGATIONS", "milan-x:1+4"),
+        ("KEYBROKER_LAUNCH_MITIGATIONS", "milan-x:2"),
+        ("KEYBROKER_REQUIRE_PLATFORM", "alias-check;committed"),
+        ("KEYBROKER_MINIMUM_FIRMWARE", "1.55.29"),
+        ("KEYBROKER_ACCEPT_ANY_TCB", "yes"),
         ("KEYBROKER_KDS_URL", "http://127.0.0.1:1/"),
         ("KEYBROKER_KDS", "known-chips-only"),
         ("KEYBROKER_CRL_MAX_AGE", "30"),
@@ -81,10 +98,20 @@ fn a_setting_that_is_set_counts() {
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
     assert_eq!(config.origin.session_ttl, Duration::from_secs(60));
     assert_eq!(config.fleet.accepted_csp_ids, ["CN=a", "CN=b"]);
-    assert_eq!(config.fleet.products, [Product::Milan, Product::Turin]);
-    let milan = TcbVersion { fmc: None, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };
-    assert_eq!(config.fleet.minimum_tcb.milan, Some(milan));
-    assert_eq!(config.fleet.minimum_tcb.turin.and_then(|tcb| tcb.fmc), Some(1));
+    let platform = &config.fleet.platform;
+    assert_eq!(platform.products, Some(vec![Product::Milan, Product::Turin]));
+    let chips = ["07".repeat(8), "08".repeat(64)].map(|id| ChipId::parse(&id).unwrap());
+    assert_eq!(platform.chips, Some(chips.to_vec()));
+    let floors = ["milan:bl=4,tee=0,snp=22,ucode=213", "turin-c1:fmc=1,bl=1,tee=1,snp=4,ucode=81"];
+    assert_eq!(platform.minimum_tcb, BySilicon::parse(floors).unwrap());
+    assert_eq!(platform.minimum_committed_tcb, BySilicon::parse(["milan-x:snp=27"]).unwrap());
+    assert_eq!(platform.minimum_current_tcb, BySilicon::parse(["0x00A00F12:snp=28"]).unwrap());
+    assert_eq!(platform.minimum_launch_tcb, BySilicon::parse(["milan-x:snp=26"]).unwrap());
+    assert_eq!(platform.current_mitigations, BySilicon::parse(["milan-x:1+4"]).unwrap());
+    assert_eq!(platform.launch_mitigations, BySilicon::parse(["milan-x:2"]).unwrap());
+    assert_eq!(platform.conditions, [Condition::AliasCheck, Condition::Committed]);
+    assert_eq!(platform.minimum_firmware, Some(FirmwareVersion { major: 1, minor: 55, build: 29 }));
+    assert!(config.fleet.any_tcb);
     assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
     assert!(config.endorsements.known_chips_only);
     assert_eq!(config.endorsements.crl_max_age, Some(SignedDuration::from_hours(30 * 24)));

@@ -5,7 +5,7 @@
 //! | `executables` | 3, approved at boot | The launch measurement is a registered one, or a registered ID key signed it. Nothing is known of what was loaded after the launch, so it is never 2 |
 //! | `configuration` | 2, approved | HOST_DATA or the launch measurement binds the guest to the registered init data |
 //! | `configuration` | 3, no known vulnerability | No init data is required, or nothing binds it. DEBUG and a migration agent are off, and the VMPL is 0, as for every guest |
-//! | `hardware` | 2, genuine and supported | AMD's certificates vouch for the chip, and its reported or committed TCB holds a floor: the operator's, or the registration's |
+//! | `hardware` | 2, genuine and supported | AMD's certificates vouch for the chip, and its reported, committed or current TCB holds a floor: the operator's, or the registration's |
 //! | `hardware` | left out | AMD's certificates vouch for the chip, and nobody set a floor: the firmware may have known vulnerabilities |
 //! | `runtime-opaque` | 2, encrypted memory | The report is of an SEV-SNP guest whose memory the host cannot read: DEBUG is off |
 //! | `hardware` | 97, not recognised | The report leads to a root that the operator added, and not to AMD's |
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     appraisal::Fleet,
     audit::AuditRecord,
+    platform::PlatformDemands,
     requirements::{BoundBy, InitDataRequirement},
     workload::Registration,
 };
@@ -85,7 +86,7 @@ impl Vector {
             Some(_) => APPROVED_CONFIGURATION,
             None => SAFE_CONFIGURATION,
         };
-        let floor = floor_of_registration(registration) || floor_of_fleet(record, fleet);
+        let floor = has_floor(&registration.policy.platform) || floor_of_fleet(record, fleet);
         Self {
             configuration,
             executables: APPROVED_AT_BOOT,
@@ -117,17 +118,16 @@ fn is_genuine(record: &AuditRecord) -> bool {
     verified && record.basis.as_ref().is_some_and(|basis| !basis.simulated)
 }
 
-/// A floor at launch is none: what the firmware was then says nothing of what it is now.
-fn floor_of_registration(registration: &Registration) -> bool {
-    registration.policy.minimum_tcb.is_some() || registration.policy.minimum_committed_tcb.is_some()
+/// Whether these demands, which held, have a floor for what the firmware is. A floor at launch is none: what the
+/// firmware was then says nothing of what it is now.
+fn has_floor(demands: &PlatformDemands) -> bool {
+    let PlatformDemands { minimum_tcb, minimum_committed_tcb, minimum_current_tcb, .. } = demands;
+    [minimum_tcb, minimum_committed_tcb, minimum_current_tcb].into_iter().any(|floors| !floors.is_empty())
 }
 
 /// Whether the guest was held to a floor of `fleet`. Demands that the operator changed since count for
 /// nothing.
 fn floor_of_fleet(record: &AuditRecord, fleet: &Fleet) -> bool {
-    let Some(basis) = record.basis.as_ref().filter(|basis| basis.fleet.0 == fleet.digest()) else {
-        return false;
-    };
-    let product = record.evidence.as_ref().and_then(|evidence| evidence.product);
-    !basis.simulated && product.is_some_and(|product| fleet.minimum_tcb.of(product).is_some())
+    let basis = record.basis.as_ref().filter(|basis| basis.fleet.0 == fleet.digest());
+    basis.is_some_and(|basis| !basis.simulated) && has_floor(&fleet.platform)
 }

@@ -44,9 +44,20 @@ pub mod optional_tcb {
     }
 }
 
-/// Writes a product's name in lower case.
-pub fn product<S: Serializer>(product: &Product, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&product.name().to_ascii_lowercase())
+/// A product's name in lower case.
+pub mod product {
+    use super::*;
+
+    /// Writes the name.
+    pub fn serialize<S: Serializer>(product: &Product, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&product.name().to_ascii_lowercase())
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Product, D::Error> {
+        let product = optional_product::deserialize(deserializer)?;
+        product.ok_or_else(|| de::Error::custom("a product's name must be there"))
+    }
 }
 
 /// A product's name in lower case, or `null`.

@@ -11,6 +11,7 @@ use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
     report::{GuestPolicy, Report},
+    silicon::Cpuid,
     verify::VerifiedReport,
 };
 
@@ -56,7 +57,7 @@ pub struct SnpClaims {
     pub version: u32,
     /// Product line of the chip: `"milan"`, `"genoa"` or `"turin"`.
     #[cfg_attr(feature = "schema", schemars(with = "ProductName"))]
-    #[serde(serialize_with = "amd::product")]
+    #[serde(serialize_with = "amd::product::serialize")]
     pub product: Product,
     /// Which kind of key signed: `"vcek"` or `"vlek"`. `null` if the report says that none did.
     #[cfg_attr(feature = "schema", schemars(with = "Option<KeyName>"))]
@@ -393,8 +394,8 @@ impl TcbClaims {
 
 impl CpuidClaims {
     fn of(report: &Report) -> Option<Self> {
-        let (family, model) = report.cpuid()?;
-        Some(Self { family, model, stepping: report.cpuid_step()? })
+        let Cpuid { family, model, stepping } = report.cpuid()?;
+        Some(Self { family, model, stepping })
     }
 }
 

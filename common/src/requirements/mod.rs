@@ -1,19 +1,16 @@
 //! The requirements of a registration on the evidence, as data. The rules that hold evidence to them are
 //! [`appraisal`](crate::appraisal)'s.
 
-mod floors;
 pub mod init_data;
+mod stored;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{
-    floors::{FloorError, TcbFloors, parse_tcb},
-    init_data::{BoundBy, InitDataRequirement},
-};
+pub use self::init_data::{BoundBy, InitDataRequirement};
 
-use crate::encoding::Hex;
+use crate::{encoding::Hex, platform::PlatformDemands};
 
 /// A launch measurement: 48 bytes, 96 hex digits in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,7 +47,7 @@ pub struct Abi {
 /// The other requirements on the evidence. A field that is `None` or `false` requires nothing. If a field
 /// requires something that the evidence lacks, appraisal denies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "stored::Stored", into = "stored::Stored")]
 pub struct AppraisalPolicy {
     /// The guest policy must forbid simultaneous multithreading.
     pub forbid_smt: bool,
@@ -60,14 +57,8 @@ pub struct AppraisalPolicy {
     pub require_ciphertext_hiding: bool,
     /// The guest policy must demand at least this ABI version.
     pub minimum_abi: Option<Abi>,
-    /// The reported TCB must be at least this in every component. A product that is not named is not
-    /// admitted.
-    pub minimum_tcb: Option<TcbFloors>,
-    /// The committed TCB, below which the platform can no longer be rolled back, must be at least this,
-    /// likewise.
-    pub minimum_committed_tcb: Option<TcbFloors>,
-    /// The TCB at the guest's launch must have been at least this, likewise.
-    pub minimum_launch_tcb: Option<TcbFloors>,
+    /// The platform must satisfy these.
+    pub platform: PlatformDemands,
     /// HOST_DATA must equal this. The host chooses it: alone it proves nothing.
     pub host_data: Option<Hex<32>>,
     /// The ID block must have been signed with the key of this digest.
@@ -82,6 +73,5 @@ pub struct AppraisalPolicy {
     /// key.
     pub minimum_guest_svn: Option<u32>,
     /// The guest must have been given this init data.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub init_data: Option<InitDataRequirement>,
 }

@@ -5,21 +5,23 @@ mod fleet;
 mod floor;
 mod genuine;
 mod init_data;
+mod platform;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keybroker_common::{
     appraisal::{
-        AppraisalCheck, AppraisalError as Error, Fleet,
-        FloorSetter::{Operator, Registration as TheRegistration},
-        Inputs, appraise, examine, refuse_early,
+        AppraisalCheck, AppraisalError as Error,
+        DemandedBy::{Operator, Registration as TheRegistration},
+        Fleet, Inputs, PlatformFault, appraise, examine, refuse_early,
     },
     dialect::Dialect,
     encoding::Hex,
     ids::WorkloadId,
+    platform::{BySilicon, Levels, SiliconKey, Version},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors,
+        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues,
     },
     workload::{Registration, Workload},
 };
@@ -28,7 +30,7 @@ use keybroker_rego::RegoEngine;
 use keybroker_simulator::report::ReportFields;
 use keybroker_snp::{
     product::{
-        Product::{self, Genoa, Milan, Turin},
+        Product::{Genoa, Milan, Turin},
         TcbVersion,
     },
     verify::{Outcome, VerifiedReport},
@@ -70,14 +72,21 @@ fn init_data() -> InitDataDigest {
 /// Everything that can be required, as [`guest`] just satisfies it.
 fn strict() -> Policy {
     let init_data = required(BoundBy::HostData);
-    let mut policy = Policy { minimum_tcb: floors(TCB), init_data, ..Policy::default() };
+    let mut policy = Policy { init_data, ..Policy::default() };
+    policy.platform.minimum_tcb = floors(TCB);
     rows().iter().for_each(|row| (row.required)(&mut policy));
     policy
 }
 
-/// A floor for Turin alone.
-fn floors(turin: TcbVersion) -> Option<TcbFloors> {
-    Some(TcbFloors { turin: Some(turin), ..TcbFloors::default() })
+/// A floor for the simulated Turin's stepping alone.
+fn floors(turin: impl Into<Levels>) -> BySilicon<Levels> {
+    floor_of("turin-c1", turin)
+}
+
+fn floor_of(silicon: &str, levels: impl Into<Levels>) -> BySilicon<Levels> {
+    let mut floors = BySilicon::default();
+    floors.insert(SiliconKey::parse(silicon).unwrap(), levels.into()).unwrap();
+    floors
 }
 
 fn registered() -> ReferenceValues {
@@ -156,7 +165,10 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let below = |tcb| TcbVersion { microcode: 80, ..tcb };
-    let tcb = |which| Error::Tcb { which, found: Some(below(TCB)), by: TheRegistration, required: TCB };
+    let tcb = |version| {
+        let fault = PlatformFault::Tcb { version, found: Some(below(TCB)), required: TCB.into() };
+        Error::Platform { by: TheRegistration, fault }
+    };
     type Alter<T> = fn(&mut T);
     let row = |check, required: Alter<Policy>, missed: Alter<ReportFields>, error| Row {
         check,
@@ -197,15 +209,15 @@ fn rows() -> Vec<Row> {
         ),
         row(
             AppraisalCheck::MinimumCommittedTcb,
-            |policy| policy.minimum_committed_tcb = floors(TCB),
+            |policy| policy.platform.minimum_committed_tcb = floors(TCB),
             |guest| guest.committed_tcb.microcode -= 1,
-            tcb("committed"),
+            tcb(Version::Committed),
         ),
         row(
             AppraisalCheck::MinimumLaunchTcb,
-            |policy| policy.minimum_launch_tcb = floors(TCB),
+            |policy| policy.platform.minimum_launch_tcb = floors(TCB),
             |guest| guest.launch_tcb.microcode -= 1,
-            tcb("launch"),
+            tcb(Version::Launch),
         ),
         row(
             AppraisalCheck::HostData,
@@ -264,84 +276,6 @@ fn each_requirement_satisfied_missed_and_absent() {
         assert_eq!(verdict(&bad, &alone), Err((check, error.clone())), "{} missed", check.name());
         assert_eq!(verdict(&bad, &strict()), Err((check, error)), "{} missed among all", check.name());
         assert_eq!(verdict(&bad, &Policy::default()), Ok(()), "{} not required", check.name());
-    }
-}
-
-/// The reported TCB is the certificate's, so that here the requirement is raised, component by component.
-#[test]
-fn the_reported_tcb_counts_in_every_component() {
-    let good = guest(|_| ());
-    for floor in [
-        TcbVersion { fmc: Some(2), ..TCB },
-        TcbVersion { boot_loader: 2, ..TCB },
-        TcbVersion { tee: 2, ..TCB },
-        TcbVersion { snp: 5, microcode: 0, ..TCB },
-        TcbVersion { microcode: 82, ..TCB },
-    ] {
-        let error = Error::Tcb { which: "reported", found: Some(TCB), by: TheRegistration, required: floor };
-        let policy = Policy { minimum_tcb: floors(floor), ..Policy::default() };
-        assert_eq!(verdict(&good, &policy), Err((AppraisalCheck::MinimumTcb, error)));
-    }
-    let without_fmc = TcbVersion { fmc: None, ..TCB };
-    assert_eq!(verdict(&good, &Policy { minimum_tcb: floors(without_fmc), ..Policy::default() }), Ok(()));
-}
-
-/// A requirement that the product has no claim for is missed, not passed over.
-#[test]
-fn an_fmc_floor_denies_a_product_without_one() {
-    let milan = Attempt::vcek(Milan).fields(|fields| fields.measurement = MEASUREMENT).verify().unwrap();
-    let found = milan.report().reported_tcb(Milan).unwrap();
-    let required = TcbVersion { fmc: Some(0), boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
-    let error = Error::Tcb { which: "reported", found: Some(found), by: TheRegistration, required };
-    let floors = TcbFloors { milan: Some(required), ..TcbFloors::default() };
-    let policy = Policy { minimum_tcb: Some(floors), ..Policy::default() };
-    assert_eq!(verdict(&milan, &policy), Err((AppraisalCheck::MinimumTcb, error)));
-}
-
-/// A TCB version with reserved bytes set means nothing that is known: it satisfies no floor, not even zero.
-#[test]
-fn a_tcb_of_unknown_form_satisfies_no_floor() {
-    let zero = TcbVersion { fmc: None, boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
-    for (offset, which, check, policy) in [
-        (
-            0x1E0,
-            "committed",
-            AppraisalCheck::MinimumCommittedTcb,
-            Policy { minimum_committed_tcb: floors(zero), ..Policy::default() },
-        ),
-        (
-            0x1F0,
-            "launch",
-            AppraisalCheck::MinimumLaunchTcb,
-            Policy { minimum_launch_tcb: floors(zero), ..Policy::default() },
-        ),
-    ] {
-        let attempt = Attempt { signed_bytes: vec![(offset + 5, 1)], ..Attempt::vcek(Turin) };
-        let error = Error::Tcb { which, found: None, by: TheRegistration, required: zero };
-        assert_eq!(verdict(&attempt.verify().unwrap(), &policy), Err((check, error)));
-    }
-}
-
-/// Levels of different products cannot be compared: a floor for one says nothing of another.
-#[test]
-fn a_product_without_a_required_floor_is_denied() {
-    let good = guest(|_| ());
-    let floors = TcbFloors { milan: Some(TcbVersion { fmc: None, ..TCB }), ..TcbFloors::default() };
-    for (which, check, policy) in [
-        ("reported", AppraisalCheck::MinimumTcb, Policy { minimum_tcb: Some(floors), ..Policy::default() }),
-        (
-            "committed",
-            AppraisalCheck::MinimumCommittedTcb,
-            Policy { minimum_committed_tcb: Some(floors), ..Policy::default() },
-        ),
-        (
-            "launch",
-            AppraisalCheck::MinimumLaunchTcb,
-            Policy { minimum_launch_tcb: Some(floors), ..Policy::default() },
-        ),
-    ] {
-        let error = Error::NoTcbFloor { which, product: Turin };
-        assert_eq!(verdict(&good, &policy), Err((check, error)));
     }
 }
 
@@ -426,8 +360,6 @@ fn a_missing_input_is_not_passed_over() {
     assert_eq!(refuse_early(&inputs), Ok(()));
     let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
     let expected = [
-        AppraisalCheck::FleetProduct,
-        AppraisalCheck::FleetTcb,
         AppraisalCheck::Measurement,
         AppraisalCheck::MinimumTcb,
         AppraisalCheck::MinimumCommittedTcb,

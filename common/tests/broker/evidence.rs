@@ -10,17 +10,18 @@ use keybroker_common::{
         AtHand, Endorser, Error, Evidence, NotVerified, Plausible, Presented, RegisterRequest, Verified,
     },
     ids::WorkloadId,
-    requirements::{AppraisalPolicy, TcbFloors},
+    platform::BySilicon,
+    requirements::AppraisalPolicy,
     store::EndorsementStore,
 };
 use keybroker_kds::EndorsementSource;
 use keybroker_simulator::{
-    Product, Tcb,
+    Product,
     pki::{CSP_ID, Chip, CrlOptions, Overrides},
     report::SIGNED_BY_VLEK,
 };
 use keybroker_snp::{
-    product::{self, TcbVersion},
+    product,
     verify::{ReportData, verify},
 };
 use keybroker_testing::{
@@ -212,12 +213,9 @@ async fn a_new_chip_behind_too_many_others() {
 async fn a_floor_that_only_the_certificate_can_tell() {
     let world = World::new().await;
     let broker = world.broker();
-    let Tcb { boot_loader, tee, snp, microcode, .. } = world.hardware.chip.tcb;
-    let floor = TcbVersion { fmc: None, boot_loader, tee, snp: snp + 1, microcode };
-    let policy = AppraisalPolicy {
-        minimum_tcb: Some(TcbFloors { milan: Some(floor), ..TcbFloors::default() }),
-        ..AppraisalPolicy::default()
-    };
+    let floor = format!("milan:snp={}", world.hardware.chip.tcb.snp + 1);
+    let mut policy = AppraisalPolicy::default();
+    policy.platform.minimum_tcb = BySilicon::parse([floor.as_str()]).unwrap();
     broker.register.register(RegisterRequest { policy, ..request("a", PASSPHRASE) }).await.unwrap();
     let record = refused(&world, &broker, "minimum-tcb", |world, challenge| {
         evidence_with(&world.hardware.chip, &KEY, challenge, |fields| fields.version = 2)

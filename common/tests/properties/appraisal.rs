@@ -3,8 +3,9 @@
 use keybroker_common::{
     appraisal::{AppraisalCheck, Fleet, Inputs, examine},
     encoding::Hex,
+    platform::{BySilicon, Levels, PlatformDemands, SiliconKey},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues, TcbFloors,
+        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues,
     },
 };
 use keybroker_initdata::{Algorithm, InitDataDigest};
@@ -30,7 +31,7 @@ fn raw(tcb: TcbVersion) -> [u8; 8] {
 }
 
 /// A claim in the report: what it is called, where it stands, and the check that looks at it.
-const CLAIMS: [(usize, usize, AppraisalCheck); 10] = [
+const CLAIMS: [(usize, usize, AppraisalCheck); 11] = [
     (0x004, 4, AppraisalCheck::GuestSvn),
     (0x008, 2, AppraisalCheck::Abi),
     (0x010, 16, AppraisalCheck::FamilyId),
@@ -40,12 +41,15 @@ const CLAIMS: [(usize, usize, AppraisalCheck); 10] = [
     (0x110, 48, AppraisalCheck::AuthorKey),
     (0x180, 4, AppraisalCheck::MinimumTcb),
     (0x1E0, 4, AppraisalCheck::MinimumCommittedTcb),
+    (0x038, 4, AppraisalCheck::MinimumCurrentTcb),
     (0x1F0, 4, AppraisalCheck::MinimumLaunchTcb),
 ];
 
-/// A floor for Turin alone.
-fn floors(turin: TcbVersion) -> Option<TcbFloors> {
-    Some(TcbFloors { turin: Some(turin), ..TcbFloors::default() })
+/// A floor for the simulated Turin's stepping alone.
+fn floors(turin: TcbVersion) -> BySilicon<Levels> {
+    let mut floors = BySilicon::default();
+    floors.insert(SiliconKey::parse("turin-c1").unwrap(), turin.into()).unwrap();
+    floors
 }
 
 proptest! {
@@ -53,7 +57,8 @@ proptest! {
     /// lowered.
     #[test]
     fn lowering_any_claim_denies(
-        (svn, abi, reported, committed, launch) in (1_u32.., (1_u8.., 1_u8..), tcb(), tcb(), tcb()),
+        (svn, abi) in (1_u32.., (1_u8.., 1_u8..)),
+        (reported, committed, current, launch) in (tcb(), tcb(), tcb(), tcb()),
         (family, image) in (prop::array::uniform16(1_u8..), prop::array::uniform16(1_u8..)),
         (host, keys) in (prop::array::uniform32(1_u8..), prop::array::uniform32(1_u8..)),
         (claim, byte) in (0..CLAIMS.len(), any::<prop::sample::Index>()),
@@ -61,9 +66,13 @@ proptest! {
         let digest: [u8; 48] = std::array::from_fn(|index| keys[index % 32]);
         let policy = Policy {
             minimum_abi: Some(Abi { major: abi.0, minor: abi.1 }),
-            minimum_tcb: floors(reported),
-            minimum_committed_tcb: floors(committed),
-            minimum_launch_tcb: floors(launch),
+            platform: PlatformDemands {
+                minimum_tcb: floors(reported),
+                minimum_committed_tcb: floors(committed),
+                minimum_current_tcb: floors(current),
+                minimum_launch_tcb: floors(launch),
+                ..PlatformDemands::default()
+            },
             host_data: Some(Hex(host)),
             id_key_digest: Some(Hex(digest)),
             author_key_digest: Some(Hex(digest)),
@@ -79,7 +88,7 @@ proptest! {
             (fields.id_key_digest, fields.author_key_digest, fields.author_key_en) = (digest, digest, true);
         }).fields.encode().to_vec();
         bytes.resize(Report::SIZE, 0);
-        for (offset, tcb) in [(0x180, reported), (0x1E0, committed), (0x1F0, launch)] {
+        for (offset, tcb) in [(0x180, reported), (0x1E0, committed), (0x38, current), (0x1F0, launch)] {
             bytes[offset..offset + 8].copy_from_slice(&raw(tcb));
         }
         let failures = |bytes: &[u8]| {
@@ -143,7 +152,10 @@ proptest! {
     ) {
         let policy = Policy {
             forbid_smt, require_single_socket, require_ciphertext_hiding, minimum_guest_svn,
-            minimum_tcb: minimum_tcb.and_then(floors),
+            platform: PlatformDemands {
+                minimum_tcb: minimum_tcb.map(floors).unwrap_or_default(),
+                ..PlatformDemands::default()
+            },
             ..Policy::default()
         };
         let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));

@@ -10,6 +10,7 @@ use crate::{
     crl::CrlError,
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
+    silicon::Cpuid,
 };
 
 /// Why a report is not verified.
@@ -37,13 +38,8 @@ pub enum VerifyError {
     #[error(transparent)]
     Crl(#[from] CrlError),
     /// A CPU that this broker does not know.
-    #[error("CPUID family {family:#x} model {model:#x} is no product that this broker knows")]
-    UnknownProduct {
-        /// Combined family.
-        family: u8,
-        /// Combined model.
-        model: u8,
-    },
+    #[error("the CPU {cpuid} is no product that this broker serves{}", unserved(*.0), cpuid = .0)]
+    UnknownProduct(Cpuid),
     /// The CPU is of another product than the certificate.
     #[error("the CPU is {report}, the certificate says {certificate}")]
     Product {
@@ -117,6 +113,13 @@ impl VerifyError {
             _ => None,
         }
     }
+}
+
+/// The thing that a release would need to serve the CPU.
+fn unserved(cpuid: Cpuid) -> String {
+    cpuid.unserved().map_or_else(String::new, |line| {
+        format!(". It is a {}: {}. A release that serves it needs {}", line.name, line.known, line.needs)
+    })
 }
 
 /// Values as a person reads them: the first few of many.

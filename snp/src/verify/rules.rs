@@ -15,7 +15,6 @@ use crate::{
     chain::Chain,
     crl::{Crl, CrlError},
     endorsement::EndorsementKind,
-    product::Product,
     report::Report,
     vek::{Identity, Vek},
 };
@@ -214,8 +213,8 @@ fn check_revocation(
 fn product(inputs: &Inputs<'_>) -> Outcome<VerifyError> {
     let by_cpuid = match inputs.report.cpuid() {
         None => None,
-        Some((family, model)) => match Product::from_cpuid(family, model) {
-            None => return Outcome::Failed(VerifyError::UnknownProduct { family, model }),
+        Some(cpuid) => match cpuid.product() {
+            None => return Outcome::Failed(VerifyError::UnknownProduct(cpuid)),
             known => known,
         },
     };

@@ -3,6 +3,7 @@ use keybroker_snp::{
     crl::CrlError,
     product::Product::Milan,
     report::Report,
+    silicon::Cpuid,
     verify::{Inputs, Outcome, ReportData, VerificationCheck, VerifyError, examine, refuse_early},
 };
 use keybroker_testing::{Attempt, attempt::REPORT_DATA};
@@ -109,7 +110,10 @@ fn endorsements() {
     );
     assert_eq!(
         early(sound.fields(|fields| fields.cpuid = [0x17, 1, 0])),
-        Err((VerificationCheck::Product, VerifyError::UnknownProduct { family: 0x17, model: 1 }))
+        Err((
+            VerificationCheck::Product,
+            VerifyError::UnknownProduct(Cpuid { family: 0x17, model: 1, stepping: 0 })
+        ))
     );
 }
 

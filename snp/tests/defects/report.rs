@@ -5,6 +5,7 @@ use keybroker_snp::{
         TcbVersion,
     },
     report::{ParseError, Report},
+    silicon::Cpuid,
     verify::{Inputs, Outcome, VerificationCheck, VerifyError, examine},
 };
 use keybroker_testing::{Attempt, Refusal, flipped};
@@ -110,9 +111,14 @@ fn another_challenge() {
 fn unknown_cpu() {
     for (family, model) in [(0, 0), (0x17, 0x31), (0x19, 0x20), (0x19, 0xB0), (0x1A, 0x12), (0x1A, 0x50)] {
         let attempt = Attempt::vcek(Milan).fields(|fields| fields.cpuid = [family, model, 0]);
-        let error = VerifyError::UnknownProduct { family, model };
+        let error = VerifyError::UnknownProduct(Cpuid { family, model, stepping: 0 });
         assert_eq!(attempt.refusal(), Refusal::Verify(VerificationCheck::Product, error));
     }
+    // The line that is known is named, with what a release would need to serve it.
+    let venice = VerifyError::UnknownProduct(Cpuid { family: 0x1A, model: 0x50, stepping: 0 }).to_string();
+    assert!(venice.contains("It is a Venice") && venice.contains("root certificate (ARK)"), "{venice}");
+    let unheard_of = VerifyError::UnknownProduct(Cpuid { family: 0x17, model: 1, stepping: 2 }).to_string();
+    assert!(unheard_of.ends_with("is no product that this broker serves"), "{unheard_of}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use keybroker_snp::{
     endorsement::EndorsementKind::{Vcek, Vlek},
     product::{Product, TcbVersion},
     report::Report,
+    silicon::Cpuid,
     verify::{Endorsements, VerificationCheck, VerifyError},
 };
 use keybroker_testing::{
@@ -144,8 +145,8 @@ proptest! {
         prop_assert_eq!(report.current_tcb(product), Some(expected(product, fields.current_tcb)));
         prop_assert_eq!(report.committed_tcb(product), Some(expected(product, fields.committed_tcb)));
         prop_assert_eq!(report.launch_tcb(product), Some(expected(product, fields.launch_tcb)));
-        let [family, model, _] = fields.cpuid;
-        prop_assert_eq!(report.cpuid(), (version >= 3).then_some((family, model)));
+        let [family, model, stepping] = fields.cpuid;
+        prop_assert_eq!(report.cpuid(), (version >= 3).then_some(Cpuid { family, model, stepping }));
         prop_assert_eq!(report.as_bytes().as_slice(), bytes.as_slice());
         let signed = fields.encode();
         prop_assert_eq!(report.signed_bytes().as_slice(), signed.as_slice());

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER_PERMISSIVE;
-use keybroker_common::requirements::parse_tcb;
+use keybroker_common::platform::{Levels, OfSilicon as _};
 use keybroker_kds::VcekId;
 use keybroker_snp::{
     endorsement::EndorsementKind,
@@ -122,7 +122,11 @@ fn chip_id(text: &str) -> Result<ChipId, String> {
 }
 
 fn named(product: Product, chip: &ChipId, tcb: &str) -> anyhow::Result<VcekId> {
-    let tcb = parse_tcb(product, tcb).map_err(|error| anyhow!("the TCB {error}"))?;
+    let levels = Levels::parse(product, tcb).map_err(|error| anyhow!("the TCB {error}"))?;
+    let tcb = levels.version(product).ok_or_else(|| {
+        let fmc = if product.has_fmc() { "fmc, " } else { "" };
+        anyhow!("the TCB must name {fmc}bl, tee, snp and ucode")
+    })?;
     at_tcb(product, chip, tcb)
 }
 
@@ -143,8 +147,9 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
         .with_context(at);
     }
     let product = match report.cpuid() {
-        Some((family, model)) => Product::from_cpuid(family, model)
-            .ok_or_else(|| anyhow!("CPUID family {family:#x} model {model:#x} is no known product")),
+        Some(cpuid) => {
+            cpuid.product().ok_or_else(|| anyhow!("the CPU {cpuid} is no product that this release serves"))
+        }
         None => product
             .ok_or_else(|| anyhow!("it is of version 2, which does not name the product: add --product")),
     };

@@ -109,7 +109,7 @@ struct PrefetchOutput {
 
 #[derive(Debug, Serialize)]
 struct Certificate {
-    #[serde(serialize_with = "amd::product")]
+    #[serde(serialize_with = "amd::product::serialize")]
     product: Product,
     chip_id: String,
     #[serde(with = "amd::TcbJson")]
@@ -120,7 +120,7 @@ struct Certificate {
 
 #[derive(Debug, Serialize)]
 struct List {
-    #[serde(serialize_with = "amd::product")]
+    #[serde(serialize_with = "amd::product::serialize")]
     product: Product,
     #[serde(flatten)]
     outcome: PrefetchOutcome,

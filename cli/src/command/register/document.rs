@@ -13,18 +13,19 @@ use keybroker_common::{
     broker::RegisterRequest,
     dialect::{Dialect, Dialects},
     ids::{HostData, WorkloadId},
-    requirements::{FloorError, TcbFloors},
+    platform::{ChipId, Condition, FirmwareVersion, Levels, MitigationBits},
     secret::bounds::MAX_SECRET_LEN,
     wire::names_secret,
     wire::{Invalid, keybroker, libkrun},
 };
+use keybroker_snp::product::Product;
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
 use super::{init_data::InitData, trustee};
 use crate::{
     exit::{Exit, Failure},
-    hex,
+    hex, platform,
 };
 
 /// The requirements on a guest, and its secrets.
@@ -64,16 +65,39 @@ pub(super) struct DocumentArgs {
     /// minimum_guest_svn=2, single_socket=true
     #[arg(long, value_name = "NAME=VALUE", value_parser = demand)]
     require: Vec<(String, String)>,
-    /// The least reported TCB for a product's guests: milan:bl=4,tee=0,snp=22,ucode=213; turin needs `fmc` as
-    /// well
-    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    /// The least reported TCB of some silicon: milan-b1:bl=4,tee=0,snp=27,ucode=222. Silicon is a stepping's
+    /// name, its CPUID signature (0x00A00F11), or for reports of version 2 a product; a guest on other silicon is
+    /// refused
+    #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
     minimum_tcb: Vec<String>,
     /// The least committed TCB, in the same form
-    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
     minimum_committed_tcb: Vec<String>,
+    /// The least current TCB, in the same form
+    #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
+    minimum_current_tcb: Vec<String>,
     /// The least TCB at launch, in the same form
-    #[arg(long, value_name = "FLOOR", value_parser = floor)]
+    #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
     minimum_launch_tcb: Vec<String>,
+    /// Bits that CURRENT_MIT_VECTOR of some silicon must have: milan-b1:1+2+4
+    #[arg(long, value_name = "BITS", value_parser = platform::bits)]
+    current_mitigations: Vec<String>,
+    /// Bits that LAUNCH_MIT_VECTOR must have, in the same form
+    #[arg(long, value_name = "BITS", value_parser = platform::bits)]
+    launch_mitigations: Vec<String>,
+    /// A condition of the platform: alias-check, iommu-writes, tsme, no-smt, rapl-disabled, ecc,
+    /// ciphertext-hiding, or committed (no provisional firmware)
+    #[arg(long, value_name = "CONDITION", value_parser = platform::condition)]
+    require_platform: Vec<Condition>,
+    /// The least version of the SNP firmware
+    #[arg(long, value_name = "MAJOR.MINOR.BUILD", value_parser = platform::firmware)]
+    minimum_firmware: Option<FirmwareVersion>,
+    /// A product that the guest may run on
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = platform::product)]
+    accept_product: Vec<Product>,
+    /// A chip that the guest may run on, by its id: 128 hex digits, or 16 of a Turin
+    #[arg(long, value_name = "HEX", value_parser = platform::chip)]
+    accept_chip: Vec<ChipId>,
 }
 
 /// The flags that give a workload its init data.
@@ -83,7 +107,7 @@ const BOUND: [&str; 2] = ["disk", "init_data"];
 const ANY: [&str; 5] = ["workload_id", "measurement", "passphrase_file", "forbid_smt", "minimum_abi"];
 
 /// The flags that a registration as buildah makes it cannot have: --from replaces them as well.
-const BY_REFERENCE_VALUES: [&str; 8] = [
+const BY_REFERENCE_VALUES: [&str; 15] = [
     "resource",
     "query",
     "policy",
@@ -91,7 +115,14 @@ const BY_REFERENCE_VALUES: [&str; 8] = [
     "require",
     "minimum_tcb",
     "minimum_committed_tcb",
+    "minimum_current_tcb",
     "minimum_launch_tcb",
+    "current_mitigations",
+    "launch_mitigations",
+    "require_platform",
+    "minimum_firmware",
+    "accept_product",
+    "accept_chip",
 ];
 
 impl DocumentArgs {
@@ -105,7 +136,14 @@ impl DocumentArgs {
             ("--require", !self.require.is_empty()),
             ("--minimum-tcb", !self.minimum_tcb.is_empty()),
             ("--minimum-committed-tcb", !self.minimum_committed_tcb.is_empty()),
+            ("--minimum-current-tcb", !self.minimum_current_tcb.is_empty()),
             ("--minimum-launch-tcb", !self.minimum_launch_tcb.is_empty()),
+            ("--current-mitigations", !self.current_mitigations.is_empty()),
+            ("--launch-mitigations", !self.launch_mitigations.is_empty()),
+            ("--require-platform", !self.require_platform.is_empty()),
+            ("--minimum-firmware", self.minimum_firmware.is_some()),
+            ("--accept-product", !self.accept_product.is_empty()),
+            ("--accept-chip", !self.accept_chip.is_empty()),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
@@ -157,11 +195,6 @@ fn demand(text: &str) -> Result<(String, String), &'static str> {
 fn abi(text: &str) -> Result<(u8, u8), &'static str> {
     let (major, minor) = text.split_once('.').ok_or("must be MAJOR.MINOR")?;
     major.parse().ok().zip(minor.parse().ok()).ok_or("must be two numbers below 256: MAJOR.MINOR")
-}
-
-/// A floor, checked by itself.
-fn floor(text: &str) -> Result<String, FloorError> {
-    TcbFloors::default().add(text).map(|()| text.to_owned())
 }
 
 /// A registration as it is sent. Its body may hold a secret, so there is no `Debug`.
@@ -340,10 +373,11 @@ fn keybroker_body(
     for (name, floors) in [
         ("minimum_tcb", &args.minimum_tcb),
         ("minimum_committed_tcb", &args.minimum_committed_tcb),
+        ("minimum_current_tcb", &args.minimum_current_tcb),
         ("minimum_launch_tcb", &args.minimum_launch_tcb),
     ] {
         if !floors.is_empty() {
-            put(name, json!(floors_of(name, floors)?));
+            put(name, json!(platform::rows::<Levels>(name, floors)?));
         }
     }
     let demands = demands(args)?;
@@ -365,17 +399,36 @@ pub(super) fn resource_value(bytes: &[u8]) -> Value {
     }
 }
 
-fn floors_of(name: &str, texts: &[String]) -> Result<TcbFloors, Failure> {
-    let mut floors = TcbFloors::default();
-    for text in texts {
-        floors.add(text).map_err(|error| Failure::new(Exit::Usage, anyhow!("{name} {text:?} {error}")))?;
+/// The demands on the platform that are no floors of its TCB, by the members of `require`.
+fn platform_demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
+    let mut demands = Map::new();
+    let mut put = |name: &str, value: Value| drop(demands.insert(name.to_owned(), value));
+    for (name, bits) in
+        [("current_mitigations", &args.current_mitigations), ("launch_mitigations", &args.launch_mitigations)]
+    {
+        if !bits.is_empty() {
+            put(name, json!(platform::rows::<MitigationBits>(name, bits)?));
+        }
     }
-    Ok(floors)
+    if !args.require_platform.is_empty() {
+        put("platform", json!(args.require_platform));
+    }
+    if let Some(firmware) = args.minimum_firmware {
+        put("minimum_firmware", json!(firmware));
+    }
+    if !args.accept_product.is_empty() {
+        let names = args.accept_product.iter().map(|product| product.name().to_ascii_lowercase());
+        put("products", names.collect());
+    }
+    if !args.accept_chip.is_empty() {
+        put("chips", json!(args.accept_chip));
+    }
+    Ok(demands)
 }
 
 /// The demands. A value that is a number or a boolean is one; any other is text.
 fn demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
-    let mut demands = Map::new();
+    let mut demands = platform_demands(args)?;
     if args.forbid_smt {
         demands.insert("smt".to_owned(), false.into());
     }

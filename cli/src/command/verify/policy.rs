@@ -6,8 +6,8 @@ use anyhow::{Context as _, anyhow};
 use keybroker_common::policy::{Claims, Gave, PolicyText};
 use keybroker_rego::{DEADLINE, Part, Policy, PolicyError, allow_query};
 use keybroker_snp::{
-    product::Product,
     report::Report,
+    silicon::Cpuid,
     vek::{Identity, Vek},
 };
 
@@ -87,7 +87,7 @@ impl Tried {
     /// The result of each query, as the broker would have it. `None` if nothing names the report's product,
     /// on which the layout of its TCB depends.
     pub(super) fn results(&self, report: &Report, vek: Option<&Vek>) -> Option<Vec<Gave>> {
-        let by_cpuid = || report.cpuid().and_then(|(family, model)| Product::from_cpuid(family, model));
+        let by_cpuid = || report.cpuid().and_then(Cpuid::product);
         let product = vek.map(|vek| vek.product).or_else(by_cpuid)?;
         let csp_id = vek.and_then(|vek| match &vek.identity {
             Identity::Provider(csp_id) => Some(csp_id.as_str()),

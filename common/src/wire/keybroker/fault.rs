@@ -1,6 +1,9 @@
 //! Why a registration by reference values is not one that can be held to.
 
-use crate::secret::bounds::{MAX_SECRET_LEN, MAX_SECRETS};
+use crate::{
+    platform::DemandError,
+    secret::bounds::{MAX_SECRET_LEN, MAX_SECRETS},
+};
 
 /// Why a registration is refused, by the field that is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +68,9 @@ pub enum RegistrationFault {
     /// A field of an ID block that anybody may have written.
     #[error("require.{0} proves nothing without id_key_digest or author_key_digest")]
     Unsigned(&'static str),
-    /// Floors for no product at all.
-    #[error("{0} names no product")]
-    NoFloor(&'static str),
-    /// `fmc` missing for Turin, or there for another product.
-    #[error("{0}: fmc is a component of turin's TCB, and of no other's")]
-    Fmc(&'static str),
+    /// A demand on the platform that cannot be checked.
+    #[error("{0} {1}")]
+    Demand(&'static str, DemandError),
     /// A field that decides nothing without a query.
     #[error("{0} would be ignored without a query")]
     Ignored(&'static str),

@@ -15,8 +15,9 @@ use crate::{
     broker::{Credential, RegisterRequest},
     dialect::{Dialect, Dialects},
     ids::{HostData, WorkloadId},
+    platform::{Levels, Rows},
     policy::PolicyText,
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues, TcbFloors},
+    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
 };
 
 /// Reference values, what else a guest must satisfy, and what it then gets. A launch measurement (in
@@ -41,13 +42,16 @@ struct Body {
     measurements: Option<Vec<String>>,
     /// Floors of REPORTED_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    minimum_tcb: Option<TcbFloors>,
+    minimum_tcb: Option<Rows<Levels>>,
     /// Floors of COMMITTED_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    minimum_committed_tcb: Option<TcbFloors>,
+    minimum_committed_tcb: Option<Rows<Levels>>,
+    /// Floors of CURRENT_TCB.
+    #[serde(default, deserialize_with = "json::optional_object")]
+    minimum_current_tcb: Option<Rows<Levels>>,
     /// Floors of LAUNCH_TCB.
     #[serde(default, deserialize_with = "json::optional_object")]
-    minimum_launch_tcb: Option<TcbFloors>,
+    minimum_launch_tcb: Option<Rows<Levels>>,
     #[serde(default, deserialize_with = "json::optional_object")]
     require: Option<Require>,
     /// The dialects in which its guests may ask, `v1`, `trustee` or both. Without it: `v1` where there is a
@@ -85,9 +89,10 @@ pub fn register_request(body: &[u8], drawn: HostData) -> Result<(RegisterRequest
     let floors = Floors {
         reported: body.minimum_tcb,
         committed: body.minimum_committed_tcb,
+        current: body.minimum_current_tcb,
         launch: body.minimum_launch_tcb,
     };
-    let policy = requirements::policy(&body.require.unwrap_or_default(), &floors, launch)?;
+    let policy = requirements::policy(body.require.unwrap_or_default(), floors, launch)?;
     let reference_values = body.reference_values.as_deref().map(RawValue::get);
     if reference_values.is_some_and(|text| !text.trim_start().starts_with('{')) {
         return Err(Fault::ReferenceValues.into());

@@ -7,7 +7,11 @@ use super::{super::json, RegistrationFault as Fault};
 use crate::{
     encoding::Hex,
     ids::HostData,
-    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement, TcbFloors},
+    platform::{
+        BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, MitigationBits, OfSilicon,
+        PlatformDemands, Rows,
+    },
+    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement},
 };
 use keybroker_snp::product::Product;
 
@@ -52,17 +56,36 @@ pub(super) struct Require {
     /// The guest policy must demand that ciphertext is hidden from the host.
     #[serde(deserialize_with = "json::present")]
     ciphertext_hiding: Option<bool>,
+    /// Products that are admitted.
+    #[serde(deserialize_with = "json::present")]
+    products: Option<Vec<String>>,
+    /// Chips that are admitted, by id.
+    #[serde(deserialize_with = "json::present")]
+    chips: Option<Vec<String>>,
+    /// Bits of CURRENT_MIT_VECTOR, by silicon.
+    #[serde(deserialize_with = "json::optional_object")]
+    current_mitigations: Option<Rows<Vec<u8>>>,
+    /// Bits of LAUNCH_MIT_VECTOR, by silicon.
+    #[serde(deserialize_with = "json::optional_object")]
+    launch_mitigations: Option<Rows<Vec<u8>>>,
+    /// Conditions of the platform, by name.
+    #[serde(deserialize_with = "json::present")]
+    platform: Option<Vec<String>>,
+    /// The least version of the SNP firmware.
+    #[serde(deserialize_with = "json::present")]
+    minimum_firmware: Option<String>,
 }
 
 /// The floors of a TCB as sent.
 pub(super) struct Floors {
-    pub(super) reported: Option<TcbFloors>,
-    pub(super) committed: Option<TcbFloors>,
-    pub(super) launch: Option<TcbFloors>,
+    pub(super) reported: Option<Rows<Levels>>,
+    pub(super) committed: Option<Rows<Levels>>,
+    pub(super) current: Option<Rows<Levels>>,
+    pub(super) launch: Option<Rows<Levels>>,
 }
 
 /// The policy of a registration whose guests are launched so.
-pub(super) fn policy(require: &Require, floors: &Floors, launch: Launch) -> Result<AppraisalPolicy, Fault> {
+pub(super) fn policy(require: Require, floors: Floors, launch: Launch) -> Result<AppraisalPolicy, Fault> {
     let (host_data, init_data) = match launch {
         Launch::Drawn(_) if require.host_data.is_some() => return Err(Fault::HostData),
         Launch::Drawn(host_data) => (Some(Hex(host_data.to_bytes())), None),
@@ -81,9 +104,6 @@ pub(super) fn policy(require: &Require, floors: &Floors, launch: Launch) -> Resu
         require_single_socket: wanted("single_socket", require.single_socket, true)?,
         require_ciphertext_hiding: wanted("ciphertext_hiding", require.ciphertext_hiding, true)?,
         minimum_abi: None,
-        minimum_tcb: checked("minimum_tcb", floors.reported)?,
-        minimum_committed_tcb: checked("minimum_committed_tcb", floors.committed)?,
-        minimum_launch_tcb: checked("minimum_launch_tcb", floors.launch)?,
         host_data,
         init_data,
         id_key_digest: digest("id_key_digest", require.id_key_digest.as_deref())?,
@@ -94,6 +114,7 @@ pub(super) fn policy(require: &Require, floors: &Floors, launch: Launch) -> Resu
             Some(0) => return Err(Fault::Nothing("minimum_guest_svn")),
             other => other,
         },
+        platform: platform(require, floors)?,
     };
     signed(&policy)?;
     Ok(policy)
@@ -135,12 +156,45 @@ fn signed(policy: &AppraisalPolicy) -> Result<(), Fault> {
     }
 }
 
-fn checked(field: &'static str, floors: Option<TcbFloors>) -> Result<Option<TcbFloors>, Fault> {
-    let Some(floors) = floors else { return Ok(None) };
-    if floors == TcbFloors::default() {
-        return Err(Fault::NoFloor(field));
+/// The demands on the platform.
+fn platform(require: Require, floors: Floors) -> Result<PlatformDemands, Fault> {
+    let bits = |field, sent: Option<Rows<Vec<u8>>>| {
+        let bits = |numbers| MitigationBits::of(numbers).ok_or(DemandError::Bits);
+        let rows = sent.map(|rows| rows.try_map(bits)).transpose();
+        rows.map_err(|error| Fault::Demand(field, error)).and_then(|rows| checked(field, rows))
+    };
+    let product = |name: &str| Product::parse(name).ok_or(DemandError::Product);
+    let firmware = require.minimum_firmware.as_deref().map(FirmwareVersion::parse).transpose();
+    Ok(PlatformDemands {
+        products: all("require.products", require.products.as_deref(), product)?,
+        chips: all("require.chips", require.chips.as_deref(), ChipId::parse)?,
+        minimum_tcb: checked("minimum_tcb", floors.reported)?,
+        minimum_committed_tcb: checked("minimum_committed_tcb", floors.committed)?,
+        minimum_current_tcb: checked("minimum_current_tcb", floors.current)?,
+        minimum_launch_tcb: checked("minimum_launch_tcb", floors.launch)?,
+        current_mitigations: bits("require.current_mitigations", require.current_mitigations)?,
+        launch_mitigations: bits("require.launch_mitigations", require.launch_mitigations)?,
+        conditions: all("require.platform", require.platform.as_deref(), Condition::parse)?
+            .unwrap_or_default(),
+        minimum_firmware: firmware.map_err(|error| Fault::Demand("require.minimum_firmware", error))?,
+    })
+}
+
+/// Each of a list that has some.
+fn all<T>(
+    field: &'static str,
+    sent: Option<&[String]>,
+    parse: impl Fn(&str) -> Result<T, DemandError>,
+) -> Result<Option<Vec<T>>, Fault> {
+    let Some(sent) = sent else { return Ok(None) };
+    if sent.is_empty() {
+        return Err(Fault::Demand(field, DemandError::Nothing));
     }
-    let fits =
-        |product| floors.of(product).is_none_or(|tcb| tcb.fmc.is_some() == (product == Product::Turin));
-    if Product::ALL.into_iter().all(fits) { Ok(Some(floors)) } else { Err(Fault::Fmc(field)) }
+    let all: Result<_, _> = sent.iter().map(|text| parse(text)).collect();
+    all.map(Some).map_err(|error| Fault::Demand(field, error))
+}
+
+fn checked<T: OfSilicon>(field: &'static str, rows: Option<Rows<T>>) -> Result<BySilicon<T>, Fault> {
+    let Some(rows) = rows else { return Ok(BySilicon::default()) };
+    rows.checked().map_err(|error| Fault::Demand(field, error))
 }

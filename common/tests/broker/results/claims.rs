@@ -5,12 +5,12 @@ use keybroker_common::{
     audit::AuditRecord,
     encoding::Base64,
     keyring::ResultPublicKey,
-    requirements::{BoundBy, InitDataRequirement, TcbFloors},
+    platform::{BySilicon, Levels},
+    requirements::{BoundBy, InitDataRequirement},
     secret::seal::GuestKey,
     workload::Registration,
 };
 use keybroker_initdata::Algorithm;
-use keybroker_snp::product::TcbVersion;
 use keybroker_testing::{clock::BEGIN, world::TTL};
 use serde_json::{Value, json};
 
@@ -23,10 +23,8 @@ fn genuine(record: &AuditRecord) -> AuditRecord {
     record
 }
 
-const LEAST: TcbVersion = TcbVersion { fmc: None, boot_loader: 0, tee: 0, snp: 0, microcode: 0 };
-
-fn floors() -> TcbFloors {
-    TcbFloors { milan: Some(LEAST), ..TcbFloors::default() }
+fn floors() -> BySilicon<Levels> {
+    BySilicon::parse(["milan-b1:snp=0"]).unwrap()
 }
 
 fn required(bound_by: BoundBy) -> Option<InitDataRequirement> {
@@ -73,26 +71,29 @@ async fn a_result_claims_what_was_checked_and_no_more() {
         };
         assert_eq!(told(with).await, ("affirming", configuration, 3, None, 2), "{bound_by:?}");
     }
-    let reported = told(|_, registration, _| registration.policy.minimum_tcb = Some(floors())).await;
+    let reported = told(|_, registration, _| registration.policy.platform.minimum_tcb = floors()).await;
     let committed =
-        told(|_, registration, _| registration.policy.minimum_committed_tcb = Some(floors())).await;
+        told(|_, registration, _| registration.policy.platform.minimum_committed_tcb = floors()).await;
     let fleets = told(|record, _, fleet| {
-        fleet.minimum_tcb = floors();
+        fleet.platform.minimum_tcb = floors();
         record.basis.as_mut().unwrap().fleet = Base64(fleet.digest());
     })
     .await;
-    for floor in [reported, committed, fleets] {
+    let current =
+        told(|_, registration, _| registration.policy.platform.minimum_current_tcb = floors()).await;
+    for floor in [reported, committed, current, fleets] {
         assert_eq!(floor, ("affirming", 3, 3, Some(2), 2));
     }
-    // A floor at launch; a floor that the operator set since; a floor for other products.
-    let at_launch = told(|_, registration, _| registration.policy.minimum_launch_tcb = Some(floors())).await;
-    let since = told(|_, _, fleet| fleet.minimum_tcb = floors()).await;
-    let others = told(|record, _, fleet| {
-        fleet.minimum_tcb.genoa = Some(LEAST);
+    // A floor at launch; a floor that the operator set since; an operator's floor at launch.
+    let at_launch =
+        told(|_, registration, _| registration.policy.platform.minimum_launch_tcb = floors()).await;
+    let since = told(|_, _, fleet| fleet.platform.minimum_tcb = floors()).await;
+    let operators = told(|record, _, fleet| {
+        fleet.platform.minimum_launch_tcb = floors();
         record.basis.as_mut().unwrap().fleet = Base64(fleet.digest());
     })
     .await;
-    for none in [at_launch, since, others] {
+    for none in [at_launch, since, operators] {
         assert_eq!(none, ("affirming", 3, 3, None, 2));
     }
 }
@@ -102,8 +103,8 @@ async fn a_result_claims_what_was_checked_and_no_more() {
 async fn nothing_about_simulated_or_unverified_hardware_looks_affirming() {
     let all = |record: &mut AuditRecord, registration: &mut Registration, fleet: &mut Fleet| {
         registration.policy.init_data = required(BoundBy::HostData);
-        registration.policy.minimum_tcb = Some(floors());
-        fleet.minimum_tcb = floors();
+        registration.policy.platform.minimum_tcb = floors();
+        fleet.platform.minimum_tcb = floors();
         record.basis.as_mut().unwrap().fleet = Base64(fleet.digest());
     };
     let against = ("contraindicated", 99, 99, Some(97), 99);
