@@ -32,6 +32,12 @@ impl SiliconKey {
         Product::parse(text).map(Self::Product).or_else(silicon)
     }
 
+    /// Reads a text that is exactly as JSON has it: names in lower case.
+    fn named(text: &str) -> Option<Self> {
+        let exact = text.starts_with("0x") || !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        Self::parse(text).filter(|_| exact)
+    }
+
     /// The product that it is, or is silicon of.
     pub fn product(self) -> Option<Product> {
         match self {
@@ -199,7 +205,7 @@ impl<T: OfSilicon> Rows<T> {
     pub fn checked(self) -> Result<BySilicon<T>, DemandError> {
         let mut rows = BySilicon::default();
         for (key, value) in self.0 {
-            rows.insert(SiliconKey::parse(&key).ok_or(DemandError::Silicon)?, value)?;
+            rows.insert(SiliconKey::named(&key).ok_or(DemandError::Silicon)?, value)?;
         }
         if rows.is_empty() { Err(DemandError::Empty) } else { Ok(rows) }
     }
@@ -221,9 +227,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut rows = Vec::new();
-        while let Some(row) = map.next_entry()? {
-            rows.push(row);
+        let mut rows: Vec<(String, T)> = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if rows.iter().any(|(other, _)| *other == name) {
+                return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            rows.push((name, map.next_value()?));
         }
         Ok(Rows(rows))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::DemandError;
+use super::{DemandError, number};
 
 /// A version of the SNP firmware: the API's major and minor, and the build. Compared in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,9 +21,9 @@ pub struct FirmwareVersion {
 impl FirmwareVersion {
     /// Reads `1.55.29`.
     pub fn parse(text: &str) -> Result<Self, DemandError> {
-        let numbers: Result<Vec<u8>, _> = text.split('.').map(str::parse).collect();
+        let numbers: Option<Vec<u8>> = text.split('.').map(number).collect();
         match numbers.as_deref() {
-            Ok([major, minor, build]) => Ok(Self { major: *major, minor: *minor, build: *build }),
+            Some([major, minor, build]) => Ok(Self { major: *major, minor: *minor, build: *build }),
             _ => Err(DemandError::Firmware),
         }
     }

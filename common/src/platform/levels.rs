@@ -8,7 +8,7 @@ use keybroker_snp::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{DemandError, OfSilicon};
+use super::{DemandError, OfSilicon, number};
 
 /// One of the TCB versions in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,7 +122,7 @@ impl OfSilicon for Levels {
                 "ucode" => &mut levels.microcode,
                 _ => return Err(DemandError::Components),
             };
-            let level = level.trim().parse().map_err(|_| DemandError::Components)?;
+            let level = number(level.trim()).ok_or(DemandError::Components)?;
             if component.replace(level).is_some() {
                 return Err(DemandError::Components);
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use keybroker_snp::product::Product;
 use serde::{Deserialize, Serialize};
 
-use super::{DemandError, OfSilicon};
+use super::{DemandError, OfSilicon, number};
 
 /// The text of no bits.
 const NONE: &str = "none";
@@ -47,8 +47,8 @@ impl OfSilicon for MitigationBits {
         if text.trim() == NONE {
             return Ok(Self::NONE);
         }
-        let numbers: Result<Vec<u8>, _> = text.split('+').map(|number| number.trim().parse()).collect();
-        numbers.ok().and_then(Self::of).ok_or(DemandError::Bits)
+        let numbers: Option<Vec<u8>> = text.split('+').map(|bit| number(bit.trim())).collect();
+        numbers.and_then(Self::of).ok_or(DemandError::Bits)
     }
 
     fn fits(&self, _: Product) -> bool {

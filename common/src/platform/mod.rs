@@ -62,6 +62,12 @@ impl PlatformDemands {
     }
 }
 
+/// A number below 256 in decimal digits, without a sign and without zeros in front.
+fn number(text: &str) -> Option<u8> {
+    let plain = text.bytes().all(|digit| digit.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
+}
+
 /// Why a text demands nothing that can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]

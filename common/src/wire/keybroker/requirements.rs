@@ -163,7 +163,10 @@ fn platform(require: Require, floors: Floors) -> Result<PlatformDemands, Fault> 
         let rows = sent.map(|rows| rows.try_map(bits)).transpose();
         rows.map_err(|error| Fault::Demand(field, error)).and_then(|rows| checked(field, rows))
     };
-    let product = |name: &str| Product::parse(name).ok_or(DemandError::Product);
+    let product = |name: &str| {
+        let named = Product::ALL.into_iter().find(|product| product.name().to_ascii_lowercase() == name);
+        named.ok_or(DemandError::Product)
+    };
     let firmware = require.minimum_firmware.as_deref().map(FirmwareVersion::parse).transpose();
     Ok(PlatformDemands {
         products: all("require.products", require.products.as_deref(), product)?,

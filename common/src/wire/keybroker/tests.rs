@@ -242,7 +242,7 @@ fn demands_on_the_platform_are_read_or_refused() {
     };
     let chip = "07".repeat(8);
     let sent = json!({
-        "products": ["Milan", "turin"],
+        "products": ["milan", "turin"],
         "chips": [chip],
         "current_mitigations": {"milan-x": [4, 1]},
         "launch_mitigations": {"milan": [63], "genoa-x": []},
@@ -262,6 +262,8 @@ fn demands_on_the_platform_are_read_or_refused() {
     for (name, value, error) in [
         ("products", json!([]), DemandError::Nothing),
         ("products", json!(["rome"]), DemandError::Product),
+        ("products", json!(["Milan"]), DemandError::Product),
+        ("current_mitigations", json!({"Milan": [1]}), DemandError::Silicon),
         ("chips", json!([]), DemandError::Nothing),
         ("chips", json!(["00".repeat(64)]), DemandError::Chip),
         ("chips", json!(["07".repeat(9)]), DemandError::Chip),
@@ -272,6 +274,9 @@ fn demands_on_the_platform_are_read_or_refused() {
         ("platform", json!(["tdx"]), DemandError::Condition),
         ("minimum_firmware", json!("1.55"), DemandError::Firmware),
         ("minimum_firmware", json!("1.55.256"), DemandError::Firmware),
+        ("minimum_firmware", json!("1.55.+1"), DemandError::Firmware),
+        ("minimum_firmware", json!("01.55.1"), DemandError::Firmware),
+        ("minimum_firmware", json!("1.55.1."), DemandError::Firmware),
     ] {
         let RegistrationFault::Demand(field, found) = fault(&body(json!({ name: value }))) else {
             panic!("{name} {value}")

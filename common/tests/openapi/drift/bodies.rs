@@ -210,7 +210,8 @@ fn everything_required() -> Value {
     let floors = json!({
         "milan": { "boot_loader": 4, "tee": 0, "snp": 22, "microcode": 213 },
         "genoa": { "boot_loader": 9, "tee": 0, "snp": 21, "microcode": 72 },
-        "turin": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
+        "turin-c1": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
+        "0x00A00F12": { "snp": 27, "microcode": 71 },
     });
     json!({
         "query": ["data.policy.allow"],
@@ -220,6 +221,7 @@ fn everything_required() -> Value {
         "measurements": [measurement],
         "minimum_tcb": floors,
         "minimum_committed_tcb": floors,
+        "minimum_current_tcb": floors,
         "minimum_launch_tcb": floors,
         "require": {
             "id_key_digest": "1d".repeat(48),
@@ -230,6 +232,12 @@ fn everything_required() -> Value {
             "single_socket": true,
             "smt": false,
             "ciphertext_hiding": true,
+            "products": ["milan", "turin"],
+            "chips": ["07".repeat(8), "08".repeat(64)],
+            "current_mitigations": { "milan-x": [1, 4], "genoa": [] },
+            "launch_mitigations": { "milan-x": [2] },
+            "platform": ["alias-check", "committed"],
+            "minimum_firmware": "1.55.29",
         },
     })
 }

@@ -3,10 +3,12 @@
 use keybroker_common::{
     broker::Error,
     http::REFERENCE_VALUES_LIMIT,
+    platform::Condition,
     policy::{MAX_QUERIES, PolicyRefused},
     wire::{FieldName, Invalid, keybroker},
 };
 use keybroker_initdata::Algorithm;
+use keybroker_snp::{product::Product, silicon::Cpuid};
 use serde_json::{Map, Value, json};
 
 use super::token_or_nothing;
@@ -30,10 +32,10 @@ pub(crate) fn register_reference_values() -> Operation {
     let long = json!({
         "measurements": [measurement],
         "minimum_tcb": {
-            "milan": { "boot_loader": 4, "tee": 0, "snp": 22, "microcode": 213 },
-            "turin": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
+            "milan-x": { "snp": 27, "microcode": 71 },
+            "turin-c1": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
         },
-        "require": { "id_key_digest": "1d".repeat(48), "minimum_guest_svn": 2, "smt": false },
+        "require": { "id_key_digest": "1d".repeat(48), "minimum_guest_svn": 2, "smt": false, "platform": ["committed"] },
         "policy": "package policy\n\nallow if input.snp.vmpl == 0\n",
         "query": ["data.policy.allow"],
         "resources": { RESOURCE_NAME: "mysecretpassphrase", "tls.key": "-----BEGIN PRIVATE KEY-----" },
@@ -134,7 +136,6 @@ fn forms() -> Value {
 /// The schemas of the body.
 fn schemas() -> Map<String, Value> {
     let level = |description| described(description, byte());
-    let floor = |words| described(words, json!({ "anyOf": [reference("TcbVersion"), { "type": "null" }] }));
     named(json!({
         "RegisterReferenceValues": {
             "type": "object",
@@ -168,6 +169,7 @@ fn schemas() -> Map<String, Value> {
                 },
                 "minimum_tcb": described("Floors of REPORTED_TCB.", reference("TcbFloors")),
                 "minimum_committed_tcb": described("Floors of COMMITTED_TCB.", reference("TcbFloors")),
+                "minimum_current_tcb": described("Floors of CURRENT_TCB.", reference("TcbFloors")),
                 "minimum_launch_tcb": described("Floors of LAUNCH_TCB.", reference("TcbFloors")),
                 "require": reference("Require"),
                 "dialects": {
@@ -221,37 +223,31 @@ fn schemas() -> Map<String, Value> {
                 ],
             },
         },
-        "TcbFloors": {
+        "TcbFloors": by_silicon(
+            "Floors of a TCB version, by silicon: levels of different silicon cannot be compared. A stepping's name or its \
+             CPUID signature holds for reports that name their stepping, a product for those of version 2. Guests on silicon \
+             that is not named are refused.",
+            reference("TcbLevels"),
+        ),
+        "TcbLevels": {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "milan": floor("Milan's."),
-                "genoa": floor("Genoa's, Bergamo's and Siena's."),
-                "turin": floor("Turin's."),
-            },
-            "description": "Floors of a TCB version, by product: levels of different products cannot be \
-                            compared.",
-            "minProperties": 1,
-        },
-        "TcbVersion": {
-            "type": "object",
-            "additionalProperties": false,
-            "properties": {
-                "fmc": {
-                    "type": ["integer", "null"],
-                    "format": "uint8",
-                    "minimum": 0,
-                    "maximum": 255,
-                    "description": "Firmware management controller: Turin only.",
-                },
+                "fmc": level("Firmware management controller: Turin only."),
                 "boot_loader": level("Bootloader."),
                 "tee": level("PSP operating system."),
                 "snp": level("SNP firmware."),
                 "microcode": level("CPU microcode."),
             },
-            "required": ["boot_loader", "tee", "snp", "microcode"],
-            "description": "A TCB version: the security patch levels of a platform's components.",
+            "minProperties": 1,
+            "description": "The least security patch levels of a platform's components. A component that is not \
+                            named may have any.",
         },
+        "Mitigations": by_silicon(
+            "The numbers of bits that a mitigation vector must have, by silicon. Silicon with an empty list is admitted \
+             without any; silicon that is not named is refused.",
+            json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 63 } }),
+        ),
         "Require": {
             "type": "object",
             "additionalProperties": false,
@@ -289,9 +285,62 @@ fn schemas() -> Map<String, Value> {
                     "description": "The guest policy must demand that ciphertext is hidden from the host.",
                     "const": true,
                 },
+                "products": {
+                    "type": "array",
+                    "items": { "type": "string", "enum": product_names() },
+                    "description": "The products that the guest may run on.",
+                    "minItems": 1,
+                },
+                "chips": {
+                    "type": "array",
+                    "items": { "type": "string", "pattern": "^(?:[0-9a-fA-F]{16}|[0-9a-fA-F]{128})$" },
+                    "description": "The chips that the guest may run on, by id: 64 bytes in hex, or the 8 of a Turin. No id \
+                                    is all zeros.",
+                    "minItems": 1,
+                },
+                "current_mitigations": described("Bits of CURRENT_MIT_VECTOR.", reference("Mitigations")),
+                "launch_mitigations": described("Bits of LAUNCH_MIT_VECTOR.", reference("Mitigations")),
+                "platform": {
+                    "type": "array",
+                    "items": { "type": "string", "enum": Condition::ALL.map(Condition::name) },
+                    "description": "Conditions of the platform, most of them in PLATFORM_INFO. `committed`: no \
+                                    provisional firmware.",
+                    "minItems": 1,
+                },
+                "minimum_firmware": {
+                    "type": "string",
+                    "pattern": firmware_version(),
+                    "description": "The least version of the SNP firmware: API major, API minor and build.",
+                },
             },
             "description": "Requirements on the guest policy and the ID block. Every member that is present \
                             must require something.",
         },
     }))
+}
+
+/// Three numbers below 256, with dots between them.
+fn firmware_version() -> String {
+    let number = "(?:0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])";
+    format!(r"^{number}\.{number}\.{number}$")
+}
+
+/// The names of products, as demands have them.
+fn product_names() -> Vec<String> {
+    Product::ALL.iter().map(|product| product.name().to_ascii_lowercase()).collect()
+}
+
+/// An object of values by silicon.
+fn by_silicon(description: &str, value: Value) -> Value {
+    let mut names = product_names();
+    names.extend(Cpuid::names().map(str::to_owned));
+    json!({
+        "type": "object",
+        "propertyNames": {
+            "anyOf": [{ "enum": names }, { "pattern": "^0x[0-9a-fA-F]{1,8}$" }],
+        },
+        "additionalProperties": value,
+        "description": description,
+        "minProperties": 1,
+    })
 }
