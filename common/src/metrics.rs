@@ -22,18 +22,21 @@ pub enum Count {
     Unauthenticated,
     /// A guest's request was refused for want of a session that counts, on record or not.
     NoSession,
+    /// A guest's evidence was appraised without any floor of the TCB, and no operator says that this is meant.
+    NoTcbFloor,
     /// A part of the broker panicked, and the request that met it was answered with 500.
     Panicked,
 }
 
 impl Count {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::KdsHit,
         Self::KdsMiss,
         Self::KdsThrottled,
         Self::Unauthenticated,
         Self::NoSession,
+        Self::NoTcbFloor,
         Self::Panicked,
     ];
 
@@ -45,6 +48,7 @@ impl Count {
             Self::KdsThrottled => "KdsThrottled",
             Self::Unauthenticated => "Unauthenticated",
             Self::NoSession => "NoSession",
+            Self::NoTcbFloor => "NoTcbFloor",
             Self::Panicked => "Panicked",
         }
     }

@@ -32,8 +32,8 @@ Examples:
       keybroker serve --data-dir /srv/keybroker --key-file /etc/keybroker/key
   For guests at a cloud provider that signs with VLEKs:
       keybroker serve --accept-csp-id CN=cc-us-east-2.amazonaws.com
-  For build hosts elsewhere, which register with tokens:
-      keybroker serve --listen 192.0.2.7:8080 --registration token
+  For build hosts elsewhere, which register with tokens, and hosts of Milan-X:
+      keybroker serve --listen 192.0.2.7:8080 --registration token --minimum-tcb milan-x:snp=27,ucode=71
   With audit records in a file, and the log in the journal:
       keybroker serve >>audit.jsonl";
 
@@ -169,6 +169,18 @@ impl ServeArgs {
         )))
     }
 
+    /// Refuses to serve guests on a platform of any TCB beyond the loopback, unless the operator asked for it.
+    fn check_floor(&self) -> Result<(), Failure> {
+        if self.listen.ip().is_loopback() || !self.fleet.read()?.lacks_floor() {
+            return Ok(());
+        }
+        let error = anyhow!("no floor of the TCB is set, and {} is not on the loopback", self.listen);
+        Err(Failure::new(Exit::Usage, error).hint(
+            "set a floor for the silicon of your hosts with --minimum-tcb, as docs/operations.md says, or add \
+             --accept-any-tcb",
+        ))
+    }
+
     /// The configuration of the broker. This reads the trust anchors first: if they cannot be read, nothing
     /// is made.
     fn configuration(&self) -> Result<Configuration, Failure> {
@@ -198,6 +210,7 @@ impl ServeArgs {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     args.check_registration()?;
+    args.check_floor()?;
     let parts = broker::open(args.configuration()?)?;
     let runtime = Runtime::new().context("starting")?;
     args.warn();

@@ -26,21 +26,27 @@ struct Running {
     child: Child,
     address: String,
     stderr: BufReader<std::process::ChildStderr>,
+    /// Its log until it listened.
+    log: String,
 }
 
 fn start(mut command: Command) -> Running {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut running = Running { child, address: String::new(), stderr };
-    let mut log = String::new();
+    let mut running = Running { child, address: String::new(), stderr, log: String::new() };
     while running.address.is_empty() {
         let mut line = String::new();
-        assert_ne!(running.stderr.read_line(&mut line).unwrap(), 0, "it ended before it listened: {log}");
+        assert_ne!(
+            running.stderr.read_line(&mut line).unwrap(),
+            0,
+            "it ended before it listened: {}",
+            running.log
+        );
         if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
             // In the JSON form, the message ends with a quote.
             running.address = address.split('"').next().unwrap().to_owned();
         }
-        log += &line;
+        running.log += &line;
     }
     running
 }
@@ -356,7 +362,7 @@ fn it_listens_on_localhost_and_on_a_bare_port() {
         let home = TempDir::new().unwrap();
         let mut command = serve(home.path());
         let running = start({
-            command.args(["--listen", address, "--registration", "token"]);
+            command.args(["--listen", address, "--registration", "token", "--accept-any-tcb"]);
             command
         });
         assert!(running.address.starts_with(host), "{address}: {}", running.address);
@@ -433,7 +439,7 @@ fn no_home_and_no_option_is_5() {
 fn beyond_the_loopback(arguments: &[&str]) -> Vec<String> {
     let home = TempDir::new().unwrap();
     let mut command = serve(home.path());
-    command.args(["--listen", "0.0.0.0:0"]).args(arguments);
+    command.args(["--listen", "0.0.0.0:0", "--accept-any-tcb"]).args(arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let log: Vec<_> = lines.take_while(|line| !line.contains("listening on")).collect();
@@ -457,6 +463,38 @@ fn an_address_beyond_the_loopback_needs_tokens_or_the_flag() {
     let anybody = |log: &[String]| log.iter().any(|line| line.contains("WARN") && line.contains("ANYBODY"));
     assert!(!anybody(&beyond_the_loopback(&["--registration", "token"])));
     assert!(anybody(&beyond_the_loopback(&["--anyone-may-register"])));
+}
+
+/// The warning at the start.
+const NO_FLOOR: &str = "no floor of the TCB is set";
+
+#[test]
+fn without_a_floor_it_serves_on_the_loopback_alone_and_warns() {
+    let home = TempDir::new().unwrap();
+    let mut command = serve(home.path());
+    let (code, text) = refused(command.args(["--listen", "0.0.0.0:0", "--registration", "token"]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains(NO_FLOOR) && text.contains("--accept-any-tcb"), "{text}");
+    assert!(!home.path().join(".local").exists(), "nothing was made");
+    let warned = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let home = TempDir::new().unwrap();
+        let mut command = serve(home.path());
+        command.args(arguments).envs(variables.iter().copied());
+        let running = start(command);
+        let warned = running.log.contains(NO_FLOOR);
+        let (code, _, log) = running.end("TERM");
+        assert_eq!(code, Some(0), "{log}");
+        warned
+    };
+    assert!(warned(&[], &[]));
+    for floor in ["--minimum-tcb", "--minimum-committed-tcb", "--minimum-current-tcb", "--minimum-launch-tcb"]
+    {
+        let beyond = ["--listen", "0.0.0.0:0", "--registration", "token", floor, "milan-b1:snp=27"];
+        assert!(!warned(&beyond, &[]), "{floor}");
+    }
+    let beyond = ["--listen", "0.0.0.0:0", "--registration", "token"];
+    assert!(!warned(&beyond, &[("KEYBROKER_ACCEPT_ANY_TCB", "yes")]));
+    assert!(!warned(&beyond, &[("KEYBROKER_MINIMUM_TCB", "milan-b1:snp=27")]));
 }
 
 #[test]

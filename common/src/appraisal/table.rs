@@ -62,15 +62,18 @@ macro_rules! checks {
                 name: "fleet-chip",
                 demand: Floor,
                 rule: |inputs| chip(inputs, Operator),
-                means: "The host's chip is not in the operator's list of chips, or the host masks the chip's id.",
-                helps: "If the chip should be accepted, add its id to --accept-chip (AcceptChips): `keybroker audit ID` prints it.",
+                means: "The host's chip is not in the operator's list of chips, or the host masks the chip's \
+                    id.",
+                helps: "If the chip should be accepted, add its id, which the record has, to --accept-chip \
+                    (AcceptChips).",
             }
             /// The operator's floor of the reported TCB holds.
             FleetMinimumTcb {
                 name: "fleet-minimum-tcb",
                 demand: Floor,
                 rule: |inputs| minimum_tcb(inputs, Operator, Version::Reported),
-                means: "The host's firmware is below the floor that the operator sets for every guest, or no floor names its silicon.",
+                means: "The host's firmware is below the floor that the operator sets for every guest, or no \
+                    floor names its silicon.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The operator's floor of the committed TCB holds.
@@ -78,7 +81,8 @@ macro_rules! checks {
                 name: "fleet-minimum-committed-tcb",
                 demand: Floor,
                 rule: |inputs| minimum_tcb(inputs, Operator, Version::Committed),
-                means: "The host could be rolled back to firmware below the operator's floor, or no floor names its silicon.",
+                means: "The host could be rolled back to firmware below the operator's floor, or no floor \
+                    names its silicon.",
                 helps: COMMIT_FIRMWARE,
             }
             /// The operator's floor of the current TCB holds.
@@ -94,7 +98,8 @@ macro_rules! checks {
                 name: "fleet-minimum-launch-tcb",
                 demand: Floor,
                 rule: |inputs| minimum_tcb(inputs, Operator, Version::Launch),
-                means: "The guest was started while the host still had older firmware than the operator demands, or no floor names its silicon.",
+                means: "The guest was started while the host still had older firmware than the operator \
+                    demands, or no floor names its silicon.",
                 helps: START_AGAIN,
             }
             /// The mitigations that the operator demands are there.
@@ -102,7 +107,8 @@ macro_rules! checks {
                 name: "fleet-current-mitigations",
                 demand: Floor,
                 rule: |inputs| mitigations(inputs, Operator, When::Current),
-                means: "The host's firmware has not verified a mitigation that the operator demands, its report is older than version 5, or no row names its silicon.",
+                means: "The host's firmware has not verified a mitigation that the operator demands, its \
+                    report is older than version 5, or no row names its silicon.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The mitigations that the operator demands are there at the launch.
@@ -110,7 +116,8 @@ macro_rules! checks {
                 name: "fleet-launch-mitigations",
                 demand: Floor,
                 rule: |inputs| mitigations(inputs, Operator, When::Launch),
-                means: "The host's firmware has not verified a mitigation that the operator demands, its report is older than version 5, or no row names its silicon.",
+                means: "At the launch the host's firmware had not verified a mitigation that the operator \
+                    demands, its report is older than version 5, or no row names its silicon.",
                 helps: START_AGAIN,
             }
             /// The conditions that the operator demands of the platform hold.
@@ -193,7 +200,8 @@ macro_rules! checks {
                 name: "admitted-chip",
                 demand: Policy("chip", |policy| policy.platform.chips.as_deref().map(chips)),
                 rule: |inputs| chip(inputs, Registration),
-                means: "The registration does not admit guests on this chip, or the host masks the chip's id.",
+                means: "The registration does not admit guests on this chip, or the host masks the chip's \
+                    id.",
                 helps: OTHER_REGISTRATION,
             }
             /// The registration's floor of the reported TCB holds.
@@ -201,7 +209,8 @@ macro_rules! checks {
                 name: "minimum-tcb",
                 demand: Policy("reported TCB", |policy| rows(&policy.platform.minimum_tcb)),
                 rule: |inputs| minimum_tcb(inputs, Registration, Version::Reported),
-                means: "The host's firmware is below what the registration demands, or the registration names no floor for this silicon.",
+                means: "The host's firmware is below what the registration demands, or the registration \
+                    names no floor for this silicon.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The registration's floor of the committed TCB holds.
@@ -209,7 +218,8 @@ macro_rules! checks {
                 name: "minimum-committed-tcb",
                 demand: Policy("committed TCB", |policy| rows(&policy.platform.minimum_committed_tcb)),
                 rule: |inputs| minimum_tcb(inputs, Registration, Version::Committed),
-                means: "The host could be rolled back to firmware below what the registration demands, or the registration names no floor for this silicon.",
+                means: "The host could be rolled back to firmware below what the registration demands, or \
+                    the registration names no floor for this silicon.",
                 helps: COMMIT_FIRMWARE,
             }
             /// The registration's floor of the current TCB holds.
@@ -217,7 +227,8 @@ macro_rules! checks {
                 name: "minimum-current-tcb",
                 demand: Policy("current TCB", |policy| rows(&policy.platform.minimum_current_tcb)),
                 rule: |inputs| minimum_tcb(inputs, Registration, Version::Current),
-                means: "The host runs firmware below what the registration demands, or the registration names no floor for this silicon.",
+                means: "The host runs firmware below what the registration demands, or the registration \
+                    names no floor for this silicon.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The registration's floor of the launch TCB holds.
@@ -225,7 +236,8 @@ macro_rules! checks {
                 name: "minimum-launch-tcb",
                 demand: Policy("launch TCB", |policy| rows(&policy.platform.minimum_launch_tcb)),
                 rule: |inputs| minimum_tcb(inputs, Registration, Version::Launch),
-                means: "The guest was started while the host still had older firmware than the registration demands, or the registration names no floor for this silicon.",
+                means: "The guest was started while the host still had older firmware than the registration \
+                    demands, or the registration names no floor for this silicon.",
                 helps: START_AGAIN,
             }
             /// The mitigations that the registration demands are there.
@@ -233,7 +245,8 @@ macro_rules! checks {
                 name: "current-mitigations",
                 demand: Policy("mitigations", |policy| rows(&policy.platform.current_mitigations)),
                 rule: |inputs| mitigations(inputs, Registration, When::Current),
-                means: "The host's firmware has not verified a mitigation that the registration demands, its report is older than version 5, or no row names its silicon.",
+                means: "The host's firmware has not verified a mitigation that the registration demands, its \
+                    report is older than version 5, or no row names its silicon.",
                 helps: UPDATE_FIRMWARE,
             }
             /// The mitigations that the registration demands are there at the launch.
@@ -241,7 +254,8 @@ macro_rules! checks {
                 name: "launch-mitigations",
                 demand: Policy("launch mitigations", |policy| rows(&policy.platform.launch_mitigations)),
                 rule: |inputs| mitigations(inputs, Registration, When::Launch),
-                means: "The host's firmware has not verified a mitigation that the registration demands, its report is older than version 5, or no row names its silicon.",
+                means: "At the launch the host's firmware had not verified a mitigation that the \
+                    registration demands, its report is older than version 5, or no row names its silicon.",
                 helps: START_AGAIN,
             }
             /// The conditions that the registration demands of the platform hold.

@@ -24,7 +24,7 @@ use crate::{
     dialect::Dialect,
     ear::{Claims, SignedResult},
     ids::{AuditId, HostData, SessionId, WorkloadId},
-    metrics::{self, Stage},
+    metrics::{self, Count, Stage},
     panics::{Panicked, caught},
     session::Session,
     store::StoreError,
@@ -234,6 +234,9 @@ impl Attest {
         }
         record.evidence = Some(EvidenceSummary::of(report.report(), Some(report.product()), true));
         record.basis = Some(Basis::of(under, evidence.guest_key.thumbprint(), &self.fleet));
+        if self.fleet.lacks_floor() && !registered.registration().policy.platform.has_floor() {
+            metrics::count(Count::NoTcbFloor);
+        }
         let init_data = evidence.init_data.as_ref();
         let appraised = appraisal::appraise(&report, &self.fleet, &registered, init_data)?;
         let result = appraised.consent(&*self.policies).await?;

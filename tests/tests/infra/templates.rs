@@ -165,6 +165,9 @@ fn each_function_gets_its_own_settings_and_no_other() {
         assert_eq!(names, read.keys().copied().collect(), "{name}");
         for (variable, default) in read {
             let Some(default) = default else { continue };
+            if ["KEYBROKER_MINIMUM_TCB", "KEYBROKER_ACCEPT_ANY_TCB"].contains(&variable) {
+                continue; // one parameter without a default: see below
+            }
             let parameter = &given[variable]["Ref"];
             let parameter = &template["Parameters"][parameter.as_str().unwrap()]["Default"];
             let deployed = parameter.as_str().map_or_else(|| parameter.to_string(), str::to_owned);
@@ -172,6 +175,22 @@ fn each_function_gets_its_own_settings_and_no_other() {
             assert!(deployed.is_empty() || deployed == default, "{variable}: {deployed}, and not {default}");
         }
     }
+}
+
+/// A new deployment says which TCB it admits. One that is upgraded keeps its value, which may be empty: then the
+/// function starts, warns, and an alarm rings.
+#[test]
+fn the_floor_of_the_tcb_has_no_default_and_can_be_any() {
+    let template = read("template.yaml");
+    assert!(template["Parameters"]["MinimumTcb"].get("Default").is_none());
+    assert!(template["Parameters"]["MinimumTcb"].get("AllowedPattern").is_none());
+    assert_eq!(template["Conditions"]["AnyTcb"], json!({"Fn::Equals": [{"Ref": "MinimumTcb"}, "any"]}));
+    let given = &template["Resources"]["Attest"]["Properties"]["Environment"]["Variables"];
+    let floor = json!({"Fn::If": ["AnyTcb", "", {"Ref": "MinimumTcb"}]});
+    assert_eq!(given["KEYBROKER_MINIMUM_TCB"], floor);
+    assert_eq!(given["KEYBROKER_ACCEPT_ANY_TCB"], json!({"Fn::If": ["AnyTcb", "yes", ""]}));
+    let alarm = &template["Resources"]["NoTcbFloor"]["Properties"];
+    assert_eq!((alarm["MetricName"].as_str(), alarm["Threshold"].as_u64()), (Some("NoTcbFloor"), Some(1)));
 }
 
 #[test]
@@ -348,8 +367,8 @@ fn alarms_watch_what_operators_are_told_to_expect() {
         .map(|alarm| (alarm["Namespace"].to_string(), alarm["MetricName"].as_str().unwrap()))
         .collect();
     let own = own_namespace().to_string();
-    let metrics =
-        ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "Refused"].map(|name| (own.clone(), name));
+    let metrics = ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "NoTcbFloor", "Refused"]
+        .map(|name| (own.clone(), name));
     let expected = metrics.into_iter().chain([("\"AWS/ApiGateway\"".to_owned(), "5xx")]);
     assert_eq!(watched, expected.collect());
     for (_, alarm) in resources(&template, "AWS::CloudWatch::Alarm") {

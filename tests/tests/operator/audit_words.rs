@@ -23,7 +23,7 @@ async fn told(
 
 #[tokio::test]
 async fn a_refusal_in_words_names_expected_found_and_remedy() {
-    let world = World::serve(&["--minimum-tcb", "genoa:bl=1,tee=0,snp=255,ucode=1"]);
+    let world = World::serve(&["--minimum-tcb", "genoa-b1:snp=255", "--minimum-tcb", "milan-b1:snp=0"]);
     let id = unique("w");
     world.register(&id).await;
 
@@ -42,7 +42,8 @@ async fn a_refusal_in_words_names_expected_found_and_remedy() {
 
     let genoa = world.machine(Product::Genoa, 7);
     let old = told(&world, &id, |machine| *machine = genoa).await;
-    assert!(old.contains("is below what the operator requires (bl 1 tee 0 snp 255 ucode 1)."), "{old}");
+    let demanded = "The operator demands a reported TCB of at least snp=255, the report has bl 10 tee 0 snp 23 ucode 84.";
+    assert!(old.contains(demanded), "{old}");
     assert!(old.contains("Update the host's firmware"), "{old}");
 
     let nobody = told(&world, "nobody-registered-this", |_| ()).await;

@@ -127,6 +127,7 @@ async fn register_by_reference_values_prints_the_host_data() {
         files.write("p.rego", "package policy\n\nallow if input.snp.vmpl == 0\n"),
     );
     let (resource, measurement) = (format!("secret={secret}"), measurement());
+    let chip = "07".repeat(64);
     let flags = [
         "register",
         "--measurement",
@@ -138,7 +139,27 @@ async fn register_by_reference_values_prints_the_host_data() {
         "--policy",
         &module,
         "--minimum-tcb",
-        "milan:bl=1,tee=0,snp=1,ucode=1",
+        "milan-b1:bl=1,tee=0,snp=1,ucode=1",
+        "--minimum-committed-tcb",
+        "milan-b1:snp=1",
+        "--minimum-current-tcb",
+        "milan-b1:snp=2",
+        "--minimum-launch-tcb",
+        "0x00A00F11:snp=3",
+        "--current-mitigations",
+        "milan-b1:1+4",
+        "--launch-mitigations",
+        "milan-b1:none",
+        "--require-platform",
+        "alias-check",
+        "--require-platform",
+        "committed",
+        "--minimum-firmware",
+        "1.55.29",
+        "--accept-product",
+        "milan",
+        "--accept-chip",
+        &chip,
         "--forbid-smt",
         "--yes",
     ];
@@ -151,6 +172,21 @@ async fn register_by_reference_values_prints_the_host_data() {
     assert_eq!(data_encoding::HEXLOWER.encode(&host_data), hex);
     assert_eq!(shown["dialect"], "rvp", "{shown}");
     assert!(shown.to_string().contains("data.policy.allow"), "{shown}");
+    let policy = &shown["registration"]["policy"];
+    for (member, value) in [
+        ("minimum_tcb", json!({"milan-b1": {"boot_loader": 1, "tee": 0, "snp": 1, "microcode": 1}})),
+        ("minimum_committed_tcb", json!({"milan-b1": {"snp": 1}})),
+        ("minimum_current_tcb", json!({"milan-b1": {"snp": 2}})),
+        ("minimum_launch_tcb", json!({"milan-b1": {"snp": 3}})),
+        ("current_mitigations", json!({"milan-b1": [1, 4]})),
+        ("launch_mitigations", json!({"milan-b1": []})),
+        ("platform", json!(["alias-check", "committed"])),
+        ("minimum_firmware", json!("1.55.29")),
+        ("products", json!(["milan"])),
+        ("chips", json!([chip])),
+    ] {
+        assert_eq!(policy[member], value, "{member}");
+    }
 
     // The same registration from a document, as curl would send it.
     let document = json!({
@@ -204,7 +240,7 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
             "measurement",
         ),
         (&["register", "--measurement", &measurement, "--require", "colour=red"], 2, "colour"),
-        (&["register", "--measurement", &measurement, "--minimum-tcb", "milan:bl=1"], 2, "minimum-tcb"),
+        (&["register", "--measurement", &measurement, "--minimum-tcb", "milan:rl=1"], 2, "minimum-tcb"),
     ];
     for (arguments, code, said) in rows {
         let ended = operator.run(&[arguments, &["--yes"]].concat());

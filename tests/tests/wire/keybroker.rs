@@ -193,7 +193,7 @@ async fn the_requirements_of_a_registration_are_enforced() {
         "resources": {"passphrase": "s"},
         "measurements": ["4d".repeat(48), "4e".repeat(48)],
         "require": {"id_key_digest": "1d".repeat(48), "minimum_guest_svn": 7, "smt": false},
-        "minimum_tcb": {"milan": {"boot_loader": 0, "tee": 0, "snp": 0, "microcode": 0}},
+        "minimum_tcb": {"milan-b1": {"boot_loader": 0, "tee": 0, "snp": 0, "microcode": 0}},
     });
     let host_data = registered(&register_json(&world, &body).await);
     type Alter = fn(&mut Machine);

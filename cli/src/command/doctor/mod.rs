@@ -12,6 +12,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anstyle::{AnsiColor, Style};
 use clap::CommandFactory as _;
+use keybroker_common::platform::{BySilicon, Levels};
 use keybroker_embedded::key::LocalKey;
 use serde::Serialize;
 
@@ -21,6 +22,7 @@ use crate::{
     endorser::{AnchorArgs, KdsArgs},
     environment::{self, Reach},
     exit::{Exit, Failure},
+    fleet::FleetArgs,
     operator::{self, StoreArgs},
     paths,
     suggest::StorePlace,
@@ -64,6 +66,8 @@ pub(crate) struct DoctorArgs {
     kds: KdsArgs,
     #[command(flatten)]
     anchors: AnchorArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -130,6 +134,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
             "remove --trust-anchor (KEYBROKER_TRUST_ANCHORS), unless this is a test",
         ));
     }
+    findings.extend((!args.store.aws).then(|| floor(&args.fleet)));
     if args.store.aws {
         findings.extend(aws::examine(&args.store.prefix).await);
     } else {
@@ -156,6 +161,41 @@ fn configuration(reach: &Reach) -> Finding {
         Ok(()) => Finding::ok("configuration", "every KEYBROKER_ variable that is set is known"),
         Err(failure) => Finding::failed("configuration", &failure),
     }
+}
+
+/// The check of the operator's floors, as the variables and flags set them.
+fn floor(fleet: &FleetArgs) -> Finding {
+    const CHECK: &str = "tcb-floor";
+    let fleet = match fleet.read() {
+        Ok(fleet) => fleet,
+        Err(failure) => return Finding::failed(CHECK, &failure),
+    };
+    if fleet.lacks_floor() {
+        return Finding::warn(
+            CHECK,
+            "no floor of the TCB is set in this environment: guests on firmware with known vulnerabilities are \
+             admitted",
+            "set --minimum-tcb (KEYBROKER_MINIMUM_TCB) for the silicon of your hosts, or say --accept-any-tcb \
+             (KEYBROKER_ACCEPT_ANY_TCB)",
+        );
+    }
+    let alone = |(_, floors): (_, &BySilicon<Levels>)| floors.products_alone().collect::<Vec<_>>();
+    let mut alone: Vec<_> = fleet.platform.floors().into_iter().flat_map(alone).collect();
+    alone.sort_unstable();
+    alone.dedup();
+    if !alone.is_empty() {
+        let names: Vec<_> = alone.iter().map(ToString::to_string).collect();
+        return Finding::warn(
+            CHECK,
+            format!("a floor names {} alone, and no stepping of it", names.join(", ")),
+            "such a floor holds for reports of version 2: guests with later reports are refused until a floor names \
+             their stepping, as milan-b1",
+        );
+    }
+    Finding::ok(
+        CHECK,
+        if fleet.platform.has_floor() { "a floor is set" } else { "any TCB is accepted on purpose" },
+    )
 }
 
 fn print(findings: &Findings) -> anyhow::Result<()> {

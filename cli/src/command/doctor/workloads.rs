@@ -18,7 +18,13 @@ use crate::{
 pub(super) async fn examine(operator: &OperatorHandle) -> Vec<Finding> {
     match Workloads::read(operator).await {
         Ok(workloads) => {
-            vec![workloads.measurements(), workloads.ids(), workloads.init_data(), workloads.selection()]
+            vec![
+                workloads.measurements(),
+                workloads.ids(),
+                workloads.init_data(),
+                workloads.selection(),
+                workloads.floors(),
+            ]
         }
         Err(failure) => vec![Finding::failed(MEASUREMENTS, &failure)],
     }
@@ -36,6 +42,8 @@ struct Workloads {
     too_long: Named,
     /// The workloads whose guests nothing ties to their init data.
     unbound: Named,
+    /// The workloads that have a floor of a product, and none of its steppings.
+    products_alone: Named,
     /// How many HOST_DATA selects,
     selected: usize,
     /// and those that it should select and does not.
@@ -77,6 +85,13 @@ fn unbound(workload: &Workload) -> bool {
     workload.revoked_at.is_none() && nothing(workload) == Some(true)
 }
 
+/// Whether a registration has a floor of a product, and none of its steppings.
+fn has_product_alone(workload: &Workload) -> bool {
+    let Some(read) = workload.read().ok().filter(|_| workload.revoked_at.is_none()) else { return false };
+    let floors = read.registration().policy.platform.floors();
+    floors.iter().any(|(_, floors)| floors.products_alone().next().is_some())
+}
+
 impl Workloads {
     async fn read(operator: &OperatorHandle) -> Result<Self, Failure> {
         let sharing = Sharing::read(operator).await?;
@@ -86,6 +101,7 @@ impl Workloads {
             sharing: 0,
             too_long: Named::default(),
             unbound: Named::default(),
+            products_alone: Named::default(),
             selected: 0,
             unselected: Named::default(),
         };
@@ -95,6 +111,9 @@ impl Workloads {
             for row in rows {
                 selections.extend(row.selected_by().map(|host_data| (host_data, row.id.clone())));
                 workloads.sharing += usize::from(sharing.shared(&row).is_some());
+                if has_product_alone(&row) {
+                    workloads.products_alone.add(row.id.clone());
+                }
                 if unbound(&row) {
                     workloads.unbound.add(row.id);
                 } else if carried::hinders(&row) {
@@ -175,6 +194,22 @@ impl Workloads {
             ),
             "rows were restored or altered in part: register each of them again with its init data. Guests that \
              name their workload in the URL are not affected",
+        )
+    }
+
+    fn floors(&self) -> Finding {
+        const CHECK: &str = "floors";
+        if self.products_alone.all == 0 {
+            return Finding::ok(CHECK, "no workload has a floor of a product and none of its steppings");
+        }
+        Finding::warn(
+            CHECK,
+            format!(
+                "{} workloads have a floor of a product and none of its steppings: {}",
+                self.products_alone.all, self.products_alone
+            ),
+            "such a floor holds for reports of version 2, and guests with later reports are refused: register each \
+             workload again with floors of the steppings of its hosts, as milan-b1",
         )
     }
 }
