@@ -34,6 +34,8 @@ use keybroker_simulator::{
 };
 use keybroker_testing::{
     guest::{self, KEY},
+    krunfw::Krunfw,
+    ovmf::{HASH_TABLE, OvmfImage},
     world::{PASSPHRASE, World, request},
 };
 
@@ -48,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     seeds.extend(guest_keys()?);
     seeds.extend(registrations()?);
     seeds.extend(by_init_data());
+    seeds.extend(firmware()?);
     seeds.extend(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(results())?);
     for product in Product::ALL {
         let amd = Amd::new(product, Timestamp::now());
@@ -63,6 +66,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(directory.join(format!("seed-{number:02}")), bytes)?;
     }
     Ok(())
+}
+
+/// Images of OVMF, and libraries of libkrun's firmware that a compiler builds.
+fn firmware() -> Result<Seeds, Box<dyn Error>> {
+    let without_hashes = OvmfImage::default().without_entry(HASH_TABLE);
+    let mut seeds: Seeds =
+        [OvmfImage::default(), without_hashes].map(|image| ("ovmf", image.bytes())).to_vec();
+    let directory = tempfile::tempdir()?;
+    for variables in [false, true] {
+        let page = |seed| vec![seed; 4096];
+        let (qboot, kernel, initrd) = (page(1), page(2), page(3));
+        let library = Krunfw { qboot, kernel, initrd, variables, ..Krunfw::default() };
+        seeds.push(("krunfw", fs::read(library.build(directory.path()))?));
+    }
+    Ok(seeds)
 }
 
 fn reports(chip: &Chip) -> Seeds {

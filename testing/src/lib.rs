@@ -37,6 +37,7 @@ pub mod krunfw;
 pub mod moto;
 #[cfg(feature = "broker")]
 pub mod native;
+pub mod ovmf;
 #[cfg(feature = "aws")]
 pub mod rounds;
 #[cfg(feature = "broker")]

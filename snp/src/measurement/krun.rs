@@ -6,7 +6,10 @@
 
 use std::num::NonZeroU8;
 
-use super::{LaunchDigest, PAGE_SIZE, Page, PageBytes, boot_params, vmsa};
+use super::{
+    LaunchDigest, PAGE_SIZE, Page, PageBytes, boot_params,
+    vmsa::{self, RBP, RSI, RSP, State},
+};
 
 pub use super::vmsa::Fpu;
 
@@ -121,16 +124,19 @@ pub fn measure(
     for address in (0x8000..0xF000).step_by(PAGE_SIZE) {
         digest.add(Page::Zero, address); // qboot's stack, and the first page tables
     }
-    digest.add(Page::Vmsa(&vmsa::first(fpu)), 0);
-    for _ in 1..vcpus.get() {
-        digest.add(Page::Vmsa(&vmsa::other(fpu)), 0);
-    }
+    // The first vCPU starts in qboot with the boot parameters at hand. Every other waits three bytes further.
+    let first = vcpu(0xFFFF_FFF0, &[(RSP, 0x8FF0), (RBP, 0x8FF0), (RSI, 0x7000)], fpu);
+    digest.add_vcpus(&first, &vcpu(0xFFFF_FFF3, &[], fpu), vcpus.get().into());
     Ok(digest.finish())
 }
 
 /// The most bytes that an initrd can have in front of a kernel at `kernel_address`.
 pub fn initrd_room(kernel_address: u64) -> Option<u64> {
     kernel_address.checked_sub(INITRD_ADDRESS.into()).filter(|room| *room > 0)
+}
+
+fn vcpu(start: u32, registers: &[(usize, u64)], fpu: Fpu) -> PageBytes {
+    vmsa::page(&State { attributes: (0x9A, 0x92, 0x83), start, registers, fpu })
 }
 
 fn pages(part: Part, bytes: &[u8]) -> Result<&[PageBytes], KrunError> {

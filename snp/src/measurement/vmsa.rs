@@ -1,4 +1,4 @@
-//! The state that a vCPU of libkrun's guest starts in: its VMSA, one page (AMD's APM volume 2, table B-4).
+//! The state that a vCPU starts in: its VMSA, one page (AMD's APM volume 2, table B-4).
 
 use super::{PAGE_SIZE, PageBytes};
 
@@ -20,20 +20,35 @@ impl Fpu {
     pub const ALL: [Self; 2] = [Self::Zero, Self::Initial];
 }
 
+/// Where VMMs differ in the state of a vCPU.
+pub(super) struct State<'a> {
+    /// The attributes of CS, SS and TR.
+    pub(super) attributes: (u16, u16, u16),
+    /// The address of the first instruction.
+    pub(super) start: u32,
+    /// Registers by their offset. A register that every vCPU starts with is replaced.
+    pub(super) registers: &'a [(usize, u64)],
+    pub(super) fpu: Fpu,
+}
+
 /// The segment registers and the four descriptor-table registers, in their order: selector, attributes,
-/// limit, base. These are KVM's reset values.
+/// limit, base. These are KVM's reset values. The attributes of CS, SS and TR and CS's base are the VMM's.
 const SEGMENTS: [(u16, u16, u32, u64); 10] = [
-    (0, 0x93, 0xFFFF, 0),                // ES
-    (0xF000, 0x9A, 0xFFFF, 0xFFFF_0000), // CS
-    (0, 0x92, 0xFFFF, 0),                // SS
-    (0, 0x93, 0xFFFF, 0),                // DS
-    (0, 0x93, 0xFFFF, 0),                // FS
-    (0, 0x93, 0xFFFF, 0),                // GS
-    (0, 0, 0xFFFF, 0),                   // GDTR
-    (0, 0x82, 0xFFFF, 0),                // LDTR
-    (0, 0, 0xFFFF, 0),                   // IDTR
-    (0, 0x83, 0xFFFF, 0),                // TR
+    (0, 0x93, 0xFFFF, 0),   // ES
+    (0xF000, 0, 0xFFFF, 0), // CS
+    (0, 0, 0xFFFF, 0),      // SS
+    (0, 0x93, 0xFFFF, 0),   // DS
+    (0, 0x93, 0xFFFF, 0),   // FS
+    (0, 0x93, 0xFFFF, 0),   // GS
+    (0, 0, 0xFFFF, 0),      // GDTR
+    (0, 0x82, 0xFFFF, 0),   // LDTR
+    (0, 0, 0xFFFF, 0),      // IDTR
+    (0, 0, 0xFFFF, 0),      // TR
 ];
+
+const CS: usize = 0x10;
+const SS: usize = 0x20;
+const TR: usize = 0x90;
 
 /// The registers that every vCPU starts with, by their offset.
 const REGISTERS: [(usize, u64); 9] = [
@@ -43,29 +58,23 @@ const REGISTERS: [(usize, u64); 9] = [
     (0x160, 0x400),                 // DR7
     (0x168, 0xFFFF_0FF0),           // DR6
     (0x170, 2),                     // RFLAGS
-    (0x268, 0x0007_0406_0007_0406), // G_PAT
-    (0x3B0, 1),                     // SEV_FEATURES: SNP is active
+    (G_PAT, 0x0007_0406_0007_0406), // the reset value
+    (SEV_FEATURES, 1),              // SNP is active
     (0x3E8, 1),                     // XCR0
 ];
 
 const RIP: usize = 0x178;
-const RSP: usize = 0x1D8;
-const RBP: usize = 0x328;
-const RSI: usize = 0x330;
+pub(super) const RSP: usize = 0x1D8;
+pub(super) const G_PAT: usize = 0x268;
+pub(super) const RDX: usize = 0x310;
+pub(super) const RBP: usize = 0x328;
+pub(super) const RSI: usize = 0x330;
+pub(super) const SEV_FEATURES: usize = 0x3B0;
 const MXCSR: usize = 0x408;
 const X87_FCW: usize = 0x410;
 
-/// The page of the first vCPU, which starts in qboot with the boot parameters at hand.
-pub(super) fn first(fpu: Fpu) -> PageBytes {
-    page(&[(RIP, 0xFFF0), (RSP, 0x8FF0), (RBP, 0x8FF0), (RSI, 0x7000)], fpu)
-}
-
-/// The page of every other vCPU, which waits three bytes further in qboot.
-pub(super) fn other(fpu: Fpu) -> PageBytes {
-    page(&[(RIP, 0xFFF3)], fpu)
-}
-
-fn page(registers: &[(usize, u64)], fpu: Fpu) -> PageBytes {
+/// The page of a vCPU in this state.
+pub(super) fn page(state: &State<'_>) -> PageBytes {
     let mut page = [0; PAGE_SIZE];
     for (index, (selector, attributes, limit, base)) in SEGMENTS.into_iter().enumerate() {
         let at = index * 16;
@@ -74,10 +83,17 @@ fn page(registers: &[(usize, u64)], fpu: Fpu) -> PageBytes {
         put(&mut page, at + 4, &limit.to_le_bytes());
         put(&mut page, at + 8, &base.to_le_bytes());
     }
-    for (at, value) in REGISTERS.iter().chain(registers) {
+    let (cs, ss, tr) = state.attributes;
+    for (segment, attributes) in [(CS, cs), (SS, ss), (TR, tr)] {
+        put(&mut page, segment + 2, &attributes.to_le_bytes());
+    }
+    // A vCPU starts in real mode: the instruction pointer has 16 bits, the rest is the base of CS.
+    put(&mut page, CS + 8, &u64::from(state.start & 0xFFFF_0000).to_le_bytes());
+    put(&mut page, RIP, &u64::from(state.start & 0xFFFF).to_le_bytes());
+    for (at, value) in REGISTERS.iter().chain(state.registers) {
         put(&mut page, *at, &value.to_le_bytes());
     }
-    if fpu == Fpu::Initial {
+    if state.fpu == Fpu::Initial {
         put(&mut page, MXCSR, &0x1F80_u32.to_le_bytes());
         put(&mut page, X87_FCW, &0x37F_u16.to_le_bytes());
     }
