@@ -9,7 +9,7 @@ use keybroker_common::{
     appraisal::{Fleet, appraise},
     dialect::Dialect,
     ids::WorkloadId,
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+    requirements::{AppraisalPolicy, EvidenceForm, Measurement, ReferenceValues},
     secret::{Secret, seal::GuestKey},
     workload::{Registration, Workload},
 };
@@ -50,7 +50,8 @@ fn native(criterion: &mut Criterion) {
     };
     let registered = workload.read().unwrap();
     criterion.bench_function("appraise", |bencher| {
-        bencher.iter(|| appraise(black_box(&verified), &fleet, &registered, None).unwrap());
+        bencher
+            .iter(|| appraise(black_box(&verified), EvidenceForm::Snp, &fleet, &registered, None).unwrap());
     });
 }
 

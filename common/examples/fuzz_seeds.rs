@@ -156,7 +156,7 @@ fn release(suite: Suite, amd: &Amd, chip: &Chip) -> Result<Vec<u8>, Box<dyn Erro
     let pending = Pending::new(suite, &challenge, "web", secrets, digest, keys)?;
     let fields = ReportFields { report_data: pending.report_data(), ..ReportFields::new(chip) };
     let report = fields.sign(&chip.vcek_key(chip.tcb)).to_vec();
-    let body = pending.request(&Evidence { report, certificates: vec![amd.vcek(chip).certificate] });
+    let body = pending.request(&Evidence::of_report(report, vec![amd.vcek(chip).certificate]));
     if suite == Suite::P384 {
         return Ok(body);
     }

@@ -339,7 +339,7 @@ impl Asker<'_> {
         let evidence = self.source.report(report_data)?;
         let own = look(&evidence.report, report_data, self.found)?;
         let certificates = evidence.certificates.into_iter().map(|certificate| certificate.der).collect();
-        Ok(Evidence { report: own.report().as_bytes().to_vec(), certificates })
+        Ok(Evidence::of_report(own.report().as_bytes().to_vec(), certificates))
     }
 
     fn post(&self, url: &str, body: &[u8], deadline: Duration) -> Result<Reply, Stop> {

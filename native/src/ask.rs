@@ -57,12 +57,3 @@ impl Ask {
         AskHash(Sha512::digest(self.transcript()).into())
     }
 }
-
-/// The evidence that goes with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// The report, 1184 bytes.
-    pub report: Vec<u8>,
-    /// Certificates of the host's table, DER, in any order. May be empty: the broker then asks AMD.
-    pub certificates: Vec<Vec<u8>>,
-}

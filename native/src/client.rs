@@ -174,7 +174,7 @@ pub fn request(ask: &Ask, evidence: &Evidence) -> Vec<u8> {
         },
         broker_keys: ask.broker_keys.iter().map(KeyId::to_string).collect(),
         evidence: Snp {
-            r#type: "snp",
+            r#type: evidence.form.name(),
             report: text(&evidence.report),
             certificates: evidence.certificates.iter().map(|der| text(der)).collect(),
         },

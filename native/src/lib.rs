@@ -9,6 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `ask` | a request for secrets, and its hash |
+//! | `evidence` | the evidence that goes with it, in either of its forms |
 //! | `suite` | sealing: HPKE (RFC 9180) of rustls over aws-lc-rs |
 //! | `sign` | the broker's signing key |
 //! | `answer` | the answer, and what is signed of it |
@@ -20,12 +21,14 @@ mod answer;
 mod ask;
 pub mod client;
 mod encode;
+mod evidence;
 mod hash;
 mod sign;
 mod suite;
 
 pub use answer::{Answer, AnswerError, Sealed, SealedSecret};
-pub use ask::{Ask, Evidence};
+pub use ask::Ask;
+pub use evidence::{Evidence, EvidenceForm};
 pub use hash::AskHash;
 pub use sign::{SigningKey, SigningKeyError, verify};
 pub use suite::{SealError, Sealer, Suite};

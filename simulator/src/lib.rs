@@ -6,6 +6,7 @@
 //! | [`report`] | the secure processor that signs attestation reports |
 //! | [`kds`] | AMD's Key Distribution Service, with failures on demand |
 //! | [`guest`] | confidential guests: libkrun's C client to the byte, keybroker's, Trustee's, and a well-behaved one |
+//! | [`paravisor`] | Azure's paravisor, which asks the chip on a guest's behalf |
 //! | [`build`] | `buildah`, which registers a workload |
 //! | [`rvp`] | keybroker's `rvp_cli`, which registers reference values |
 //! | [`tls`] | an authority that vouches for a server's name, for what stands before a broker |
@@ -19,6 +20,7 @@ pub mod disk;
 pub mod guest;
 pub mod http;
 pub mod kds;
+pub mod paravisor;
 pub mod pki;
 pub mod report;
 pub mod rvp;

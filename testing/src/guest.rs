@@ -8,8 +8,8 @@ use aws_lc_rs::{
 };
 use data_encoding::BASE64;
 use keybroker_common::{
-    broker::Evidence, challenge::Challenge, decision::EvidenceDigest, secret::seal::GuestKey,
-    wire::handshake::KeyTexts,
+    binding::SentReport, broker::Evidence, challenge::Challenge, decision::EvidenceDigest,
+    secret::seal::GuestKey, wire::handshake::KeyTexts,
 };
 use keybroker_simulator::{
     pki::{Chip, VekKey},
@@ -93,7 +93,7 @@ pub fn evidence_signed(
         init_data: None,
         // There is no body here: no two reports are the same.
         digest: EvidenceDigest::of(&report),
-        report: Ok(report),
+        report: Ok(SentReport::bare(report)),
         claimed_product: None,
         certificates: Vec::new(),
         guest_key: key.public.clone(),

@@ -66,6 +66,22 @@ impl Guest {
         challenge: &Challenge,
         alter: impl FnOnce(&mut ReportFields),
     ) -> (Pending, Vec<u8>) {
+        let chip = &world.hardware.chip;
+        self.presents(world, challenge, |report_data| {
+            let mut fields =
+                ReportFields { report_data, host_data: self.host_data, ..ReportFields::new(chip) };
+            alter(&mut fields);
+            Evidence::of_report(fields.sign(&chip.vcek_key(chip.tcb)).to_vec(), Vec::new())
+        })
+    }
+
+    /// The same with evidence of its own making, for the 64 bytes that it must carry.
+    pub fn presents(
+        &self,
+        world: &World,
+        challenge: &Challenge,
+        evidence: impl FnOnce([u8; 64]) -> Evidence,
+    ) -> (Pending, Vec<u8>) {
         let ttl = world.origin().ttl;
         let given = client::Challenge::from_json(&native::challenge(challenge, ttl)).unwrap();
         let pending = Pending::new(
@@ -77,15 +93,7 @@ impl Guest {
             self.broker_keys.clone(),
         )
         .unwrap();
-        let chip = &world.hardware.chip;
-        let mut fields = ReportFields {
-            report_data: pending.report_data(),
-            host_data: self.host_data,
-            ..ReportFields::new(chip)
-        };
-        alter(&mut fields);
-        let report = fields.sign(&chip.vcek_key(chip.tcb)).to_vec();
-        let body = pending.request(&Evidence { report, certificates: Vec::new() });
+        let body = pending.request(&evidence(pending.report_data()));
         (pending, body)
     }
 

@@ -7,6 +7,7 @@ use keybroker_common::{
     audit::{AuditRecord, Basis, CrlEdition, EvidenceSummary, FailedCheck},
     encoding::{Base64, Hex},
     ids::{AuditId, RegistrationDigest, WorkloadId},
+    requirements::EvidenceForm,
     secret::seal::GuestKey,
     store::StoreError,
 };
@@ -32,6 +33,8 @@ const CAUSE: &str = "cause";
 /// The evidence; the first is there if any of it is.
 const MEASUREMENT: &str = "measurement";
 const VERIFIED: &str = "verified";
+/// The form in which it was presented, where that is not the bare report.
+const FORM: &str = "form";
 const VERSION: &str = "version";
 const CHIP_ID: &str = "chip_id";
 const PRODUCT: &str = "product";
@@ -139,6 +142,7 @@ fn workload_id<I: Item>(item: &Attributes<'_, I>, name: &'static str) -> Result<
 fn encode_evidence<I: Item>(evidence: &EvidenceSummary, item: &mut Map) -> Result<(), StoreError> {
     let EvidenceSummary {
         verified,
+        form,
         report_version,
         measurement,
         chip_id,
@@ -153,6 +157,7 @@ fn encode_evidence<I: Item>(evidence: &EvidenceSummary, item: &mut Map) -> Resul
     let hex = |text: &str| HEXLOWER.decode(text.as_bytes()).map_err(|_| I::corrupt("a value is not hex"));
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put(VERIFIED, AttributeValue::Bool(*verified));
+    (!form.is_snp()).then(|| put(FORM, text(form.name())));
     put(VERSION, number(report_version));
     put(MEASUREMENT, bytes(&hex(measurement)?));
     put(CHIP_ID, bytes(&hex(chip_id)?));
@@ -173,6 +178,9 @@ fn decode_evidence<I: Item>(item: &Attributes<'_, I>) -> Result<EvidenceSummary,
     let unknown = |name: &str| I::corrupt(format!("{name} is not one that is known"));
     Ok(EvidenceSummary {
         verified: item.bool(VERIFIED)?,
+        form: item
+            .optional(FORM, |item, name| EvidenceForm::named(item.text(name)?).ok_or_else(|| unknown(name)))?
+            .unwrap_or_default(),
         report_version: item.number(VERSION)?,
         measurement: hex(MEASUREMENT)?,
         chip_id: hex(CHIP_ID)?,

@@ -8,6 +8,7 @@ use keybroker_common::{
     decision::AttestDecision,
     encoding::{Base64, Hex},
     keyring::Purpose,
+    requirements::EvidenceForm,
     store::{
         AuditStore, DecisionStore, EndorsementStore, KeyringStore, OperatorStore, RegistrationStore,
         StoreError, WorkloadStore,
@@ -154,6 +155,7 @@ async fn a_decision_with_everything_is_read_back() {
     let tcb = |fmc| TcbVersion { fmc, boot_loader: 4, tee: 0, snp: 22, microcode: 213 };
     let evidence = |product, tcb, host_data: Option<[u8; 32]>| EvidenceSummary {
         verified: true,
+        form: if host_data.is_some() { EvidenceForm::AzSnpVtpm } else { EvidenceForm::Snp },
         report_version: 5,
         measurement: "4d".repeat(48),
         chip_id: "c5".repeat(64),

@@ -29,7 +29,7 @@ use crate::{
     encoding::Hex,
     ids::{RegistrationDigest, WorkloadId},
     policy::{Claims, NotEvaluated, PolicyEngine},
-    requirements::{Abi, AppraisalPolicy, Measurement, ReferenceValues},
+    requirements::{Abi, AppraisalPolicy, EvidenceForm, Measurement, ReferenceValues},
     workload::{ReadRegistration, Standing},
 };
 
@@ -53,6 +53,14 @@ pub enum AppraisalError {
     /// Another VMPL than 0.
     #[error("the report was asked for at VMPL {vmpl}, expected 0{}", asked_by(*.0), vmpl = .0)]
     Vmpl(u32),
+    /// A report in another form than the registration demands.
+    #[error("the report was presented in the form {found}, the registration demands {required}")]
+    EvidenceForm {
+        /// The form of the guest's evidence.
+        found: EvidenceForm,
+        /// In the registration.
+        required: EvidenceForm,
+    },
     /// A measurement that is not registered.
     #[error("the launch measurement is {found}, registered is {}", list(.registered))]
     Measurement {
@@ -149,6 +157,8 @@ pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
 pub struct Inputs<'a> {
     /// The report.
     pub report: &'a Report,
+    /// The form in which it was presented.
+    pub form: EvidenceForm,
     /// Its product, where it is known: what depends on it is not checked without it.
     pub product: Option<Product>,
     /// The operator's demands on every guest.
@@ -224,10 +234,11 @@ impl AttestationResult {
 }
 
 /// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and
-/// none lifts one. The report must be bound to what says that the guest has `init_data`: this is not
-/// established here.
+/// none lifts one. The report must have been presented in `form`, and be bound to what says that the guest has
+/// `init_data`: this is not established here.
 pub fn appraise<'a>(
     verified: &'a VerifiedReport,
+    form: EvidenceForm,
     fleet: &Fleet,
     registered: &'a ReadRegistration,
     init_data: Option<&InitDataDigest>,
@@ -235,6 +246,7 @@ pub fn appraise<'a>(
     let registration = registered.registration();
     let inputs = Inputs {
         report: verified.report(),
+        form,
         product: Some(verified.product()),
         fleet,
         reference_values: Some(&registration.reference_values),

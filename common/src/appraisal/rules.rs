@@ -64,6 +64,13 @@ fn vmpl(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     require(vmpl == 0, || AppraisalError::Vmpl(vmpl))
 }
 
+/// Each form is bound in its own way, and its measurement means something else: what holds for one form says
+/// nothing of the other.
+fn evidence_form(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
+    let (found, required) = (inputs.form, inputs.policy.evidence);
+    require(found == required, || AppraisalError::EvidenceForm { found, required })
+}
+
 /// An ID key vouches for measurements: the firmware starts no guest whose launch digest is not the one in the
 /// ID block that the key has signed. [`id_key`] holds the guest to that key.
 fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {

@@ -47,7 +47,7 @@ macro_rules! checks {
                 means: "Software at a less privileged level asked for the report, and the measurement does \
                     not cover that software.",
                 helps: "Ask for the report at VMPL 0: snpguest asks at VMPL 1 unless it is given --vmpl 0. A \
-                    guest behind a paravisor cannot.",
+                    guest behind a paravisor cannot. On Azure the paravisor asks for it: docs/azure.md.",
             }
             /// The operator admits the product.
             FleetProduct {
@@ -135,6 +135,19 @@ macro_rules! checks {
                 rule: |inputs| firmware(inputs, Operator),
                 means: "The host runs older SNP firmware than the operator demands.",
                 helps: UPDATE_FIRMWARE,
+            }
+            /// The report came in the form that the registration demands.
+            EvidenceForm {
+                name: "evidence-form",
+                demand: Policy("evidence", |policy| {
+                    flag(!policy.evidence.is_snp(), policy.evidence.name())
+                }),
+                rule: evidence_form,
+                means: "The guest presented the report of an Azure confidential VM, which its paravisor asked \
+                    for, and the registration is for guests that ask by themselves; or the other way round.",
+                helps: "If the workload runs in an Azure confidential VM, register it again with --require \
+                    evidence=az-snp-vtpm: docs/azure.md says what that form does not prove. Otherwise ask who \
+                    sent this evidence.",
             }
             /// The launch measurement is registered.
             Measurement {

@@ -19,6 +19,7 @@ use crate::{
     encoding::{Hex, amd},
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     keyring::Purpose,
+    requirements::EvidenceForm,
 };
 
 pub use basis::{Basis, CrlEdition, VerifiedUnder};
@@ -131,6 +132,9 @@ pub struct FailedCheck {
 pub struct EvidenceSummary {
     /// Whether AMD's signature over the report was verified: if not, everything here is hearsay.
     pub verified: bool,
+    /// The form in which the report was presented.
+    #[serde(skip_serializing_if = "EvidenceForm::is_snp", default)]
+    pub form: EvidenceForm,
     /// Version of the report.
     pub report_version: u32,
     /// Launch measurement, 96 hex digits.
@@ -159,10 +163,11 @@ pub struct EvidenceSummary {
 }
 
 impl EvidenceSummary {
-    /// Summarises `report`, read as one of `product`.
-    pub fn of(report: &Report, product: Option<Product>, verified: bool) -> Self {
+    /// Summarises `report`, presented in `form` and read as one of `product`.
+    pub fn of(report: &Report, form: EvidenceForm, product: Option<Product>, verified: bool) -> Self {
         Self {
             verified,
+            form,
             report_version: report.version(),
             measurement: data_encoding::HEXLOWER.encode(report.measurement()),
             chip_id: data_encoding::HEXLOWER.encode(report.chip_id()),

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     appraisal::{self, AttestationResult},
     audit::{AuditRecord, Basis, Check, Decision, EvidenceSummary, Operation},
+    binding::ReadReport,
     challenge::{Challenge, Claim, Unrecognised},
     clock::is_over,
     decision::AttestDecision,
@@ -207,8 +208,9 @@ impl Attest {
         evidence: &Evidence<K>,
     ) -> Result<Admitted, Failure> {
         let dialects = spoken(&challenge.claim, &evidence.dialects)?;
-        let report = evidence.report.as_ref().map_err(|cause| refused(Check::Report, cause))?;
-        let report = &Report::parse(report)?;
+        let sent = evidence.report.as_ref().map_err(|cause| refused(Check::Report, cause))?;
+        let read = sent.read()?;
+        let (report, form) = (read.report(), read.form());
         let workload_id = self.selected(&challenge.claim, &dialects, report, evidence).await?;
         record.workload_id = Some(workload_id.clone());
         let (claimed_product, certificates) = (evidence.claimed_product, &evidence.certificates);
@@ -217,12 +219,12 @@ impl Attest {
             tokio::join!(self.workloads.workload(&workload_id), self.endorsements.at_hand(presented));
         let at_hand = at_hand?;
         let product = at_hand.product().or(by_cpuid(report));
-        record.evidence = Some(EvidenceSummary::of(report, product, false));
+        record.evidence = Some(EvidenceSummary::of(report, form, product, false));
         let (workload, registered, dialect) = registration(record, workload?, &dialects)?;
         check_selected(&challenge.claim, dialect, report, registered.registration())?;
-        let report_data = evidence.binding.report_data(&challenge.nonce);
+        let report_data = read.report_data(evidence.binding.report_data(&challenge.nonce))?;
         let plausible = at_hand.refuse_early(report_data, record.time)?;
-        self.refuse_early(report, product, registered.registration(), evidence.init_data.as_ref())?;
+        self.refuse_early(&read, product, registered.registration(), evidence.init_data.as_ref())?;
 
         let Verified { report, under } = plausible.verify(&workload_id, &self.fleet.accepted_csp_ids).await?;
         // Whatever the endorser does, a genuine report of another boot opens no session.
@@ -232,13 +234,13 @@ impl Attest {
                 "the verified report answers another challenge",
             ));
         }
-        record.evidence = Some(EvidenceSummary::of(report.report(), Some(report.product()), true));
+        record.evidence = Some(EvidenceSummary::of(report.report(), form, Some(report.product()), true));
         record.basis = Some(Basis::of(under, evidence.guest_key.thumbprint(), &self.fleet));
         if self.fleet.lacks_floor() && !registered.registration().policy.platform.has_floor() {
             metrics::count(Count::NoTcbFloor);
         }
         let init_data = evidence.init_data.as_ref();
-        let appraised = appraisal::appraise(&report, &self.fleet, &registered, init_data)?;
+        let appraised = appraisal::appraise(&report, form, &self.fleet, &registered, init_data)?;
         let result = appraised.consent(&*self.policies).await?;
         Ok(Admitted { result, dialect, workload })
     }
@@ -263,14 +265,14 @@ impl Attest {
     /// Accepts nothing.
     fn refuse_early(
         &self,
-        report: &Report,
+        read: &ReadReport<'_>,
         product: Option<Product>,
         registration: &Registration,
         init_data: Option<&InitDataDigest>,
     ) -> Result<(), Failure> {
         let (reference_values, policy) = (Some(&registration.reference_values), &registration.policy);
-        let fleet = &self.fleet;
-        let inputs = appraisal::Inputs { report, product, fleet, reference_values, policy, init_data };
+        let (report, form, fleet) = (read.report(), read.form(), &self.fleet);
+        let inputs = appraisal::Inputs { report, form, product, fleet, reference_values, policy, init_data };
         Ok(appraisal::refuse_early(&inputs)?)
     }
 

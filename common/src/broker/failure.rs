@@ -1,11 +1,12 @@
 //! Why a guest gets nothing: what the audit record says, and what little the guest is told.
 
-use keybroker_snp::report::ParseError;
+use keybroker_snp::verify::VerificationCheck;
 
 use super::{RETRY_AFTER, endorser::NotVerified};
 use crate::{
     appraisal::{self, AppraisalError},
     audit::{Check, FailedCheck},
+    binding::{NotBound, Unread},
     ids::AuditId,
     keys::KeysError,
     panics::Panicked,
@@ -65,9 +66,15 @@ pub(super) fn refused(check: impl Into<Check>, cause: impl ToString) -> Failure 
     Failure::Refused(failed(check, cause))
 }
 
-impl From<ParseError> for Failure {
-    fn from(error: ParseError) -> Self {
+impl From<Unread> for Failure {
+    fn from(error: Unread) -> Self {
         refused(Check::Report, error)
+    }
+}
+
+impl From<NotBound> for Failure {
+    fn from(error: NotBound) -> Self {
+        refused(VerificationCheck::Challenge, error)
     }
 }
 

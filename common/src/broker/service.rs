@@ -8,7 +8,7 @@ use keybroker_snp::product::Product;
 use super::{endorser::Endorser, strangers::NoSessionLimiter};
 use crate::{
     appraisal::Fleet,
-    binding::Binding,
+    binding::{Binding, SentReport},
     challenge::Challenges,
     clock::Clock,
     decision::EvidenceDigest,
@@ -45,14 +45,14 @@ pub struct Evidence<K = GuestKey> {
     /// The digest of the guest's init data, where its dialect binds the report to it.
     pub init_data: Option<InitDataDigest>,
     /// The report, decoded. One that cannot be is refused like any other, and the record says why.
-    pub report: Result<Vec<u8>, Unreadable>,
+    pub report: Result<SentReport, Unreadable>,
     /// The product that the guest says it runs on: where to ask first for a report that does not say.
     pub claimed_product: Option<Product>,
     /// Certificates that the guest sent along, DER, in any order.
     pub certificates: Vec<Vec<u8>>,
     /// The key to seal releases to.
     pub guest_key: K,
-    /// The same key as the report is bound to it.
+    /// The same key as the evidence is bound to it.
     pub binding: Arc<dyn Binding>,
     /// The digest of all of it, as it was sent.
     pub digest: EvidenceDigest,

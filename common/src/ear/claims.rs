@@ -233,6 +233,7 @@ fn jwk(key: &GuestKey) -> Jwk {
 fn fields(evidence: &EvidenceSummary) -> BTreeMap<String, String> {
     let EvidenceSummary {
         verified: _,
+        form,
         report_version,
         measurement,
         chip_id,
@@ -246,6 +247,7 @@ fn fields(evidence: &EvidenceSummary) -> BTreeMap<String, String> {
     } = evidence;
     let level = |component: u8| component.to_string();
     let fields = [
+        ("evidence_form", (!form.is_snp()).then(|| form.name().to_owned())),
         ("report_version", Some(report_version.to_string())),
         ("measurement", Some(measurement.clone())),
         ("chip_id", Some(chip_id.clone())),

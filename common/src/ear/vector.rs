@@ -3,6 +3,7 @@
 //! | claim | value | what was checked |
 //! |---|---|---|
 //! | `executables` | 3, approved at boot | The launch measurement is a registered one, or a registered ID key signed it. Nothing is known of what was loaded after the launch, so it is never 2 |
+//! | `executables` | 33, not recognised | The report is of an Azure confidential VM: the paravisor is a registered one. Nothing measured the guest's operating system |
 //! | `configuration` | 2, approved | HOST_DATA or the launch measurement binds the guest to the registered init data |
 //! | `configuration` | 3, no known vulnerability | No init data is required, or nothing binds it. DEBUG and a migration agent are off, and the VMPL is 0, as for every guest |
 //! | `hardware` | 2, genuine and supported | AMD's certificates vouch for the chip, and its reported, committed or current TCB holds a floor: the operator's, or the registration's |
@@ -22,7 +23,7 @@ use crate::{
     appraisal::Fleet,
     audit::AuditRecord,
     platform::PlatformDemands,
-    requirements::{BoundBy, InitDataRequirement},
+    requirements::{BoundBy, EvidenceForm, InitDataRequirement},
     workload::Registration,
 };
 
@@ -63,6 +64,7 @@ impl Tier {
 }
 
 const APPROVED_AT_BOOT: i8 = 3;
+const UNRECOGNISED_EXECUTABLES: i8 = 33;
 const APPROVED_CONFIGURATION: i8 = 2;
 const SAFE_CONFIGURATION: i8 = 3;
 const GENUINE_HARDWARE: i8 = 2;
@@ -89,7 +91,7 @@ impl Vector {
         let floor = has_floor(&registration.policy.platform) || floor_of_fleet(record, fleet);
         Self {
             configuration,
-            executables: APPROVED_AT_BOOT,
+            executables: executables(record),
             hardware: floor.then_some(GENUINE_HARDWARE),
             runtime_opaque: ENCRYPTED_MEMORY,
         }
@@ -110,6 +112,14 @@ pub(super) fn bound_init_data(registration: &Registration) -> Option<&InitDataRe
         BoundBy::HostData | BoundBy::Measurement => true,
         BoundBy::Nothing => false,
     })
+}
+
+/// The launch measurement covers what the guest runs, except on Azure: there it is the paravisor's alone.
+fn executables(record: &AuditRecord) -> i8 {
+    match record.evidence.as_ref().map(|evidence| evidence.form) {
+        Some(EvidenceForm::AzSnpVtpm) => UNRECOGNISED_EXECUTABLES,
+        _ => APPROVED_AT_BOOT,
+    }
 }
 
 /// Whether AMD's certificates vouch for the report.

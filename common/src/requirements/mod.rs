@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use keybroker_native::EvidenceForm;
+
 pub use self::init_data::{BoundBy, InitDataRequirement};
 
 use crate::{encoding::Hex, platform::PlatformDemands};
@@ -74,4 +76,7 @@ pub struct AppraisalPolicy {
     pub minimum_guest_svn: Option<u32>,
     /// The guest must have been given this init data.
     pub init_data: Option<InitDataRequirement>,
+    /// The guest must present its report in this form, and in no other: the bare report, unless the
+    /// registration demands another.
+    pub evidence: EvidenceForm,
 }

@@ -3,7 +3,7 @@
 use keybroker_snp::product::Product;
 use serde::{Deserialize, Serialize};
 
-use super::{Abi, AppraisalPolicy, InitDataRequirement};
+use super::{Abi, AppraisalPolicy, EvidenceForm, InitDataRequirement};
 use crate::{
     encoding::{Hex, amd},
     platform::{
@@ -45,6 +45,8 @@ pub(super) struct Stored {
     platform: Vec<Condition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     minimum_firmware: Option<FirmwareVersion>,
+    #[serde(skip_serializing_if = "EvidenceForm::is_snp")]
+    evidence: EvidenceForm,
 }
 
 /// A product by its name in lower case.
@@ -67,6 +69,7 @@ impl From<AppraisalPolicy> for Stored {
             image_id,
             minimum_guest_svn,
             init_data,
+            evidence,
         } = policy;
         let PlatformDemands {
             products,
@@ -102,6 +105,7 @@ impl From<AppraisalPolicy> for Stored {
             chips,
             platform: conditions,
             minimum_firmware,
+            evidence,
         }
     }
 }
@@ -140,6 +144,7 @@ impl TryFrom<Stored> for AppraisalPolicy {
             image_id: stored.image_id,
             minimum_guest_svn: stored.minimum_guest_svn,
             init_data: stored.init_data,
+            evidence: stored.evidence,
         })
     }
 }

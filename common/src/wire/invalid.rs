@@ -46,7 +46,7 @@ pub enum Invalid {
     #[error("tee_config: flags.bits is not within 0 to 15, which is what SEV-SNP knows")]
     TeeConfigBits,
     /// Another TEE than SEV-SNP.
-    #[error("this broker serves tee \"snp\" alone")]
+    #[error("this broker serves tee \"snp\", and of Trustee's guests \"az-snp-vtpm\" (\"azsnpvtpm\")")]
     Tee,
     /// Another version of the protocol.
     #[error(

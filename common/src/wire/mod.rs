@@ -30,7 +30,7 @@ pub use invalid::{Fault, FieldName, Invalid, Part};
 use crate::{
     broker::Attested,
     dialect::{Dialect, Dialects},
-    requirements::AppraisalPolicy,
+    requirements::{AppraisalPolicy, EvidenceForm},
     workload::Registration,
 };
 
@@ -72,7 +72,10 @@ pub fn manners(dialect: Dialect) -> &'static Manners {
 
 /// The tie between the guests of `registration` and it, in words.
 pub fn bound_by(registration: &Registration) -> &'static str {
-    let AppraisalPolicy { init_data, host_data, .. } = &registration.policy;
+    let AppraisalPolicy { init_data, host_data, evidence, .. } = &registration.policy;
+    if *evidence == EvidenceForm::AzSnpVtpm {
+        return "the paravisor's launch measurement or ID key alone: every Azure VM with that paravisor has it";
+    }
     let trustees = registration.dialects.contains(Dialect::Trustee);
     match init_data {
         Some(required) => required.bound_by.words(),

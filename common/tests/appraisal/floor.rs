@@ -30,6 +30,7 @@ fn no_registration_lowers_the_floor() {
         }
         let inputs = Inputs {
             report: bad.report(),
+            form: EvidenceForm::Snp,
             product: None,
             fleet: &Fleet::default(),
             reference_values: None,

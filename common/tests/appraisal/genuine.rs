@@ -2,7 +2,7 @@
 
 use keybroker_common::{
     appraisal::{AppraisalCheck, AppraisalError, Fleet, Inputs, examine},
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+    requirements::{AppraisalPolicy, EvidenceForm, Measurement, ReferenceValues},
 };
 use keybroker_snp::{report::Report, verify::Outcome};
 use keybroker_testing::genuine::{Genuine, sev_sample, vector};
@@ -13,6 +13,7 @@ fn remarks(genuine: &Genuine) -> Vec<(AppraisalCheck, Outcome<AppraisalError>)> 
     let reference_values = ReferenceValues { measurements: vec![Measurement(*report.measurement())] };
     let outcomes = examine(&Inputs {
         report: &report,
+        form: EvidenceForm::Snp,
         product: Some(genuine.product),
         fleet: &Fleet::default(),
         reference_values: Some(&reference_values),

@@ -15,7 +15,7 @@ fn appraised(
 ) -> Result<(), (AppraisalCheck, Error)> {
     let policy = Policy { init_data: required(bound_by), ..Policy::default() };
     let workload = workload(registered(), &policy);
-    appraise(guest, &Fleet::default(), &workload.read().unwrap(), said).map(|_| ())
+    appraise(guest, EvidenceForm::Snp, &Fleet::default(), &workload.read().unwrap(), said).map(|_| ())
 }
 
 const ALL: [BoundBy; 3] = [BoundBy::HostData, BoundBy::Measurement, BoundBy::Nothing];

@@ -1,6 +1,7 @@
 //! The requirements of a registration, as allow and deny rows; and the floor that no registration lowers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod evidence_form;
 mod fleet;
 mod floor;
 mod genuine;
@@ -21,7 +22,8 @@ use keybroker_common::{
     ids::WorkloadId,
     platform::{BySilicon, Levels, SiliconKey, Version},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues,
+        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, Measurement,
+        ReferenceValues,
     },
     workload::{Registration, Workload},
 };
@@ -129,7 +131,14 @@ fn appraised_in(
     policy: &Policy,
 ) -> Result<(), (AppraisalCheck, Error)> {
     let said = init_data();
-    appraise(guest, fleet, &workload(reference_values, policy).read().unwrap(), Some(&said)).map(|_| ())
+    appraise(
+        guest,
+        EvidenceForm::Snp,
+        fleet,
+        &workload(reference_values, policy).read().unwrap(),
+        Some(&said),
+    )
+    .map(|_| ())
 }
 
 /// The registration that was appraised is the one that the result names, whatever else is registered.
@@ -138,7 +147,7 @@ async fn the_result_names_what_was_appraised() {
     let workload = workload(registered(), &strict());
     let (guest, registered) = (guest(|_| ()), workload.read().unwrap());
     let said = init_data();
-    let appraised = appraise(&guest, &Fleet::default(), &registered, Some(&said)).unwrap();
+    let appraised = appraise(&guest, EvidenceForm::Snp, &Fleet::default(), &registered, Some(&said)).unwrap();
     let result = appraised.consent(&RegoEngine::default()).await.unwrap();
     assert_eq!((result.workload_id(), result.registration()), (&workload.id, workload.digest()));
 }
@@ -351,6 +360,7 @@ fn a_missing_input_is_not_passed_over() {
     let (policy, fleet) = (strict(), Fleet::default());
     let inputs = Inputs {
         report: good.report(),
+        form: EvidenceForm::Snp,
         product: None,
         fleet: &fleet,
         reference_values: None,
@@ -374,6 +384,7 @@ fn names_tell_the_checks_apart() {
     let (policy, fleet) = (Policy::default(), Fleet::default());
     let inputs = Inputs {
         report: good.report(),
+        form: EvidenceForm::Snp,
         product: None,
         fleet: &fleet,
         reference_values: None,

@@ -77,6 +77,7 @@ fn failed(
     let reference_values = ReferenceValues { measurements: vec![Measurement(*report.measurement())] };
     let inputs = Inputs {
         report,
+        form: EvidenceForm::Snp,
         product: Some(host.product),
         fleet: &fleet,
         reference_values: Some(&reference_values),

@@ -6,12 +6,14 @@ use jiff::SignedDuration;
 use keybroker_common::{
     appraisal::Fleet,
     audit::{AuditRecord, Basis, CrlEdition, Decision, EvidenceSummary, Operation},
+    binding::SentReport,
     broker::{Error, Evidence, RegisterRequest},
     challenge::Challenge,
     dialect::Dialect,
     encoding::Base64,
     policy::PolicyText,
     problem::Problem,
+    requirements::EvidenceForm,
     store::{RevocationStore, WorkloadStore},
 };
 use keybroker_kds::EndorsementSource;
@@ -60,6 +62,7 @@ async fn the_story_of_a_release() {
     assert_eq!((attest.id, session.attestation), (attestation, attestation));
     let summary = EvidenceSummary {
         verified: true,
+        form: EvidenceForm::Snp,
         report_version: 3,
         measurement: "4d".repeat(48),
         chip_id: data_encoding::HEXLOWER.encode(&world.hardware.chip.chip_id()),
@@ -165,7 +168,7 @@ async fn every_refusal_of_evidence_reads_the_same() {
     refused("nobody", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
     refused("revoked", "workload", &|challenge| evidence(chip, &KEY, challenge)).await;
     refused("a", "report", &|challenge| Evidence {
-        report: Ok(vec![0; 3]),
+        report: Ok(SentReport::bare([0; 3])),
         ..evidence(chip, &KEY, challenge)
     })
     .await;

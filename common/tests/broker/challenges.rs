@@ -221,7 +221,7 @@ async fn without_a_challenge_nothing_that_was_sent_is_kept() {
     };
     let kept = async || world.store.endorsement(&world.hardware.vcek_key()).await.unwrap();
     let mut elsewhere = sent(&refused);
-    elsewhere.report.as_mut().unwrap()[0x50] ^= 1;
+    elsewhere.report.as_mut().unwrap().bytes[0x50] ^= 1;
     broker.refused(&refused, elsewhere).await;
     assert_eq!(kept().await, None);
     assert!(broker.attest.attest(&stranger(), sent(&open)).await.is_err());

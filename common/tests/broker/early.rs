@@ -96,7 +96,7 @@ async fn bytes_that_are_no_report() {
     ] {
         refused_unasked(&world, &broker, "report", |world, challenge| {
             let mut evidence = evidence(&world.hardware.chip, &KEY, challenge);
-            spoil(evidence.report.as_mut().unwrap());
+            spoil(&mut evidence.report.as_mut().unwrap().bytes);
             evidence
         })
         .await;
@@ -137,7 +137,7 @@ async fn reserved_bits_in_the_reported_tcb() {
     broker.registered("a").await;
     refused_unasked(&world, &broker, "endorsements", |world, challenge| {
         let mut evidence = evidence(&world.hardware.chip, &KEY, challenge);
-        evidence.report.as_mut().unwrap()[0x183] = 1;
+        evidence.report.as_mut().unwrap().bytes[0x183] = 1;
         evidence
     })
     .await;

@@ -67,7 +67,7 @@ async fn a_byte_altered_after_signing() {
     // Reserved bytes, which a parser would not look at.
     refused(&world, &broker, "signature", |world, challenge| {
         let mut evidence = evidence(&world.hardware.chip, &KEY, challenge);
-        evidence.report.as_mut().unwrap()[0x18C] ^= 1;
+        evidence.report.as_mut().unwrap().bytes[0x18C] ^= 1;
         evidence
     })
     .await;

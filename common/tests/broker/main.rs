@@ -3,6 +3,7 @@
 
 mod amended;
 mod audit;
+mod azure;
 mod beside;
 mod by_reference_values;
 mod challenges;

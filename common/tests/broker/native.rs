@@ -283,7 +283,7 @@ async fn a_key_that_is_no_point_is_refused() {
     let fields =
         ReportFields { report_data: ask.hash().0, host_data: guest.host_data, ..ReportFields::new(chip) };
     let report = fields.sign(&chip.vcek_key(chip.tcb)).to_vec();
-    let body = client::request(&ask, &Evidence { report, certificates: Vec::new() });
+    let body = client::request(&ask, &Evidence::of_report(report, Vec::new()));
     let (session_id, request) = read(&body);
     let error = broker.attest.release_secrets(&session_id, request).await.unwrap_err();
     world.assert_recorded(&error, "guest-key", "nothing can be sealed to the public key");

@@ -147,7 +147,7 @@ pub(super) fn release() -> String {
     let (secrets, keys) = (vec!["passphrase".to_owned()], vec![KeyId::from_bytes([7; 32])]);
     let said = Algorithm::Sha256.digest("a document");
     let pending = Pending::new(Suite::X25519, &challenge, "open", secrets, said, keys).unwrap();
-    let evidence = Evidence { report: vec![0; 1184], certificates: Vec::new() };
+    let evidence = Evidence::of_report(vec![0; 1184], Vec::new());
     String::from_utf8(pending.request(&evidence)).unwrap()
 }
 

@@ -215,7 +215,7 @@ impl Ground {
             Pending::new(Suite::X25519, &challenge, workload.as_str(), secrets, said, vec![key.id()])
                 .unwrap();
         let report = self.report(pending.report_data());
-        let body = pending.request(&Evidence { report, certificates: Vec::new() });
+        let body = pending.request(&Evidence::of_report(report, Vec::new()));
         let (outcome, _, answer) = self.ask(post(client::RELEASE_PATH, body)).await;
         let opened = pending.open(answer.as_bytes(), &[key]).ok();
         (outcome, opened.map(|opened| opened.secrets[0].to_vec()))

@@ -5,7 +5,8 @@ use keybroker_common::{
     encoding::Hex,
     platform::{BySilicon, Levels, PlatformDemands, SiliconKey},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, InitDataRequirement, Measurement, ReferenceValues,
+        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, Measurement,
+        ReferenceValues,
     },
 };
 use keybroker_initdata::{Algorithm, InitDataDigest};
@@ -96,6 +97,7 @@ proptest! {
             let reference_values = ReferenceValues { measurements: vec![Measurement(*report.measurement())] };
             let inputs = Inputs {
                 report: &report,
+                form: EvidenceForm::Snp,
                 product: Some(Turin),
                 fleet: &Fleet::default(),
                 reference_values: Some(&reference_values),
@@ -134,7 +136,7 @@ proptest! {
         let passed = |said| {
             let (report, fleet, init_data) = (&report, &Fleet::default(), Some(said));
             let inputs =
-                Inputs { report, product: None, fleet, reference_values: None, policy, init_data };
+                Inputs { report, form: EvidenceForm::Snp, product: None, fleet, reference_values: None, policy, init_data };
             examine(&inputs).contains(&(AppraisalCheck::InitData, Outcome::Passed))
         };
         prop_assert!(passed(&digest));
@@ -162,7 +164,7 @@ proptest! {
         let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
         let (fleet, reference_values) = (&Fleet::default(), None);
         let (product, policy, init_data) = (None, &policy, None);
-        let inputs = Inputs { report: &report, product, fleet, reference_values, policy, init_data };
+        let inputs = Inputs { report: &report, form: EvidenceForm::Snp, product, fleet, reference_values, policy, init_data };
         let outcomes = examine(&inputs);
         let passed = |check| outcomes.contains(&(check, Outcome::Passed));
         prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);

@@ -11,6 +11,7 @@ use keybroker_common::{
     broker::RegisterRequest,
     ids::HostData,
     policy::{NotEvaluated, PolicyEngine as _},
+    requirements::EvidenceForm,
     wire::{Invalid, keybroker},
     workload::{Registration, Workload},
 };
@@ -371,7 +372,7 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
         restored_by: None,
     };
     let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
-    match appraise(&guest, &Fleet::default(), &registered, said.as_ref()) {
+    match appraise(&guest, EvidenceForm::Snp, &Fleet::default(), &registered, said.as_ref()) {
         Err((check, _)) => Some(check.name()),
         Ok(appraised) => match appraised.consent(&RegoEngine::default()).await {
             Ok(_) => None,

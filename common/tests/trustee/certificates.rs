@@ -1,13 +1,13 @@
 //! The certificates that come with a report.
 
-use keybroker_common::wire::trustee::evidence::{EvidenceFault, Member, snp};
+use keybroker_common::wire::trustee::evidence::{self, EvidenceFault, Member};
 
 use crate::shapes::{Shape, report, sample};
 
 fn read(chain: &str) -> Result<Vec<Vec<u8>>, EvidenceFault> {
     let report = report(Shape::C, false, &sample(3));
-    let read = snp(&format!(r#"{{"cert_chain":{chain},"attestation_report":{report}}}"#))?;
-    assert_eq!(read.report.len(), 1184);
+    let read = evidence::read(&format!(r#"{{"cert_chain":{chain},"attestation_report":{report}}}"#))?;
+    assert_eq!(read.report.bytes.len(), 1184);
     Ok(read.certificates)
 }
 
@@ -24,7 +24,7 @@ fn a_host_may_have_none() {
     assert_eq!(read("null"), Ok(vec![]));
     assert_eq!(read("[]"), Ok(vec![]));
     let without = format!(r#"{{"attestation_report":{}}}"#, report(Shape::A, false, &sample(2)));
-    assert_eq!(snp(&without).unwrap().certificates, Vec::<Vec<u8>>::new());
+    assert_eq!(evidence::read(&without).unwrap().certificates, Vec::<Vec<u8>>::new());
 }
 
 #[test]

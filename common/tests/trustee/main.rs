@@ -7,3 +7,4 @@ mod rebuilt;
 mod refused;
 mod shapes;
 mod simulated;
+mod vtpm;

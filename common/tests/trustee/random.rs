@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keybroker_common::wire::trustee::evidence::snp;
+use keybroker_common::wire::trustee::evidence::read;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ proptest! {
     ) {
         let mut bytes = bytes;
         bytes[..4].copy_from_slice(&[version, 0, 0, 0]);
-        let read = snp(&evidence(shape, turin, &bytes).to_string()).unwrap();
-        prop_assert_eq!(read.report, sayable(shape, turin, &bytes));
+        let read = read(&evidence(shape, turin, &bytes).to_string()).unwrap();
+        prop_assert_eq!(read.report.bytes, sayable(shape, turin, &bytes));
     }
 
     /// Evidence that ends early is refused, wherever it ends.
@@ -30,7 +30,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let text = evidence(shape, false, &sample(5)).to_string();
-        prop_assert!(snp(&text[..cut.index(text.len())]).is_err());
+        prop_assert!(read(&text[..cut.index(text.len())]).is_err());
     }
 }
 
@@ -66,14 +66,14 @@ fn every_number_is_seen_in_the_report() {
         (Shape::C, true, 582),
     ] {
         let mut whole = evidence(shape, turin, &sample(5));
-        let report = snp(&whole.to_string()).unwrap().report;
+        let report = read(&whole.to_string()).unwrap().report.bytes;
         let mut pointers = Vec::new();
         numbers(&whole, String::new(), &mut pointers);
         let mut seen = BTreeSet::new();
         for pointer in &pointers {
             let number = whole.pointer(pointer).unwrap().as_u64().unwrap();
             *whole.pointer_mut(pointer).unwrap() = (number ^ 1).into();
-            let bits = differing(&report, &snp(&whole.to_string()).unwrap().report);
+            let bits = differing(&report, &read(&whole.to_string()).unwrap().report.bytes);
             *whole.pointer_mut(pointer).unwrap() = number.into();
             assert_eq!(bits.len(), 1, "{pointer}");
             assert_eq!(bits[0] % 8, 0, "{pointer}");
@@ -102,11 +102,11 @@ fn every_bit_of_a_wide_number_is_seen() {
     for (name, at, bits, shapes) in words {
         for shape in shapes {
             let mut whole = evidence(*shape, true, &sample(5));
-            let report = snp(&whole.to_string()).unwrap().report;
+            let report = read(&whole.to_string()).unwrap().report.bytes;
             let number = whole["attestation_report"][name].as_u64().unwrap();
             for bit in 0..bits {
                 whole["attestation_report"][name] = (number ^ 1 << bit).into();
-                let changed = snp(&whole.to_string()).unwrap().report;
+                let changed = read(&whole.to_string()).unwrap().report.bytes;
                 assert_eq!(differing(&report, &changed), [8 * at + bit], "{name} bit {bit} {shape:?}");
             }
         }

@@ -2,7 +2,7 @@
 
 use keybroker_common::wire::trustee::evidence::{
     EvidenceFault::{self, Bytes, Duplicate, Layouts, Missing, Number, Object, Syntax, Unknown},
-    Member, snp,
+    Member, read,
 };
 use serde_json::Value;
 
@@ -135,7 +135,7 @@ fn without(shape: Shape, of: &str, name: &str) -> String {
 
 fn refused(text: &str) -> EvidenceFault {
     let short: String = text.chars().take(4000).collect();
-    snp(text).err().unwrap_or_else(|| panic!("{short}"))
+    read(text).err().unwrap_or_else(|| panic!("{short}"))
 }
 
 /// JSON that is no number of `bits` bits.
@@ -157,7 +157,7 @@ fn a_number_is_whole_and_fits() {
                 assert_eq!(refused(&with(*shape, of, name, text)), fault, "{name} {text} {shape:?}");
             }
             let largest = ((1_u128 << bits) - 1).to_string();
-            assert!(snp(&with(*shape, of, name, &largest)).is_ok(), "{name} {shape:?}");
+            assert!(read(&with(*shape, of, name, &largest)).is_ok(), "{name} {shape:?}");
         }
     }
 }
@@ -170,10 +170,10 @@ fn what_a_report_does_not_have_is_null_or_left_out_and_zero() {
                 let fault = Number { member: Member::new(REPORT, name), bits };
                 assert_eq!(refused(&with(*shape, REPORT, name, &text)), fault, "{name} {text}");
             }
-            let mut zero = snp(&whole(*shape).to_string()).unwrap().report;
+            let mut zero = read(&whole(*shape).to_string()).unwrap().report.bytes;
             zero[at..at + bits / 8].fill(0);
             for text in [with(*shape, REPORT, name, "null"), without(*shape, REPORT, name)] {
-                assert_eq!(snp(&text).unwrap().report, zero, "{name}");
+                assert_eq!(read(&text).unwrap().report.bytes, zero, "{name}");
             }
         }
     }
@@ -279,10 +279,10 @@ fn every_member_must_come_and_once() {
 #[test]
 fn an_unknown_member_is_named_unless_it_is_null() {
     for shape in Shape::ALL {
-        let report = snp(&whole(shape).to_string()).unwrap().report;
+        let report = read(&whole(shape).to_string()).unwrap().report.bytes;
         let objects = OBJECTS.iter().filter(|(_, shapes)| shapes.contains(&shape)).map(|(name, _)| *name);
         for of in objects.chain([REPORT]) {
-            assert_eq!(snp(&beside(shape, of, r#""new_field":null"#)).unwrap().report, report, "{of}");
+            assert_eq!(read(&beside(shape, of, r#""new_field":null"#)).unwrap().report.bytes, report, "{of}");
             for value in ["0", "false", "\"\"", "[]", "{}", "1e300", "[[[[[[1]]]]]]"] {
                 let text = beside(shape, of, &format!(r#""new_field":{value}"#));
                 let fault = refused(&text);
@@ -295,7 +295,7 @@ fn an_unknown_member_is_named_unless_it_is_null() {
     }
     let evidence = whole(Shape::C).to_string();
     let beside = |member: &str| evidence.replacen('{', &format!("{{{member},"), 1);
-    assert!(snp(&beside(r#""svn":null"#)).is_ok());
+    assert!(read(&beside(r#""svn":null"#)).is_ok());
     assert_eq!(refused(&beside(r#""svn":1"#)), Unknown(Member::new("tee-evidence", "svn")));
 }
 
@@ -324,8 +324,8 @@ fn a_report_has_one_shape() {
     }
     // Null says nothing, whichever shape's member it is.
     let null = r#""_author_key_en":null"#;
-    assert!(snp(&beside(Shape::C, REPORT, null)).is_ok());
-    assert!(snp(&beside(Shape::A, REPORT, r#""key_info":null,"launch_mit_vector":null"#)).is_ok());
+    assert!(read(&beside(Shape::C, REPORT, null)).is_ok());
+    assert!(read(&beside(Shape::A, REPORT, r#""key_info":null,"launch_mit_vector":null"#)).is_ok());
 }
 
 #[test]
@@ -341,11 +341,11 @@ fn the_tcb_versions_of_a_report_have_one_layout() {
         }
         // Absent from all is as good as null.
         let mut milan = evidence(shape, false, &sample(3));
-        let report = snp(&milan.to_string()).unwrap().report;
+        let report = read(&milan.to_string()).unwrap().report.bytes;
         for tcb in TCBS {
             object(&mut milan, tcb).remove("fmc").unwrap();
         }
-        assert_eq!(snp(&milan.to_string()).unwrap().report, report);
+        assert_eq!(read(&milan.to_string()).unwrap().report.bytes, report);
     }
 }
 
@@ -353,7 +353,7 @@ fn the_tcb_versions_of_a_report_have_one_layout() {
 fn a_text_that_is_not_json_is_refused() {
     let evidence = whole(Shape::C).to_string();
     let endings = ["", " ", "\n"].map(|end| evidence.clone() + end);
-    assert!(endings.iter().all(|text| snp(text).is_ok()));
+    assert!(endings.iter().all(|text| read(text).is_ok()));
     for text in [
         String::new(),
         "{".to_owned(),
@@ -395,7 +395,7 @@ fn a_megabyte_is_refused() {
     }
     // Each of the names says nothing.
     let names: Vec<String> = (0..LENGTH / 16).map(|number| format!(r#""n{number:07}":null"#)).collect();
-    assert!(snp(&beside(Shape::B, REPORT, &names.join(","))).is_ok());
+    assert!(read(&beside(Shape::B, REPORT, &names.join(","))).is_ok());
     // Blanks say nothing either. The body's bound is the caller's.
-    assert!(snp(&(open(" ") + &whole(Shape::A).to_string())).is_ok());
+    assert!(read(&(open(" ") + &whole(Shape::A).to_string())).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Evidence of the simulator's guests, in every shape, on every product.
 
-use keybroker_common::wire::trustee::evidence::snp;
+use keybroker_common::wire::trustee::evidence::read;
 use keybroker_simulator::{
     Product,
     guest::{
@@ -48,10 +48,10 @@ fn a_report_and_its_certificates_come_through_every_shape() {
                     };
                     let written: Value = serde_json::from_str(&text).unwrap();
                     assert_eq!(written, shapes::report(own, turin, &report), "{product} {version} {shape:?}");
-                    assert_eq!(snp(&evidence(&text, None)).unwrap().certificates, Vec::<Vec<u8>>::new());
+                    assert_eq!(read(&evidence(&text, None)).unwrap().certificates, Vec::<Vec<u8>>::new());
                     for table in &tables {
-                        let read = snp(&evidence(&text, Some(table))).unwrap();
-                        assert_eq!(read.report, report, "{product} {version} {shape:?}");
+                        let read = read(&evidence(&text, Some(table))).unwrap();
+                        assert_eq!(read.report.bytes, report, "{product} {version} {shape:?}");
                         assert_eq!(read.certificates, usable(table));
                     }
                 }

@@ -147,7 +147,7 @@ fn the_bytes_are_those_of_the_documentation() {
 #[test]
 fn a_request_is_written_as_in_the_documentation() {
     for (_, body, _) in example().exchanges {
-        let evidence = Evidence { report: vec![0; 1184], certificates: Vec::new() };
+        let evidence = Evidence::of_report(vec![0; 1184], Vec::new());
         let mut written: Value = serde_json::from_slice(&request(&ask(&body), &evidence)).unwrap();
         written["evidence"]["report"] = REPORT.into();
         assert_eq!(written, body);

@@ -27,7 +27,7 @@ fn pending(suite: Suite, keys: &[&SigningKey]) -> Pending {
 
 /// The guest's request as the broker reads it.
 fn sent(pending: &Pending) -> Value {
-    let evidence = Evidence { report: vec![1; 1184], certificates: vec![vec![2; 3]] };
+    let evidence = Evidence::of_report(vec![1; 1184], vec![vec![2; 3]]);
     serde_json::from_slice(&pending.request(&evidence)).unwrap()
 }
 
@@ -185,7 +185,7 @@ fn every_field_of_a_request_is_in_its_hash() {
         assert_ne!(changed.hash(), ask.hash(), "{name}");
     }
     // The evidence is not: it holds the hash.
-    let evidence = |byte| Evidence { report: vec![byte; 1184], certificates: Vec::new() };
+    let evidence = |byte| Evidence::of_report(vec![byte; 1184], Vec::new());
     assert_ne!(request(&ask, &evidence(1)), request(&ask, &evidence(2)));
 }
 

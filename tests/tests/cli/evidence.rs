@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use keybroker_common::{
     audit::{AuditRecord, Decision, EvidenceSummary},
     ids::WorkloadId,
+    requirements::EvidenceForm,
 };
 use keybroker_simulator::{
     Product,
@@ -312,7 +313,7 @@ async fn decisions_about_a_chip_are_found_by_either_length_of_its_id() {
         let report = Report::parse(&machine.report([0; 64])).unwrap();
         let product = snp::product::Product::parse(&product.to_string()).unwrap();
         AuditRecord {
-            evidence: Some(EvidenceSummary::of(&report, Some(product), true)),
+            evidence: Some(EvidenceSummary::of(&report, EvidenceForm::Snp, Some(product), true)),
             ..record(&WorkloadId::new("billing").unwrap(), Decision::Attested, SignedDuration::from_hours(1))
         }
     };

@@ -56,7 +56,7 @@ fn asks(world: &World, text: &str, measurement: [u8; 48]) -> Result<String, Prob
     let mut machine = world.machine(Product::Milan, 1);
     machine.fields.measurement = measurement;
     let report = machine.report(pending.report_data()).to_vec();
-    let body = String::from_utf8(pending.request(&Evidence { report, certificates: Vec::new() })).unwrap();
+    let body = String::from_utf8(pending.request(&Evidence::of_report(report, Vec::new()))).unwrap();
     let response = world.ask("POST", "/v1/release", &[], Some(&body));
     match response.status {
         200 => {

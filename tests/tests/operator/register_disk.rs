@@ -88,7 +88,7 @@ impl Desk {
         let mut machine = self.world.machine(Product::Milan, 1);
         (machine.fields.host_data, machine.fields.policy) = (host_data, 0x20000);
         let report = machine.report(pending.report_data()).to_vec();
-        let request = pending.request(&Evidence { report, certificates: Vec::new() });
+        let request = pending.request(&Evidence::of_report(report, Vec::new()));
         let body = String::from_utf8(request).unwrap();
         let response = self.world.ask("POST", "/v1/release", &[], Some(&body));
         match response.status {

@@ -6,6 +6,7 @@
 //! | `versions` | every version of the field gets its secret, on every product, however it asks |
 //! | `keys` | the forms of a guest's key, and those that are refused |
 //! | `evidence` | evidence that a hostile host alters |
+//! | `azure` | Azure confidential VMs: every version, under either name of them |
 //! | `negotiation` | versions and hash algorithms |
 //! | `selection` | which registration a guest is held to: by its URL, or by its init data |
 //! | `owners` | nothing is global: owners, paths and names |
@@ -25,6 +26,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod azure;
 mod crowd;
 mod document;
 mod evidence;

@@ -74,7 +74,7 @@ impl<'a> Guest<'a> {
         let (digest, keys) = (self.digest.clone(), vec![self.broker_key.id()]);
         let pending = Pending::new(Suite::X25519, &challenge, &self.workload, secrets, digest, keys).unwrap();
         let report = self.report(pending.report_data(), |_| {});
-        serde_json::from_slice(&pending.request(&Evidence { report, certificates: Vec::new() })).unwrap()
+        serde_json::from_slice(&pending.request(&Evidence::of_report(report, Vec::new()))).unwrap()
     }
 
     /// Runs the client in Python, whose report is altered so. Its exit code, and the JSON that it wrote.

@@ -118,7 +118,7 @@ async fn asks(
     let mut machine = world.machine();
     machine.fields.host_data = host_data;
     let report = machine.report(pending.report_data()).to_vec();
-    let evidence = Evidence { report, certificates: Vec::new() };
+    let evidence = Evidence::of_report(report, Vec::new());
     let answer = post(world, RELEASE_PATH, &pending.request(&evidence)).await?;
     if !answer.is_success() {
         return Ok(Err(Said::from(&answer)));

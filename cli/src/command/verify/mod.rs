@@ -16,7 +16,7 @@ use keybroker_common::{
     appraisal::{self, Fleet},
     audit::EvidenceSummary,
     encoding::Hex,
-    requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+    requirements::{AppraisalPolicy, EvidenceForm, Measurement, ReferenceValues},
 };
 use keybroker_snp::{
     anchors::TrustAnchors,
@@ -241,7 +241,8 @@ impl<'a> Given<'a> {
             verdict.add_policy(&policy.queries, policy.results(report, self.vek.as_ref()));
         }
         let signed = verdict.has_passed("signature");
-        verdict.evidence = Some(EvidenceSummary::of(report, product, signed && verdict.failed == 0));
+        verdict.evidence =
+            Some(EvidenceSummary::of(report, EvidenceForm::Snp, product, signed && verdict.failed == 0));
         verdict
     }
 
@@ -273,6 +274,7 @@ impl<'a> Given<'a> {
         let policy = AppraisalPolicy { host_data, ..AppraisalPolicy::default() };
         let inputs = appraisal::Inputs {
             report: &self.report,
+            form: EvidenceForm::Snp,
             product,
             fleet: &self.fleet,
             reference_values: reference_values.as_ref(),

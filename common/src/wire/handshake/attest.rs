@@ -11,8 +11,13 @@ use super::{
     certificates::{self, Entry},
 };
 use crate::{
-    binding::Binding, broker::Evidence, challenge::Nonce, decision::EvidenceDigest, dialect::Dialect,
-    ids::Claim, secret::seal::GuestKey,
+    binding::{Binding, SentReport},
+    broker::Evidence,
+    challenge::Nonce,
+    decision::EvidenceDigest,
+    dialect::Dialect,
+    ids::Claim,
+    secret::seal::GuestKey,
 };
 use keybroker_snp::product::Product;
 
@@ -109,7 +114,10 @@ fn of_hex(dialects: Vec<Dialect>, body: &[u8]) -> Result<Evidence, Invalid> {
         dialects,
         workload_id: None,
         init_data: None,
-        report: Ok(HEXLOWER_PERMISSIVE.decode(sent.report.as_bytes()).map_err(|_| Invalid::ReportHex)?),
+        report: HEXLOWER_PERMISSIVE
+            .decode(sent.report.as_bytes())
+            .map(|bytes| Ok(SentReport::bare(bytes)))
+            .map_err(|_| Invalid::ReportHex)?,
         claimed_product: sent.generation.as_deref().and_then(product_hint),
         certificates: sent.cert_chain.as_deref().map_or(Ok(Vec::new()), certificate_chain)?,
         guest_key,
@@ -211,7 +219,7 @@ mod tests {
         let nonce = crate::challenge::tests::given(Claim::HostData).nonce;
         let read = of_hex(vec![Dialect::Libkrun], &body(EVIDENCE)).unwrap();
         assert_eq!(read.dialects, [Dialect::Libkrun]);
-        assert_eq!(read.report, Ok(vec![0x00, 0xab, 0xcd]));
+        assert_eq!(read.report, Ok(SentReport::bare([0x00, 0xab, 0xcd])));
         assert_eq!(read.claimed_product, Some(Product::Milan));
         assert_eq!(read.certificates, Vec::<Vec<u8>>::new());
         assert_eq!(read.guest_key, GuestKey::rsa(&[0xc3; 256], &[1, 0, 1]).unwrap());

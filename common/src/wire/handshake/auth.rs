@@ -22,7 +22,8 @@ use crate::{
 struct Body {
     /// `0.0.0` from libkrun's guest, one of its own from Trustee's, any from keybroker's.
     version: String,
-    /// The one technology that is served.
+    /// The one technology that is served: `snp`, or one of Trustee's names of Azure's form of it. Nothing binds
+    /// it: the evidence says what form it has.
     tee: String,
     #[serde(rename = "extra-params")]
     extra_params: Extra,
@@ -77,12 +78,13 @@ const VERSION_MAX_LEN: usize = 32;
 /// Trustee's clients keep a path in front of their own.
 pub fn auth_request(body: &[u8], named: Option<WorkloadId>) -> Result<Claim, Invalid> {
     let body: Body = json::read(Part::Body, body)?;
-    if body.tee != "snp" {
+    let azure = trustee::AZURE.contains(&&*body.tee);
+    if body.tee != "snp" && !azure {
         return Err(Invalid::Tee);
     }
     let carried = |id| CarriedId::new(id).ok_or(Invalid::WorkloadIdForCookie);
     let named = named.map(carried).transpose()?;
-    match (body.extra_params, &*body.version) {
+    let claim = match (body.extra_params, &*body.version) {
         (Extra::Offered(offered), version) => trustee::claim(version, Some(&offered), named),
         (Extra::Text(text), "0.1.0") if text.is_empty() => trustee::claim("0.1.0", None, named),
         _ if named.is_some() => Err(Invalid::Version),
@@ -95,6 +97,11 @@ pub fn auth_request(body: &[u8], named: Option<WorkloadId>) -> Result<Claim, Inv
             carried(WorkloadId::new(extra.workload_id)?).map(Claim::Named)
         }
         _ => Err(Invalid::Version),
+    }?;
+    match claim {
+        Claim::Trustee(_) => Ok(claim),
+        _ if azure => Err(Invalid::Tee),
+        _ => Ok(claim),
     }
 }
 

@@ -68,6 +68,15 @@ pub enum RegistrationFault {
     /// A field of an ID block that anybody may have written.
     #[error("require.{0} proves nothing without id_key_digest or author_key_digest")]
     Unsigned(&'static str),
+    /// A form of evidence that is not served, or the one that needs no naming.
+    #[error("require.evidence is not \"az-snp-vtpm\"; without it the bare report is required")]
+    Evidence,
+    /// A tie between guest and registration that no Azure VM has.
+    #[error(
+        "with require.evidence az-snp-vtpm nothing binds a guest's HOST_DATA or init data: name workload_id, no \
+         require.host_data, and init_data.bound_by nothing or no init_data"
+    )]
+    BoundOnAzure,
     /// A demand on the platform that cannot be checked.
     #[error("{0} {1}")]
     Demand(&'static str, DemandError),

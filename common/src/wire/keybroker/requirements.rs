@@ -11,7 +11,7 @@ use crate::{
         BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, MitigationBits, OfSilicon,
         PlatformDemands, Rows,
     },
-    requirements::{AppraisalPolicy, BoundBy, InitDataRequirement},
+    requirements::{AppraisalPolicy, BoundBy, EvidenceForm, InitDataRequirement},
 };
 use keybroker_snp::product::Product;
 
@@ -56,6 +56,9 @@ pub(super) struct Require {
     /// The guest policy must demand that ciphertext is hidden from the host.
     #[serde(deserialize_with = "json::present")]
     ciphertext_hiding: Option<bool>,
+    /// The form of the evidence, where it is not the bare report: `az-snp-vtpm`.
+    #[serde(deserialize_with = "json::present")]
+    evidence: Option<String>,
     /// Products that are admitted.
     #[serde(deserialize_with = "json::present")]
     products: Option<Vec<String>>,
@@ -114,10 +117,30 @@ pub(super) fn policy(require: Require, floors: Floors, launch: Launch) -> Result
             Some(0) => return Err(Fault::Nothing("minimum_guest_svn")),
             other => other,
         },
+        evidence: evidence(require.evidence.as_deref())?,
         platform: platform(require, floors)?,
     };
     signed(&policy)?;
+    possible(&policy)?;
     Ok(policy)
+}
+
+fn evidence(sent: Option<&str>) -> Result<EvidenceForm, Fault> {
+    match sent.map(EvidenceForm::named) {
+        None => Ok(EvidenceForm::Snp),
+        Some(Some(form)) if !form.is_snp() => Ok(form),
+        Some(_) => Err(Fault::Evidence),
+    }
+}
+
+/// On Azure HOST_DATA is zero, and the launch measurement is the paravisor's: neither can bind anything of the
+/// guest's own.
+fn possible(policy: &AppraisalPolicy) -> Result<(), Fault> {
+    let unbound = policy.init_data.as_ref().is_none_or(|required| required.bound_by == BoundBy::Nothing);
+    match policy.evidence {
+        EvidenceForm::AzSnpVtpm if policy.host_data.is_some() || !unbound => Err(Fault::BoundOnAzure),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the field requires what it can require. The other value would be a wish that nothing fulfils.

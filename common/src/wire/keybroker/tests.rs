@@ -14,8 +14,9 @@ use crate::{
     encoding::Hex,
     ids::HostData,
     platform::{BySilicon, ChipId, Condition, DemandError, FirmwareVersion, PlatformDemands, Version},
-    requirements::Measurement,
+    requirements::{EvidenceForm, Measurement},
     secret::seal::{Jwe, Sealed},
+    workload::Registration,
 };
 use keybroker_snp::product::Product;
 
@@ -151,6 +152,10 @@ fn every_requirement_has_its_form() {
     assert!(policy("smt", json!(false)).forbid_smt);
     assert!(policy("ciphertext_hiding", json!(true)).require_ciphertext_hiding);
 
+    for bad in [json!("snp"), json!("AZ-SNP-VTPM"), json!("azsnpvtpm"), json!("")] {
+        assert_eq!(refused("evidence", bad), RegistrationFault::Evidence);
+    }
+
     for (name, digits) in
         [("id_key_digest", 96), ("author_key_digest", 96), ("family_id", 32), ("image_id", 32)]
     {
@@ -174,6 +179,55 @@ fn every_requirement_has_its_form() {
     {
         let refused = read(&required(name, wrong)).unwrap_err();
         assert_eq!(refused, Invalid::Json { part: Part::Body, fault: Fault::Type }, "{name}");
+    }
+}
+
+/// On Azure nothing of the guest's own is in HOST_DATA or in the launch measurement.
+#[test]
+fn an_azure_guest_is_bound_by_nothing_of_its_own() {
+    let body = |dialect: &str, init_data: Option<&str>, host_data: bool| {
+        let mut body = json!({
+            "workload_id": "web",
+            "dialects": [dialect],
+            "measurements": ["4d".repeat(48)],
+            "resources": {"a/b/c": "x"},
+            "require": {"evidence": "az-snp-vtpm"},
+        });
+        if let Some(bound_by) = init_data {
+            body["init_data"] =
+                json!({"bound_by": bound_by, "algorithm": "sha256", "digest": "d1".repeat(32)});
+        }
+        if dialect == "v1" {
+            body["resources"] = json!({"passphrase": "x"});
+        }
+        if host_data {
+            body["require"]["host_data"] = json!("d1".repeat(32));
+        }
+        body
+    };
+    for possible in [body("trustee", None, false), body("v1", Some("nothing"), false)] {
+        let request = read(&possible).unwrap();
+        assert_eq!(request.policy.evidence, EvidenceForm::AzSnpVtpm);
+        let registration = Registration {
+            serial: uuid::Uuid::nil(),
+            dialects: request.dialects,
+            owner: None,
+            reference_values: request.reference_values,
+            policy: request.policy,
+            rego: None,
+        };
+        let words = crate::wire::bound_by(&registration);
+        assert!(words.contains("every Azure VM with that paravisor has it"), "{words}");
+    }
+    for impossible in [
+        json!({"measurements": ["4d".repeat(48)], "resources": {"a": "x"}, "require": {"evidence": "az-snp-vtpm"}}),
+        body("trustee", Some("host_data"), false),
+        body("trustee", None, true),
+        body("v1", Some("host_data"), false),
+        body("v1", Some("measurement"), false),
+        body("v1", Some("nothing"), true),
+    ] {
+        assert_eq!(fault(&impossible), RegistrationFault::BoundOnAzure, "{impossible}");
     }
 }
 

@@ -28,6 +28,6 @@ pub enum ReleaseFault {
     #[error("broker_keys is not 1 to {MAX_BROKER_KEYS} ids of 32 bytes")]
     BrokerKeys,
     /// Another kind of evidence.
-    #[error("evidence.type is not \"snp\"")]
+    #[error("evidence.type is not \"snp\" or \"az-snp-vtpm\"")]
     Evidence,
 }

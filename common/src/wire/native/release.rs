@@ -12,13 +12,13 @@ use super::{
     ReleaseFault as Fault, challenge,
 };
 use crate::{
-    binding::Binding,
+    binding::{Binding, SentReport},
     broker::{Evidence, RecipientKey, ReleaseRequest},
     challenge::Nonce,
     decision::EvidenceDigest,
     dialect::Dialect,
     ids::{SessionId, WorkloadId},
-    requirements::init_data,
+    requirements::{EvidenceForm, init_data},
 };
 
 /// Most secrets of one request.
@@ -69,9 +69,9 @@ struct InitData {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SentEvidence {
-    /// `snp`.
+    /// `snp` or `az-snp-vtpm`.
     r#type: String,
-    /// The report, 1184 bytes, in base64url.
+    /// The report, 1184 bytes, in base64url. In the form `az-snp-vtpm`: the blob that holds it.
     report: String,
     /// The certificates of the host's table: DER, in base64url.
     certificates: Vec<String>,
@@ -92,9 +92,7 @@ pub fn release_request(body: &[u8]) -> Result<(SessionId, ReleaseRequest), Inval
     }
     let init_data = init_data(&body.init_data)?;
     let broker_keys = broker_keys(&body.broker_keys)?;
-    if body.evidence.r#type != "snp" {
-        return Err(Fault::Evidence.into());
-    }
+    let form = EvidenceForm::named(&body.evidence.r#type).ok_or(Fault::Evidence)?;
     let report = bytes("evidence.report", &body.evidence.report)?;
     let sent = body.evidence.certificates.iter().map(|der| bytes("evidence.certificates", der));
     let certificates = sent.collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +110,7 @@ pub fn release_request(body: &[u8]) -> Result<(SessionId, ReleaseRequest), Inval
         dialects: vec![Dialect::Native],
         workload_id: Some(workload_id),
         init_data: Some(init_data),
-        report: Ok(report),
+        report: Ok(SentReport { form, bytes: report }),
         claimed_product: None,
         certificates,
         guest_key: RecipientKey { suite, public_key },

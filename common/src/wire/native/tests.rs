@@ -15,6 +15,7 @@ use super::{
     ReleaseFault, challenge, challenge_request, release_request,
 };
 use crate::{
+    binding::SentReport,
     broker::ReleaseRequest,
     challenge::{Challenge, Claim, tests::given},
     dialect::Dialect,
@@ -37,7 +38,7 @@ fn pending(given: &Challenge, suite: Suite) -> Pending {
 }
 
 fn sent(pending: &Pending) -> Value {
-    let evidence = Evidence { report: vec![0x5A; 1184], certificates: vec![vec![1, 2, 3], Vec::new()] };
+    let evidence = Evidence::of_report(vec![0x5A; 1184], vec![vec![1, 2, 3], Vec::new()]);
     serde_json::from_slice(&pending.request(&evidence)).unwrap()
 }
 
@@ -104,7 +105,7 @@ fn a_request_for_secrets_is_read_as_it_was_meant() {
         assert_eq!(evidence.dialects, [Dialect::Native]);
         assert_eq!(evidence.workload_id, Some(WorkloadId::new("web").unwrap()));
         assert_eq!(evidence.init_data, Some(Algorithm::Sha384.digest("a document")));
-        assert_eq!(evidence.report, Ok(vec![0x5A; 1184]));
+        assert_eq!(evidence.report, Ok(SentReport::bare([0x5A; 1184])));
         assert_eq!(evidence.certificates, [vec![1, 2, 3], Vec::new()]);
         assert_eq!((evidence.guest_key.suite, evidence.claimed_product), (suite, None));
         let key = data_encoding::BASE64URL_NOPAD.encode(&evidence.guest_key.public_key);

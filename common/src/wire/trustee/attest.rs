@@ -17,6 +17,7 @@ use crate::{
     decision::EvidenceDigest,
     dialect::Dialect,
     ids::{KbsVersion, TrusteeClaim},
+    requirements::EvidenceForm,
 };
 
 /// 0.1.0: the evidence is JSON in a string.
@@ -82,14 +83,14 @@ struct Composite<'a> {
 /// the broker to refuse, so that the record says why.
 pub fn evidence(claim: &TrusteeClaim, body: &[u8]) -> Result<Evidence, Invalid> {
     let version = claim.version;
-    let (tee_pubkey, init_data, presented) = match version {
+    let (tee_pubkey, init_data, read) = match version {
         KbsVersion::V0_1_0 => {
             let sent: EvidenceInText = json::read(Part::Body, body)?;
-            (sent.tee_pubkey, None, sev::snp(&sent.tee_evidence))
+            (sent.tee_pubkey, None, sev::read(&sent.tee_evidence))
         }
         KbsVersion::V0_1_1 | KbsVersion::V0_2_0 => {
             let sent: EvidenceInPlace = json::read(Part::Body, body)?;
-            (sent.tee_pubkey, None, sev::snp(sent.tee_evidence.get()))
+            (sent.tee_pubkey, None, sev::read(sent.tee_evidence.get()))
         }
         KbsVersion::V0_4_0(_) => {
             let sent: EvidenceWithInitData = json::read(Part::Body, body)?;
@@ -97,14 +98,17 @@ pub fn evidence(claim: &TrusteeClaim, body: &[u8]) -> Result<Evidence, Invalid> 
                 return Err(Invalid::AdditionalEvidence);
             }
             let init_data = sent.init_data.map(|sent| sent.digest()).transpose()?;
-            (sent.runtime_data.tee_pubkey, init_data, sev::snp(sent.tee_evidence.primary_evidence.get()))
+            (sent.runtime_data.tee_pubkey, init_data, sev::read(sent.tee_evidence.primary_evidence.get()))
         }
     };
     let (guest_key, key) = tee_pubkey.read(version)?;
-    let (report, certificates) = match presented {
-        Ok(sev::SnpEvidence { report, certificates }) => (Ok(report), certificates),
+    let (report, certificates) = match read {
+        Ok(sev::SevEvidence { report, certificates }) => (Ok(report), certificates),
         Err(fault) => (Err(Unreadable::new(fault)), Vec::new()),
     };
+    // Nothing that the broker verifies binds the document of an Azure VM: it is as if none had come.
+    let azure = report.as_ref().is_ok_and(|sent| sent.form == EvidenceForm::AzSnpVtpm);
+    let init_data = init_data.filter(|_| !azure);
     Ok(Evidence {
         dialects: vec![Dialect::Trustee],
         workload_id: None,

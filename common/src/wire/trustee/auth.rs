@@ -6,6 +6,10 @@ use serde_json::value::RawValue;
 use super::super::Invalid;
 use crate::ids::{CarriedId, Claim, KbsVersion, ReportHash, TrusteeClaim};
 
+/// The names of an Azure confidential VM with SEV-SNP: kbs-types writes the first up to 0.12, and the second
+/// since then.
+pub const AZURE: [&str; 2] = ["azsnpvtpm", "az-snp-vtpm"];
+
 /// The `extra-params` of 0.1.1 and later.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

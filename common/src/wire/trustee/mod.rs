@@ -19,7 +19,7 @@ mod runtime_data;
 mod tests;
 
 pub use attest::evidence;
-pub use auth::{Offered, asks, claim, selected_hash};
+pub use auth::{AZURE, Offered, asks, claim, selected_hash};
 pub use key::KeyFault;
 pub use resource::{ResourceName, released};
 

@@ -285,7 +285,7 @@ fn release(suite: Suite) -> Value {
     let init_data = Algorithm::Sha512.digest("a document");
     let keys = vec![KeyId::from_bytes([7; 32])];
     let pending = Pending::new(suite, &challenge, "web", secrets, init_data, keys).unwrap();
-    let evidence = Evidence { report: vec![0x5A; 1184], certificates: vec![vec![0x30; 1300], vec![0x30; 2]] };
+    let evidence = Evidence::of_report(vec![0x5A; 1184], vec![vec![0x30; 1300], vec![0x30; 2]]);
     serde_json::from_slice(&pending.request(&evidence)).unwrap()
 }
 

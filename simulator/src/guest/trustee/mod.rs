@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`version`](KbsVersion) | the differences from version to version |
 //! | [`shape`](Shape), [`evidence`] | how a report and certificates are written in JSON |
+//! | [`vtpm`](Vtpm) | how an Azure confidential VM writes them |
 //! | [`message`](Attestation) | the bodies of auth and attest, and what a report binds |
 //! | [`key`](TrusteeKey), [`jwe`](Jwe) | the guest's key, and how it opens a resource |
 //! | [`client`](Pace) | when the client tries again |
@@ -23,6 +24,7 @@ mod message;
 mod shape;
 mod transcript;
 mod version;
+mod vtpm;
 
 #[cfg(test)]
 mod stand_in;
@@ -43,6 +45,7 @@ pub use message::{Attestation, Auth, Jwk};
 pub use shape::Shape;
 pub use transcript::{Exchange, TRANSCRIPTS, Transcript};
 pub use version::{HashAlgorithm, JweForm, KbsVersion};
+pub use vtpm::{Vtpm, VtpmShape};
 
 use super::{Error, Machine, Said};
 use crate::{
@@ -82,6 +85,9 @@ pub struct TrusteeGuest {
     /// Whether its build sorts the members of evidence that is no string, as `serde_json` does unless another
     /// crate of the build asks it to keep their order.
     pub sorts: bool,
+    /// The guest runs in an Azure confidential VM, and sends its paravisor's blob. Then it has neither `shape`
+    /// nor `certificates`.
+    pub vtpm: Option<Vtpm>,
     /// The host's certificate table. `None` is `null`.
     pub certificates: Option<CertTable>,
     /// The init data document that it sends, from 0.4.0 on.
@@ -114,6 +120,7 @@ impl TrusteeGuest {
             shape: if version == KbsVersion::V0_4_0 { Shape::C } else { Shape::A },
             key: TrusteeKey::generate(form),
             sorts: true,
+            vtpm: None,
             certificates,
             init_data: None,
             offered: ["sha256", "sha384", "sha512", "sm3"].map(str::to_owned).to_vec(),
@@ -138,7 +145,7 @@ impl TrusteeGuest {
     pub fn auth_request(&self) -> Auth {
         Auth {
             version: self.version.text().to_owned(),
-            tee: "snp".to_owned(),
+            tee: self.vtpm.as_ref().map_or("snp", |vtpm| vtpm.tee.as_str()).to_owned(),
             offered: self.version.offers_hashes().then(|| self.offered.clone()),
         }
     }
@@ -188,7 +195,11 @@ impl TrusteeGuest {
             additional_evidence: String::new(),
             init_data: self.init_data.as_ref().map(|init_data| init_data.text.clone()),
         };
-        let written = self.evidence(&self.machine.report(message.report_data(self.hash)))?;
+        let report_data = message.report_data(self.hash);
+        let written = match &self.vtpm {
+            Some(vtpm) => vtpm.evidence(&self.machine, report_data),
+            None => self.evidence(&self.machine.report(report_data))?,
+        };
         let sorts = self.sorts && !self.version.evidence_in_string();
         message.evidence = if sorts { json::sorted(&written) } else { written };
         Ok(message)

@@ -42,6 +42,18 @@ pub enum EvidenceFault {
     /// The TCB versions of one report have one layout.
     #[error("some TCB versions of the report have an fmc, and others do not")]
     Layouts,
+    /// Something else in the place of Azure's blob.
+    #[error("tee-evidence.report is not an array of at most 4096 bytes")]
+    Blob,
+    /// A version of Azure's evidence that is not known.
+    #[error("tee-evidence.version is not 1 or 2")]
+    BlobVersion,
+    /// Something else in the place of a certificate in PEM.
+    #[error("tee-evidence.vcek is not certificates in PEM")]
+    Pem,
+    /// Something else in the place of bytes in base64url.
+    #[error("{0} is not base64url with padding")]
+    Base64(Member),
     /// Something else in the place of the certificates.
     #[error("cert_chain is neither null nor an array")]
     CertChain,

@@ -51,8 +51,8 @@ async fn boot(id: &str) -> [Vec<String>; 3] {
     let cookie = given["cookies"][0].as_str().unwrap().split(';').next().unwrap();
     let session = SessionId::parse(cookie.split_once('=').unwrap().1).unwrap();
     let challenge = broker.auth.challenges.recognise(&session, world.hardware.clock.now()).await.unwrap();
-    let report =
-        data_encoding::HEXLOWER.encode(&evidence(&world.hardware.chip, &KEY, &challenge).report.unwrap());
+    let report = data_encoding::HEXLOWER
+        .encode(&evidence(&world.hardware.chip, &KEY, &challenge).report.unwrap().bytes);
     let shown = json!({"gen": "milan", "report": report, "cert_chain": "[]"}).to_string();
     let key = json!({"alg": "RSA", "k-mod": KEY.texts.modulus, "k-exp": KEY.texts.exponent});
     let shown = json!({"tee-pubkey": key, "tee-evidence": shown});
