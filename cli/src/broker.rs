@@ -11,6 +11,7 @@ use std::{
 use anyhow::anyhow;
 use keybroker_common::{
     admission::Admission,
+    advisories::Advisories,
     appraisal::Fleet,
     broker::{self, AttestKeys, Broker, Origin, Register},
     challenge::Deployment,
@@ -42,6 +43,8 @@ pub(crate) struct Configuration {
     pub(crate) endorsements: KdsSettings,
     /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
+    /// AMD's bulletins, by which records say how platforms stand.
+    pub(crate) advisories: Arc<Advisories>,
     /// The callers that may register.
     pub(crate) admission: Admission,
     /// How long a guest may answer a challenge, and then how long its session may fetch secrets.
@@ -65,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) endorsements: KdsSettings,
     /// The operator's demands on every guest.
     pub(crate) fleet: Arc<Fleet>,
+    /// AMD's bulletins, by which records say how platforms stand.
+    pub(crate) advisories: Arc<Advisories>,
     /// The callers that may register.
     pub(crate) admission: Admission,
     /// How long a guest may answer a challenge, and then how long its session may fetch secrets.
@@ -99,7 +104,7 @@ pub(crate) fn endorsements(parts: &Parts) -> Arc<EndorsementSource> {
 
 /// The three services over the same parts.
 pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> Broker {
-    Broker::new(broker::Parts {
+    let broker = Broker::new(broker::Parts {
         store: parts.store.clone(),
         wrap: parts.key.clone(),
         keys: AttestKeys {
@@ -119,7 +124,8 @@ pub(crate) fn services(parts: &Parts, endorsements: Arc<EndorsementSource>) -> B
             keys: Arc::new(parts.key.keyring(Purpose::Challenge)),
             ttl: parts.ttl,
         },
-    })
+    });
+    Broker { attest: broker.attest.judging_by(Arc::clone(&parts.advisories)), ..broker }
 }
 
 pub(crate) fn signing_keys(parts: &Parts) -> SigningKeys {
@@ -129,13 +135,14 @@ pub(crate) fn signing_keys(parts: &Parts) -> SigningKeys {
 
 /// Opens or makes the store and the wrapping key that `configuration` names.
 pub(crate) fn open(configuration: Configuration) -> Result<Parts, Failure> {
-    let Configuration { data_dir, key_file, anchors, endorsements, fleet, admission, ttl } = configuration;
+    let Configuration { data_dir, key_file, anchors, endorsements, fleet, advisories, admission, ttl } =
+        configuration;
     check_apart(&data_dir, &key_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(open_store(&data_dir, Arc::clone(&clock))?);
     let key = Arc::new(open_key(&key_file, &store)?);
     let deployment = store.deployment().map_err(store_failure)?;
-    Ok(Parts { store, deployment, key, clock, anchors, endorsements, fleet, admission, ttl })
+    Ok(Parts { store, deployment, key, clock, anchors, endorsements, fleet, advisories, admission, ttl })
 }
 
 /// Refuses a key inside the data directory: a copy or backup of the store must not contain the key.

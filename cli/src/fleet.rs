@@ -1,12 +1,16 @@
 //! The operator's demands on every guest, as arguments.
 
+use std::sync::Arc;
+
 use keybroker_common::{
+    advisories::Advisories,
     appraisal::Fleet,
     platform::{ChipId, Condition, FirmwareVersion, PlatformDemands},
 };
 use keybroker_snp::product::Product;
 
 use crate::{
+    advisories::{self, AdvisoriesArgs},
     exit::Failure,
     platform::{self, rows, some},
 };
@@ -42,11 +46,14 @@ pub(crate) struct FleetArgs {
     /// The least reported TCB of some silicon: `milan-b1:bl=4,tee=0,snp=27,ucode=222`. Silicon is a stepping's
     /// name, its CPUID signature (`0x00A00F11`), or for reports of version 2 a product. Guests on silicon that no
     /// floor names are then refused. May be given once for each (in the variable: separated by `;`).
+    ///
+    /// `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you confirmed
+    /// in a table of your own (--advisories).
     #[arg(
         long,
         env = "KEYBROKER_MINIMUM_TCB",
         value_delimiter = ';',
-        value_parser = platform::floor,
+        value_parser = platform::floor_or_month,
         value_name = "FLOOR"
     )]
     minimum_tcb: Vec<String>,
@@ -118,16 +125,20 @@ pub(crate) struct FleetArgs {
     /// alone.
     #[arg(long, env = "KEYBROKER_ACCEPT_ANY_TCB", value_parser = clap::builder::BoolishValueParser::new())]
     accept_any_tcb: bool,
+    #[command(flatten)]
+    advisories: AdvisoriesArgs,
 }
 
 impl FleetArgs {
-    /// The demands, if they are consistent.
-    pub(crate) fn read(&self) -> Result<Fleet, Failure> {
-        Ok(Fleet {
+    /// The demands, if they are consistent, with the floors that the table of AMD's bulletins sets; and the
+    /// table.
+    pub(crate) fn read(&self) -> Result<(Fleet, Arc<Advisories>), Failure> {
+        let (minimum_tcb, month) = platform::by_month("--minimum-tcb", &self.minimum_tcb)?;
+        let mut fleet = Fleet {
             platform: PlatformDemands {
                 products: some(&self.accept_product),
                 chips: some(&self.accept_chip),
-                minimum_tcb: rows("--minimum-tcb", &self.minimum_tcb)?,
+                minimum_tcb,
                 minimum_committed_tcb: rows("--minimum-committed-tcb", &self.minimum_committed_tcb)?,
                 minimum_current_tcb: rows("--minimum-current-tcb", &self.minimum_current_tcb)?,
                 minimum_launch_tcb: rows("--minimum-launch-tcb", &self.minimum_launch_tcb)?,
@@ -138,6 +149,9 @@ impl FleetArgs {
             },
             accepted_csp_ids: self.accept_csp_id.clone(),
             any_tcb: self.accept_any_tcb,
-        })
+        };
+        let table =
+            self.advisories.choice(month).resolve(&mut fleet.platform).map_err(advisories::refused)?;
+        Ok((fleet, table))
     }
 }

@@ -1,5 +1,7 @@
 //! The program `keybroker`: the broker on one machine, and an operator's tools.
 
+mod advisories;
+mod behind;
 mod broker;
 mod carried;
 mod chip_prefix;

@@ -1,8 +1,11 @@
 //! Demands on a platform, as flags say them.
 
 use anyhow::anyhow;
-use keybroker_common::platform::{
-    BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, MitigationBits, OfSilicon,
+use keybroker_common::{
+    advisories::Month,
+    platform::{
+        BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, MitigationBits, OfSilicon,
+    },
 };
 use keybroker_snp::product::Product;
 
@@ -21,6 +24,14 @@ pub(crate) fn chip(id: &str) -> Result<ChipId, DemandError> {
 /// A floor, checked by itself.
 pub(crate) fn floor(text: &str) -> Result<String, DemandError> {
     row::<Levels>(text)
+}
+
+/// A floor, or a month up to which the table of AMD's bulletins sets floors; checked by itself.
+pub(crate) fn floor_or_month(text: &str) -> Result<String, String> {
+    match Month::of_floor(text) {
+        Some(month) => month.map(|_| text.to_owned()).map_err(str::to_owned),
+        None => floor(text).map_err(|error| error.to_string()),
+    }
 }
 
 /// Bits of a mitigation vector, checked by themselves.
@@ -46,6 +57,18 @@ pub(crate) fn firmware(text: &str) -> Result<FirmwareVersion, DemandError> {
 pub(crate) fn rows<T: OfSilicon>(flag: &str, texts: &[String]) -> Result<BySilicon<T>, Failure> {
     let rows = BySilicon::parse(texts.iter().map(String::as_str));
     rows.map_err(|error| Failure::new(Exit::Usage, anyhow!("{flag} {:?} {error}", texts.join(";"))))
+}
+
+/// The rows of all uses of a flag, and the month that one of them may name.
+pub(crate) fn by_month(flag: &str, texts: &[String]) -> Result<(BySilicon<Levels>, Option<Month>), Failure> {
+    let (months, rows): (Vec<_>, Vec<_>) =
+        texts.iter().cloned().partition(|text| Month::of_floor(text).is_some());
+    let month = match months.as_slice() {
+        [] => None,
+        [month] => Month::of_floor(month).and_then(Result::ok),
+        _ => return Err(Failure::new(Exit::Usage, anyhow!("{flag} names advisories= twice"))),
+    };
+    Ok((self::rows(flag, &rows)?, month))
 }
 
 /// Nothing, or a list that admits something.

@@ -4,6 +4,7 @@
 //! Value Provider; the broker is Verifier and Relying Party in one.
 
 pub mod admission;
+pub mod advisories;
 pub mod amend;
 pub mod appraisal;
 pub mod audit;

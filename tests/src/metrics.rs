@@ -1,10 +1,11 @@
 //! The metrics of the functions.
 
 /// Every metric, as the functions' log names it.
-pub const METRICS: [&str; 16] = [
+pub const METRICS: [&str; 18] = [
     "Registered",
     "Attested",
     "Released",
+    "GuestsBehind",
     "Refused",
     "Unavailable",
     "KeyUnavailable",
@@ -13,6 +14,7 @@ pub const METRICS: [&str; 16] = [
     "Unauthenticated",
     "Panicked",
     "NoSession",
+    "NoTcbFloor",
     "KdsLatency",
     "VerifyLatency",
     "TransactionLatency",

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use keybroker_common::{
+    advisories::{TcbVerdict, Verdict},
     audit::{AuditRecord, Basis, CrlEdition, EvidenceSummary, FailedCheck},
     encoding::{Base64, Hex},
     ids::{AuditId, RegistrationDigest, WorkloadId},
@@ -14,6 +15,7 @@ use keybroker_common::{
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
+    silicon::Cpuid,
 };
 
 use super::{
@@ -50,6 +52,10 @@ const SIMULATED: &str = "simulated";
 const VEK: &str = "vek";
 const CRLS: &str = "crls";
 const FLEET: &str = "fleet";
+/// The verdict on its TCB, in one text ([`encode_verdict`]); then what the report says beside that.
+const ADVISORIES: &str = "advisories";
+const SILICON: &str = "silicon";
+const COMMITTED: &str = "committed";
 /// The guest key's thumbprint, where the key itself does not stand beside it.
 const GUEST_KEY: &str = "guest_key";
 
@@ -69,6 +75,7 @@ pub(super) fn encode<I: Item>(
         registration,
         evidence,
         basis,
+        tcb,
         secret,
         secrets,
         token: None,
@@ -99,6 +106,9 @@ pub(super) fn encode<I: Item>(
     if let Some(basis) = basis {
         encode_basis(basis, guest_key, item);
     }
+    if let Some(verdict) = tcb {
+        encode_verdict(verdict, item);
+    }
     Ok(())
 }
 
@@ -120,6 +130,7 @@ pub(super) fn decode<I: Item>(
         registration: item.optional(REGISTRATION, Attributes::array)?.map(RegistrationDigest::from_bytes),
         evidence: item.optional(MEASUREMENT, |item, _| decode_evidence(item))?,
         basis: item.optional(ANCHOR, |item, _| decode_basis(item, guest_key))?,
+        tcb: item.optional(ADVISORIES, decode_verdict)?,
         secret: item.optional(SECRET, Attributes::text)?.map(str::to_owned),
         secrets: item
             .optional(SECRETS, Attributes::text)?
@@ -243,6 +254,36 @@ fn decode_basis<I: Item>(
         crls: item.list(CRLS, read_edition)?,
         guest_key: Base64(thumbprint),
         fleet: Base64(item.array(FLEET)?),
+    })
+}
+
+/// The table's date, the verdict, the numbers of rows and of unconfirmed ones, and the bulletins, with blanks
+/// between them.
+fn encode_verdict(judged: &TcbVerdict, item: &mut Map) {
+    let TcbVerdict { table, verdict, bulletins, rows, unconfirmed, silicon, committed } = judged;
+    let words = [table.to_string(), verdict.name().to_owned(), rows.to_string(), unconfirmed.to_string()];
+    let words: Vec<_> = words.into_iter().chain(bulletins.iter().cloned()).collect();
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put(ADVISORIES, text(words.join(" ")));
+    silicon.map(|silicon| put(SILICON, bytes(&silicon.signature().to_be_bytes())));
+    committed.map(|tcb| put(COMMITTED, bytes(&levels(tcb))));
+}
+
+fn decode_verdict<I: Item>(item: &Attributes<'_, I>, name: &'static str) -> Result<TcbVerdict, StoreError> {
+    let unknown = |name: &str| I::corrupt(format!("{name} is not one that is known"));
+    let mut words = item.text(name)?.split(' ');
+    let mut word = || words.next().ok_or_else(|| unknown(name));
+    let (table, verdict, rows, unconfirmed) = (word()?, word()?, word()?, word()?);
+    let signature = |name| item.array(name).map(u32::from_be_bytes).map(Cpuid::from_signature);
+    Ok(TcbVerdict {
+        table: table.parse().map_err(|_| unknown(name))?,
+        verdict: Verdict::parse(verdict),
+        rows: rows.parse().map_err(|_| unknown(name))?,
+        unconfirmed: unconfirmed.parse().map_err(|_| unknown(name))?,
+        bulletins: words.map(str::to_owned).collect(),
+        silicon: item.optional(SILICON, |_, name| signature(name)?.ok_or_else(|| unknown(name)))?,
+        committed: item
+            .optional(COMMITTED, |item, name| tcb(&item.bytes(name)?).ok_or_else(|| unknown(name)))?,
     })
 }
 

@@ -13,6 +13,7 @@ mod register;
 mod relay;
 mod resource;
 mod serve;
+mod tcb;
 mod token;
 mod verify;
 mod workload;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Relay(relay::RelayArgs),
     Resource(resource::ResourceArgs),
     Serve(serve::ServeArgs),
+    Tcb(tcb::TcbArgs),
     Token(token::TokenArgs),
     Verify(verify::VerifyArgs),
     Workload(workload::WorkloadArgs),
@@ -70,6 +72,7 @@ impl Command {
             Self::Relay(args) => relay::run(&args),
             Self::Resource(args) => resource::run(&args),
             Self::Serve(args) => serve::run(&args),
+            Self::Tcb(args) => tcb::run(&args),
             Self::Token(args) => token::run(&args),
             Self::Verify(args) => verify::run(&args),
             Self::Workload(args) => workload::run(&args),

@@ -171,7 +171,7 @@ impl ServeArgs {
 
     /// Refuses to serve guests on a platform of any TCB beyond the loopback, unless the operator asked for it.
     fn check_floor(&self) -> Result<(), Failure> {
-        if self.listen.ip().is_loopback() || !self.fleet.read()?.lacks_floor() {
+        if self.listen.ip().is_loopback() || !self.fleet.read()?.0.lacks_floor() {
             return Ok(());
         }
         let error = anyhow!("no floor of the TCB is set, and {} is not on the loopback", self.listen);
@@ -185,7 +185,7 @@ impl ServeArgs {
     /// is made.
     fn configuration(&self) -> Result<Configuration, Failure> {
         let anchors = self.anchors.read()?;
-        let fleet = Arc::new(self.fleet.read()?);
+        let (fleet, advisories) = self.fleet.read()?;
         let known_chips_only = self.kds == KdsUse::KnownChipsOnly;
         let crl_max_age = self.crl_max_age.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
         let endorsements =
@@ -195,7 +195,8 @@ impl ServeArgs {
             key_file: paths::key_file(self.key_file.as_deref())?,
             anchors,
             endorsements,
-            fleet,
+            fleet: Arc::new(fleet),
+            advisories,
             admission: self.registration,
             ttl: Duration::from_secs(self.session_ttl.into()),
         })
@@ -215,6 +216,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let runtime = Runtime::new().context("starting")?;
     args.warn();
     parts.fleet.announce();
+    parts.advisories.announce();
     runtime.block_on(async {
         let register = http::router_over(parts.store.clone(), broker::operators_register(&parts));
         let socket = operators_socket(&args.data_dir()?)?;

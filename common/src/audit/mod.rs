@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    advisories::TcbVerdict,
     encoding::{Hex, amd},
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     keyring::Purpose,
@@ -213,6 +214,9 @@ pub struct AuditRecord {
     /// By what that was verified, once it was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub basis: Option<Basis>,
+    /// How the platform stood to AMD's bulletins, once its report was verified. Nothing was decided by it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tcb: Option<TcbVerdict>,
     /// Which secret was asked for, or changed, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secret: Option<String>,
@@ -246,6 +250,7 @@ impl AuditRecord {
             registration: None,
             evidence: None,
             basis: None,
+            tcb: None,
             secret: None,
             secrets: Vec::new(),
             token: None,
@@ -255,8 +260,10 @@ impl AuditRecord {
         }
     }
 
-    /// SHA-256 of it as JSON.
+    /// SHA-256 of it as JSON, without the verdict on the TCB: on that nothing rests, and a release that knows
+    /// no verdicts computes the same.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+        let decided = Self { tcb: None, ..self.clone() };
+        Sha256::digest(serde_json::to_vec(&decided).unwrap_or_default()).into()
     }
 }

@@ -236,6 +236,7 @@ impl Attest {
         }
         record.evidence = Some(EvidenceSummary::of(report.report(), form, Some(report.product()), true));
         record.basis = Some(Basis::of(under, evidence.guest_key.thumbprint(), &self.fleet));
+        record.tcb = Some(self.advisories.verdict(report.report(), report.product()));
         if self.fleet.lacks_floor() && !registered.registration().policy.platform.has_floor() {
             metrics::count(Count::NoTcbFloor);
         }

@@ -7,6 +7,7 @@ use keybroker_snp::product::Product;
 
 use super::{endorser::Endorser, strangers::NoSessionLimiter};
 use crate::{
+    advisories::Advisories,
     appraisal::Fleet,
     binding::{Binding, SentReport},
     challenge::Challenges,
@@ -100,6 +101,8 @@ pub struct Attest {
     pub policies: Arc<dyn PolicyEngine>,
     /// The operator's demands on every guest.
     pub fleet: Arc<Fleet>,
+    /// AMD's bulletins, by which records say how a platform stands. They decide nothing.
+    pub advisories: Arc<Advisories>,
     /// For how many requests without a session that counts there is a record.
     pub patience: Arc<NoSessionLimiter>,
     /// Unwraps the secrets.

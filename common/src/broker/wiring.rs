@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Attest, Auth, Endorser, Register};
 use crate::{
     admission::Admission,
+    advisories::Advisories,
     appraisal::Fleet,
     challenge::{Challenges, Deployment},
     clock::Clock,
@@ -79,7 +80,8 @@ pub struct AttestKeys {
 }
 
 impl Attest {
-    /// Attests against the registrations in `store` and the operator's demands on the `fleet`.
+    /// Attests against the registrations in `store` and the operator's demands on the `fleet`. Records say how
+    /// platforms stand to the bulletins that this release ships, unless [`Attest::judging_by`] gives others.
     pub fn new(
         store: Arc<impl DecisionStore + ReleaseStore + KeyringStore + 'static>,
         origin: Origin,
@@ -101,11 +103,17 @@ impl Attest {
             endorsements,
             policies,
             fleet,
+            advisories: Advisories::shipped(),
             patience: Arc::default(),
             unwrap,
             signers,
             clock,
         }
+    }
+
+    /// The same with another table of AMD's bulletins.
+    pub fn judging_by(self, advisories: Arc<Advisories>) -> Self {
+        Self { advisories, ..self }
     }
 }
 

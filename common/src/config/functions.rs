@@ -1,25 +1,30 @@
 //! The settings of each function.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 
 use super::{
     kds::{KdsSettings, NewChips},
     reading::{
-        Configuration, Reader, base_url, by_silicon, chips, conditions, crl_max_age, days, firmware,
-        known_chips_only, list, new_chips_burst, new_chips_per_minute, products, text, ttl, yes,
+        Configuration, Reader, base_url, by_silicon, chips, conditions, crl_max_age, days, firmware, floors,
+        known_chips_only, list, new_chips_burst, new_chips_per_minute, path, products, sha256, text, ttl,
+        yes,
     },
     table::{
-        ACCEPT_ANY_TCB, ACCEPT_CHIPS, ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, AUDIT_RETENTION_DAYS, AUDIT_TABLE,
-        CRL_MAX_AGE, CURRENT_MITIGATIONS, DECISIONS_TABLE, DEPLOYMENT, ENDORSEMENTS_TABLE, KDS, KDS_URL,
-        KEYS_TABLE, KMS_KEY, LAUNCH_MITIGATIONS, MINIMUM_COMMITTED_TCB, MINIMUM_CURRENT_TCB,
-        MINIMUM_FIRMWARE, MINIMUM_LAUNCH_TCB, MINIMUM_TCB, NEW_CHIPS_BURST, NEW_CHIPS_PER_MINUTE,
-        REGISTRATION, REQUIRE_PLATFORM, SESSION_TTL, TOKENS_TABLE, WORKLOADS_TABLE,
+        ACCEPT_ANY_TCB, ACCEPT_CHIPS, ACCEPT_CSP_IDS, ACCEPT_PRODUCTS, ADVISORIES, ADVISORIES_SHA256,
+        AUDIT_RETENTION_DAYS, AUDIT_TABLE, CRL_MAX_AGE, CURRENT_MITIGATIONS, DECISIONS_TABLE, DEPLOYMENT,
+        ENDORSEMENTS_TABLE, KDS, KDS_URL, KEYS_TABLE, KMS_KEY, LAUNCH_MITIGATIONS, MINIMUM_COMMITTED_TCB,
+        MINIMUM_CURRENT_TCB, MINIMUM_FIRMWARE, MINIMUM_LAUNCH_TCB, MINIMUM_TCB, NEW_CHIPS_BURST,
+        NEW_CHIPS_PER_MINUTE, REGISTRATION, REQUIRE_PLATFORM, SESSION_TTL, TOKENS_TABLE, WORKLOADS_TABLE,
     },
 };
 use crate::{
-    admission::Admission, appraisal::Fleet, challenge::Deployment, function::Function,
+    admission::Admission,
+    advisories::{Advisories, Choice, ChoiceError, Month, PinnedFile},
+    appraisal::Fleet,
+    challenge::Deployment,
+    function::Function,
     platform::PlatformDemands,
 };
 
@@ -116,8 +121,8 @@ pub struct AttestConfig {
     pub audit_kept_for: Option<SignedDuration>,
     /// Where its challenges come from.
     pub origin: OriginConfig,
-    /// The operator's demands on every guest.
-    pub fleet: Fleet,
+    /// The operator's demands on every guest, and the table of AMD's bulletins.
+    pub fleet: FleetConfig,
     /// Where AMD's certificates come from.
     pub endorsements: KdsSettings,
 }
@@ -155,10 +160,45 @@ impl Configuration for AttestConfig {
     }
 }
 
-fn fleet(reader: &mut Reader) -> Option<Fleet> {
+/// The operator's demands on every guest. Part of them may be in the table of AMD's bulletins, so there are none
+/// before that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetConfig {
+    pub(super) demands: Fleet,
+    pub(super) advisories: Choice,
+}
+
+impl FleetConfig {
+    /// Reads the table, and adds the floors that it sets.
+    pub fn resolve(self) -> Result<(Fleet, Arc<Advisories>), ChoiceError> {
+        let Self { mut demands, advisories } = self;
+        let table = advisories.resolve(&mut demands.platform)?;
+        Ok((demands, table))
+    }
+}
+
+fn advisories(reader: &mut Reader, floor: Option<Month>) -> Option<Choice> {
+    let path = reader.value(ADVISORIES, path);
+    let sha256 = reader.value(ADVISORIES_SHA256, sha256);
+    let file = match (path?, sha256?) {
+        (None, None) => None,
+        (Some(path), Some(sha256)) => Some(PinnedFile { path, sha256 }),
+        (Some(_), None) => {
+            reader.fault(ADVISORIES, "needs KEYBROKER_ADVISORIES_SHA256 beside it");
+            return None;
+        }
+        (None, Some(_)) => {
+            reader.fault(ADVISORIES_SHA256, "needs KEYBROKER_ADVISORIES beside it");
+            return None;
+        }
+    };
+    Some(Choice { file, floor })
+}
+
+fn fleet(reader: &mut Reader) -> Option<FleetConfig> {
     let products = reader.value(ACCEPT_PRODUCTS, products);
     let chips = reader.value(ACCEPT_CHIPS, chips);
-    let minimum_tcb = reader.value(MINIMUM_TCB, by_silicon);
+    let minimum_tcb = reader.value(MINIMUM_TCB, floors);
     let minimum_committed_tcb = reader.value(MINIMUM_COMMITTED_TCB, by_silicon);
     let minimum_current_tcb = reader.value(MINIMUM_CURRENT_TCB, by_silicon);
     let minimum_launch_tcb = reader.value(MINIMUM_LAUNCH_TCB, by_silicon);
@@ -168,11 +208,13 @@ fn fleet(reader: &mut Reader) -> Option<Fleet> {
     let minimum_firmware = reader.value(MINIMUM_FIRMWARE, firmware);
     let any_tcb = reader.value(ACCEPT_ANY_TCB, yes);
     let accepted_csp_ids = reader.value(ACCEPT_CSP_IDS, list);
-    Some(Fleet {
+    let advisories = advisories(reader, minimum_tcb.as_ref().and_then(|(_, month)| *month));
+    let (minimum_tcb, _) = minimum_tcb?;
+    let demands = Fleet {
         platform: PlatformDemands {
             products: products?,
             chips: chips?,
-            minimum_tcb: minimum_tcb?,
+            minimum_tcb,
             minimum_committed_tcb: minimum_committed_tcb?,
             minimum_current_tcb: minimum_current_tcb?,
             minimum_launch_tcb: minimum_launch_tcb?,
@@ -183,5 +225,6 @@ fn fleet(reader: &mut Reader) -> Option<Fleet> {
         },
         accepted_csp_ids: accepted_csp_ids?,
         any_tcb: any_tcb?,
-    })
+    };
+    Some(FleetConfig { demands, advisories: advisories? })
 }

@@ -12,7 +12,7 @@ mod reading;
 mod table;
 
 pub use self::{
-    functions::{AttestConfig, AuthConfig, OriginConfig, RegisterConfig},
+    functions::{AttestConfig, AuthConfig, FleetConfig, OriginConfig, RegisterConfig},
     kds::{KdsSettings, NewChips},
     reading::{ConfigError, Configuration, Fault, Reader, base_url, read},
     table::{VARIABLES, Variable, nearest},

@@ -1,7 +1,8 @@
 //! Reading the environment by the table.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use jiff::SignedDuration;
 use keybroker_snp::product::Product;
 
@@ -11,9 +12,11 @@ use super::{
     table::{VARIABLES, Variable, known, nearest},
 };
 use crate::{
+    advisories::Month,
     decision::LONGEST_TTL,
+    encoding::Hex,
     function::Function,
-    platform::{BySilicon, ChipId, Condition, DemandError, FirmwareVersion, OfSilicon},
+    platform::{BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, OfSilicon},
 };
 
 /// The settings of one function.
@@ -72,6 +75,13 @@ impl Reader {
             return None;
         };
         parse(value).map_err(|cause| self.faults.push(Fault::Invalid { name, cause })).ok()
+    }
+}
+
+impl Reader {
+    /// Notes that the value of `variable` cannot stand beside the others.
+    pub(super) fn fault(&mut self, variable: Variable, cause: &'static str) {
+        self.faults.push(Fault::Invalid { name: variable.name, cause });
     }
 }
 
@@ -146,6 +156,35 @@ pub(super) fn chips(value: &str) -> Result<Option<Vec<ChipId>>, &'static str> {
 
 pub(super) fn by_silicon<T: OfSilicon>(value: &str) -> Result<BySilicon<T>, &'static str> {
     BySilicon::parse(list(value)?.iter().map(String::as_str)).map_err(DemandError::text)
+}
+
+/// Floors of the reported TCB: by silicon, and up to which month the table of advisories sets more.
+pub(super) fn floors(value: &str) -> Result<(BySilicon<Levels>, Option<Month>), &'static str> {
+    let mut month = None;
+    let mut rows = BySilicon::default();
+    for text in list(value)? {
+        match Month::of_floor(&text) {
+            None => rows.add(&text).map_err(DemandError::text)?,
+            Some(_) if month.is_some() => return Err("names advisories= twice"),
+            Some(named) => month = Some(named?),
+        }
+    }
+    Ok((rows, month))
+}
+
+/// A path, or nothing.
+pub(super) fn path(value: &str) -> Result<Option<PathBuf>, &'static str> {
+    Ok((!value.is_empty()).then(|| value.into()))
+}
+
+/// A SHA-256, or nothing.
+pub(super) fn sha256(value: &str) -> Result<Option<Hex<32>>, &'static str> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let bytes = HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok();
+    let digest = bytes.and_then(|bytes| bytes.try_into().ok());
+    digest.map(|digest| Some(Hex(digest))).ok_or("must be 64 hex digits")
 }
 
 pub(super) fn conditions(value: &str) -> Result<Vec<Condition>, &'static str> {

@@ -17,7 +17,7 @@ pub struct Variable {
 }
 
 /// Every setting of every function.
-pub const VARIABLES: [Variable; 28] = [
+pub const VARIABLES: [Variable; 30] = [
     WORKLOADS_TABLE,
     TOKENS_TABLE,
     KEYS_TABLE,
@@ -40,6 +40,8 @@ pub const VARIABLES: [Variable; 28] = [
     REQUIRE_PLATFORM,
     MINIMUM_FIRMWARE,
     ACCEPT_ANY_TCB,
+    ADVISORIES,
+    ADVISORIES_SHA256,
     KDS_URL,
     KDS,
     CRL_MAX_AGE,
@@ -182,6 +184,18 @@ pub(super) const ACCEPT_ANY_TCB: Variable = Variable {
     name: "KEYBROKER_ACCEPT_ANY_TCB",
     read_by: &[Function::Attest],
     meaning: "yes: guests on a platform of any TCB are admitted, where no floor is set",
+    default: Some(""),
+};
+pub(super) const ADVISORIES: Variable = Variable {
+    name: "KEYBROKER_ADVISORIES",
+    read_by: &[Function::Attest],
+    meaning: "file with a table of AMD's bulletins, in the place of the one that this release ships",
+    default: Some(""),
+};
+pub(super) const ADVISORIES_SHA256: Variable = Variable {
+    name: "KEYBROKER_ADVISORIES_SHA256",
+    read_by: &[Function::Attest],
+    meaning: "the SHA-256 of that file, 64 hex digits",
     default: Some(""),
 };
 pub(super) const KDS_URL: Variable = Variable {

@@ -6,7 +6,9 @@ use keybroker_snp::product::Product;
 use super::{table::known, *};
 use crate::{
     admission::Admission,
+    advisories::{Advisories, Choice, Month, PinnedFile},
     appraisal::Fleet,
+    encoding::Hex,
     function::Function,
     platform::{BySilicon, ChipId, Condition, FirmwareVersion},
 };
@@ -64,7 +66,7 @@ fn each_function_reads_what_the_table_says() {
 fn defaults_hold_where_nothing_is_said() {
     let config: AttestConfig = with(&ATTEST, &[("KEYBROKER_KDS_URL", "")]).unwrap();
     assert_eq!(config.origin.session_ttl, Duration::from_secs(300));
-    assert_eq!(config.fleet, Fleet::default());
+    assert_eq!(config.fleet, FleetConfig { demands: Fleet::default(), advisories: Choice::default() });
     assert_eq!(config.endorsements, KdsSettings::default());
     assert_eq!(config.audit_kept_for, None);
 }
@@ -97,8 +99,8 @@ fn a_setting_that_is_set_counts() {
     ];
     let config: AttestConfig = with(&ATTEST, &more).unwrap();
     assert_eq!(config.origin.session_ttl, Duration::from_secs(60));
-    assert_eq!(config.fleet.accepted_csp_ids, ["CN=a", "CN=b"]);
-    let platform = &config.fleet.platform;
+    assert_eq!(config.fleet.demands.accepted_csp_ids, ["CN=a", "CN=b"]);
+    let platform = &config.fleet.demands.platform;
     assert_eq!(platform.products, Some(vec![Product::Milan, Product::Turin]));
     let chips = ["07".repeat(8), "08".repeat(64)].map(|id| ChipId::parse(&id).unwrap());
     assert_eq!(platform.chips, Some(chips.to_vec()));
@@ -111,12 +113,50 @@ fn a_setting_that_is_set_counts() {
     assert_eq!(platform.launch_mitigations, BySilicon::parse(["milan-x:2"]).unwrap());
     assert_eq!(platform.conditions, [Condition::AliasCheck, Condition::Committed]);
     assert_eq!(platform.minimum_firmware, Some(FirmwareVersion { major: 1, minor: 55, build: 29 }));
-    assert!(config.fleet.any_tcb);
+    assert!(config.fleet.demands.any_tcb);
     assert_eq!(config.endorsements.kds_url, "http://127.0.0.1:1");
     assert!(config.endorsements.known_chips_only);
     assert_eq!(config.endorsements.crl_max_age, Some(SignedDuration::from_hours(30 * 24)));
     assert_eq!(config.endorsements.new_chips, NewChips { per_minute: Some(0), burst: Some(20) });
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
+}
+
+/// The shipped table has no confirmed row: a month without a file of one's own is an error when the function
+/// starts, and not a floor that is missing.
+#[test]
+fn a_floor_may_be_a_month_of_the_table() {
+    let floors = |value| with::<AttestConfig>(&ATTEST, &[("KEYBROKER_MINIMUM_TCB", value)]);
+    let config = floors("milan-x:snp=27; advisories=2026-05").unwrap();
+    assert_eq!(config.fleet.demands.platform.minimum_tcb, BySilicon::parse(["milan-x:snp=27"]).unwrap());
+    assert_eq!(config.fleet.advisories, Choice { file: None, floor: Month::parse("2026-05") });
+    let error = config.fleet.resolve().unwrap_err().to_string();
+    assert!(error.starts_with("the floor advisories=2026-05 is not set: of the "), "{error}");
+    for (value, cause) in [
+        ("advisories=May", "must be written as advisories=2026-05, with a month"),
+        ("advisories=2026-05;advisories=2026-06", "names advisories= twice"),
+    ] {
+        assert_eq!(floors(value).unwrap_err(), format!("KEYBROKER_MINIMUM_TCB {cause}"));
+    }
+    let (fleet, table) = floors("milan-x:snp=27").unwrap().fleet.resolve().unwrap();
+    assert_eq!((fleet.platform.has_floor(), table), (true, Advisories::shipped()));
+}
+
+#[test]
+fn a_table_of_advisories_is_pinned() {
+    let set = |more: &[(&str, &str)]| with::<AttestConfig>(&ATTEST, more);
+    let (path, sha256) = ("KEYBROKER_ADVISORIES", "KEYBROKER_ADVISORIES_SHA256");
+    let digest = "0A".repeat(32);
+    let config = set(&[(path, "/opt/advisories.json"), (sha256, &digest)]).unwrap();
+    let pinned = PinnedFile { path: "/opt/advisories.json".into(), sha256: Hex([0x0A; 32]) };
+    assert_eq!(config.fleet.advisories, Choice { file: Some(pinned), floor: None });
+    for (more, error) in [
+        (vec![(path, "x")], "KEYBROKER_ADVISORIES needs KEYBROKER_ADVISORIES_SHA256 beside it"),
+        (vec![(sha256, digest.as_str())], "KEYBROKER_ADVISORIES_SHA256 needs KEYBROKER_ADVISORIES beside it"),
+        (vec![(path, "x"), (sha256, "0A")], "KEYBROKER_ADVISORIES_SHA256 must be 64 hex digits"),
+        (vec![(path, "x"), (sha256, "")], "KEYBROKER_ADVISORIES needs KEYBROKER_ADVISORIES_SHA256 beside it"),
+    ] {
+        assert_eq!(set(&more).unwrap_err(), error);
+    }
 }
 
 #[test]

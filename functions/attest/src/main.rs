@@ -33,7 +33,9 @@ fn main() -> ExitCode {
         let store = Arc::new(config.audit_kept_for.into_iter().fold(store, DynamoStore::keep_audit_for));
         let clock = Arc::new(SystemClock);
         let amd = EndorsementSource::new(anchors, store.clone(), clock.clone(), &config.endorsements);
-        config.fleet.announce();
+        let (fleet, advisories) = config.fleet.resolve()?;
+        fleet.announce();
+        advisories.announce();
         let kms_key = &config.origin.kms_key;
         let ring = |purpose| Arc::new(KmsKeyring::new(aws.kms(), kms_key.clone(), purpose));
         let keys = AttestKeys {
@@ -42,7 +44,8 @@ fn main() -> ExitCode {
             unwrap: Arc::new(KmsUnwrap::new(aws.kms())),
             signers: Arc::new(SigningKeys::new(store.clone(), ring(Purpose::Signature), clock.clone())),
         };
-        let (amd, rego, fleet) = (Arc::new(amd), Arc::new(RegoEngine::default()), Arc::new(config.fleet));
-        Ok(Attest::new(store, origin(config.origin, aws), keys, amd, rego, fleet, clock))
+        let (amd, rego, fleet) = (Arc::new(amd), Arc::new(RegoEngine::default()), Arc::new(fleet));
+        let attest = Attest::new(store, origin(config.origin, aws), keys, amd, rego, fleet, clock);
+        Ok(attest.judging_by(advisories))
     })
 }

@@ -367,8 +367,9 @@ fn alarms_watch_what_operators_are_told_to_expect() {
         .map(|alarm| (alarm["Namespace"].to_string(), alarm["MetricName"].as_str().unwrap()))
         .collect();
     let own = own_namespace().to_string();
-    let metrics = ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "NoTcbFloor", "Refused"]
-        .map(|name| (own.clone(), name));
+    let metrics =
+        ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "NoTcbFloor", "Refused", "GuestsBehind"]
+            .map(|name| (own.clone(), name));
     let expected = metrics.into_iter().chain([("\"AWS/ApiGateway\"".to_owned(), "5xx")]);
     assert_eq!(watched, expected.collect());
     for (_, alarm) in resources(&template, "AWS::CloudWatch::Alarm") {

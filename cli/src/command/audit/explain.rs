@@ -28,6 +28,9 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     if let Some(evidence) = &record.evidence {
         words.push(self::evidence(evidence, record.basis.as_ref()));
     }
+    if let Some(tcb) = &record.tcb {
+        words.push(format!("The platform was {tcb}. Nothing was decided by that."));
+    }
     words.extend(basis::words(record));
     words
 }

@@ -2,7 +2,7 @@
 
 use keybroker_common::{
     audit::{AuditRecord, Decision, Operation},
-    store::{AuditQuery, Cursor},
+    store::Cursor,
 };
 
 use super::AuditArgs;
@@ -17,14 +17,9 @@ const FORM: Form<AuditRecord> =
     Form { header: &["time", "decision", "operation", "workload", "check", "id"], cells };
 
 pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
-    let query = AuditQuery { workload: args.workload.clone(), ..args.span.query()? };
+    let query = args.query()?;
     let operator = args.store.open().await?;
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
-    let of_chip = |record: &AuditRecord| match (&args.chip_id, &record.evidence) {
-        (None, _) => true,
-        (Some(chip), Some(evidence)) => chip.begins(&evidence.chip_id),
-        (Some(_), None) => false,
-    };
     // DynamoDB gives them in no order of time: the first may come last.
     let size = if operator.backend == Backend::Aws { usize::MAX } else { Window::<(), ()>::ROWS };
     let mut window = Window::new(size);
@@ -36,7 +31,8 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         window.push(key, record)
     };
     let unreadable = listing::pages(&operator, page, |rows| {
-        Ok(output.print(rows.into_iter().filter(of_chip).filter_map(&mut in_order))?)
+        Ok(output
+            .print(rows.into_iter().filter(|record| args.is_of_chip(record)).filter_map(&mut in_order))?)
     });
     let unreadable = unreadable.await?;
     output.print(window.rest())?;

@@ -4,6 +4,7 @@ mod basis;
 mod compact;
 mod explain;
 mod export;
+mod levels;
 mod list;
 mod one;
 mod prune;
@@ -11,6 +12,7 @@ mod prune;
 use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
+    audit::AuditRecord,
     ids::{AuditId, WorkloadId},
     store::AuditQuery,
 };
@@ -38,6 +40,8 @@ Examples:
   keybroker audit --workload billing-7f3a --since 24h
   keybroker audit --workload billing-7f3a --since 2026-11-01T00:00:00Z --until 7d --json
   keybroker audit --since 1h --aws
+  The levels of a fleet:
+      keybroker audit --since 30d --tcb
   keybroker audit export --since 2026-11-01T00:00:00Z >november.jsonl
   keybroker audit prune --older-than 400d --dry-run
 
@@ -63,11 +67,31 @@ pub(crate) struct AuditArgs {
     chip_id: Option<ChipPrefix>,
     #[command(flatten)]
     span: SpanArgs,
+    /// Show the levels of the platforms on which guests attested, in place of the decisions: for each kind of
+    /// silicon and each level the verdict by AMD's bulletins of that day, and the numbers of guests and chips
+    #[arg(long, conflicts_with = "id")]
+    tcb: bool,
     /// Print one JSON document in place of the text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+impl AuditArgs {
+    /// The query for the records that are asked for, but for the chip.
+    fn query(&self) -> Result<AuditQuery, Failure> {
+        Ok(AuditQuery { workload: self.workload.clone(), ..self.span.query()? })
+    }
+
+    /// Whether a record is about the chip that is asked for.
+    fn is_of_chip(&self, record: &AuditRecord) -> bool {
+        match (&self.chip_id, &record.evidence) {
+            (None, _) => true,
+            (Some(chip), Some(evidence)) => chip.begins(&evidence.chip_id),
+            (Some(_), None) => false,
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -115,6 +139,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
             Some(AuditCommand::Compact(args)) => compact::run(args),
             None => match args.id {
                 Some(id) => one::run(args, id).await,
+                None if args.tcb => levels::run(args).await,
                 None => list::run(args).await,
             },
         }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use keybroker_common::{
     admission::Admission,
+    advisories::Advisories,
     audit::AuditRecord,
     clock::{Clock, SystemClock},
     config::KdsSettings,
@@ -86,6 +87,7 @@ impl World {
             anchors,
             endorsements: KdsSettings { kds_url: kds.url(), ..KdsSettings::default() },
             fleet: Arc::default(),
+            advisories: Advisories::shipped(),
             ttl: std::time::Duration::from_secs(300),
         };
         // The first to need the ring makes its key. Nobody accepts none of them.

@@ -166,7 +166,7 @@ fn configuration(reach: &Reach) -> Finding {
 /// The check of the operator's floors, as the variables and flags set them.
 fn floor(fleet: &FleetArgs) -> Finding {
     const CHECK: &str = "tcb-floor";
-    let fleet = match fleet.read() {
+    let (fleet, _) = match fleet.read() {
         Ok(fleet) => fleet,
         Err(failure) => return Finding::failed(CHECK, &failure),
     };

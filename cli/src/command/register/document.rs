@@ -13,7 +13,7 @@ use keybroker_common::{
     broker::RegisterRequest,
     dialect::{Dialect, Dialects},
     ids::{HostData, WorkloadId},
-    platform::{ChipId, Condition, FirmwareVersion, Levels, MitigationBits},
+    platform::{ChipId, Condition, FirmwareVersion, Levels, MitigationBits, PlatformDemands},
     secret::bounds::MAX_SECRET_LEN,
     wire::names_secret,
     wire::{Invalid, keybroker, libkrun},
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::{init_data::InitData, trustee};
 use crate::{
+    advisories::{self, AdvisoriesArgs},
     exit::{Exit, Failure},
     hex, platform,
 };
@@ -67,8 +68,9 @@ pub(super) struct DocumentArgs {
     require: Vec<(String, String)>,
     /// The least reported TCB of some silicon: milan-b1:bl=4,tee=0,snp=27,ucode=222. Silicon is a stepping's
     /// name, its CPUID signature (0x00A00F11), or for reports of version 2 a product; a guest on other silicon is
-    /// refused
-    #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
+    /// refused. `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you
+    /// confirmed in a table of your own (--advisories); the command prints them, and sends them
+    #[arg(long, value_name = "FLOOR", value_parser = platform::floor_or_month)]
     minimum_tcb: Vec<String>,
     /// The least committed TCB, in the same form
     #[arg(long, value_name = "FLOOR", value_parser = platform::floor)]
@@ -98,6 +100,8 @@ pub(super) struct DocumentArgs {
     /// A chip that the guest may run on, by its id: 128 hex digits, or 16 of a Turin
     #[arg(long, value_name = "HEX", value_parser = platform::chip)]
     accept_chip: Vec<ChipId>,
+    #[command(flatten)]
+    advisories: AdvisoriesArgs,
 }
 
 /// The flags that give a workload its init data.
@@ -370,8 +374,11 @@ fn keybroker_body(
         let text = String::from_utf8(read(path)?.to_vec());
         put("policy", text.map_err(|_| Failure::new(Exit::Usage, anyhow!("--policy must be UTF-8")))?.into());
     }
+    let by_month = by_month(args)?;
+    if !by_month.minimum_tcb.is_empty() {
+        put("minimum_tcb", json!(by_month.minimum_tcb));
+    }
     for (name, floors) in [
-        ("minimum_tcb", &args.minimum_tcb),
         ("minimum_committed_tcb", &args.minimum_committed_tcb),
         ("minimum_current_tcb", &args.minimum_current_tcb),
         ("minimum_launch_tcb", &args.minimum_launch_tcb),
@@ -380,7 +387,7 @@ fn keybroker_body(
             put(name, json!(platform::rows::<Levels>(name, floors)?));
         }
     }
-    let demands = demands(args)?;
+    let demands = demands(args, &by_month)?;
     if !demands.is_empty() {
         put("require", Value::Object(demands));
     }
@@ -399,19 +406,49 @@ pub(super) fn resource_value(bytes: &[u8]) -> Value {
     }
 }
 
+/// The demands to which a month of the table of AMD's bulletins may add, with what it adds: told on stderr, since
+/// the registration has the numbers and no month.
+fn by_month(args: &DocumentArgs) -> Result<PlatformDemands, Failure> {
+    let (minimum_tcb, month) = platform::by_month("--minimum-tcb", &args.minimum_tcb)?;
+    let mut demands = PlatformDemands {
+        minimum_tcb,
+        current_mitigations: platform::rows("--current-mitigations", &args.current_mitigations)?,
+        conditions: args.require_platform.clone(),
+        ..PlatformDemands::default()
+    };
+    if let Some(month) = month {
+        let table = args.advisories.choice(Some(month)).resolve(&mut demands).map_err(advisories::refused)?;
+        anstream::eprintln!(
+            "advisories={month} stands for these numbers, by a table of {}: {}",
+            table.date(),
+            flags(&demands)
+        );
+    }
+    Ok(demands)
+}
+
+/// Demands as flags.
+fn flags(demands: &PlatformDemands) -> String {
+    let floors = demands.minimum_tcb.rows().map(|(key, levels)| format!("--minimum-tcb {key}:{levels}"));
+    let bits =
+        demands.current_mitigations.rows().map(|(key, bits)| format!("--current-mitigations {key}:{bits}"));
+    let conditions = demands.conditions.iter().map(|condition| format!("--require-platform {condition}"));
+    floors.chain(bits).chain(conditions).collect::<Vec<_>>().join(" ")
+}
+
 /// The demands on the platform that are no floors of its TCB, by the members of `require`.
-fn platform_demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
+fn platform_demands(args: &DocumentArgs, by_month: &PlatformDemands) -> Result<Map<String, Value>, Failure> {
     let mut demands = Map::new();
     let mut put = |name: &str, value: Value| drop(demands.insert(name.to_owned(), value));
-    for (name, bits) in
-        [("current_mitigations", &args.current_mitigations), ("launch_mitigations", &args.launch_mitigations)]
-    {
-        if !bits.is_empty() {
-            put(name, json!(platform::rows::<MitigationBits>(name, bits)?));
-        }
+    if !by_month.current_mitigations.is_empty() {
+        put("current_mitigations", json!(by_month.current_mitigations));
     }
-    if !args.require_platform.is_empty() {
-        put("platform", json!(args.require_platform));
+    if !args.launch_mitigations.is_empty() {
+        let bits = platform::rows::<MitigationBits>("launch_mitigations", &args.launch_mitigations)?;
+        put("launch_mitigations", json!(bits));
+    }
+    if !by_month.conditions.is_empty() {
+        put("platform", json!(by_month.conditions));
     }
     if let Some(firmware) = args.minimum_firmware {
         put("minimum_firmware", json!(firmware));
@@ -427,8 +464,8 @@ fn platform_demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> 
 }
 
 /// The demands. A value that is a number or a boolean is one; any other is text.
-fn demands(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
-    let mut demands = platform_demands(args)?;
+fn demands(args: &DocumentArgs, by_month: &PlatformDemands) -> Result<Map<String, Value>, Failure> {
+    let mut demands = platform_demands(args, by_month)?;
     if args.forbid_smt {
         demands.insert("smt".to_owned(), false.into());
     }

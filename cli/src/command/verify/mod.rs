@@ -7,12 +7,14 @@ use std::{
     collections::BTreeMap,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
+    advisories::Advisories,
     appraisal::{self, Fleet},
     audit::EvidenceSummary,
     encoding::Hex,
@@ -149,6 +151,7 @@ impl Bound {
 struct Given<'a> {
     args: &'a VerifyArgs,
     fleet: Fleet,
+    advisories: Arc<Advisories>,
     now: Timestamp,
     report: Report,
     report_data: Option<ReportData>,
@@ -164,6 +167,7 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn read(args: &'a VerifyArgs) -> Result<Self, Failure> {
+        let (fleet, advisories) = args.fleet.read()?;
         let anchors = TrustAnchors::amd();
         let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
         let (report, came_with) = Evidence::with_report(&args.report)?;
@@ -204,7 +208,8 @@ impl<'a> Given<'a> {
         }
         Ok(Self {
             args,
-            fleet: args.fleet.read()?,
+            fleet,
+            advisories,
             now: args.at.unwrap_or_else(Timestamp::now),
             report,
             report_data: args.report_data.as_ref().map(Bound::read).transpose()?,
@@ -241,6 +246,7 @@ impl<'a> Given<'a> {
             verdict.add_policy(&policy.queries, policy.results(report, self.vek.as_ref()));
         }
         let signed = verdict.has_passed("signature");
+        verdict.tcb = product.map(|product| self.advisories.verdict(report, product));
         verdict.evidence =
             Some(EvidenceSummary::of(report, EvidenceForm::Snp, product, signed && verdict.failed == 0));
         verdict

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use anstyle::AnsiColor;
-use keybroker_common::{audit::EvidenceSummary, policy::Gave};
+use keybroker_common::{advisories::TcbVerdict, audit::EvidenceSummary, policy::Gave};
 use keybroker_snp::verify::Outcome;
 use serde::Serialize;
 
@@ -47,11 +47,21 @@ pub(super) struct Verdict {
     not_checked: usize,
     checks: Vec<CheckRow>,
     pub(super) evidence: Option<EvidenceSummary>,
+    /// How the platform stands to AMD's bulletins, where its product is known. No check.
+    pub(super) tcb: Option<TcbVerdict>,
 }
 
 impl Default for Verdict {
     fn default() -> Self {
-        Self { schema: 1, passed: 0, failed: 0, not_checked: 0, checks: Vec::new(), evidence: None }
+        Self {
+            schema: 1,
+            passed: 0,
+            failed: 0,
+            not_checked: 0,
+            checks: Vec::new(),
+            evidence: None,
+            tcb: None,
+        }
     }
 }
 
@@ -120,7 +130,13 @@ impl Verdict {
                 "A policy alone grants nothing: the broker evaluates it only after every other check holds."
             )?;
         }
-        let Self { passed, failed, not_checked, .. } = self;
+        let Self { passed, failed, not_checked, tcb, .. } = self;
+        if let Some(tcb) = tcb {
+            writeln!(
+                out,
+                "The platform is {tcb}. Nothing is refused for that: `keybroker tcb explain` has the details."
+            )?;
+        }
         writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")
     }
 }

@@ -13,6 +13,7 @@ use keybroker_rego::{Policy, beginning_with_not_or_every};
 use serde::Serialize;
 
 use crate::{
+    behind::Behind,
     carried,
     exit::{Exit, Failure},
     listing::{self, Form, Output, Window},
@@ -38,6 +39,7 @@ Examples:
   Workloads that failed builds left behind:
       keybroker workload list --never-released --older-than 7d
   keybroker workload list --revoked --json
+  keybroker workload list --behind
   keybroker workload list --aws --owner arn:aws:sts::123456789012:assumed-role/builder
 
 {}", Exit::TABLE))]
@@ -47,6 +49,10 @@ pub(super) struct ListArgs {
     /// Only revoked workloads
     #[arg(long)]
     revoked: bool,
+    /// Only workloads of which a guest attested in the last 30 days from a platform that was behind AMD's
+    /// bulletins, when it attested last on its chip. On AWS this reads the whole audit tables
+    #[arg(long)]
+    behind: bool,
     /// Only workloads that this principal registered
     #[arg(long, value_name = "PRINCIPAL")]
     owner: Option<String>,
@@ -214,11 +220,13 @@ const FORM: Form<Listed> = Form {
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let now = Timestamp::now();
+    let behind = if args.behind { Some(Behind::read(&operator, now).await?) } else { None };
     let matches = |row: &Workload| {
         let owned =
             |owner: &String| row.read().is_ok_and(|read| read.registration().owner.as_ref() == Some(owner));
         args.filter.matches(row, now)
             && (!args.revoked || row.revoked_at.is_some())
+            && behind.as_ref().is_none_or(|behind| behind.contains(&row.id))
             && args.owner.as_ref().is_none_or(owned)
     };
     // All are read twice: how many share a measurement is known only when all were read.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use keybroker_common::audit::{AuditRecord, Check, Decision};
+use keybroker_common::{
+    advisories::TcbVerdict,
+    audit::{AuditRecord, Check, Decision},
+};
 use serde::{
     Serialize, Serializer,
     ser::{Error as _, SerializeMap as _},
@@ -94,8 +97,12 @@ impl Gathered {
 /// The metrics that a decision counts for, and the cause by which the first is counted, too.
 fn decided(record: &AuditRecord) -> (&'static [&'static str], Option<&str>) {
     let check = record.failed.as_ref().map(|failed| failed.check.as_str());
+    let is_behind = record.tcb.as_ref().is_some_and(TcbVerdict::is_behind);
     match record.decision {
         Decision::Registered | Decision::Replaced => (&["Registered"], None),
+        // A guest attests once: the record of a release that rests on another has no verdict of its own.
+        Decision::Attested if is_behind => (&["Attested", "GuestsBehind"], None),
+        Decision::Released if is_behind => (&["Released", "GuestsBehind"], None),
         Decision::Attested => (&["Attested"], None),
         Decision::Released => (&["Released"], None),
         // A withheld secret is counted as released, too: its release is on record.

@@ -6,6 +6,7 @@
 //! | `Registered` | | registrations, new or replaced |
 //! | `Attested` | | guests that attested |
 //! | `Released` | | secrets released |
+//! | `GuestsBehind` | | guests that attested from a platform that is behind AMD's bulletins |
 //! | `Refused` | `Cause`: the check that failed | refusals, releases that were withheld among them |
 //! | `Unavailable` | `Cause`: what was out of reach | 503s |
 //! | `KeyUnavailable` | | 503s because KMS or its key was out of reach, or the broker's own keys |
