@@ -16,9 +16,9 @@ depends() {
 # called by dracut
 installkernel() {
     # Disks and networks of machines with SEV-SNP, evidence, document. dracut passes over what a kernel lacks.
-    hostonly='' instmods dm_crypt xts ecb algif_skcipher virtio_pci virtio_blk virtio_scsi nvme
+    hostonly='' instmods dm_crypt xts ecb algif_skcipher virtio_pci virtio_blk virtio_scsi nvme hv_storvsc
     hostonly='' instmods af_packet virtio_net ena gve hv_netvsc
-    hostonly='' instmods sev-guest tsm configfs qemu_fw_cfg
+    hostonly='' instmods sev-guest tsm configfs tpm_crb qemu_fw_cfg
 }
 
 # called by dracut

@@ -59,7 +59,7 @@ fn run(command: Command, root: &Root, console: &Arc<Stderr>) -> Result<(), Failu
         Command::Report { out, report_data } => {
             let source = report::source(root)?;
             let written = inspect::write(&*source, &report_data, &out)?;
-            console.line(format_args!("wrote {written} to {}", out.display()));
+            console.line(format_args!("wrote {written} to {}, from {}", out.display(), source.name()));
             Ok(())
         }
         Command::Doctor { ask, waits } => doctor(ask, &waits, root, console),
@@ -109,6 +109,7 @@ impl Guest {
         let found = document::wait(root, &time, DRIVERS)?;
         unbound::warn(root, &found, &**console);
         let source = report::wait(root, &time, DRIVERS)?;
+        unbound::warn_of(&*source, &**console);
         let transport = transport(root, &found, console)?;
         Ok(Self { found, source, transport, time })
     }
@@ -137,11 +138,18 @@ fn doctor(ask: bool, waits: &Waits, root: &Root, console: &Arc<Stderr>) -> Resul
     let mut doctor = Doctor::stdout();
     let time = MachineTime::start();
     let found = document::find(root);
-    let source = report::source(root);
-    match &source {
-        Ok(source) => doctor.report(&**source, found.as_ref().ok()),
-        Err(_) => doctor.failed("interface", report::ReportError::Absent),
-    }
+    let search = report::search(root);
+    doctor.passed_over(&search.passed_over);
+    let source = match search.source() {
+        Ok(source) => {
+            doctor.report(&*source, found.as_ref().ok());
+            Some(source)
+        }
+        Err(error) => {
+            doctor.failed("interface", error);
+            None
+        }
+    };
     let found = match found {
         Ok(found) => found,
         Err(error) => {
@@ -153,7 +161,7 @@ fn doctor(ask: bool, waits: &Waits, root: &Root, console: &Arc<Stderr>) -> Resul
     match transport(root, &found, console) {
         Ok(transport) => {
             doctor.brokers(&found, &transport);
-            if let (true, Ok(source)) = (ask, source) {
+            if let (true, Some(source)) = (ask, source) {
                 let guest = Guest { found, source, transport, time };
                 doctor.ask(&guest.asker(waits, console));
             }

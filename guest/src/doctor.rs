@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
-use keybroker_native::client::{CHALLENGE_BODY, CHALLENGE_PATH, Challenge};
-use keybroker_snp::report::Report;
+use keybroker_native::{
+    EvidenceForm,
+    client::{CHALLENGE_BODY, CHALLENGE_PATH, Challenge},
+};
 
 use crate::{
     document::{Bond, Found, Place},
     failure::Failure,
-    look::look,
+    look::{answer, look},
     release::{Asker, Unanswered},
-    report::ReportSource,
+    report::{PassedOver, ReportSource},
     root::Root,
     time::Time,
     transport::Transport,
@@ -47,6 +49,13 @@ impl<W: Write> Doctor<W> {
         self.failure.get_or_insert(failure);
     }
 
+    /// The interfaces that are none of this machine's.
+    pub fn passed_over(&mut self, passed_over: &PassedOver) {
+        for (name, missing) in &passed_over.0 {
+            self.row("passed over", format_args!("{name} {missing}"));
+        }
+    }
+
     /// The interface and a report.
     pub fn report(&mut self, source: &dyn ReportSource, found: Option<&Found>) {
         self.row("interface", format_args!("{}", source.name()));
@@ -55,7 +64,7 @@ impl<W: Write> Doctor<W> {
             Ok(evidence) => evidence,
             Err(error) => return self.wrong("report", error.into()),
         };
-        match Report::parse(&evidence.report) {
+        match answer(&evidence, &report_data) {
             Ok(report) => {
                 let debug =
                     if report.policy().debug_allowed() { "allowed: the host can read memory" } else { "off" };
@@ -68,9 +77,15 @@ impl<W: Write> Doctor<W> {
                 self.row("VMPL", format_args!("{}", report.vmpl()));
                 self.row("DEBUG", format_args!("{debug}"));
                 self.row("MEASUREMENT", format_args!("{}", hex(report.measurement())));
+                if evidence.form == EvidenceForm::AzSnpVtpm {
+                    self.row(
+                        "",
+                        format_args!("of Azure's paravisor alone: not of this kernel, not of this initrd"),
+                    );
+                }
                 self.row("HOST_DATA", format_args!("{}", hex(report.host_data())));
             }
-            Err(error) => return self.wrong("report", crate::look::LookError::from(error).into()),
+            Err(error) => return self.wrong("report", error.into()),
         }
         let kinds: Vec<String> = evidence.certificates.iter().map(|known| known.kind.to_string()).collect();
         match (evidence.table_error, kinds.is_empty()) {
@@ -79,7 +94,7 @@ impl<W: Write> Doctor<W> {
             (None, false) => self.row("certificates", format_args!("{}", kinds.join(", "))),
         }
         if let Some(found) = found {
-            match look(&evidence.report, &report_data, found) {
+            match look(evidence, &report_data, found) {
                 Ok(_) => {
                     self.row("this guest", format_args!("is what its document says, as far as it can tell"))
                 }

@@ -6,14 +6,24 @@ use std::{
     path::Path,
 };
 
-use crate::{failure::Failure, report::ReportSource};
+use keybroker_native::EvidenceForm;
+
+use crate::{failure::Failure, look::answer, report::ReportSource};
 
 /// Writes a report over `report_data` into `directory` as `report.bin`, and each certificate of the host's
-/// table beside it, as `vcek.der` and so on.
+/// table beside it, as `vcek.der` and so on. From a vTPM come `hcl.bin`, all that the paravisor left there,
+/// and as `report.bin` the report in it.
 pub fn write(source: &dyn ReportSource, report_data: &[u8; 64], directory: &Path) -> Result<String, Failure> {
     let evidence = source.report(report_data)?;
     let certificates = evidence.certificates.iter();
-    let mut files = vec![("report.bin".to_owned(), &evidence.report)];
+    let report = match evidence.form {
+        EvidenceForm::Snp => evidence.report.clone(),
+        EvidenceForm::AzSnpVtpm => answer(&evidence, report_data)?.as_bytes().to_vec(),
+    };
+    let mut files = vec![("report.bin".to_owned(), &report)];
+    if evidence.form == EvidenceForm::AzSnpVtpm {
+        files.push(("hcl.bin".to_owned(), &evidence.report));
+    }
     files.extend(certificates.map(|known| (format!("{}.der", known.kind).to_lowercase(), &known.der)));
     let failed = |path: &Path, error| Failure::doing(path.display(), error);
     fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;

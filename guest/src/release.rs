@@ -240,7 +240,7 @@ impl Asker<'_> {
         if let Some(error) = evidence.table_error {
             self.console.line(format_args!("warning: {error}; the broker has to ask AMD for certificates"));
         }
-        look(&evidence.report, &report_data, self.found)?;
+        look(evidence, &report_data, self.found)?;
         Ok(())
     }
 
@@ -337,9 +337,7 @@ impl Asker<'_> {
     /// The evidence for a request. The guest looks at this report, too: the host may have changed since.
     fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, AskError> {
         let evidence = self.source.report(report_data)?;
-        let own = look(&evidence.report, report_data, self.found)?;
-        let certificates = evidence.certificates.into_iter().map(|certificate| certificate.der).collect();
-        Ok(Evidence::of_report(own.report().as_bytes().to_vec(), certificates))
+        Ok(look(evidence, report_data, self.found)?.into())
     }
 
     fn post(&self, url: &str, body: &[u8], deadline: Duration) -> Result<Reply, Stop> {

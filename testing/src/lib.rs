@@ -46,6 +46,8 @@ pub mod rvp;
 pub mod sample;
 #[cfg(feature = "broker")]
 pub mod signer;
+#[cfg(feature = "vtpm")]
+pub mod vtpm;
 #[cfg(feature = "broker")]
 pub mod world;
 #[cfg(feature = "broker")]

@@ -14,11 +14,11 @@ use std::{
 use rustix::io::Errno;
 
 use crate::{
-    report::{Evidence, ReportError, ReportSource},
+    report::{Evidence, Missing, ReportError, ReportSource},
     root::Root,
 };
 
-const NAME: &str = "configfs-tsm";
+pub(super) const NAME: &str = "configfs-tsm";
 /// Attempts while others write, too.
 const ATTEMPTS: u32 = 5;
 /// The kernel's own limit on a report, a table and the rest.
@@ -67,10 +67,22 @@ impl Tree for Kernel {
 pub struct Tsm<T = Kernel>(T);
 
 impl Tsm {
-    /// The kernel's, if it is there.
-    pub fn find(root: &Root) -> Option<Self> {
+    /// The kernel's, if it is there and the driver of a processor is behind it: the module `tsm` alone makes
+    /// the directory, on machines of other clouds, too.
+    pub fn find(root: &Root) -> Result<Self, Missing> {
         let directory = root.path("/sys/kernel/config/tsm/report");
-        directory.is_dir().then_some(Self(Kernel(directory)))
+        if !directory.is_dir() {
+            return Err(Missing::NotThere);
+        }
+        let tsm = Self(Kernel(directory));
+        let name = format!("keybroker-{}-look", process::id());
+        match tsm.0.make(&name) {
+            Err(error) if is(&error, Errno::NXIO) => return Err(Missing::NoDriver),
+            Ok(()) => drop(tsm.0.remove(&name)),
+            // A request will say why.
+            Err(_) => {}
+        }
+        Ok(tsm)
     }
 }
 

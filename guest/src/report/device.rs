@@ -27,13 +27,13 @@ use sev::{
 use crate::{
     child,
     report::{
-        Evidence, ReportError, ReportSource,
+        Evidence, Missing, ReportError, ReportSource,
         table::{self, Certificate, Kind},
     },
     root::Root,
 };
 
-const NAME: &str = "/dev/sev-guest";
+pub(super) const NAME: &str = "/dev/sev-guest";
 /// Attempts while the host asks for patience.
 const ATTEMPTS: u32 = 5;
 /// How long the host may keep one attempt.
@@ -48,9 +48,9 @@ pub const COMMAND: &str = "sev-guest";
 pub struct Device;
 
 impl Device {
-    /// Whether the machine has the device.
-    pub fn is_there(root: &Root) -> bool {
-        root.path(NAME).exists()
+    /// The kernel's, if it is there.
+    pub fn find(root: &Root) -> Result<Self, Missing> {
+        if root.path(NAME).exists() { Ok(Self) } else { Err(Missing::NotThere) }
     }
 }
 

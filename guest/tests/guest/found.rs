@@ -164,7 +164,7 @@ fn a_document_and_an_interface_that_come_late_are_waited_for_within_bounds() {
     let late = || Late(&world, ManualTime::default());
     let brief = Duration::from_secs(8);
     assert!(matches!(document::wait(&world.root, &late(), brief), Err(FindError::Absent)));
-    assert!(matches!(report::wait(&world.root, &late(), brief), Err(ReportError::Absent)));
+    assert!(matches!(report::wait(&world.root, &late(), brief), Err(ReportError::Absent(_))));
     assert!(report::wait(&world.root, &late(), DRIVERS).is_ok());
     assert_eq!(document::wait(&world.root, &late(), DRIVERS).unwrap().place, Place::FwCfg);
     // A document that is there and cannot be used is not waited for.

@@ -9,10 +9,13 @@ mod headers;
 mod looks;
 mod network;
 mod opened;
+mod paravisor;
 mod program;
 mod releases;
 mod served;
 #[cfg(feature = "simulated-hardware")]
 mod simulated;
 mod unlocks;
+mod vtpm;
+mod vtpm_faults;
 mod world;

@@ -29,12 +29,12 @@ use keybroker_tests::{
     unique,
     world::{MEASUREMENT, World},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-const SECRET: &[u8] = "of the disk: süß\n".as_bytes();
+pub(crate) const SECRET: &[u8] = "of the disk: süß\n".as_bytes();
 
 /// The secure processor of a guest.
-struct Processor {
+pub(crate) struct Processor {
     chip: Chip,
     host_data: [u8; 32],
     measurement: [u8; 48],
@@ -71,29 +71,48 @@ impl Write for Output {
 }
 
 /// A machine with a document, for a workload that is registered with it.
-struct Machine {
+pub(crate) struct Machine<S = Processor> {
     directory: tempfile::TempDir,
-    processor: Processor,
+    processor: S,
     console: Arc<Kept>,
     limits: Limits,
 }
 
 impl Machine {
     fn register(world: &World) -> Self {
+        let source = |host_data| Processor {
+            chip: world.chip(Product::Milan, 1),
+            host_data,
+            measurement: MEASUREMENT,
+        };
+        Self::registered(world, Binding::HostData, &json!({}), source)
+    }
+}
+
+impl<S: ReportSource> Machine<S> {
+    /// A machine whose document has this binding. Its registration requires this as well.
+    pub(crate) fn registered(
+        world: &World,
+        binding: Binding,
+        require: &Value,
+        source: impl FnOnce([u8; 32]) -> S,
+    ) -> Self {
         let operator = Operator::of(world);
         let operator = operator.with("KEYBROKER_KEY_FILE", world.home().key_file().to_str().unwrap());
         let prepared = operator.json(&["keys", "prepare"]);
         let broker_key = BrokerKey::from_text(prepared["public_key"].as_str().unwrap()).unwrap();
-        let document = Document::write(Algorithm::Sha256, &settings(&world.url, broker_key)).unwrap();
+        let settings = Settings { binding, ..settings(&world.url, broker_key) };
+        let document = Document::write(Algorithm::Sha256, &settings).unwrap();
         let digest = document.digest();
         let body = json!({
             "workload_id": document.keybroker().workload,
             "init_data": {
-                "bound_by": "host_data",
+                "bound_by": if binding == Binding::HostData { "host_data" } else { "nothing" },
                 "algorithm": digest.algorithm().name(),
                 "digest": digest.to_string(),
             },
             "measurements": [HEXLOWER.encode(&MEASUREMENT)],
+            "require": require,
             "resources": {"passphrase": String::from_utf8(SECRET.to_vec()).unwrap()},
         });
         let response = world.ask("POST", "/rvp/register", &[], Some(&body.to_string()));
@@ -103,11 +122,7 @@ impl Machine {
         let place = directory.path().join("etc/keybroker");
         std::fs::create_dir_all(&place).unwrap();
         std::fs::write(place.join("initdata.toml"), document.text()).unwrap();
-        let processor = Processor {
-            chip: world.chip(Product::Milan, 1),
-            host_data: digest.host_data(),
-            measurement: MEASUREMENT,
-        };
+        let processor = source(digest.host_data());
         Self { directory, processor, console: Arc::default(), limits: Limits::default() }
     }
 
@@ -118,7 +133,7 @@ impl Machine {
     }
 
     /// A run of `get`: what it wrote, its exit code and its last line.
-    fn get(&self, name: &str) -> (Vec<u8>, Exit, String) {
+    pub(crate) fn get(&self, name: &str) -> (Vec<u8>, Exit, String) {
         let (found, time, output) = (self.found(), MachineTime::start(), Output::default());
         let console = Arc::clone(&self.console);
         let transport = Http::new(&Root::machine(), None, console).unwrap();
@@ -170,7 +185,7 @@ fn settings(url: &str, broker_key: BrokerKey) -> Settings {
 }
 
 /// The id in a line of the console.
-fn decision(line: &str) -> &str {
+pub(crate) fn decision(line: &str) -> &str {
     line.split("(decision ").nth(1).unwrap().split([';', ')']).next().unwrap()
 }
 

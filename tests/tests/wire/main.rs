@@ -9,6 +9,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod azure;
 mod buildah;
 mod guest;
 mod jwe;
