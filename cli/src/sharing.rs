@@ -1,20 +1,26 @@
-//! Launch measurements that several registrations accept. A guest with such a measurement can claim any of
-//! their ids.
+//! Launch measurements and ID keys that several registrations accept. A guest with such a measurement, or with an
+//! ID block of such a key, can claim any of their ids.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
 };
 
-use keybroker_common::{ids::WorkloadId, requirements::BoundBy, store::Cursor, workload::Workload};
+use keybroker_common::{
+    encoding::Hex,
+    ids::WorkloadId,
+    requirements::{BoundBy, KeyDigests},
+    store::Cursor,
+    workload::Workload,
+};
 use serde::Serialize;
 
 use crate::{exit::Failure, listing, operator::OperatorHandle};
 
-/// The number of workloads that accept each launch measurement. Revoked workloads and those that cannot be
-/// read are left out: the broker releases nothing for them.
+/// The number of workloads that accept each launch measurement, and each ID key where they name no measurement.
+/// Revoked workloads and those that cannot be read are left out: the broker releases nothing for them.
 ///
-/// It keeps of a measurement or an owner a digest of 64 bits alone, under a key that is drawn for the
+/// It keeps of a measurement, a key or an owner a digest of 64 bits alone, under a key that is drawn for the
 /// command: so a million workloads take some tens of megabytes. Nobody can choose two that collide; if two do
 /// by chance, a workload is marked without need.
 #[derive(Debug, Default)]
@@ -104,6 +110,7 @@ pub(crate) async fn others(
 /// The launch measurements under which the broker releases a workload's secrets, and the registration's
 /// owner.
 struct Accepted {
+    /// Where there are none, the digests of the ID keys that vouch for them.
     measurements: BTreeSet<[u8; 48]>,
     owner: Option<String>,
     /// Whether HOST_DATA binds its guests. Then no other workload's guest can claim it: a guest that has
@@ -118,7 +125,12 @@ impl Accepted {
         let registration = read.registration();
         let init_data = registration.policy.init_data.as_ref();
         let bound = init_data.is_some_and(|required| required.bound_by == BoundBy::HostData);
-        let measurements = registration.reference_values.measurements.iter().map(|one| one.0).collect();
+        let mut measurements: BTreeSet<_> =
+            registration.reference_values.measurements.iter().map(|one| one.0).collect();
+        if measurements.is_empty() {
+            let keys = registration.policy.id_key_digest.iter().flat_map(KeyDigests::iter);
+            measurements.extend(keys.map(|Hex(digest)| *digest));
+        }
         Some(Self { measurements, owner: registration.owner.clone(), bound })
     }
 }
@@ -138,14 +150,23 @@ mod tests {
 
     /// A workload of one launch measurement, whose init data is bound so.
     fn workload(id: &str, bound_by: BoundBy) -> Workload {
+        accepting(id, bound_by, vec![Measurement([7; 48])], None)
+    }
+
+    fn accepting(
+        id: &str,
+        bound_by: BoundBy,
+        measurements: Vec<Measurement>,
+        id_key_digest: Option<KeyDigests>,
+    ) -> Workload {
         let digest = Algorithm::Sha256.digest(id);
         let init_data = Some(InitDataRequirement { digest, bound_by, broker_keys: None });
         let registration = Registration {
             serial: Uuid::nil(),
             dialects: Dialect::Native.into(),
             owner: None,
-            reference_values: ReferenceValues { measurements: vec![Measurement([7; 48])] },
-            policy: AppraisalPolicy { init_data, ..AppraisalPolicy::default() },
+            reference_values: ReferenceValues { measurements },
+            policy: AppraisalPolicy { init_data, id_key_digest, ..AppraisalPolicy::default() },
             rego: None,
         };
         Workload {
@@ -174,5 +195,21 @@ mod tests {
         let mut alone = Sharing::default();
         alone.add(&unbound);
         assert_eq!(alone.shared(&unbound), None);
+    }
+
+    /// The holder of an ID key vouches for any guest of hers, under each registration that names the key alone.
+    #[test]
+    fn an_id_key_that_two_registrations_name_is_shared() {
+        let keyed = |id: &str, keys: &[u8], measurements| {
+            let keys = Vec::from_iter(keys.iter().map(|byte| Hex([*byte; 48])));
+            accepting(id, BoundBy::Nothing, measurements, KeyDigests::try_from(keys).ok())
+        };
+        let (one, other) = (keyed("one", &[1, 2], Vec::new()), keyed("other", &[2, 3], Vec::new()));
+        let measured = keyed("measured", &[2], vec![Measurement([7; 48])]);
+        let mut sharing = Sharing::default();
+        [&one, &other, &measured].into_iter().for_each(|row| sharing.add(row));
+        assert_eq!(sharing.shared(&one).map(|shared| shared.ids), Some(2));
+        assert_eq!(sharing.shared(&other).map(|shared| shared.ids), Some(2));
+        assert_eq!(sharing.shared(&measured), None);
     }
 }

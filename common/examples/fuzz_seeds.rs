@@ -26,7 +26,7 @@ use keybroker_simulator::{
     build::{Buildah, tee_config},
     guest::{
         Machine, PoliteGuest,
-        trustee::{CertTable, Shape, evidence},
+        trustee::{CertTable, Shape, Vtpm, VtpmShape, evidence},
     },
     pki::{Amd, CSP_ID, Ca, Chip, CrlOptions},
     report::ReportFields,
@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seeds.extend(certificates(&amd, &chip));
         seeds.extend(bodies(&amd, &chip)?);
         seeds.extend(by_shapes(&amd, &chip));
+        seeds.extend(blobs(&amd, &chip));
     }
     for (number, (target, bytes)) in seeds.iter().enumerate() {
         let directory = Path::new(&directory).join(target);
@@ -132,6 +133,18 @@ fn bodies(amd: &Amd, chip: &Chip) -> Result<Seeds, Box<dyn Error>> {
         seeds.push(("release", release(suite, amd, chip)?));
     }
     Ok(seeds)
+}
+
+/// Azure's blobs, alone and as Trustee's guests send them.
+fn blobs(amd: &Amd, chip: &Chip) -> Seeds {
+    let machine = Machine::new(amd, chip);
+    let sent = VtpmShape::ALL.map(|shape| {
+        let evidence = Vtpm::new("az-snp-vtpm", shape).evidence(&machine, [0xA5; 64]);
+        ("trustee_evidence", evidence.into_bytes())
+    });
+    let claims = format!(r#"{{"user-data":"{}"}}"#, "a5".repeat(64));
+    let alone = [machine.hcl_report([0xA5; 64]), machine.hcl_report_of(claims.as_bytes())];
+    sent.into_iter().chain(alone.map(|blob| ("hcl", blob))).collect()
 }
 
 /// Evidence of Trustee's guests: every version of the report in every shape that can say it.

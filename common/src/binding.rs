@@ -19,7 +19,7 @@ pub trait Binding: Debug + Send + Sync {
     fn report_data(&self, nonce: &Nonce) -> [u8; 64];
 }
 
-/// What a guest presents as its report. Nothing in it is trusted.
+/// The bytes that a guest presents as its report. Nothing in it is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentReport {
     /// The form of the bytes, as the guest says.
@@ -76,7 +76,7 @@ impl ReadReport<'_> {
         }
     }
 
-    /// What REPORT_DATA must be for the evidence to carry `bound`. This is the one place that decides it.
+    /// The REPORT_DATA that the report must have for the evidence to carry `bound`. Nothing else decides it.
     ///
     /// A bare report carries `bound` as REPORT_DATA. In the other form the claims carry it, and REPORT_DATA
     /// must be the claims' hash: so the answer is no other than the hash of claims that carry `bound`.
@@ -88,9 +88,17 @@ impl ReadReport<'_> {
             user_data if user_data == [0; 64] => return Err(NotBound::Nothing),
             _ => return Err(NotBound::Other),
         }
-        let expected = hcl.expected_report_data();
         // The verifier compares them as well. It does not know what they are.
-        if *self.report.report_data() == expected { Ok(expected) } else { Err(NotBound::Claims) }
+        self.check_claims()?;
+        Ok(hcl.expected_report_data())
+    }
+
+    /// That the claims beside the report, if there are any, are those that it binds.
+    pub fn check_claims(&self) -> Result<(), NotBound> {
+        match &self.hcl {
+            Some(hcl) if *self.report.report_data() != hcl.expected_report_data() => Err(NotBound::Claims),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub fn blob(report: &[u8; REPORT_LEN], claims: &[u8]) -> Vec<u8> {
 }
 
 impl Machine {
-    /// What the guest of an Azure confidential VM reads after it wrote `user_data`.
+    /// The blob that the guest of an Azure confidential VM reads after it wrote `user_data`.
     pub fn hcl_report(&self, user_data: [u8; 64]) -> Vec<u8> {
         self.hcl_report_of(claims(Some(&user_data)).as_bytes())
     }

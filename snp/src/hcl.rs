@@ -59,7 +59,7 @@ pub enum HclError {
     /// The claims would end behind the last byte.
     #[error("the HCL report says that its claims have {claims} bytes, and {room} follow")]
     ClaimsSize {
-        /// What the blob says.
+        /// The number in the blob.
         claims: u32,
         /// How many bytes follow.
         room: usize,
@@ -82,7 +82,7 @@ pub enum HclError {
     /// The claims say twice what the guest wrote.
     #[error("the claims of the HCL report have user-data twice")]
     UserDataTwice,
-    /// What the guest wrote is not 64 bytes.
+    /// The value of `user-data` is not 64 bytes.
     #[error("user-data in the claims of the HCL report is not 64 bytes in hex")]
     UserDataForm,
 }
@@ -150,7 +150,7 @@ impl<'a> HclReport<'a> {
         self.claims
     }
 
-    /// What REPORT_DATA must be for the claims to be the paravisor's: their SHA-256, then zeros.
+    /// The REPORT_DATA that makes the claims the paravisor's: their SHA-256, then zeros.
     ///
     /// SHA-256 fills half of the field, and the paravisor leaves the other half zero. Other bytes there were
     /// not written by a paravisor that this broker knows.

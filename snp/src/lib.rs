@@ -4,8 +4,8 @@
 //!
 //! [`verify::verify`] is the one way to a [`VerifiedReport`](verify::VerifiedReport). The table of its checks
 //! is [`VerificationCheck`](verify::VerificationCheck). Without the feature `verify` there are
-//! [`report`], [`product`], [`endorsement`] and the names of the checks. The feature `hcl` reads the blob in which
-//! an Azure confidential VM hands its report out.
+//! [`report`], [`product`], [`endorsement`] and the names of the checks. The feature `hcl` reads the blob in
+//! which an Azure confidential VM hands its report out.
 
 #[cfg(feature = "verify")]
 pub mod anchors;
@@ -20,6 +20,8 @@ pub mod crl;
 pub mod endorsement;
 #[cfg(feature = "hcl")]
 pub mod hcl;
+#[cfg(feature = "id-block")]
+pub mod id_block;
 #[cfg(feature = "measurement")]
 pub mod measurement;
 pub mod product;

@@ -4,6 +4,7 @@ mod audit;
 mod certificates;
 mod demo;
 mod doctor;
+mod id_block;
 mod import_trustee;
 mod keys;
 mod krun_initrd;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Certificates(certificates::CertificatesArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    IdBlock(id_block::IdBlockArgs),
     ImportTrustee(Box<import_trustee::ImportTrusteeArgs>),
     Keys(keys::KeysArgs),
     KrunInitrd(krun_initrd::KrunInitrdArgs),
@@ -64,6 +66,7 @@ impl Command {
             Self::Certificates(args) => certificates::run(&args),
             Self::Demo(args) => Ok(demo::run(&args)?),
             Self::Doctor(args) => doctor::run(&args, reach),
+            Self::IdBlock(args) => id_block::run(&args),
             Self::ImportTrustee(args) => import_trustee::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::KrunInitrd(args) => krun_initrd::run(&args),

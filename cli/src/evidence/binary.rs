@@ -1,6 +1,9 @@
 //! The forms that are no text.
 
-use keybroker_snp::report::Report;
+use keybroker_snp::{
+    hcl::{HclError, HclReport},
+    report::Report,
+};
 
 use super::{Evidence, Unread, der, table};
 
@@ -37,9 +40,7 @@ fn with_report(bytes: &[u8]) -> Result<Evidence, Unread> {
         [] => Ok(Evidence::report(report)),
         _ if !begins => Err(Unread::Unknown(bytes.len())),
         _ if rest.iter().all(|byte| *byte == 0) => Ok(Evidence::report(report)),
-        _ if table::begins(rest) => {
-            Ok(Evidence { report: Some(report.to_vec()), ders: table::content(rest)? })
-        }
+        _ if table::begins(rest) => Ok(Evidence { ders: table::content(rest)?, ..Evidence::report(report) }),
         _ => Err(Unread::Behind(rest.len())),
     }
 }
@@ -58,16 +59,13 @@ fn drivers_answer(bytes: &[u8]) -> Option<Result<&[u8], Unread>> {
     }
 }
 
-/// The report in the blob that Azure's paravisor keeps in the vTPM: 32 bytes, a report, five words, claims.
-/// The third word is the report's type.
+/// The blob that Azure's paravisor keeps in the vTPM: a report, and claims that it binds.
 fn azure(blob: &[u8]) -> Result<Evidence, Unread> {
-    const HEADER: usize = 32;
-    const TYPE: usize = HEADER + Report::SIZE + 8;
-    const SNP: u32 = 2;
-    let report = blob.get(HEADER..HEADER + Report::SIZE).ok_or(Unread::HclShort)?;
-    match u32_at(blob, TYPE) {
-        Some(SNP) => Ok(Evidence::report(report)),
-        Some(other) => Err(Unread::HclType(other)),
-        None => Err(Unread::HclShort),
+    match HclReport::parse(blob) {
+        Ok(_) => Ok(Evidence::hcl(blob)),
+        Err(HclError::ReportKind(kind)) => Err(Unread::HclType(kind)),
+        Err(HclError::ClaimsSize { .. }) => Err(Unread::HclShort),
+        Err(HclError::Size(size)) if size < HclReport::MIN_SIZE => Err(Unread::HclShort),
+        Err(error) => Err(Unread::Hcl(error)),
     }
 }

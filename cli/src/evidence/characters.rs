@@ -2,8 +2,7 @@
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 
-/// The mark that some editors put before text.
-pub(super) const BOM: char = '\u{feff}';
+use crate::pem::BOM;
 
 /// `bytes` as text, if they are UTF-8 and the only control characters are tabs and line breaks.
 pub(super) fn text(bytes: &[u8]) -> Option<&str> {

@@ -15,15 +15,16 @@ mod text;
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use keybroker_snp::report::Report;
+use keybroker_common::{binding::SentReport, requirements::EvidenceForm};
+use keybroker_snp::hcl::HclError;
 
 pub(crate) use self::endorsement::{Endorsement, Rejected};
 
 /// The content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// The 1184 bytes of a report.
-    pub(crate) report: Option<Vec<u8>>,
+    /// The 1184 bytes of a report, or Azure's blob with it.
+    pub(crate) report: Option<SentReport>,
     /// The certificates and revocation lists in DER, in their order.
     pub(crate) ders: Vec<Vec<u8>>,
 }
@@ -76,6 +77,9 @@ pub(crate) enum Unread {
     /// Azure's blob around another kind of report.
     #[error("it is Azure's blob around a report of type {0}, and SEV-SNP's type is 2")]
     HclType(u32),
+    /// Azure's blob with another fault.
+    #[error("it is Azure's blob, and {0}")]
+    Hcl(HclError),
     /// Azure's blob, cut short.
     #[error("it is only the beginning of Azure's blob: `tpm2_nvread 0x01400001` gives all of it")]
     HclShort,
@@ -105,7 +109,12 @@ pub(crate) enum Unread {
 
 impl Evidence {
     fn report(bytes: &[u8]) -> Self {
-        Self { report: Some(bytes.to_vec()), ders: Vec::new() }
+        Self { report: Some(SentReport::bare(bytes)), ders: Vec::new() }
+    }
+
+    fn hcl(blob: &[u8]) -> Self {
+        let sent = SentReport { form: EvidenceForm::AzSnpVtpm, bytes: blob.to_vec() };
+        Self { report: Some(sent), ders: Vec::new() }
     }
 
     fn ders(ders: Vec<Vec<u8>>) -> Self {
@@ -128,11 +137,11 @@ impl Evidence {
     }
 
     /// The report in the file at `path`, and the certificates with it.
-    pub(crate) fn with_report(path: &Path) -> anyhow::Result<(Report, Vec<Vec<u8>>)> {
+    pub(crate) fn with_report(path: &Path) -> anyhow::Result<(SentReport, Vec<Vec<u8>>)> {
         let Self { report, ders } = Self::in_file(path)?;
         let report = report
             .ok_or_else(|| anyhow!("it holds certificates or a revocation list, but no report"))
-            .and_then(|bytes| Ok(Report::parse(&bytes)?));
+            .and_then(|sent| sent.read().map(drop).map_err(Into::into).map(|()| sent));
         Ok((report.with_context(|| unread(path))?, ders))
     }
 

@@ -3,8 +3,10 @@ use jiff::Timestamp;
 use keybroker_simulator::{
     Product,
     guest::Machine,
+    paravisor,
     pki::{Amd, Chip, CrlOptions},
 };
+use keybroker_snp::hcl::HclError;
 
 use super::*;
 
@@ -63,8 +65,9 @@ fn answer(status: u32, size: u32, report: &[u8], len: usize) -> Vec<u8> {
 }
 
 fn hcl(report: &[u8], kind: u32) -> Vec<u8> {
-    let header = [b"HCLA".to_vec(), words(&[1, 0x71b, 2, 0, 0, 0, 0])].concat();
-    [header, report.to_vec(), words(&[34, 1, kind, 1, 14]), br#"{"keys":[]}"#.to_vec(), vec![0; 400]].concat()
+    let mut blob = paravisor::blob(report.try_into().unwrap(), br#"{"keys":[]}"#);
+    blob[1224..1228].copy_from_slice(&kind.to_le_bytes());
+    blob
 }
 
 #[test]
@@ -80,24 +83,28 @@ fn a_report_is_found_in_every_form_that_tools_write() {
         ("in a page", with(&[0; 2912])),
         ("the driver's answer", answer(0, 1184, &report, 1216)),
         ("the driver's buffer", answer(0, 1184, &report, 4000)),
-        ("Azure's blob", hcl(&report, 2)),
         ("hex", hex.clone().into_bytes()),
         ("hex with 0x", format!("0x{hex}\n").into_bytes()),
         ("hex in lines", lines.into_bytes()),
         ("hex behind a BOM", format!("\u{feff}{hex}").into_bytes()),
         ("base64", BASE64.encode(&report).into_bytes()),
         ("base64url", BASE64URL_NOPAD.encode(&report).into_bytes()),
-        ("base64 of Azure's blob", BASE64.encode(&hcl(&report, 2)).into_bytes()),
         ("a host without certificates", with(&table(&[]))),
     ] {
         assert_eq!(Evidence::of(&bytes), Ok(Evidence::report(&report)), "{form}");
+    }
+    let blob = hcl(&report, 2);
+    for bytes in [blob.clone(), BASE64.encode(&blob).into_bytes()] {
+        let found = Evidence::of(&bytes).unwrap();
+        assert_eq!(found, Evidence::hcl(&blob));
+        assert_eq!(found.report.unwrap().read().unwrap().report().as_bytes().as_slice(), report);
     }
     let both = with(&table(&[
         (VCEK, &vcek),
         (OWN, b"whatever"),
         (VCEK_TURNED, pem("CERTIFICATE", &ask).as_bytes()),
     ]));
-    let expected = Evidence { report: Some(report.clone()), ders: vec![vcek, ask] };
+    let expected = Evidence { ders: vec![vcek, ask], ..Evidence::report(&report) };
     assert_eq!(Evidence::of(&both).as_ref(), Ok(&expected), "a report and the host's table");
     assert_eq!(Evidence::of(BASE64.encode(&both).as_bytes()), Ok(expected));
 }
@@ -185,6 +192,8 @@ fn a_refused_file_is_told_by_its_kind() {
         (answer(0x16, 0, &[], 4000), Unread::Firmware(0x16)),
         (hcl(&report, 4), Unread::HclType(4)),
         (hcl(&report, 2)[..1227].to_vec(), Unread::HclShort),
+        (hcl(&report, 2)[..1240].to_vec(), Unread::HclShort),
+        ([hcl(&report, 2), vec![1]].concat(), Unread::Hcl(HclError::Trailing)),
         (b"HCLA\0".to_vec(), Unread::HclShort),
         (outside, Unread::Table(1)),
         (into_itself, Unread::Table(1)),
@@ -209,11 +218,13 @@ fn a_refused_file_is_told_by_its_kind() {
 fn a_cut_file_is_never_taken_for_another() {
     let Sample { report, vcek, ask, .. } = sample();
     let with_table = [report.clone(), table(&[(VCEK, &vcek), (VCEK, &ask)])].concat();
-    for whole in [&with_table, &answer(0, 1184, &report, 1216), &hcl(&report, 2)[..1240].to_vec(), &vcek] {
+    for whole in [&with_table, &answer(0, 1184, &report, 1216), &hcl(&report, 2), &vcek] {
         for len in 0..whole.len() {
             if let Ok(found) = Evidence::of(&whole[..len]) {
                 assert_eq!(found.ders, Vec::<Vec<u8>>::new(), "{len}");
-                assert_eq!(found.report.as_deref(), Some(report.as_slice()), "{len}");
+                let sent = found.report.unwrap();
+                let read = sent.read().unwrap();
+                assert_eq!(read.report().as_bytes().as_slice(), report, "{len}");
             }
         }
     }

@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Evidence, Unread, binary,
-    characters::{self, BOM},
-    pem,
-};
+use super::{Evidence, Unread, binary, characters, pem};
+use crate::pem::BOM;
 
 /// The content of `text`.
 pub(super) fn evidence(text: &str) -> Result<Evidence, Unread> {

@@ -97,6 +97,7 @@ fn sample(command: &str) -> &'static [&'static str] {
         "token revoke" => &["0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60"],
         "resource list" | "workload restore" | "workload revoke" | "workload show" => &["-billing"],
         "keys retire" => &["3f0c7a91e4d25b86c0913fd7a2486be51d0c93f7ab64e2185c7fd039be16a842"],
+        "register --id-key" => &["id.pem.pub"],
         "register --from" => &["registration.json"],
         "token list --all" | "workload list" => &[],
         other => panic!("{other} is suggested somewhere: add its operands here"),

@@ -1,4 +1,5 @@
-//! Evidence as Trustee's guests send it: a whole report or a blob is read, and certificates within their bounds.
+//! Evidence as Trustee's guests send it: a whole report or a blob is read, and certificates within their
+//! bounds.
 #![no_main]
 
 use keybroker_common::{requirements::EvidenceForm, wire::trustee::evidence};

@@ -234,8 +234,8 @@ impl AttestationResult {
 }
 
 /// Makes every check, in order, and stops at the first that does not hold. No policy comes before them, and
-/// none lifts one. The report must have been presented in `form`, and be bound to what says that the guest has
-/// `init_data`: this is not established here.
+/// none lifts one. The report must have been presented in `form`, and be bound to what says that the guest
+/// has `init_data`: this is not established here.
 pub fn appraise<'a>(
     verified: &'a VerifiedReport,
     form: EvidenceForm,

@@ -75,9 +75,7 @@ fn evidence_form(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 /// ID block that the key has signed. [`id_key`] holds the guest to that key.
 fn measurement(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
     let Some(ReferenceValues { measurements }) = inputs.reference_values else { return Outcome::NotChecked };
-    // A guest without an ID block reports zeros: no key vouches for it.
-    let id_key = inputs.policy.id_key_digest.is_some_and(|digest| digest.0 != [0; 48]);
-    if measurements.is_empty() && id_key {
+    if measurements.is_empty() && inputs.policy.id_key_digest.is_some() {
         return Outcome::Passed;
     }
     let found = inputs.report.measurement();
@@ -160,7 +158,13 @@ fn init_data(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
 }
 
 fn id_key(inputs: &Inputs<'_>) -> Outcome<AppraisalError> {
-    equal("ID_KEY_DIGEST", inputs.report.id_key_digest(), inputs.policy.id_key_digest)
+    let Some(required) = &inputs.policy.id_key_digest else { return Outcome::Passed };
+    let found = inputs.report.id_key_digest();
+    require(required.contains(found), || AppraisalError::Field {
+        field: "ID_KEY_DIGEST",
+        found: Hex(*found).to_string(),
+        required: required.to_string(),
+    })
 }
 
 /// The digest counts only where the report says that an author key took part.

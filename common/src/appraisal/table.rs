@@ -310,7 +310,7 @@ macro_rules! checks {
             /// The ID key is the required one.
             IdKey {
                 name: "id-key-digest",
-                demand: Policy("ID key", |policy| hex(policy.id_key_digest)),
+                demand: Policy("ID key", |policy| policy.id_key_digest.as_ref().map(ToString::to_string)),
                 rule: id_key,
                 means: "The guest has no ID block, or another key signed it than the registration demands.",
                 helps: "Launch the guest with the ID block that the owner of the key signed.",

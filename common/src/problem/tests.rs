@@ -84,6 +84,7 @@ fn invalids() -> Vec<Invalid> {
         RegistrationFault::Disjoint,
         RegistrationFault::Hex("author_key_digest", 96),
         RegistrationFault::Zeros(field),
+        RegistrationFault::Keys("id_key_digest"),
         RegistrationFault::HostData,
         RegistrationFault::OtherHostData,
         RegistrationFault::InitDataAlone,

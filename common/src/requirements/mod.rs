@@ -2,6 +2,7 @@
 //! [`appraisal`](crate::appraisal)'s.
 
 pub mod init_data;
+mod keys;
 mod stored;
 
 use std::fmt;
@@ -10,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use keybroker_native::EvidenceForm;
 
-pub use self::init_data::{BoundBy, InitDataRequirement};
+pub use self::{
+    init_data::{BoundBy, InitDataRequirement},
+    keys::{KeyDigests, KeyDigestsError},
+};
 
 use crate::{encoding::Hex, platform::PlatformDemands};
 
@@ -63,8 +67,8 @@ pub struct AppraisalPolicy {
     pub platform: PlatformDemands,
     /// HOST_DATA must equal this. The host chooses it: alone it proves nothing.
     pub host_data: Option<Hex<32>>,
-    /// The ID block must have been signed with the key of this digest.
-    pub id_key_digest: Option<Hex<48>>,
+    /// The ID block must have been signed with one of these keys.
+    pub id_key_digest: Option<KeyDigests>,
     /// The ID key must have been certified by the author key of this digest.
     pub author_key_digest: Option<Hex<48>>,
     /// FAMILY_ID of the ID block must equal this. Means something only with a required ID or author key.

@@ -3,7 +3,7 @@
 use keybroker_snp::product::Product;
 use serde::{Deserialize, Serialize};
 
-use super::{Abi, AppraisalPolicy, EvidenceForm, InitDataRequirement};
+use super::{Abi, AppraisalPolicy, EvidenceForm, InitDataRequirement, KeyDigests};
 use crate::{
     encoding::{Hex, amd},
     platform::{
@@ -24,7 +24,7 @@ pub(super) struct Stored {
     minimum_committed_tcb: BySilicon<Levels>,
     minimum_launch_tcb: BySilicon<Levels>,
     host_data: Option<Hex<32>>,
-    id_key_digest: Option<Hex<48>>,
+    id_key_digest: Option<KeyDigests>,
     author_key_digest: Option<Hex<48>>,
     family_id: Option<Hex<16>>,
     image_id: Option<Hex<16>>,

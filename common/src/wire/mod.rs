@@ -74,7 +74,7 @@ pub fn manners(dialect: Dialect) -> &'static Manners {
 pub fn bound_by(registration: &Registration) -> &'static str {
     let AppraisalPolicy { init_data, host_data, evidence, .. } = &registration.policy;
     if *evidence == EvidenceForm::AzSnpVtpm {
-        return "the paravisor's launch measurement or ID key alone: every Azure VM with that paravisor has it";
+        return "the paravisor's launch measurement or ID key alone: every Azure VM with it has the same";
     }
     let trustees = registration.dialects.contains(Dialect::Trustee);
     match init_data {

@@ -1,4 +1,5 @@
-//! The form of the evidence: every form that a registration demands × every form that a guest presents × product.
+//! The form of the evidence: every form that a registration demands × every form that a guest presents ×
+//! product.
 
 use keybroker_snp::product::Product;
 

@@ -22,7 +22,7 @@ use keybroker_common::{
     ids::WorkloadId,
     platform::{BySilicon, Levels, SiliconKey, Version},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, Measurement,
+        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, KeyDigests, Measurement,
         ReferenceValues,
     },
     workload::{Registration, Workload},
@@ -236,7 +236,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             AppraisalCheck::IdKey,
-            |policy| policy.id_key_digest = Some(Hex([0x1D; 48])),
+            |policy| policy.id_key_digest = keys(&[0x1D]),
             |guest| guest.id_key_digest = [0; 48],
             field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]),
         ),
@@ -273,6 +273,11 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+/// The ID keys whose digests repeat these bytes, if they are a choice of keys.
+fn keys(bytes: &[u8]) -> Option<KeyDigests> {
+    KeyDigests::try_from(Vec::from_iter(bytes.iter().map(|byte| Hex([*byte; 48])))).ok()
+}
+
 #[test]
 fn each_requirement_satisfied_missed_and_absent() {
     let good = guest(|_| ());
@@ -291,21 +296,42 @@ fn each_requirement_satisfied_missed_and_absent() {
 /// The firmware starts no guest whose launch digest is not the one that the ID key has signed.
 #[test]
 fn an_id_key_stands_for_measurements_and_zeros_are_no_key() {
-    let admitted = |guest: &VerifiedReport, digest: [u8; 48], measurements: Vec<Measurement>| {
-        let policy = Policy { id_key_digest: Some(Hex(digest)), ..Policy::default() };
+    let admitted = |guest: &VerifiedReport, accepted: &[u8], measurements: Vec<Measurement>| {
+        let policy = Policy { id_key_digest: keys(accepted), ..Policy::default() };
         appraised(guest, ReferenceValues { measurements }, &policy)
     };
     let unknown = |registered| {
         let error = Error::Measurement { found: Measurement(MEASUREMENT), registered };
         Err((AppraisalCheck::Measurement, error))
     };
-    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], Vec::new()), Ok(()));
+    assert_eq!(admitted(&guest(|_| ()), &[0x1D], Vec::new()), Ok(()));
     let other = vec![Measurement([1; 48])];
-    assert_eq!(admitted(&guest(|_| ()), [0x1D; 48], other.clone()), unknown(other));
+    assert_eq!(admitted(&guest(|_| ()), &[0x1D], other.clone()), unknown(other));
     let unsigned = guest(|guest| guest.id_key_digest = [0; 48]);
-    assert_eq!(admitted(&unsigned, [0; 48], Vec::new()), unknown(Vec::new()));
+    assert_eq!(keys(&[0]), None);
+    assert_eq!(admitted(&unsigned, &[], Vec::new()), unknown(Vec::new()));
     let error = field("ID_KEY_DIGEST", &[0; 48], &[0x1D; 48]);
-    assert_eq!(admitted(&unsigned, [0x1D; 48], Vec::new()), Err((AppraisalCheck::IdKey, error)));
+    assert_eq!(admitted(&unsigned, &[0x1D], Vec::new()), Err((AppraisalCheck::IdKey, error)));
+    // An author key alone vouches for no measurement.
+    let author = Policy { author_key_digest: Some(Hex([0xA0; 48])), ..Policy::default() };
+    let alone = appraised(&guest(|_| ()), ReferenceValues { measurements: Vec::new() }, &author);
+    assert_eq!(alone, unknown(Vec::new()));
+}
+
+/// One key is replaced while the other still signs.
+#[test]
+fn any_of_several_id_keys_is_enough() {
+    let policy = Policy { id_key_digest: keys(&[0x1C, 0x1D]), ..Policy::default() };
+    let appraised = |id_key: u8| {
+        let guest = guest(|guest| guest.id_key_digest = [id_key; 48]);
+        appraised(&guest, ReferenceValues { measurements: Vec::new() }, &policy)
+    };
+    assert_eq!((appraised(0x1C), appraised(0x1D)), (Ok(()), Ok(())));
+    for other in [0, 0x1E, 0xA0] {
+        let required = [0x1C, 0x1D].map(|byte| Hex([byte; 48]).to_string()).join(" or ");
+        let error = Error::Field { field: "ID_KEY_DIGEST", found: Hex([other; 48]).to_string(), required };
+        assert_eq!(appraised(other), Err((AppraisalCheck::IdKey, error)));
+    }
 }
 
 #[test]

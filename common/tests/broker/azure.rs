@@ -58,7 +58,7 @@ fn presented(form: EvidenceForm) -> Present {
     }
 }
 
-/// What became of it: the secret, or the check that failed with its cause.
+/// The outcome: the secret, or the check that failed with its cause.
 async fn decided(world: &World, id: &str, present: Present) -> Result<String, (String, String)> {
     let broker = world.broker();
     let challenge = challenge(&broker).await;

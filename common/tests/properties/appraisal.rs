@@ -5,7 +5,7 @@ use keybroker_common::{
     encoding::Hex,
     platform::{BySilicon, Levels, PlatformDemands, SiliconKey},
     requirements::{
-        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, Measurement,
+        Abi, AppraisalPolicy as Policy, BoundBy, EvidenceForm, InitDataRequirement, KeyDigests, Measurement,
         ReferenceValues,
     },
 };
@@ -75,7 +75,7 @@ proptest! {
                 ..PlatformDemands::default()
             },
             host_data: Some(Hex(host)),
-            id_key_digest: Some(Hex(digest)),
+            id_key_digest: KeyDigests::try_from(Hex(digest)).ok(),
             author_key_digest: Some(Hex(digest)),
             family_id: Some(Hex(family)),
             image_id: Some(Hex(image)),

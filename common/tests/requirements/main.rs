@@ -198,6 +198,19 @@ fn rows() -> Vec<Row> {
             "id-key-digest",
             |guest| guest.id_key_digest = [0; 48],
         ),
+        Row {
+            at: "/require/id_key_digest",
+            satisfied: json!([hex(0x1E, 48), hex(0x1D, 48)]),
+            launched: |guest| guest.id_key_digest = [0x1D; 48],
+            missed: Guest("id-key-digest", |guest| guest.id_key_digest = [0xA0; 48]),
+            malformed: vec![
+                (json!([]), "is not 1 to 16 digests"),
+                (json!([hex(0x1D, 48), hex(0x1D, 48)]), "is not 1 to 16 digests"),
+                (json!([hex(0x1D, 48), hex(0, 48)]), "all zeros"),
+                (json!([hex(0x1D, 47)]), "is not 96 hex digits"),
+                (json!([7]), "wrong type"),
+            ],
+        },
         key(
             ("/require/author_key_digest", 0xA0),
             |guest| (guest.author_key_en, guest.author_key_digest) = (true, [0xA0; 48]),

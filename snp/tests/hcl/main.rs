@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use keybroker_simulator::{guest::Machine, pki::Amd, pki::Chip};
 use keybroker_testing::time;
 
-/// What the guest wrote.
+/// The 64 bytes that the guest wrote.
 const USER_DATA: [u8; 64] = {
     let mut bytes = [0xA5; 64];
     bytes[0] = 0;

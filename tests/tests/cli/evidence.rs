@@ -14,6 +14,7 @@ use keybroker_simulator::{
     Product,
     guest::Machine,
     kds::Kind,
+    paravisor,
     pki::{Ca, Chip, CrlOptions, Overrides},
     tls::Authority,
 };
@@ -102,16 +103,8 @@ fn a_genuine_report_is_verified_in_every_form() {
     let behind = [report.clone(), table(&[(CertType::VCEK, &vcek)])].concat();
     let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
     let answer = [words(&[0, 1184, 0, 0, 0, 0, 0, 0]), report.clone(), vec![0; 2784]].concat();
-    let blob = [
-        b"HCLA".to_vec(),
-        words(&[1, 0x71b, 2, 0, 0, 0, 0]),
-        report.clone(),
-        words(&[22, 1, 2, 1, 2]),
-        b"{}".to_vec(),
-    ];
     for (name, bytes) in [
         ("answer", answer),
-        ("hcl", blob.concat()),
         ("newline", [report.as_slice(), b"\n"].concat()),
         ("base64", BASE64.encode(&report).into_bytes()),
         ("base64url", BASE64URL.encode(&report).into_bytes()),
@@ -121,6 +114,10 @@ fn a_genuine_report_is_verified_in_every_form() {
         let file = files.write(name, bytes);
         assert_eq!(failed(&["--report", &file, "--endorsement", &alone, "--at", AT]), good(), "{name}");
     }
+    // Azure's blob is verified as well, and this report binds no claims.
+    let blob = files.write("hcl", paravisor::blob(report.as_slice().try_into().unwrap(), b"{}"));
+    let verdict = failed(&["--report", &blob, "--endorsement", &alone, "--at", AT]);
+    assert_eq!(verdict, (Some(3), vec!["challenge".to_owned()]));
     // With the host's table behind the report, no other file is needed. The table may also be a file of its
     // own.
     let extended = files.write("extended", behind);

@@ -262,7 +262,7 @@ async fn launch_measurements_that_several_ids_share_are_counted() {
     let kds = kds();
     let (_, verdicts, document) = examined(operator.command(&["doctor", "--kds-url", &kds.url()]));
     assert_eq!(verdict(&verdicts, "measurements"), "warn", "{document}");
-    let counted = "2 workload ids share 1 launch measurement; 1 by ids of several owners";
+    let counted = "2 workload ids share 1 launch measurement or ID key; 1 by ids of several owners";
     assert!(document.to_string().contains(counted), "{document}");
     // Like every suggestion, it is a complete command for this store.
     assert!(document.to_string().contains("keybroker workload list --aws --prefix "), "{document}");

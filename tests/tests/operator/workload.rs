@@ -121,7 +121,7 @@ async fn launch_measurements_that_several_ids_share_are_marked() {
         assert_eq!(others("twin"), json!(["other-twin"]), "{kind}");
         assert_eq!((others("alone"), others("gone")), (json!([]), json!([])), "{kind}");
         let text = operator.out(&["workload", "show", "owned"]);
-        let shared = "3 others have the same launch measurement: old, used, young. \
+        let shared = "3 others have the same launch measurement or ID key: old, used, young. \
                       A guest of theirs can claim this id";
         assert!(text.contains(shared), "{kind}: {text}");
         let bound = "bound by      the launch measurement alone: the id is only the guest's claim\n";

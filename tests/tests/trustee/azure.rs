@@ -80,10 +80,11 @@ async fn the_record_and_the_token_name_the_form() {
     let evidence = &appraisal["ear.veraison.annotated-evidence"]["snp"];
     assert_eq!(evidence["evidence_form"], "az-snp-vtpm");
     if scene.world.is_served() {
-        // The test's hardware is no genuine one, which is worse than an operating system that nothing measured.
+        // The test's hardware is no genuine one, which is worse than an operating system that nothing
+        // measured.
         assert_eq!(appraisal["ear.trustworthiness-vector"]["executables"], 99);
     }
-    let record = scene.world.audit(&format!("(decision {})", claims["jti"].as_str().unwrap())).unwrap();
+    let record = scene.world.audit(&json!({"id": claims["jti"]}).to_string()).unwrap();
     assert_eq!(record["evidence"]["form"], "az-snp-vtpm");
     assert_eq!(record["evidence"]["vmpl"], 0);
 }

@@ -139,7 +139,9 @@ fn at_tcb(product: Product, ChipId(chip): &ChipId, tcb: TcbVersion) -> anyhow::R
 
 fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
     let at = || format!("the report {}", path.display());
-    let (report, _) = Evidence::with_report(path)?;
+    let (sent, _) = Evidence::with_report(path)?;
+    let read = sent.read()?;
+    let report = read.report();
     if report.signing_key() == Some(EndorsementKind::Vlek) {
         return Err(anyhow!(
             "it is signed with a VLEK: the guest sends its certificate, and AMD publishes none"

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use keybroker_snp::{anchors::pem_blocks, endorsement::EndorsementKind, product::Product};
 
-use super::{chips, key_kind::KeyKind, pem::pem};
+use super::{chips, key_kind::KeyKind};
 use crate::{
     chip_prefix::ChipPrefix,
     endorsement_row::{self as row, EndorsementRow, RowKind, RowState},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
-    table,
+    pem, table,
 };
 
 /// Write the store's certificates as PEM, for `certificates import` into another broker's store
@@ -80,7 +80,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         };
         for der in ders {
             table::line(&row.key)?;
-            table::line(pem(label, &der).trim_end())?;
+            table::line(pem::encode(label, &der).trim_end())?;
             exported += 1;
         }
     }

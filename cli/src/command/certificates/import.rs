@@ -19,13 +19,13 @@ use keybroker_snp::{
 };
 use serde::Serialize;
 
-use super::{key_kind::KeyKind, pem::pem};
+use super::key_kind::KeyKind;
 use crate::{
     endorser::AnchorArgs,
     evidence::{Endorsement, Evidence, Rejected},
     exit::{Exit, Failure},
     operator::{OperatorHandle, StoreArgs},
-    table,
+    pem, table,
 };
 
 /// Import certificates and revocation lists from files, verified up to AMD's roots, into the store
@@ -142,9 +142,8 @@ async fn write(
     {
         // AMD replaces an ASK or ASVK, and certificates of the earlier one stay in use.
         let others = pem_blocks(&held.bytes).unwrap_or_default();
-        let others =
-            others.iter().map(|der| pem("CERTIFICATE", der)).filter(|pem| pem.as_bytes() != row.bytes);
-        row.bytes = others.fold(row.bytes.clone(), |bytes, pem| [bytes, pem.into_bytes()].concat());
+        let others = others.iter().map(|der| certificate(der)).filter(|pem| *pem != row.bytes);
+        row.bytes = others.fold(row.bytes.clone(), |bytes, pem| [bytes, pem].concat());
     }
     operator.store.put_endorsement(key, &row).await.map_err(failed)?;
     match operator.store.endorsement(key).await.map_err(failed)? {
@@ -152,6 +151,10 @@ async fn write(
         Some(_) => Ok(ImportOutcome::Imported),
         None => Err(Failure::from(anyhow!("{key} was deleted meanwhile"))),
     }
+}
+
+fn certificate(der: &[u8]) -> Vec<u8> {
+    pem::encode("CERTIFICATE", der).as_bytes().to_vec()
 }
 
 /// The key with its long parts cut, for a chip's id has 128 digits.
@@ -220,7 +223,7 @@ impl<'a> Import<'a> {
             Endorsement::Vek(vek) => veks.push((file.to_owned(), vek)),
             Endorsement::Intermediate(intermediate) => {
                 let key = chain_key(intermediate.product(), intermediate.kind());
-                self.add(file, key, pem("CERTIFICATE", intermediate.der()).into_bytes(), (self.now, 0));
+                self.add(file, key, certificate(intermediate.der()), (self.now, 0));
                 self.issuers.push(intermediate);
             }
             Endorsement::List(list) => self.list(file, &list)?,

@@ -8,7 +8,6 @@ mod export;
 mod import;
 mod key_kind;
 mod list;
-mod pem;
 mod prefetch;
 mod purge;
 

@@ -135,16 +135,20 @@ impl Workloads {
 
     fn measurements(&self) -> Finding {
         if self.shared.is_empty() {
-            return Finding::ok(MEASUREMENTS, "no launch measurement is registered under several ids");
+            return Finding::ok(
+                MEASUREMENTS,
+                "no launch measurement or ID key is registered under several ids",
+            );
         }
         let (measurements, ids) = (self.shared.len(), self.sharing);
-        let noun = if measurements == 1 { "launch measurement" } else { "launch measurements" };
+        let noun =
+            if measurements == 1 { "launch measurement or ID key" } else { "launch measurements or ID keys" };
         let owners = self.shared.iter().filter(|shared| shared.owners > 1).count();
         let across = if owners == 0 { String::new() } else { format!("; {owners} by ids of several owners") };
         Finding::warn(
             MEASUREMENTS,
             format!("{ids} workload ids share {measurements} {noun}{across}"),
-            "a guest with such a measurement can claim any of its ids: if a workload must be told apart, give \
+            "a guest with such a measurement, or with an ID block of such a key, can claim any of its ids: if a workload must be told apart, give \
              it a measurement of its own, or init data. `keybroker workload list` marks the ids",
         )
     }

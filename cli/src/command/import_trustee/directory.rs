@@ -16,11 +16,13 @@ use keybroker_common::{
 use zeroize::Zeroizing;
 
 use super::{
-    reference_values,
     report::{Item, Kind},
     walk::{self, Met},
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    rvps,
+};
 
 /// Names of files with Trustee's one policy about resources.
 const RESOURCE_POLICIES: [&str; 3] = ["policy.rego", "resource-policy.rego", "resource_policy.rego"];
@@ -135,7 +137,7 @@ impl Found {
                  requirements and a policy of its own",
             )),
             _ if one || (extension == Some("json") && name.contains("reference")) => match json(file) {
-                Ok(Some(json)) if one => self.found(reference_values::read_one(&json, &whole, now)),
+                Ok(Some(json)) if one => self.found(rvps::read_one(&json, &whole, now)),
                 Ok(Some(json)) => self.reference_values(&json, now),
                 Ok(None) => {
                     self.items.push(Item::left(Kind::ReferenceValue, &whole, "longer than 1 MiB: not read"));
@@ -151,16 +153,26 @@ impl Found {
 
     /// Adds reference values as a file of Trustee's RVPS has them.
     pub(super) fn reference_values(&mut self, json: &[u8], now: Timestamp) {
-        self.found(reference_values::read(json, now));
+        self.found(rvps::read(json, now));
     }
 
-    fn found(&mut self, (measurements, items): (Vec<Measurement>, Vec<Item>)) {
-        for measurement in measurements {
+    fn found(&mut self, found: rvps::ReferenceValues) {
+        for measurement in found.measurements {
             if !self.measurements.contains(&measurement) {
                 self.measurements.push(measurement);
             }
         }
-        self.items.extend(items);
+        self.items.extend(found.names.into_iter().map(item));
+    }
+}
+
+fn item(rvps::Name { name, stands_for }: rvps::Name) -> Item {
+    match stands_for {
+        Ok(count) => {
+            let becomes = if count == 1 { "a measurement" } else { "measurements" };
+            Item::becomes(Kind::ReferenceValue, &name, becomes, format!("{count} accepted"))
+        }
+        Err(why) => Item::left(Kind::ReferenceValue, &name, why),
     }
 }
 
@@ -190,7 +202,7 @@ fn taken(name: &str, only: &[String], file: File) -> Result<Zeroizing<Vec<u8>>, 
 }
 
 fn json(file: File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    bounded(file, reference_values::LONGEST)
+    bounded(file, rvps::LONGEST)
 }
 
 /// The contents of a file, unless it is longer than `longest`.

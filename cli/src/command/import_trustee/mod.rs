@@ -1,7 +1,6 @@
 //! `keybroker import-trustee`: what a Trustee KBS keeps, and what of it a registration here can have.
 
 mod directory;
-mod reference_values;
 mod report;
 mod walk;
 

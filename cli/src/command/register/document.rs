@@ -26,7 +26,9 @@ use super::{init_data::InitData, trustee};
 use crate::{
     advisories::{self, AdvisoriesArgs},
     exit::{Exit, Failure},
-    hex, platform,
+    hex, id_key,
+    measurements::MeasurementArgs,
+    platform,
 };
 
 /// The requirements on a guest, and its secrets.
@@ -36,9 +38,15 @@ pub(super) struct DocumentArgs {
     /// The JSON document of a registration by reference values; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
-    /// A launch measurement that the guest may have, 96 hex digits; exactly one with --workload-id
-    #[arg(long, value_name = "HEX", value_parser = hex::digest)]
-    measurement: Vec<String>,
+    #[command(flatten)]
+    measurements: MeasurementArgs,
+    /// The key that signs the guest's ID block, as a file with either half or as its digest. Several: one of them
+    /// must have signed
+    #[arg(long, value_name = "FILE|DIGEST")]
+    id_key: Vec<String>,
+    /// The author key that certified the ID key, likewise
+    #[arg(long, value_name = "FILE|DIGEST")]
+    author_key: Option<String>,
     /// The file of the passphrase, with --workload-id; one line break at its end is dropped; `-` reads
     /// standard input
     #[arg(long, value_name = "FILE", requires = "workload_id")]
@@ -108,10 +116,13 @@ pub(super) struct DocumentArgs {
 const BOUND: [&str; 2] = ["disk", "init_data"];
 
 /// The flags of registrations with a workload id, and of both kinds: --from replaces them.
-const ANY: [&str; 5] = ["workload_id", "measurement", "passphrase_file", "forbid_smt", "minimum_abi"];
+const ANY: [&str; 6] =
+    ["workload_id", "measurement", "measurements", "passphrase_file", "forbid_smt", "minimum_abi"];
 
 /// The flags that a registration as buildah makes it cannot have: --from replaces them as well.
-const BY_REFERENCE_VALUES: [&str; 15] = [
+const BY_REFERENCE_VALUES: [&str; 17] = [
+    "id_key",
+    "author_key",
     "resource",
     "query",
     "policy",
@@ -133,6 +144,8 @@ impl DocumentArgs {
     /// Refuses flags that a registration as buildah makes it cannot have.
     fn check_as_buildah(&self) -> Result<(), Failure> {
         let given = [
+            ("--id-key", !self.id_key.is_empty()),
+            ("--author-key", self.author_key.is_some()),
             ("--resource", !self.resource.is_empty()),
             ("--query", !self.query.is_empty()),
             ("--policy", self.policy.is_some()),
@@ -165,7 +178,8 @@ impl DocumentArgs {
     fn check_standard_input(&self) -> Result<(), Failure> {
         let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
         let resources = self.resource.iter().map(|(_, path)| path);
-        let times = files.into_iter().flatten().chain(resources).filter(|path| is_stdin(path)).count();
+        let files = files.into_iter().flatten().chain(self.measurements.files());
+        let times = files.chain(resources).filter(|path| is_stdin(path)).count();
         let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
         match times {
             0 => Ok(()),
@@ -271,7 +285,8 @@ impl Document {
 
 fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
-    let [measurement] = args.measurement.as_slice() else {
+    let measurements = args.measurements.read()?;
+    let [measurement] = measurements.as_slice() else {
         return Err(usage("--workload-id needs exactly one --measurement"));
     };
     let passphrase = passphrase(args)?;
@@ -364,8 +379,9 @@ fn keybroker_body(
     }
     body.insert("resources".to_owned(), Value::Object(resources));
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
-    if !args.measurement.is_empty() {
-        put("measurements", json!(args.measurement));
+    let measurements = args.measurements.read()?;
+    if !measurements.is_empty() {
+        put("measurements", json!(measurements));
     }
     if !args.query.is_empty() {
         put("query", json!(args.query));
@@ -468,6 +484,15 @@ fn demands(args: &DocumentArgs, by_month: &PlatformDemands) -> Result<Map<String
     let mut demands = platform_demands(args, by_month)?;
     if args.forbid_smt {
         demands.insert("smt".to_owned(), false.into());
+    }
+    if !args.id_key.is_empty() {
+        let digests = args.id_key.iter().map(|given| id_key::digest(given)).collect::<Result<Vec<_>, _>>()?;
+        // A broker of an earlier release knows one key alone, as a string.
+        let keys = if let [one] = digests.as_slice() { json!(one) } else { json!(digests) };
+        demands.insert("id_key_digest".to_owned(), keys);
+    }
+    if let Some(given) = &args.author_key {
+        demands.insert("author_key_digest".to_owned(), json!(id_key::digest(given)?));
     }
     for (name, text) in &args.require {
         let literal = serde_json::from_str::<Value>(text).ok();

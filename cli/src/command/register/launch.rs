@@ -51,7 +51,7 @@ fn guest_policy(policy: &AppraisalPolicy) -> u64 {
     const SMT: u64 = 1 << 16;
     const RESERVED_ONE: u64 = 1 << 17;
     const SINGLE_SOCKET: u64 = 1 << 20;
-    const CIPHERTEXT_HIDING: u64 = 1 << 25;
+    const CIPHERTEXT_HIDING: u64 = 1 << 24;
     let when = |set: bool, bit: u64| if set { bit } else { 0 };
     RESERVED_ONE
         | when(!policy.forbid_smt, SMT)
@@ -120,6 +120,8 @@ impl fmt::Display for Launch {
 
 #[cfg(test)]
 mod tests {
+    use keybroker_snp::report::GuestPolicy;
+
     use super::*;
 
     #[test]
@@ -132,7 +134,10 @@ mod tests {
             require_ciphertext_hiding: true,
             ..policy
         };
-        assert_eq!(guest_policy(&strict), 0x212_0000);
+        assert_eq!(guest_policy(&strict), 0x112_0000);
+        let read = GuestPolicy::new(guest_policy(&strict));
+        assert!(read.single_socket() && read.ciphertext_hiding() && read.reserved_one());
+        assert!(!read.smt_allowed() && !read.unknown_bits());
     }
 
     #[test]

@@ -96,13 +96,14 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
 
 fn given(path: &str) -> Result<Report, Failure> {
     if path != "-" {
-        return Ok(Evidence::with_report(Path::new(path))?.0);
+        let (sent, _) = Evidence::with_report(Path::new(path))?;
+        return Ok(sent.read().map_err(anyhow::Error::from)?.report().clone());
     }
     let mut bytes = Vec::new();
     io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
     let evidence = Evidence::of(&bytes).context("standard input")?;
     let report = evidence.report.ok_or_else(|| anyhow!("standard input holds no report"))?;
-    Ok(Report::parse(&report).context("standard input")?)
+    Ok(report.read().context("standard input")?.report().clone())
 }
 
 /// The product of silicon, or what a release would need to serve it.

@@ -17,6 +17,7 @@ use keybroker_common::{
     advisories::Advisories,
     appraisal::{self, Fleet},
     audit::EvidenceSummary,
+    binding::NotBound,
     encoding::Hex,
     requirements::{AppraisalPolicy, EvidenceForm, Measurement, ReferenceValues},
 };
@@ -28,7 +29,7 @@ use keybroker_snp::{
     product::Product,
     report::Report,
     vek::Vek,
-    verify::{self, Outcome, ReportData},
+    verify::{self, Outcome, ReportData, VerificationCheck},
 };
 
 use self::{
@@ -85,7 +86,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long = "measurement", value_name = "HEX", value_parser = hex::parse::<48>)]
     measurements: Vec<Hex<48>>,
     /// The REPORT_DATA that the report must have: 128 hex digits, or a file of these 64 bytes, such as
-    /// snpguest's request file
+    /// snpguest's request file. With Azure's blob: the 64 bytes that the guest wrote into the vTPM
     #[arg(long, value_name = "HEX|FILE", value_parser = Bound::parse)]
     report_data: Option<Bound>,
     /// The HOST_DATA that the report must have: 64 hex digits, or base64
@@ -154,7 +155,10 @@ struct Given<'a> {
     advisories: Arc<Advisories>,
     now: Timestamp,
     report: Report,
-    report_data: Option<ReportData>,
+    form: EvidenceForm,
+    /// The REPORT_DATA that the report must have, where it is known. Azure's claims may not be those that the
+    /// report binds.
+    report_data: Result<Option<ReportData>, NotBound>,
     /// Whether any certificate was given.
     certified: bool,
     vek: Option<Vek>,
@@ -170,7 +174,9 @@ impl<'a> Given<'a> {
         let (fleet, advisories) = args.fleet.read()?;
         let anchors = TrustAnchors::amd();
         let arks = Product::ALL.map(|product| anchors.arks(product)).concat();
-        let (report, came_with) = Evidence::with_report(&args.report)?;
+        let (sent, came_with) = Evidence::with_report(&args.report)?;
+        let read = sent.read().map_err(anyhow::Error::from)?;
+        let (report, form) = (read.report().clone(), read.form());
         let mut ders: Vec<(&Path, Vec<u8>)> = came_with.into_iter().map(|der| (&*args.report, der)).collect();
         for path in &args.endorsements {
             ders.extend(Evidence::certificates(path)?.into_iter().map(|der| (&**path, der)));
@@ -212,7 +218,11 @@ impl<'a> Given<'a> {
             advisories,
             now: args.at.unwrap_or_else(Timestamp::now),
             report,
-            report_data: args.report_data.as_ref().map(Bound::read).transpose()?,
+            form,
+            report_data: match args.report_data.as_ref().map(Bound::read).transpose()? {
+                Some(ReportData(bound)) => read.report_data(bound).map(|bound| Some(ReportData(bound))),
+                None => read.check_claims().map(|()| None),
+            },
             certified: !ders.is_empty(),
             vek,
             chain,
@@ -236,7 +246,12 @@ impl<'a> Given<'a> {
         );
         let report = &self.report;
         for (check, outcome) in verify::examine(&self.verification()) {
-            verdict.add(check.name(), outcome);
+            match (check, &self.report_data) {
+                (VerificationCheck::Challenge, Err(error)) => {
+                    verdict.add(check.name(), Outcome::Failed(error));
+                }
+                _ => verdict.add(check.name(), outcome),
+            }
         }
         let product = self.vek.as_ref().map(|vek| vek.product);
         for (check, outcome) in self.appraise(product) {
@@ -248,7 +263,7 @@ impl<'a> Given<'a> {
         let signed = verdict.has_passed("signature");
         verdict.tcb = product.map(|product| self.advisories.verdict(report, product));
         verdict.evidence =
-            Some(EvidenceSummary::of(report, EvidenceForm::Snp, product, signed && verdict.failed == 0));
+            Some(EvidenceSummary::of(report, self.form, product, signed && verdict.failed == 0));
         verdict
     }
 
@@ -256,7 +271,7 @@ impl<'a> Given<'a> {
         let csp_ids = self.fleet.accepted_csp_ids.as_slice();
         verify::Inputs {
             report: &self.report,
-            report_data: self.report_data.as_ref(),
+            report_data: self.report_data.as_ref().ok().and_then(Option::as_ref),
             vek: self.vek.as_ref(),
             chain: self.chain.as_ref().map(|chain| chain.as_ref().map_err(|error| *error)),
             crl: self.crl.as_ref().map(|crl| match crl {
@@ -277,10 +292,10 @@ impl<'a> Given<'a> {
         let measurements: Vec<_> = self.args.measurements.iter().map(|hex| Measurement(hex.0)).collect();
         let reference_values = (!measurements.is_empty()).then_some(ReferenceValues { measurements });
         let host_data = self.args.host_data;
-        let policy = AppraisalPolicy { host_data, ..AppraisalPolicy::default() };
+        let policy = AppraisalPolicy { host_data, evidence: self.form, ..AppraisalPolicy::default() };
         let inputs = appraisal::Inputs {
             report: &self.report,
-            form: EvidenceForm::Snp,
+            form: self.form,
             product,
             fleet: &self.fleet,
             reference_values: reference_values.as_ref(),

@@ -49,7 +49,7 @@ struct Shown<'a> {
     #[serde(flatten)]
     summary: WorkloadSummary,
     build_window_until: Option<Timestamp>,
-    /// The other workloads that accept a launch measurement of this one.
+    /// The other workloads that accept a launch measurement of this one, or an ID key where it names none.
     measurement_shared_with: Vec<WorkloadId>,
     secrets: Vec<SecretRow<'a>>,
     /// The registration as it is stored; `None` if it cannot be read.
@@ -147,5 +147,7 @@ fn in_words(others: &[WorkloadId]) -> String {
     let more = if others.len() > SHOWN { ", …" } else { "" };
     let (count, list) = (others.len(), shown.join(", "));
     let others = if count == 1 { "other has" } else { "others have" };
-    format!("{count} {others} the same launch measurement: {list}{more}. A guest of theirs can claim this id")
+    format!(
+        "{count} {others} the same launch measurement or ID key: {list}{more}. A guest of theirs can claim this id"
+    )
 }

@@ -22,8 +22,8 @@ use crate::{
 struct Body {
     /// `0.0.0` from libkrun's guest, one of its own from Trustee's, any from keybroker's.
     version: String,
-    /// The one technology that is served: `snp`, or one of Trustee's names of Azure's form of it. Nothing binds
-    /// it: the evidence says what form it has.
+    /// The one technology that is served: `snp`, or one of Trustee's names of Azure's form of it. Nothing
+    /// binds it: the evidence says what form it has.
     tee: String,
     #[serde(rename = "extra-params")]
     extra_params: Extra,

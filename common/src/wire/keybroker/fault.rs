@@ -2,6 +2,7 @@
 
 use crate::{
     platform::DemandError,
+    requirements::KeyDigests,
     secret::bounds::{MAX_SECRET_LEN, MAX_SECRETS},
 };
 
@@ -27,6 +28,9 @@ pub enum RegistrationFault {
     /// A digest of zeros, which says that there is none.
     #[error("{0} is all zeros, as of every guest that has none")]
     Zeros(&'static str),
+    /// Not a choice of keys.
+    #[error("require.{0} is not 1 to {most} digests, each once", most = KeyDigests::MOST)]
+    Keys(&'static str),
     /// HOST_DATA is not the client's to choose.
     #[error(
         "require.host_data: the broker chooses HOST_DATA, which selects a registration and proves nothing"

@@ -4,6 +4,7 @@
 //! without naming a workload, and its report's HOST_DATA selects the registration that it is appraised
 //! against.
 
+mod export;
 mod fault;
 mod init_data;
 mod register;
@@ -13,6 +14,7 @@ mod resources;
 #[cfg(test)]
 mod tests;
 
+pub use export::Exported;
 pub use fault::RegistrationFault;
 pub use register::{register_request, registered};
 pub use resource::{released, resource_name};

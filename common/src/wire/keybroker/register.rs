@@ -8,7 +8,7 @@ use super::{
     super::{Invalid, Part, json},
     RegistrationFault as Fault,
     init_data::InitData,
-    requirements::{self, Floors, Launch, Require},
+    requirements::{self, Floors, Launch, OneOrMore, Require},
     resources::Resources,
 };
 use crate::{
@@ -71,13 +71,6 @@ struct Body {
 struct Native {
     #[serde(default, deserialize_with = "json::present")]
     measurement: Option<OneOrMore>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
 }
 
 /// Reads a registration, and which HOST_DATA its guests are to be launched with: `drawn`, unless their init
@@ -152,11 +145,7 @@ fn admitted(
         None => Native::default(),
     };
     let sent = measurements.map(|sent| parsed("measurements", sent)).transpose()?;
-    let native = match &native.measurement {
-        Some(OneOrMore::One(measurement)) => Some(parsed(field, std::slice::from_ref(measurement))?),
-        Some(OneOrMore::More(measurements)) => Some(parsed(field, measurements)?),
-        None => None,
-    };
+    let native = native.measurement.map(|measurements| parsed(field, measurements.as_slice())).transpose()?;
     let measurements = match (sent, native) {
         (Some(mut sent), Some(native)) => {
             sent.retain(|measurement| native.contains(measurement));

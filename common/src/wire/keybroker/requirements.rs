@@ -11,9 +11,26 @@ use crate::{
         BySilicon, ChipId, Condition, DemandError, FirmwareVersion, Levels, MitigationBits, OfSilicon,
         PlatformDemands, Rows,
     },
-    requirements::{AppraisalPolicy, BoundBy, EvidenceForm, InitDataRequirement},
+    requirements::{AppraisalPolicy, BoundBy, EvidenceForm, InitDataRequirement, KeyDigests},
 };
 use keybroker_snp::product::Product;
+
+/// One text, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(more) => more,
+        }
+    }
+}
 
 /// How the guests of a registration are told from others: who chose HOST_DATA.
 pub(super) enum Launch {
@@ -32,9 +49,9 @@ pub(super) enum Launch {
 pub(super) struct Require {
     #[serde(deserialize_with = "json::present")]
     host_data: Option<String>,
-    /// The key that signed the guest's ID block.
+    /// The key that signed the guest's ID block, or several of which one did.
     #[serde(deserialize_with = "json::present")]
-    id_key_digest: Option<String>,
+    id_key_digest: Option<OneOrMore>,
     /// The key that certified that one.
     #[serde(deserialize_with = "json::present")]
     author_key_digest: Option<String>,
@@ -109,7 +126,7 @@ pub(super) fn policy(require: Require, floors: Floors, launch: Launch) -> Result
         minimum_abi: None,
         host_data,
         init_data,
-        id_key_digest: digest("id_key_digest", require.id_key_digest.as_deref())?,
+        id_key_digest: require.id_key_digest.as_ref().map(keys).transpose()?,
         author_key_digest: digest("author_key_digest", require.author_key_digest.as_deref())?,
         family_id: hex("family_id", require.family_id.as_deref())?,
         image_id: hex("image_id", require.image_id.as_deref())?,
@@ -155,6 +172,14 @@ fn wanted(field: &'static str, sent: Option<bool>, required: bool) -> Result<boo
 fn hex<const N: usize>(field: &'static str, sent: Option<&str>) -> Result<Option<Hex<N>>, Fault> {
     let decode = |text: &str| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok().map(Hex);
     sent.map(|text| decode(text).ok_or(Fault::Hex(field, 2 * N))).transpose()
+}
+
+/// The keys of which one must have signed.
+fn keys(sent: &OneOrMore) -> Result<KeyDigests, Fault> {
+    let field = "id_key_digest";
+    let read = |text: &String| digest(field, Some(text)).and_then(|digest| digest.ok_or(Fault::Keys(field)));
+    let digests = sent.as_slice().iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    digests.try_into().map_err(|_| Fault::Keys(field))
 }
 
 fn digest(field: &'static str, sent: Option<&str>) -> Result<Option<Hex<48>>, Fault> {

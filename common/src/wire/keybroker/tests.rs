@@ -14,7 +14,7 @@ use crate::{
     encoding::Hex,
     ids::HostData,
     platform::{BySilicon, ChipId, Condition, DemandError, FirmwareVersion, PlatformDemands, Version},
-    requirements::{EvidenceForm, Measurement},
+    requirements::{EvidenceForm, KeyDigests, Measurement},
     secret::seal::{Jwe, Sealed},
     workload::Registration,
 };
@@ -143,7 +143,17 @@ fn every_requirement_has_its_form() {
     let policy = |name: &str, value: Value| read(&required(name, value)).unwrap().policy;
     let refused = |name: &str, value: Value| fault(&required(name, value));
 
-    assert_eq!(policy("id_key_digest", json!("AB".repeat(48))).id_key_digest, Some(Hex([0xAB; 48])));
+    let keys =
+        |keys: &[[u8; 48]]| KeyDigests::try_from(Vec::from_iter(keys.iter().copied().map(Hex))).unwrap();
+    let (one, other) = ("AB".repeat(48), "cd".repeat(48));
+    assert_eq!(policy("id_key_digest", json!(one)).id_key_digest, Some(keys(&[[0xAB; 48]])));
+    let both = policy("id_key_digest", json!([one, other])).id_key_digest;
+    assert_eq!(both, Some(keys(&[[0xAB; 48], [0xCD; 48]])));
+    for wrong in [json!([]), json!([one, one.to_lowercase()]), json!(vec![json!(one); 17])] {
+        assert_eq!(refused("id_key_digest", wrong), RegistrationFault::Keys("id_key_digest"));
+    }
+    let zeros = json!([one, "00".repeat(48)]);
+    assert_eq!(refused("id_key_digest", zeros), RegistrationFault::Zeros("id_key_digest"));
     assert_eq!(policy("author_key_digest", json!("ab".repeat(48))).author_key_digest, Some(Hex([0xAB; 48])));
     assert_eq!(policy("family_id", json!("ab".repeat(16))).family_id, Some(Hex([0xAB; 16])));
     assert_eq!(policy("image_id", json!("ab".repeat(16))).image_id, Some(Hex([0xAB; 16])));
@@ -217,10 +227,10 @@ fn an_azure_guest_is_bound_by_nothing_of_its_own() {
             rego: None,
         };
         let words = crate::wire::bound_by(&registration);
-        assert!(words.contains("every Azure VM with that paravisor has it"), "{words}");
+        assert!(words.contains("every Azure VM with it has the same"), "{words}");
     }
     for impossible in [
-        json!({"measurements": ["4d".repeat(48)], "resources": {"a": "x"}, "require": {"evidence": "az-snp-vtpm"}}),
+        with(keyed(), &[("/require/evidence", json!("az-snp-vtpm"))]),
         body("trustee", Some("host_data"), false),
         body("trustee", None, true),
         body("v1", Some("host_data"), false),

@@ -17,7 +17,7 @@ use keybroker_common::{
 };
 use keybroker_initdata::{Algorithm, KeyId};
 use keybroker_native::{
-    Evidence, Suite,
+    Evidence, EvidenceForm, Suite,
     client::{self, Pending},
 };
 use keybroker_rego::Policy;
@@ -70,6 +70,10 @@ pub(super) fn bodies() -> Vec<Body> {
                 everything_required().to_string(),
                 with_init_data(json!({ "algorithm": "sha384", "digest": "1d".repeat(48) })).to_string(),
                 with_init_data(json!({ "document": document() })).to_string(),
+                in_azure(with_init_data(json!({ "algorithm": "sha384", "digest": "1d".repeat(48) })))
+                    .to_string(),
+                in_azure(for_trustee(json!(["trustee"]), json!({ "default/key/tls": "a key" }), None))
+                    .to_string(),
                 for_trustee(json!(["trustee"]), json!({ "default/key/tls": "a key" }), None).to_string(),
                 for_trustee(json!(["trustee"]), json!({ "default/key/kek": { "base64": "/wDD" } }), None)
                     .to_string(),
@@ -124,6 +128,7 @@ pub(super) fn bodies() -> Vec<Body> {
             sent: vec![release(Suite::X25519).to_string(), {
                 let mut body = release(Suite::P384);
                 body["init_data"] = json!({ "document": document() });
+                body["evidence"]["type"] = EvidenceForm::AzSnpVtpm.name().into();
                 body.to_string()
             }],
         },
@@ -224,7 +229,7 @@ fn everything_required() -> Value {
         "minimum_current_tcb": floors,
         "minimum_launch_tcb": floors,
         "require": {
-            "id_key_digest": "1d".repeat(48),
+            "id_key_digest": ["1d".repeat(48), "2d".repeat(48)],
             "author_key_digest": "a0".repeat(48),
             "family_id": "fa".repeat(16),
             "image_id": "1a".repeat(16),
@@ -268,6 +273,15 @@ fn for_trustee(dialects: Value, resources: Value, init_data: Option<Value>) -> V
     if let Some(mut init_data) = init_data {
         init_data["bound_by"] = "host_data".into();
         body["init_data"] = init_data;
+    }
+    body
+}
+
+/// The same of guests in Azure confidential VMs, which nothing binds.
+fn in_azure(mut body: Value) -> Value {
+    body["require"] = json!({ "evidence": "az-snp-vtpm" });
+    if body.get("init_data").is_some() {
+        body["init_data"]["bound_by"] = "nothing".into();
     }
     body
 }

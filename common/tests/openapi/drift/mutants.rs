@@ -202,7 +202,12 @@ impl<'a> Mutator<'a> {
             Value::Array(items) => {
                 let filler = items.first().cloned().unwrap_or(json!(7));
                 let another = |index: usize| match &filler {
-                    Value::String(text) if schema["uniqueItems"] == true => format!("{text}{index}").into(),
+                    Value::String(text) if schema["uniqueItems"] == true => {
+                        let longer = format!("{text}{index}").into();
+                        // Texts of one length differ in their end.
+                        let as_long = || format!("{}{index:02}", text.get(2..).unwrap_or_default()).into();
+                        if self.judge.allows(&schema["items"], &longer) { longer } else { as_long() }
+                    }
                     filler => filler.clone(),
                 };
                 items.iter().cloned().chain((0..).map(another)).take(count).collect()

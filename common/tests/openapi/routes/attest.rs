@@ -244,10 +244,16 @@ fn trustee_schemas() -> Map<String, Value> {
         "SevEvidence": {
             "type": "object",
             "additionalProperties": true,
-            "required": ["attestation_report"],
+            "anyOf": [
+                { "required": ["attestation_report"] },
+                { "required": ["hcl_report"] },
+                { "required": ["report"] },
+            ],
             "description": "The report as the `sev` crate serialises it: `attestation_report` in the form of any of its \
                             releases from 1.2 to 8.0, and `cert_chain`, which is `null` or an array of objects with \
-                            `cert_type` and `data`.",
+                            `cert_type` and `data`. Of a guest in an Azure confidential VM: `version`, `tpm_quote`, \
+                            `hcl_report` and `vcek`; or, from earlier clients, `quote`, `report` and `vcek`. The broker \
+                            does not look at the quote.",
         },
         "AttestationResult": {
             "description": "An attestation result (EAR), signed with ES256 by a key that `/kbs/v0/jwks` shows. Until it \

@@ -195,17 +195,24 @@ fn by_version() -> Vec<Value> {
     ]
 }
 
-/// The only technology that the broker serves.
+/// The technologies that the broker serves.
 fn tee() -> Value {
-    json!({ "type": "string", "description": "The only technology that the broker serves.", "const": "snp" })
+    json!({
+        "type": "string",
+        "description": "The technology: SEV-SNP. Trustee's guests in Azure confidential VMs call it `az-snp-vtpm`, \
+                        earlier ones `azsnpvtpm`.",
+        "enum": ["snp", "azsnpvtpm", "az-snp-vtpm"],
+    })
 }
 
 /// The schemas of the body of any guest.
 fn schemas() -> Map<String, Value> {
     let mut forms = vec![
         // A guest that names a workload speaks the one version that libkrun's guest has.
-        json!({ "properties": { "version": { "const": "0.0.0" }, "extra-params": { "type": "string" } } }),
-        json!({ "properties": { "extra-params": { "const": "" } } }),
+        json!({ "properties": {
+            "version": { "const": "0.0.0" }, "tee": { "const": "snp" }, "extra-params": { "type": "string" },
+        } }),
+        json!({ "properties": { "tee": { "const": "snp" }, "extra-params": { "const": "" } } }),
     ];
     forms.extend(by_version());
     named(json!({

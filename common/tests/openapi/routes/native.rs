@@ -14,7 +14,7 @@ use keybroker_common::{
     },
 };
 use keybroker_initdata::Algorithm;
-use keybroker_native::{AskHash, Sealed, SealedSecret, SigningKey, Suite};
+use keybroker_native::{AskHash, EvidenceForm, Sealed, SealedSecret, SigningKey, Suite};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -206,8 +206,17 @@ fn schemas() -> Map<String, Value> {
             "anyOf": Suite::ALL.map(of),
         },
         "Evidence": described("The guest's evidence.", object(&[
-            ("type", json!({ "type": "string", "const": "snp" })),
-            ("report", described("The report as the firmware gave it, 1184 bytes.", any_base64url())),
+            ("type", json!({
+                "description": "The form of `report`: the bare report, or the blob of an Azure confidential \
+                                VM.",
+                "type": "string",
+                "enum": EvidenceForm::ALL.map(EvidenceForm::name),
+            })),
+            ("report", described(
+                "`snp`: the report as the firmware gave it, 1184 bytes. `az-snp-vtpm`: what the NV index 0x01400001 of \
+                 the virtual TPM holds.",
+                any_base64url(),
+            )),
             ("certificates", json!({
                 "description": "The certificates of the host's table. Without one, the broker asks AMD.",
                 "type": "array",

@@ -5,6 +5,7 @@ use keybroker_common::{
     http::REFERENCE_VALUES_LIMIT,
     platform::Condition,
     policy::{MAX_QUERIES, PolicyRefused},
+    requirements::KeyDigests,
     wire::{FieldName, Invalid, keybroker},
 };
 use keybroker_initdata::Algorithm;
@@ -195,6 +196,17 @@ fn schemas() -> Map<String, Value> {
             },
             "required": ["resources"],
             "oneOf": forms(),
+            "anyOf": [
+                { "properties": { "require": { "properties": { "evidence": false } } } },
+                {
+                    "description": "With `require.evidence`, nothing binds HOST_DATA or init data.",
+                    "properties": {
+                        "require": { "properties": { "host_data": false } },
+                        "init_data": { "properties": { "bound_by": { "const": "nothing" } } },
+                    },
+                    "required": ["workload_id"],
+                },
+            ],
             "description": "Reference values, the other requirements on a guest, and the secrets that it \
                             then gets. The body must name a launch measurement (in\n`measurements` or \
                             `reference_values.measurement`) or `require.id_key_digest`.",
@@ -256,7 +268,13 @@ fn schemas() -> Map<String, Value> {
                     "HOST_DATA of the report. Permitted only beside `workload_id`: without it, the broker chooses HOST_DATA.",
                     hex(32),
                 ),
-                "id_key_digest": described("The key that signed the guest's ID block.", hex(48)),
+                "id_key_digest": {
+                    "description": "The key that signed the guest's ID block, or several of which one did.",
+                    "anyOf": [
+                        hex(48),
+                        { "type": "array", "items": hex(48), "minItems": 1, "maxItems": KeyDigests::MOST, "uniqueItems": true },
+                    ],
+                },
                 "author_key_digest": described("The author key that certified the ID block's key.", hex(48)),
                 "family_id": described(
                     "FAMILY_ID of the ID block. Permitted only beside a key: anybody can sign an ID block \
@@ -284,6 +302,12 @@ fn schemas() -> Map<String, Value> {
                     "type": "boolean",
                     "description": "The guest policy must demand that ciphertext is hidden from the host.",
                     "const": true,
+                },
+                "evidence": {
+                    "type": "string",
+                    "description": "The form of the guest's evidence: that of an Azure confidential VM. Without it, the \
+                                    bare report is required.",
+                    "const": "az-snp-vtpm",
                 },
                 "products": {
                     "type": "array",

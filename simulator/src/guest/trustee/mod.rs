@@ -85,8 +85,8 @@ pub struct TrusteeGuest {
     /// Whether its build sorts the members of evidence that is no string, as `serde_json` does unless another
     /// crate of the build asks it to keep their order.
     pub sorts: bool,
-    /// The guest runs in an Azure confidential VM, and sends its paravisor's blob. Then it has neither `shape`
-    /// nor `certificates`.
+    /// The guest runs in an Azure confidential VM, and sends its paravisor's blob. Then neither `shape` nor
+    /// `certificates` is used.
     pub vtpm: Option<Vtpm>,
     /// The host's certificate table. `None` is `null`.
     pub certificates: Option<CertTable>,

@@ -34,7 +34,7 @@ pub struct Vtpm {
     pub tee: String,
     /// The form of its evidence.
     pub shape: VtpmShape,
-    /// What stands in the NV index 0x01400002 before the paravisor asks the chip. `None`: what the client
+    /// The bytes in the NV index 0x01400002 before the paravisor asks the chip. `None`: what the client
     /// binds.
     pub written: Option<[u8; 64]>,
 }

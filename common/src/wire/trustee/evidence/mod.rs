@@ -1,9 +1,9 @@
 //! SEV-SNP evidence as Trustee's guests send it: the report as the crate `sev` writes it in JSON, and the
 //! host's certificates; or the blob of an Azure confidential VM.
 //!
-//! The firmware gave 1184 bytes, and the JSON has them in pieces. [`read`] puts each piece where it was. Bytes
-//! that a shape of the JSON cannot say are zero. Nothing here decides that a report is sound: if a piece is
-//! missing or altered, the signature does not hold, as with every report.
+//! The firmware gave 1184 bytes, and the JSON has them in pieces. [`read`] puts each piece where it was.
+//! Bytes that a shape of the JSON cannot say are zero. Nothing here decides that a report is sound: if a
+//! piece is missing or altered, the signature does not hold, as with every report.
 //!
 //! | module | contents |
 //! |---|---|

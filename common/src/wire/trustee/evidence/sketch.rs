@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::{fault::EvidenceFault, shape::Shape, vtpm};
 
-/// What evidence holds.
+/// The content of evidence.
 pub(super) enum Kind {
     /// A report of this shape.
     Report(Shape),
@@ -17,8 +17,8 @@ pub(super) enum Kind {
     Blob(vtpm::Shape),
 }
 
-/// The kind of the evidence `json`, if it is any. A report comes before a blob: beside it a blob's members are
-/// unknown ones.
+/// The kind of the evidence `json`, if it is any. A report comes before a blob: beside it a blob's members
+/// are unknown ones.
 ///
 /// Neither the product nor CPUID decides about the layout of the TCB versions, since a report of version 2
 /// names neither: a number in `fmc` does.

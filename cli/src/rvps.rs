@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use jiff::Timestamp;
 use keybroker_common::requirements::Measurement;
 use serde::{
@@ -13,10 +12,10 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::report::{Item, Kind};
+use crate::hex;
 
 /// The longest file that is read.
-pub(super) const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 1 << 20;
 /// The most names in it.
 const NAMES: usize = 1000;
 
@@ -61,44 +60,62 @@ impl From<Listed> for Named {
     }
 }
 
-/// The launch measurements among the reference values in `json`, and an item for each name.
-pub(super) fn read(json: &[u8], now: Timestamp) -> (Vec<Measurement>, Vec<Item>) {
+/// The launch measurements among reference values, each once.
+#[derive(Debug)]
+pub(crate) struct ReferenceValues {
+    pub(crate) measurements: Vec<Measurement>,
+    /// The names that were found.
+    pub(crate) names: Vec<Name>,
+}
+
+/// A name, and how many launch measurements it stands for, or why it stands for nothing in a registration.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub(crate) name: String,
+    pub(crate) stands_for: Result<usize, String>,
+}
+
+impl ReferenceValues {
+    /// Nothing that can be in a registration.
+    fn none(what: &str, why: &str) -> Self {
+        let name = Name { name: what.to_owned(), stands_for: Err(why.to_owned()) };
+        Self { measurements: Vec::new(), names: vec![name] }
+    }
+}
+
+/// The reference values in `json`.
+pub(crate) fn read(json: &[u8], now: Timestamp) -> ReferenceValues {
     match serde_json::from_slice::<File>(json) {
         Ok(File(named)) => all(&named, now),
         Err(_) => {
             let why =
                 "not recognised: neither an object of names and values nor a list of names with a value";
-            (Vec::new(), vec![Item::left(Kind::ReferenceValue, "the file", why)])
+            ReferenceValues::none("the file", why)
         }
     }
 }
 
 /// The same of the file `path`, which has one reference value.
-pub(super) fn read_one(json: &[u8], path: &str, now: Timestamp) -> (Vec<Measurement>, Vec<Item>) {
+pub(crate) fn read_one(json: &[u8], path: &str, now: Timestamp) -> ReferenceValues {
     match serde_json::from_slice::<Listed>(json) {
         Ok(listed) => all(&[listed.into()], now),
-        Err(_) => {
-            let why = "not recognised: no reference value with a name and a value";
-            (Vec::new(), vec![Item::left(Kind::ReferenceValue, path, why)])
-        }
+        Err(_) => ReferenceValues::none(path, "not recognised: no reference value with a name and a value"),
     }
 }
 
-fn all(named: &[Named], now: Timestamp) -> (Vec<Measurement>, Vec<Item>) {
+fn all(named: &[Named], now: Timestamp) -> ReferenceValues {
     let mut measurements = Vec::new();
-    let items = named.iter().map(|named| {
-        let found = match mapped(named, now) {
-            Ok(found) => found,
-            Err(why) => return Item::left(Kind::ReferenceValue, &named.name, why),
-        };
-        let (count, more) = (found.len(), found.iter().filter(|one| !measurements.contains(*one)));
-        let more: Vec<_> = more.copied().collect();
-        measurements.extend(more);
-        let becomes = if count == 1 { "a measurement" } else { "measurements" };
-        Item::becomes(Kind::ReferenceValue, &named.name, becomes, format!("{count} accepted"))
+    let names = named.iter().map(|named| {
+        let found = mapped(named, now);
+        let stands_for = found.map(|found| {
+            let more: Vec<_> = found.iter().filter(|one| !measurements.contains(*one)).copied().collect();
+            measurements.extend(more);
+            found.len()
+        });
+        Name { name: named.name.clone(), stands_for }
     });
-    let items = items.collect();
-    (measurements, items)
+    let names = names.collect();
+    ReferenceValues { measurements, names }
 }
 
 /// The launch measurements that a name stands for, or why it stands for nothing in a registration.
@@ -135,11 +152,7 @@ fn mapped(named: &Named, now: Timestamp) -> Result<Vec<Measurement>, String> {
 }
 
 fn measurement(value: &Value) -> Option<Measurement> {
-    let text = value.as_str()?;
-    let bytes =
-        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).or_else(|_| BASE64.decode(text.as_bytes())).ok()?;
-    let bytes: [u8; 48] = bytes.try_into().ok()?;
-    (bytes != [0; 48]).then_some(Measurement(bytes))
+    hex::measurement(value.as_str()?).ok()
 }
 
 /// A file in either form. A name that comes twice is an error: nobody knows which of the two counts.
@@ -187,6 +200,8 @@ fn add<E: de::Error>(all: &mut Vec<Named>, named: Named) -> Result<(), E> {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
+
     use super::*;
 
     const HEX: &str =
@@ -197,9 +212,12 @@ mod tests {
     }
 
     fn of(json: &str) -> (usize, Vec<(String, bool, String)>) {
-        let (measurements, items) = read(json.as_bytes(), now());
-        let items = items.into_iter().map(|item| (item.name, item.becomes.is_some(), item.note));
-        (measurements.len(), items.collect())
+        let read = read(json.as_bytes(), now());
+        let names = read.names.into_iter();
+        let names = names.map(|Name { name, stands_for }| {
+            (name, stands_for.is_ok(), stands_for.err().unwrap_or_default())
+        });
+        (read.measurements.len(), names.collect())
     }
 
     #[test]
@@ -210,10 +228,9 @@ mod tests {
             r#"[{{"version":"0.1.0","name":"measurement","expiration":"2027-01-01T00:00:00Z","value":["{HEX}","{base64}"]}}]"#
         );
         for json in [map, list] {
-            let (measurements, items) = read(json.as_bytes(), now());
+            let ReferenceValues { measurements, names } = read(json.as_bytes(), now());
             assert_eq!(measurements, [Measurement([0x4D; 48]), Measurement([0x4E; 48])]);
-            assert_eq!(items.len(), 1);
-            assert_eq!(items[0].becomes.as_deref(), Some("measurements"));
+            let [Name { stands_for: Ok(2), .. }] = names.as_slice() else { panic!("{names:?}") };
         }
         // Two names, one measurement.
         let twice = format!(r#"{{"snp_launch_measurement":["{HEX}"],"measurement":"{HEX}"}}"#);
