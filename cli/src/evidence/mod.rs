@@ -17,6 +17,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, anyhow};
 use keybroker_common::{binding::SentReport, requirements::EvidenceForm};
 use keybroker_snp::hcl::HclError;
+use keybroker_snp::report::Report;
 
 pub(crate) use self::endorsement::{Endorsement, Rejected};
 
@@ -143,6 +144,12 @@ impl Evidence {
             .ok_or_else(|| anyhow!("it holds certificates or a revocation list, but no report"))
             .and_then(|sent| sent.read().map(drop).map_err(Into::into).map(|()| sent));
         Ok((report.with_context(|| unread(path))?, ders))
+    }
+
+    /// The report in the file at `path`, whatever is around it.
+    pub(crate) fn report_in(path: &Path) -> anyhow::Result<Report> {
+        let (sent, _) = Self::with_report(path)?;
+        Ok(sent.read()?.report().clone())
     }
 
     /// The certificates and lists in the file at `path`, whether or not a report is before them.

@@ -99,6 +99,11 @@ fn sample(command: &str) -> &'static [&'static str] {
         "keys retire" => &["3f0c7a91e4d25b86c0913fd7a2486be51d0c93f7ab64e2185c7fd039be16a842"],
         "register --id-key" => &["id.pem.pub"],
         "register --from" => &["registration.json"],
+        "measure kata --append-file cmdline --explain"
+        | "measure krun --explain"
+        | "measure qemu --ovmf OVMF.fd --explain" => &[
+            "4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d",
+        ],
         "token list --all" | "workload list" => &[],
         other => panic!("{other} is suggested somewhere: add its operands here"),
     }

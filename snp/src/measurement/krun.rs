@@ -105,29 +105,51 @@ pub fn measure(
     ram_mib: u32,
     fpu: Fpu,
 ) -> Result<[u8; 48], KrunError> {
-    let qboot = pages(Part::Qboot, firmware.qboot)?;
-    let kernel = pages(Part::Kernel, firmware.kernel)?;
-    let initrd = pages(Part::Initrd, firmware.initrd)?;
-    check_places(firmware, ram_mib)?;
-    let initrd_size = u32::try_from(firmware.initrd.len()).unwrap_or(u32::MAX);
-    let ram = u64::from(ram_mib) * MIB;
-    let boot_params = boot_params::page(vcpus.get(), ram, (INITRD_ADDRESS, initrd_size));
+    Prepared::new(firmware)?.measure(vcpus, ram_mib, fpu)
+}
 
-    let mut digest = LaunchDigest::new();
-    normal(&mut digest, qboot, QBOOT_ADDRESS);
-    normal(&mut digest, kernel, firmware.kernel_address);
-    normal(&mut digest, initrd, INITRD_ADDRESS.into());
-    digest.add(Page::Normal(&boot_params), 0x7000);
-    digest.add(Page::Zero, 0); // the first interrupt descriptor table
-    digest.add(Page::Secrets, 0x5000);
-    digest.add(Page::Cpuid, 0x6000);
-    for address in (0x8000..0xF000).step_by(PAGE_SIZE) {
-        digest.add(Page::Zero, address); // qboot's stack, and the first page tables
+/// A launch up to the end of the initrd, which guests of any size have in common.
+#[derive(Debug, Clone)]
+pub struct Prepared<'a> {
+    firmware: Firmware<'a>,
+    digest: LaunchDigest,
+}
+
+impl<'a> Prepared<'a> {
+    /// Measures what every guest of this firmware is launched from.
+    pub fn new(firmware: &Firmware<'a>) -> Result<Self, KrunError> {
+        let qboot = pages(Part::Qboot, firmware.qboot)?;
+        let kernel = pages(Part::Kernel, firmware.kernel)?;
+        let initrd = pages(Part::Initrd, firmware.initrd)?;
+        check_firmware(firmware)?;
+        let mut digest = LaunchDigest::new();
+        normal(&mut digest, qboot, QBOOT_ADDRESS);
+        normal(&mut digest, kernel, firmware.kernel_address);
+        normal(&mut digest, initrd, INITRD_ADDRESS.into());
+        Ok(Self { firmware: *firmware, digest })
     }
-    // The first vCPU starts in qboot with the boot parameters at hand. Every other waits three bytes further.
-    let first = vcpu(0xFFFF_FFF0, &[(RSP, 0x8FF0), (RBP, 0x8FF0), (RSI, 0x7000)], fpu);
-    digest.add_vcpus(&first, &vcpu(0xFFFF_FFF3, &[], fpu), vcpus.get().into());
-    Ok(digest.finish())
+
+    /// The launch measurement of a guest of `vcpus` vCPUs and `ram_mib` MiB of RAM.
+    pub fn measure(&self, vcpus: NonZeroU8, ram_mib: u32, fpu: Fpu) -> Result<[u8; 48], KrunError> {
+        check_ram(&self.firmware, ram_mib)?;
+        let initrd_size = u32::try_from(self.firmware.initrd.len()).unwrap_or(u32::MAX);
+        let ram = u64::from(ram_mib) * MIB;
+        let boot_params = boot_params::page(vcpus.get(), ram, (INITRD_ADDRESS, initrd_size));
+
+        let mut digest = self.digest.clone();
+        digest.add(Page::Normal(&boot_params), 0x7000);
+        digest.add(Page::Zero, 0); // the first interrupt descriptor table
+        digest.add(Page::Secrets, 0x5000);
+        digest.add(Page::Cpuid, 0x6000);
+        for address in (0x8000..0xF000).step_by(PAGE_SIZE) {
+            digest.add(Page::Zero, address); // qboot's stack, and the first page tables
+        }
+        // The first vCPU starts in qboot with the boot parameters at hand. Every other waits three bytes
+        // further.
+        let first = vcpu(0xFFFF_FFF0, &[(RSP, 0x8FF0), (RBP, 0x8FF0), (RSI, 0x7000)], fpu);
+        digest.add_vcpus(&first, &vcpu(0xFFFF_FFF3, &[], fpu), vcpus.get().into());
+        Ok(digest.finish())
+    }
 }
 
 /// The most bytes that an initrd can have in front of a kernel at `kernel_address`.
@@ -147,7 +169,8 @@ fn pages(part: Part, bytes: &[u8]) -> Result<&[PageBytes], KrunError> {
     }
 }
 
-fn check_places(firmware: &Firmware<'_>, ram_mib: u32) -> Result<(), KrunError> {
+/// Refuses parts that have no place in memory.
+fn check_firmware(firmware: &Firmware<'_>) -> Result<(), KrunError> {
     if firmware.qboot.len() > QBOOT_SIZE {
         return Err(KrunError::QbootSize(firmware.qboot.len()));
     }
@@ -155,17 +178,27 @@ fn check_places(firmware: &Firmware<'_>, ram_mib: u32) -> Result<(), KrunError> 
     if !kernel.is_multiple_of(PAGE_SIZE as u64) {
         return Err(KrunError::KernelAddress(kernel));
     }
-    let initrd = u64::from(INITRD_ADDRESS);
-    let initrd_end = initrd.saturating_add(firmware.initrd.len() as u64);
-    let kernel_end = kernel.saturating_add(firmware.kernel.len() as u64);
-    if kernel < initrd_end && initrd < kernel_end {
+    let (initrd_end, kernel_end) = ends(firmware);
+    if kernel < initrd_end && u64::from(INITRD_ADDRESS) < kernel_end {
         return Err(KrunError::Overlap { initrd_end, kernel });
     }
+    Ok(())
+}
+
+/// Refuses a guest whose RAM does not hold kernel and initrd.
+fn check_ram(firmware: &Firmware<'_>, ram_mib: u32) -> Result<(), KrunError> {
+    let (initrd_end, kernel_end) = ends(firmware);
     let end = initrd_end.max(kernel_end);
     if end > (u64::from(ram_mib) * MIB).min(0xD000_0000) {
         return Err(KrunError::Ram { end, ram_mib });
     }
     Ok(())
+}
+
+/// The first addresses behind initrd and kernel.
+fn ends(firmware: &Firmware<'_>) -> (u64, u64) {
+    let initrd_end = u64::from(INITRD_ADDRESS).saturating_add(firmware.initrd.len() as u64);
+    (initrd_end, firmware.kernel_address.saturating_add(firmware.kernel.len() as u64))
 }
 
 fn normal(digest: &mut LaunchDigest, pages: &[PageBytes], mut address: u64) {

@@ -1,4 +1,4 @@
-//! Commands that need no store: `demo` and `verify`, and the files that they read.
+//! Commands that need no store: `demo`, `measure` and `verify`, and the files that they read.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,5 +11,6 @@
 mod demo;
 mod evidence;
 mod fleet;
+mod measure;
 mod policy;
 mod verify;

@@ -23,6 +23,7 @@ use keybroker_native::{
 };
 use keybroker_simulator::Product;
 use keybroker_snp::measurement::krun::{Fpu, measure};
+use keybroker_testing::krunfw::Krunfw;
 use keybroker_tests::{
     operator::Operator,
     passphrase,
@@ -30,7 +31,7 @@ use keybroker_tests::{
     unique,
     world::{MEASUREMENT, World},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use image::Image;
 
@@ -87,24 +88,75 @@ fn said(ended: &Ended, code: i32, words: &str) {
 fn a_library_is_measured_without_running_it() {
     let image = Image::new("w", "secret");
     let library = image.library.to_str().unwrap();
-    let arguments = ["measure", "krun", "--library", library, "--cpus", "2", "--memory", "512"];
-    let ended = program::run(&[&arguments[..], &["--json"]].concat());
+    let measure = ["measure", "krun", "--library", library];
+    let run = |arguments: &[&str]| program::run(&[&measure[..], arguments].concat());
+    let ended = run(&["--vcpus", "1,2", "--memory", "512,1024", "--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let output: Value = serde_json::from_str(&ended.out).unwrap();
-    assert_eq!((&output["schema"], &output["library"]), (&1.into(), &"libkrunfw-sev.so.4".into()));
+    let measured = output["measurements"].as_array().unwrap();
+    let sizes: Vec<_> = measured.iter().map(|one| (&one["vcpus"], &one["memory"], &one["fpu"])).collect();
+    let of = |vcpus: u8, memory: u32| [false, true].map(|fpu| json!([vcpus, memory, fpu]));
+    let expected = [of(1, 512), of(1, 1024), of(2, 512), of(2, 1024)].concat();
+    assert_eq!(sizes.iter().map(|(a, b, c)| json!([a, b, c])).collect::<Vec<_>>(), expected);
     let directory = image.library.parent().unwrap();
-    assert_eq!(of_hex(&output["measurement"]), launched(directory, Fpu::Zero));
-    assert_eq!(of_hex(&output["measurement_with_fpu"]), launched(directory, Fpu::Initial));
-    let lines = program::run(&arguments);
-    assert!(lines.out.contains(output["measurement"].as_str().unwrap()), "{lines:?}");
+    let of_two = |fpu: bool| {
+        let this = |one: &&Value| {
+            **one
+                == json!({
+                    "measurement": one["measurement"], "vmm": "krun", "vcpus": 2, "memory": 512, "fpu": fpu,
+                    "library": { "file": library, "sha256": one["library"]["sha256"] },
+                })
+        };
+        of_hex(&measured.iter().find(this).unwrap()["measurement"])
+    };
+    assert_eq!(of_two(false), launched(directory, Fpu::Zero));
+    assert_eq!(of_two(true), launched(directory, Fpu::Initial));
+    let lines = run(&["--cpus", "2", "--memory", "512"]);
+    assert!(lines.out.contains(&data_encoding::HEXLOWER.encode(&of_two(true))), "{lines:?}");
 
-    let small = program::run(&["measure", "krun", "--library", library, "--cpus", "2", "--memory", "8"]);
-    said(&small, 1, "libkrun cannot launch this guest: kernel and initrd end at");
-    let other =
-        program::run(&["measure", "krun", "--library", "/proc/self/exe", "--cpus", "2", "--memory", "512"]);
-    said(&other, 5, "the library does not export krunfw_get_qboot: it is not libkrunfw-sev");
-    let none = program::run(&["measure", "krun", "--library", "/nowhere", "--cpus", "2", "--memory", "512"]);
-    said(&none, 5, "reading /nowhere");
+    said(
+        &run(&["--cpus", "2", "--memory", "8"]),
+        1,
+        "libkrun cannot launch this guest: kernel and initrd end at",
+    );
+    let other = ["measure", "krun", "--library", "/proc/self/exe", "--cpus", "2", "--memory", "512"];
+    said(&program::run(&other), 5, "the library does not export krunfw_get_qboot: it is not libkrunfw-sev");
+    let none = ["measure", "krun", "--library", "/nowhere", "--cpus", "2", "--memory", "512"];
+    said(&program::run(&none), 5, "reading /nowhere: it cannot be read");
+}
+
+/// The measurement of a guest of two vCPUs and 512 MiB, told of from other sizes and another library.
+#[test]
+fn a_guest_of_another_size_or_library_is_told_apart() {
+    let (image, directory) = (Image::new("w", "secret"), tempfile::tempdir().unwrap());
+    let other = Krunfw { initrd: vec![7; 4096], ..Krunfw::default() }.build(directory.path());
+    let [library, other] = [&image.library, &other].map(|path| path.to_str().unwrap());
+    let directory = image.library.parent().unwrap();
+    for fpu in Fpu::ALL {
+        let digest = data_encoding::HEXLOWER.encode(&launched(directory, fpu));
+        let said = |arguments: &[&str], words: &str| {
+            let ended = program::run(&[&["measure", "krun", "--explain", &digest], arguments].concat());
+            assert_eq!((ended.code, ended.out.trim_end()), (Some(0), words), "{ended:?}");
+        };
+        let expected = "The guest was launched as you say: 2 vCPUs, and 512 MiB of RAM.";
+        said(&["--library", library, "--vcpus", "1,2", "--memory", "512"], expected);
+        let more = "The guest was launched with 2 vCPUs, not 4: give --vcpus 2.";
+        said(&["--library", library, "--vcpus", "4", "--memory", "512"], more);
+        let both = "The guest was launched with 2 vCPUs, not 1 or 4, and with 512 MiB of RAM, not 1024: give \
+                    --vcpus 2 --memory 512.";
+        said(&["--library", library, "--vcpus", "1,4", "--memory", "1024"], both);
+        let unknown =
+            "The guest was launched with 2 vCPUs, and with 512 MiB of RAM: give --vcpus 2 --memory 512.";
+        said(&["--library", library], unknown);
+        let named = format!(
+            "The guest was launched with the library {library}, not {other}: give --library {library}."
+        );
+        said(&["--library", other, "--firmware", library, "--vcpus", "2", "--memory", "512"], &named);
+    }
+    let digest = "66".repeat(48);
+    let ended = program::run(&["measure", "krun", "--library", library, "--explain", &digest]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.out.starts_with("No likely neighbour of this launch has the measurement: "), "{ended:?}");
 }
 
 /// buildah registers the measurement that every image shares. After krun-initrd that registration is gone,

@@ -14,6 +14,7 @@ mod doctor;
 mod hints;
 mod import_trustee;
 mod keys;
+mod measure;
 mod register;
 mod register_disk;
 mod register_trustee;

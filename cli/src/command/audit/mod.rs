@@ -6,6 +6,7 @@ mod explain;
 mod export;
 mod levels;
 mod list;
+mod measurement;
 mod one;
 mod prune;
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     AuditArgs, basis, explain,
     list::{decision, operation},
+    measurement,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -38,6 +39,7 @@ pub(super) async fn run(args: &AuditArgs, id: AuditId) -> Result<Exit, Failure> 
     let id = record.workload_id.as_ref().map(WorkloadId::as_str);
     let whole = |words: String| operator.place.advice_about(&words, id);
     let mut explanation: Vec<_> = explain::words(&record).into_iter().map(whole).collect();
+    explanation.extend(measurement::advice(&operator, &record).await);
     if let Some(attestation) = attestation(&operator, &record).await? {
         explanation.extend(basis::words(&attestation));
     }

@@ -96,8 +96,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
 
 fn given(path: &str) -> Result<Report, Failure> {
     if path != "-" {
-        let (sent, _) = Evidence::with_report(Path::new(path))?;
-        return Ok(sent.read().map_err(anyhow::Error::from)?.report().clone());
+        return Ok(Evidence::report_in(Path::new(path))?);
     }
     let mut bytes = Vec::new();
     io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
