@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::store::{Cursor, StoredEndorsement};
+use keybroker_common::store::{Cursor, StoredEndorsement, Unreadable};
 use keybroker_kds::{CHANGED_KEY, VcekId, chain_key, crl_key, revoking_key};
 use keybroker_snp::{
     anchors::{TrustAnchors, pem_blocks, pem_certificates},
@@ -114,7 +114,7 @@ pub(crate) async fn all(
     operator: &OperatorHandle,
     anchors: &TrustAnchors,
     now: Timestamp,
-) -> Result<(Vec<EndorsementRow>, Vec<keybroker_common::store::Unreadable>), Failure> {
+) -> Result<(Vec<EndorsementRow>, Vec<Unreadable>), Failure> {
     let page = async |after: Option<&Cursor>| operator.store.endorsements(after).await;
     let (mut rows, unreadable) = listing::all(operator, page).await?;
     // This row holds nothing of AMD's, only a mark that something changed.
@@ -124,6 +124,26 @@ pub(crate) async fn all(
     let verified =
         rows.iter().map(|(key, row)| EndorsementRow::of(key, row, anchors, &issuers, now)).collect();
     Ok((verified, unreadable))
+}
+
+/// The revocation lists alone, likewise.
+pub(crate) async fn lists(
+    operator: &OperatorHandle,
+    anchors: &TrustAnchors,
+    now: Timestamp,
+) -> Result<(Vec<EndorsementRow>, Vec<Unreadable>), Failure> {
+    let page = async |after: Option<&Cursor>| operator.store.endorsements(after).await;
+    let mut lists = Vec::new();
+    let unreadable = listing::pages(operator, page, |rows| {
+        let list = |(key, _): &&(String, _)| matches!(RowKind::of(key), RowKind::RevocationList(..));
+        let verified =
+            rows.iter().filter(list).map(|(key, row)| EndorsementRow::of(key, row, anchors, &[], now));
+        lists.extend(verified);
+        Ok(())
+    });
+    let unreadable = unreadable.await?;
+    lists.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok((lists, unreadable))
 }
 
 /// The ASKs and ASVKs that are pinned or in the rows.

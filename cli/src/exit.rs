@@ -71,6 +71,12 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The code that the command ends with.
+    #[cfg(test)]
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// The error and the hint, for a caller that prints them in a form of its own.
     pub(crate) fn told(&self) -> (String, Option<&str>) {
         (format!("{:#}", self.error), self.hint.as_deref())

@@ -56,7 +56,8 @@ impl Sharing {
         Ok(sharing)
     }
 
-    fn add(&mut self, workload: &Workload) {
+    /// Counts a workload.
+    pub(crate) fn add(&mut self, workload: &Workload) {
         let Some(Accepted { measurements, owner, bound }) = Accepted::by(workload) else { return };
         for measurement in measurements {
             let owned = self.digests.hash_one((&measurement, &owner));

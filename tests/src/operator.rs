@@ -111,7 +111,7 @@ impl Contents {
 }
 
 /// A new audit id with that time.
-fn id_at(time: Timestamp) -> keybroker_common::ids::AuditId {
+pub fn id_at(time: Timestamp) -> keybroker_common::ids::AuditId {
     let milliseconds = u64::try_from(time.as_millisecond()).unwrap();
     let random = Uuid::new_v4().into_bytes();
     let random = random.first_chunk::<10>().unwrap();

@@ -12,6 +12,7 @@ mod manual;
 mod measure;
 mod register;
 mod relay;
+mod report;
 mod resource;
 mod serve;
 mod tcb;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Measure(measure::MeasureArgs),
     Register(Box<register::RegisterArgs>),
     Relay(relay::RelayArgs),
+    Report(report::ReportArgs),
     Resource(resource::ResourceArgs),
     Serve(serve::ServeArgs),
     Tcb(tcb::TcbArgs),
@@ -73,6 +75,7 @@ impl Command {
             Self::Measure(args) => measure::run(&args),
             Self::Register(args) => register::run(&args),
             Self::Relay(args) => relay::run(&args),
+            Self::Report(args) => report::run(&args),
             Self::Resource(args) => resource::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Tcb(args) => tcb::run(&args),

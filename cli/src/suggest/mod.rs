@@ -63,6 +63,12 @@ impl StorePlace {
 
     /// `keybroker COMMAND OPERANDS` with the arguments that lead to the store, quoted for a shell.
     pub(crate) fn command(&self, command: &str, operands: &[&str]) -> String {
+        self.command_with(command, &[], operands)
+    }
+
+    /// The same with these options, by their long names without the dashes. A stranger may have chosen their
+    /// values.
+    pub(crate) fn command_with(&self, command: &str, options: &[(&str, &str)], operands: &[&str]) -> String {
         let known = Cli::command();
         let mut named = &known;
         for word in command.split_whitespace() {
@@ -74,6 +80,13 @@ impl StorePlace {
         let dashed = operands.iter().any(|operand| operand.starts_with('-'));
         if !dashed {
             words.extend(operands.iter().map(|operand| quoted(operand)));
+        }
+        for (option, value) in options {
+            // A value with a dash in front looks like another option.
+            words.push(match value.strip_prefix('-') {
+                Some(_) => quoted(&format!("--{option}={value}")),
+                None => format!("--{option} {}", quoted(value)),
+            });
         }
         for (option, value) in self.options.iter().filter(|(option, _)| takes(option)) {
             words.push(format!("--{option}"));

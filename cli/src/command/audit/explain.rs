@@ -14,11 +14,8 @@ use super::basis;
 /// The record in whole sentences. The first says what happened. A check that this release does not know gives
 /// its cause alone.
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
-    let mut words = Vec::new();
-    match &record.failed {
-        Some(failed) => words.extend(failure(record, failed)),
-        None => words.push(decided(record)),
-    }
+    let mut words = vec![outcome(record)];
+    words.extend(record.failed.iter().flat_map(|failed| failure(record, failed)));
     if record.decision == Decision::Withheld {
         words.push(
             "The broker had recorded the release under another id, but the secret did not leave it."
@@ -35,11 +32,18 @@ pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     words
 }
 
+/// The outcome, in one sentence.
+pub(in crate::command) fn outcome(record: &AuditRecord) -> String {
+    match &record.failed {
+        None => decided(record),
+        Some(FailedCheck { check, cause }) if cause.is_empty() => format!("The check {check} failed."),
+        Some(failed) => sentence(&failed.cause),
+    }
+}
+
+/// The meaning of the failed check, and the advice about it.
 fn failure(record: &AuditRecord, failed: &FailedCheck) -> Vec<String> {
-    let mut words = vec![match failed.cause.as_str() {
-        "" => format!("The check {} failed.", failed.check),
-        cause => sentence(cause),
-    }];
+    let mut words = Vec::new();
     let unavailable = record.decision == Decision::Unavailable;
     if let Some(check) = Check::parse(&failed.check) {
         let Meaning { means, helps } = check.meaning(unavailable);

@@ -1,11 +1,11 @@
 //! `keybroker audit --workload`, `--since` and the like: a line for each decision.
 
-use keybroker_common::{
-    audit::{AuditRecord, Decision, Operation},
-    store::Cursor,
-};
+use keybroker_common::{audit::AuditRecord, store::Cursor};
 
-use super::AuditArgs;
+use super::{
+    AuditArgs,
+    name::{decision, operation},
+};
 use crate::{
     exit::{Exit, Failure},
     listing::{self, Form, Output, Window},
@@ -31,8 +31,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         window.push(key, record)
     };
     let unreadable = listing::pages(&operator, page, |rows| {
-        Ok(output
-            .print(rows.into_iter().filter(|record| args.is_of_chip(record)).filter_map(&mut in_order))?)
+        Ok(output.print(rows.into_iter().filter(|record| wanted(args, record)).filter_map(&mut in_order))?)
     });
     let unreadable = unreadable.await?;
     output.print(window.rest())?;
@@ -46,6 +45,15 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Whether the arguments ask for `record`, beside what the store was asked for.
+fn wanted(args: &AuditArgs, record: &AuditRecord) -> bool {
+    let check = record.failed.as_ref().map(|failed| failed.check.as_str());
+    args.is_of_chip(record)
+        && args.decision.is_none_or(|asked| record.decision == asked)
+        && args.principal.as_deref().is_none_or(|asked| record.principal.as_deref() == Some(asked))
+        && args.check.as_deref().is_none_or(|asked| check == Some(asked))
+}
+
 fn cells(record: &AuditRecord) -> Vec<String> {
     let none = || NONE.to_owned();
     vec![
@@ -56,39 +64,4 @@ fn cells(record: &AuditRecord) -> Vec<String> {
         record.failed.as_ref().map_or_else(none, |failed| failed.check.clone()),
         record.id.to_string(),
     ]
-}
-
-pub(super) fn decision(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Registered => "registered",
-        Decision::Replaced => "replaced",
-        Decision::Revoked => "revoked",
-        Decision::Restored => "restored",
-        Decision::Deleted => "deleted",
-        Decision::ResourceSet => "resource-set",
-        Decision::ResourceDeleted => "resource-deleted",
-        Decision::TokenCreated => "token-created",
-        Decision::TokenRevoked => "token-revoked",
-        Decision::KeysTurned => "keys-turned",
-        Decision::KeyPrepared => "key-prepared",
-        Decision::KeyImported => "key-imported",
-        Decision::KeyRetired => "key-retired",
-        Decision::Pruned => "pruned",
-        Decision::Attested => "attested",
-        Decision::Released => "released",
-        Decision::Withheld => "withheld",
-        Decision::Refused => "refused",
-        Decision::Unavailable => "unavailable",
-    }
-}
-
-pub(super) fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Register => "register",
-        Operation::Attest => "attest",
-        Operation::Key => "key",
-        Operation::Resource => "resource",
-        Operation::Release => "release",
-        Operation::Operate => "operate",
-    }
 }

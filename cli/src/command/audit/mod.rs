@@ -2,18 +2,19 @@
 
 mod basis;
 mod compact;
-mod explain;
+pub(super) mod explain;
 mod export;
 mod levels;
 mod list;
 mod measurement;
+pub(super) mod name;
 mod one;
 mod prune;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 use keybroker_common::{
-    audit::AuditRecord,
+    audit::{AuditRecord, Decision},
     ids::{AuditId, WorkloadId},
     store::AuditQuery,
 };
@@ -43,6 +44,7 @@ Examples:
   keybroker audit --since 1h --aws
   The levels of a fleet:
       keybroker audit --since 30d --tcb
+  keybroker audit --since 30d --decision refused --check measurement
   keybroker audit export --since 2026-11-01T00:00:00Z >november.jsonl
   keybroker audit prune --older-than 400d --dry-run
 
@@ -66,6 +68,15 @@ pub(crate) struct AuditArgs {
     /// this reads the whole tables unless you also give --workload
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]
     chip_id: Option<ChipPrefix>,
+    /// Only this decision: refused, unavailable, released, revoked and so on, as the column has it
+    #[arg(long, value_name = "DECISION", value_parser = name::parse_decision, conflicts_with = "id")]
+    decision: Option<Decision>,
+    /// Only decisions that this check stopped: measurement, guest-policy-debug and so on
+    #[arg(long, value_name = "CHECK", conflicts_with = "id")]
+    check: Option<String>,
+    /// Only what was decided at the request of this principal, as records name it: uid/0, token/…
+    #[arg(long, value_name = "PRINCIPAL", conflicts_with = "id")]
+    principal: Option<String>,
     #[command(flatten)]
     span: SpanArgs,
     /// Show the levels of the platforms on which guests attested, in place of the decisions: for each kind of

@@ -7,9 +7,8 @@ use keybroker_common::{
 use serde::Serialize;
 
 use super::{
-    AuditArgs, basis, explain,
-    list::{decision, operation},
-    measurement,
+    AuditArgs, basis, explain, measurement,
+    name::{decision, operation},
 };
 use crate::{
     exit::{Exit, Failure},
