@@ -43,9 +43,10 @@ pub(crate) struct FleetArgs {
         value_name = "HEX"
     )]
     accept_chip: Vec<ChipId>,
-    /// The least reported TCB of some silicon: `milan-b1:bl=4,tee=0,snp=27,ucode=222`. Silicon is a stepping's
-    /// name, its CPUID signature (`0x00A00F11`), or for reports of version 2 a product. Guests on silicon that no
-    /// floor names are then refused. May be given once for each (in the variable: separated by `;`).
+    /// The least reported TCB of some silicon: `milan-b1:bl=4,tee=0,snp=27,ucode=222`. Silicon is a
+    /// stepping's name, its CPUID signature (`0x00A00F11`), or for reports of version 2 a product. Guests on
+    /// silicon that no floor names are then refused. May be given once for each (in the variable: separated
+    /// by `;`).
     ///
     /// `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you confirmed
     /// in a table of your own (--advisories).
@@ -103,8 +104,8 @@ pub(crate) struct FleetArgs {
     )]
     launch_mitigations: Vec<String>,
     /// A condition of the platform: alias-check, iommu-writes, tsme, no-smt, rapl-disabled, ecc,
-    /// ciphertext-hiding, or committed (no provisional firmware). May be given several times (in the variable:
-    /// separated by `;`).
+    /// ciphertext-hiding, or committed (no provisional firmware). May be given several times (in the
+    /// variable: separated by `;`).
     #[arg(
         long,
         env = "KEYBROKER_REQUIRE_PLATFORM",
@@ -121,8 +122,8 @@ pub(crate) struct FleetArgs {
         value_name = "MAJOR.MINOR.BUILD"
     )]
     minimum_firmware: Option<FirmwareVersion>,
-    /// Accept guests on a platform of any TCB. Without it and without a floor, the broker serves on the loopback
-    /// alone.
+    /// Accept guests on a platform of any TCB. Without it and without a floor, the broker serves on the
+    /// loopback alone.
     #[arg(long, env = "KEYBROKER_ACCEPT_ANY_TCB", value_parser = clap::builder::BoolishValueParser::new())]
     accept_any_tcb: bool,
     #[command(flatten)]

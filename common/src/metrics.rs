@@ -22,7 +22,8 @@ pub enum Count {
     Unauthenticated,
     /// A guest's request was refused for want of a session that counts, on record or not.
     NoSession,
-    /// A guest's evidence was appraised without any floor of the TCB, and no operator says that this is meant.
+    /// A guest's evidence was appraised without any floor of the TCB, and no operator says that this is
+    /// meant.
     NoTcbFloor,
     /// A part of the broker panicked, and the request that met it was answered with 500.
     Panicked,

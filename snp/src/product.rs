@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::silicon::Cpuid;
-
 /// A component of a platform that a TCB version gives a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Component {
@@ -159,11 +157,6 @@ impl Product {
     /// Whether its TCB has a level of the firmware management controller.
     pub fn has_fmc(self) -> bool {
         self.tcb_layout().contains(&Component::Fmc)
-    }
-
-    /// The product of a CPU.
-    pub fn of(cpuid: Cpuid) -> Option<Self> {
-        of_cpuid(cpuid.family, cpuid.model)
     }
 }
 

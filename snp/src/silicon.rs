@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::product::{self, Product, Unserved};
 
-/// CPUID of a CPU, as a report of version 3 or later has it (SEV-SNP firmware ABI, ATTESTATION_REPORT at 188h).
+/// CPUID of a CPU, as a report of version 3 or later has it (SEV-SNP firmware ABI, ATTESTATION_REPORT at
+/// 188h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cpuid {
     /// Combined extended family and family.
@@ -84,7 +85,7 @@ impl Cpuid {
 
     /// Its product, if that is served.
     pub fn product(self) -> Option<Product> {
-        Product::of(self)
+        product::of_cpuid(self.family, self.model)
     }
 
     /// Its line, if that is known and not served.

@@ -169,7 +169,8 @@ impl ServeArgs {
         )))
     }
 
-    /// Refuses to serve guests on a platform of any TCB beyond the loopback, unless the operator asked for it.
+    /// Refuses to serve guests on a platform of any TCB beyond the loopback, unless the operator asked for
+    /// it.
     fn check_floor(&self) -> Result<(), Failure> {
         if self.listen.ip().is_loopback() || !self.fleet.read()?.0.lacks_floor() {
             return Ok(());

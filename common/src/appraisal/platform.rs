@@ -80,7 +80,7 @@ pub enum PlatformFault {
     /// A mitigation is missing.
     #[error(
         "demands the mitigations {required} {}, {}",
-        .when.words(), .missing.map_or("the report is of a version that tells none".to_owned(), |bits| format!("the report lacks {bits}"))
+        .when.words(), lacks(*.missing)
     )]
     Mitigations {
         /// Which vector.
@@ -91,7 +91,10 @@ pub enum PlatformFault {
         required: MitigationBits,
     },
     /// There are rows for some silicon, and none for this.
-    #[error("says for some silicon which {what} it demands, and nothing for {silicon}{}", alone(*.silicon, *.product_named))]
+    #[error(
+        "says for some silicon which {what} it demands, and nothing for {silicon}{}",
+        alone(*.silicon, *.product_named)
+    )]
     Unnamed {
         /// The kind of the demand, in words.
         what: &'static str,
@@ -114,6 +117,12 @@ pub enum PlatformFault {
         /// The least.
         required: FirmwareVersion,
     },
+}
+
+fn lacks(missing: Option<MitigationBits>) -> String {
+    missing.map_or("the report is of a version that tells none".to_owned(), |bits| {
+        format!("the report lacks {bits}")
+    })
 }
 
 /// The hint for an operator who named the product and not the stepping.
@@ -157,8 +166,8 @@ fn require(by: DemandedBy, holds: bool, fault: impl FnOnce() -> PlatformFault) -
     if holds { Outcome::Passed } else { Outcome::Failed(AppraisalError::Platform { by, fault: fault() }) }
 }
 
-/// Holds a report to the row of its silicon. Some silicon's levels say nothing of another's, so silicon that is
-/// not named is refused as soon as any is.
+/// Holds a report to the row of its silicon. Some silicon's levels say nothing of another's, so silicon that
+/// is not named is refused as soon as any is.
 fn by_silicon<T: OfSilicon>(
     inputs: &Inputs<'_>,
     by: DemandedBy,

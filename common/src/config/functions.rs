@@ -160,8 +160,8 @@ impl Configuration for AttestConfig {
     }
 }
 
-/// The operator's demands on every guest. Part of them may be in the table of AMD's bulletins, so there are none
-/// before that is read.
+/// The operator's demands on every guest. Part of them may be in the table of AMD's bulletins, so there are
+/// none before that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetConfig {
     pub(super) demands: Fleet,

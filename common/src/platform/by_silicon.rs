@@ -25,8 +25,8 @@ impl SiliconKey {
         report.cpuid().map_or(Self::Product(product), Self::Silicon)
     }
 
-    /// Reads `milan`, `milan-x` or `0x00A00F12`, in any case. `None` if that is no product that is served, and
-    /// no silicon of one.
+    /// Reads `milan`, `milan-x` or `0x00A00F12`, in any case. `None` if that is no product that is served,
+    /// and no silicon of one.
     pub fn parse(text: &str) -> Option<Self> {
         let silicon = || Cpuid::parse(text).filter(|cpuid| cpuid.product().is_some()).map(Self::Silicon);
         Product::parse(text).map(Self::Product).or_else(silicon)
@@ -66,8 +66,8 @@ pub trait OfSilicon: Sized {
     fn fits(&self, product: Product) -> bool;
 }
 
-/// A value for each of some silicon. Without any row it demands nothing. As soon as it has one, a report whose
-/// silicon has none is refused.
+/// A value for each of some silicon. Without any row it demands nothing. As soon as it has one, a report
+/// whose silicon has none is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BySilicon<T>(BTreeMap<SiliconKey, T>);
 

@@ -11,8 +11,8 @@ use super::DemandError;
 /// The length of Turin's chip ids, in bytes. CHIP_ID has zeros behind them.
 const SHORT: usize = 8;
 
-/// A chip's id, as CHIP_ID of its reports has it: 64 bytes, not all zeros. Turin's ids have 8 bytes, with zeros
-/// behind them.
+/// A chip's id, as CHIP_ID of its reports has it: 64 bytes, not all zeros. Turin's ids have 8 bytes, with
+/// zeros behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ChipId([u8; 64]);

@@ -45,7 +45,8 @@ impl Version {
     }
 }
 
-/// The least levels of a TCB version. A component that is `None` may have any level; at least one has a floor.
+/// The least levels of a TCB version. A component that is `None` may have any level; at least one has a
+/// floor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Levels {

@@ -10,9 +10,9 @@ use super::{DemandError, OfSilicon, number};
 /// The text of no bits.
 const NONE: &str = "none";
 
-/// Bits of a mitigation vector (SEV-SNP firmware ABI, LAUNCH_MIT_VECTOR and CURRENT_MIT_VECTOR). Each stands for
-/// a mitigation that the firmware has verified. No bits at all are said on purpose: they admit silicon that needs
-/// none.
+/// Bits of a mitigation vector (SEV-SNP firmware ABI, LAUNCH_MIT_VECTOR and CURRENT_MIT_VECTOR). Each stands
+/// for a mitigation that the firmware has verified. No bits at all are said on purpose: they admit silicon
+/// that needs none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct MitigationBits(u64);

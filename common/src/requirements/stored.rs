@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// The fields in the order in which they are written. Those that came later are written only where they demand
-/// something, so that an earlier release refuses a registration that it cannot hold a guest to.
+/// The fields in the order in which they are written. Those that came later are written only where they
+/// demand something, so that an earlier release refuses a registration that it cannot hold a guest to.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Stored {

@@ -1,5 +1,5 @@
-//! Demands on the platform: every demand × the operator's and the registration's × silicon, satisfied, missed,
-//! absent, and of a form that says nothing.
+//! Demands on the platform: every demand × the operator's and the registration's × silicon, satisfied,
+//! missed, absent, and of a form that says nothing.
 
 use keybroker_common::{
     appraisal::When,
@@ -10,7 +10,7 @@ use keybroker_snp::{product::Product, report::Report, silicon::Cpuid};
 
 use super::*;
 
-/// What a guest runs on: a product, the silicon (CPUID), and the version of its report.
+/// The platform of a guest: a product, the silicon (CPUID), and the version of its report.
 #[derive(Debug, Clone, Copy)]
 struct Host {
     product: Product,

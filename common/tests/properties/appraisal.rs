@@ -135,8 +135,9 @@ proptest! {
         let policy = &Policy { init_data: Some(required), ..Policy::default() };
         let passed = |said| {
             let (report, fleet, init_data) = (&report, &Fleet::default(), Some(said));
+            let form = EvidenceForm::Snp;
             let inputs =
-                Inputs { report, form: EvidenceForm::Snp, product: None, fleet, reference_values: None, policy, init_data };
+                Inputs { report, form, product: None, fleet, reference_values: None, policy, init_data };
             examine(&inputs).contains(&(AppraisalCheck::InitData, Outcome::Passed))
         };
         prop_assert!(passed(&digest));
@@ -162,9 +163,10 @@ proptest! {
         };
         let attempt = Attempt::vcek(Turin).fields(|fields| (fields.policy, fields.vmpl) = (bits, vmpl));
         let report = Report::parse(&[attempt.fields.encode().as_slice(), &[0; 512]].concat()).unwrap();
-        let (fleet, reference_values) = (&Fleet::default(), None);
+        let (fleet, reference_values, form) = (&Fleet::default(), None, EvidenceForm::Snp);
         let (product, policy, init_data) = (None, &policy, None);
-        let inputs = Inputs { report: &report, form: EvidenceForm::Snp, product, fleet, reference_values, policy, init_data };
+        let inputs =
+            Inputs { report: &report, form, product, fleet, reference_values, policy, init_data };
         let outcomes = examine(&inputs);
         let passed = |check| outcomes.contains(&(check, Outcome::Passed));
         prop_assert_eq!(passed(AppraisalCheck::Debug), bits & 1 << 19 == 0);

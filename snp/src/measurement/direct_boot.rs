@@ -27,9 +27,6 @@ pub const NOTHING: [u8; 32] = [
     0xAE, 0x41, 0xE4, 0x64, 0x9B, 0x93, 0x4C, 0xA4, 0x95, 0x99, 0x1B, 0x78, 0x52, 0xB8, 0x55,
 ];
 
-/// The size of the table in memory: three entries and a header, filled up to 16 bytes.
-pub(super) const TABLE_SIZE: usize = 176;
-
 const TABLE: [u8; 16] = guid(0x9438d606_4f22_4cc9_b479_a793d411fd21);
 const COMMAND_LINE: [u8; 16] = guid(0x97d02dd8_bd20_4c94_aa78_e7714d36ab2a);
 const INITRD: [u8; 16] = guid(0x44baf731_3a2f_4bd7_9af1_41e29169781d);

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::{LaunchDigest, PAGE_SIZE, Page, PageBytes, direct_boot::TABLE_SIZE};
+use super::{LaunchDigest, PAGE_SIZE, Page, PageBytes};
 
 /// An image of OVMF that can be launched with SNP.
 #[derive(Debug, Clone)]
@@ -103,6 +103,8 @@ pub enum OvmfError {
 const FOUR_GIB: u64 = 0x1_0000_0000;
 /// Below this distance from its end the memory of devices begins.
 const LARGEST: usize = 16 * 1024 * 1024;
+/// The size of QEMU's table of hashes: a header and three entries, filled up to a multiple of 16 bytes.
+const TABLE_SIZE: usize = 176;
 const MOST_SECTIONS: u32 = 64;
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -42,7 +42,8 @@ async fn a_refusal_in_words_names_expected_found_and_remedy() {
 
     let genoa = world.machine(Product::Genoa, 7);
     let old = told(&world, &id, |machine| *machine = genoa).await;
-    let demanded = "The operator demands a reported TCB of at least snp=255, the report has bl 10 tee 0 snp 23 ucode 84.";
+    let demanded = "The operator demands a reported TCB of at least snp=255, the report has bl 10 tee 0 snp 23 \
+        ucode 84.";
     assert!(old.contains(demanded), "{old}");
     assert!(old.contains("Update the host's firmware"), "{old}");
 

@@ -40,8 +40,8 @@ pub(super) struct DocumentArgs {
     from: Option<PathBuf>,
     #[command(flatten)]
     measurements: MeasurementArgs,
-    /// The key that signs the guest's ID block, as a file with either half or as its digest. Several: one of them
-    /// must have signed
+    /// The key that signs the guest's ID block, as a file with either half or as its digest. Several: one of
+    /// them must have signed
     #[arg(long, value_name = "FILE|DIGEST")]
     id_key: Vec<String>,
     /// The author key that certified the ID key, likewise
@@ -75,9 +75,10 @@ pub(super) struct DocumentArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = demand)]
     require: Vec<(String, String)>,
     /// The least reported TCB of some silicon: milan-b1:bl=4,tee=0,snp=27,ucode=222. Silicon is a stepping's
-    /// name, its CPUID signature (0x00A00F11), or for reports of version 2 a product; a guest on other silicon is
-    /// refused. `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you
-    /// confirmed in a table of your own (--advisories); the command prints them, and sends them
+    /// name, its CPUID signature (0x00A00F11), or for reports of version 2 a product; a guest on other
+    /// silicon is refused. `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month,
+    /// by rows that you confirmed in a table of your own (--advisories); the command prints them, and sends
+    /// them
     #[arg(long, value_name = "FLOOR", value_parser = platform::floor_or_month)]
     minimum_tcb: Vec<String>,
     /// The least committed TCB, in the same form
@@ -422,8 +423,8 @@ pub(super) fn resource_value(bytes: &[u8]) -> Value {
     }
 }
 
-/// The demands to which a month of the table of AMD's bulletins may add, with what it adds: told on stderr, since
-/// the registration has the numbers and no month.
+/// The demands to which a month of the table of AMD's bulletins may add, with what it adds: told on stderr,
+/// since the registration has the numbers and no month.
 fn by_month(args: &DocumentArgs) -> Result<PlatformDemands, Failure> {
     let (minimum_tcb, month) = platform::by_month("--minimum-tcb", &args.minimum_tcb)?;
     let mut demands = PlatformDemands {

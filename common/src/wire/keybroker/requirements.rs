@@ -150,8 +150,8 @@ fn evidence(sent: Option<&str>) -> Result<EvidenceForm, Fault> {
     }
 }
 
-/// On Azure HOST_DATA is zero, and the launch measurement is the paravisor's: neither can bind anything of the
-/// guest's own.
+/// On Azure HOST_DATA is zero, and the launch measurement is the paravisor's: neither can bind anything of
+/// the guest's own.
 fn possible(policy: &AppraisalPolicy) -> Result<(), Fault> {
     let unbound = policy.init_data.as_ref().is_none_or(|required| required.bound_by == BoundBy::Nothing);
     match policy.evidence {

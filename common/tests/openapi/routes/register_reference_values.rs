@@ -36,7 +36,12 @@ pub(crate) fn register_reference_values() -> Operation {
             "milan-x": { "snp": 27, "microcode": 71 },
             "turin-c1": { "fmc": 1, "boot_loader": 1, "tee": 0, "snp": 4, "microcode": 60 },
         },
-        "require": { "id_key_digest": "1d".repeat(48), "minimum_guest_svn": 2, "smt": false, "platform": ["committed"] },
+        "require": {
+            "id_key_digest": "1d".repeat(48),
+            "minimum_guest_svn": 2,
+            "smt": false,
+            "platform": ["committed"],
+        },
         "policy": "package policy\n\nallow if input.snp.vmpl == 0\n",
         "query": ["data.policy.allow"],
         "resources": { RESOURCE_NAME: "mysecretpassphrase", "tls.key": "-----BEGIN PRIVATE KEY-----" },
@@ -272,7 +277,13 @@ fn schemas() -> Map<String, Value> {
                     "description": "The key that signed the guest's ID block, or several of which one did.",
                     "anyOf": [
                         hex(48),
-                        { "type": "array", "items": hex(48), "minItems": 1, "maxItems": KeyDigests::MOST, "uniqueItems": true },
+                        {
+                            "type": "array",
+                            "items": hex(48),
+                            "minItems": 1,
+                            "maxItems": KeyDigests::MOST,
+                            "uniqueItems": true,
+                        },
                     ],
                 },
                 "author_key_digest": described("The author key that certified the ID block's key.", hex(48)),
