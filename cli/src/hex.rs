@@ -14,8 +14,9 @@ pub(crate) fn parse<const N: usize>(text: &str) -> Result<Hex<N>, String> {
     bytes.try_into().map(Hex).map_err(|_| format!("not {} hex digits", 2 * N))
 }
 
-/// `N` bytes in `2 N` digits, or in base64, as HOST_DATA is printed beside them. snpguest prints base64 of the
-/// digits. A text of hex digits alone is hex: 64 digits, a digest of 32 bytes, would be base64 of 48 as well.
+/// `N` bytes in `2 N` digits, or in base64, as HOST_DATA is printed beside them. snpguest prints base64 of
+/// the digits. A text of hex digits alone is hex: 64 digits, a digest of 32 bytes, would be base64 of 48 as
+/// well.
 pub(crate) fn parse_or_base64<const N: usize>(text: &str) -> Result<Hex<N>, String> {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let decoded = if is_hex { None } else { BASE64.decode(text.as_bytes()).ok() };

@@ -109,8 +109,8 @@ pub(crate) fn public_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Draws a key, and writes it to `path` for its owner alone, and its public half to `path` with `.pub`. No file
-/// is ever overwritten.
+/// Draws a key, and writes it to `path` for its owner alone, and its public half to `path` with `.pub`. No
+/// file is ever overwritten.
 pub(crate) fn generate(path: &Path) -> Result<PublicKey, Failure> {
     let (key, document) = SecretKey::generate().map_err(|error| Failure::new(Exit::Failure, error))?;
     let key = public_of(&key)?;

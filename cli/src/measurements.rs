@@ -22,8 +22,8 @@ pub(crate) struct MeasurementArgs {
     /// A launch measurement that the guest may have: 96 hex digits, or base64
     #[arg(long, value_name = "HEX|BASE64", value_parser = hex::measurement)]
     measurement: Vec<Measurement>,
-    /// A file with launch measurements, as `keybroker measure`, sev-snp-measure, snpguest or Trustee's RVPS write
-    /// them; `-` reads standard input
+    /// A file with launch measurements, as `keybroker measure`, sev-snp-measure, snpguest or Trustee's RVPS
+    /// write them; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     measurements: Vec<PathBuf>,
 }
@@ -81,7 +81,8 @@ fn parse(bytes: &[u8], now: Timestamp) -> anyhow::Result<Vec<Measurement>> {
     if measurements.is_empty() { Err(anyhow!("it has no launch measurement")) } else { Ok(measurements) }
 }
 
-/// The list in a document of `keybroker measure` or of a registration: objects with a `measurement`, or digests.
+/// The list in a document of `keybroker measure` or of a registration: objects with a `measurement`, or
+/// digests.
 fn listed(list: Option<&Value>) -> anyhow::Result<Vec<Measurement>> {
     let items = list.and_then(Value::as_array).ok_or_else(|| anyhow!("`measurements` is no list"))?;
     let digest = |item: &Value| {
@@ -92,8 +93,8 @@ fn listed(list: Option<&Value>) -> anyhow::Result<Vec<Measurement>> {
     items.iter().map(digest).collect()
 }
 
-/// Trustee's reference values. A name that stands for no measurement is told of: what it demands has to be said
-/// otherwise.
+/// Trustee's reference values. A name that stands for no measurement is told of: what it demands has to be
+/// said otherwise.
 fn reference_values(json: &[u8], now: Timestamp) -> Vec<Measurement> {
     let read = rvps::read(json, now);
     for rvps::Name { name, stands_for } in &read.names {

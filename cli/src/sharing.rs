@@ -1,5 +1,5 @@
-//! Launch measurements and ID keys that several registrations accept. A guest with such a measurement, or with an
-//! ID block of such a key, can claim any of their ids.
+//! Launch measurements and ID keys that several registrations accept. A guest with such a measurement, or
+//! with an ID block of such a key, can claim any of their ids.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -17,8 +17,9 @@ use serde::Serialize;
 
 use crate::{exit::Failure, listing, operator::OperatorHandle};
 
-/// The number of workloads that accept each launch measurement, and each ID key where they name no measurement.
-/// Revoked workloads and those that cannot be read are left out: the broker releases nothing for them.
+/// The number of workloads that accept each launch measurement, and each ID key where they name no
+/// measurement. Revoked workloads and those that cannot be read are left out: the broker releases nothing for
+/// them.
 ///
 /// It keeps of a measurement, a key or an owner a digest of 64 bits alone, under a key that is drawn for the
 /// command: so a million workloads take some tens of megabytes. Nobody can choose two that collide; if two do
@@ -198,7 +199,8 @@ mod tests {
         assert_eq!(alone.shared(&unbound), None);
     }
 
-    /// The holder of an ID key vouches for any guest of hers, under each registration that names the key alone.
+    /// The holder of an ID key vouches for any guest of hers, under each registration that names the key
+    /// alone.
     #[test]
     fn an_id_key_that_two_registrations_name_is_shared() {
         let keyed = |id: &str, keys: &[u8], measurements| {

@@ -14,6 +14,7 @@ mod answers;
 mod drift;
 mod judge;
 mod operation;
+mod reference_values;
 mod routes;
 mod schema;
 mod shared;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod certificates;
+mod genuine;
 mod random;
 mod rebuilt;
 mod refused;

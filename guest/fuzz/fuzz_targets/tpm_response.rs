@@ -31,8 +31,27 @@ impl Time for NoTime {
     fn sleep(&self, _: Duration) {}
 }
 
-/// The responses, each behind its length in two bytes.
+/// The responses: a byte for the kind, a length in two bytes, and the bytes of each.
 struct Responses<'a>(&'a [u8]);
+
+impl Responses<'_> {
+    /// The next response: as it stands, or within a sound header, so that what is behind it is reached.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let (kind, rest) = self.0.split_first()?;
+        let (size, rest) = rest.split_first_chunk()?;
+        let size = usize::from(u16::from_be_bytes(*size)).min(rest.len());
+        let (bytes, rest) = rest.split_at(size);
+        self.0 = rest;
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or_default();
+        let (tag, body) = match kind % 3 {
+            0 => return Some(bytes.to_vec()),
+            1 => (1, bytes.to_vec()),
+            _ => (2, [&length(bytes).to_be_bytes(), bytes, &[0, 0, 1, 0, 0]].concat()),
+        };
+        let size = length(&body).saturating_add(10);
+        Some([&[0x80, tag], size.to_be_bytes().as_slice(), &[0; 4], &body].concat())
+    }
+}
 
 impl<'a> Machine for Responses<'a> {
     type Channel = Responses<'a>;
@@ -44,13 +63,9 @@ impl<'a> Machine for Responses<'a> {
 
 impl Read for Responses<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let Some((size, rest)) = self.0.split_first_chunk() else { return Ok(0) };
-        let size = usize::from(u16::from_be_bytes(*size)).min(rest.len());
-        let (response, rest) = rest.split_at(size);
-        self.0 = rest;
-        let taken = response.len().min(bytes.len());
-        bytes.iter_mut().zip(response).for_each(|(to, from)| *to = *from);
-        Ok(taken)
+        let response = self.next().unwrap_or_default();
+        bytes.iter_mut().zip(&response).for_each(|(to, from)| *to = *from);
+        Ok(response.len().min(bytes.len()))
     }
 }
 

@@ -113,7 +113,8 @@ fn bytes_that_are_no_report_stop_the_guest() {
         stopped(
             &world,
             &processor,
-            "its own report cannot be read: report version 9 is not one of 2, 3, 4, 5"
+            "its own report cannot be read: report version 9 is not one of 2, 3, 4, 5: this release would need its \
+             layout. Firmware ABI 1.59 has an extended TCB of 256 bits in the report"
         ),
         LookError::Report(ParseError::Version(9))
     );

@@ -56,8 +56,8 @@ impl PublicKey {
         }
     }
 
-    /// The key in a SubjectPublicKeyInfo, which is what `openssl ec -pubout` writes. `None` if it is not one of
-    /// P-384 with an uncompressed point.
+    /// The key in a SubjectPublicKeyInfo, which is what `openssl ec -pubout` writes. `None` if it is not one
+    /// of P-384 with an uncompressed point.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         Self::from_point(der.strip_prefix(SPKI_PREFIX.as_slice())?)
     }

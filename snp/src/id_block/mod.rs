@@ -1,10 +1,10 @@
 //! ID blocks (SEV-SNP firmware ABI, SNP_LAUNCH_FINISH: ID_BLOCK and ID_AUTH_INFO): the owner of a key signs
 //! which launch measurement a guest must have, and the firmware starts no other.
 //!
-//! [`SignedIdBlock::sign`] makes both structures, [`SignedIdBlock::verify`] looks at them as the firmware does.
-//! What `verify` establishes: the ID key signed exactly this block, and if there is an author, the author key
-//! signed exactly this ID key. It does not establish whose keys these are: anybody can sign an ID block. A
-//! report names the digests of the keys, and whoever appraises it must compare them.
+//! [`SignedIdBlock::sign`] makes both structures, [`SignedIdBlock::verify`] looks at them as the firmware
+//! does. `verify` establishes that the ID key signed exactly this block, and if there is an author, that the
+//! author key signed exactly this ID key. It does not establish whose keys these are: anybody can sign an ID
+//! block. A report names the digests of the keys, and whoever appraises it must compare them.
 
 mod fields;
 mod key;
@@ -282,7 +282,7 @@ pub enum SignError {
     /// The library failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
-    /// What was made does not verify: the certificate is that of another ID key.
+    /// The block that was made does not verify: the certificate is that of another ID key.
     #[error(transparent)]
     Unverified(#[from] IdBlockError),
 }
@@ -299,7 +299,8 @@ impl SignedIdBlock {
         Ok(Self::verify(&block.to_bytes(), &auth.to_bytes())?)
     }
 
-    /// Reads both structures. The ID key's signature must hold, and so must the author's if there is an author.
+    /// Reads both structures. The ID key's signature must hold, and so must the author's if there is an
+    /// author.
     pub fn verify(block: &[u8], auth: &[u8]) -> Result<Self, IdBlockError> {
         let (parsed, auth) = (IdBlock::parse(block)?, IdAuth::parse(auth)?);
         if !auth.id_key.verifies(block, &auth.signature) {

@@ -37,8 +37,8 @@ fn big_endian(bytes: &[u8]) -> Vec<u8> {
     bytes[..48].iter().rev().copied().collect()
 }
 
-/// Whether the key at one place of the authentication information signed `message` with the signature at another,
-/// read without any code of the library.
+/// Whether the key at one place of the authentication information signed `message` with the signature at
+/// another, read without any code of the library.
 fn signed(auth: &[u8], key: usize, message: &[u8], signature: usize) -> bool {
     let pair = |at: usize| [big_endian(&auth[at..]), big_endian(&auth[at + 72..])].concat();
     let point = [vec![4], pair(key + 4)].concat();

@@ -11,6 +11,7 @@
 mod demo;
 mod evidence;
 mod fleet;
+mod id_block;
 mod measure;
 mod policy;
 mod verify;

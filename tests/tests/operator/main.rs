@@ -11,7 +11,9 @@
 mod audit_words;
 mod certificates;
 mod doctor;
+mod export;
 mod hints;
+mod id_block;
 mod import_trustee;
 mod keys;
 mod measure;

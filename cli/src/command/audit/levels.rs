@@ -118,7 +118,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
     let mut fleet = Fleet::default();
     let unreadable = listing::pages(&operator, page, |records| {
-        records.iter().filter(|record| args.is_of_chip(record)).for_each(|record| fleet.add(record));
+        records.iter().filter(|record| args.wants(record)).for_each(|record| fleet.add(record));
         Ok(())
     });
     let unreadable = unreadable.await?;

@@ -31,7 +31,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         window.push(key, record)
     };
     let unreadable = listing::pages(&operator, page, |rows| {
-        Ok(output.print(rows.into_iter().filter(|record| wanted(args, record)).filter_map(&mut in_order))?)
+        Ok(output.print(rows.into_iter().filter(|record| args.wants(record)).filter_map(&mut in_order))?)
     });
     let unreadable = unreadable.await?;
     output.print(window.rest())?;
@@ -43,15 +43,6 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         anstream::eprintln!("to see one decision in words: {one}");
     }
     Ok(exit)
-}
-
-/// Whether the arguments ask for `record`, beside what the store was asked for.
-fn wanted(args: &AuditArgs, record: &AuditRecord) -> bool {
-    let check = record.failed.as_ref().map(|failed| failed.check.as_str());
-    args.is_of_chip(record)
-        && args.decision.is_none_or(|asked| record.decision == asked)
-        && args.principal.as_deref().is_none_or(|asked| record.principal.as_deref() == Some(asked))
-        && args.check.as_deref().is_none_or(|asked| check == Some(asked))
 }
 
 fn cells(record: &AuditRecord) -> Vec<String> {

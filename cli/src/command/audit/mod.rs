@@ -42,9 +42,9 @@ Examples:
   keybroker audit --workload billing-7f3a --since 24h
   keybroker audit --workload billing-7f3a --since 2026-11-01T00:00:00Z --until 7d --json
   keybroker audit --since 1h --aws
+  keybroker audit --since 30d --decision refused --check measurement
   The levels of a fleet:
       keybroker audit --since 30d --tcb
-  keybroker audit --since 30d --decision refused --check measurement
   keybroker audit export --since 2026-11-01T00:00:00Z >november.jsonl
   keybroker audit prune --older-than 400d --dry-run
 
@@ -96,13 +96,14 @@ impl AuditArgs {
         Ok(AuditQuery { workload: self.workload.clone(), ..self.span.query()? })
     }
 
-    /// Whether a record is about the chip that is asked for.
-    fn is_of_chip(&self, record: &AuditRecord) -> bool {
-        match (&self.chip_id, &record.evidence) {
-            (None, _) => true,
-            (Some(chip), Some(evidence)) => chip.begins(&evidence.chip_id),
-            (Some(_), None) => false,
-        }
+    /// Whether a record is asked for, beside what the store was asked for.
+    fn wants(&self, record: &AuditRecord) -> bool {
+        let chip = record.evidence.as_ref().map(|evidence| evidence.chip_id.as_str());
+        let check = record.failed.as_ref().map(|failed| failed.check.as_str());
+        self.chip_id.as_ref().is_none_or(|asked| chip.is_some_and(|chip| asked.begins(chip)))
+            && self.decision.is_none_or(|asked| record.decision == asked)
+            && self.principal.as_deref().is_none_or(|asked| record.principal.as_deref() == Some(asked))
+            && self.check.as_deref().is_none_or(|asked| check == Some(asked))
     }
 }
 

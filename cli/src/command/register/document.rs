@@ -22,7 +22,11 @@ use keybroker_snp::product::Product;
 use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
-use super::{init_data::InitData, trustee};
+use super::{
+    from::{AsBuildah, FromDocument, abi},
+    init_data::InitData,
+    trustee,
+};
 use crate::{
     advisories::{self, AdvisoriesArgs},
     exit::{Exit, Failure},
@@ -35,7 +39,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registration")]
 pub(super) struct DocumentArgs {
-    /// The JSON document of a registration by reference values; `-` reads standard input
+    /// The JSON document of a registration; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
     from: Option<PathBuf>,
     #[command(flatten)]
@@ -47,9 +51,9 @@ pub(super) struct DocumentArgs {
     /// The author key that certified the ID key, likewise
     #[arg(long, value_name = "FILE|DIGEST")]
     author_key: Option<String>,
-    /// The file of the passphrase, with --workload-id; one line break at its end is dropped; `-` reads
-    /// standard input
-    #[arg(long, value_name = "FILE", requires = "workload_id")]
+    /// The file of the passphrase, with --workload-id or beside a document of such a registration; one line
+    /// break at its end is dropped; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// Require that the guest policy forbids SMT
     #[arg(long)]
@@ -117,14 +121,13 @@ pub(super) struct DocumentArgs {
 const BOUND: [&str; 2] = ["disk", "init_data"];
 
 /// The flags of registrations with a workload id, and of both kinds: --from replaces them.
-const ANY: [&str; 6] =
-    ["workload_id", "measurement", "measurements", "passphrase_file", "forbid_smt", "minimum_abi"];
+const ANY: [&str; 5] = ["workload_id", "measurement", "measurements", "forbid_smt", "minimum_abi"];
 
-/// The flags that a registration as buildah makes it cannot have: --from replaces them as well.
-const BY_REFERENCE_VALUES: [&str; 17] = [
+/// The flags that a registration as buildah makes it cannot have: --from replaces them as well, but for
+/// secrets.
+const BY_REFERENCE_VALUES: [&str; 16] = [
     "id_key",
     "author_key",
-    "resource",
     "query",
     "policy",
     "reference_values",
@@ -211,11 +214,6 @@ fn demand(text: &str) -> Result<(String, String), &'static str> {
     pair(text).map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-fn abi(text: &str) -> Result<(u8, u8), &'static str> {
-    let (major, minor) = text.split_once('.').ok_or("must be MAJOR.MINOR")?;
-    major.parse().ok().zip(minor.parse().ok()).ok_or("must be two numbers below 256: MAJOR.MINOR")
-}
-
 /// A registration as it is sent. Its body may hold a secret, so there is no `Debug`.
 pub(super) enum Document {
     /// With a workload id, as buildah sends it.
@@ -238,11 +236,27 @@ impl Document {
         match (workload_id, init_data, &args.from) {
             (Some(id), None, _) if dialects.is_none() => {
                 args.check_as_buildah()?;
-                Ok(Self::Libkrun(libkrun_body(id, args)?))
+                Ok(Self::Libkrun(libkrun_body(&as_buildah(id, args)?, args)?))
             }
             (Some(id), _, _) => Ok(Self::Named(named_body(id, args, dialects, init_data)?)),
-            (None, _, Some(path)) => Ok(Self::of(read(path)?)),
-            (None, _, None) => Ok(Self::Keybroker(keybroker_body(args, Map::new(), Map::new())?)),
+            (None, _, Some(path)) => Self::from_file(path, args),
+            (None, _, None) if args.passphrase_file.is_some() => {
+                Err(Failure::new(Exit::Usage, anyhow!("--passphrase-file needs --workload-id or --from")))
+            }
+            (None, _, None) => Ok(Self::Keybroker(keybroker_body(args, Map::new(), None)?)),
+        }
+    }
+
+    fn from_file(path: &Path, args: &DocumentArgs) -> Result<Self, Failure> {
+        let from = FromDocument::read(read(path)?, resources(args)?)
+            .map_err(|failure| failure.context(format!("reading {}", path.display())))?;
+        match from {
+            FromDocument::AsBuildah(registration) => Ok(Self::Libkrun(libkrun_body(&registration, args)?)),
+            FromDocument::Body(_) if args.passphrase_file.is_some() => {
+                let error = anyhow!("--passphrase-file is for a document with the dialect v0");
+                Err(Failure::new(Exit::Usage, error).hint("give each secret with --resource NAME=FILE"))
+            }
+            FromDocument::Body(body) => Ok(Self::of(body)),
         }
     }
 
@@ -284,16 +298,22 @@ impl Document {
     }
 }
 
-fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
+/// The flags as a registration as buildah makes it.
+fn as_buildah(id: &WorkloadId, args: &DocumentArgs) -> Result<AsBuildah, Failure> {
     let measurements = args.measurements.read()?;
-    let [measurement] = measurements.as_slice() else {
-        return Err(usage("--workload-id needs exactly one --measurement"));
+    let [measurement] = *measurements.as_slice() else {
+        let error = anyhow!("--workload-id needs exactly one --measurement");
+        return Err(Failure::new(Exit::Usage, error));
     };
+    let minimum_abi = args.minimum_abi.unwrap_or_default();
+    Ok(AsBuildah { id: id.clone(), measurement, forbid_smt: args.forbid_smt, minimum_abi })
+}
+
+fn libkrun_body(registration: &AsBuildah, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let AsBuildah { id, measurement, forbid_smt, minimum_abi: (major, minor) } = registration;
     let passphrase = passphrase(args)?;
-    let (major, minor) = args.minimum_abi.unwrap_or_default();
     // buildah sends bits that permit everything. The broker heeds only the one for SMT.
-    let bits = if args.forbid_smt { 14 } else { 15 };
+    let bits = if *forbid_smt { 14 } else { 15 };
     let tee_config = json!({ "flags": { "bits": bits }, "minfw": { "major": major, "minor": minor } });
     let body = json!({
         "workload_id": id.as_str(),
@@ -308,7 +328,8 @@ fn libkrun_body(id: &WorkloadId, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8
 fn passphrase(args: &DocumentArgs) -> Result<Zeroizing<String>, Failure> {
     let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
     let path = args.passphrase_file.as_deref();
-    let bytes = read(path.ok_or_else(|| usage("--workload-id needs --passphrase-file"))?)?;
+    let bytes =
+        read(path.ok_or_else(|| usage("a registration as buildah makes it needs --passphrase-file"))?)?;
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| usage("the passphrase must be UTF-8"))?;
     Ok(Zeroizing::new(text.to_owned()))
@@ -320,15 +341,15 @@ fn named_body(
     dialects: Option<&Dialects>,
     init_data: Option<&InitData>,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut resources = Map::new();
+    let mut secret = None;
     if args.passphrase_file.is_some() {
         let init_data = init_data.ok_or_else(|| trustee::for_disks("--passphrase-file"))?;
-        resources.insert(init_data.secret()?.to_owned(), passphrase(args)?.as_str().into());
+        secret = Some((init_data.secret()?.to_owned(), passphrase(args)?.as_str().into()));
     }
     if let Some(dialects) = dialects.filter(|dialects| dialects.contains(Dialect::Trustee)) {
         check_names(args, dialects)?;
     }
-    keybroker_body(args, named_members(id, dialects, init_data), resources)
+    keybroker_body(args, named_members(id, dialects, init_data), secret)
 }
 
 /// Refuses a name that no guest of these dialects can ask for.
@@ -360,12 +381,9 @@ pub(super) fn named_members(
     members
 }
 
-/// A registration by reference values, with further members and secrets.
-fn keybroker_body(
-    args: &DocumentArgs,
-    mut body: Map<String, Value>,
-    mut resources: Map<String, Value>,
-) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// The secrets that flags give a name, as members of `resources`.
+fn resources(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
+    let mut resources = Map::new();
     for (name, path) in &args.resource {
         let bytes = read(path)?;
         if !(1..=MAX_SECRET_LEN).contains(&bytes.len()) {
@@ -377,6 +395,21 @@ fn keybroker_body(
         if resources.insert(name.clone(), resource).is_some() {
             return Err(Failure::new(Exit::Usage, anyhow!("the resource {name} is given twice")));
         }
+    }
+    Ok(resources)
+}
+
+/// A registration by reference values, with further members.
+fn keybroker_body(
+    args: &DocumentArgs,
+    mut body: Map<String, Value>,
+    passphrase: Option<(String, Value)>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut resources = resources(args)?;
+    if let Some((name, passphrase)) = passphrase
+        && resources.insert(name.clone(), passphrase).is_some()
+    {
+        return Err(Failure::new(Exit::Usage, anyhow!("the resource {name} is given twice")));
     }
     body.insert("resources".to_owned(), Value::Object(resources));
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));

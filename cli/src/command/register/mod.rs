@@ -1,6 +1,7 @@
 //! `keybroker register`: an operator registers a workload, and sees the registration before it is written.
 
 mod document;
+mod from;
 mod init_data;
 mod launch;
 mod send;
@@ -45,9 +46,11 @@ use crate::{
 /// the URL of the broker for agent.aa_kbc_params.
 ///
 /// With --workload-id alone the command registers as buildah does: one measurement and one passphrase.
-/// Without it the command registers by reference values and policy, from flags or, with --from, from the
-/// JSON document that `POST /rvp/register` takes; guests are then launched with the HOST_DATA that the
-/// broker answers. The command first shows all requirements that a guest will have to meet.
+/// Without it the command registers by reference values and policy; guests are then launched with the
+/// HOST_DATA that the broker answers. With --from the command reads a JSON document, as `keybroker workload
+/// export` writes one, and as `POST /rvp/register` takes it: docs/reference-values.schema.json describes it.
+/// Its secrets may be given apart, with --resource or --passphrase-file. The command first shows all
+/// requirements that a guest will have to meet.
 ///
 /// On this machine the registration goes to the broker that serves the data directory, or into its store. The
 /// operator may replace any registration that was made with a workload id, at any time, whoever owns it. With
@@ -73,6 +76,10 @@ Examples:
   To see the requirements without registering:
       keybroker register --from registration.json --dry-run
       keybroker register --measurement $MEASUREMENT --forbid-smt --resource tls.key=key.pem
+  By the key that signs ID blocks, so that a rebuild needs no new registration:
+      keybroker register --id-key id-2026.pem.pub --resource tls.key=key.pem
+  From a document, with the secret apart:
+      keybroker register --from billing.json --resource tls.key=key.pem
   keybroker register --from registration.json --aws --url https://k.example.org --yes
 
 {}", Exit::TABLE))]

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use keybroker_common::{
+    advisories::Verdict,
     audit::{AuditRecord, Decision, EvidenceSummary},
     ids::{AuditId, WorkloadId},
 };
@@ -37,7 +38,7 @@ impl Entry {
     const LENGTH: usize = 280;
 
     fn of(record: &AuditRecord) -> Self {
-        let words = explain::outcome(record);
+        let words = brief(&explain::outcome(record));
         let shown: String = words.chars().take(Self::LENGTH).collect();
         let more = if shown.len() < words.len() { "…" } else { "" };
         Self {
@@ -47,6 +48,22 @@ impl Entry {
             words: printable(&shown) + more,
         }
     }
+}
+
+/// `words` with the beginnings of digests alone: nobody reads 96 digits.
+fn brief(words: &str) -> String {
+    const DIGITS: usize = 16;
+    let mut text = String::new();
+    let mut digits = 0;
+    for c in words.chars() {
+        digits = if c.is_ascii_hexdigit() { digits + 1 } else { 0 };
+        if digits <= DIGITS {
+            text.push(c);
+        } else if digits == DIGITS + 1 {
+            text.push('…');
+        }
+    }
+    text
 }
 
 /// A figure: how many records, and the newest of them.
@@ -115,7 +132,7 @@ impl Outcome {
 pub(super) struct Tally {
     counts: [u64; Outcome::ALL.len()],
     /// The newest records, refusals before others.
-    pub(super) newest: Kept<(bool, Timestamp, AuditId), AuditId>,
+    pub(super) newest: Kept<(bool, Timestamp, AuditId), AuditId, 4>,
 }
 
 impl Tally {
@@ -158,10 +175,11 @@ impl Stopped {
     }
 }
 
-/// Guests whose reports were verified, at one level of one product.
+/// Guests that attested on platforms at one level.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     pub(super) figure: Figure,
+    /// The chips, without those that a host masks.
     chips: HashSet<u64>,
 }
 
@@ -172,19 +190,45 @@ impl Guests {
     }
 }
 
-/// The level of a platform, as its reports name it.
+/// The level of a platform, as a genuine report of it says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Level {
+    /// The silicon, or where the record does not name it the product.
     pub(super) platform: String,
-    pub(super) tcb: String,
+    pub(super) reported: String,
+    pub(super) standing: Standing,
+    /// The verdict by AMD's bulletins, in words; empty in records that carry none.
+    pub(super) verdict: String,
+}
+
+/// How a platform stood to the table of AMD's bulletins when a guest attested on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Behind a bulletin.
+    Behind,
+    /// Behind nothing that the table has.
+    NotBehind,
+    /// The table says nothing of it, or the record carries no verdict.
+    Unjudged,
 }
 
 impl Level {
-    fn of(evidence: &EvidenceSummary) -> Self {
+    fn of(record: &AuditRecord, evidence: &EvidenceSummary) -> Self {
         let unknown = || "unknown".to_owned();
+        let tcb = record.tcb.as_ref();
+        let silicon = tcb.and_then(|tcb| tcb.silicon).map(|silicon| silicon.text());
+        let product = || evidence.product.map(|product| product.to_string());
         Self {
-            platform: evidence.product.map_or_else(unknown, |product| product.to_string()),
-            tcb: evidence.reported_tcb.map_or_else(unknown, |tcb| tcb.to_string()),
+            platform: silicon.or_else(product).unwrap_or_else(unknown),
+            reported: evidence.reported_tcb.map_or_else(unknown, |tcb| tcb.to_string()),
+            standing: match tcb.map(|tcb| tcb.verdict) {
+                Some(Verdict::Behind) => Standing::Behind,
+                Some(Verdict::UpToDate | Verdict::BehindNothing) => Standing::NotBehind,
+                Some(Verdict::UnnamedSilicon | Verdict::NoSilicon | Verdict::Other) | None => {
+                    Standing::Unjudged
+                }
+            },
+            verdict: tcb.map(|tcb| printable(&tcb.to_string())).unwrap_or_default(),
         }
     }
 }
@@ -233,10 +277,13 @@ impl Figures {
             counted.counts_in(&mut stopped.figure);
             stopped.workloads.extend(record.workload_id.as_ref().map(|id| self.digests.hash_one(id)));
         }
-        if let Some(evidence) = record.evidence.as_ref().filter(|evidence| evidence.verified) {
-            let guests = self.levels.of(Level::of(evidence));
+        let attested = matches!(record.decision, Decision::Attested | Decision::Released);
+        if let Some(evidence) = record.evidence.as_ref().filter(|evidence| attested && evidence.verified) {
+            let guests = self.levels.of(Level::of(record, evidence));
             counted.counts_in(&mut guests.figure);
-            guests.chips.insert(self.digests.hash_one(&evidence.chip_id));
+            if evidence.chip_id.bytes().any(|digit| digit != b'0') {
+                guests.chips.insert(self.digests.hash_one(&evidence.chip_id));
+            }
         }
         if record.basis.as_ref().is_some_and(|basis| basis.simulated) {
             counted.counts_in(&mut self.simulated);
@@ -300,5 +347,195 @@ impl Principal {
             Some(token) if token.starts_with("token/") => Self::Tokens,
             Some(name) => Self::Named(name.to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use keybroker_common::{
+        advisories::TcbVerdict,
+        audit::{FailedCheck, Operation},
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::{command::report::span::Span, when::When};
+
+    fn now() -> Timestamp {
+        "2026-11-29T08:35:00Z".parse().unwrap()
+    }
+
+    fn record(decision: Decision, minutes_ago: i64) -> AuditRecord {
+        let time = now() - SignedDuration::from_mins(minutes_ago);
+        AuditRecord::new(time, Operation::Attest, decision)
+    }
+
+    fn figures(records: &[AuditRecord]) -> Figures {
+        let mut figures = Figures::of([WorkloadId::new("web").unwrap()]);
+        records.iter().for_each(|record| figures.add(record));
+        figures
+    }
+
+    fn on_chip(chip: &str, verified: bool) -> AuditRecord {
+        let evidence = json!({
+            "verified": verified, "report_version": 3, "measurement": "4d".repeat(48), "chip_id": chip.repeat(64),
+            "product": "milan", "endorsement": "vcek", "policy": "0x30000", "vmpl": 0,
+            "reported_tcb": {"boot_loader": 4, "tee": 0, "snp": 24, "microcode": 219},
+        });
+        AuditRecord {
+            evidence: Some(serde_json::from_value(evidence).unwrap()),
+            ..record(Decision::Attested, 1)
+        }
+    }
+
+    fn judged(verdict: serde_json::Value) -> AuditRecord {
+        let verdict: TcbVerdict = serde_json::from_value(verdict).unwrap();
+        AuditRecord { tcb: Some(verdict), ..on_chip("7b", true) }
+    }
+
+    #[test]
+    fn records_are_counted_by_decision_and_check() {
+        let failed = |check: &str, decision, workload: &str| AuditRecord {
+            failed: Some(FailedCheck { check: check.to_owned(), cause: String::new() }),
+            workload_id: Some(WorkloadId::new(workload).unwrap()),
+            ..record(decision, 5)
+        };
+        let figures = figures(&[
+            failed("measurement", Decision::Refused, "a"),
+            failed("measurement", Decision::Refused, "b"),
+            failed("measurement", Decision::Refused, "b"),
+            failed("store", Decision::Refused, "a"),
+            failed("store", Decision::Unavailable, "a"),
+            record(Decision::Attested, 9),
+        ]);
+        assert_eq!((figures.records, figures.count(Decision::Refused)), (6, 4));
+        assert_eq!(figures.count(Decision::Released), 0);
+        let stopped = figures.stopped.by(|stopped| stopped.figure.count);
+        let stopped: Vec<_> = stopped
+            .into_iter()
+            .map(|(key, stopped)| (key.unwrap().clone(), stopped.figure.count, stopped.workloads()))
+            .collect();
+        let of = |check: &str, decision| (check.to_owned(), decision);
+        assert_eq!(
+            stopped,
+            [
+                (of("measurement", "refused"), 3, 2),
+                (of("store", "refused"), 1, 1),
+                (of("store", "unavailable"), 1, 1)
+            ]
+        );
+        let decisions: Vec<_> =
+            figures.decisions().map(|(decision, figure)| (decision, figure.count)).collect();
+        assert_eq!(
+            decisions,
+            [(Decision::Attested, 1), (Decision::Refused, 4), (Decision::Unavailable, 1)],
+            "those about guests first"
+        );
+    }
+
+    #[test]
+    fn levels_are_those_of_genuine_reports_on_chips_that_can_be_told_apart() {
+        let refused = AuditRecord { decision: Decision::Refused, ..on_chip("11", true) };
+        let figures = figures(&[
+            on_chip("7b", true),
+            on_chip("7b", true),
+            on_chip("7c", true),
+            on_chip("00", true),
+            on_chip("7d", false),
+            refused,
+        ]);
+        let levels = figures.levels.by(|guests| guests.figure.count);
+        let [(Some(level), guests)] = levels.as_slice() else { panic!("{levels:?}") };
+        assert_eq!((guests.figure.count, guests.chips()), (4, 2));
+        assert_eq!((level.platform.as_str(), level.standing), ("Milan", Standing::Unjudged));
+        assert_eq!(level.reported, "bl 4 tee 0 snp 24 ucode 219");
+    }
+
+    #[test]
+    fn a_level_has_the_verdict_of_its_records() {
+        let verdict = |name: &str, bulletins: &[&str]| {
+            json!({
+                "table": "2026-11-29", "verdict": name, "bulletins": bulletins, "rows": 6, "unconfirmed": 6,
+                "silicon": "0x00A00F11",
+            })
+        };
+        let figures = figures(&[
+            judged(verdict("behind", &["AMD-SB-3016"])),
+            judged(verdict("behind-nothing", &[])),
+            judged(verdict("a-later-release's", &[])),
+        ]);
+        let levels = figures.levels.by(|guests| guests.figure.count);
+        let mut found: Vec<_> = levels.into_iter().map(|(level, _)| level.unwrap().clone()).collect();
+        found.sort_by_key(|level| level.standing);
+        let standings: Vec<_> = found.iter().map(|level| level.standing).collect();
+        assert_eq!(standings, [Standing::Behind, Standing::NotBehind, Standing::Unjudged]);
+        assert_eq!(found[0].platform, "milan-b1");
+        assert!(found[0].verdict.starts_with("behind AMD-SB-3016 by a table of 2026-11-29"), "{found:?}");
+    }
+
+    #[test]
+    fn each_step_has_its_decisions_and_its_refusals_first() {
+        let records: Vec<_> = (0..600)
+            .map(|n| record(if n % 100 == 50 { Decision::Refused } else { Decision::Released }, n * 10))
+            .collect();
+        let figures = figures(&records);
+        let span = Span::new(When::parse("7d").unwrap(), None, now()).unwrap();
+        let steps = span.steps(figures.first);
+        let tallies = figures.over(&steps);
+        assert_eq!(tallies.iter().map(Tally::all).sum::<u64>(), 600);
+        assert_eq!(tallies.iter().map(|tally| tally.count(Outcome::Refused)).sum::<u64>(), 6);
+        let refused: Vec<_> = records.iter().filter(|record| record.decision == Decision::Refused).collect();
+        for record in refused {
+            let step = tallies.get(steps.index(record.time.as_second()).unwrap()).unwrap();
+            assert_eq!(step.newest.rows().next(), Some(&record.id));
+        }
+    }
+
+    #[test]
+    fn changes_are_counted_by_principal_and_tokens_together() {
+        let by = |principal: Option<&str>| AuditRecord {
+            principal: principal.map(str::to_owned),
+            ..record(Decision::Registered, 1)
+        };
+        let figures = figures(&[
+            by(Some("token/1")),
+            by(Some("token/2")),
+            by(Some("uid/0")),
+            by(None),
+            AuditRecord { principal: Some("uid/0".to_owned()), ..record(Decision::Refused, 1) },
+        ]);
+        let principals = figures.principals.by(|figure| figure.count);
+        let principals: Vec<_> = principals
+            .into_iter()
+            .map(|(principal, figure)| (principal.unwrap().clone(), figure.count))
+            .collect();
+        let named = Principal::Named("uid/0".to_owned());
+        assert_eq!(principals, [(Principal::Tokens, 2), (named, 1), (Principal::Nobody, 1)]);
+    }
+
+    #[test]
+    fn the_newest_registration_of_a_workload_on_the_page_is_found() {
+        let web = WorkloadId::new("web").unwrap();
+        let registered =
+            |decision, ago| AuditRecord { workload_id: Some(web.clone()), ..record(decision, ago) };
+        let (first, second) = (registered(Decision::Registered, 30), registered(Decision::Replaced, 20));
+        let other = AuditRecord {
+            workload_id: Some(WorkloadId::new("other").unwrap()),
+            ..record(Decision::Registered, 1)
+        };
+        let figures = figures(&[second.clone(), first, registered(Decision::Revoked, 10), other.clone()]);
+        assert_eq!(figures.registration(&web), Some(second.id));
+        assert_eq!(figures.registration(&other.workload_id.unwrap()), None, "the page does not show it");
+    }
+
+    #[test]
+    fn a_cause_is_shown_in_brief() {
+        let digest = "5a".repeat(48);
+        let words = brief(&format!("The launch measurement is {digest}, registered is 4d4d."));
+        assert_eq!(words, "The launch measurement is 5a5a5a5a5a5a5a5a…, registered is 4d4d.");
+        let failed = Some(FailedCheck { check: "x".to_owned(), cause: "y ".repeat(5000) });
+        let entry = Entry::of(&AuditRecord { failed, ..record(Decision::Refused, 1) });
+        assert_eq!(entry.words.chars().count(), Entry::LENGTH + 1);
     }
 }

@@ -2,28 +2,25 @@
 
 use std::collections::BTreeMap;
 
-/// The rows with the greatest keys.
+/// The rows with the greatest keys, as many as a page shows below a figure.
 #[derive(Debug, Clone)]
-pub(super) struct Kept<K, T>(BTreeMap<K, T>);
+pub(super) struct Kept<K, T, const ROWS: usize = 10>(BTreeMap<K, T>);
 
-impl<K, T> Default for Kept<K, T> {
+impl<K, T, const ROWS: usize> Default for Kept<K, T, ROWS> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord, T> Kept<K, T> {
-    /// The most rows that a page shows below a figure.
-    pub(super) const ROWS: usize = 10;
-
+impl<K: Ord, T, const ROWS: usize> Kept<K, T, ROWS> {
     /// Takes a row in, if it is among the rows to keep.
     pub(super) fn offer(&mut self, key: K, row: impl FnOnce() -> T) {
-        let full = self.0.len() >= Self::ROWS;
+        let full = self.0.len() >= ROWS;
         if full && self.0.first_key_value().is_some_and(|(least, _)| key <= *least) {
             return;
         }
         self.0.insert(key, row());
-        if self.0.len() > Self::ROWS {
+        if self.0.len() > ROWS {
             self.0.pop_first();
         }
     }
@@ -79,10 +76,10 @@ mod tests {
 
     #[test]
     fn the_greatest_are_kept_in_whatever_order_they_come() {
-        let most = Kept::<u32, u32>::ROWS as u32;
+        let most = 10;
         let orders: [Box<dyn Iterator<Item = u32>>; 2] = [Box::new(0..100), Box::new((0..100).rev())];
         for order in orders {
-            let mut kept = Kept::default();
+            let mut kept = Kept::<u32, u32>::default();
             let mut made = 0;
             order.for_each(|key| {
                 kept.offer(key, || {

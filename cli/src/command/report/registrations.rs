@@ -116,3 +116,102 @@ impl Registrations {
         groups.flat_map(|group| group.oldest.rows().map(|row| row.id.clone())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::SignedDuration;
+    use keybroker_common::{
+        dialect::Dialect,
+        encoding::Hex,
+        requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn row(id: &str, age: i64, change: impl FnOnce(&mut Registration)) -> Workload {
+        let mut registration = Registration {
+            serial: Uuid::new_v4(),
+            dialects: Dialect::Libkrun.into(),
+            owner: None,
+            reference_values: ReferenceValues { measurements: vec![Measurement([0x4D; 48])] },
+            policy: AppraisalPolicy::default(),
+            rego: None,
+        };
+        change(&mut registration);
+        let at: Timestamp = "2026-11-29T08:35:00Z".parse().unwrap();
+        Workload {
+            id: WorkloadId::new(id).unwrap(),
+            registration: registration.to_bytes().unwrap(),
+            secrets: BTreeMap::new(),
+            first_registered_at: at - SignedDuration::from_hours(age),
+            revoked_at: None,
+            released_at: None,
+            restored_by: None,
+        }
+    }
+
+    fn counted(rows: &[Workload]) -> Registrations {
+        let mut registrations = Registrations::default();
+        rows.iter().for_each(|row| registrations.add(row));
+        registrations
+    }
+
+    fn ids(group: &Group) -> Vec<&str> {
+        group.oldest.rows().map(|row| row.id.as_str()).collect()
+    }
+
+    #[test]
+    fn workloads_are_told_by_what_holds_guests_to_them() {
+        let keyed = |registration: &mut Registration| {
+            registration.reference_values.measurements.clear();
+            registration.policy.id_key_digest = Some(Hex([7; 48]).try_into().unwrap());
+        };
+        let mut revoked = row("gone", 3, |_| {});
+        revoked.revoked_at = Some(revoked.first_registered_at);
+        let registrations = counted(&[row("a", 1, |_| {}), row("b", 2, keyed), row("c", 4, |_| {}), revoked]);
+        let ties = registrations.ties.by(|group| group.count);
+        let ties: Vec<_> =
+            ties.into_iter().map(|(tie, group)| (tie.unwrap().proved.as_str(), ids(group))).collect();
+        assert_eq!(ties, [("launch measurement", vec!["c", "a"]), ("ID key", vec!["b"])]);
+        assert_eq!(ids(&registrations.revoked), ["gone"]);
+        assert_eq!(registrations.count, 4);
+    }
+
+    #[test]
+    fn the_oldest_registrations_without_a_guest_are_kept() {
+        let mut rows: Vec<_> = (0..50).map(|age| row(&format!("w{age}"), age, |_| {})).collect();
+        rows[49].released_at = Some(rows[49].first_registered_at);
+        let registrations = counted(&rows);
+        assert_eq!(registrations.unreleased.count, 49);
+        let oldest: Vec<_> = (39..49).rev().map(|age| format!("w{age}")).collect();
+        assert_eq!(ids(&registrations.unreleased), oldest);
+        assert!(registrations.shown().len() < 50);
+    }
+
+    #[test]
+    fn owners_are_counted_and_what_cannot_be_read_has_none() {
+        let owned = |name: &str| {
+            let name = name.to_owned();
+            move |registration: &mut Registration| registration.owner = Some(name)
+        };
+        let mut broken = row("broken", 1, |_| {});
+        broken.registration = b"{}".to_vec();
+        let rows = [
+            row("a", 1, owned("uid/0")),
+            row("b", 1, owned("token/1")),
+            row("c", 1, owned("token/2")),
+            row("d", 1, |_| {}),
+            broken,
+        ];
+        let registrations = counted(&rows);
+        let owners = registrations.owners.by(|group| group.count);
+        let owners: Vec<_> =
+            owners.into_iter().map(|(owner, group)| (owner.unwrap().clone(), group.count)).collect();
+        let named = Principal::Named("uid/0".to_owned());
+        assert_eq!(owners, [(Principal::Tokens, 2), (named, 1), (Principal::Nobody, 1)]);
+        assert_eq!(ids(&registrations.unread), ["broken"]);
+    }
+}

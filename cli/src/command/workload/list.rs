@@ -27,11 +27,12 @@ use crate::{
 ///
 /// The command lists the oldest first; of more than 8192 workloads only as far as 8192 in hand allow. SHARED
 /// marks workloads with a launch measurement that other ids have, too, or without one and with an ID key that
-/// others have: unless something else tells these workloads apart, a guest that one of them accepts can claim any
-/// of the ids and gets its secrets. The command reports rows that it cannot read on stderr, and then ends with 1. stderr also names three kinds of
-/// registrations: those with a query that begins with `not` or `every`, which version 0.1.0 treated as true
-/// whatever it gave; those with a policy that this release refuses; and those with an id that their guests'
-/// cookie cannot carry. The broker refuses the guests of the last two until they are registered again.
+/// others have: unless something else tells these workloads apart, a guest that one of them accepts can claim
+/// any of the ids and gets its secrets. The command reports rows that it cannot read on stderr, and then ends
+/// with 1. stderr also names three kinds of registrations: those with a query that begins with `not` or
+/// `every`, which version 0.1.0 treated as true whatever it gave; those with a policy that this release
+/// refuses; and those with an id that their guests' cookie cannot carry. The broker refuses the guests of the
+/// last two until they are registered again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -2,6 +2,7 @@
 
 mod act;
 mod delete;
+mod export;
 mod list;
 mod show;
 
@@ -12,7 +13,7 @@ use crate::{
     operator::{OperatorHandle, workload_id},
 };
 
-/// List, show, revoke, restore and delete registered workloads
+/// List, show, export, revoke, restore and delete registered workloads
 ///
 /// The commands use the broker's store: its file, whether the broker is running or not, or with --aws the
 /// tables of a deployment. They show names and lengths of secrets, and nothing else of them. From the next
@@ -27,6 +28,7 @@ pub(crate) struct WorkloadArgs {
 enum WorkloadCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Export(export::ExportArgs),
     Revoke(act::RevokeArgs),
     Restore(act::RestoreArgs),
     Delete(delete::DeleteArgs),
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
         match &args.command {
             WorkloadCommand::List(args) => list::run(args).await,
             WorkloadCommand::Show(args) => show::run(args).await,
+            WorkloadCommand::Export(args) => export::run(args).await,
             WorkloadCommand::Revoke(args) => act::revoke(args).await,
             WorkloadCommand::Restore(args) => act::restore(args).await,
             WorkloadCommand::Delete(args) => delete::run(args).await,

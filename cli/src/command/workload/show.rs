@@ -91,13 +91,14 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     }
     match read {
         Ok(_) => Ok(Exit::Ok),
-        Err(error) => {
-            let failure = Failure::new(Exit::Failure, error).context(format!("reading {}", args.id));
-            Err(failure.hint(
-                "the broker releases nothing under it; a later release of keybroker may be able to read it",
-            ))
-        }
+        Err(error) => Err(unreadable(error, &args.id)),
     }
+}
+
+/// The failure that this release cannot read a registration.
+pub(super) fn unreadable(error: impl Into<anyhow::Error>, id: &WorkloadId) -> Failure {
+    let failure = Failure::new(Exit::Failure, error).context(format!("reading {id}"));
+    failure.hint("the broker releases nothing under it; a later release of keybroker may be able to read it")
 }
 
 fn print(

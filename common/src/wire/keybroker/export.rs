@@ -20,10 +20,10 @@ use crate::{
 /// The body of `POST /rvp/register` that makes the same demands, without `resources`. A member that demands
 /// nothing is left out.
 ///
-/// A registration as buildah makes it has no such body. It is written with the dialect `v0`, and with the least
-/// ABI in `require.minimum_abi`: `keybroker register --from` reads that, and the broker does not. If the broker
-/// drew HOST_DATA, the body has neither it nor the id, which are drawn anew. Which keys of the broker an init data
-/// document names stands in that document, and not here.
+/// A registration as buildah makes it has no such body. It is written with the dialect `v0`, and with the
+/// least ABI in `require.minimum_abi`: `keybroker register --from` reads that, and the broker does not. If
+/// the broker drew HOST_DATA, the body has neither it nor the id, which are drawn anew. Which keys of the
+/// broker an init data document names stands in that document, and not here.
 #[derive(Debug, Serialize)]
 pub struct Exported<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,8 +105,8 @@ impl Require<'_> {
 }
 
 impl<'a> Exported<'a> {
-    /// The demands of a registration, which is that of the workload `id`. Everything that demands something is
-    /// named here: a demand that is added and not written does not compile.
+    /// The demands of a registration, which is that of the workload `id`. Everything that demands something
+    /// is named here: a demand that is added and not written does not compile.
     pub fn new(id: &'a WorkloadId, registration: &'a Registration) -> Result<Self, serde_json::Error> {
         let Registration { serial: _, dialects, owner: _, reference_values, policy, rego } = registration;
         let ReferenceValues { measurements } = reference_values;
@@ -230,8 +230,11 @@ mod tests {
 
     /// Every member that can be sent, but `resources`, and the members that a workload id brings along.
     fn everything() -> Value {
-        let rows = json!({ "milan": { "snp": 22 }, "milan-x": { "boot_loader": 4, "tee": 0, "snp": 27, "microcode": 71 },
-                           "turin-c1": { "fmc": 1, "snp": 4 } });
+        let rows = json!({
+            "milan": { "snp": 22 },
+            "milan-x": { "boot_loader": 4, "tee": 0, "snp": 27, "microcode": 71 },
+            "turin-c1": { "fmc": 1, "snp": 4 },
+        });
         json!({
             "query": ["data.policy.allow", "true"],
             "reference_values": { "more": [1, 2.50], "measurement": ["4d".repeat(48), "4e".repeat(48)] },

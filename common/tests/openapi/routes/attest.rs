@@ -160,6 +160,9 @@ fn trustee_schemas() -> Map<String, Value> {
         })
     };
     let key = reference("TrusteeKey");
+    // The members differ from release to release of the client.
+    let evidence =
+        |required| json!({ "type": "object", "additionalProperties": true, "required": [required] });
     named(json!({
         "TrusteeAttestRequest": {
             "description": "The evidence of a guest of Trustee's, in the form of its version.",
@@ -242,13 +245,7 @@ fn trustee_schemas() -> Map<String, Value> {
             ],
         },
         "SevEvidence": {
-            "type": "object",
-            "additionalProperties": true,
-            "anyOf": [
-                { "required": ["attestation_report"] },
-                { "required": ["hcl_report"] },
-                { "required": ["report"] },
-            ],
+            "anyOf": [evidence("attestation_report"), evidence("hcl_report"), evidence("report")],
             "description": "The report as the `sev` crate serialises it: `attestation_report` in the form of any of its \
                             releases from 1.2 to 8.0, and `cert_chain`, which is `null` or an array of objects with \
                             `cert_type` and `data`. Of a guest in an Azure confidential VM: `version`, `tpm_quote`, \

@@ -219,6 +219,12 @@ impl Page<'_> {
         self.place.command_with("audit", &[filters, &span].concat(), &[])
     }
 
+    /// This form of `audit` over the span.
+    fn audit_by(&self, form: &str) -> String {
+        let (since, until) = (self.span.since.to_string(), self.span.until.to_string());
+        self.place.command_with(form, &[("since", &since), ("until", &until)], &[])
+    }
+
     /// The command that lists all records behind a figure, with a line that says so.
     fn all_records(&self, filters: &[(&str, &str)]) -> Markup {
         let filters = usable(filters);

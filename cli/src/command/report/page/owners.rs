@@ -12,10 +12,15 @@ use crate::table::printable;
 pub(super) fn section(page: &Page) -> Section {
     let owners = page.registrations.owners.by(|group| group.count);
     let principals = page.figures.principals.by(|figure| figure.count);
-    let conclusion = match owners.len() as u64 {
-        0 => "Nobody owns a registration".to_owned(),
-        1 => "One owner has every registration".to_owned(),
-        count => format!("{} owners have the registrations", number(count)),
+    let of_nobody = owners.iter().find(|(owner, _)| *owner == Some(&Principal::Nobody));
+    let conclusion = match (owners.len() as u64, of_nobody) {
+        (0, _) => "Nobody owns a registration".to_owned(),
+        (_, Some((_, owned))) => {
+            let all = plural(page.registrations.count, "registration", "registrations");
+            format!("Nobody owns {} of {all}", number(owned.count))
+        }
+        (1, None) => "One owner has every registration".to_owned(),
+        (count, None) => format!("{} owners have the registrations", number(count)),
     };
     let most = owners.iter().map(|(_, group)| group.count).max().unwrap_or_default();
     let most_changes = principals.iter().map(|(_, figure)| figure.count).max().unwrap_or_default();
