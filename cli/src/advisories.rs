@@ -16,8 +16,8 @@ use crate::{
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "AMD's bulletins")]
 pub(crate) struct AdvisoriesArgs {
-    /// A file with a table of AMD's bulletins, in the place of the one that this release has. It only says how
-    /// platforms stand, unless a floor is written as `advisories=2026-05`.
+    /// A file with a table of AMD's bulletins, in the place of the one that this release has. It only says
+    /// how platforms stand, unless a floor is written as `advisories=2026-05`.
     #[arg(long, env = "KEYBROKER_ADVISORIES", requires = "advisories_sha256", value_name = "FILE")]
     advisories: Option<PathBuf>,
     /// The SHA-256 of that file, 64 hex digits. Another file is refused.

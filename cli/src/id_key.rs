@@ -27,7 +27,7 @@ const PUBLIC: &str = "PUBLIC KEY";
 /// A file of a key.
 enum KeyFile {
     Secret(SecretKey),
-    Public(PublicKey),
+    Public(Box<PublicKey>),
 }
 
 impl KeyFile {
@@ -56,7 +56,7 @@ impl KeyFile {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let der = |bytes: &[u8]| {
-            let public = || PublicKey::from_spki(bytes).map(Self::Public);
+            let public = || PublicKey::from_spki(bytes).map(Box::new).map(Self::Public);
             SecretKey::from_der(bytes).map(Self::Secret).or_else(public)
         };
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.contains(pem::BEGIN));
@@ -85,7 +85,7 @@ pub(crate) fn secret(path: &Path) -> Result<SecretKey, Failure> {
 pub(crate) fn public(path: &Path) -> Result<PublicKey, Failure> {
     match KeyFile::read(path)? {
         KeyFile::Secret(key) => public_of(&key),
-        KeyFile::Public(key) => Ok(key),
+        KeyFile::Public(key) => Ok(*key),
     }
 }
 

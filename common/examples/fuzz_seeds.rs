@@ -8,6 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use keybroker_common::{
+    advisories::SHIPPED,
     broker::RegisterRequest,
     dialect::Dialect,
     ids::{CarriedId, Claim, KbsVersion, SessionId, TrusteeClaim, WorkloadId},
@@ -47,6 +48,7 @@ const URL: &str = "http://127.0.0.1:8080";
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args_os().nth(1).ok_or("usage: fuzz_seeds DIRECTORY")?;
     let mut seeds = cookies();
+    seeds.extend(advisories());
     seeds.extend(guest_keys()?);
     seeds.extend(registrations()?);
     seeds.extend(by_init_data());
@@ -67,6 +69,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(directory.join(format!("seed-{number:02}")), bytes)?;
     }
     Ok(())
+}
+
+/// The shipped table, and a short one whose row is confirmed.
+fn advisories() -> Seeds {
+    let confirmed = r#"{"format": 1, "date": "2026-11-29", "rows": [{"bulletin": "AMD-SB-3019",
+        "published": "2025-02", "silicon": "turin-c1", "levels": {"fmc": 1, "snp": 4}, "mitigations": [1, 2],
+        "conditions": ["alias-check"], "source": "a seed", "read_at_amd": "2026-11-28", "confirmed": "Ada"}]}"#;
+    [SHIPPED, confirmed].map(|table| ("advisories", table.as_bytes().to_vec())).to_vec()
 }
 
 /// Images of OVMF, and libraries of libkrun's firmware that a compiler builds.

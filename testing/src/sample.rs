@@ -8,6 +8,7 @@ use std::{
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
+    advisories::{TcbVerdict, Verdict},
     audit::{AuditRecord, Decision, Operation},
     decision::{AttestDecision, EvidenceDigest, SealedSession},
     dialect::Dialect,
@@ -21,6 +22,7 @@ use keybroker_common::{
     workload::{Registration, Workload},
 };
 use keybroker_initdata::{Algorithm, InitDataDigest};
+use keybroker_snp::{product::TcbVersion, silicon::Cpuid};
 use uuid::{Builder, Uuid};
 
 /// When the suite takes place, in seconds since 1970: the year 2100.
@@ -112,11 +114,25 @@ pub fn attest_decision(seconds: i64) -> AttestDecision {
     let mut record = attested(seconds);
     (record.id, record.workload_id) = (session.attestation, Some(session.workload_id.clone()));
     record.registration = Some(session.standing.registration);
+    record.tcb = Some(verdict());
     AttestDecision {
         record,
         evidence: session.evidence,
         session: Some(session),
         keep_until: at(seconds + 1200),
+    }
+}
+
+/// A verdict on a platform that is behind two bulletins.
+pub fn verdict() -> TcbVerdict {
+    TcbVerdict {
+        table: "2026-11-29".parse().expect("a date"),
+        verdict: Verdict::Behind,
+        bulletins: ["AMD-SB-3027", "AMD-SB-3016"].map(str::to_owned).to_vec(),
+        rows: 8,
+        unconfirmed: 7,
+        silicon: Cpuid::parse("turin-c1"),
+        committed: Some(TcbVersion { fmc: Some(1), boot_loader: 2, tee: 3, snp: 4, microcode: 255 }),
     }
 }
 
@@ -131,6 +147,7 @@ pub fn refusal(seconds: i64) -> AttestDecision {
 pub fn releases(seconds: i64) -> [AttestDecision; 2] {
     [Decision::Released, Decision::Refused].map(|decision| {
         let record = AuditRecord {
+            tcb: Some(TcbVerdict { bulletins: Vec::new(), silicon: None, committed: None, ..verdict() }),
             secrets: ["tls.key", "passphrase"].map(str::to_owned).to_vec(),
             ..audit(seconds, Operation::Release, decision)
         };

@@ -106,7 +106,8 @@ const dim = () => {
         if (element instanceof SVGElement) {
             // Bars are read beside what is behind them.
             if (element.tagName !== "rect" || element.classList.contains("rail")) continue;
-            const ratio = contrast(number(getComputedStyle(element).fill), behind(element.closest("svg").parentElement));
+            const around = behind(element.closest("svg").parentElement);
+            const ratio = contrast(number(getComputedStyle(element).fill), around);
             if (ratio < 3) found.add(`${element.getAttribute("class")} ${ratio.toFixed(2)}`);
         } else if (own) {
             const style = getComputedStyle(element);
@@ -114,14 +115,23 @@ const dim = () => {
             const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
             const ratio = contrast(number(style.color), behind(element));
             if (ratio < (large ? 3 : 4.5)) {
-                found.add(`${element.tagName}.${element.className} ${ratio.toFixed(2)}: ${element.innerText.slice(0, 40)}`);
+                const words = element.innerText.slice(0, 40);
+                found.add(`${element.tagName}.${element.className} ${ratio.toFixed(2)}: ${words}`);
             }
         }
     }
     return [...found];
 };
 
-const colours = () => [getComputedStyle(document.documentElement).backgroundColor, getComputedStyle(document.body).color];
+const colours = () => {
+    const [page, text] = [document.documentElement, document.body].map((element) => getComputedStyle(element));
+    return [page.backgroundColor, text.color];
+};
+
+const unprinted = () => {
+    const shown = (element) => element.checkVisibility() && element.getBoundingClientRect().height > 0;
+    return [...document.querySelectorAll("details.row .command")].filter((command) => !shown(command)).length;
+};
 
 // The fragment of a link that is followed must be on the screen, even inside of something that was closed.
 const followed = async () => {
@@ -163,9 +173,9 @@ async function look(browser, path, picture) {
     await page.goto(url);
     await page.emulateMediaType("print");
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
-    const hidden = await page.evaluate(() => [...document.querySelectorAll("details.row .command")]
-        .filter((command) => !command.checkVisibility({ contentVisibilityAuto: true }) || command.getBoundingClientRect().height === 0).length);
-    const pdf = Buffer.from(await page.pdf({ format: "A4", margin: { top: "15mm", bottom: "15mm", left: "15mm", right: "15mm" } }));
+    const hidden = await page.evaluate(unprinted);
+    const margin = { top: "15mm", bottom: "15mm", left: "15mm", right: "15mm" };
+    const pdf = Buffer.from(await page.pdf({ format: "A4", margin }));
     const objects = pdf.toString("latin1");
     const count = (pattern) => (objects.match(pattern) ?? []).length;
     const paper = { pages: count(/\/Type \/Page\b/g), links: count(/\/Subtype \/Link\b/g), hidden, bytes: pdf.length };

@@ -29,6 +29,7 @@ mod record;
 mod selections;
 mod tables;
 mod tokens;
+mod verdict;
 mod workloads;
 mod write;
 

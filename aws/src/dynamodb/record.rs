@@ -4,7 +4,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use keybroker_common::{
-    advisories::{TcbVerdict, Verdict},
     audit::{AuditRecord, Basis, CrlEdition, EvidenceSummary, FailedCheck},
     encoding::{Base64, Hex},
     ids::{AuditId, RegistrationDigest, WorkloadId},
@@ -15,12 +14,12 @@ use keybroker_common::{
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
-    silicon::Cpuid,
 };
 
 use super::{
     audit::{TIME, WORKLOAD},
     item::{Attributes, Item, Map, bytes, instant, number, read_instant, text},
+    verdict,
 };
 
 const OPERATION: &str = "operation";
@@ -52,10 +51,8 @@ const SIMULATED: &str = "simulated";
 const VEK: &str = "vek";
 const CRLS: &str = "crls";
 const FLEET: &str = "fleet";
-/// The verdict on its TCB, in one text ([`encode_verdict`]); then what the report says beside that.
-const ADVISORIES: &str = "advisories";
-const SILICON: &str = "silicon";
-const COMMITTED: &str = "committed";
+/// The verdict on its TCB, in few bytes ([`verdict`](super::verdict)).
+const JUDGED: &str = "amd";
 /// The guest key's thumbprint, where the key itself does not stand beside it.
 const GUEST_KEY: &str = "guest_key";
 
@@ -106,8 +103,8 @@ pub(super) fn encode<I: Item>(
     if let Some(basis) = basis {
         encode_basis(basis, guest_key, item);
     }
-    if let Some(verdict) = tcb {
-        encode_verdict(verdict, item);
+    if let Some(judged) = tcb {
+        item.insert(JUDGED.to_owned(), bytes(&verdict::encode(judged)));
     }
     Ok(())
 }
@@ -130,7 +127,9 @@ pub(super) fn decode<I: Item>(
         registration: item.optional(REGISTRATION, Attributes::array)?.map(RegistrationDigest::from_bytes),
         evidence: item.optional(MEASUREMENT, |item, _| decode_evidence(item))?,
         basis: item.optional(ANCHOR, |item, _| decode_basis(item, guest_key))?,
-        tcb: item.optional(ADVISORIES, decode_verdict)?,
+        tcb: item.optional(JUDGED, |item, name| {
+            verdict::decode(&item.bytes(name)?).ok_or_else(|| I::corrupt(format!("{name} is no verdict")))
+        })?,
         secret: item.optional(SECRET, Attributes::text)?.map(str::to_owned),
         secrets: item
             .optional(SECRETS, Attributes::text)?
@@ -210,11 +209,11 @@ fn decode_evidence<I: Item>(item: &Attributes<'_, I>) -> Result<EvidenceSummary,
 
 /// The levels of a TCB version, a byte each: boot loader, tee, snp, microcode, and before them fmc where it
 /// has one.
-fn levels(TcbVersion { fmc, boot_loader, tee, snp, microcode }: TcbVersion) -> Vec<u8> {
+pub(super) fn levels(TcbVersion { fmc, boot_loader, tee, snp, microcode }: TcbVersion) -> Vec<u8> {
     fmc.into_iter().chain([boot_loader, tee, snp, microcode]).collect()
 }
 
-fn tcb(levels: &[u8]) -> Option<TcbVersion> {
+pub(super) fn tcb(levels: &[u8]) -> Option<TcbVersion> {
     match *levels {
         [boot_loader, tee, snp, microcode] => {
             Some(TcbVersion { fmc: None, boot_loader, tee, snp, microcode })
@@ -254,36 +253,6 @@ fn decode_basis<I: Item>(
         crls: item.list(CRLS, read_edition)?,
         guest_key: Base64(thumbprint),
         fleet: Base64(item.array(FLEET)?),
-    })
-}
-
-/// The table's date, the verdict, the numbers of rows and of unconfirmed ones, and the bulletins, with blanks
-/// between them.
-fn encode_verdict(judged: &TcbVerdict, item: &mut Map) {
-    let TcbVerdict { table, verdict, bulletins, rows, unconfirmed, silicon, committed } = judged;
-    let words = [table.to_string(), verdict.name().to_owned(), rows.to_string(), unconfirmed.to_string()];
-    let words: Vec<_> = words.into_iter().chain(bulletins.iter().cloned()).collect();
-    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
-    put(ADVISORIES, text(words.join(" ")));
-    silicon.map(|silicon| put(SILICON, bytes(&silicon.signature().to_be_bytes())));
-    committed.map(|tcb| put(COMMITTED, bytes(&levels(tcb))));
-}
-
-fn decode_verdict<I: Item>(item: &Attributes<'_, I>, name: &'static str) -> Result<TcbVerdict, StoreError> {
-    let unknown = |name: &str| I::corrupt(format!("{name} is not one that is known"));
-    let mut words = item.text(name)?.split(' ');
-    let mut word = || words.next().ok_or_else(|| unknown(name));
-    let (table, verdict, rows, unconfirmed) = (word()?, word()?, word()?, word()?);
-    let signature = |name| item.array(name).map(u32::from_be_bytes).map(Cpuid::from_signature);
-    Ok(TcbVerdict {
-        table: table.parse().map_err(|_| unknown(name))?,
-        verdict: Verdict::parse(verdict),
-        rows: rows.parse().map_err(|_| unknown(name))?,
-        unconfirmed: unconfirmed.parse().map_err(|_| unknown(name))?,
-        bulletins: words.map(str::to_owned).collect(),
-        silicon: item.optional(SILICON, |_, name| signature(name)?.ok_or_else(|| unknown(name)))?,
-        committed: item
-            .optional(COMMITTED, |item, name| tcb(&item.bytes(name)?).ok_or_else(|| unknown(name)))?,
     })
 }
 

@@ -33,7 +33,8 @@ Examples:
   For guests at a cloud provider that signs with VLEKs:
       keybroker serve --accept-csp-id CN=cc-us-east-2.amazonaws.com
   For build hosts elsewhere, which register with tokens, and hosts of Milan-X:
-      keybroker serve --listen 192.0.2.7:8080 --registration token --minimum-tcb milan-x:snp=27,ucode=71
+      keybroker serve --listen 192.0.2.7:8080 --registration token \\
+          --minimum-tcb milan-x:snp=27,ucode=71
   With audit records in a file, and the log in the journal:
       keybroker serve >>audit.jsonl";
 

@@ -89,8 +89,8 @@ impl Floors {
         Ok(())
     }
 
-    /// Names silicon in each list that has rows, by a demand that every platform meets: a list refuses silicon
-    /// that it does not name, and the rows of this silicon demand nothing there.
+    /// Names silicon in each list that has rows, by a demand that every platform meets: a list refuses
+    /// silicon that it does not name, and the rows of this silicon demand nothing there.
     fn name(&mut self, silicon: Cpuid) -> Result<(), DemandError> {
         let key = SiliconKey::Silicon(silicon);
         if !self.minimum_tcb.is_empty() && !self.minimum_tcb.names(key) {

@@ -79,7 +79,8 @@ impl Advisories {
         Arc::clone(&TABLE)
     }
 
-    /// Reads the file of an operator who says that it has this SHA-256. No byte is read before the digest holds.
+    /// Reads the file of an operator who says that it has this SHA-256. No byte is read before the digest
+    /// holds.
     pub fn pinned(file: &[u8], sha256: Hex<32>) -> Result<Self, AdvisoriesError> {
         if file.len() > MAX_LEN {
             return Err(AdvisoriesError::Length);
@@ -133,7 +134,8 @@ impl Advisories {
     pub fn announce(&self) {
         let unconfirmed = self.rows().iter().filter(|row| row.is_unconfirmed()).count();
         let (date, rows, sha256) = (self.date(), self.rows().len(), self.sha256());
-        tracing::info!(%date, rows, unconfirmed, %sha256, "platforms are judged by a table of AMD's bulletins");
+        let told = "platforms are judged by a table of AMD's bulletins";
+        tracing::info!(%date, rows, unconfirmed, %sha256, "{told}");
     }
 
     /// The rows of this silicon.

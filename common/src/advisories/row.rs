@@ -12,8 +12,8 @@ use crate::platform::{Condition, Levels, MitigationBits, OfSilicon as _, Version
 /// The longest source, and the longest name in `confirmed`, in characters.
 const MAX_TEXT: usize = 1000;
 
-/// What a bulletin demands of one kind of silicon. Without levels, mitigations and conditions it says that the
-/// bulletin exists: what it demands is not known, or no report shows it.
+/// The demands of a bulletin on one kind of silicon. Without levels, mitigations and conditions it says that
+/// the bulletin exists: what it demands is not known, or no report shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
@@ -42,9 +42,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether nobody read its numbers at AMD.
+    /// Whether nobody read its numbers at AMD, or it has none: then no report shows that a platform has what the
+    /// bulletin demands.
     pub fn is_unconfirmed(&self) -> bool {
-        self.read_at_amd.is_none()
+        self.read_at_amd.is_none() || !self.is_shown()
     }
 
     /// Whether it demands something that a report shows.
@@ -93,12 +94,13 @@ impl Row {
         if same_silicon.count() >= MAX_ROWS_OF_SILICON { Err(RowFault::TooMany) } else { Ok(()) }
     }
 
-    /// Everything that the platform of a report lacks for this row. What a report does not show is lacking.
+    /// Everything that the platform of a report lacks for this row. Anything that a report does not show is
+    /// lacking.
     ///
     /// The levels are held against REPORTED_TCB: the key that signed the report was derived for it, so that a
     /// host cannot claim more. The mitigations are held against CURRENT_MIT_VECTOR, which says what the
-    /// firmware has verified now: a host that mitigates by an update in operation had not when it launched the
-    /// guest. The conditions are bits of PLATFORM_INFO.
+    /// firmware has verified now: a host that mitigates by an update in operation had not when it launched
+    /// the guest. The conditions are bits of PLATFORM_INFO.
     pub fn misses(&self, report: &Report, product: Product) -> Vec<Miss> {
         let mut misses = Vec::new();
         if let Some(levels) = &self.levels {

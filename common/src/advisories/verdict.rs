@@ -83,7 +83,7 @@ pub struct TcbVerdict {
     /// The silicon, where the report names it.
     #[serde(with = "signature", skip_serializing_if = "Option::is_none", default)]
     pub silicon: Option<Cpuid>,
-    /// COMMITTED_TCB, below which the platform cannot be rolled back.
+    /// COMMITTED_TCB, below which the platform cannot be rolled back, where it is not the reported one.
     #[serde(with = "amd::optional_tcb", skip_serializing_if = "Option::is_none", default)]
     pub committed: Option<TcbVersion>,
 }
@@ -92,6 +92,7 @@ impl Advisories {
     /// The verdict on a report of a chip of `product`. Whether the report is genuine, the caller must know.
     pub fn verdict(&self, report: &Report, product: Product) -> TcbVerdict {
         let silicon = report.cpuid();
+        let reported = Version::Reported.of(report, product);
         let rows: Vec<&Row> = silicon.into_iter().flat_map(|silicon| self.rows_of(silicon)).collect();
         let missed = rows.iter().filter(|row| !row.misses(report, product).is_empty());
         let bulletins: Vec<String> = missed.map(|row| row.bulletin.clone()).collect();
@@ -112,7 +113,9 @@ impl Advisories {
             rows: number(rows.len()),
             unconfirmed: number(unconfirmed),
             silicon,
-            committed: Version::Committed.of(report, product),
+            committed: Version::Committed
+                .of(report, product)
+                .filter(|committed| Some(*committed) != reported),
         }
     }
 }

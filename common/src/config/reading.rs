@@ -140,29 +140,36 @@ pub(super) fn list(value: &str) -> Result<Vec<String>, &'static str> {
     Ok(value.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
 
+/// The parts of a list of demands. A value that names nothing would demand nothing without a word: so only an
+/// empty one may.
+fn demands(value: &str) -> Result<Vec<String>, &'static str> {
+    let parts = list(value)?;
+    if parts.is_empty() && !value.is_empty() { Err("names nothing") } else { Ok(parts) }
+}
+
 /// The products that are admitted. Nothing: each.
 pub(super) fn products(value: &str) -> Result<Option<Vec<Product>>, &'static str> {
-    let products: Option<Vec<_>> = list(value)?.iter().map(|name| Product::parse(name)).collect();
+    let products: Option<Vec<_>> = demands(value)?.iter().map(|name| Product::parse(name)).collect();
     let products = products.ok_or("must name milan, genoa or turin, `;` between them")?;
     Ok(Some(products).filter(|products| !products.is_empty()))
 }
 
 /// The chips that are admitted. Nothing: each.
 pub(super) fn chips(value: &str) -> Result<Option<Vec<ChipId>>, &'static str> {
-    let chips: Result<Vec<_>, _> = list(value)?.iter().map(|id| ChipId::parse(id)).collect();
+    let chips: Result<Vec<_>, _> = demands(value)?.iter().map(|id| ChipId::parse(id)).collect();
     let chips = chips.map_err(DemandError::text)?;
     Ok(Some(chips).filter(|chips| !chips.is_empty()))
 }
 
 pub(super) fn by_silicon<T: OfSilicon>(value: &str) -> Result<BySilicon<T>, &'static str> {
-    BySilicon::parse(list(value)?.iter().map(String::as_str)).map_err(DemandError::text)
+    BySilicon::parse(demands(value)?.iter().map(String::as_str)).map_err(DemandError::text)
 }
 
 /// Floors of the reported TCB: by silicon, and up to which month the table of advisories sets more.
 pub(super) fn floors(value: &str) -> Result<(BySilicon<Levels>, Option<Month>), &'static str> {
     let mut month = None;
     let mut rows = BySilicon::default();
-    for text in list(value)? {
+    for text in demands(value)? {
         match Month::of_floor(&text) {
             None => rows.add(&text).map_err(DemandError::text)?,
             Some(_) if month.is_some() => return Err("names advisories= twice"),
@@ -188,7 +195,7 @@ pub(super) fn sha256(value: &str) -> Result<Option<Hex<32>>, &'static str> {
 }
 
 pub(super) fn conditions(value: &str) -> Result<Vec<Condition>, &'static str> {
-    list(value)?.iter().map(|name| Condition::parse(name).map_err(DemandError::text)).collect()
+    demands(value)?.iter().map(|name| Condition::parse(name).map_err(DemandError::text)).collect()
 }
 
 pub(super) fn firmware(value: &str) -> Result<Option<FirmwareVersion>, &'static str> {

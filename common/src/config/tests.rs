@@ -121,6 +121,30 @@ fn a_setting_that_is_set_counts() {
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
 }
 
+/// What is there and names nothing is a mistake: it must not be read as a demand for nothing.
+#[test]
+fn a_demand_that_names_nothing_is_refused() {
+    for name in [
+        "KEYBROKER_ACCEPT_PRODUCTS",
+        "KEYBROKER_ACCEPT_CHIPS",
+        "KEYBROKER_MINIMUM_TCB",
+        "KEYBROKER_MINIMUM_COMMITTED_TCB",
+        "KEYBROKER_MINIMUM_CURRENT_TCB",
+        "KEYBROKER_MINIMUM_LAUNCH_TCB",
+        "KEYBROKER_CURRENT_MITIGATIONS",
+        "KEYBROKER_LAUNCH_MITIGATIONS",
+        "KEYBROKER_REQUIRE_PLATFORM",
+        "KEYBROKER_MINIMUM_FIRMWARE",
+    ] {
+        for value in [";", " ", " ; ;"] {
+            let read = with::<AttestConfig>(&ATTEST, &[(name, value)]);
+            assert!(read.is_err_and(|error| error.starts_with(name)), "{name}={value:?}");
+        }
+        let empty = with::<AttestConfig>(&ATTEST, &[(name, "")]).unwrap();
+        assert_eq!(empty.fleet.demands, Fleet::default(), "{name}");
+    }
+}
+
 /// The shipped table has no confirmed row: a month without a file of one's own is an error when the function
 /// starts, and not a floor that is missing.
 #[test]
@@ -203,6 +227,8 @@ fn nonsense_is_named_and_never_quoted() {
         ("KEYBROKER_NEW_CHIPS_BURST", "0", "must be a number from 1 to 1000"),
         ("KEYBROKER_AUDIT_RETENTION_DAYS", "-1", "must be a number from 0 to 36500"),
         ("KEYBROKER_CRL_MAX_AGE", "0", "must be a number from 1 to 36500"),
+        ("KEYBROKER_ACCEPT_ANY_TCB", "no", "must be yes, or not there"),
+        ("KEYBROKER_ACCEPT_ANY_TCB", "Yes", "must be yes, or not there"),
     ];
     for (name, value, cause) in rows {
         assert_eq!(with::<AttestConfig>(&ATTEST, &[(name, value)]).unwrap_err(), format!("{name} {cause}"));

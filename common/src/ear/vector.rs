@@ -6,7 +6,7 @@
 //! | `executables` | 33, not recognised | The report is of an Azure confidential VM: the paravisor is a registered one. Nothing measured the guest's operating system |
 //! | `configuration` | 2, approved | HOST_DATA or the launch measurement binds the guest to the registered init data |
 //! | `configuration` | 3, no known vulnerability | No init data is required, or nothing binds it. DEBUG and a migration agent are off, and the VMPL is 0, as for every guest |
-//! | `hardware` | 2, genuine and supported | AMD's certificates vouch for the chip, and its reported, committed or current TCB holds a floor: the operator's, or the registration's |
+//! | `hardware` | 2, genuine and supported | AMD's certificates vouch for the chip, and its reported, committed or current TCB holds a floor above zero: the operator's, or the registration's |
 //! | `hardware` | left out | AMD's certificates vouch for the chip, and nobody set a floor: the firmware may have known vulnerabilities |
 //! | `runtime-opaque` | 2, encrypted memory | The report is of an SEV-SNP guest whose memory the host cannot read: DEBUG is off |
 //! | `hardware` | 97, not recognised | The report leads to a root that the operator added, and not to AMD's |
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     appraisal::Fleet,
     audit::AuditRecord,
-    platform::PlatformDemands,
+    platform::{BySilicon, Levels, PlatformDemands, SiliconKey},
     requirements::{BoundBy, EvidenceForm, InitDataRequirement},
     workload::Registration,
 };
@@ -88,7 +88,7 @@ impl Vector {
             Some(_) => APPROVED_CONFIGURATION,
             None => SAFE_CONFIGURATION,
         };
-        let floor = has_floor(&registration.policy.platform) || floor_of_fleet(record, fleet);
+        let floor = has_floor(&registration.policy.platform, record) || floor_of_fleet(record, fleet);
         Self {
             configuration,
             executables: executables(record),
@@ -128,16 +128,28 @@ fn is_genuine(record: &AuditRecord) -> bool {
     verified && record.basis.as_ref().is_some_and(|basis| !basis.simulated)
 }
 
-/// Whether these demands, which held, have a floor for what the firmware is. A floor at launch is none: what
-/// the firmware was then says nothing of what it is now.
-fn has_floor(demands: &PlatformDemands) -> bool {
+/// Whether these demands, which held, have a floor for what the firmware is on the guest's silicon: one that it
+/// could miss. A floor at launch is none: what the firmware was then says nothing of what it is now.
+fn has_floor(demands: &PlatformDemands, record: &AuditRecord) -> bool {
     let PlatformDemands { minimum_tcb, minimum_committed_tcb, minimum_current_tcb, .. } = demands;
-    [minimum_tcb, minimum_committed_tcb, minimum_current_tcb].into_iter().any(|floors| !floors.is_empty())
+    let row = |floors: &BySilicon<Levels>| floors.get(silicon(record)?).copied();
+    [minimum_tcb, minimum_committed_tcb, minimum_current_tcb]
+        .into_iter()
+        .filter_map(row)
+        .any(|levels| levels.is_floor())
+}
+
+/// The key of the rows that the guest was held to.
+fn silicon(record: &AuditRecord) -> Option<SiliconKey> {
+    match record.tcb.as_ref().and_then(|tcb| tcb.silicon) {
+        Some(silicon) => Some(SiliconKey::Silicon(silicon)),
+        None => record.evidence.as_ref()?.product.map(SiliconKey::Product),
+    }
 }
 
 /// Whether the guest was held to a floor of `fleet`. Demands that the operator changed since count for
 /// nothing.
 fn floor_of_fleet(record: &AuditRecord, fleet: &Fleet) -> bool {
     let basis = record.basis.as_ref().filter(|basis| basis.fleet.0 == fleet.digest());
-    basis.is_some_and(|basis| !basis.simulated) && has_floor(&fleet.platform)
+    basis.is_some_and(|basis| !basis.simulated) && has_floor(&fleet.platform, record)
 }

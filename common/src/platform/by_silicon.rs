@@ -110,6 +110,11 @@ impl<T: OfSilicon> BySilicon<T> {
         }
     }
 
+    /// The row for this very key.
+    pub fn get(&self, key: SiliconKey) -> Option<&T> {
+        self.0.get(&key)
+    }
+
     /// Whether it has a row for this very key.
     pub fn names(&self, key: SiliconKey) -> bool {
         self.0.contains_key(&key)

@@ -6,7 +6,10 @@ use keybroker_snp::{
     product::{Product, TcbVersion},
     report::Report,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use super::{DemandError, OfSilicon, number};
 
@@ -48,7 +51,7 @@ impl Version {
 /// The least levels of a TCB version. A component that is `None` may have any level; at least one has a
 /// floor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Levels {
     /// Firmware management controller: of Turin alone.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "level")]
@@ -65,6 +68,33 @@ pub struct Levels {
     /// CPU microcode.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "level")]
     pub microcode: Option<u8>,
+}
+
+impl Serialize for Levels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// From an object alone: serde would read an array as well, and take its first number for the first component.
+impl<'de> Deserialize<'de> for Levels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Levels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of levels by component")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Levels, A::Error> {
+                Levels::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// A level that is there is a number.
@@ -86,6 +116,11 @@ impl Levels {
         let (boot_loader, tee) = boot_loader.zip(tee).filter(|_| whole)?;
         let (snp, microcode) = snp.zip(microcode)?;
         Some(TcbVersion { fmc, boot_loader, tee, snp, microcode })
+    }
+
+    /// Whether a platform can miss it. Levels of zero name silicon, and every platform meets them.
+    pub fn is_floor(&self) -> bool {
+        self.components().into_iter().any(|(_, level)| level.is_some_and(|level| level > 0))
     }
 
     /// Whether each component of `tcb` is at least its floor. A component that `tcb` lacks misses its floor.
@@ -147,5 +182,78 @@ impl fmt::Display for Levels {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::BySilicon;
+
+    fn read(text: &str) -> Result<String, DemandError> {
+        BySilicon::<Levels>::parse([text]).map(|rows| rows.to_string())
+    }
+
+    #[test]
+    fn a_floor_names_components_in_any_order() {
+        for (text, read_as) in [
+            ("milan-x:snp=27", "milan-x:snp=27"),
+            ("Milan-X: ucode = 71 , bl=4", "milan-x:bl=4,ucode=71"),
+            ("turin-c1:ucode=255,snp=4,tee=3,bl=2,fmc=1", "turin-c1:fmc=1,bl=2,tee=3,snp=4,ucode=255"),
+            ("0x00A00F12:snp=0", "milan-x:snp=0"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(read_as), "{text}");
+        }
+    }
+
+    /// Least of all a component that comes twice: its second level might be the lower one.
+    #[test]
+    fn anything_else_is_no_floor() {
+        for (text, error) in [
+            ("", DemandError::Form),
+            ("snp=27", DemandError::Form),
+            ("milan-x:", DemandError::Form),
+            ("milan-x:snp", DemandError::Form),
+            ("milan-x:snp=27,", DemandError::Form),
+            ("rome:snp=27", DemandError::Silicon),
+            ("0x00A50F00:snp=27", DemandError::Silicon),
+            ("milan-x:snp=27,snp=1", DemandError::Components),
+            ("milan-x:snp=27,ucode=71,snp=27", DemandError::Components),
+            ("milan-x:snp=256", DemandError::Components),
+            ("milan-x:snp=-1", DemandError::Components),
+            ("milan-x:snp=+1", DemandError::Components),
+            ("milan-x:snp=027", DemandError::Components),
+            ("milan-x:SNP=27", DemandError::Components),
+            ("milan-x:spl=27", DemandError::Components),
+            ("milan-x:fmc=1", DemandError::Components),
+        ] {
+            assert_eq!(read(text), Err(error), "{text}");
+        }
+        let twice = ["milan-x:snp=27", "0x00A00F12:snp=1"];
+        assert_eq!(BySilicon::<Levels>::parse(twice), Err(DemandError::Duplicate));
+    }
+
+    /// By position a number would be another component's.
+    #[test]
+    fn levels_are_an_object_of_numbers() {
+        let read =
+            |text: &str| serde_json::from_str::<BySilicon<Levels>>(text).ok().map(|rows| rows.to_string());
+        let whole = r#"{"turin-c1":{"fmc":1,"snp":4}}"#;
+        assert_eq!(read(whole).as_deref(), Some("turin-c1:fmc=1,snp=4"));
+        for text in [
+            r#"{"turin-c1":[4]}"#,
+            r#"{"turin-c1":[]}"#,
+            r#"{"turin-c1":{}}"#,
+            r#"{"turin-c1":{"snp":null}}"#,
+            r#"{"turin-c1":{"snp":4,"snp":1}}"#,
+            r#"{"turin-c1":{"snp":4},"turin-c1":{"snp":1}}"#,
+            r#"{"turin-c1":{"snp":4},"0x00B00F21":{"snp":1}}"#,
+            r#"{"Turin-C1":{"snp":4}}"#,
+            r#"{"turin-c1":{"ucode":4}}"#,
+            "{}",
+            "[]",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

@@ -56,9 +56,9 @@ impl PlatformDemands {
         ]
     }
 
-    /// Whether a TCB version has a floor.
+    /// Whether a TCB version has a floor that a platform can miss.
     pub fn has_floor(&self) -> bool {
-        self.floors().iter().any(|(_, floors)| !floors.is_empty())
+        self.floors().iter().any(|(_, floors)| floors.rows().any(|(_, levels)| levels.is_floor()))
     }
 }
 

@@ -148,3 +148,31 @@ impl TryFrom<Stored> for AppraisalPolicy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An empty list, or a row of no levels, is no demand that a release ever wrote: somebody altered the row.
+    #[test]
+    fn a_stored_demand_demands_something() {
+        let read = |stored: Value| serde_json::from_value::<AppraisalPolicy>(stored).ok();
+        assert!(read(json!({"products": ["milan"], "chips": ["07".repeat(64)]})).is_some());
+        for stored in [
+            json!({"products": []}),
+            json!({"chips": []}),
+            json!({"minimum_tcb": {}}),
+            json!({"minimum_tcb": {"milan-x": {}}}),
+            json!({"current_mitigations": {}}),
+            json!({"id_key_digest": []}),
+            json!({"evidence": null}),
+            json!({"evidence": "az-tdx-vtpm"}),
+            json!({"platform": ["smt"]}),
+            json!({"minimum_something_tcb": null}),
+        ] {
+            assert_eq!(read(stored.clone()), None, "{stored}");
+        }
+    }
+}

@@ -125,7 +125,7 @@ fn another_file_than_the_pinned_one_is_refused() {
     assert_eq!(error.to_string(), format!("its SHA-256 is {found}, and {sha256} was given"));
     // The digest is that of the bytes: a blank more is another file.
     assert!(Advisories::pinned(format!("{file}\n").as_bytes(), sha256).is_err());
-    // Of nonsense, too, the digest is what is wrong.
+    // The digest is wrong of nonsense, too.
     assert!(matches!(Advisories::pinned(b"{", sha256), Err(AdvisoriesError::Digest { .. })));
 }
 

@@ -106,7 +106,7 @@ fn floors_join_the_demands_that_are_there() {
     let mut demands = PlatformDemands {
         minimum_tcb: BySilicon::parse(["milan-b1:bl=4,snp=20,ucode=230", "turin-c1:snp=4"]).unwrap(),
         current_mitigations: BySilicon::parse(["milan-b1:5"]).unwrap(),
-        conditions: vec![Condition::AliasCheck],
+        conditions: vec![Condition::NoSmt],
         ..PlatformDemands::default()
     };
     table(&rows()).floors(month("2026-03")).unwrap().raise(&mut demands).unwrap();
@@ -116,7 +116,34 @@ fn floors_join_the_demands_that_are_there() {
     );
     // Turin has no row of the operator's bits: its guests were refused before, and are.
     assert_eq!(demands.current_mitigations.to_string(), "milan-b1:2+5;genoa-b1:none");
-    assert_eq!(demands.conditions, [Condition::AliasCheck]);
+    let both = [Condition::NoSmt, Condition::AliasCheck];
+    assert_eq!(demands.conditions, both);
+    // Once more: nothing comes twice.
+    let before = demands.clone();
+    table(&rows()).floors(month("2026-03")).unwrap().raise(&mut demands).unwrap();
+    assert_eq!(demands, before);
+}
+
+/// The higher level counts for each component, whichever row comes first.
+#[test]
+fn no_row_lowers_a_level_of_another() {
+    for name in ["fmc", "boot_loader", "tee", "snp", "microcode"] {
+        for levels in [[7, 9], [9, 7]] {
+            let row = |(number, level): (usize, i32)| {
+                confirmed(
+                    &format!("AMD-SB-{number}"),
+                    "2026-01",
+                    "turin-c1",
+                    json!({"levels": {name: level}}),
+                )
+            };
+            let rows: Vec<_> = levels.into_iter().enumerate().map(row).collect();
+            let floors = table(&rows).floors(month("2026-01")).unwrap();
+            let (_, found) = floors.minimum_tcb.rows().next().unwrap();
+            let found: Vec<_> = found.components().into_iter().filter_map(|(_, level)| level).collect();
+            assert_eq!(found, [9], "{name}: {levels:?}");
+        }
+    }
 }
 
 #[test]

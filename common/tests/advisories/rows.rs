@@ -129,10 +129,12 @@ fn conditions_are_bits_of_platform_info() {
 /// A row that demands nothing says that the bulletin exists, and that its numbers are not known.
 #[test]
 fn a_row_without_numbers_puts_nobody_behind_and_is_no_evidence() {
-    let table = table(&[row("AMD-SB-1", "milan-b1", json!({}))]);
-    let judged = verdict(&table, "milan-b1", &report("milan-b1", [0; 5], nothing));
-    assert_eq!((judged.verdict, judged.rows, judged.unconfirmed), (Verdict::BehindNothing, 1, 1));
-    assert_eq!(judged.to_string(), "behind nothing in a table of 2026-12-31, 1 of 1 rows unconfirmed");
+    for demanded in [json!({}), json!({"read_at_amd": "2026-12-01"})] {
+        let table = table(&[row("AMD-SB-1", "milan-b1", demanded)]);
+        let judged = verdict(&table, "milan-b1", &report("milan-b1", [0; 5], nothing));
+        assert_eq!((judged.verdict, judged.rows, judged.unconfirmed), (Verdict::BehindNothing, 1, 1));
+        assert_eq!(judged.to_string(), "behind nothing in a table of 2026-12-31, 1 of 1 rows unconfirmed");
+    }
 }
 
 /// A table of three rows, of which the first `read` were read at AMD.

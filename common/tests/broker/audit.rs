@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use keybroker_common::{
+    advisories::{Advisories, Verdict},
     appraisal::Fleet,
     audit::{AuditRecord, Basis, CrlEdition, Decision, EvidenceSummary, Operation},
     binding::SentReport,
@@ -21,6 +22,7 @@ use keybroker_simulator::pki::{CSP_ID, Chip};
 use keybroker_snp::{
     endorsement::EndorsementKind,
     product::{Product, TcbVersion},
+    silicon::Cpuid,
 };
 use keybroker_testing::{
     clock::BEGIN,
@@ -28,6 +30,7 @@ use keybroker_testing::{
     hardware::Hardware,
     world::{Broker, PASSPHRASE, SECRET, World, request, workload_id},
 };
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 #[tokio::test]
@@ -95,6 +98,84 @@ async fn the_story_of_a_release() {
     assert_eq!((key.operation, key.decision), (Operation::Key, Decision::Released));
     assert_eq!((key.id, key.attestation), (released.id, Some(attestation)));
     assert_eq!(key.secret.as_deref(), Some(SECRET));
+}
+
+/// The chip of these tests is behind what the shipped table demands of its silicon. Every record about its
+/// verified report says so, and its guests are served all the same, whatever a table says.
+#[tokio::test]
+async fn a_verdict_is_on_record_and_decides_nothing() {
+    let world = World::new().await;
+    let unheard_of = |silicon: &str| {
+        let row = json!({
+            "bulletin": "AMD-SB-1", "published": "2026-05", "silicon": silicon, "levels": {"snp": 255},
+            "source": "a test", "read_at_amd": "2026-05-13", "confirmed": "Ada, 2026-05-14",
+        });
+        let table = json!({"format": 1, "date": "2026-12-31", "rows": [row]}).to_string();
+        Arc::new(Advisories::parse(table.as_bytes()).unwrap())
+    };
+    let [family, model, stepping] = world.hardware.chip.product().cpuid();
+    let silicon = Cpuid { family, model, stepping };
+    for (number, (table, verdict)) in [
+        (Advisories::shipped(), Verdict::Behind),
+        (unheard_of(&silicon.text()), Verdict::Behind),
+        (unheard_of("turin-c1"), Verdict::UnnamedSilicon),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut broker = world.broker();
+        broker.attest = broker.attest.clone().judging_by(table.clone());
+        let id = format!("w{number}");
+        broker.registered(&id).await;
+        let session = broker.attested(&world.hardware, &id).await;
+        assert_eq!(broker.fetch(&session, &id, &KEY).await, Ok(PASSPHRASE.to_owned()));
+        let records = world.audit();
+        let [.., registered, attested, released] = records.as_slice() else { panic!("{records:?}") };
+        assert_eq!((&registered.tcb, &released.tcb), (&None, &None), "they are about no report");
+        let judged = attested.tcb.as_ref().unwrap();
+        assert_eq!((judged.verdict, judged.table), (verdict, table.date()));
+        assert_eq!((judged.silicon, judged.committed), (Some(silicon), None));
+
+        // One that is refused for what a genuine report says has the verdict. One that is refused unverified
+        // has none: nobody knows whose platform it is.
+        let challenge = broker.challenge(&id).await;
+        let vmpl = evidence_with(&world.hardware.chip, &KEY, &challenge, |fields| fields.vmpl = 1);
+        broker.refused(&challenge, vmpl).await;
+        assert_eq!(world.audit().pop().unwrap().tcb, None);
+    }
+    let broker = world.broker();
+    let queries = vec!["input.snp.vmpl == 3".to_owned()];
+    let rego = PolicyText { module: None, queries, reference_values: "{}".to_owned() };
+    broker.register.register(RegisterRequest { rego: Some(rego), ..request("p", PASSPHRASE) }).await.unwrap();
+    let challenge = broker.challenge("p").await;
+    broker.refused(&challenge, evidence(&world.hardware.chip, &KEY, &challenge)).await;
+    let refused = world.audit().pop().unwrap();
+    assert_eq!((refused.decision, refused.tcb.unwrap().verdict), (Decision::Refused, Verdict::Behind));
+}
+
+/// A release without verdicts reads the record as it was: it computes the same digest, which the MAC of a
+/// session covers.
+#[tokio::test]
+async fn a_verdict_is_no_part_of_the_record_s_digest() {
+    let world = World::new().await;
+    let broker = world.broker();
+    broker.registered("a").await;
+    broker.attested(&world.hardware, "a").await;
+    let record = world.audit().pop().unwrap();
+    let mut json = serde_json::to_value(&record).unwrap();
+    assert_eq!(serde_json::from_value::<AuditRecord>(json.clone()).unwrap(), record);
+    let verdict = json.as_object_mut().unwrap().remove("tcb").unwrap();
+    let earlier: AuditRecord = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!((earlier.tcb.as_ref(), earlier.digest()), (None, record.digest()));
+    assert_eq!(<[u8; 32]>::from(Sha256::digest(serde_json::to_vec(&earlier).unwrap())), record.digest());
+    let size = verdict.to_string().len();
+    println!("the verdict of a record: {size} bytes");
+    assert!(size <= 200, "{verdict}");
+    // A later release may know other verdicts.
+    json["tcb"] = verdict;
+    json["tcb"]["verdict"] = "tired".into();
+    let later: AuditRecord = serde_json::from_value(json).unwrap();
+    assert_eq!(later.tcb.unwrap().verdict, Verdict::Other);
 }
 
 /// The basis adds little to an attestation's record in the store. In hex each of its digests would take 21

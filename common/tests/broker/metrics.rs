@@ -7,8 +7,10 @@ use std::{
 
 use keybroker_common::{
     admission::Admission,
+    appraisal::Fleet,
     broker::Error,
     metrics::{Count, LATENCY, Stage, TARGET},
+    platform::{BySilicon, PlatformDemands},
 };
 use keybroker_embedded::store::EmbeddedStore;
 use keybroker_simulator::{
@@ -122,9 +124,25 @@ async fn every_stage_is_timed_and_every_turn_to_amd_is_counted() {
     broker.challenge("w").await;
     expect(&[]);
     attest(&broker, &hardware.chip).await.unwrap();
-    expect(&["KdsMiss", "kds", "verify", "transaction"]);
+    expect(&["KdsMiss", "kds", "verify", "NoTcbFloor", "transaction"]);
     let session = broker.attested(hardware, "w").await;
-    expect(&["KdsHit", "verify", "transaction"]);
+    expect(&["KdsHit", "verify", "NoTcbFloor", "transaction"]);
+    let floor = |row: &str| PlatformDemands {
+        minimum_tcb: BySilicon::parse([row]).unwrap(),
+        ..PlatformDemands::default()
+    };
+    for (fleet, counted) in [
+        (Fleet { any_tcb: true, ..Fleet::default() }, false),
+        (Fleet { platform: floor("milan-b1:snp=1"), ..Fleet::default() }, false),
+        // A level that every platform has.
+        (Fleet { platform: floor("milan-b1:snp=0"), ..Fleet::default() }, true),
+    ] {
+        let mut broker = world.broker();
+        broker.attest.fleet = Arc::new(fleet);
+        broker.attested(hardware, "w").await;
+        let no_floor: &[_] = if counted { &["NoTcbFloor"] } else { &[] };
+        expect(&[&["KdsHit", "verify"], no_floor, &["transaction"]].concat());
+    }
     assert_eq!(broker.fetch(&session, "w", &KEY).await, Ok(PASSPHRASE.to_owned()));
     expect(&["unwrap"]);
 

@@ -64,7 +64,7 @@ async fn what_is_not_understood_is_400() {
         (
             "evidence",
             json!({"type": "tdx", "report": "", "certificates": []}),
-            "evidence.type is not \"snp\"",
+            "evidence.type is not \"snp\" or \"az-snp-vtpm\"",
         ),
     ];
     for (name, value, detail) in rows {

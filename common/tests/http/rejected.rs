@@ -57,7 +57,7 @@ async fn ids_that_no_guest_could_send() {
 
 #[tokio::test]
 async fn another_tee_or_version() {
-    let tee = r#"this broker serves tee \"snp\" alone"#;
+    let tee = r#"this broker serves tee \"snp\", and of Trustee's guests \"az-snp-vtpm\" (\"azsnpvtpm\")"#;
     refused(post(AUTH, auth_body("tdx", "0.0.0")), 400, tee).await;
     let version = "version: spoken are 0.0.0 with a workload_id, and 0.1.0, 0.1.1, 0.2.0, 0.4.0 with their own \
                    extra-params";

@@ -1,6 +1,6 @@
 //! `docs/reference-values.schema.json`: the document that `keybroker workload export` writes and `keybroker
-//! register --from` reads. Its schema is that of the body of `POST /rvp/register`, with two differences: secrets
-//! may be given apart, and there is a form for registrations as buildah makes them.
+//! register --from` reads. Its schema is that of the body of `POST /rvp/register`, with two differences:
+//! secrets may be given apart, and there is a form for registrations as buildah makes them.
 
 use std::{collections::BTreeSet, fs, sync::LazyLock};
 
@@ -40,7 +40,7 @@ fn schema() -> Value {
     let mut definitions = json!({});
     define(&schema, &components, &mut definitions);
     definitions["Require"]["properties"]["minimum_abi"] = json!({
-        "description": "The least ABI that the guest policy must demand. Permitted only with the dialect `v0`.",
+        "description": "The least ABI that the guest policy must demand. Only with the dialect `v0`.",
         "type": "string",
         "pattern": r"^[0-9]{1,3}\.[0-9]{1,3}$",
     });
@@ -181,9 +181,9 @@ fn everything(dialect: Dialect) -> Registration {
             family_id: Some(Hex([0xFA; 16])),
             image_id: Some(Hex([0x1A; 16])),
             minimum_guest_svn: Some(2),
-            init_data: Some(init_data).filter(|_| named),
             // Azure's evidence cannot be beside HOST_DATA: it has a document of its own.
             evidence: EvidenceForm::Snp,
+            init_data: Some(init_data).filter(|_| named),
         },
         rego: Some(PolicyText {
             module: Some("package policy\n\nallow if input.snp.vmpl == 0\n".to_owned()),

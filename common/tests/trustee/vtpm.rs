@@ -51,7 +51,7 @@ fn each_release_is_read_on_each_product() {
                 vtpm.written = Some(bytes);
                 let sent = read(&vtpm.evidence(&machine, [1; 64])).unwrap();
                 assert_eq!(sent.report.form, EvidenceForm::AzSnpVtpm);
-                assert_eq!(sent.certificates, [machine.vek.certificate.clone()]);
+                assert_eq!(sent.certificates, std::slice::from_ref(&machine.vek.certificate));
                 let report = sent.report.read().unwrap();
                 let bound = report.report_data([0xA5; 64]);
                 assert_eq!(bound.is_ok(), bytes == [0xA5; 64], "{product} {shape:?}");

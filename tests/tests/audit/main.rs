@@ -83,6 +83,11 @@ async fn records_are_found_by_id_workload_and_time() {
         record(&w, Decision::Released, hours(1)),
         record(&id("other"), Decision::Attested, hours(3)),
         record(&w, Decision::Attested, hours(30)),
+        AuditRecord {
+            operation: Operation::Operate,
+            principal: Some("uid/7".to_owned()),
+            ..record(&id("other"), Decision::Revoked, hours(40))
+        },
         refused.clone(),
     ];
     for operator in Operator::everywhere(&Contents { records, ..Contents::default() }).await {
@@ -95,8 +100,14 @@ async fn records_are_found_by_id_workload_and_time() {
             (vec!["--workload", "w", "--since", "1d 12h", "--until", "90m"], vec!["attested", "refused"]),
             (vec!["--workload", "w", "--since", &ago(24 * 60), "--until", &ago(90)], vec!["refused"]),
             (vec!["--since", "1d"], vec!["attested", "refused", "released"]),
-            (vec!["--until", "150m"], vec!["attested", "attested"]),
+            (vec!["--until", "150m"], vec!["revoked", "attested", "attested"]),
             (vec!["--workload", "nobody"], vec![]),
+            (vec!["--since", "48h", "--decision", "attested"], vec!["attested", "attested"]),
+            (vec!["--since", "48h", "--decision", "keys-turned"], vec![]),
+            (vec!["--since", "48h", "--check", "guest-policy-debug"], vec!["refused"]),
+            (vec!["--since", "48h", "--check", "guest-policy"], vec![]),
+            (vec!["--since", "48h", "--principal", "uid/7"], vec!["revoked"]),
+            (vec!["--workload", "w", "--principal", "uid/7"], vec![]),
         ] {
             let document = operator.json(&[&["audit"], &arguments[..]].concat());
             assert_eq!(decisions(&document), expected, "{kind} {arguments:?}");
@@ -138,6 +149,10 @@ fn audit_without_a_choice_is_refused() {
         &["audit", id, "--since", "1h"],
         &["audit", "--since", "yesterday"],
         &["audit", "--workload", "a b"],
+        &["audit", "--decision", "refused"],
+        &["audit", "--since", "1h", "--decision", "guessed"],
+        &["audit", "--since", "1h", "--decision", "keys_turned"],
+        &["audit", id, "--check", "measurement"],
     ] {
         let ended = program::run(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

@@ -14,4 +14,5 @@ mod fleet;
 mod id_block;
 mod measure;
 mod policy;
+mod tcb;
 mod verify;

@@ -67,10 +67,13 @@ async fn doctor_finds_a_running_broker_well() {
     let roots = directory.path().join("anchors.pem");
     fs::write(&roots, anchors()).unwrap();
     let roots = roots.to_str().unwrap();
-    let arguments = ["--trust-anchor", roots, "--url", "http://127.0.0.1:8000"];
+    let floor = ["--minimum-tcb", "milan-b1:snp=1"];
+    let arguments = ["--trust-anchor", roots, "--url", "http://127.0.0.1:8000", floor[0], floor[1]];
     let (code, verdicts, document) = examined(doctor(&world, &arguments));
     assert_eq!(code, Some(0), "{document}");
     for check in [
+        "tcb-floor",
+        "floors",
         "configuration",
         "data-directory",
         "key",
@@ -96,6 +99,17 @@ async fn doctor_finds_a_running_broker_well() {
         "{ended:?}"
     );
     assert!(!ended.out.contains('\u{1b}'), "no colours in a pipe: {ended:?}");
+
+    // Without a floor, with one of a product alone, and with one that is no floor.
+    let floor_of = |flags: &[&str]| {
+        let (_, verdicts, document) = examined(doctor(&world, &[&arguments[..4], flags].concat()));
+        verdict(&verdicts, "tcb-floor").to_owned() + &document.to_string()
+    };
+    let none = floor_of(&[]);
+    assert!(none.starts_with("warn") && none.contains("no floor of the TCB is set"), "{none}");
+    let product = floor_of(&["--minimum-tcb", "milan:snp=1"]);
+    assert!(product.starts_with("warn") && product.contains("names Milan alone"), "{product}");
+    assert!(floor_of(&["--accept-any-tcb"]).starts_with("ok"));
 
     // A root that is not AMD's signed the list.
     let (code, verdicts, document) = examined(doctor(&world, &[]));

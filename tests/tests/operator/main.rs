@@ -23,5 +23,6 @@ mod register_trustee;
 mod resource;
 mod signing_keys;
 mod socket;
+mod tcb;
 mod token;
 mod workload;

@@ -172,7 +172,7 @@ async fn register_by_reference_values_prints_the_host_data() {
     assert_eq!(data_encoding::HEXLOWER.encode(&host_data), hex);
     assert_eq!(shown["dialect"], "rvp", "{shown}");
     assert!(shown.to_string().contains("data.policy.allow"), "{shown}");
-    let policy = &shown["registration"]["policy"];
+    let policy = &shown["requirements"]["policy"];
     for (member, value) in [
         ("minimum_tcb", json!({"milan-b1": {"boot_loader": 1, "tee": 0, "snp": 1, "microcode": 1}})),
         ("minimum_committed_tcb", json!({"milan-b1": {"snp": 1}})),

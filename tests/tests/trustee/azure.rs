@@ -3,7 +3,7 @@
 
 use keybroker_simulator::{
     Product,
-    guest::trustee::{Credential, HashAlgorithm, KbsVersion, TrusteeGuest, Vtpm, VtpmShape},
+    guest::trustee::{Auth, Credential, HashAlgorithm, KbsVersion, TrusteeGuest, Vtpm, VtpmShape},
 };
 use keybroker_tests::{passphrase, unique, world::World};
 use serde_json::json;
@@ -139,6 +139,20 @@ async fn init_data_of_an_azure_guest_says_nothing() {
         "{}",
         response.text()
     );
+}
+
+/// The name decides nothing: a bare report under it is one, and gets what its registration has.
+#[tokio::test]
+async fn the_evidence_says_what_it_is_whatever_the_guest_calls_itself() {
+    let scene = Scene::named(World::start());
+    for tee in TEES {
+        let mut guest = scene.guest(KbsVersion::V0_4_0);
+        let auth = Auth { tee: tee.to_owned(), ..guest.auth_request() };
+        guest.auth_with(&auth.body()).await.unwrap();
+        guest.attest().await.unwrap();
+        let opened = guest.resource(PATH, Credential::Cookie).await;
+        assert_eq!(opened.as_deref(), Ok(scene.secret.as_bytes()));
+    }
 }
 
 /// The name is Trustee's: no other guest has it.

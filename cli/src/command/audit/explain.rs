@@ -4,8 +4,9 @@
 //! The record's own cause says what was expected and found. The tables of the checks ([`Check::meaning`]) say
 //! what each failed check means and what helps.
 
-use keybroker_common::audit::{
-    Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning, Operation,
+use keybroker_common::{
+    audit::{Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning, Operation},
+    requirements::EvidenceForm,
 };
 use keybroker_snp::report::GuestPolicy;
 
@@ -184,7 +185,11 @@ fn evidence(evidence: &EvidenceSummary, basis: Option<&Basis>) -> String {
     let product = evidence.product.map_or("an unknown product".to_owned(), |product| product.to_string());
     let tcb = evidence.reported_tcb.map(|tcb| format!(" at TCB {tcb}")).unwrap_or_default();
     let chip: String = evidence.chip_id.chars().take(16).collect();
-    let host = format!("{product}, chip {chip}…{tcb}");
+    let asked_by = match evidence.form {
+        EvidenceForm::Snp => "",
+        EvidenceForm::AzSnpVtpm => ", under a paravisor of Azure's, which asked for the report",
+    };
+    let host = format!("{product}, chip {chip}…{tcb}{asked_by}");
     if evidence.verified && basis.is_some_and(|basis| basis.simulated) {
         format!("The signature was verified up to a root that is not AMD's: the host calls itself {host}.")
     } else if evidence.verified {

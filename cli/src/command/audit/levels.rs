@@ -68,7 +68,7 @@ impl Fleet {
             product: evidence.product,
             silicon: tcb.and_then(|tcb| Some(tcb.silicon?.text())),
             reported: evidence.reported_tcb,
-            committed: tcb.and_then(|tcb| tcb.committed),
+            committed: tcb.and_then(|tcb| tcb.committed.or(evidence.reported_tcb)),
             verdict: tcb.map(|tcb| tcb.verdict),
             bulletins: tcb.map(|TcbVerdict { bulletins, .. }| bulletins.clone()).unwrap_or_default(),
             guests: 0,

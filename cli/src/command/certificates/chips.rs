@@ -156,7 +156,7 @@ fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
             .ok_or_else(|| anyhow!("it is of version 2, which does not name the product: add --product")),
     };
     let product = product.with_context(at)?;
-    VcekId::of(&report, product)
+    VcekId::of(report, product)
         .ok_or_else(|| anyhow!("it names no chip, or no TCB, of {product} (is the chip id masked?)"))
         .with_context(at)
 }

@@ -1,5 +1,5 @@
-//! `--from`: the document of a registration, as `keybroker workload export` writes one. Its secrets are in it,
-//! or given apart.
+//! `--from`: the document of a registration, as `keybroker workload export` writes one. Its secrets are in
+//! it, or given apart.
 
 use std::fmt;
 

@@ -9,62 +9,17 @@ use std::{
 
 use jiff::Timestamp;
 use keybroker_common::{
-    advisories::Verdict,
-    audit::{AuditRecord, Decision, EvidenceSummary},
+    audit::{AuditRecord, Decision},
     ids::{AuditId, WorkloadId},
 };
 
 use super::{
+    entry::Entry,
     kept::{Kept, Sorted},
+    level::Level,
     span::Steps,
 };
-use crate::{
-    command::audit::{explain, name},
-    table::printable,
-};
-
-/// A record as a page shows it: text of strangers is short, and steers nothing.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) id: AuditId,
-    pub(super) time: Timestamp,
-    pub(super) workload: Option<WorkloadId>,
-    /// The outcome, in one sentence.
-    pub(super) words: String,
-}
-
-impl Entry {
-    /// The characters of a cause that a page shows. `keybroker audit ID` shows all.
-    const LENGTH: usize = 280;
-
-    fn of(record: &AuditRecord) -> Self {
-        let words = brief(&explain::outcome(record));
-        let shown: String = words.chars().take(Self::LENGTH).collect();
-        let more = if shown.len() < words.len() { "…" } else { "" };
-        Self {
-            id: record.id,
-            time: record.time,
-            workload: record.workload_id.clone(),
-            words: printable(&shown) + more,
-        }
-    }
-}
-
-/// `words` with the beginnings of digests alone: nobody reads 96 digits.
-fn brief(words: &str) -> String {
-    const DIGITS: usize = 16;
-    let mut text = String::new();
-    let mut digits = 0;
-    for c in words.chars() {
-        digits = if c.is_ascii_hexdigit() { digits + 1 } else { 0 };
-        if digits <= DIGITS {
-            text.push(c);
-        } else if digits == DIGITS + 1 {
-            text.push('…');
-        }
-    }
-    text
-}
+use crate::command::audit::name;
 
 /// A figure: how many records, and the newest of them.
 #[derive(Debug, Default)]
@@ -187,49 +142,6 @@ impl Guests {
     /// The number of chips that signed their reports.
     pub(super) fn chips(&self) -> usize {
         self.chips.len()
-    }
-}
-
-/// The level of a platform, as a genuine report of it says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Level {
-    /// The silicon, or where the record does not name it the product.
-    pub(super) platform: String,
-    pub(super) reported: String,
-    pub(super) standing: Standing,
-    /// The verdict by AMD's bulletins, in words; empty in records that carry none.
-    pub(super) verdict: String,
-}
-
-/// How a platform stood to the table of AMD's bulletins when a guest attested on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// Behind a bulletin.
-    Behind,
-    /// Behind nothing that the table has.
-    NotBehind,
-    /// The table says nothing of it, or the record carries no verdict.
-    Unjudged,
-}
-
-impl Level {
-    fn of(record: &AuditRecord, evidence: &EvidenceSummary) -> Self {
-        let unknown = || "unknown".to_owned();
-        let tcb = record.tcb.as_ref();
-        let silicon = tcb.and_then(|tcb| tcb.silicon).map(|silicon| silicon.text());
-        let product = || evidence.product.map(|product| product.to_string());
-        Self {
-            platform: silicon.or_else(product).unwrap_or_else(unknown),
-            reported: evidence.reported_tcb.map_or_else(unknown, |tcb| tcb.to_string()),
-            standing: match tcb.map(|tcb| tcb.verdict) {
-                Some(Verdict::Behind) => Standing::Behind,
-                Some(Verdict::UpToDate | Verdict::BehindNothing) => Standing::NotBehind,
-                Some(Verdict::UnnamedSilicon | Verdict::NoSilicon | Verdict::Other) | None => {
-                    Standing::Unjudged
-                }
-            },
-            verdict: tcb.map(|tcb| printable(&tcb.to_string())).unwrap_or_default(),
-        }
     }
 }
 
@@ -360,7 +272,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{command::report::span::Span, when::When};
+    use crate::{
+        command::report::{level::Standing, span::Span},
+        when::When,
+    };
 
     fn now() -> Timestamp {
         "2026-11-29T08:35:00Z".parse().unwrap()
@@ -379,8 +294,9 @@ mod tests {
 
     fn on_chip(chip: &str, verified: bool) -> AuditRecord {
         let evidence = json!({
-            "verified": verified, "report_version": 3, "measurement": "4d".repeat(48), "chip_id": chip.repeat(64),
-            "product": "milan", "endorsement": "vcek", "policy": "0x30000", "vmpl": 0,
+            "verified": verified, "report_version": 3, "measurement": "4d".repeat(48),
+            "chip_id": chip.repeat(64), "product": "milan", "endorsement": "vcek",
+            "policy": "0x30000", "vmpl": 0,
             "reported_tcb": {"boot_loader": 4, "tee": 0, "snp": 24, "microcode": 219},
         });
         AuditRecord {
@@ -456,8 +372,8 @@ mod tests {
     fn a_level_has_the_verdict_of_its_records() {
         let verdict = |name: &str, bulletins: &[&str]| {
             json!({
-                "table": "2026-11-29", "verdict": name, "bulletins": bulletins, "rows": 6, "unconfirmed": 6,
-                "silicon": "0x00A00F11",
+                "table": "2026-11-29", "verdict": name, "bulletins": bulletins,
+                "rows": 6, "unconfirmed": 6, "silicon": "0x00A00F11",
             })
         };
         let figures = figures(&[
@@ -527,15 +443,5 @@ mod tests {
         let figures = figures(&[second.clone(), first, registered(Decision::Revoked, 10), other.clone()]);
         assert_eq!(figures.registration(&web), Some(second.id));
         assert_eq!(figures.registration(&other.workload_id.unwrap()), None, "the page does not show it");
-    }
-
-    #[test]
-    fn a_cause_is_shown_in_brief() {
-        let digest = "5a".repeat(48);
-        let words = brief(&format!("The launch measurement is {digest}, registered is 4d4d."));
-        assert_eq!(words, "The launch measurement is 5a5a5a5a5a5a5a5a…, registered is 4d4d.");
-        let failed = Some(FailedCheck { check: "x".to_owned(), cause: "y ".repeat(5000) });
-        let entry = Entry::of(&AuditRecord { failed, ..record(Decision::Refused, 1) });
-        assert_eq!(entry.words.chars().count(), Entry::LENGTH + 1);
     }
 }

@@ -3,9 +3,11 @@
 //! [`figures`] and [`registrations`] count while the store is read, and keep a bounded number of rows behind
 //! each figure. [`page`] makes the HTML of them, and [`file`] writes it.
 
+mod entry;
 mod figures;
 mod file;
 mod kept;
+mod level;
 mod page;
 mod registrations;
 mod span;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     ids::WorkloadId,
     platform::PlatformDemands,
+    requirements::{BoundBy, EvidenceForm},
     wire,
     workload::{Registration, Workload},
 };
@@ -49,6 +50,8 @@ pub(super) struct Tie {
     pub(super) proved: String,
     /// The binding of a guest to this workload rather than to another, as `workload show` says it.
     pub(super) bound_by: &'static str,
+    /// Whether nothing tells this workload's guests from others of the same measurement.
+    pub(super) loose: bool,
 }
 
 impl Tie {
@@ -64,12 +67,10 @@ impl Tie {
             (registration.rego.is_some(), "Rego policy"),
         ];
         let proved: Vec<_> = named.iter().filter(|(required, _)| *required).map(|(_, name)| *name).collect();
-        Self { proved: proved.join(", "), bound_by: wire::bound_by(registration) }
-    }
-
-    /// Whether nothing tells this workload's guests from others of the same measurement.
-    pub(super) fn is_loose(&self) -> bool {
-        self.bound_by.starts_with("nothing")
+        let unbound = policy.init_data.as_ref().is_some_and(|required| required.bound_by == BoundBy::Nothing);
+        // The paravisor's measurement is that of every VM of the cloud.
+        let loose = unbound || policy.evidence == EvidenceForm::AzSnpVtpm;
+        Self { proved: proved.join(", "), bound_by: wire::bound_by(registration), loose }
     }
 }
 
@@ -125,8 +126,9 @@ mod tests {
     use keybroker_common::{
         dialect::Dialect,
         encoding::Hex,
-        requirements::{AppraisalPolicy, Measurement, ReferenceValues},
+        requirements::{AppraisalPolicy, InitDataRequirement, Measurement, ReferenceValues},
     };
+    use keybroker_initdata::Algorithm;
     use uuid::Uuid;
 
     use super::*;
@@ -178,6 +180,29 @@ mod tests {
         assert_eq!(ties, [("launch measurement", vec!["c", "a"]), ("ID key", vec!["b"])]);
         assert_eq!(ids(&registrations.revoked), ["gone"]);
         assert_eq!(registrations.count, 4);
+    }
+
+    #[test]
+    fn a_tie_is_loose_where_any_guest_of_a_measurement_can_come() {
+        let unbound = |bound_by| {
+            move |registration: &mut Registration| {
+                let digest = Algorithm::Sha256.digest("a document");
+                let required = InitDataRequirement { digest, bound_by, broker_keys: None };
+                registration.policy.init_data = Some(required);
+            }
+        };
+        let azure = |registration: &mut Registration| registration.policy.evidence = EvidenceForm::AzSnpVtpm;
+        for (row, loose) in [
+            (row("a", 1, |_| {}), false),
+            (row("a", 1, unbound(BoundBy::HostData)), false),
+            (row("a", 1, unbound(BoundBy::Nothing)), true),
+            (row("a", 1, azure), true),
+        ] {
+            let registrations = counted(&[row]);
+            let ties = registrations.ties.by(|group| group.count);
+            let (Some(tie), _) = ties[0] else { panic!("{ties:?}") };
+            assert_eq!(tie.loose, loose, "{tie:?}");
+        }
     }
 
     #[test]

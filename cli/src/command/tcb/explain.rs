@@ -24,8 +24,8 @@ use crate::{
 
 /// Show the levels of a report's platform, and how they stand to AMD's bulletins
 ///
-/// The command verifies nothing: `keybroker verify` checks whether the report is genuine. It ends with 0 whatever
-/// the verdict is.
+/// The command verifies nothing: `keybroker verify` checks whether the report is genuine. It ends with 0
+/// whatever the verdict is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
@@ -134,7 +134,7 @@ fn cells(Judged { row, misses }: &Judged<'_>) -> Vec<String> {
     vec![row.bulletin.clone(), row.published.to_string(), demands(row), platform, read(row)]
 }
 
-/// What the report says of its platform.
+/// The fields of the report about its platform.
 fn fields(report: &Report, product: Option<Product>) -> Vec<(&'static str, String)> {
     let mut fields = vec![("version", report.version().to_string())];
     fields.extend(report.cpuid().map(|silicon| ("silicon", silicon.to_string())));

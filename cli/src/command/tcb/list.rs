@@ -16,8 +16,8 @@ use crate::{
 
 /// Print the table of AMD's bulletins
 ///
-/// READ says when somebody read a row's numbers at AMD. CONFIRMED names the operator who checked the row: only
-/// such a row can be part of a floor.
+/// READ says when somebody read a row's numbers at AMD. CONFIRMED names the operator who checked the row:
+/// only such a row can be part of a floor.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

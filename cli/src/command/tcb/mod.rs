@@ -9,8 +9,8 @@ use crate::exit::{Exit, Failure};
 
 /// Judge a report by AMD's bulletins, and list them
 ///
-/// The broker has a dated table of AMD's security bulletins, which you can replace with a file of your own. The
-/// table refuses nothing by itself.
+/// The broker has a dated table of AMD's security bulletins, which you can replace with a file of your own.
+/// The table refuses nothing by itself.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TcbArgs {
     #[command(subcommand)]

@@ -134,7 +134,7 @@ impl Verdict {
         if let Some(tcb) = tcb {
             writeln!(
                 out,
-                "The platform is {tcb}. Nothing is refused for that: `keybroker tcb explain` has the details."
+                "The platform is {tcb}. Nothing is refused for that. The command `tcb explain` has the details."
             )?;
         }
         writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")

@@ -184,6 +184,18 @@ mod tests {
         }
     }
 
+    /// Azure's form is Trustee's: libkrun's guests and keybroker's have a bare report.
+    #[test]
+    fn azures_form_is_for_trustees_guests_alone() {
+        for tee in trustee::AZURE {
+            for extra_params in [r#"{"workload_id":"web"}"#, ""] {
+                assert_eq!(read(&body(extra_params, tee, "0.0.0")), Err(Invalid::Tee), "{tee}");
+            }
+            let sent = format!(r#"{{"version":"0.4.0","tee":"{tee}","extra-params":{{}}}}"#);
+            assert!(matches!(read(sent.as_bytes()), Ok(Claim::Trustee(_))), "{tee}");
+        }
+    }
+
     #[test]
     fn another_version_is_refused() {
         for version in ["0.1.0", "0.4.0", "0.0.0 ", ""] {

@@ -228,7 +228,8 @@ mod tests {
         serde_json::from_str(&text.unwrap()).unwrap()
     }
 
-    /// Every member that can be sent, but `resources`, and the members that a workload id brings along.
+    /// Every member that can be sent, but `resources`, and the members that a workload id brings along. Azure's
+    /// form of evidence is among those: it cannot be beside HOST_DATA, which the broker draws for all others.
     fn everything() -> Value {
         let rows = json!({
             "milan": { "snp": 22 },
@@ -259,7 +260,6 @@ mod tests {
                 "launch_mitigations": { "0x00A00F12": [63] },
                 "platform": ["alias-check", "no-smt"],
                 "minimum_firmware": "1.55.29",
-                "evidence": "az-snp-vtpm",
             },
         })
     }
@@ -317,8 +317,6 @@ mod tests {
             body["workload_id"] = json!("web");
             body["dialects"] = dialects;
             body["require"]["host_data"] = json!("d1".repeat(32));
-            // Azure's evidence cannot be beside HOST_DATA.
-            body["require"].as_object_mut().unwrap().remove("evidence");
             if let Some(init_data) = init_data {
                 body["init_data"] = init_data.clone();
             }
@@ -326,6 +324,33 @@ mod tests {
             as_sent["require"]["launch_mitigations"] = json!({ "milan-x": [63] });
             assert_round(&body, &as_sent);
         }
+        // Azure's evidence cannot be beside HOST_DATA, nor beside init data that it binds.
+        let unbound = json!({ "bound_by": "nothing", "algorithm": "sha384", "digest": "d1".repeat(48) });
+        for (dialects, init_data) in [(json!(["v1"]), Some(unbound)), (json!(["trustee"]), None)] {
+            let mut body = json!({
+                "workload_id": "web",
+                "dialects": dialects,
+                "measurements": ["4d".repeat(48)],
+                "require": { "evidence": "az-snp-vtpm" },
+            });
+            if let Some(init_data) = init_data {
+                body["init_data"] = init_data;
+            }
+            assert_round(&body, &body);
+        }
+    }
+
+    #[test]
+    fn a_form_of_evidence_comes_back() {
+        let mut body = everything();
+        body["workload_id"] = json!("web");
+        body["dialects"] = json!(["trustee"]);
+        body["require"]["evidence"] = json!("az-snp-vtpm");
+        let mut as_sent = body.clone();
+        as_sent["require"]["launch_mitigations"] = json!({ "milan-x": [63] });
+        assert_round(&body, &as_sent);
+        let exported = exported(&registered(&body));
+        assert_eq!(exported["require"]["evidence"], "az-snp-vtpm");
     }
 
     /// The text of the reference values is hashed and evaluated as it was sent.

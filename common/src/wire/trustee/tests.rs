@@ -203,6 +203,21 @@ fn init_data_is_hashed_as_it_came() {
     assert_eq!(fault, form(Fault::DuplicateField(FieldName::new("init-data"))));
 }
 
+/// Nothing that the broker verifies binds the document of an Azure VM: its host could send any.
+#[test]
+fn init_data_beside_azures_evidence_counts_for_nothing() {
+    let mut body = body(SHA384, &ec());
+    let document = "version = \"0.1.0\"\nalgorithm = \"sha512\"\n[data]\n";
+    body["init-data"] = json!({"format": "toml", "body": document});
+    let said = |body: &Value| read(SHA384, body).unwrap().init_data;
+    assert!(said(&body).is_some());
+    body["tee-evidence"]["primary_evidence"] =
+        json!({"version": 2, "tpm_quote": {}, "hcl_report": "AAAA", "vcek": ""});
+    assert_eq!(said(&body), None);
+    body["tee-evidence"]["primary_evidence"] = json!({"quote": {}, "report": [0], "vcek": ""});
+    assert_eq!(said(&body), None);
+}
+
 #[test]
 fn evidence_of_other_devices_is_refused() {
     let mut body = body(SHA384, &ec());

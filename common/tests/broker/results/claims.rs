@@ -6,7 +6,7 @@ use keybroker_common::{
     encoding::Base64,
     keyring::ResultPublicKey,
     platform::{BySilicon, Levels},
-    requirements::{BoundBy, InitDataRequirement},
+    requirements::{BoundBy, EvidenceForm, InitDataRequirement},
     secret::seal::GuestKey,
     workload::Registration,
 };
@@ -24,7 +24,7 @@ fn genuine(record: &AuditRecord) -> AuditRecord {
 }
 
 fn floors() -> BySilicon<Levels> {
-    BySilicon::parse(["milan-b1:snp=0"]).unwrap()
+    BySilicon::parse(["milan-b1:snp=1"]).unwrap()
 }
 
 fn required(bound_by: BoundBy) -> Option<InitDataRequirement> {
@@ -54,6 +54,7 @@ async fn told(alter: impl FnOnce(&mut AuditRecord, &mut Registration, &mut Fleet
     let [configuration, executables, hardware, opaque] = names.map(value);
     let status = match cpu0["ear.status"].as_str().unwrap() {
         "affirming" => "affirming",
+        "warning" => "warning",
         "contraindicated" => "contraindicated",
         other => panic!("{other}"),
     };
@@ -93,8 +94,28 @@ async fn a_result_claims_what_was_checked_and_no_more() {
         record.basis.as_mut().unwrap().fleet = Base64(fleet.digest());
     })
     .await;
-    for none in [at_launch, since, operators] {
+    // A level that no platform misses, and a floor of other silicon.
+    let [zero, other] = [["milan-b1:snp=0"], ["milan-x:snp=1"]].map(|row| BySilicon::parse(row).unwrap());
+    let zero = told(|_, registration, _| registration.policy.platform.minimum_tcb = zero).await;
+    let other = told(|_, registration, _| registration.policy.platform.minimum_tcb = other).await;
+    for none in [at_launch, since, operators, zero, other] {
         assert_eq!(none, ("affirming", 3, 3, None, 2));
+    }
+}
+
+/// The launch measurement is the paravisor's, and nothing measured the guest's operating system.
+#[tokio::test]
+async fn the_executables_of_an_azure_guest_are_not_recognised() {
+    for form in EvidenceForm::ALL {
+        let with_floor = |record: &mut AuditRecord, registration: &mut Registration, _: &mut Fleet| {
+            registration.policy.platform.minimum_tcb = floors();
+            record.evidence.as_mut().unwrap().form = form;
+        };
+        let expected = match form {
+            EvidenceForm::Snp => ("affirming", 3, 3, Some(2), 2),
+            EvidenceForm::AzSnpVtpm => ("warning", 3, 33, Some(2), 2),
+        };
+        assert_eq!(told(with_floor).await, expected);
     }
 }
 

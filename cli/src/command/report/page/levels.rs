@@ -2,7 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::super::figures::{Guests, Level, Standing};
+use super::super::{
+    figures::Guests,
+    level::{Level, Standing},
+};
 use super::{
     Page, Section,
     parts::{Row, command, figure, number, plural},

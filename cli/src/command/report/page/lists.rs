@@ -12,7 +12,7 @@ use crate::{
 };
 
 const NONE: &str = "The broker fetches a product's list when the first guest on such a chip comes. To bring one \
-    from elsewhere: `keybroker certificates import`.";
+    from elsewhere: `keybroker certificates import FILE`.";
 
 pub(super) fn section(page: &Page) -> Section {
     let body = html! {

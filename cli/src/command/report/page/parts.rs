@@ -3,10 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::super::{
-    figures::{Entry, Figure},
-    registrations::Group,
-};
+use super::super::{entry::Entry, figures::Figure, registrations::Group};
 use super::Page;
 
 /// A number with its thousands apart.

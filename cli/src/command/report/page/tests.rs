@@ -117,7 +117,10 @@ fn the_headline_says_what_became_of_requests() {
     let released = || record(Decision::Released, 1);
     assert_eq!(headline(&[]), "Nothing was decided in this time.");
     assert_eq!(headline(&[released()]), "One release to an attested guest. No request was refused.");
-    assert_eq!(headline(&[a.clone()]), "No secret was released. One request was refused, by measurement.");
+    assert_eq!(
+        headline(std::slice::from_ref(&a)),
+        "No secret was released. One request was refused, by measurement."
+    );
     assert_eq!(
         headline(&[released(), released(), a.clone(), a.clone()]),
         "2 releases to attested guests. 2 requests were refused, all by measurement."

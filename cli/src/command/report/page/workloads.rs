@@ -32,7 +32,7 @@ pub(super) fn section(page: &Page) -> Section {
         @for (index, (tie, found)) in ties.into_iter().enumerate() {
             (Row {
                 anchor: format!("tie-{index}"),
-                class: if tie.is_some_and(Tie::is_loose) { "undecided" } else { "released" },
+                class: if tie.is_some_and(|tie| tie.loose) { "undecided" } else { "released" },
                 label: html! {
                     @match tie {
                         Some(tie) => { (proved(tie)) small { "bound by " (tie.bound_by) } },
@@ -66,7 +66,7 @@ pub(super) fn section(page: &Page) -> Section {
 fn conclusion(registrations: &Registrations) -> String {
     let ties = registrations.ties.by(|group| group.count);
     let standing: u64 = ties.iter().map(|(_, group)| group.count).sum();
-    let loose = ties.iter().filter(|(tie, _)| tie.is_some_and(Tie::is_loose));
+    let loose = ties.iter().filter(|(tie, _)| tie.is_some_and(|tie| tie.loose));
     let loose: u64 = loose.map(|(_, group)| group.count).sum();
     match (standing, loose) {
         (0, _) if registrations.count == 0 => "Nothing is registered".to_owned(),

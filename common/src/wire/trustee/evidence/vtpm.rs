@@ -1,7 +1,7 @@
 //! Evidence of an Azure confidential VM: the paravisor's blob and the chip's certificate.
 //!
-//! Trustee's clients send a quote of the virtual TPM along, and its PCRs. The broker takes neither: `user-data`
-//! in the blob binds the guest, and no PCR is compared with anything.
+//! Trustee's clients send a quote of the virtual TPM along, and its PCRs. The broker takes neither:
+//! `user-data` in the blob binds the guest, and no PCR is compared with anything.
 
 use std::fmt;
 

@@ -91,10 +91,11 @@ fn bytes(lines: &[Vec<String>]) -> usize {
     lines.iter().flatten().map(|line| line.len() + 1).sum()
 }
 
-/// docs/aws.md reckons with this figure. A challenge decides nothing, and has no line.
+/// docs/aws.md reckons with this figure, less 37 bytes: this broker has no floor of the TCB, and says so. A
+/// challenge decides nothing, and has no line.
 #[tokio::test]
-async fn a_boot_logs_two_lines_of_one_and_a_half_kilobytes() {
-    for (id, limit) in [("my-app", 1500), (&"0123456789abcdef".repeat(4), 1550)] {
+async fn a_boot_logs_two_lines_of_seventeen_hundred_bytes() {
+    for (id, limit) in [("my-app", 1700), (&"0123456789abcdef".repeat(4), 1810)] {
         let lines = boot(id).await;
         let bytes = bytes(&lines);
         println!("{bytes} bytes of the log for a boot as {id}");
@@ -103,10 +104,10 @@ async fn a_boot_logs_two_lines_of_one_and_a_half_kilobytes() {
     }
 }
 
-/// docs/aws.md reckons with these figures.
+/// docs/aws.md reckons with these figures, likewise.
 #[tokio::test]
-async fn a_boot_over_v1_logs_one_line_of_twelve_hundred_bytes() {
-    for (id, limit) in [("my-app", 1200), (&"0123456789abcdef".repeat(4), 1260)] {
+async fn a_boot_over_v1_logs_one_line_of_fourteen_hundred_bytes() {
+    for (id, limit) in [("my-app", 1450), (&"0123456789abcdef".repeat(4), 1510)] {
         let (lines, answered) = native_boot(id).await;
         let bytes = bytes(&lines);
         println!("{bytes} bytes of the log, and {answered} of answers, for a boot as {id}");
@@ -157,7 +158,8 @@ async fn a_boot_of_trustees_guest_logs_no_credential() {
     };
     let (by_result, released) = ask(with(&format!("Bearer {result}"))).await;
     let (by_cookie, again) = ask(event("GET", resource, &cookie, None)).await;
-    let altered = format!("Bearer {}A", result.strip_suffix(|_| true).unwrap());
+    let last = if result.ends_with('A') { 'B' } else { 'A' };
+    let altered = format!("Bearer {}{last}", result.strip_suffix(|_| true).unwrap());
     let (refused, no) = ask(with(&altered)).await;
     assert_eq!(
         (&released["statusCode"], &again["statusCode"], &no["statusCode"]),

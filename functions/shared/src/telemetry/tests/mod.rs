@@ -3,16 +3,19 @@
 mod boot;
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
 };
 
 use keybroker_common::{
+    advisories::{TcbVerdict, Verdict},
     audit::{Check, Decision, FailedCheck, Operation},
     broker::announce,
     metrics::{Count, Stage, count, timed},
 };
+use keybroker_testing::sample;
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
 
@@ -123,6 +126,30 @@ async fn a_decision_is_counted_in_the_line_of_its_record() {
     let line = decided(Decision::Attested, None).await;
     assert_eq!(measured(&line), [counted("Attested", 1)]);
     assert_eq!((&line["_aws"]["Timestamp"], &line["record"]["decision"]), (&json!(0), &json!("attested")));
+}
+
+/// Once for each guest that attested: the record of a later release has no verdict, and that of a refusal is
+/// of no guest.
+#[tokio::test]
+async fn a_guest_on_a_platform_that_is_behind_is_counted_beside_its_decision() {
+    let (log, _logging) = Log::begin();
+    for (decision, name) in [(Decision::Attested, "Attested"), (Decision::Released, "Released")] {
+        for (verdict, behind) in [
+            (Verdict::Behind, true),
+            (Verdict::BehindNothing, false),
+            (Verdict::UpToDate, false),
+            (Verdict::NoSilicon, false),
+        ] {
+            let tcb = Some(TcbVerdict { verdict, ..sample::verdict() });
+            request(async { announce(&AuditRecord { tcb, ..record(decision, None) }) }).await;
+            let found: BTreeSet<_> = measured(&log.line()).into_iter().map(|(name, ..)| name).collect();
+            let expected = [name].into_iter().chain(behind.then_some("GuestsBehind"));
+            assert_eq!(found, expected.map(str::to_owned).collect(), "{verdict:?}");
+        }
+    }
+    let tcb = Some(sample::verdict());
+    request(async { announce(&AuditRecord { tcb, ..record(Decision::Refused, Some("policy")) }) }).await;
+    assert_eq!(measured(&log.line()), [counted("Refused", 1), by_cause("Refused", "policy")]);
 }
 
 #[tokio::test]
