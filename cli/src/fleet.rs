@@ -48,8 +48,8 @@ pub(crate) struct FleetArgs {
     /// silicon that no floor names are then refused. May be given once for each (in the variable: separated
     /// by `;`).
     ///
-    /// `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you confirmed
-    /// in a table of your own (--advisories).
+    /// `advisories=2026-05` stands for the numbers of AMD's bulletins up to that month, by rows that you
+    /// confirmed in a table of your own (--advisories).
     #[arg(
         long,
         env = "KEYBROKER_MINIMUM_TCB",

@@ -47,7 +47,9 @@ impl MeasurementArgs {
         add(&self.measurement);
         for path in &self.measurements {
             let unusable = |error: anyhow::Error| {
-                Failure::new(Exit::Configuration, error).context(format!("reading {}", path.display()))
+                let name =
+                    if is_standard_input(path) { "standard input".into() } else { path.to_string_lossy() };
+                Failure::new(Exit::Configuration, error).context(format!("reading {name}"))
             };
             let bytes = contents(path).map_err(unusable)?;
             add(&parse(&bytes, Timestamp::now()).map_err(unusable)?);
@@ -56,10 +58,15 @@ impl MeasurementArgs {
     }
 }
 
+/// Whether `path` is written `-`.
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// A file's contents, or with `-` standard input: a megabyte at most.
 fn contents(path: &Path) -> anyhow::Result<Vec<u8>> {
     let source: Box<dyn Read> =
-        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+        if is_standard_input(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
     let mut bytes = Vec::new();
     source.take(rvps::LONGEST as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > rvps::LONGEST {
@@ -74,6 +81,10 @@ fn parse(bytes: &[u8], now: Timestamp) -> anyhow::Result<Vec<Measurement>> {
     let measurements = match serde_json::from_str(text) {
         Ok(Value::Object(members)) if members.contains_key("measurements") => {
             listed(members.get("measurements"))?
+        }
+        // Its measurement is the one that was asked about: it may be an attacker's.
+        Ok(Value::Object(members)) if members.contains_key("explanation") => {
+            return Err(anyhow!("--explain wrote it, and an explanation is no reference value"));
         }
         Ok(Value::Object(_) | Value::Array(_)) => reference_values(bytes, now),
         _ => lines(text)?,
@@ -161,6 +172,7 @@ mod tests {
             one[1..].to_owned(),
             format!("{one}\nand more"),
             "0".repeat(96),
+            json!({ "schema": 1, "measurement": one, "explanation": "The guest was launched …" }).to_string(),
             json!({ "measurements": [] }).to_string(),
             json!({ "measurements": one }).to_string(),
             json!({ "measurements": [one, 7] }).to_string(),

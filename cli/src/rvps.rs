@@ -145,7 +145,8 @@ fn mapped(named: &Named, now: Timestamp) -> Result<Vec<Measurement>, String> {
         let least = least.and_then(|levels| levels.into_iter().min());
         let least = least.map_or_else(|| "LEVEL".to_owned(), |least| least.to_string());
         return Err(format!(
-            "it names no product: a registration has floors, --minimum-tcb PRODUCT:{component}={least},…"
+            "it names no silicon: a registration has a floor for each stepping, as --minimum-tcb \
+             milan-b1:{component}={least}"
         ));
     }
     Err("not recognised: no requirement of a registration has this name".to_owned())
@@ -241,7 +242,7 @@ mod tests {
     fn what_no_registration_has_is_left_with_the_reason() {
         let zeros = "0".repeat(96);
         for (json, said) in [
-            (r#"{"snp_bootloader":[3,4]}"#.to_owned(), "PRODUCT:bl=3"),
+            (r#"{"snp_bootloader":[3,4]}"#.to_owned(), "milan-b1:bl=3"),
             (r#"{"svn":["1"]}"#.to_owned(), "no requirement of a registration has this name"),
             (r#"{"measurement":["abcd"]}"#.to_owned(), "no launch measurement"),
             (format!(r#"{{"measurement":["{zeros}"]}}"#), "no launch measurement"),

@@ -27,6 +27,18 @@ const PASSWORD: &str = "hex:0123456789abcdef";
 /// NV_Read.
 const READ: u32 = 0x14E;
 
+/// Whether swtpm and tpm2-tools are at hand. If not, a line says so: a test that needs them then ends.
+pub fn at_hand() -> bool {
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let both = there("swtpm") && there("tpm2_nvread");
+    if !both {
+        // Around the test harness, which would hide the line. It is no fault if nobody reads it.
+        let _ = io::stdout()
+            .write_all(b"\nskipped: the vTPM of Azure's guests, for want of swtpm and tpm2-tools\n");
+    }
+    both
+}
+
 /// An emulated TPM. It ends with the test.
 struct Swtpm {
     program: Mutex<Child>,

@@ -28,6 +28,7 @@ mod operator;
 mod record;
 mod selections;
 mod tables;
+mod tcb;
 mod tokens;
 mod verdict;
 mod workloads;

@@ -11,15 +11,12 @@ use keybroker_common::{
     secret::seal::GuestKey,
     store::StoreError,
 };
-use keybroker_snp::{
-    endorsement::EndorsementKind,
-    product::{Product, TcbVersion},
-};
+use keybroker_snp::{endorsement::EndorsementKind, product::Product};
 
 use super::{
     audit::{TIME, WORKLOAD},
     item::{Attributes, Item, Map, bytes, instant, number, read_instant, text},
-    verdict,
+    tcb, verdict,
 };
 
 const OPERATION: &str = "operation";
@@ -173,7 +170,7 @@ fn encode_evidence<I: Item>(evidence: &EvidenceSummary, item: &mut Map) -> Resul
     put(CHIP_ID, bytes(&hex(chip_id)?));
     product.map(|product| put(PRODUCT, text(product.name())));
     endorsement.map(|kind| put(ENDORSEMENT, text(kind.name())));
-    reported_tcb.map(|tcb| put(TCB, bytes(&levels(tcb))));
+    reported_tcb.map(|tcb| put(TCB, bytes(&tcb::levels(tcb))));
     put(POLICY, text(policy));
     put(VMPL, number(vmpl));
     host_data.map(|Hex(host_data)| put(HOST_DATA, bytes(&host_data)));
@@ -199,30 +196,12 @@ fn decode_evidence<I: Item>(item: &Attributes<'_, I>) -> Result<EvidenceSummary,
         endorsement: item
             .optional(ENDORSEMENT, |item, name| kind(item.text(name)?).ok_or_else(|| unknown(name)))?,
         reported_tcb: item
-            .optional(TCB, |item, name| tcb(&item.bytes(name)?).ok_or_else(|| unknown(name)))?,
+            .optional(TCB, |item, name| tcb::read(&item.bytes(name)?).ok_or_else(|| unknown(name)))?,
         policy: item.text(POLICY)?.to_owned(),
         vmpl: item.number(VMPL)?,
         host_data: item.optional(HOST_DATA, Attributes::array)?.map(Hex),
         id_key_digest: item.optional(ID_KEY_DIGEST, Attributes::array)?.map(Hex),
     })
-}
-
-/// The levels of a TCB version, a byte each: boot loader, tee, snp, microcode, and before them fmc where it
-/// has one.
-pub(super) fn levels(TcbVersion { fmc, boot_loader, tee, snp, microcode }: TcbVersion) -> Vec<u8> {
-    fmc.into_iter().chain([boot_loader, tee, snp, microcode]).collect()
-}
-
-pub(super) fn tcb(levels: &[u8]) -> Option<TcbVersion> {
-    match *levels {
-        [boot_loader, tee, snp, microcode] => {
-            Some(TcbVersion { fmc: None, boot_loader, tee, snp, microcode })
-        }
-        [fmc, boot_loader, tee, snp, microcode] => {
-            Some(TcbVersion { fmc: Some(fmc), boot_loader, tee, snp, microcode })
-        }
-        _ => None,
-    }
 }
 
 fn encode_basis(basis: &Basis, guest_key: Option<&GuestKey>, item: &mut Map) {

@@ -17,7 +17,7 @@ use jiff::{ToSpan as _, civil::Date};
 use keybroker_common::advisories::{TcbVerdict, Verdict};
 use keybroker_snp::silicon::Cpuid;
 
-use super::record::{levels, tcb};
+use super::tcb;
 
 /// The verdicts by their codes. A code never changes.
 const CODES: [Verdict; 5] =
@@ -53,7 +53,7 @@ pub(super) fn encode(judged: &TcbVerdict) -> Vec<u8> {
     bytes.extend([rows, unconfirmed].map(|number| u8::try_from(*number).unwrap_or(u8::MAX)));
     bytes.extend(silicon.iter().flat_map(|Cpuid { family, model, stepping }| [*family, *model, *stepping]));
     if let Some(committed) = committed {
-        let levels = levels(*committed);
+        let levels = tcb::levels(*committed);
         bytes.extend(u8::try_from(levels.len()));
         bytes.extend(levels);
     }
@@ -101,7 +101,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<TcbVerdict> {
     if code & COMMITTED != 0 {
         let (len, rest) = bytes.split_first()?;
         let (levels, rest) = rest.split_at_checked(usize::from(*len))?;
-        (committed, bytes) = (Some(tcb(levels)?), rest);
+        (committed, bytes) = (Some(tcb::read(levels)?), rest);
     }
     Some(TcbVerdict {
         table,

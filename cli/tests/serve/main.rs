@@ -471,11 +471,20 @@ const NO_FLOOR: &str = "no floor of the TCB is set";
 #[test]
 fn without_a_floor_it_serves_on_the_loopback_alone_and_warns() {
     let home = TempDir::new().unwrap();
-    let mut command = serve(home.path());
-    let (code, text) = refused(command.args(["--listen", "0.0.0.0:0", "--registration", "token"]));
-    assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains(NO_FLOOR) && text.contains("--accept-any-tcb"), "{text}");
-    assert!(!home.path().join(".local").exists(), "nothing was made");
+    // Every platform has a level of zero.
+    for no_floor in [&[][..], &["--minimum-tcb", "milan-b1:snp=0"]] {
+        let mut command = serve(home.path());
+        command.args(["--listen", "0.0.0.0:0", "--registration", "token"]);
+        let (code, text) = refused(command.args(no_floor));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(NO_FLOOR) && text.contains("--accept-any-tcb"), "{text}");
+        assert!(!home.path().join(".local").exists(), "nothing was made");
+    }
+    // A list that names nothing is a mistake, and no list.
+    for name in ["KEYBROKER_ACCEPT_PRODUCTS", "KEYBROKER_ACCEPT_CHIPS", "KEYBROKER_MINIMUM_TCB"] {
+        let (code, text) = refused(serve(home.path()).env(name, ";"));
+        assert_eq!(code, Some(2), "{name}: {text}");
+    }
     let warned = |arguments: &[&str], variables: &[(&str, &str)]| {
         let home = TempDir::new().unwrap();
         let mut command = serve(home.path());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use keybroker_snp::silicon::Cpuid;
 
 use super::{Advisories, Month, Row};
@@ -26,6 +27,17 @@ pub struct Floors {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FloorsError {
+    /// The month is later than the table, which knows none of its bulletins.
+    #[error(
+        "the table is of {date}, and knows no bulletin of {month}: name an earlier month, or give a newer \
+         file"
+    )]
+    Later {
+        /// The month.
+        month: Month,
+        /// The table's date.
+        date: Date,
+    },
     /// No row up to that month that demands something is confirmed.
     #[error(
         "of the {rows} rows up to {month} no operator has confirmed one that demands something: read the \
@@ -51,8 +63,12 @@ pub enum FloorsError {
 
 impl Advisories {
     /// The floors that the confirmed rows up to `month` set: of several levels the highest, and all bits and
-    /// conditions. Fails if no operator confirmed any.
+    /// conditions. Fails if no operator confirmed any, and if the table is older than the month: the operator
+    /// would believe in a floor that no row sets.
     pub fn floors(&self, month: Month) -> Result<Floors, FloorsError> {
+        if month.first_day() > self.date() {
+            return Err(FloorsError::Later { month, date: self.date() });
+        }
         let until = self.rows().iter().filter(|row| row.published <= month);
         let (confirmed, others): (Vec<&Row>, Vec<&Row>) =
             until.partition(|row| row.confirmed.is_some() && row.is_shown());

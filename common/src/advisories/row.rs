@@ -42,8 +42,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether nobody read its numbers at AMD, or it has none: then no report shows that a platform has what the
-    /// bulletin demands.
+    /// Whether nobody read its numbers at AMD, or it has none: then no report shows that a platform has what
+    /// the bulletin demands.
     pub fn is_unconfirmed(&self) -> bool {
         self.read_at_amd.is_none() || !self.is_shown()
     }

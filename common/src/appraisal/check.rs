@@ -25,7 +25,8 @@ checks!(enumerate);
 const OTHER_REGISTRATION: &str =
     "If the guest should be accepted, register the workload again with other requirements.";
 const UPDATE_FIRMWARE: &str = "Update the host's firmware and commit to it (snphost commit). Before you raise \
-    a floor, compare it with what the other hosts report.";
+    a floor, compare it with what the other hosts report. If no row names the \
+    silicon, and such hosts may serve, add one.";
 const COMMIT_FIRMWARE: &str =
     "Commit to the newer firmware on the host (snphost commit). Nobody can take a commit back.";
 const START_AGAIN: &str = "Update the host if it still has the older firmware, then start the guest again.";

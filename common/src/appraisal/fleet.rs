@@ -94,7 +94,7 @@ impl fmt::Display for Fleet {
         if let Some(firmware) = minimum_firmware {
             write!(f, "; firmware {firmware}")?;
         }
-        if *any_tcb {
+        if *any_tcb && !platform.has_floor() {
             f.write_str("; any TCB")?;
         }
         f.write_str("; VLEKs of")?;

@@ -125,13 +125,16 @@ fn lacks(missing: Option<MitigationBits>) -> String {
     })
 }
 
-/// The hint for an operator who named the product and not the stepping.
+/// The hint for an operator who named the product and not the stepping, or the reverse.
 fn alone(silicon: SiliconKey, product_named: bool) -> &'static str {
     match silicon {
         SiliconKey::Silicon(_) if product_named => {
             ": the row of its product is for reports of version 2, which name no stepping"
         }
-        _ => "",
+        SiliconKey::Silicon(_) => "",
+        SiliconKey::Product(_) => {
+            ": the report is of version 2, which names no stepping, so a row of its product holds"
+        }
     }
 }
 

@@ -80,8 +80,9 @@ pub struct AttestKeys {
 }
 
 impl Attest {
-    /// Attests against the registrations in `store` and the operator's demands on the `fleet`. Records say how
-    /// platforms stand to the bulletins that this release ships, unless [`Attest::judging_by`] gives others.
+    /// Attests against the registrations in `store` and the operator's demands on the `fleet`. Records say
+    /// how platforms stand to the bulletins that this release ships, unless [`Attest::judging_by`] gives
+    /// others.
     pub fn new(
         store: Arc<impl DecisionStore + ReleaseStore + KeyringStore + 'static>,
         origin: Origin,

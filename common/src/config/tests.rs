@@ -121,7 +121,7 @@ fn a_setting_that_is_set_counts() {
     assert_eq!(config.audit_kept_for, Some(SignedDuration::from_hours(400 * 24)));
 }
 
-/// What is there and names nothing is a mistake: it must not be read as a demand for nothing.
+/// A value that names nothing is a mistake: it must not be read as a demand for nothing.
 #[test]
 fn a_demand_that_names_nothing_is_refused() {
     for name in [

@@ -128,8 +128,8 @@ fn is_genuine(record: &AuditRecord) -> bool {
     verified && record.basis.as_ref().is_some_and(|basis| !basis.simulated)
 }
 
-/// Whether these demands, which held, have a floor for what the firmware is on the guest's silicon: one that it
-/// could miss. A floor at launch is none: what the firmware was then says nothing of what it is now.
+/// Whether these demands, which held, have a floor for what the firmware is on the guest's silicon: one that
+/// it could miss. A floor at launch is none: what the firmware was then says nothing of what it is now.
 fn has_floor(demands: &PlatformDemands, record: &AuditRecord) -> bool {
     let PlatformDemands { minimum_tcb, minimum_committed_tcb, minimum_current_tcb, .. } = demands;
     let row = |floors: &BySilicon<Levels>| floors.get(silicon(record)?).copied();

@@ -123,11 +123,13 @@ impl<T: OfSilicon> BySilicon<T> {
     /// The products that have a row of their own and none of a stepping: such a row holds for reports of
     /// version 2, and all others of that product are refused.
     pub fn products_alone(&self) -> impl Iterator<Item = Product> {
-        let of_stepping = |key: &SiliconKey, product| matches!(key, SiliconKey::Silicon(cpuid) if cpuid.product() == Some(product));
+        let has_stepping = |product| {
+            let of_it =
+                |key: &SiliconKey| *key != SiliconKey::Product(product) && key.product() == Some(product);
+            self.0.keys().any(of_it)
+        };
         self.0.keys().filter_map(move |key| match key {
-            SiliconKey::Product(product) if !self.0.keys().any(|key| of_stepping(key, *product)) => {
-                Some(*product)
-            }
+            SiliconKey::Product(product) if !has_stepping(*product) => Some(*product),
             _ => None,
         })
     }

@@ -76,7 +76,8 @@ impl Serialize for Levels {
     }
 }
 
-/// From an object alone: serde would read an array as well, and take its first number for the first component.
+/// From an object alone: serde would read an array as well, and take its first number for the first
+/// component.
 impl<'de> Deserialize<'de> for Levels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;

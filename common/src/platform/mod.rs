@@ -103,7 +103,8 @@ impl DemandError {
         match self {
             Self::Form => "is not of the form milan-b1:snp=27,ucode=222 (silicon, then levels)",
             Self::Silicon => {
-                "names neither a product (milan) nor silicon (milan-x, 0x00A00F12) that is served"
+                "names neither a product (milan) nor silicon that is served: milan-b0, milan-b1, milan-x, genoa-b1, \
+                 genoa-x, bergamo-siena, turin-c1, turin-dense, or a CPUID signature as 0x00A00F12"
             }
             Self::Components => {
                 "may name fmc (Turin), bl, tee, snp, ucode: one or more, once each, from 0 to 255"
@@ -114,10 +115,41 @@ impl DemandError {
             Self::Nothing => "is empty: it would admit nothing or demand nothing",
             Self::Product => "must be milan, genoa or turin",
             Self::Condition => {
-                "is none of the platform's conditions: alias-check, committed, tsme and others"
+                "is none of the platform's conditions: alias-check, iommu-writes, tsme, no-smt, rapl-disabled, ecc, \
+                 ciphertext-hiding, committed"
             }
             Self::Chip => "must be a chip id of 128 hex digits, or of a Turin 16, and not all zeros",
             Self::Firmware => "must be a firmware version: MAJOR.MINOR.BUILD, three numbers below 256",
+        }
+    }
+
+    /// The same for an answer to a client, which has room for a line: without the lists of all names.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Silicon => {
+                "names neither a product (milan) nor silicon (milan-x, 0x00A00F12) that is served"
+            }
+            Self::Condition => {
+                "is none of the platform's conditions: alias-check, committed, tsme and others"
+            }
+            other => other.text(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keybroker_snp::silicon::Cpuid;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_known_is_answered_with_all_that_are() {
+        for name in Cpuid::names() {
+            assert!(DemandError::Silicon.text().contains(name), "{name}");
+        }
+        for condition in Condition::ALL {
+            assert!(DemandError::Condition.text().contains(condition.name()), "{condition}");
         }
     }
 }

@@ -155,7 +155,8 @@ mod tests {
 
     use super::*;
 
-    /// An empty list, or a row of no levels, is no demand that a release ever wrote: somebody altered the row.
+    /// An empty list, or a row of no levels, is no demand that a release ever wrote: somebody altered the
+    /// row.
     #[test]
     fn a_stored_demand_demands_something() {
         let read = |stored: Value| serde_json::from_value::<AppraisalPolicy>(stored).ok();

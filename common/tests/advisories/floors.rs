@@ -102,6 +102,18 @@ fn no_row_is_a_floor_that_nobody_confirmed() {
 }
 
 #[test]
+fn a_month_that_the_table_does_not_know_is_no_floor() {
+    let table = table(&rows());
+    assert!(table.floors(month("2026-12")).is_ok());
+    let later = table.floors(month("2027-01")).unwrap_err();
+    assert_eq!(later, FloorsError::Later { month: month("2027-01"), date: table.date() });
+    assert!(
+        later.to_string().starts_with("the table is of 2026-12-31, and knows no bulletin of 2027-01"),
+        "{later}"
+    );
+}
+
+#[test]
 fn floors_join_the_demands_that_are_there() {
     let mut demands = PlatformDemands {
         minimum_tcb: BySilicon::parse(["milan-b1:bl=4,snp=20,ucode=230", "turin-c1:snp=4"]).unwrap(),

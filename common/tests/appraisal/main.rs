@@ -383,7 +383,11 @@ fn only_registered_measurements_are_admitted() {
 #[test]
 fn a_missing_input_is_not_passed_over() {
     let good = guest(|_| ());
-    let (policy, fleet) = (strict(), Fleet::default());
+    let (mut policy, mut fleet) = (strict(), Fleet::default());
+    for platform in [&mut policy.platform, &mut fleet.platform] {
+        platform.products = Some(vec![good.product()]);
+        platform.current_mitigations = BySilicon::parse(["milan-b1:none"]).unwrap();
+    }
     let inputs = Inputs {
         report: good.report(),
         form: EvidenceForm::Snp,
@@ -396,10 +400,14 @@ fn a_missing_input_is_not_passed_over() {
     assert_eq!(refuse_early(&inputs), Ok(()));
     let missing = examine(&inputs).into_iter().filter(|(_, outcome)| *outcome != Outcome::Passed);
     let expected = [
+        AppraisalCheck::FleetProduct,
+        AppraisalCheck::FleetCurrentMitigations,
         AppraisalCheck::Measurement,
+        AppraisalCheck::AdmittedProduct,
         AppraisalCheck::MinimumTcb,
         AppraisalCheck::MinimumCommittedTcb,
         AppraisalCheck::MinimumLaunchTcb,
+        AppraisalCheck::CurrentMitigations,
     ];
     assert_eq!(missing.collect::<Vec<_>>(), expected.map(|check| (check, Outcome::NotChecked)));
 }

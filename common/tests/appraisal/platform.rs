@@ -340,6 +340,8 @@ fn silicon_that_no_row_names_is_refused() {
     assert_eq!(words("milan-x", false), said);
     let trap = ": the row of its product is for reports of version 2, which name no stepping";
     assert_eq!(words("0x00A00F12", true), format!("{said}{trap}"));
+    let early = words("milan", false);
+    assert!(early.ends_with("which names no stepping, so a row of its product holds"), "{early}");
 }
 
 /// Levels count component by component, and a component that the product lacks misses its floor.

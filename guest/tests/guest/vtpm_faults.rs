@@ -24,6 +24,9 @@ fn fault(paravisor: &Paravisor) -> VtpmError {
 
 #[test]
 fn without_the_paravisors_index_nothing_is_written() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::without_report();
     assert!(matches!(fault(&paravisor), VtpmError::NoReport));
     assert_eq!(*paravisor.commands.lock().unwrap(), [READ_PUBLIC]);
@@ -32,6 +35,9 @@ fn without_the_paravisors_index_nothing_is_written() {
 /// Each makes the index for the 64 bytes of no use, in its own way.
 #[test]
 fn an_index_of_another_kind_is_named() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     type Expected = fn(&VtpmError) -> bool;
     let rows: [(&[&str], Expected); 6] = [
         (&["-s", "32"], |error| matches!(error, VtpmError::Input(32))),
@@ -58,6 +64,9 @@ fn an_index_of_another_kind_is_named() {
 /// An index of somebody else's with a password counts wrong ones, and the TPM locks itself.
 #[test]
 fn a_tpm_that_locks_itself_is_named() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     let attributes = ["-s", "64", "-a", "authwrite|ownerread", "-p", "secret", "0x01400002"];
     paravisor.tool("tpm2_nvdefine", &[&["-C", "o"], attributes.as_slice()].concat());
@@ -75,6 +84,9 @@ fn a_tpm_that_locks_itself_is_named() {
 
 #[test]
 fn an_owner_with_a_password_is_named() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     paravisor.tool("tpm2_changeauth", &["-c", "o", "secret"]);
     let error = fault(&paravisor);
@@ -90,6 +102,9 @@ fn an_owner_with_a_password_is_named() {
 
 #[test]
 fn a_report_that_never_fits_is_given_up_after_ten_seconds() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     type Makes = fn(&keybroker_simulator::guest::Machine, [u8; 64]) -> Vec<u8>;
     let rows: [(Makes, LookError); 6] = [
         (|machine, _| honest(machine, [9; 64]), LookError::UserData),
@@ -127,6 +142,9 @@ fn a_report_that_never_fits_is_given_up_after_ten_seconds() {
 
 #[test]
 fn a_paravisors_index_that_holds_nothing_of_use_is_refused() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let with = |attributes: &str| {
         let paravisor = Paravisor::without_report();
         paravisor.tool("tpm2_nvdefine", &["-C", "o", "-s", "64", "-a", attributes, "0x01400001"]);
@@ -143,6 +161,9 @@ fn a_paravisors_index_that_holds_nothing_of_use_is_refused() {
 
 #[test]
 fn a_tpm_that_asks_for_patience_is_asked_again_and_not_forever() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     for code in [0x908, 0x90A, 0x920, RETRY, 0x923] {
         paravisor.meets(WRITE, (0..5).map(|_| Act::Code(code)));
@@ -158,6 +179,9 @@ fn a_tpm_that_asks_for_patience_is_asked_again_and_not_forever() {
 
 #[test]
 fn every_code_ends_with_its_own_error() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     type Expected = fn(&TpmError) -> bool;
     let rows: [(u32, u32, Expected); 7] = [
         // TPM_RC_NV_SPACE. It comes first: later the index is there.
@@ -184,6 +208,9 @@ fn every_code_ends_with_its_own_error() {
 
 #[test]
 fn an_error_of_the_kernel_is_told_as_it_is() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let paravisor = Paravisor::new();
     paravisor.meets(WRITE, [Act::Kernel(Errno::IO)]);
     match fault(&paravisor) {
@@ -196,6 +223,9 @@ fn an_error_of_the_kernel_is_told_as_it_is() {
 /// for.
 #[test]
 fn a_response_that_lies_is_refused() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     type Alters = fn(&mut Vec<u8>);
     fn size(response: &mut [u8], by: i32) {
         let size = u32::from_be_bytes(response[2..6].try_into().unwrap());

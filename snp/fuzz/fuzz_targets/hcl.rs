@@ -1,4 +1,5 @@
-//! The blob of an Azure confidential VM: what is read lies within it, and the claims say one thing or nothing.
+//! The blob of an Azure confidential VM: what is read lies within it, and the claims say one thing or
+//! nothing.
 #![no_main]
 
 use keybroker_snp::{hcl::HclReport, report::Report};

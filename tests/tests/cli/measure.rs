@@ -251,11 +251,11 @@ fn a_wrong_flag_or_file_is_told_with_what_helps() {
     for (arguments, code, said) in [
         (format!("{qemu} @a.fd --append quiet"), 2, "--append needs --kernel"),
         (format!("{qemu} @a.fd --initrd @initrd"), 2, "--initrd needs --kernel"),
-        (format!("{qemu} @none.fd"), 5, "none.fd: it cannot be read"),
+        (format!("{qemu} @none.fd"), 5, "none.fd: No such file"),
         (format!("{qemu} @vars.fd"), 5, "does not end with OVMF's table"),
         (format!("{qemu} @vars.fd"), 5, "not a file of variables"),
         (format!("{qemu} @x64.fd --kernel @kernel"), 1, "does not check a kernel's hashes"),
-        (format!("{qemu} @x64.fd --kernel @kernel"), 1, "the host starts any kernel"),
+        (format!("{qemu} @x64.fd --kernel @kernel"), 1, "Its guests start any kernel"),
         (format!("{qemu} @a.fd --firmware @b.fd"), 2, "--explain"),
         (format!("{qemu} @a.fd --guest-features 0x20"), 2, "bit 0 is missing"),
         (format!("{qemu} @a.fd --explain {}", "ab".repeat(32)), 2, "those of SEV-SNP have 96"),

@@ -161,11 +161,12 @@ fn the_table_has_every_query_and_the_limits_of_a_policy() {
     let ended = verify(&["--query", "input.snp.vmpl\n==\t0", "--query", "input.snp.vmpl == 1"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let lines: Vec<_> = ended.out.lines().collect();
-    let [.., holds, fails, worth, count] = lines[..] else { panic!("{ended:?}") };
-    assert_eq!(holds, "policy                   passed       input.snp.vmpl == 0: true");
-    assert_eq!(fails, "policy                   failed       input.snp.vmpl == 1: false");
+    let [.., holds, fails, worth, tcb, count] = lines[..] else { panic!("{ended:?}") };
+    assert_eq!(holds, "policy                      passed       input.snp.vmpl == 0: true");
+    assert_eq!(fails, "policy                      failed       input.snp.vmpl == 1: false");
     assert!(worth.starts_with("A policy alone grants nothing"), "{worth}");
-    assert_eq!(count, "17 passed, 1 failed, 4 not checked");
+    assert!(tcb.starts_with("The platform is "), "{tcb}");
+    assert_eq!(count, "25 passed, 1 failed, 4 not checked");
     assert!(!verify(&[]).out.contains("A policy alone"));
 }
 

@@ -37,7 +37,7 @@ fn list_prints_the_table_or_one_silicon_s_rows() {
     let ended = tcb(&["list"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.out.starts_with("SILICON "), "{}", ended.out);
-    assert!(ended.log.contains("rows unconfirmed, which nobody read at AMD"), "{}", ended.log);
+    assert!(ended.log.contains("rows unconfirmed: nobody read their numbers at AMD"), "{}", ended.log);
     let all = document(&tcb(&["list", "--json"]));
     assert_eq!((&all["schema"], &all["date"]), (&json!(1), &json!("2026-11-29")));
     let shipped = fs::read(program::workspace().join("common/src/advisories/table.json")).unwrap();
@@ -73,7 +73,7 @@ fn explain_judges_a_report_row_by_row() {
     ] {
         assert!(ended.out.contains(words), "{words}: {}", ended.out);
     }
-    assert!(ended.log.contains("`keybroker verify` does that"), "{}", ended.log);
+    assert!(ended.log.contains("`keybroker verify --report FILE` does that"), "{}", ended.log);
     let explained = document(&tcb(&["explain", report, "--json"]));
     assert_eq!(explained["verdict"]["verdict"], "behind");
     assert_eq!(explained["report"]["committed"], "bl 4 tee 0 snp 24 ucode 219");

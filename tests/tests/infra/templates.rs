@@ -177,8 +177,8 @@ fn each_function_gets_its_own_settings_and_no_other() {
     }
 }
 
-/// A new deployment says which TCB it admits. One that is upgraded keeps its value, which may be empty: then the
-/// function starts, warns, and an alarm rings.
+/// A new deployment says which TCB it admits. One that is upgraded keeps its value, which may be empty: then
+/// the function starts, warns, and an alarm rings.
 #[test]
 fn the_floor_of_the_tcb_has_no_default_and_can_be_any() {
     let template = read("template.yaml");

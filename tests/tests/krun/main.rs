@@ -122,7 +122,7 @@ fn a_library_is_measured_without_running_it() {
     let other = ["measure", "krun", "--library", "/proc/self/exe", "--cpus", "2", "--memory", "512"];
     said(&program::run(&other), 5, "the library does not export krunfw_get_qboot: it is not libkrunfw-sev");
     let none = ["measure", "krun", "--library", "/nowhere", "--cpus", "2", "--memory", "512"];
-    said(&program::run(&none), 5, "reading /nowhere: it cannot be read");
+    said(&program::run(&none), 5, "reading /nowhere: No such file");
 }
 
 /// The measurement of a guest of two vCPUs and 512 MiB, told of from other sizes and another library.

@@ -440,3 +440,16 @@ fn a_dry_run_with_json_prints_a_document() {
     let document = operator.json(&["register", "--measurement", &measurement, "--dry-run"]);
     assert_eq!(document, json!({"schema": 1, "dry_run": true, "workload_id": null}));
 }
+
+/// Such a floor refuses the guests of current firmware, which name their stepping.
+#[test]
+fn a_floor_of_a_product_alone_is_warned_of() {
+    let nowhere = TempDir::new().unwrap();
+    let (operator, measurement) = (Operator::of_directory(nowhere.path(), "none"), measurement());
+    let register = ["register", "--measurement", &measurement, "--dry-run", "--minimum-tcb", "milan:snp=1"];
+    let warning = "the floor of Milan's reported TCB holds for reports of version 2 alone";
+    let ended = operator.run(&register);
+    assert!(ended.code == Some(0) && ended.log.contains(warning), "{ended:?}");
+    let ended = operator.run(&[&register[..], &["--minimum-tcb", "milan-b1:snp=1"]].concat());
+    assert!(ended.code == Some(0) && !ended.log.contains(warning), "{ended:?}");
+}

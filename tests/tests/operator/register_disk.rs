@@ -272,6 +272,10 @@ fn what_cannot_be_bound_is_refused() {
         (&["register", "--unbound", "--yes"], "--unbound"),
         (&["register", "--broker", "http://k"], "--disk"),
         (&["register", "--workload-id", "w", "--query", "true", "--yes"], "--query cannot be used"),
+        (
+            &["register", "--workload-id", "w", "--dialect", "trustee", "--minimum-abi", "1.55"],
+            "--minimum-abi",
+        ),
     ] {
         said(&desk.operator.run(arguments), 2, words);
     }

@@ -37,6 +37,9 @@ fn machine(world: &World, measurement: [u8; 48], binding: Binding, require: &Val
 
 #[test]
 fn a_guest_on_azure_gets_the_secret_where_the_registration_takes_such_evidence() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let Some(world) = World::with(&[], "the broker's signing key") else { return };
     let required = json!({"evidence": "az-snp-vtpm"});
     let (written, exit, line) = machine(&world, MEASUREMENT, Binding::Nothing, &required).get("passphrase");
@@ -48,6 +51,9 @@ fn a_guest_on_azure_gets_the_secret_where_the_registration_takes_such_evidence()
 
 #[test]
 fn a_guest_above_another_paravisor_gets_nothing() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let Some(world) = World::with(&[], "the broker's signing key") else { return };
     let required = json!({"evidence": "az-snp-vtpm"});
     let (written, exit, line) = machine(&world, [7; 48], Binding::Nothing, &required).get("passphrase");
@@ -59,6 +65,9 @@ fn a_guest_above_another_paravisor_gets_nothing() {
 /// A registration that does not ask for this form is for guests whose own launch is measured.
 #[test]
 fn a_guest_on_azure_gets_nothing_where_the_registration_does_not_say_so() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let Some(world) = World::with(&[], "the broker's signing key") else { return };
     let (written, exit, line) = machine(&world, MEASUREMENT, Binding::Nothing, &json!({})).get("passphrase");
     assert_eq!((written.as_slice(), exit), (&b""[..], Exit::Refused), "{line}");
@@ -69,6 +78,9 @@ fn a_guest_on_azure_gets_nothing_where_the_registration_does_not_say_so() {
 /// The guest stops before it asks, whatever the broker would say.
 #[test]
 fn a_guest_on_azure_does_not_ask_under_a_document_that_calls_itself_bound() {
+    if !keybroker_testing::vtpm::at_hand() {
+        return;
+    }
     let Some(world) = World::with(&[], "the broker's signing key") else { return };
     let (written, exit, line) = machine(&world, MEASUREMENT, Binding::HostData, &json!({})).get("passphrase");
     assert_eq!((written.as_slice(), exit), (&b""[..], Exit::NotTrusted));

@@ -131,7 +131,7 @@ mod tests {
         let file = BootArgs { append_file: some(), ..BootArgs::default() };
         assert!(refused(&file).starts_with("--append-file needs --kernel"));
         let missing = BootArgs { kernel: some(), ..BootArgs::default() };
-        assert!(refused(&missing).starts_with("reading /nowhere: it cannot be read"));
+        assert!(refused(&missing).starts_with("reading /nowhere: No such file"));
     }
 
     #[test]

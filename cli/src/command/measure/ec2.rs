@@ -18,15 +18,17 @@ use crate::exit::{Exit, Failure};
 /// The measurement covers the firmware, which AWS publishes, and the number of vCPUs. All instances of a size
 /// share it: it says nothing about the kernel or the disk.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker measure ec2 --ovmf ovmf_img.fd --vcpus 2
-  keybroker measure ec2 --ovmf ovmf_img.fd --vcpus 2,4,8 --earlier-hosts --json")]
+  keybroker measure ec2 --ovmf ovmf_img.fd --vcpus 2,4,8 --earlier-hosts --json
+
+{}", Exit::TABLE))]
 pub(super) struct Ec2Args {
     /// The firmware, as the host launches guests with it
     #[arg(long, value_name = "FILE")]
     ovmf: PathBuf,
-    /// Virtual processors
+    /// The number of vCPUs, or several with commas. Only --explain does without it
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = vcpus)]
     #[arg(required_unless_present = "explain")]
     vcpus: Vec<NonZeroU32>,

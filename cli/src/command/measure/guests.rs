@@ -77,8 +77,8 @@ impl Guests {
             let failure = Failure::new(Exit::Failure, anyhow!("no host can launch this guest: {error}"));
             match error {
                 LaunchError::NoKernelHashes => failure.hint(format!(
-                    "give the firmware that the host has: {} checks no kernel. Without --kernel the \
-                     measurement covers the firmware alone, and the host starts any kernel",
+                    "give the firmware that the host has: {} checks no kernel. Its guests start any kernel that \
+                     the host gives them, and `measure qemu` without --kernel measures them",
                     self.ovmf.name.path().display()
                 )),
                 _ => failure,

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use keybroker_common::encoding::Hex;
 use serde::Serialize;
@@ -42,7 +41,7 @@ pub(super) struct Input {
 impl Input {
     /// Reads the file.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = fs::read(path).context("it cannot be read").map_err(|error| unusable(path, error))?;
+        let bytes = fs::read(path).map_err(|error| unusable(path, error))?;
         let sha256 = digest(&SHA256, &bytes).as_ref().try_into().unwrap_or([0; 32]);
         Ok(Self { name: FileName { file: path.to_owned(), sha256: Hex(sha256) }, bytes })
     }

@@ -35,7 +35,7 @@ use crate::exit::{Exit, Failure};
 /// writes the node's number of processors into it (nr_cpus). So --append or --append-file must give it. A pod
 /// with a CPU limit has more vCPUs than the configuration says: give --vcpus with all numbers that pods have.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   On a node that runs a pod, the command line is behind -append:
       tr '\\0' '\\n' </proc/$(pgrep -of qemu-system)/cmdline |
@@ -46,7 +46,9 @@ Examples:
           | keybroker register --measurements - --workload-id web --dialect trustee \\
               --init-data initdata.toml --resource default/key/tls=tls.pem --yes
   A guest that was refused, by the measurement in its report:
-      keybroker measure kata --append-file cmdline --explain report.bin")]
+      keybroker measure kata --append-file cmdline --explain report.bin
+
+{}", Exit::TABLE))]
 pub(super) struct KataArgs {
     /// kata's configuration. The default is where kata's releases install it for QEMU with SEV-SNP
     #[arg(long, value_name = "FILE")]
@@ -54,7 +56,7 @@ pub(super) struct KataArgs {
     /// The firmware, if it is not the configuration's
     #[arg(long, value_name = "FILE")]
     ovmf: Option<PathBuf>,
-    /// Virtual processors, if they are not the configuration's default
+    /// The number of vCPUs, or several with commas, if it is not the configuration's default
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = vcpus)]
     vcpus: Vec<NonZeroU32>,
     /// The type of the vCPUs
@@ -135,8 +137,7 @@ impl KataArgs {
                 }
             },
         };
-        let text = fs::read_to_string(path).context("it cannot be read");
-        let text = text.map_err(|error| unusable(path, error))?;
+        let text = fs::read_to_string(path).map_err(|error| unusable(path, error))?;
         Configuration::parse(&text).map_err(|error| unusable(path, error))
     }
 }

@@ -27,28 +27,36 @@ use crate::exit::{Exit, Failure};
 /// The host's kernel decides whether the state in which a vCPU starts has the initial values of the FPU. So
 /// each guest has two measurements: libkrunfw's own tool, and so buildah, knows the one with zeros alone.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker measure krun --library /usr/lib64/libkrunfw-sev.so.4 --vcpus 2 --memory 512
   keybroker measure krun --library ./libkrunfw-sev.so.5 --vcpus 1,2,4 --memory 512,2048 --json
   A guest that was refused, by the measurement in its report:
-      keybroker measure krun --explain report.bin")]
+      keybroker measure krun --explain report.bin
+
+{}", Exit::TABLE))]
 pub(super) struct KrunArgs {
     /// The library. With --explain the default is this machine's
     #[arg(long, value_name = "FILE", required_unless_present = "explain")]
     library: Option<PathBuf>,
-    /// Virtual processors
+    /// The number of vCPUs, or several with commas. Only --explain does without it
     #[arg(long, visible_alias = "cpus", value_name = "N", value_delimiter = ',')]
     #[arg(required_unless_present = "explain")]
     vcpus: Vec<NonZeroU8>,
-    /// RAM in MiB
+    /// RAM in MiB, or several with commas. Only --explain does without it
     #[arg(long, value_name = "MIB", value_delimiter = ',', required_unless_present = "explain")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = mebibytes)]
     memory: Vec<u32>,
     #[command(flatten)]
     explain: ExplainArgs,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Reads a size of the memory.
+fn mebibytes(text: &str) -> Result<u32, &'static str> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or("a number of MiB, such as 512; several are written 512,2048")
 }
 
 /// The launch measurements of one guest, by what the host's kernel does.

@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure};
 ///
 /// Neither memory nor disks nor HOST_DATA are in it.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker measure qemu --ovmf OVMF.amdsev.fd --kernel vmlinuz --initrd initrd.img \\
       --append 'root=/dev/mapper/root ro' --vcpus 4 --vcpu-type EPYC-Milan
@@ -33,16 +33,19 @@ Examples:
   A guest that was refused, by the measurement in its report:
       keybroker measure qemu --ovmf OVMF.amdsev.fd --kernel vmlinuz --initrd initrd.img \\
           --append-file cmdline --vcpus 4 --vcpu-type milan \\
-          --firmware OVMF.old.fd --explain report.bin")]
+          --firmware OVMF.old.fd --explain report.bin
+
+{}", Exit::TABLE))]
 pub(super) struct QemuArgs {
     /// The firmware, as the host launches guests with it
     #[arg(long, value_name = "FILE")]
     ovmf: PathBuf,
-    /// Virtual processors
+    /// The number of vCPUs, or several with commas. Only --explain does without it
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = vcpus)]
     #[arg(required_unless_present = "explain")]
     vcpus: Vec<NonZeroU32>,
-    /// QEMU's name of their type (-cpu), a short one as milan, or a CPUID signature as 0x00a00f11
+    /// QEMU's name of their type (-cpu), a short one as milan, or a CPUID signature as 0x00a00f11; several
+    /// with commas. Only --explain does without it
     #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = VcpuType::parse)]
     #[arg(required_unless_present = "explain")]
     vcpu_type: Vec<VcpuType>,

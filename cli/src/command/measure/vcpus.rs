@@ -14,7 +14,7 @@ use crate::hex;
 /// Reads a number of vCPUs.
 pub(super) fn vcpus(text: &str) -> Result<NonZeroU32, String> {
     let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MOST_VCPUS);
-    number.ok_or_else(|| format!("a guest has 1 to {MOST_VCPUS} vCPUs"))
+    number.ok_or_else(|| format!("a guest has 1 to {MOST_VCPUS} vCPUs; several numbers are written 1,2,4"))
 }
 
 /// The type of a guest's vCPUs. The measurement covers the CPUID signature alone, and several of QEMU's
@@ -52,8 +52,11 @@ fn unknown(text: &str) -> String {
     }
     let names = MODELS.iter().map(|model| model.name);
     match config::nearest(text, names.clone()) {
-        Some(nearest) => format!("no vCPU type of QEMU's: did you mean {nearest}?"),
-        None => format!("no vCPU type of QEMU's, which are {}", names.collect::<Vec<_>>().join(", ")),
+        Some(nearest) => format!("QEMU has no vCPU type of this name: did you mean {nearest}?"),
+        None => format!(
+            "QEMU has no vCPU type of this name. It has {}. A CPUID signature is written 0x00a00f11",
+            names.collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -85,8 +88,9 @@ mod tests {
     #[test]
     fn a_number_of_vcpus_is_one_that_kvm_gives() {
         assert_eq!(vcpus("4096"), Ok(NonZeroU32::new(4096).unwrap()));
-        for text in ["0", "4097", "-1", "", "two"] {
-            assert_eq!(vcpus(text), Err("a guest has 1 to 4096 vCPUs".to_owned()), "{text}");
+        for text in ["0", "4097", "-1", "", "two", "1-4"] {
+            let error = vcpus(text).unwrap_err();
+            assert_eq!(error, "a guest has 1 to 4096 vCPUs; several numbers are written 1,2,4", "{text}");
         }
     }
 
@@ -100,7 +104,7 @@ mod tests {
         assert_eq!(VcpuType::of(1).to_string(), "0x00000001");
         for (text, said) in [
             ("EPYC-Millan", "did you mean EPYC-Milan"),
-            ("host", "which are EPYC, "),
+            ("host", "It has EPYC, "),
             ("0x", "not a CPUID signature"),
             ("0x100000000", "not a CPUID signature"),
         ] {

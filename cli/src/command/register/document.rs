@@ -58,9 +58,9 @@ pub(super) struct DocumentArgs {
     /// Require that the guest policy forbids SMT
     #[arg(long)]
     forbid_smt: bool,
-    /// The least ABI that the guest policy must demand, with --workload-id: 1.55
+    /// The least ABI that the guest policy must demand, with --workload-id alone: 1.55
     #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
-    #[arg(conflicts_with_all = BOUND)]
+    #[arg(conflicts_with_all = NOT_AS_BUILDAH)]
     minimum_abi: Option<(u8, u8)>,
     /// A secret that the guest gets under a name; for guests of Trustee the name is repository/type/tag
     #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
@@ -117,8 +117,8 @@ pub(super) struct DocumentArgs {
     advisories: AdvisoriesArgs,
 }
 
-/// The flags that give a workload its init data.
-const BOUND: [&str; 2] = ["disk", "init_data"];
+/// The flags with which --workload-id does not register as buildah does.
+const NOT_AS_BUILDAH: [&str; 3] = ["disk", "init_data", "dialect"];
 
 /// The flags of registrations with a workload id, and of both kinds: --from replaces them.
 const ANY: [&str; 5] = ["workload_id", "measurement", "measurements", "forbid_smt", "minimum_abi"];

@@ -215,8 +215,18 @@ impl Registering<'_> {
         }
     }
 
-    /// Tells on stderr of an id that the guests' cookie cannot carry.
+    /// Tells on stderr of floors that refuse more guests than they seem to, and of an id that the guests'
+    /// cookie cannot carry.
     fn warn(&self, request: &RegisterRequest) {
+        for (version, floors) in request.policy.platform.floors() {
+            for product in floors.products_alone() {
+                anstream::eprintln!(
+                    "warning: the floor of {product}'s {} TCB holds for reports of version 2 alone: guests with later \
+                     reports are refused until a floor names their stepping, as milan-b1",
+                    version.name()
+                );
+            }
+        }
         let carrier = match &self.document {
             Document::Libkrun(_) => "libkrun's cookie",
             Document::Named(_) if Kbs::is_named_by(request) => "Trustee's cookie",

@@ -1,7 +1,7 @@
 //! `keybroker report`: what was decided in a span of time, as a page for people.
 //!
 //! [`figures`] and [`registrations`] count while the store is read, and keep a bounded number of rows behind
-//! each figure. [`page`] makes the HTML of them, and [`file`] writes it.
+//! each figure. [`page`] makes the HTML of them, and [`mod@file`] writes it.
 
 mod entry;
 mod figures;

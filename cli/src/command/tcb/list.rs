@@ -22,9 +22,8 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker tcb list --silicon milan-b1
-  A file of your own:
-      keybroker tcb list --advisories advisories.json \\
-          --advisories-sha256 \"$(sha256sum advisories.json | cut -c1-64)\"
+  A file of your own, where SHA256 is what `sha256sum advisories.json` prints:
+      keybroker tcb list --advisories advisories.json --advisories-sha256 $SHA256
 
 {}", Exit::TABLE))]
 pub(super) struct ListArgs {
@@ -85,8 +84,8 @@ fn cells(row: &Row) -> Vec<String> {
 fn tell(advisories: &Advisories) {
     let unconfirmed = advisories.rows().iter().filter(|row| row.is_unconfirmed()).count();
     anstream::eprintln!(
-        "a table of {}, SHA-256 {}: {unconfirmed} of {} rows unconfirmed, which nobody read at AMD. --json prints \
-         where each number comes from",
+        "a table of {}, SHA-256 {}: {unconfirmed} of {} rows unconfirmed: nobody read their numbers at AMD. \
+         --json prints where each number comes from",
         advisories.date(),
         advisories.sha256(),
         advisories.rows().len()

@@ -113,6 +113,7 @@ impl Verdict {
     /// Prints it for people.
     pub(super) fn print_table(&self) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
+        let width = self.checks.iter().map(|row| row.check.len()).max().unwrap_or_default();
         for row in &self.checks {
             let (color, text, default) = match row.result {
                 CheckResult::Passed => (AnsiColor::Green, "passed", ""),
@@ -122,7 +123,7 @@ impl Verdict {
             let (check, style) = (row.check, color.on_default());
             let cause = row.cause.as_deref().unwrap_or(default);
             let said = row.query.as_ref().map_or_else(|| cause.to_owned(), |query| query.line(cause));
-            writeln!(out, "{check:<24} {style}{text:<12}{style:#} {said}")?;
+            writeln!(out, "{check:<width$} {style}{text:<12}{style:#} {said}")?;
         }
         if self.checks.iter().any(|row| row.check == POLICY) {
             writeln!(
@@ -134,7 +135,7 @@ impl Verdict {
         if let Some(tcb) = tcb {
             writeln!(
                 out,
-                "The platform is {tcb}. Nothing is refused for that. The command `tcb explain` has the details."
+                "The platform is {tcb}. Nothing is refused for that. `keybroker tcb explain FILE` has the details."
             )?;
         }
         writeln!(out, "{passed} passed, {failed} failed, {not_checked} not checked")

@@ -228,8 +228,9 @@ mod tests {
         serde_json::from_str(&text.unwrap()).unwrap()
     }
 
-    /// Every member that can be sent, but `resources`, and the members that a workload id brings along. Azure's
-    /// form of evidence is among those: it cannot be beside HOST_DATA, which the broker draws for all others.
+    /// Every member that can be sent, but `resources`, and the members that a workload id brings along.
+    /// Azure's form of evidence is among those: it cannot be beside HOST_DATA, which the broker draws for all
+    /// others.
     fn everything() -> Value {
         let rows = json!({
             "milan": { "snp": 22 },

@@ -82,7 +82,7 @@ pub enum RegistrationFault {
     )]
     BoundOnAzure,
     /// A demand on the platform that cannot be checked.
-    #[error("{0} {1}")]
+    #[error("{field} {fault}", field = .0, fault = .1.short())]
     Demand(&'static str, DemandError),
     /// A field that decides nothing without a query.
     #[error("{0} would be ignored without a query")]

@@ -1,6 +1,6 @@
-//! The blob of an Azure confidential VM, read by the crate of Trustee's clients and by ours. The crate carries
-//! genuine blobs: one of an SEV-SNP VM of March 2023, which has no `user-data`, and one of a TDX VM. The
-//! certificate beside them is another chip's.
+//! The blob of an Azure confidential VM, read by the crate of Trustee's clients and by ours. The crate
+//! carries genuine blobs: one of an SEV-SNP VM of March 2023, which has no `user-data`, and one of a TDX VM.
+//! The certificate beside them is another chip's.
 
 use std::{
     env, fs,

@@ -126,7 +126,7 @@ pub(super) fn group(page: &Page, group: &Group) -> Markup {
                 @match page.figures.registration(&row.id) {
                     Some(id) => p { "Registered by record " code.id { (id) } },
                     None => {
-                        p { "Its registration is on record before this span:" }
+                        p { "The record of its registration is not of this span:" }
                         (command(&page.place.command_with("audit", &[("workload", row.id.as_str())], &[])))
                     },
                 }

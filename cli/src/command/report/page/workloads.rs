@@ -13,18 +13,18 @@ pub(super) fn section(page: &Page) -> Section {
     let ties = registrations.ties.by(|group| group.count);
     let most = ties.iter().map(|(_, group)| group.count).max().unwrap_or_default();
     let list = |filter: &str| command(&page.place.command(&format!("workload list{filter}"), &[]));
-    let (measurements, ids) = shared(registrations);
+    let shared = registrations.sharing.all().count() as u64;
     let body = html! {
         @if registrations.count == 0 {
             p { "The store has no registration, so no guest can attest." }
         }
-        @if measurements > 0 {
+        @if shared > 0 {
             div.warning {
                 p {
                     strong { "Shared measurements. " }
-                    (plural(ids, "id accepts", "ids accept")) " a launch measurement that another id "
-                    "accepts, too. A guest with that measurement can claim any of these ids and gets its "
-                    "secrets. The column SHARED names them:"
+                    (plural(shared, "launch measurement or ID key is", "launch measurements or ID keys are"))
+                    " accepted by several ids. A guest with one of them can claim any of its ids and gets "
+                    "the secrets. The column SHARED marks them:"
                 }
                 (list(""))
             }
@@ -91,10 +91,4 @@ fn proved(tie: &Tie) -> String {
             format!("{}{rest}", first.to_uppercase())
         }
     }
-}
-
-/// How many launch measurements several ids accept, and how many ids those are.
-fn shared(registrations: &Registrations) -> (u64, u64) {
-    let shared = registrations.sharing.all();
-    shared.fold((0, 0), |(measurements, ids), one| (measurements + 1, ids + u64::from(one.ids)))
 }
