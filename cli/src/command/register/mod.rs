@@ -1,5 +1,7 @@
 //! `keybroker register`: an operator registers a workload, and sees the registration before it is written.
 
+mod arguments;
+mod demands;
 mod document;
 mod from;
 mod init_data;
@@ -85,7 +87,7 @@ Examples:
 {}", Exit::TABLE))]
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
-    document: document::DocumentArgs,
+    document: arguments::DocumentArgs,
     /// The id that the guest asks with: without --disk, --init-data and --dialect, the command registers as
     /// buildah does
     #[arg(long, value_name = "ID", value_parser = workload_id)]
