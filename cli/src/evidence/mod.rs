@@ -12,7 +12,7 @@ mod pem;
 mod table;
 mod text;
 
-use std::{fs, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::{binding::SentReport, requirements::EvidenceForm};
@@ -20,6 +20,9 @@ use keybroker_snp::hcl::HclError;
 use keybroker_snp::report::Report;
 
 pub(crate) use self::endorsement::{Endorsement, Rejected};
+
+/// The most bytes of a file of evidence. Reports, certificates and lists have some kilobytes.
+const LONGEST: u64 = 16 << 20;
 
 /// The content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -179,7 +182,18 @@ pub(crate) fn fixed<const N: usize>(path: &Path) -> anyhow::Result<[u8; N]> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    let read = || bounded(File::open(path)?);
+    read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Everything from `source`, if that is no more than evidence ever has.
+pub(crate) fn bounded(source: impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(anyhow!("it has more than {} MiB, which no evidence has", LONGEST >> 20));
+    }
+    Ok(bytes)
 }
 
 fn unread(path: &Path) -> String {

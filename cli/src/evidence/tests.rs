@@ -1,3 +1,5 @@
+use std::fs;
+
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXUPPER};
 use jiff::Timestamp;
 use keybroker_simulator::{
@@ -265,4 +267,13 @@ fn sixty_four_bytes_are_raw_or_digits() {
         let error = format!("{:#}", fixed::<64>(&path).unwrap_err());
         assert!(error.contains(&format!("it has {} bytes", content.len())), "{error}");
     }
+}
+
+/// A device that never ends, and a file that is no evidence, are not read into memory whole.
+#[test]
+fn no_more_is_read_than_evidence_has() {
+    let endless = super::bounded(std::io::repeat(b'0')).unwrap_err().to_string();
+    assert!(endless.contains("more than 16 MiB"), "{endless}");
+    let longest = std::io::Read::take(std::io::repeat(b'0'), super::LONGEST);
+    assert_eq!(super::bounded(longest).unwrap().len() as u64, super::LONGEST);
 }

@@ -1,9 +1,6 @@
 //! `keybroker tcb explain`: the levels of one report, and how they stand to each bulletin.
 
-use std::{
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::{
@@ -17,7 +14,7 @@ use serde::Serialize;
 use super::{demands, read};
 use crate::{
     advisories::AdvisoriesArgs,
-    evidence::Evidence,
+    evidence::{self, Evidence},
     exit::{Exit, Failure},
     table,
 };
@@ -98,8 +95,7 @@ fn given(path: &str) -> Result<Report, Failure> {
     if path != "-" {
         return Ok(Evidence::report_in(Path::new(path))?);
     }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
+    let bytes = evidence::bounded(io::stdin().lock()).context("reading standard input")?;
     let evidence = Evidence::of(&bytes).context("standard input")?;
     let report = evidence.report.ok_or_else(|| anyhow!("standard input holds no report"))?;
     Ok(report.read().context("standard input")?.report().clone())
