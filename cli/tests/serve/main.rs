@@ -2,103 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
 
+mod running;
+
 use std::{
     fs::{self, Permissions},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-/// `keybroker serve` with store and key under `home`, without the caller's environment.
-fn serve(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keybroker"));
-    command.env_clear().env("HOME", home).env("KEYBROKER_LISTEN", "127.0.0.1:0").arg("serve");
-    command
-}
-
-struct Running {
-    child: Child,
-    address: String,
-    stderr: BufReader<std::process::ChildStderr>,
-    /// Its log until it listened.
-    log: String,
-}
-
-fn start(mut command: Command) -> Running {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut running = Running { child, address: String::new(), stderr, log: String::new() };
-    while running.address.is_empty() {
-        let mut line = String::new();
-        assert_ne!(
-            running.stderr.read_line(&mut line).unwrap(),
-            0,
-            "it ended before it listened: {}",
-            running.log
-        );
-        if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
-            // In the JSON form, the message ends with a quote.
-            running.address = address.split('"').next().unwrap().to_owned();
-        }
-        running.log += &line;
-    }
-    running
-}
-
-impl Running {
-    fn exchange(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn post(&self, path: &str, body: &str) -> String {
-        self.exchange(&format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: \
-             {}\r\nConnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        ))
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// Ends the broker: its exit code, its audit records, and its log since it listened.
-    fn end(mut self, signal: &str) -> (Option<i32>, String, String) {
-        self.signal(signal);
-        let status = self.child.wait().unwrap();
-        let (mut out, mut log) = (String::new(), String::new());
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        self.stderr.read_to_string(&mut log).unwrap();
-        (status.code(), out, log)
-    }
-}
-
-impl Drop for Running {
-    /// A test that failed leaves no process behind.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The exit code, and stderr on one line.
-fn refused(command: &mut Command) -> (Option<i32>, String) {
-    let Output { status, stderr, stdout } = command.output().unwrap();
-    assert!(stdout.is_empty());
-    (status.code(), String::from_utf8(stderr).unwrap())
-}
+use self::running::{refused, serve, start};
 
 const REGISTRATION: &str = concat!(
     r#"{"workload_id":"web","launch_measurement":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"#,
