@@ -25,6 +25,7 @@ use tokio::runtime::Builder;
 use crate::{
     aws::Aws,
     payload::{Event, Reply},
+    telemetry::Names,
 };
 
 /// Why a function does not start.
@@ -74,7 +75,9 @@ fn start<C: Configuration, S: Serve>(
 async fn serve(router: Router) -> Result<(), Error> {
     let answer = |event: LambdaEvent<Event>| {
         let router = router.clone();
-        async { Ok::<Reply, Error>(telemetry::request(payload::answer(router, event.payload)).await) }
+        let request = event.payload.request_id().map(str::to_owned);
+        let names = Names { request, trace: event.context.xray_trace_id };
+        async { Ok::<Reply, Error>(telemetry::request(names, payload::answer(router, event.payload)).await) }
     };
     lambda_runtime::run(service_fn(answer)).await
 }

@@ -132,6 +132,7 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
         "Architectures": [{"Ref": "Architecture"}],
         "ReservedConcurrentExecutions":
             {"Fn::If": ["Reserved", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]},
+        "Tracing": {"Fn::If": ["Traced", "Active", {"Ref": "AWS::NoValue"}]},
     });
     assert_eq!(template["Globals"]["Function"], globals);
     assert_eq!(template["Parameters"]["Architecture"]["Default"], "arm64");
@@ -148,6 +149,21 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["RoleName"], sub(&format!("${{Prefix}}-{package}")));
     }
+}
+
+/// Traces need a right that no resource limits: the roles have it only if somebody asked for traces.
+#[test]
+fn the_roles_may_send_traces_where_they_are_asked_for() {
+    let template = read("template.yaml");
+    assert_eq!(template["Parameters"]["Tracing"]["Default"], "off");
+    assert_eq!(template["Conditions"]["Traced"], json!({"Fn::Equals": [{"Ref": "Tracing"}, "on"]}));
+    let policy = &template["Resources"]["TracingPolicy"];
+    assert_eq!(policy["Condition"], "Traced");
+    let actions = json!(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]);
+    let statement = json!([{"Effect": "Allow", "Action": actions, "Resource": "*"}]);
+    assert_eq!(policy["Properties"]["PolicyDocument"]["Statement"], statement);
+    let roles = FUNCTIONS.map(|(name, _)| json!({"Ref": format!("{name}Role")}));
+    assert_eq!(policy["Properties"]["Roles"], json!(roles));
 }
 
 /// An operator can also set each setting that has a default by a parameter, and the parameter's default is
@@ -196,14 +212,14 @@ fn the_floor_of_the_tcb_has_no_default_and_can_be_any() {
 #[test]
 fn each_role_may_do_exactly_what_its_function_calls() {
     let template = read("template.yaml");
-    // Only the roles and the builders' policy grant permissions.
+    // Only the roles, the builders' policy and the one for traces grant permissions.
     assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
     let kinds = template["Resources"]
         .as_object()
         .unwrap()
         .values()
         .map(|resource| resource["Type"].as_str().unwrap());
-    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 1);
+    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 2);
     let lambda = json!({"Service": "lambda.amazonaws.com"});
     let trust = json!({"Effect": "Allow", "Principal": lambda, "Action": "sts:AssumeRole"});
     for (name, function) in FUNCTIONS {

@@ -43,6 +43,7 @@ struct RequestContext {
     route_key: Option<String>,
     stage: Option<String>,
     authorizer: Option<Authorizer>,
+    request_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +87,11 @@ pub async fn answer(router: Router, event: Event) -> Reply {
 }
 
 impl Event {
+    /// The request, as API Gateway names it in its log and in its answer.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_context.request_id.as_deref()
+    }
+
     fn into_request(self) -> Result<Request<Body>, Problem> {
         let principal = self.request_context.principal();
         let mut request = guard::request(self)?;

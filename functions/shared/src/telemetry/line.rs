@@ -42,6 +42,10 @@ impl Pauses {
 /// The events of a request that are not printed yet.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
+    /// The request, as API Gateway names it.
+    request: Option<String>,
+    /// Its trace, if it is sampled.
+    trace: Option<String>,
     record: Option<AuditRecord>,
     counts: BTreeMap<String, u64>,
     /// Milliseconds by stage.
@@ -49,6 +53,20 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// A request that begins, and its trace.
+    pub(super) fn of(request: Option<String>, trace: Option<String>) -> Self {
+        Self { request, trace, ..Self::default() }
+    }
+
+    pub(super) fn request(&self) -> Option<&str> {
+        self.request.as_deref()
+    }
+
+    /// Forgets everything that is printed: the next line of the request begins anew.
+    pub(super) fn forget(&mut self) {
+        *self = Self::of(self.request.take(), self.trace.take());
+    }
+
     pub(super) fn add(&mut self, happened: Happened) {
         match happened {
             Happened::Decided(record) => self.record = Some(*record),
@@ -90,7 +108,8 @@ impl Gathered {
         let time = self.record.as_ref().map_or(now, |record| record.time);
         let record = self.record.as_ref().map(Logged);
         let aws = Metadata { timestamp: time.as_millisecond(), cloud_watch_metrics: directives };
-        serde_json::to_string(&Line { aws, values, cause, record }).ok()
+        let (request, trace) = (self.request.as_deref(), self.trace.as_deref());
+        serde_json::to_string(&Line { aws, values, cause, request, trace, record }).ok()
     }
 }
 
@@ -179,6 +198,10 @@ struct Line<'a> {
     values: BTreeMap<&'a str, Number<'a>>,
     #[serde(rename = "Cause", skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<Logged<'a>>,
 }

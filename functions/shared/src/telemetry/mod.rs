@@ -19,10 +19,13 @@
 //!
 //! A metric with a dimension is also kept without it. All are in a namespace of the deployment's own: see
 //! [`namespace`]. An instance prints a time of each stage once in [`line::PAUSE`] at most.
+//!
+//! A line names the request as API Gateway's log does, and the trace, if the request has one: see [`trace`].
 
 mod line;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::{
     env,
@@ -46,6 +49,7 @@ use tracing_subscriber::{
 };
 
 use line::{Gathered, Pauses};
+use trace::{Daemon, Place, Traced};
 
 /// Target of the spans of which each is a request.
 const REQUEST: &str = "keybroker::request";
@@ -60,16 +64,28 @@ pub(crate) fn start(function: Function) {
     let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     let log = log.with_filter(level.and(filter_fn(|metadata| !OURS.contains(&metadata.target()))));
     let name = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
-    let registry = tracing_subscriber::registry().with(metrics(namespace(&name, function), io::stdout));
+    let daemon = Daemon::at(&env::var(trace::DAEMON).unwrap_or_default());
+    let registry =
+        tracing_subscriber::registry().with(metrics(namespace(&name, function), io::stdout, daemon));
     // Fails only where logging was started before, and then there is a log already.
     let _ = registry.with(log).try_init();
+}
+
+/// The names that AWS gave a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// As API Gateway's log has it, and its answer in `apigw-requestid`.
+    pub(crate) request: Option<String>,
+    /// The runtime's header of X-Ray.
+    pub(crate) trace: Option<String>,
 }
 
 /// Does `work`, which answers one request: what it decides, counts and measures is one line.
 ///
 /// All of it counts that is done within this request's span, also what goes on after its client went away.
-pub(crate) async fn request<T>(work: impl Future<Output = T>) -> T {
-    work.instrument(tracing::info_span!(target: REQUEST, "request")).await
+pub(crate) async fn request<T>(names: Names, work: impl Future<Output = T>) -> T {
+    let Names { request, trace } = names;
+    work.instrument(tracing::info_span!(target: REQUEST, "request", request, trace)).await
 }
 
 /// The CloudWatch namespace for the metrics of a function that Lambda calls `name`: the part of the name
@@ -85,20 +101,21 @@ fn namespace(name: &str, function: Function) -> &str {
     name.strip_suffix(suffix).filter(|prefix| !prefix.is_empty()).unwrap_or("keybroker")
 }
 
-/// Prints decisions and measurements, whatever the log's level.
-fn metrics<S, W>(namespace: &str, out: W) -> impl Layer<S> + use<S, W>
+/// Prints decisions and measurements, whatever the log's level, and tells `daemon` of sampled requests.
+fn metrics<S, W>(namespace: &str, out: W, daemon: Daemon) -> impl Layer<S> + use<S, W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let measured = Targets::new().with_targets(OURS.map(|target| (target, Level::DEBUG)));
-    Metrics { namespace: namespace.to_owned(), out, pauses: Pauses::default() }.with_filter(measured)
+    Metrics { namespace: namespace.to_owned(), out, pauses: Pauses::default(), daemon }.with_filter(measured)
 }
 
 struct Metrics<W> {
     namespace: String,
     out: W,
     pauses: Pauses,
+    daemon: Daemon,
 }
 
 impl<W: for<'w> MakeWriter<'w>> Metrics<W> {
@@ -115,9 +132,15 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + 'static,
 {
-    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(Gathered::default());
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let place = fields.trace.as_deref().and_then(Place::sampled);
+        let mut extensions = span.extensions_mut();
+        extensions.insert(Gathered::of(fields.request, place.as_ref().map(|place| place.root.clone())));
+        if let Some(place) = place {
+            extensions.insert(Traced::begin(place));
         }
     }
 
@@ -126,24 +149,38 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let Some(happened) = fields.happened(&self.pauses) else { return };
+        let Some(happened) = fields.happened() else { return };
         let request = context.event_span(event);
         let mut extensions = request.as_ref().map(|span| span.extensions_mut());
+        if let Some(traced) = extensions.as_mut().and_then(|extensions| extensions.get_mut::<Traced>()) {
+            traced.add(&happened);
+        }
+        if !happened.is_printed(&self.pauses) {
+            return;
+        }
         let mut alone = Gathered::default();
         let gathered = extensions.as_mut().and_then(|extensions| extensions.get_mut::<Gathered>());
         let in_request = gathered.is_some();
         let gathered = gathered.unwrap_or(&mut alone);
         gathered.add(happened);
         if gathered.has_record() || !in_request {
-            self.print(&std::mem::take(gathered));
+            self.print(gathered);
+            gathered.forget();
         }
     }
 
     /// The rest, however the request ended: its span is closed when it is done, when it panicked, and when it
     /// was given up.
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let gathered = context.span(&id).and_then(|span| span.extensions_mut().remove::<Gathered>());
-        self.print(&gathered.unwrap_or_default());
+        let Some(span) = context.span(&id) else { return };
+        let (gathered, traced) = {
+            let mut extensions = span.extensions_mut();
+            (extensions.remove::<Gathered>().unwrap_or_default(), extensions.remove::<Traced>())
+        };
+        self.print(&gathered);
+        if let Some(traced) = traced {
+            self.daemon.tell(&traced, gathered.request());
+        }
     }
 }
 
@@ -157,9 +194,23 @@ enum Happened {
     Took(String, f64),
 }
 
-/// The fields of an event that count here.
+impl Happened {
+    /// Whether it is for a line: a certificate that was at hand is the rule, and a stage's time may have been
+    /// printed just now.
+    fn is_printed(&self, pauses: &Pauses) -> bool {
+        match self {
+            Self::Decided(_) => true,
+            Self::Counted(metric) => metric != metrics::Count::KdsHit.name(),
+            Self::Took(stage, _) => pauses.is_over(stage),
+        }
+    }
+}
+
+/// The fields of an event, or of a request's span, that count here.
 #[derive(Default)]
 struct Fields {
+    request: Option<String>,
+    trace: Option<String>,
     record: Option<String>,
     metric: Option<String>,
     stage: Option<String>,
@@ -169,6 +220,8 @@ struct Fields {
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         let slot = match field.name() {
+            "request" => &mut self.request,
+            "trace" => &mut self.trace,
             "record" => &mut self.record,
             "metric" => &mut self.metric,
             "stage" => &mut self.stage,
@@ -187,15 +240,14 @@ impl Visit for Fields {
 }
 
 impl Fields {
-    /// Nothing, if it is not printed: a certificate that was at hand is the rule, and a stage's time may have
-    /// been printed just now.
-    fn happened(self, pauses: &Pauses) -> Option<Happened> {
+    fn happened(self) -> Option<Happened> {
         if let Some(record) = self.record {
             return serde_json::from_str(&record).ok().map(Happened::Decided);
         }
-        match (self.metric?, self.stage) {
-            (_, Some(stage)) => pauses.is_over(&stage).then_some(Happened::Took(stage, self.value)),
-            (metric, None) => (metric != metrics::Count::KdsHit.name()).then_some(Happened::Counted(metric)),
-        }
+        let metric = self.metric?;
+        Some(match self.stage {
+            Some(stage) => Happened::Took(stage, self.value),
+            None => Happened::Counted(metric),
+        })
     }
 }

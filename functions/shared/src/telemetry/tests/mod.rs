@@ -1,6 +1,7 @@
 //! The lines of requests, as the layer prints them.
 
 mod boot;
+mod traced;
 
 use std::{
     collections::BTreeSet,
@@ -28,8 +29,13 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Everything that this thread prints from here on, as the functions would.
     fn begin() -> (Self, DefaultGuard) {
+        Self::beside(Daemon::at(""))
+    }
+
+    /// Likewise, with a daemon that hears of sampled requests.
+    fn beside(daemon: Daemon) -> (Self, DefaultGuard) {
         let log = Self::default();
-        let subscriber = tracing_subscriber::registry().with(metrics("other", log.clone()));
+        let subscriber = tracing_subscriber::registry().with(metrics("other", log.clone(), daemon));
         (log, tracing::subscriber::set_default(subscriber))
     }
 
@@ -103,7 +109,7 @@ fn record(decision: Decision, check: Option<&str>) -> AuditRecord {
 /// The line of a request that decides so.
 async fn decided(decision: Decision, check: Option<&str>) -> Value {
     let (log, _logging) = Log::begin();
-    request(async { announce(&record(decision, check)) }).await;
+    request(Names::default(), async { announce(&record(decision, check)) }).await;
     log.line()
 }
 
@@ -141,14 +147,18 @@ async fn a_guest_on_a_platform_that_is_behind_is_counted_beside_its_decision() {
             (Verdict::NoSilicon, false),
         ] {
             let tcb = Some(TcbVerdict { verdict, ..sample::verdict() });
-            request(async { announce(&AuditRecord { tcb, ..record(decision, None) }) }).await;
+            request(Names::default(), async { announce(&AuditRecord { tcb, ..record(decision, None) }) })
+                .await;
             let found: BTreeSet<_> = measured(&log.line()).into_iter().map(|(name, ..)| name).collect();
             let expected = [name].into_iter().chain(behind.then_some("GuestsBehind"));
             assert_eq!(found, expected.map(str::to_owned).collect(), "{verdict:?}");
         }
     }
     let tcb = Some(sample::verdict());
-    request(async { announce(&AuditRecord { tcb, ..record(Decision::Refused, Some("policy")) }) }).await;
+    request(Names::default(), async {
+        announce(&AuditRecord { tcb, ..record(Decision::Refused, Some("policy")) })
+    })
+    .await;
     assert_eq!(measured(&log.line()), [counted("Refused", 1), by_cause("Refused", "policy")]);
 }
 
@@ -177,7 +187,7 @@ async fn a_key_that_is_out_of_reach_is_counted_apart() {
 async fn an_event_that_is_counted_is_a_metric_of_that_name() {
     let (log, _logging) = Log::begin();
     for event in Count::ALL {
-        request(async { count(event) }).await;
+        request(Names::default(), async { count(event) }).await;
         if event == Count::KdsHit {
             assert_eq!(log.texts(), Vec::<String>::new());
         } else {
@@ -192,7 +202,7 @@ async fn an_event_that_is_counted_is_a_metric_of_that_name() {
 #[tokio::test]
 async fn what_a_request_counts_and_measures_is_in_the_line_of_its_record() {
     let (log, _logging) = Log::begin();
-    request(async {
+    request(Names::default(), async {
         count(Count::KdsMiss);
         timed(Stage::Kds, async {}).await;
         count(Count::KdsMiss);
@@ -219,11 +229,15 @@ async fn each_stage_has_a_metric_of_its_own_in_milliseconds() {
         (Stage::Unwrap, "UnwrapLatency"),
     ] {
         let (log, _logging) = Log::begin();
-        request(timed(stage, async { std::thread::sleep(std::time::Duration::from_millis(2)) })).await;
+        request(
+            Names::default(),
+            timed(stage, async { std::thread::sleep(std::time::Duration::from_millis(2)) }),
+        )
+        .await;
         let line = log.line();
         assert!((2.0..500.0).contains(&line[name].as_f64().unwrap()), "{line}");
         // Soon after, the next is left out, and the line with it.
-        request(timed(stage, async {})).await;
+        request(Names::default(), timed(stage, async {})).await;
         assert_eq!(log.texts(), Vec::<String>::new());
     }
 }
@@ -232,7 +246,7 @@ async fn each_stage_has_a_metric_of_its_own_in_milliseconds() {
 #[tokio::test]
 async fn a_second_record_has_a_line_of_its_own() {
     let (log, _logging) = Log::begin();
-    request(async {
+    request(Names::default(), async {
         announce(&record(Decision::Released, None));
         announce(&record(Decision::Withheld, Some("workload")));
         count(Count::NoSession);
@@ -256,8 +270,8 @@ async fn two_requests_at_once_have_a_line_each() {
         announce(&record(decision, None));
     };
     tokio::join!(
-        request(one(Count::KdsMiss, Decision::Attested)),
-        request(one(Count::KdsThrottled, Decision::Released))
+        request(Names::default(), one(Count::KdsMiss, Decision::Attested)),
+        request(Names::default(), one(Count::KdsThrottled, Decision::Released))
     );
     let mut lines: Vec<_> = log.lines().iter().map(measured).collect();
     lines.sort_by_key(|line| line[0].0.clone());
@@ -272,7 +286,7 @@ async fn two_requests_at_once_have_a_line_each() {
 #[tokio::test]
 async fn what_a_spawned_task_does_is_its_requests() {
     let (log, _logging) = Log::begin();
-    request(async {
+    request(Names::default(), async {
         let task = async {
             count(Count::KdsMiss);
             announce(&record(Decision::Attested, None));
@@ -290,7 +304,7 @@ async fn a_panic_loses_no_line_and_the_next_request_gets_none_of_it() {
         count(Count::KdsMiss);
         panic!("made to");
     };
-    let mut panics = Box::pin(request(panics));
+    let mut panics = Box::pin(request(Names::default(), panics));
     let waker = std::task::Waker::noop();
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let _: std::task::Poll<()> = panics.as_mut().poll(&mut std::task::Context::from_waker(waker));
@@ -298,14 +312,14 @@ async fn a_panic_loses_no_line_and_the_next_request_gets_none_of_it() {
     assert!(polled.is_err());
     drop(panics);
     assert_eq!(measured(&log.line()), [counted("KdsMiss", 1)]);
-    request(async { announce(&record(Decision::Attested, None)) }).await;
+    request(Names::default(), async { announce(&record(Decision::Attested, None)) }).await;
     assert_eq!(measured(&log.line()), [counted("Attested", 1)]);
 }
 
 #[tokio::test]
 async fn a_request_that_is_given_up_loses_no_line() {
     let (log, _logging) = Log::begin();
-    let mut given_up = Box::pin(request(async {
+    let mut given_up = Box::pin(request(Names::default(), async {
         count(Count::KdsMiss);
         std::future::pending::<()>().await;
     }));
@@ -328,7 +342,7 @@ async fn a_line_does_not_repeat_what_others_say() {
     let mut refused = record(Decision::Refused, Some("workload"));
     (refused.registration, refused.attestation) = (Some(registration), Some(attested.id));
     for (record, registration) in [(attested, true), (released, false), (refused, true)] {
-        request(async { announce(&record) }).await;
+        request(Names::default(), async { announce(&record) }).await;
         let mut expected = serde_json::to_value(&record).unwrap();
         let fields = expected.as_object_mut().unwrap();
         fields.remove("time");
