@@ -68,8 +68,10 @@ class LongForm(yaml.SafeLoader):
 
 
 def long_form(loader, suffix, node):
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
     value = loader.construct_scalar(node)
-    name = suffix if suffix == "Ref" else f"Fn::{suffix}"
     return {name: value.split(".") if suffix == "GetAtt" else value}
 
 

@@ -37,6 +37,11 @@ pub(crate) fn sub(text: &str) -> Value {
     json!({ "Fn::Sub": text })
 }
 
+/// A property that is there only under `condition`, with the value of `parameter`.
+pub(crate) fn chosen(condition: &str, parameter: &str) -> Value {
+    json!({"Fn::If": [condition, {"Ref": parameter}, {"Ref": "AWS::NoValue"}]})
+}
+
 #[test]
 fn the_templates_routes_are_those_of_the_code() {
     let template = read("template.yaml");
@@ -73,9 +78,26 @@ fn every_route_has_a_throttle() {
     let settings = template["Resources"]["Api"]["Properties"]["RouteSettings"].as_object().unwrap();
     let routes: BTreeSet<_> = deployed_routes().map(|(route, _)| route).collect();
     assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
-    for throttle in settings.values() {
-        assert!(throttle["ThrottlingRateLimit"].as_u64().unwrap() > 0);
-        assert!(throttle["ThrottlingBurstLimit"].as_u64().unwrap() > 0);
+    let mut functions = BTreeMap::from_iter(deployed_routes());
+    functions.insert("GET /kbs/v0/jwks".to_owned(), "keys");
+    for (route, throttle) in settings {
+        let (name, rate, burst) = match functions[route] {
+            "register" => ("Register", 5, 10),
+            "keys" => ("Keys", 10, 20),
+            _ => ("Guest", 50, 100),
+        };
+        for (member, parameter, default) in
+            [("ThrottlingRateLimit", "Rate", rate), ("ThrottlingBurstLimit", "Burst", burst)]
+        {
+            let parameter = format!("{name}{parameter}");
+            assert_eq!(throttle[member], json!({ "Ref": parameter }), "{route}");
+            let parameter = &template["Parameters"][parameter];
+            assert_eq!(
+                (&parameter["Default"], &parameter["MinValue"]),
+                (&json!(default), &json!(1)),
+                "{route}"
+            );
+        }
     }
 }
 
@@ -130,8 +152,14 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
         "Runtime": "provided.al2023",
         "Handler": "bootstrap",
         "Architectures": [{"Ref": "Architecture"}],
-        "ReservedConcurrentExecutions":
-            {"Fn::If": ["Reserved", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]},
+        "VpcConfig": {"Fn::If": [
+            "InVpc",
+            {
+                "SubnetIds": {"Fn::Split": [",", {"Ref": "SubnetIds"}]},
+                "SecurityGroupIds": {"Fn::Split": [",", {"Ref": "SecurityGroupIds"}]},
+            },
+            {"Ref": "AWS::NoValue"},
+        ]},
         "Tracing": {"Fn::If": ["Traced", "Active", {"Ref": "AWS::NoValue"}]},
     });
     assert_eq!(template["Globals"]["Function"], globals);
@@ -146,8 +174,12 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
             json!({"LogGroup": sub(&format!("/aws/lambda/${{Prefix}}/{package}"))})
         );
         assert_eq!(function["Timeout"], timeout);
+        let reserved = chosen(&format!("{name}Reserved"), &format!("{name}Concurrency"));
+        assert_eq!(function["ReservedConcurrentExecutions"], reserved);
+        assert_eq!(function["CodeSigningConfigArn"], chosen("SignedCode", "CodeSigningConfigArn"));
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["RoleName"], sub(&format!("${{Prefix}}-{package}")));
+        assert_eq!(role["PermissionsBoundary"], chosen("Bounded", "PermissionsBoundary"));
     }
 }
 
@@ -212,20 +244,21 @@ fn the_floor_of_the_tcb_has_no_default_and_can_be_any() {
 #[test]
 fn each_role_may_do_exactly_what_its_function_calls() {
     let template = read("template.yaml");
-    // Only the roles, the builders' policy and the one for traces grant permissions.
+    // Only the roles, the builders' policy and those for a VPC and for traces grant permissions.
     assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
     let kinds = template["Resources"]
         .as_object()
         .unwrap()
         .values()
         .map(|resource| resource["Type"].as_str().unwrap());
-    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 2);
+    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 3);
+    let network = json!({"Fn::If": ["InVpc", [{"Ref": "NetworkPolicy"}], {"Ref": "AWS::NoValue"}]});
     let lambda = json!({"Service": "lambda.amazonaws.com"});
     let trust = json!({"Effect": "Allow", "Principal": lambda, "Action": "sts:AssumeRole"});
     for (name, function) in FUNCTIONS {
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["AssumeRolePolicyDocument"]["Statement"], json!([trust]));
-        assert!(role.get("ManagedPolicyArns").is_none());
+        assert_eq!(role["ManagedPolicyArns"], network);
         let [policy] = role["Policies"].as_array().unwrap().as_slice() else { panic!("{name}: one policy") };
 
         let mut logs = Vec::new();
@@ -264,6 +297,45 @@ fn each_role_may_do_exactly_what_its_function_calls() {
         });
         assert_eq!(conditions, expected.collect(), "{name}");
     }
+}
+
+/// Lambda needs a role's right to make network interfaces. The code that runs under the role never has it.
+#[test]
+fn only_lambda_itself_makes_network_interfaces() {
+    let template = read("template.yaml");
+    let network = &template["Resources"]["NetworkPolicy"];
+    assert_eq!(network["Condition"], "InVpc");
+    let not_empty = json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "SubnetIds"}, ""]}]});
+    assert_eq!(template["Conditions"]["InVpc"], not_empty);
+    let interfaces = ["AssignPrivateIpAddresses", "CreateNetworkInterface", "DeleteNetworkInterface"];
+    let others = ["DescribeNetworkInterfaces", "DescribeSubnets", "UnassignPrivateIpAddresses"];
+    let actions = interfaces.into_iter().chain(others).map(|action| format!("ec2:{action}"));
+    let statement = json!([{
+        "Effect": "Allow",
+        "Action": actions.collect::<Value>(),
+        "Resource": "*",
+        "Condition": {"Null": {"lambda:SourceFunctionArn": "true"}},
+    }]);
+    assert_eq!(network["Properties"]["PolicyDocument"]["Statement"], statement);
+}
+
+/// A client's certificate is asked for under the own domain alone. So a template with a truststore, and the
+/// API's other name still open, is refused by a rule. `infra/parameters.py` tries the rules.
+#[test]
+fn a_truststore_leaves_no_other_way_in() {
+    let template = read("template.yaml");
+    let closed = json!({"Fn::Equals": [{"Ref": "DisableExecuteApiEndpoint"}, "yes"]});
+    let rule = &template["Rules"]["TruststoreIsTheOnlyWay"];
+    assert_eq!(rule["RuleCondition"], json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "TruststoreUri"}, ""]}]}));
+    assert_eq!(rule["Assertions"][0]["Assert"], closed);
+    assert_eq!(template["Conditions"]["OwnDomainAlone"], closed);
+    let api = &template["Resources"]["Api"]["Properties"];
+    assert_eq!(api["DisableExecuteApiEndpoint"], json!({"Fn::If": ["OwnDomainAlone", true, false]}));
+    let certified = &template["Resources"]["Domain"]["Properties"]["MutualTlsAuthentication"]["Fn::If"];
+    assert_eq!(
+        (&certified[0], &certified[1]["TruststoreUri"]),
+        (&json!("ClientsCertified"), &json!({"Ref": "TruststoreUri"}))
+    );
 }
 
 /// The limits of a role beyond the table: the contexts under which it uses the key, the rows of the broker's
@@ -348,6 +420,7 @@ fn logs_outlive_releases_mistakes_and_the_stack() {
             "Properties": {
                 "LogGroupName": sub(name),
                 "RetentionInDays": {"Ref": "LogRetentionDays"},
+                "KmsKeyId": chosen("OwnLogKey", "LogKeyArn"),
                 "DeletionProtectionEnabled": true,
             },
         });
