@@ -31,6 +31,7 @@ mod server;
 mod sharing;
 mod suggest;
 mod table;
+mod tls;
 mod when;
 
 use std::process::ExitCode;

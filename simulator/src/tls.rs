@@ -40,6 +40,22 @@ pub struct Identity {
     pub key: Vec<u8>,
 }
 
+impl Identity {
+    /// Its certificate, PEM.
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate)
+    }
+
+    /// Its key, PEM.
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", &self.key)
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
+}
+
 /// The name of a server.
 #[derive(Debug, Clone, Copy)]
 pub enum ServerName<'a> {
@@ -60,8 +76,7 @@ impl Authority {
 
     /// Its certificate, PEM.
     pub fn pem(&self) -> String {
-        let body = BASE64.encode(&self.certificate);
-        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        pem("CERTIFICATE", &self.certificate)
     }
 
     /// Issues a certificate for a server of this name, with a new key.

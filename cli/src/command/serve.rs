@@ -21,6 +21,7 @@ use crate::{
     operator::socket::{self, Socket},
     paths, server,
     suggest::StorePlace,
+    tls::{self, Tls, TlsArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -35,6 +36,9 @@ Examples:
   For build hosts elsewhere, which register with tokens, and hosts of Milan-X:
       keybroker serve --listen 192.0.2.7:8080 --registration token \\
           --minimum-tcb milan-x:snp=27,ucode=71
+  For guests and build hosts elsewhere, over TLS:
+      keybroker serve --listen 192.0.2.7:8443 --registration token --minimum-tcb milan:snp=27 \\
+          --tls-cert /etc/keybroker/tls/cert.pem --tls-key /etc/keybroker/tls/key.pem
   With audit records in a file, and the log in the journal:
       keybroker serve >>audit.jsonl";
 
@@ -49,8 +53,8 @@ Examples:
 pub(crate) struct ServeArgs {
     /// Address and port to listen on. Port 0 takes any free port. `:8080` means every IPv4 address.
     ///
-    /// Guests reach the loopback through libkrun's TSI. On any other address nothing on the wire is
-    /// encrypted, and you must choose who may register: see --registration.
+    /// Guests reach the loopback through libkrun's TSI. On any other address you must choose who may register
+    /// (see --registration), and without --tls-cert nothing on the wire is encrypted.
     #[arg(
         long,
         env = "KEYBROKER_LISTEN",
@@ -117,6 +121,8 @@ pub(crate) struct ServeArgs {
     session_ttl: u32,
     #[command(flatten)]
     fleet: FleetArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// The chips for which the broker asks AMD's KDS for a certificate.
@@ -144,7 +150,9 @@ impl ServeArgs {
         if self.listen.ip().is_loopback() {
             return;
         }
-        tracing::warn!(address = %self.listen, "NOT ON THE LOOPBACK: nothing on the wire is encrypted");
+        if self.tls.files().is_none() {
+            tracing::warn!(address = %self.listen, "NOT ON THE LOOPBACK: nothing on the wire is encrypted");
+        }
         if self.registration.open {
             tracing::warn!(address = %self.listen, "ANYBODY who reaches this address registers workloads");
         }
@@ -214,19 +222,22 @@ impl ServeArgs {
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     args.check_registration()?;
     args.check_floor()?;
+    let tls = args.tls.files().map(Tls::start).transpose()?.map(Arc::new);
     let parts = broker::open(args.configuration()?)?;
     let runtime = Runtime::new().context("starting")?;
     args.warn();
     parts.fleet.announce();
     parts.advisories.announce();
     runtime.block_on(async {
+        tls::reload_on_hangup(tls.clone())?;
         let register = http::router_over(parts.store.clone(), broker::operators_register(&parts));
+        let others = register.merge(tls::router(tls.clone()));
         let socket = operators_socket(&args.data_dir()?)?;
         let endorsements = broker::endorsements(&parts);
-        let operators = (socket, socket::router(parts.store.clone(), Some(endorsements.clone()), register));
+        let operators = (socket, socket::router(parts.store.clone(), Some(endorsements.clone()), others));
         let guests = http::router_over(parts.store.clone(), broker::services(&parts, endorsements));
         let guests = guests.layer(middleware::from_fn_with_state(args.guarded(), server::loopback::only));
-        server::until_signalled(args.listen, guests, Some(operators)).await
+        server::until_signalled(args.listen, tls, guests, Some(operators)).await
     })
 }
 

@@ -18,7 +18,8 @@ use super::places::Progress;
 /// How long a client may take to read its answer.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that ends if its client does not read. hyper has a time limit only for heads.
+/// A connection that ends if its client does not read. hyper has a time limit only for heads. TLS stands on
+/// top of this, so that it is the client's reading that counts, and not what TLS keeps.
 #[derive(Debug)]
 pub(super) struct Deadline<S> {
     stream: S,
@@ -61,18 +62,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
                 ready!(until.as_mut().poll(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            // The system has taken everything. If it took less, a client may read as slowly as byte by byte.
-            Poll::Ready(Ok(length)) if length == bytes.len() => {
-                if self.until.take().is_some() {
-                    self.progress.read();
-                }
-                Poll::Ready(Ok(length))
-            }
-            Poll::Ready(written) => Poll::Ready(written),
+            // A client may read as slowly as byte by byte: that the system took some bytes says nothing.
+            written => written,
         }
     }
 
+    /// hyper and TLS flush once the system has taken everything that they had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.until.take().is_some() {
+            self.progress.read();
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,29 +1,34 @@
 //! The lifetime of a command that serves, from the port to the last signal.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
 use sd_notify::NotifyState;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
-use super::{Ended, FAREWELL, Listener, address, run};
-use crate::exit::{Exit, Failure};
+use super::{Ended, FAREWELL, Limits, Listener, Peer, address, run};
+use crate::{
+    exit::{Exit, Failure},
+    tls::Tls,
+};
 
-/// Serves `router` at `address`, and the router of `beside` at its listener, until SIGTERM or SIGINT, and
+/// Serves `router` at `address`, over TLS if there is a pair for it, and the router of `beside` at its listener, until SIGTERM or SIGINT, and
 /// then for at most 10 seconds until the requests under way are answered. A second signal ends it at once. If
 /// systemd has started it, tells systemd when it is ready and when it stops.
 pub(crate) async fn until_signalled<L: Listener>(
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     router: Router,
     beside: Option<(L, Router)>,
 ) -> Result<Exit, Failure> {
     let (first, second) = signals().context("handling signals")?;
-    let listener = listen(address)?;
+    let listener = listen(address, tls)?;
     tell(NotifyState::Ready);
     let (stop, stopping) = watch::channel(());
     let stop = async {
@@ -49,6 +54,32 @@ pub(crate) async fn until_signalled<L: Listener>(
     }
 }
 
+/// A port of TCP, with a certificate or without.
+struct Port {
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener for Port {
+    type Stream = TcpStream;
+
+    fn limits(&self) -> Limits {
+        self.listener.limits()
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        Listener::accept(&self.listener).await
+    }
+
+    fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.as_ref().map(|tls| tls.acceptor())
+    }
+
+    fn router_for(&self, stream: &TcpStream, router: &Router) -> Router {
+        self.listener.router_for(stream, router)
+    }
+}
+
 /// Ends once the other end of the channel is gone.
 async fn stopped(mut stopping: watch::Receiver<()>) {
     while stopping.changed().await.is_ok() {}
@@ -61,12 +92,13 @@ fn tell(state: NotifyState<'_>) {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+fn listen(address: SocketAddr, tls: Option<Arc<Tls>>) -> Result<Port, Failure> {
     let listener = address::listen(address).map_err(|error| cannot_listen(address, error))?;
     // If port 0 was asked for, the log must have the port that the system chose.
     let address = listener.local_addr().map_err(|error| cannot_listen(address, error))?;
-    tracing::info!("listening on http://{address}");
-    Ok(listener)
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}");
+    Ok(Port { listener, tls })
 }
 
 fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP or a Unix socket, with limits: on connections, on the time for a head and for reading an
+//! HTTP/1.1 over TCP, TLS or a Unix socket, with limits: on connections, on the time for a head and for reading an
 //! answer, on the requests of a connection, and on the time for ending.
 //!
 //! This uses hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
@@ -10,6 +10,7 @@ pub(crate) mod loopback;
 mod pace;
 mod places;
 mod requests;
+mod wire;
 
 use std::{
     future::Future,
@@ -31,12 +32,14 @@ use tokio::{
     task::yield_now,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use self::{
     deadline::Deadline,
     pace::{Pace, Turns},
     places::{Place, Places, Progress},
     requests::Requests,
+    wire::Wire,
 };
 
 pub(crate) use self::{
@@ -69,6 +72,11 @@ pub(crate) trait Listener {
 
     /// The next connection, and its peer.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>>;
+
+    /// What speaks TLS with the next connection, if connections have TLS.
+    fn tls(&self) -> Option<TlsAcceptor> {
+        None
+    }
 
     /// The router that answers on this connection.
     fn router_for(&self, stream: &Self::Stream, router: &Router) -> Router;
@@ -119,7 +127,8 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
         loop {
             let (stream, place) = accept(&listener, &places).await;
             let router = listener.router_for(&stream, &router);
-            let connection = graceful.watch(connection(stream, router, place.progress(), pace.join()));
+            let connection =
+                graceful.watch(connection(stream, listener.tls(), router, place.progress(), pace.join()));
             tokio::spawn(async move {
                 let mut connection = pin!(connection);
                 tokio::select! {
@@ -187,14 +196,16 @@ fn of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-type Connection<I> = http1::Connection<TokioIo<Deadline<I>>, Requests>;
+type Connection<I> = http1::Connection<TokioIo<Wire<Deadline<I>>>, Requests>;
 
 fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     stream: I,
+    tls: Option<TlsAcceptor>,
     router: Router,
     progress: Progress,
     turns: Turns,
 ) -> Connection<I> {
+    let stream = Wire::new(Deadline::new(stream, progress.clone()), tls.as_ref());
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -203,10 +214,7 @@ fn connection<I: AsyncRead + AsyncWrite + Unpin>(
         // Head and body go into one buffer, and so into one write: libkrun's guest uses only what its first
         // read gives it.
         .writev(false)
-        .serve_connection(
-            TokioIo::new(Deadline::new(stream, progress.clone())),
-            Requests::new(router, progress, turns),
-        )
+        .serve_connection(TokioIo::new(stream), Requests::new(router, progress, turns))
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn connect() -> Client {
     tokio::spawn(async move {
         let places = Places::new(Limits::alone(1));
         let place = places.take(Peer::Local, places.open().await).await.unwrap();
-        connection(counting, router(), place.progress(), Arc::<Pace>::default().join()).await
+        connection(counting, None, router(), place.progress(), Arc::<Pace>::default().join()).await
     });
     Client { stream, writes }
 }

@@ -5,6 +5,7 @@ mod endorser;
 mod finding;
 mod keys;
 mod local;
+mod tls;
 mod url;
 mod workloads;
 
@@ -27,12 +28,13 @@ use crate::{
     paths,
     suggest::StorePlace,
     table,
+    tls::TlsArgs,
 };
 
 /// Find what keeps the broker from working
 ///
-/// The command checks configuration, store, disk, wrapping key, the broker's own keys, clock, AMD's KDS,
-/// revocation lists, and how long workload ids may be behind a base URL. Each check is ok, a warning or a
+/// The command checks configuration, store, disk, wrapping key, TLS certificate, the broker's own keys,
+/// clock, AMD's KDS, revocation lists, and how long workload ids may be behind a base URL. Each check is ok, a warning or a
 /// failure, and says what to do. The command changes nothing. It reads the variables of `keybroker serve`:
 /// run it as the broker's user, with the broker's environment.
 #[derive(Debug, clap::Args)]
@@ -68,6 +70,8 @@ pub(crate) struct DoctorArgs {
     anchors: AnchorArgs,
     #[command(flatten)]
     fleet: FleetArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -141,6 +145,7 @@ async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
         findings.extend(local::examine(args));
         findings.extend(args.deep.then(|| local::deeply(args)));
         findings.extend(local::health(args).await);
+        findings.extend(tls::examine(args).await);
     }
     match args.store.open().await {
         Ok(operator) => {

@@ -114,7 +114,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
         let guarded = build && args.listen.ip().is_loopback() && !args.anyone_may_register;
         let router = http::router(Relay::new(role, upstream));
         let router = router.layer(middleware::from_fn_with_state(guarded, server::loopback::only));
-        server::until_signalled(args.listen, router, None::<(TcpListener, Router)>).await
+        server::until_signalled(args.listen, None, router, None::<(TcpListener, Router)>).await
     })
 }
 
