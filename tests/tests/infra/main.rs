@@ -8,6 +8,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod import;
 mod restore;
 mod storage;
 mod templates;
