@@ -7,6 +7,7 @@ infra/check runs it.
 
 import copy
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -23,6 +24,10 @@ PSEUDO = {
 # These have no default.
 REQUIRED = {"Registration": "token", "MinimumTcb": "milan-b1:snp=27"}
 ABSENT = "absent"
+
+# SAM asks for a region, and warns of metrics that it does not publish.
+os.environ["AWS_DEFAULT_REGION"] = PSEUDO["AWS::Region"]
+logging.disable(logging.WARNING)
 
 
 class Template:
@@ -187,7 +192,10 @@ GUESTS = [
 KEYS = ["GET /kbs/v0/jwks"]
 RATE, BURST = "ThrottlingRateLimit", "ThrottlingBurstLimit"
 
-ALARMS = ["ServerErrors", "Refusals", "Strangers", "KeyUnavailable", "KdsThrottled", "NoTcbFloor", "GuestsBehind"]
+ALARMS = [
+    "ServerErrors", "Refusals", "Strangers", "KeyUnavailable", "KdsThrottled", "NoTcbFloor", "GuestsBehind", "OldList",
+    "GatewayThrottled", "FunctionErrors", "FunctionsThrottled", "ReadsThrottled", "WritesThrottled",
+]
 THRESHOLDS = [name for name in ALARMS if name != "NoTcbFloor"]
 TABLES = ["Workloads", "Tokens", "Keys", "Decisions", "Endorsements", "Audit", "Challenges", "Sessions"]
 LOGS = ["RegisterLog", "AuthLog", "AttestLog", "AccessLog"]
@@ -210,6 +218,18 @@ STORAGE = [
         {"AuditTableClass": "STANDARD_INFREQUENT_ACCESS"},
         each(["Decisions", "Audit"], TableClass="STANDARD_INFREQUENT_ACCESS"),
     ),
+]
+MOVE = {"KeyArn": KEY_ARN}
+UNTIL = "2026-12-01T18:00:00Z"
+STORAGE += [
+    (MOVE, {"Alias.TargetKeyId": KEY_ARN}),
+    ({**MOVE, "OwnKey": "no"}, {"Key": ABSENT, "Outputs.KeyArn.Value": KEY_ARN}),
+    ({"RewrapUntil": UNTIL}, {"Key.KeyPolicy.Statement": ...}),
+]
+STORAGE_REFUSED = [({"OwnKey": "no"}, {"SomeKeyWraps"})]
+FURTHER_KEY = [
+    ({"MultiRegion": "yes"}, {"Key.MultiRegion": True}),
+    ({"RewrapUntil": UNTIL}, {"Key.KeyPolicy.Statement": ...}),
 ]
 VPC = {"SubnetIds": "subnet-0a,subnet-1b", "SecurityGroupIds": "sg-2c"}
 DOMAIN = {"DomainName": "k.example.org", "CertificateArn": CERTIFICATE}
@@ -265,8 +285,12 @@ FUNCTIONS_ROWS = [
     ),
     ({"PermissionsBoundary": BOUNDARY}, each(ROLES, PermissionsBoundary=BOUNDARY)),
     ({"CodeSigningConfigArn": SIGNING}, each(FUNCTIONS, CodeSigningConfigArn=SIGNING)),
+    (
+        {"KeyArns": f"{KEY_ARN},{KEY_ARN}-2"},
+        {f"{role}.Policies": ... for role in ROLES},
+    ),
     ({"Tracing": "on"}, {**each(FUNCTIONS, **{"TracingConfig.Mode": "Active"}), "TracingPolicy": ...}),
-    ({"AlarmTopicArn": TOPIC}, each(ALARMS, AlarmActions=[TOPIC])),
+    ({"AlarmTopicArn": TOPIC}, each(ALARMS, AlarmActions=[TOPIC], OKActions=[TOPIC])),
     *(({f"{name}Threshold": 9}, {f"{name}.Threshold": "9"}) for name in THRESHOLDS),
     (
         DOMAIN,
@@ -326,14 +350,18 @@ def failures(name, rows, refused):
 def main():
     # SAM warns of metrics that it does not publish.
     logging.disable(logging.WARNING)
-    # storage.yaml has no rules: none of its parameters needs another.
-    found = [*failures("storage.yaml", STORAGE, []), *failures("template.yaml", FUNCTIONS_ROWS, REFUSED)]
+    found = [
+        *failures("storage.yaml", STORAGE, STORAGE_REFUSED),
+        *failures("key.yaml", FURTHER_KEY, []),
+        *failures("template.yaml", FUNCTIONS_ROWS, REFUSED),
+    ]
     for one in found:
         print(f"FAIL  {one}")
     if found:
         sys.exit(1)
-    rows = len(STORAGE) + len(FUNCTIONS_ROWS)
-    print(f"infra: {rows} rows of parameters change what they should, and {len(REFUSED)} are refused")
+    rows = len(STORAGE) + len(FURTHER_KEY) + len(FUNCTIONS_ROWS)
+    refused = len(STORAGE_REFUSED) + len(REFUSED)
+    print(f"infra: {rows} rows of parameters change what they should, and {refused} are refused")
 
 
 if __name__ == "__main__":

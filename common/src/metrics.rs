@@ -2,12 +2,17 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
+
 /// Target of the events. `metric` is its name, `value` a number; one with a `stage` is a time in
-/// milliseconds, any other a count.
+/// milliseconds, [`LIST_AGE`] days, any other a count.
 pub const TARGET: &str = "keybroker::metrics";
 
 /// The metric of all times, whose events have a stage.
 pub const LATENCY: &str = "Latency";
+
+/// The days since a revocation list was last fetched from AMD, at each use of the list.
+pub const LIST_AGE: &str = "ListAge";
 
 /// The events that are counted beside the decisions on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,11 @@ impl Stage {
 /// Counts one.
 pub fn count(count: Count) {
     tracing::debug!(target: TARGET, metric = count.name(), value = 1.0);
+}
+
+/// Notes how old a list was when it was used.
+pub fn list_age(age: SignedDuration) {
+    tracing::debug!(target: TARGET, metric = LIST_AGE, value = age.as_secs_f64() / 86_400.0);
 }
 
 /// Does `work` and measures how long it takes.

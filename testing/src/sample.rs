@@ -281,6 +281,11 @@ pub fn amended(seconds: i64) -> AuditRecord {
     audit(seconds, Operation::Operate, Decision::ResourceSet)
 }
 
+/// The record of a move to another wrapping key, so many seconds into the suite.
+pub fn rewrapped(seconds: i64) -> AuditRecord {
+    audit(seconds, Operation::Operate, Decision::Rewrapped)
+}
+
 /// The record of a deletion, so many seconds into the suite.
 pub fn deleted(seconds: i64) -> AuditRecord {
     audit(seconds, Operation::Operate, Decision::Deleted)

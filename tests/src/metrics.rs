@@ -1,7 +1,7 @@
 //! The metrics of the functions.
 
 /// Every metric, as the functions' log names it.
-pub const METRICS: [&str; 18] = [
+pub const METRICS: [&str; 19] = [
     "Registered",
     "Attested",
     "Released",
@@ -15,6 +15,7 @@ pub const METRICS: [&str; 18] = [
     "Panicked",
     "NoSession",
     "NoTcbFloor",
+    "ListAge",
     "KdsLatency",
     "VerifyLatency",
     "TransactionLatency",

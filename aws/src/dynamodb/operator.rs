@@ -2,13 +2,16 @@
 //!
 //! A scan reads the whole table, a page at a time, and costs as much.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{Delete, Update, builders::UpdateBuilder};
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, WorkloadId},
     keyring::{Keyring, Purpose},
-    store::{AuditQuery, Cursor, OperatorStore, Page, StoreError, StoredEndorsement},
+    secret::WrappedSecret,
+    store::{AuditQuery, Cursor, OperatorStore, Page, RewrapStore, StoreError, StoredEndorsement},
     workload::Workload,
 };
 
@@ -180,6 +183,24 @@ where
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError> {
         self.listed(query, after).await
+    }
+}
+
+#[async_trait]
+impl<T> RewrapStore for DynamoStore<T>
+where
+    T: WorkloadsTable + TokensTable + DecisionsTable + KeysTable + EndorsementsTable + AuditTable,
+{
+    async fn rewrap(
+        &self,
+        seen: &Workload,
+        secrets: &BTreeMap<String, WrappedSecret>,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        let update = workloads::rewrapping(self.tables.workloads(), seen, secrets)?;
+        let transaction =
+            Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
+        self.commit(transaction).await
     }
 }
 

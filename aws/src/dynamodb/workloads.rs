@@ -3,6 +3,8 @@
 //!
 //! `digest` is for conditions alone. A caller that reads a row hashes the bytes.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     error::BuildError,
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    secret::WrappedSecret,
     store::{
         Build, DecisionStore as _, RegistrationStore, ReleaseStore, RevocationStore, StoreError,
         WorkloadStore,
@@ -220,6 +223,25 @@ pub(super) fn amendment(
         .expression_attribute_values(":digest", digest(amended.digest()))
         .expression_attribute_values(":secrets", Workload::json(&amended.secrets)?)
         .expression_attribute_values(":replaced", digest(replaced))
+        .build())
+}
+
+/// Sets the secrets of a row that has registration and secrets of `seen`, and no other attribute.
+pub(super) fn rewrapping(
+    table: &str,
+    seen: &Workload,
+    secrets: &BTreeMap<String, WrappedSecret>,
+) -> Result<Result<Update, BuildError>, StoreError> {
+    Ok(Update::builder()
+        .table_name(table)
+        .key(KEY, text(seen.id.as_str()))
+        .update_expression("SET #secrets = :secrets")
+        .condition_expression("#digest = :digest AND #secrets = :seen")
+        .expression_attribute_names("#digest", DIGEST)
+        .expression_attribute_names("#secrets", SECRETS)
+        .expression_attribute_values(":digest", digest(seen.digest()))
+        .expression_attribute_values(":secrets", Workload::json(secrets)?)
+        .expression_attribute_values(":seen", Workload::json(&seen.secrets)?)
         .build())
 }
 

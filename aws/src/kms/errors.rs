@@ -2,7 +2,10 @@
 
 use aws_sdk_kms::{
     error::{ProvideErrorMetadata, SdkError},
-    operation::{decrypt::DecryptError, encrypt::EncryptError, re_encrypt::ReEncryptError},
+    operation::{
+        decrypt::DecryptError, describe_key::DescribeKeyError, encrypt::EncryptError,
+        re_encrypt::ReEncryptError,
+    },
 };
 use keybroker_common::secret::KeyError;
 
@@ -31,6 +34,11 @@ pub(super) fn re_encrypt<R>(error: SdkError<ReEncryptError, R>) -> KeyError {
         }
         _ => unavailable(&error),
     }
+}
+
+/// A key that cannot be looked at is one that cannot be used now.
+pub(super) fn describe<R>(error: SdkError<DescribeKeyError, R>) -> KeyError {
+    unavailable(&error)
 }
 
 /// An answer without what was asked for.

@@ -11,9 +11,14 @@
 //! The clear text passes through buffers of the SDK's HTTP client and parser that cannot be reached to be
 //! zeroed. The buffer that they hand over is not copied again.
 
+mod arn;
 mod errors;
+mod rewrap;
 #[cfg(test)]
 mod tests;
+
+pub use arn::{KeyArn, KeyArnError};
+pub use rewrap::{KmsMove, KmsRewrap, key_behind};
 
 use std::{collections::HashMap, fmt};
 
@@ -21,7 +26,7 @@ use async_trait::async_trait;
 use aws_sdk_kms::{Client, primitives::Blob};
 use keybroker_common::{
     keyring::{KeyringWrap, Purpose},
-    secret::{EncryptionContext, KeyError, Rewrap, Secret, Unwrap, Wrap, WrappedSecret},
+    secret::{EncryptionContext, KeyError, Secret, Unwrap, Wrap, WrappedSecret},
 };
 
 /// Encrypts with a KMS key, and has no way to decrypt.
@@ -88,58 +93,6 @@ impl Unwrap for KmsUnwrap {
     }
 }
 
-/// Encrypts with a KMS key, and has KMS bind what it encrypted to another context. The clear text does not
-/// leave KMS: there is no way to decrypt.
-#[derive(Debug, Clone)]
-pub struct KmsRewrap(KmsWrap);
-
-impl KmsRewrap {
-    /// Wraps new secrets as [`KmsWrap::new`] says, and each other one with the key that wrapped it.
-    pub fn new(client: Client, key_id: impl Into<String>) -> Self {
-        Self(KmsWrap::new(client, key_id))
-    }
-}
-
-#[async_trait]
-impl Wrap for KmsRewrap {
-    async fn wrap_secret(
-        &self,
-        context: &EncryptionContext,
-        secret: &Secret,
-    ) -> Result<WrappedSecret, KeyError> {
-        self.0.wrap_secret(context, secret).await
-    }
-}
-
-#[async_trait]
-impl Rewrap for KmsRewrap {
-    /// [`KeyError::UnknownKey`] as for [`KmsUnwrap`].
-    async fn rewrap_secret(
-        &self,
-        from: &EncryptionContext,
-        to: &EncryptionContext,
-        wrapped: &WrappedSecret,
-    ) -> Result<WrappedSecret, KeyError> {
-        let key_id = arn(wrapped)?;
-        let answer = self
-            .0
-            .client
-            .re_encrypt()
-            .source_key_id(key_id)
-            .destination_key_id(key_id)
-            .set_source_encryption_context(Some(pairs(from)))
-            .set_destination_encryption_context(Some(pairs(to)))
-            .ciphertext_blob(Blob::new(wrapped.ciphertext.as_slice()))
-            .send()
-            .await
-            .map_err(errors::re_encrypt)?;
-        let (Some(key_id), Some(ciphertext)) = (answer.key_id, answer.ciphertext_blob) else {
-            return Err(errors::incomplete());
-        };
-        Ok(WrappedSecret { key_id, ciphertext: ciphertext.into_inner() })
-    }
-}
-
 /// Wraps and unwraps the keys of one ring of the broker's own, under its purpose alone.
 #[derive(Clone)]
 pub struct KmsKeyring {
@@ -153,10 +106,6 @@ impl KmsKeyring {
     pub fn new(client: Client, key_id: impl Into<String>, purpose: Purpose) -> Self {
         Self { client, key_id: key_id.into(), purpose }
     }
-
-    fn pairs(&self) -> HashMap<String, String> {
-        HashMap::from([("purpose".to_owned(), self.purpose.context().to_owned())])
-    }
 }
 
 impl fmt::Debug for KmsKeyring {
@@ -168,11 +117,11 @@ impl fmt::Debug for KmsKeyring {
 #[async_trait]
 impl KeyringWrap for KmsKeyring {
     async fn wrap_key(&self, key: &Secret) -> Result<WrappedSecret, KeyError> {
-        encrypt(&self.client, &self.key_id, self.pairs(), key).await
+        encrypt(&self.client, &self.key_id, ring_pairs(self.purpose), key).await
     }
 
     async fn unwrap_key(&self, wrapped: &WrappedSecret) -> Result<Secret, KeyError> {
-        decrypt(&self.client, self.pairs(), wrapped).await
+        decrypt(&self.client, ring_pairs(self.purpose), wrapped).await
     }
 }
 
@@ -221,4 +170,9 @@ fn arn(wrapped: &WrappedSecret) -> Result<&str, KeyError> {
 
 fn pairs(context: &EncryptionContext) -> HashMap<String, String> {
     context.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The context of the keys of a ring: its purpose, and nothing else.
+fn ring_pairs(purpose: Purpose) -> HashMap<String, String> {
+    HashMap::from([("purpose".to_owned(), purpose.context().to_owned())])
 }

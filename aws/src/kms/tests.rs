@@ -18,8 +18,13 @@ use aws_sdk_kms::{
 use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use keybroker_common::ids::{RegistrationDigest, WorkloadId};
+use keybroker_common::{
+    ids::{RegistrationDigest, WorkloadId},
+    secret::Rewrap as _,
+};
 use serde_json::{Value, json};
+
+mod moving;
 
 use super::*;
 

@@ -10,6 +10,7 @@ mod items;
 mod keys;
 mod native;
 mod release;
+mod rewrap;
 mod selections;
 mod trustee;
 mod units;

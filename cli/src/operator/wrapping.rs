@@ -60,7 +60,8 @@ impl WrappingArgs {
         Ok(local_key(operator, local.as_ref(), self.key_file()).await?)
     }
 
-    fn kms_key(&self, store: &StoreArgs) -> String {
+    /// The KMS key that new secrets are wrapped with: an alias, unless another is given.
+    pub(crate) fn kms_key(&self, store: &StoreArgs) -> String {
         self.kms_key.clone().unwrap_or_else(|| format!("alias/{}", store.prefix))
     }
 
@@ -70,12 +71,12 @@ impl WrappingArgs {
     }
 }
 
-async fn kms() -> Result<aws_sdk_kms::Client, Failure> {
+pub(crate) async fn kms() -> Result<aws_sdk_kms::Client, Failure> {
     Ok(aws_sdk_kms::Client::new(&aws_config().await?))
 }
 
 /// The wrapping key of a store on this machine, which must be the store's own.
-pub(super) async fn local_key(
+pub(crate) async fn local_key(
     operator: &OperatorHandle,
     store: &dyn LocalStore,
     key_file: Option<&Path>,

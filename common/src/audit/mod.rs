@@ -6,6 +6,8 @@ mod enumerate;
 mod basis;
 mod check;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use keybroker_snp::{
     endorsement::EndorsementKind,
@@ -56,6 +58,9 @@ pub enum Decision {
     KeyImported,
     /// An operator took a signing key out of its ring.
     KeyRetired,
+    /// An operator had the secrets of a workload, or a ring of the broker's own keys, wrapped by another
+    /// wrapping key.
+    Rewrapped,
     /// An operator deleted records of the audit log that were older than a time.
     Pruned,
     /// A guest attested.
@@ -108,6 +113,16 @@ pub enum Act {
     Amended {
         /// The registration before.
         replaced: RegistrationDigest,
+    },
+    /// Another wrapping key wraps the secrets of the record's workload, or a ring. They are the same secrets.
+    Rewrapped {
+        /// The ring, if it was one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        ring: Option<Purpose>,
+        /// The keys that wrapped them before.
+        from: BTreeSet<String>,
+        /// The key that wraps them since.
+        to: String,
     },
     /// Audit records were deleted.
     Pruned {

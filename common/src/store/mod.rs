@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use lease::Lease;
-pub use operator::{AuditQuery, Cursor, OperatorStore, Page, Unreadable};
+pub use operator::{AuditQuery, Cursor, OperatorStore, Page, RewrapStore, Unreadable};
 
 use crate::{
     audit::AuditRecord,

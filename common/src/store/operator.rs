@@ -1,5 +1,7 @@
 //! The stores as an operator sees them: all rows, and acts that no function of the broker can do.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use crate::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, WorkloadId},
     keyring::{Keyring, Purpose},
+    secret::WrappedSecret,
     workload::Workload,
 };
 
@@ -152,4 +155,19 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
         query: &AuditQuery,
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError>;
+}
+
+/// A store whose rows name the wrapping key each, so that some can be moved to another key before others. A
+/// store on one machine belongs to one key, and moves at once.
+#[async_trait]
+pub trait RewrapStore: OperatorStore {
+    /// Puts `secrets` in the place of those of the row of `seen.id`, and writes `audit`, together. The rest
+    /// of the row stays as it is in the store, whatever `seen` says. [`StoreError::Conflict`] unless there is
+    /// a row with the registration and the very secrets of `seen`, wrapped as they are there.
+    async fn rewrap(
+        &self,
+        seen: &Workload,
+        secrets: &BTreeMap<String, WrappedSecret>,
+        audit: &AuditRecord,
+    ) -> Result<(), StoreError>;
 }

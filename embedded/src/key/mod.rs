@@ -12,6 +12,7 @@ use aws_lc_rs::{
 use data_encoding::HEXLOWER;
 use keybroker_common::{
     keyring::{KeyringWrap, Purpose},
+    rewrap::MoveWrapped,
     secret::{EncryptionContext, KeyError, Rewrap, Secret, Unwrap, Wrap, WrappedSecret},
 };
 use zeroize::Zeroizing;
@@ -171,6 +172,32 @@ impl KeyringWrap for LocalKeyring {
 
     async fn unwrap_key(&self, wrapped: &WrappedSecret) -> Result<Secret, KeyError> {
         self.key.unseal(self.context(), wrapped)
+    }
+}
+
+/// Two keys, of which the second wraps what the first one wrapped.
+#[derive(Debug)]
+pub struct LocalMove {
+    /// The key that is given up.
+    pub from: Arc<LocalKey>,
+    /// The key that takes over.
+    pub to: Arc<LocalKey>,
+}
+
+/// The clear text is in this process for a moment, as above.
+#[async_trait]
+impl MoveWrapped for LocalMove {
+    async fn move_secret(
+        &self,
+        context: &EncryptionContext,
+        wrapped: &WrappedSecret,
+    ) -> Result<WrappedSecret, KeyError> {
+        self.to.wrap_secret(context, &self.from.unwrap_secret(context, wrapped).await?).await
+    }
+
+    async fn move_key(&self, purpose: Purpose, wrapped: &WrappedSecret) -> Result<WrappedSecret, KeyError> {
+        let key = self.from.keyring(purpose).unwrap_key(wrapped).await?;
+        self.to.keyring(purpose).wrap_key(&key).await
     }
 }
 

@@ -70,6 +70,17 @@ pub(super) fn bind_key(database: &Database, key_id: &str) -> Result<(), OpenErro
     Ok(transaction.commit()?)
 }
 
+/// Records that the store belongs to the wrapping key `to`. `false`, and nothing is recorded, unless it
+/// belongs to `from`.
+pub(super) fn rebind_key(transaction: &WriteTransaction, from: &str, to: &str) -> Result<bool, OpenError> {
+    let mut meta = transaction.open_table(META)?;
+    let is_from = entry(&meta, KEY_NAME)?.as_deref() == Some(from);
+    if is_from {
+        meta.insert(KEY_NAME, to)?;
+    }
+    Ok(is_from)
+}
+
 pub(super) fn entry(
     meta: &impl ReadableTable<&'static str, &'static str>,
     name: &str,

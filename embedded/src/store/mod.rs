@@ -14,6 +14,7 @@ mod leases;
 mod meta;
 mod opening;
 mod operator;
+mod rewrap;
 pub mod room;
 mod rows;
 mod stores;
@@ -44,6 +45,7 @@ use self::{
 };
 
 pub use errors::OpenError;
+pub use rewrap::Moved;
 
 /// All stores over one file in a data directory.
 pub struct EmbeddedStore {
@@ -111,8 +113,8 @@ impl EmbeddedStore {
         self.disk.with(meta::bound_key)
     }
 
-    /// Ties the store to the wrapping key with this fingerprint, for good. [`OpenError::OtherKey`] if it
-    /// belongs to another: its secrets could not be opened, and new ones would be lost to the owner of the
+    /// Ties the store to the wrapping key with this fingerprint, until [`Self::move_to_key`].
+    /// [`OpenError::OtherKey`] if it belongs to another: its secrets could not be opened, and new ones would be lost to the owner of the
     /// first key.
     pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
         self.disk.with(|database| meta::bind_key(database, key_id))

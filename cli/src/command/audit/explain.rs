@@ -4,8 +4,11 @@
 //! The record's own cause says what was expected and found. The tables of the checks ([`Check::meaning`]) say
 //! what each failed check means and what helps.
 
+use std::collections::BTreeSet;
+
 use keybroker_common::{
     audit::{Act, AuditRecord, Basis, Check, Decision, EvidenceSummary, FailedCheck, Meaning, Operation},
+    keyring::Purpose,
     requirements::EvidenceForm,
 };
 use keybroker_snp::report::GuestPolicy;
@@ -115,6 +118,7 @@ fn decided(record: &AuditRecord) -> String {
         | Decision::KeyPrepared
         | Decision::KeyImported
         | Decision::KeyRetired
+        | Decision::Rewrapped
         | Decision::Pruned => acted(record, &by),
         Decision::Attested => {
             format!(
@@ -153,6 +157,7 @@ fn acted(record: &AuditRecord, by: &str) -> String {
         (Some(Act::Pruned { before, records }), _) => {
             format!("{records} audit records from before {before} were deleted{by}.")
         }
+        (Some(Act::Rewrapped { ring, from, to }), _) => rewrapped(record, *ring, from, to, by),
         // Said with the decision itself.
         (Some(Act::Amended { .. }), _) => String::new(),
         (Some(Act::SigningKey { key }), decision) => {
@@ -162,8 +167,26 @@ fn acted(record: &AuditRecord, by: &str) -> String {
             signing_key("A signing key", record.decision, by)
         }
         (None, Decision::KeysTurned) => format!("The broker's own keys were rotated{by}."),
+        (None, Decision::Rewrapped) => format!("Another wrapping key took over secrets or keys{by}."),
         (None, _) => format!("Old audit records were deleted{by}."),
     }
+}
+
+/// The sentence about what another wrapping key wraps.
+fn rewrapped(
+    record: &AuditRecord,
+    ring: Option<Purpose>,
+    from: &BTreeSet<String>,
+    to: &str,
+    by: &str,
+) -> String {
+    let what = match (ring, &record.workload_id) {
+        (Some(ring), _) => format!("The broker's keys of the ring {ring}"),
+        (None, Some(workload)) => format!("The secrets of {workload}"),
+        (None, None) => "Secrets".to_owned(),
+    };
+    let from = from.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+    format!("{what} were moved from the wrapping key {from} to {to}{by}. They stayed the same.")
 }
 
 /// The sentence about what an operator did to `key`.

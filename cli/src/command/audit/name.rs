@@ -27,6 +27,7 @@ pub(in crate::command) fn decision(decision: Decision) -> &'static str {
         Decision::KeyPrepared => "key-prepared",
         Decision::KeyImported => "key-imported",
         Decision::KeyRetired => "key-retired",
+        Decision::Rewrapped => "rewrapped",
         Decision::Pruned => "pruned",
         Decision::Attested => "attested",
         Decision::Released => "released",

@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod prepare;
 mod retire;
+mod rewrap;
 mod rotate;
 mod rotate_signature;
 mod signing;
@@ -26,6 +27,8 @@ use crate::{
 /// the workloads again with documents that name it, and `rotate signature` has the broker sign with it.
 ///
 /// The keys are wrapped in the store: no command shows them. They wrap no secret of a workload.
+///
+/// The wrapping key wraps these keys and every secret. `rewrap` moves all of it to another wrapping key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
@@ -39,6 +42,7 @@ enum KeysCommand {
     Import(import::ImportArgs),
     Rotate(rotate::RotateArgs),
     Retire(retire::RetireArgs),
+    Rewrap(rewrap::RewrapArgs),
 }
 
 /// Runs the command.
@@ -50,6 +54,7 @@ pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
             KeysCommand::Import(args) => import::run(args).await,
             KeysCommand::Rotate(args) => rotate::run(args).await,
             KeysCommand::Retire(args) => retire::run(args).await,
+            KeysCommand::Rewrap(args) => rewrap::run(args).await,
         }
     })
 }

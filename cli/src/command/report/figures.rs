@@ -77,6 +77,7 @@ impl Outcome {
             | Decision::KeyPrepared
             | Decision::KeyImported
             | Decision::KeyRetired
+            | Decision::Rewrapped
             | Decision::Pruned => Self::Changed,
         }
     }

@@ -54,7 +54,7 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(transaction: &'a WriteTransaction) -> Self {
+    pub(crate) fn of(transaction: &'a WriteTransaction) -> Self {
         Self { transaction, tables: Vec::new() }
     }
 
@@ -91,7 +91,7 @@ impl<'a> View<'a> {
     }
 
     /// Makes the edits. An error leaves the transaction fit for nothing but to be undone.
-    pub(super) fn make(&mut self, edits: &[Edit]) -> Result<(), StoreError> {
+    pub(crate) fn make(&mut self, edits: &[Edit]) -> Result<(), StoreError> {
         for Edit { table, key, change } in edits {
             let table = self.table(table)?;
             match change {

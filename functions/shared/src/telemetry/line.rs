@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     advisories::TcbVerdict,
     audit::{AuditRecord, Check, Decision},
+    metrics::{LATENCY, LIST_AGE},
 };
 use serde::{
     Serialize, Serializer,
@@ -19,21 +20,21 @@ use serde_json::Value;
 
 use super::Happened;
 
-/// The least time between two times of one stage that an instance prints: of rare requests all are printed,
-/// and of many each still has as good a chance as any other.
+/// The least time between two values of one metric that an instance prints, where it is no count: of rare
+/// requests all are printed, and of many each still has as good a chance as any other.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
-/// When the time of each stage was printed last.
+/// When a value of each metric was printed last.
 #[derive(Debug, Default)]
 pub(super) struct Pauses(Mutex<BTreeMap<String, Instant>>);
 
 impl Pauses {
-    /// Whether a time of `stage` may be printed. If so, the next may not for a while.
-    pub(super) fn is_over(&self, stage: &str) -> bool {
+    /// Whether a value of `metric` may be printed. If so, the next may not for a while.
+    pub(super) fn is_over(&self, metric: &str) -> bool {
         let mut printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = printed.get(stage).is_none_or(|at| at.elapsed() >= PAUSE);
+        let over = printed.get(metric).is_none_or(|at| at.elapsed() >= PAUSE);
         if over {
-            printed.insert(stage.to_owned(), Instant::now());
+            printed.insert(metric.to_owned(), Instant::now());
         }
         over
     }
@@ -48,8 +49,7 @@ pub(super) struct Gathered {
     trace: Option<String>,
     record: Option<AuditRecord>,
     counts: BTreeMap<String, u64>,
-    /// Milliseconds by stage.
-    times: BTreeMap<String, Vec<f64>>,
+    measured: BTreeMap<String, Vec<f64>>,
 }
 
 impl Gathered {
@@ -71,10 +71,13 @@ impl Gathered {
         match happened {
             Happened::Decided(record) => self.record = Some(*record),
             Happened::Counted(name) => *self.counts.entry(name).or_default() += 1,
-            Happened::Took(stage, time) => {
-                self.times.entry(latency(&stage)).or_default().push((time * 100.0).round() / 100.0);
-            }
+            Happened::Took(stage, time) => self.measure(latency(&stage), time),
+            Happened::Aged(days) => self.measure(LIST_AGE.to_owned(), days),
         }
+    }
+
+    fn measure(&mut self, name: String, value: f64) {
+        self.measured.entry(name).or_default().push((value * 100.0).round() / 100.0);
     }
 
     pub(super) fn has_record(&self) -> bool {
@@ -85,17 +88,17 @@ impl Gathered {
     pub(super) fn line(&self, namespace: &str, now: Timestamp) -> Option<String> {
         let mut values: BTreeMap<&str, Number<'_>> = BTreeMap::new();
         values.extend(self.counts.iter().map(|(name, count)| (name.as_str(), Number::Count(*count))));
-        values.extend(self.times.iter().map(|(name, times)| match times.as_slice() {
-            [time] => (name.as_str(), Number::Time(*time)),
-            times => (name.as_str(), Number::Times(times)),
+        values.extend(self.measured.iter().map(|(name, measured)| match measured.as_slice() {
+            [value] => (name.as_str(), Number::Value(*value)),
+            values => (name.as_str(), Number::Values(values)),
         }));
         let (decided, cause) = self.record.as_ref().map(decided).unwrap_or_default();
         values.extend(decided.iter().map(|name| (*name, Number::Count(1))));
-        let definition = |(name, number): (&&'_ str, &Number<'_>)| {
-            let unit = (!matches!(number, Number::Count(_))).then_some("Milliseconds");
+        let definition = |name: &&'_ str| {
+            let unit = name.ends_with(LATENCY).then_some("Milliseconds");
             Definition { name: (*name).to_owned(), unit }
         };
-        let all = values.iter().map(definition).collect::<Vec<_>>();
+        let all = values.keys().map(definition).collect::<Vec<_>>();
         if all.is_empty() && self.record.is_none() {
             return None;
         }
@@ -140,6 +143,7 @@ fn decided(record: &AuditRecord) -> (&'static [&'static str], Option<&str>) {
         | Decision::KeyPrepared
         | Decision::KeyImported
         | Decision::KeyRetired
+        | Decision::Rewrapped
         | Decision::Pruned => (&[], None),
     }
 }
@@ -179,15 +183,15 @@ impl Serialize for Logged<'_> {
 fn latency(stage: &str) -> String {
     let mut letters = stage.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).chain("Latency".chars()).collect()
+    first.into_iter().chain(letters).chain(LATENCY.chars()).collect()
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Number<'a> {
     Count(u64),
-    Time(f64),
-    Times(&'a [f64]),
+    Value(f64),
+    Values(&'a [f64]),
 }
 
 #[derive(Serialize)]
@@ -221,7 +225,7 @@ struct Directive<'a> {
     metrics: Vec<Definition>,
 }
 
-/// A metric; one without a unit is a count.
+/// A metric; one without a unit is a count, or days.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Definition {

@@ -15,10 +15,11 @@
 //! | `Unauthenticated` | | registrations without a credential that counts, on record or not |
 //! | `NoSession` | | guests' requests under no session that counts, on record or not |
 //! | `Panicked` | | requests that met an error of the program, answered with 500 |
+//! | `ListAge` | | days since the revocation list in use was last fetched from AMD |
 //! | `KdsLatency`, `VerifyLatency`, `TransactionLatency`, `WrapLatency`, `UnwrapLatency` | | milliseconds of a stage |
 //!
 //! A metric with a dimension is also kept without it. All are in a namespace of the deployment's own: see
-//! [`namespace`]. An instance prints a time of each stage once in [`line::PAUSE`] at most.
+//! [`namespace`]. An instance prints an age, and a time of each stage, once in [`line::PAUSE`] at most.
 //!
 //! A line names the request as API Gateway's log does, and the trace, if the request has one: see [`trace`].
 
@@ -192,16 +193,19 @@ enum Happened {
     Counted(String),
     /// A stage took so many milliseconds.
     Took(String, f64),
+    /// A revocation list of so many days was used.
+    Aged(f64),
 }
 
 impl Happened {
-    /// Whether it is for a line: a certificate that was at hand is the rule, and a stage's time may have been
-    /// printed just now.
+    /// Whether it is for a line: a certificate that was at hand is the rule, and an age, or a time of the same
+    /// stage, may have been printed just now.
     fn is_printed(&self, pauses: &Pauses) -> bool {
         match self {
             Self::Decided(_) => true,
             Self::Counted(metric) => metric != metrics::Count::KdsHit.name(),
             Self::Took(stage, _) => pauses.is_over(stage),
+            Self::Aged(_) => pauses.is_over(metrics::LIST_AGE),
         }
     }
 }
@@ -247,6 +251,7 @@ impl Fields {
         let metric = self.metric?;
         Some(match self.stage {
             Some(stage) => Happened::Took(stage, self.value),
+            None if metric == metrics::LIST_AGE => Happened::Aged(self.value),
             None => Happened::Counted(metric),
         })
     }

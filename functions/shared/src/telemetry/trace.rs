@@ -160,6 +160,7 @@ impl Traced {
                 self.decided = Some(Decided { id: id.to_string(), decision: *decision, check });
             }
             Happened::Counted(name) => self.failed |= name == Count::Panicked.name(),
+            Happened::Aged(_) => {}
         }
     }
 }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use keybroker_common::{clock::is_recent, store::StoredEndorsement};
+use keybroker_common::{clock::is_recent, metrics, store::StoredEndorsement};
 use keybroker_snp::{anchors::pem_blocks, crl::Crl, endorsement::EndorsementKind, product::Product};
 
 pub(super) use self::known::{Lists, RevocationLists};
@@ -63,7 +63,11 @@ impl EndorsementSource {
                 held = self.renew(product, kind).await?;
             }
         }
+        let fetched_at = held.fetched_at;
         let (crl, crl_grace) = held.usable(now)?;
+        if let Some(at) = fetched_at {
+            metrics::list_age(now.duration_since(at));
+        }
         Ok(Lists { crl, crl_grace, further_crls: self.revocation.revoking(product) })
     }
 

@@ -150,6 +150,7 @@ fn means(decision: Decision) -> &'static str {
         Decision::KeyPrepared => "an operator made the next signing key",
         Decision::KeyImported => "an operator brought a signing key",
         Decision::KeyRetired => "an operator retired a signing key",
+        Decision::Rewrapped => "an operator moved secrets or keys to another wrapping key",
         Decision::Pruned => "an operator deleted old audit records",
     }
 }

@@ -10,11 +10,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use jiff::SignedDuration;
 use keybroker_common::{
     advisories::{TcbVerdict, Verdict},
     audit::{Check, Decision, FailedCheck, Operation},
     broker::announce,
-    metrics::{Count, Stage, count, timed},
+    metrics::{Count, LIST_AGE, Stage, count, list_age, timed},
 };
 use keybroker_testing::sample;
 use serde_json::{Value, json};
@@ -243,6 +244,19 @@ async fn each_stage_has_a_metric_of_its_own_in_milliseconds() {
 }
 
 /// Nothing is lost that comes after a record, and no line has two.
+/// In days, which CloudWatch has no unit for; and rarely, like the time of a stage.
+#[tokio::test]
+async fn the_age_of_a_list_is_a_metric_without_a_unit_and_is_printed_once_in_a_while() {
+    let (log, _logging) = Log::begin();
+    request(Names::default(), async { list_age(SignedDuration::from_hours(36)) }).await;
+    let line = log.line();
+    let directive = json!({"Namespace": "other", "Dimensions": [[]], "Metrics": [{"Name": LIST_AGE}]});
+    assert_eq!(line["_aws"]["CloudWatchMetrics"], json!([directive]));
+    assert_eq!(line[LIST_AGE], json!(1.5));
+    request(Names::default(), async { list_age(SignedDuration::from_hours(36)) }).await;
+    assert_eq!(log.texts(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_second_record_has_a_line_of_its_own() {
     let (log, _logging) = Log::begin();

@@ -1,0 +1,260 @@
+//! The move on AWS: row by row, under a deployment that runs.
+//!
+//! A row is written where registration and secrets are still those that were read, so no registration that
+//! came meanwhile is lost. Whatever stops the command, each row is whole under the one key or the other.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use keybroker_aws::{
+    dynamodb::{DynamoStore, OperatorTables},
+    kms::{KeyArn, KmsMove, key_behind},
+};
+use keybroker_common::{
+    audit::Decision,
+    ids::AuditId,
+    keyring::Purpose,
+    rewrap::KeyMove,
+    secret::KeyError,
+    store::{RewrapStore, StoreError},
+};
+use tokio::time::sleep;
+
+use super::{
+    RewrapArgs,
+    plan::{Plan, RingRow, Stuck, WorkloadRow},
+    record,
+};
+use crate::{
+    exit::{Exit, Failure},
+    operator::{OperatorHandle, aws_config, kms},
+};
+
+/// Attempts at a row that others write at the same time.
+const ATTEMPTS: usize = 4;
+/// The pauses before KMS is asked again, which may be throttling: each after the SDK's own attempts.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
+/// How often the store is read at most: registrations may come that were wrapped before the alias led to the
+/// new key.
+const ROUNDS: usize = 3;
+/// After so many rows the command says how far it is.
+const TELLS_EVERY: usize = 100;
+
+/// A row's fate.
+enum Outcome {
+    /// It was moved, with this record.
+    Moved(AuditId),
+    /// Nothing of it is left to move: it is gone, or somebody else moved it.
+    Nothing,
+    /// It cannot be moved.
+    Stuck(KeyError),
+}
+
+/// All that moves rows.
+struct Mover<'a> {
+    operator: &'a OperatorHandle,
+    store: &'a dyn RewrapStore,
+    keys: &'a KeyMove,
+    wrap: &'a KmsMove,
+}
+
+pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure> {
+    let keys = named(args, to)?;
+    let operator = args.store.open().await?;
+    let mut plan = Plan::read(&operator, &keys).await?;
+    if args.confirm.dry_run {
+        plan.print(args, &keys)?;
+    }
+    let kms = kms().await?;
+    check_in_use(args, &operator, &kms, to).await?;
+    if args.confirm.dry_run {
+        plan.check_stuck(&operator, "they would stay as they are")?;
+        return Ok(Exit::Ok);
+    }
+    if !plan.is_empty() && !args.confirm.agreed(&format!("Move {} to {to}?", plan.counted()))? {
+        anstream::eprintln!("nothing was moved");
+        return Ok(Exit::Failure);
+    }
+    let client = aws_sdk_dynamodb::Client::new(&aws_config().await?);
+    let store = DynamoStore::new(client, OperatorTables::with_prefix(&args.store.prefix));
+    let wrap = KmsMove::new(kms, to.clone());
+    let mover = Mover { operator: &operator, store: &store, keys: &keys, wrap: &wrap };
+    let mut done = Plan::default();
+    for _ in 0..ROUNDS {
+        let before = done.len();
+        done.stuck.clear();
+        mover.all(std::mem::take(&mut plan), &mut done).await?;
+        plan = Plan::read(&operator, &keys).await?;
+        if plan.is_empty() || done.len() == before {
+            break;
+        }
+    }
+    let left = plan.len().saturating_sub(done.stuck.len());
+    done.stuck.append(&mut plan.stuck);
+    done.print(args, &keys)?;
+    done.check_stuck(&operator, "do not disable the old key")?;
+    if left > 0 {
+        let error = anyhow!("{left} rows were written under an old key meanwhile");
+        return Err(Failure::new(Exit::Failure, error)
+            .hint("run the command again: KMS may take five minutes until an alias leads to its new key"));
+    }
+    anstream::eprintln!(
+        "no row names an old key. Run the command once more, five minutes after the alias was moved; then the \
+         old key can be disabled. A table that is restored from before needs it"
+    );
+    Ok(Exit::Ok)
+}
+
+/// The keys as they are named, all of one region and account.
+fn named(args: &RewrapArgs, to: &KeyArn) -> Result<KeyMove, Failure> {
+    let usage = |error| Err(Failure::new(Exit::Usage, error));
+    if args.from.is_empty() {
+        return usage(anyhow!("the key that is given up is not named: give --from"));
+    }
+    if args.from.contains(to) {
+        return usage(anyhow!("{to} cannot be given up and take over"));
+    }
+    if let Some(other) = args.from.iter().find(|from| !from.is_beside(to)) {
+        return usage(anyhow!("{other} and {to} are not of one region and account"));
+    }
+    Ok(KeyMove { from: args.from.iter().map(KeyArn::to_string).collect(), to: to.to_string() })
+}
+
+/// Refuses to move anything to a key that the deployment does not use yet: what `attest` cannot open is lost
+/// to guests until it can.
+async fn check_in_use(
+    args: &RewrapArgs,
+    operator: &OperatorHandle,
+    kms: &aws_sdk_kms::Client,
+    to: &KeyArn,
+) -> Result<(), Failure> {
+    let alias = args.wrapping.kms_key(&args.store);
+    let behind = key_behind(kms, &alias).await.map_err(|error| {
+        Failure::new(Exit::Unreachable, error)
+            .context(format!("looking at the key behind {alias}"))
+            .hint("the role PREFIX-rewrap needs kms:DescribeKey: docs/aws.md has its policy")
+    })?;
+    if behind != *to {
+        let error = anyhow!("{alias} leads to {behind}, so new secrets would be wrapped by that key");
+        return Err(Failure::new(Exit::Configuration, error)
+            .hint("deploy the storage with KeyArn first, as docs/keys.md says"));
+    }
+    // Only `attest` makes keys of this ring: it shows that the function's role may use the new key.
+    let sessions = operator.store.keyring(Purpose::Session).await.map_err(|error| operator.failure(error))?;
+    let keys = sessions.map(|stored| stored.ring.keys).unwrap_or_default();
+    if keys.iter().any(|key| key.wrapped.key_id == to.as_str()) {
+        return Ok(());
+    }
+    let rotate = operator.place.command("keys rotate", &[]);
+    let error =
+        anyhow!("attest has not wrapped a key of its own with {to} yet, so nobody knows whether it can");
+    Err(Failure::new(Exit::Configuration, error).hint(format!(
+        "deploy the functions with both keys in KeyArns; then {rotate}, have a guest attest, and repeat this \
+         command"
+    )))
+}
+
+impl Mover<'_> {
+    /// Moves what is `planned`, and adds what was moved to `done`.
+    async fn all(&self, planned: Plan, done: &mut Plan) -> Result<(), Failure> {
+        let total = planned.workloads.len();
+        for (index, row) in planned.workloads.into_iter().enumerate() {
+            if index > 0 && index % TELLS_EVERY == 0 {
+                anstream::eprintln!("{index} of {total} workloads");
+            }
+            match self.workload(&row).await.map_err(|failure| stopped(failure, done))? {
+                Outcome::Moved(id) => done.workloads.push(WorkloadRow { audit: Some(id), ..row }),
+                Outcome::Nothing => {}
+                Outcome::Stuck(error) => done.stuck.push(Stuck::workload(&row.workload_id, &error)),
+            }
+        }
+        // Last, so that a ring of `attest`'s own making shows in every run before that the key is in use.
+        for row in planned.rings {
+            match self.ring(&row).await.map_err(|failure| stopped(failure, done))? {
+                Outcome::Moved(id) => done.rings.push(RingRow { audit: Some(id), ..row }),
+                Outcome::Nothing => {}
+                Outcome::Stuck(error) => done.stuck.push(Stuck::ring(row.ring, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn workload(&self, row: &WorkloadRow) -> Result<Outcome, Failure> {
+        let failed = |error| self.operator.failure(error).context(format!("workload {}", row.workload_id));
+        for _ in 0..ATTEMPTS {
+            let seen = self.store.workload(&row.workload_id).await.map_err(failed)?;
+            let Some(seen) = seen else { return Ok(Outcome::Nothing) };
+            let from = match self.keys.of_workload(&seen) {
+                Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
+                Ok(from) => from,
+                Err(error) => return Ok(Outcome::Stuck(error)),
+            };
+            let secrets = match patiently(async || self.keys.moved_secrets(&seen, self.wrap).await).await {
+                Ok(secrets) => secrets,
+                Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
+                Err(error) => return Ok(Outcome::Stuck(error)),
+            };
+            let audit = record(self.operator.record(Decision::Rewrapped, &seen), None, &from, self.keys);
+            match self.store.rewrap(&seen, &secrets, &audit).await {
+                Ok(()) => return Ok(Outcome::Moved(audit.id)),
+                // It was registered again meanwhile, or changed.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        // The next reading of the store finds it again.
+        Ok(Outcome::Nothing)
+    }
+
+    async fn ring(&self, row: &RingRow) -> Result<Outcome, Failure> {
+        let failed = |error| self.operator.failure(error).context(format!("ring {}", row.ring));
+        for _ in 0..ATTEMPTS {
+            let Some(stored) = self.store.keyring(row.ring).await.map_err(failed)? else {
+                return Ok(Outcome::Nothing);
+            };
+            let from = match self.keys.of_ring(&stored.ring) {
+                Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
+                Ok(from) => from,
+                Err(error) => return Ok(Outcome::Stuck(error)),
+            };
+            let moving = async || self.keys.moved_ring(row.ring, &stored.ring, self.wrap).await;
+            let ring = match patiently(moving).await {
+                Ok(ring) => ring,
+                Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
+                Err(error) => return Ok(Outcome::Stuck(error)),
+            };
+            let audit = record(self.operator.act(Decision::Rewrapped), Some(row.ring), &from, self.keys);
+            match self.store.turn_keyring(row.ring, Some(stored.edition), &ring, &audit).await {
+                Ok(()) => return Ok(Outcome::Moved(audit.id)),
+                // A function made the ring's next key.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(Outcome::Nothing)
+    }
+}
+
+/// Tries until KMS answers, or all pauses are over.
+async fn patiently<T>(work: impl AsyncFn() -> Result<T, KeyError>) -> Result<T, KeyError> {
+    for pause in PAUSES {
+        match work().await {
+            Err(KeyError::Unavailable(_)) => sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    work().await
+}
+
+fn refused(error: KeyError) -> Failure {
+    Failure::new(Exit::Unreachable, error).hint(
+        "the operator needs the role PREFIX-rewrap, and the keys' policies let it move secrets only until \
+         RewrapUntil: docs/keys.md has the steps. Everything can be read; the next run moves what is left",
+    )
+}
+
+/// The failure that ends the command, with what was done until then.
+fn stopped(failure: Failure, done: &Plan) -> Failure {
+    failure.context(format!("the command stopped after it had moved {}", done.counted()))
+}

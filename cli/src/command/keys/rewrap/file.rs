@@ -1,0 +1,149 @@
+//! The move on one machine: all at once, in a store that no broker has open.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::anyhow;
+use keybroker_common::{audit::Decision, rewrap::KeyMove};
+use keybroker_embedded::{
+    key::{KeyFileError, LocalKey, LocalMove},
+    store::{EmbeddedStore, Moved},
+};
+
+use super::{
+    RewrapArgs,
+    plan::{Plan, Stuck},
+    record,
+};
+use crate::{
+    broker::{check_apart, store_failure},
+    exit::{Exit, Failure},
+    operator::{Backend, Embedded, OperatorHandle, embedded, local_key, principal},
+};
+
+pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> {
+    check_apart(&args.store.data_dir()?, new)?;
+    {
+        // The command does not hold the file open while a person thinks: nobody else could open it.
+        let (operator, store) = open(args).await?;
+        let next = loaded(new)?;
+        if let Some(next) = next.as_ref()
+            && store.bound_key().map_err(store_failure)?.as_deref() == Some(next.key_id())
+        {
+            anstream::eprintln!("the store belongs to {} already: nothing is left to move", next.key_id());
+            return Ok(Exit::Ok);
+        }
+        let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
+        let to = next.map_or_else(|| "a new key".to_owned(), |next| next.key_id().to_owned());
+        let keys = between(&old, to)?;
+        let plan = Plan::read(&operator, &keys).await?;
+        plan.check_stuck(&operator, "so nothing was moved")?;
+        if args.confirm.dry_run {
+            plan.print(args, &keys)?;
+            return Ok(Exit::Ok);
+        }
+        let question = format!("Move {} from {} to {}?", plan.counted(), old.key_id(), new.display());
+        if !args.confirm.agreed(&question)? {
+            anstream::eprintln!("nothing was moved");
+            return Ok(Exit::Failure);
+        }
+    }
+    let (operator, store) = open(args).await?;
+    let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
+    let next = Arc::new(match loaded(new)? {
+        Some(next) => next,
+        None => LocalKey::create(new).map_err(|error| unusable(new, error))?,
+    });
+    let keys = between(&old, next.key_id().to_owned())?;
+    let plan = moved(&operator, store.as_ref(), &keys, &LocalMove { from: old, to: next }).await?;
+    plan.print(args, &keys)?;
+    anstream::eprintln!(
+        "the store belongs to {} now: start the broker with --key-file {}",
+        keys.to,
+        new.display()
+    );
+    anstream::eprintln!(
+        "a backup of the store from before opens with the old key alone: keep the old file as long as the \
+         backup, and apart from it"
+    );
+    Ok(Exit::Ok)
+}
+
+/// The store, which no broker may have open: it would go on with the old key.
+async fn open(args: &RewrapArgs) -> Result<(OperatorHandle, Arc<EmbeddedStore>), Failure> {
+    let (data_dir, place) = (args.store.data_dir()?, args.store.place());
+    match embedded(&data_dir).await? {
+        Embedded::File(store) => {
+            let store = Arc::new(store);
+            let (principal, backend) = (principal(), Backend::File);
+            let local = Some(store.clone() as _);
+            Ok((OperatorHandle { store: store.clone(), local, principal, backend, place }, store))
+        }
+        Embedded::Socket(_) => {
+            let error = anyhow!("a broker has the store in {} open, with the old key", data_dir.display());
+            Err(Failure::new(Exit::StoreLocked, error)
+                .hint("end the broker, repeat the command, and start the broker with the new key file"))
+        }
+    }
+}
+
+/// The key in the new file, if there is one: an earlier run may have made it.
+fn loaded(new: &Path) -> Result<Option<LocalKey>, Failure> {
+    match LocalKey::load(new) {
+        Ok(key) => Ok(Some(key)),
+        Err(KeyFileError::Missing) => Ok(None),
+        Err(error) => Err(unusable(new, error)),
+    }
+}
+
+fn unusable(new: &Path, error: KeyFileError) -> Failure {
+    Failure::new(Exit::Configuration, error).context(format!("the new key {}", new.display()))
+}
+
+/// The move from the store's key.
+fn between(old: &LocalKey, to: String) -> Result<KeyMove, Failure> {
+    if old.key_id() == to {
+        let error = anyhow!("both files hold the same key, {to}");
+        return Err(
+            Failure::new(Exit::Usage, error).hint("name a file that is not there: the command makes it")
+        );
+    }
+    Ok(KeyMove { from: [old.key_id().to_owned()].into(), to })
+}
+
+/// Moves everything, and returns what that was.
+async fn moved(
+    operator: &OperatorHandle,
+    store: &EmbeddedStore,
+    keys: &KeyMove,
+    wrap: &LocalMove,
+) -> Result<Plan, Failure> {
+    let mut plan = Plan::read(operator, keys).await?;
+    let mut moved = Moved::default();
+    for row in &mut plan.workloads {
+        let workload = operator.workload(&row.workload_id).await?;
+        match keys.moved_secrets(&workload, wrap).await {
+            Ok(secrets) => {
+                let audit = record(operator.record(Decision::Rewrapped, &workload), None, &row.from, keys);
+                row.audit = Some(audit.id);
+                moved.workloads.push((workload.id, secrets, audit));
+            }
+            Err(error) => plan.stuck.push(Stuck::workload(&workload.id, &error)),
+        }
+    }
+    for row in &mut plan.rings {
+        let stored = operator.store.keyring(row.ring).await.map_err(|error| operator.failure(error))?;
+        let ring = stored.map(|stored| stored.ring).unwrap_or_default();
+        match keys.moved_ring(row.ring, &ring, wrap).await {
+            Ok(ring) => {
+                let audit = record(operator.act(Decision::Rewrapped), Some(row.ring), &row.from, keys);
+                row.audit = Some(audit.id);
+                moved.rings.push((row.ring, ring, audit));
+            }
+            Err(error) => plan.stuck.push(Stuck::ring(row.ring, &error)),
+        }
+    }
+    plan.check_stuck(operator, "so nothing was moved")?;
+    let (from, to) = (wrap.from.key_id(), wrap.to.key_id());
+    store.move_to_key(from, to, &moved).map_err(|error| operator.failure(error))?;
+    Ok(plan)
+}

@@ -1,0 +1,13 @@
+// The alterations that no decision can notice, and why. One that a decision notices is stale, and fails.
+module.exports = {
+    'key: ResourcesRewraps with every action':
+        'only a re-encryption says whether it stays under the key, and the condition asks for that',
+    'key: SigningKeys without kms:Encrypt':
+        'attest may wrap signing keys as every operator may, by OperatorsWrapSigningKeys',
+    'moving: RewrapsSecrets with every action': 'as ResourcesRewraps',
+    'moving: RewrapsBrokerKeys with every action': 'as ResourcesRewraps',
+    'operators/rewrap: statement 5 with every resource': 'FromTheOldKeyAlone denies it on every other key',
+    'operators/rewrap: statement 6 with every resource': 'ToTheNewKeyAlone denies it on every other key',
+    'tables/decisions: AttestAloneWrites with every resource': 'the policy of a table is about that table alone',
+    'tables/sessions: AttestAloneWrites with every resource': 'the policy of a table is about that table alone',
+}

@@ -1,0 +1,80 @@
+// The organisation's policy: administrators cannot become attest, nor change what keeps them out, while one role
+// deploys. What is not the broker's stays as it was.
+const { account, region, role } = require('./engine')
+const { arn, writes } = require('./dynamodb')
+const { administrators, attest } = require('./tables')
+
+const lambda = (name) => `arn:aws:lambda:${region}:${account}:function:${name}`
+const key = `arn:aws:kms:${region}:${account}:key/1`
+
+// The ways that it leaves to one role: actions, what they are on, and what else a call needs to be one.
+const ways = [
+    [
+        [
+            'AttachRolePolicy', 'CreateRole', 'DeleteRole', 'DeleteRolePermissionsBoundary', 'DeleteRolePolicy',
+            'DetachRolePolicy', 'PassRole', 'PutRolePermissionsBoundary', 'PutRolePolicy', 'UpdateAssumeRolePolicy',
+            'UpdateRole',
+        ].map((name) => `iam:${name}`).concat('sts:AssumeRole'),
+        ['register', 'auth', 'attest', 'resources', 'rewrap'].map((name) => role(`keybroker-${name}`)),
+        [role('other')],
+    ],
+    [
+        ['AddPermission', 'CreateFunction', 'DeleteFunction', 'UpdateFunctionCode', 'UpdateFunctionConfiguration']
+            .map((name) => `lambda:${name}`),
+        ['register', 'auth', 'attest', 'another'].map((name) => lambda(`keybroker-${name}`)),
+        [lambda('other')],
+    ],
+    [
+        ['DeleteResourcePolicy', 'DeleteTable', 'PutResourcePolicy', 'UpdateTable'].map((name) => `dynamodb:${name}`),
+        [arn('decisions')],
+        [arn('2-decisions'), arn('audit')],
+    ],
+    [
+        ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion'].map((name) => `kms:${name}`),
+        [key],
+        [],
+        { 'kms:ResourceAliases': ['alias/keybroker', 'alias/second'] },
+    ],
+]
+
+async function cases() {
+    const made = []
+    const call = (expected, principal, action, resource, context) => made.push({
+        what: `${principal} ${action} ${resource}, in the organisation`,
+        principal, action, resource, context, organisation: 'organisation', expected,
+        // A key needs a policy that leaves the decision to the caller's.
+        resourcePolicy: action.startsWith('kms:') ? 'open' : undefined,
+    })
+    for (const [actions, on, elsewhere, context] of ways) {
+        for (const action of actions) {
+            for (const resource of on) {
+                call('ExplicitlyDenied', role('admin'), action, resource, context)
+                call('ExplicitlyDenied', role('keybroker-attest'), action, resource, context)
+                call('Allowed', role('keybroker-deploy'), action, resource, context)
+            }
+            for (const resource of elsewhere) call('Allowed', role('admin'), action, resource, context)
+        }
+    }
+    // Looking is nobody's privilege.
+    call('Allowed', role('admin'), 'iam:GetRole', role('keybroker-attest'))
+    call('Allowed', role('admin'), 'lambda:GetFunction', lambda('keybroker-attest'))
+    call('Allowed', role('admin'), 'kms:DescribeKey', key, { 'kms:ResourceAliases': ['alias/keybroker'] })
+    for (const name of ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion']) {
+        for (const aliases of [['alias/second'], undefined]) {
+            call('Allowed', role('admin'), `kms:${name}`, key, aliases && { 'kms:ResourceAliases': aliases })
+        }
+    }
+    for (const action of writes.map((name) => `dynamodb:${name}`)) {
+        for (const principal of [...administrators, role('keybroker-deploy')]) {
+            call('ExplicitlyDenied', principal, action, arn('decisions'))
+        }
+        for (const principal of attest) call('Allowed', principal, action, arn('decisions'))
+        call('Allowed', role('admin'), action, arn('audit'))
+    }
+    for (const action of ['dynamodb:GetItem', 'dynamodb:Scan', 'dynamodb:DescribeTable', 'dynamodb:GetResourcePolicy']) {
+        call('Allowed', role('admin'), action, arn('decisions'))
+    }
+    return made
+}
+
+module.exports = { cases }
