@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeSet, env};
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, error::ErrorKind};
 use keybroker_aws::dynamodb::AllTables;
 use keybroker_common::config;
 
 use crate::{
+    Cli,
     exit::{Exit, Failure},
     suggest::StorePlace,
 };
@@ -37,6 +38,43 @@ impl Reach {
             _ => Self::Nothing,
         }
     }
+}
+
+/// Tells of arguments that clap refuses, and ends the process. An argument may come from the environment, and a
+/// person who gave none must learn that.
+pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
+    let _ = error.print();
+    for variable in behind(error, &Cli::command(), |name| env::var_os(name).is_some()) {
+        anstream::eprintln!(
+            "hint: {variable} is set in the environment, which counts like the argument: unset it"
+        );
+    }
+    std::process::exit(error.exit_code())
+}
+
+/// The variables that are set and stand for an argument that `error` names.
+fn behind(error: &clap::Error, command: &Command, is_set: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let named: Vec<_> = match error.kind() {
+        ErrorKind::ArgumentConflict | ErrorKind::MissingRequiredArgument => {
+            error.context().map(|(_, value)| value.to_string()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let stands = |argument: &Arg| {
+        let option = argument.get_long().map(|long| format!("--{long} "));
+        option.is_some_and(|option| named.iter().any(|named| format!("{named} ").contains(&option)))
+    };
+    let variable = |argument: &Arg| argument.get_env()?.to_str().map(str::to_owned);
+    arguments(command)
+        .filter(|argument| stands(argument))
+        .filter_map(variable)
+        .filter(|name| is_set(name))
+        .collect()
+}
+
+/// The arguments of `command` and of its subcommands.
+fn arguments(command: &Command) -> Box<dyn Iterator<Item = &Arg> + '_> {
+    Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(arguments)))
 }
 
 /// Refuses the environment if it has a variable of ours that no option of `command` reads, or one of the
@@ -108,8 +146,7 @@ fn refuse(name: &str, known: &BTreeSet<String>) -> Failure {
 
 /// The variables that the options of `command` and its subcommands read.
 fn known(command: &Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned));
-    own.chain(command.get_subcommands().flat_map(known)).collect()
+    arguments(command).filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned)).collect()
 }
 
 fn unknown(mut names: impl Iterator<Item = String>, known: &BTreeSet<String>) -> Option<String> {
@@ -122,10 +159,7 @@ fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::Cli;
 
     fn find(names: &[&str]) -> Option<String> {
         unknown(names.iter().map(|name| (*name).to_owned()), &known(&Cli::command()))

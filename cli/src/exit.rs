@@ -46,6 +46,8 @@ pub(crate) struct Failure {
     exit: Exit,
     error: anyhow::Error,
     hint: Option<String>,
+    /// The permission that is missing.
+    needs: Option<String>,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -58,7 +60,7 @@ impl From<anyhow::Error> for Failure {
 impl Failure {
     /// A failure without a hint.
     pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit, error: error.into(), hint: None }
+        Self { exit, error: error.into(), hint: None, needs: None }
     }
 
     /// Adds what the command was doing.
@@ -69,6 +71,16 @@ impl Failure {
     /// Adds what may help.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds the permission that is missing: `dynamodb:Scan`.
+    pub(crate) fn needs(self, permission: String) -> Self {
+        Self { needs: Some(permission), ..self }
+    }
+
+    /// The permission that is missing, if that is the reason.
+    pub(crate) fn needed(&self) -> Option<&str> {
+        self.needs.as_deref()
     }
 
     /// The code that the command ends with.

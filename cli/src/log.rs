@@ -11,7 +11,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer,
-    filter::{FilterExt, Targets, filter_fn},
+    filter::{FilterExt, LevelFilter, Targets, filter_fn},
     fmt::MakeWriter,
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
@@ -55,8 +55,7 @@ enum Format {
 /// last lines. Only a server prints audit records. Other commands have results of their own on stdout, and by
 /// default log only warnings.
 pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized> {
-    let level = if serving { Level::INFO } else { Level::WARN };
-    let default = || Targets::new().with_default(level);
+    let default = || by_default(serving);
     let filter = args.log.clone().or_else(from_rust_log).unwrap_or_else(default);
     let audit = serving.then(|| lines(io::stdout(), "stdout")).transpose()?.unzip();
     let (lines, flush) = lines(io::stderr(), "stderr")?;
@@ -70,6 +69,16 @@ pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized>
     };
     // The order of dropping: the log tells of audit lines that were lost.
     Ok((audit.1, flush))
+}
+
+/// What is logged if nobody says otherwise. AWS's crates warn of what a command then reports in words of its
+/// own: a provider of credentials that has none, an attempt that is repeated.
+fn by_default(serving: bool) -> Targets {
+    if serving {
+        Targets::new().with_default(Level::INFO)
+    } else {
+        Targets::new().with_default(Level::WARN).with_target("aws_", LevelFilter::OFF)
+    }
 }
 
 fn lines(out: impl Write + Send + 'static, name: &'static str) -> anyhow::Result<(Lines, Flush)> {
@@ -132,6 +141,15 @@ mod tests {
         fn make_writer(&'w self) -> Self {
             self.clone()
         }
+    }
+
+    #[test]
+    fn the_clients_of_aws_are_silent_unless_asked() {
+        let warns = |targets: &Targets, target| targets.would_enable(target, &Level::WARN);
+        let commands = by_default(false);
+        assert!(warns(&commands, "keybroker::operator") && !warns(&commands, "aws_config::profile"));
+        assert!(!warns(&commands, "aws_smithy_runtime::client") && warns(&by_default(true), "aws_config"));
+        assert!(warns(&"warn".parse().unwrap(), "aws_config"), "--log warn asks for them");
     }
 
     #[test]

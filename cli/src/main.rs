@@ -1,6 +1,7 @@
 //! The program `keybroker`: the broker on one machine, and an operator's tools.
 
 mod advisories;
+mod aws;
 mod behind;
 mod broker;
 mod carried;
@@ -55,7 +56,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches =
+        Cli::command().try_get_matches().unwrap_or_else(|error| environment::refuse_arguments(&error));
     let reach = Reach::of(&matches);
     match run(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), &reach) {
         Ok(exit) => exit.into(),

@@ -1,5 +1,7 @@
 //! The meaning of KMS's errors for a secret.
 
+use std::{error::Error, fmt::Debug};
+
 use aws_sdk_kms::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{
@@ -9,15 +11,17 @@ use aws_sdk_kms::{
 };
 use keybroker_common::secret::KeyError;
 
+use crate::cause::cause;
+
 /// On every error, the secret is not wrapped and the registration is not made: it may be tried again.
-pub(super) fn encrypt<R>(error: SdkError<EncryptError, R>) -> KeyError {
+pub(super) fn encrypt<R: Debug>(error: SdkError<EncryptError, R>) -> KeyError {
     unavailable(&error)
 }
 
 /// A ciphertext that KMS rejects is not the one that was wrapped for this workload and registration.
 /// Everything else, a disabled or deleted key and a refusal by IAM included, can be mended without the row:
 /// nothing is lost.
-pub(super) fn decrypt<R>(error: SdkError<DecryptError, R>) -> KeyError {
+pub(super) fn decrypt<R: Debug>(error: SdkError<DecryptError, R>) -> KeyError {
     match error.as_service_error() {
         Some(DecryptError::InvalidCiphertextException(_) | DecryptError::IncorrectKeyException(_)) => {
             KeyError::Mismatch
@@ -27,7 +31,7 @@ pub(super) fn decrypt<R>(error: SdkError<DecryptError, R>) -> KeyError {
 }
 
 /// The same of a ciphertext that is to be wrapped under another context.
-pub(super) fn re_encrypt<R>(error: SdkError<ReEncryptError, R>) -> KeyError {
+pub(super) fn re_encrypt<R: Debug>(error: SdkError<ReEncryptError, R>) -> KeyError {
     match error.as_service_error() {
         Some(ReEncryptError::InvalidCiphertextException(_) | ReEncryptError::IncorrectKeyException(_)) => {
             KeyError::Mismatch
@@ -37,7 +41,7 @@ pub(super) fn re_encrypt<R>(error: SdkError<ReEncryptError, R>) -> KeyError {
 }
 
 /// A key that cannot be looked at is one that cannot be used now.
-pub(super) fn describe<R>(error: SdkError<DescribeKeyError, R>) -> KeyError {
+pub(super) fn describe<R: Debug>(error: SdkError<DescribeKeyError, R>) -> KeyError {
     unavailable(&error)
 }
 
@@ -46,16 +50,13 @@ pub(super) fn incomplete() -> KeyError {
     KeyError::Unavailable("KMS gave no usable answer".to_owned())
 }
 
-/// Says what happened by its name alone.
-fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> KeyError {
-    let cause = match error {
-        SdkError::ServiceError(error) => {
-            format!("KMS: {}", error.err().code().unwrap_or("an error without a name"))
-        }
-        SdkError::TimeoutError(_) => "KMS did not answer in time".to_owned(),
-        SdkError::DispatchFailure(_) => "KMS cannot be reached".to_owned(),
-        SdkError::ResponseError(_) => return incomplete(),
-        _ => "KMS was not asked: the request could not be made".to_owned(),
-    };
-    KeyError::Unavailable(cause)
+fn unavailable<E, R>(error: &SdkError<E, R>) -> KeyError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: Debug,
+{
+    match error {
+        SdkError::ResponseError(_) => incomplete(),
+        error => KeyError::Unavailable(cause("KMS", error)),
+    }
 }

@@ -24,12 +24,13 @@ use keybroker_kds::CHANGED_KEY;
 use uuid::Uuid;
 
 use crate::{
+    aws::Trouble,
     exit::{Exit, Failure},
     suggest::StorePlace,
 };
 
 pub(crate) use self::local::{LocalStore, nothing_on_aws};
-pub(crate) use self::store_args::{Embedded, StoreArgs, aws_config, embedded, principal};
+pub(crate) use self::store_args::{Embedded, StoreArgs, embedded, principal};
 pub(crate) use self::wrapping::{WrappingArgs, kms, local_key, wrapping_failure};
 
 /// The three places of an operator's store.
@@ -119,11 +120,8 @@ impl OperatorHandle {
             (StoreError::Unavailable(_), Backend::Socket) => {
                 Failure::new(Exit::Unreachable, error).hint("the broker may be ending: repeat the command")
             }
-            (StoreError::Unavailable(_), Backend::Aws) => Failure::new(Exit::Unreachable, error).hint(
-                "check the region of the deployment and the network, and AWS_ENDPOINT_URL if it is set",
-            ),
-            (StoreError::Refused(_), Backend::Aws) => Failure::new(Exit::Failure, error)
-                .hint("check the credentials (aws sts get-caller-identity), the region and --prefix"),
+            (StoreError::Unavailable(cause), Backend::Aws) => Trouble::unavailable(cause).into(),
+            (StoreError::Refused(cause), Backend::Aws) => Trouble::told(cause).into(),
             _ => Failure::new(Exit::Failure, error),
         }
     }

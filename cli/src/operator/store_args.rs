@@ -7,9 +7,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::anyhow;
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_credential_types::provider::ProvideCredentials as _;
 use keybroker_aws::dynamodb::{DynamoStore, OperatorTables};
 use keybroker_common::clock::SystemClock;
 use keybroker_embedded::store::{EmbeddedStore, OpenError};
@@ -17,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Backend, LocalStore, OperatorHandle, socket::SocketStore};
 use crate::{
+    aws::{Account, Login},
     broker,
     exit::{Exit, Failure},
     paths,
@@ -35,11 +33,25 @@ pub(crate) struct StoreArgs {
     /// Use the tables of a deployment on AWS in place of a data directory.
     ///
     /// Region and credentials come from where AWS's tools take them: variables, profiles and roles.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_dir")]
     pub(crate) aws: bool,
     /// The prefix of the names of the deployment's tables.
-    #[arg(long, requires = "aws", default_value = "keybroker", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "KEYBROKER_PREFIX",
+        requires = "aws",
+        default_value = "keybroker",
+        value_name = "NAME"
+    )]
     pub(crate) prefix: String,
+    /// The region of the deployment, if it is not the one that AWS's tools would take.
+    #[arg(long, requires = "aws", value_name = "REGION")]
+    region: Option<String>,
+    /// The profile of AWS's configuration, if it is not the one that AWS's tools would take.
+    ///
+    /// It may log in by IAM Identity Center (`aws sso login --profile NAME`).
+    #[arg(long, requires = "aws", value_name = "NAME")]
+    profile: Option<String>,
 }
 
 /// How long to wait for a store that another process has open and does not serve: another command, or a
@@ -47,13 +59,6 @@ pub(crate) struct StoreArgs {
 const WAIT_FOR_STORE: Duration = Duration::from_secs(5);
 /// The pause between two attempts meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
-
-/// Attempts at one call of AWS, the first included.
-const ATTEMPTS: u32 = 3;
-/// One attempt may take this long.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// A connection may take this long.
-const CONNECT: Duration = Duration::from_secs(3);
 
 impl StoreArgs {
     /// The data directory, given or by default.
@@ -64,23 +69,42 @@ impl StoreArgs {
     /// The arguments that lead another command to the same store.
     pub(crate) fn place(&self) -> StorePlace {
         if self.aws {
-            return StorePlace::aws(&self.prefix, |name| env::var(name).ok());
+            return StorePlace::aws(&self.prefix, &self.login(), |name| env::var(name).ok());
         }
         self.data_dir().map_or_else(|_| StorePlace::none(), |data_dir| StorePlace::local(&data_dir))
     }
 
+    /// Where the command line says that AWS is.
+    pub(crate) fn login(&self) -> Login {
+        Login { region: self.region.clone(), profile: self.profile.clone() }
+    }
+
     /// Opens the store, which must exist: nothing is made.
     pub(crate) async fn open(&self) -> Result<OperatorHandle, Failure> {
-        let place = self.place();
         if self.aws {
-            return aws(&self.prefix, place).await;
+            return Ok(self.deployed(&Account::open(&self.login()).await?));
         }
+        let place = self.place();
         let principal = principal();
         let (local, backend): (Arc<dyn LocalStore>, _) = match embedded(&self.data_dir()?).await? {
             Embedded::File(store) => (Arc::new(store), Backend::File),
             Embedded::Socket(store) => (Arc::new(store), Backend::Socket),
         };
         Ok(OperatorHandle { store: local.clone(), local: Some(local), principal, backend, place })
+    }
+
+    /// The tables of the deployment in `account`.
+    pub(crate) fn deployed(&self, account: &Account) -> OperatorHandle {
+        let tables = OperatorTables::with_prefix(&self.prefix);
+        let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&account.config), tables);
+        let principal = format!("aws-access-key/{}", account.access_key);
+        OperatorHandle {
+            store: Arc::new(store),
+            local: None,
+            principal,
+            backend: Backend::Aws,
+            place: self.place(),
+        }
     }
 }
 
@@ -132,39 +156,4 @@ fn unusable(data_dir: &Path, error: OpenError) -> Failure {
         broker::store_failure(error)
     };
     failure.context(format!("opening the store in {}", data_dir.display()))
-}
-
-async fn aws(prefix: &str, place: StorePlace) -> Result<OperatorHandle, Failure> {
-    let config = aws_config().await?;
-    let principal = format!("aws-access-key/{}", access_key(&config).await?);
-    let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), OperatorTables::with_prefix(prefix));
-    Ok(OperatorHandle { store: Arc::new(store), local: None, principal, backend: Backend::Aws, place })
-}
-
-/// AWS's usual configuration, with time limits for a person who waits.
-pub(crate) async fn aws_config() -> Result<SdkConfig, Failure> {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT);
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts.build())
-        .load()
-        .await;
-    match config.region() {
-        Some(_) => Ok(config),
-        None => Err(Failure::new(Exit::Configuration, anyhow!("no AWS region is configured"))
-            .hint("set AWS_REGION, or a region in the profile that AWS_PROFILE names")),
-    }
-}
-
-/// The id of the access key that signs the calls: CloudTrail tells whose it is.
-async fn access_key(config: &SdkConfig) -> Result<String, Failure> {
-    let none = |error: anyhow::Error| {
-        Failure::new(Exit::Configuration, error).context("there are no AWS credentials").hint(
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; after `aws sso login`: \
-             eval \"$(aws configure export-credentials --format env)\"",
-        )
-    };
-    let provider = config.credentials_provider().ok_or_else(|| none(anyhow!("none are configured")))?;
-    let credentials = provider.provide_credentials().await.map_err(|error| none(error.into()))?;
-    Ok(credentials.access_key_id().to_owned())
 }

@@ -13,8 +13,9 @@ use keybroker_common::{
 };
 use keybroker_embedded::key::LocalKey;
 
-use super::{LocalStore, OperatorHandle, StoreArgs, aws_config};
+use super::{LocalStore, OperatorHandle, StoreArgs};
 use crate::{
+    aws::{Account, Trouble},
     exit::{Exit, Failure},
     paths,
 };
@@ -42,7 +43,7 @@ impl WrappingArgs {
         purpose: Purpose,
     ) -> Result<Arc<dyn KeyringWrap>, Failure> {
         let Some(local) = &operator.local else {
-            return Ok(Arc::new(KmsKeyring::new(kms().await?, self.kms_key(store), purpose)));
+            return Ok(Arc::new(KmsKeyring::new(kms(store).await?, self.kms_key(store), purpose)));
         };
         Ok(Arc::new(local_key(operator, local.as_ref(), self.key_file()).await?.keyring(purpose)))
     }
@@ -55,7 +56,7 @@ impl WrappingArgs {
         operator: &OperatorHandle,
     ) -> Result<Arc<dyn Rewrap>, Failure> {
         let Some(local) = &operator.local else {
-            return Ok(Arc::new(KmsRewrap::new(kms().await?, self.kms_key(store))));
+            return Ok(Arc::new(KmsRewrap::new(kms(store).await?, self.kms_key(store))));
         };
         Ok(local_key(operator, local.as_ref(), self.key_file()).await?)
     }
@@ -71,8 +72,8 @@ impl WrappingArgs {
     }
 }
 
-pub(crate) async fn kms() -> Result<aws_sdk_kms::Client, Failure> {
-    Ok(aws_sdk_kms::Client::new(&aws_config().await?))
+pub(crate) async fn kms(store: &StoreArgs) -> Result<aws_sdk_kms::Client, Failure> {
+    Ok(aws_sdk_kms::Client::new(&Account::open(&store.login()).await?.config))
 }
 
 /// The wrapping key of a store on this machine, which must be the store's own.
@@ -99,12 +100,9 @@ pub(crate) async fn local_key(
 
 /// The failure to use the wrapping key.
 pub(crate) fn wrapping_failure(error: KeyError) -> Failure {
-    let exit = match error {
-        KeyError::Unavailable(_) => Exit::Unreachable,
-        _ => Exit::Failure,
+    let failure = match error {
+        KeyError::Unavailable(cause) => Trouble::told(&cause).into(),
+        error => Failure::new(Exit::Failure, error),
     };
-    Failure::new(exit, error).context("wrapping the key").hint(
-        "on AWS the operator needs kms:Encrypt on the deployment's key, under the context of signing keys: \
-         docs/aws.md has the permission",
-    )
+    failure.context("wrapping the key")
 }

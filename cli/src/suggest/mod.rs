@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 
-use crate::Cli;
+use crate::{Cli, aws::Login};
 
 /// The variables that AWS's tools read and that hold no secret.
 const AWS: [&str; 8] = [
@@ -43,11 +43,12 @@ impl StorePlace {
     }
 
     /// The tables on AWS whose names begin with `prefix`. `variable` reads the environment.
-    pub(crate) fn aws(prefix: &str, variable: impl Fn(&str) -> Option<String>) -> Self {
-        Self {
-            variables: AWS.iter().filter_map(|name| Some((*name, variable(name)?))).collect(),
-            options: vec![("aws", None), ("prefix", Some(prefix.to_owned()))],
-        }
+    pub(crate) fn aws(prefix: &str, login: &Login, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let mut options = vec![("aws", None), ("prefix", Some(prefix.to_owned()))];
+        let named = [("region", &login.region), ("profile", &login.profile)];
+        options.extend(named.into_iter().filter_map(|(option, value)| Some((option, Some(value.clone()?)))));
+        let variables = AWS.iter().filter_map(|name| Some((*name, variable(name)?))).collect();
+        Self { variables, options }
     }
 
     /// The same with the wrapping key's file, for commands that need the key.

@@ -8,10 +8,11 @@ use super::*;
 /// A store of each kind, under names that a shell would split.
 fn places() -> [StorePlace; 3] {
     let region = |name: &str| (name == "AWS_REGION").then(|| "eu-west-1".to_owned());
+    let login = Login { region: Some("us-east-1".to_owned()), profile: Some("on call".to_owned()) };
     [
         StorePlace::local(Path::new("/srv/it's a store/$HOME"))
             .with_key_file(Path::new("/etc/key broker/key")),
-        StorePlace::aws("prod", region),
+        StorePlace::aws("prod", &login, region),
         StorePlace::none(),
     ]
 }

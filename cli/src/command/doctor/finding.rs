@@ -35,12 +35,26 @@ impl Finding {
         Self { check, verdict: Severity::Warn, finding: finding.into(), advice: Some(advice.into()) }
     }
 
+    /// The finding that these credentials may not see something, with what AWS says.
+    pub(super) fn unseen(check: &'static str, permission: &str, said: &str) -> Self {
+        Self::warn(
+            check,
+            format!("not seen: needs {permission} ({said})"),
+            "docs/aws.md has the policy for `doctor` under \"The operator's permissions\"",
+        )
+    }
+
     pub(super) fn fail(check: &'static str, finding: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { verdict: Severity::Fail, ..Self::warn(check, finding, advice) }
     }
 
+    /// The finding that a check could not be made. If a permission is missing it is a warning: what is not
+    /// seen may be fine.
     pub(super) fn failed(check: &'static str, failure: &Failure) -> Self {
         let (finding, hint) = failure.told();
+        if let Some(permission) = failure.needed() {
+            return Self::unseen(check, permission, &finding);
+        }
         Self { check, verdict: Severity::Fail, finding, advice: hint.map(str::to_owned) }
     }
 }

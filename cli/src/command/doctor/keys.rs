@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{
     keyring::{KeyringWrap as _, Purpose, ResultKey, WrappedKey, signing},
@@ -27,11 +28,7 @@ const ALTERED: &str = "find out who can write the store, and restore the ring fr
 /// The findings about each ring. On AWS only the broker's functions may open one, so there is no `wrapping`
 /// key.
 pub(super) async fn examine(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for purpose in Purpose::ALL {
-        findings.push(ring(operator, wrapping, purpose).await);
-    }
-    findings
+    join_all(Purpose::ALL.map(|purpose| ring(operator, wrapping, purpose))).await
 }
 
 fn altered(purpose: Purpose) -> &'static str {

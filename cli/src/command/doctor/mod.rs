@@ -5,29 +5,29 @@ mod endorser;
 mod finding;
 mod keys;
 mod local;
+mod report;
 mod tls;
 mod url;
 mod workloads;
 
 use std::{path::PathBuf, sync::Arc};
 
-use anstyle::{AnsiColor, Style};
 use clap::CommandFactory as _;
 use keybroker_common::platform::{BySilicon, Levels};
 use keybroker_embedded::key::LocalKey;
-use serde::Serialize;
+use keybroker_snp::anchors::TrustAnchors;
 
-use self::finding::{Finding, Severity};
+use self::{finding::Finding, report::Report};
 use crate::{
     Cli,
+    aws::Account,
     endorser::{AnchorArgs, KdsArgs},
     environment::{self, Reach},
     exit::{Exit, Failure},
     fleet::FleetArgs,
-    operator::{self, StoreArgs},
+    operator::{self, OperatorHandle, StoreArgs},
     paths,
     suggest::StorePlace,
-    table,
     tls::TlsArgs,
 };
 
@@ -93,71 +93,67 @@ impl DoctorArgs {
     }
 }
 
-/// The document that `--json` prints.
-#[derive(Debug, Serialize)]
-struct Findings {
-    /// Version of this form.
-    schema: u8,
-    ok: usize,
-    warn: usize,
-    fail: usize,
-    findings: Vec<Finding>,
-}
-
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs, reach: &Reach) -> Result<Exit, Failure> {
-    let mut findings = operator::block_on(async { Ok(examine(args, reach).await) })?;
-    let place = args.place();
-    for finding in &mut findings {
-        finding.advice = finding.advice.take().map(|advice| place.advice(&advice));
-    }
-    let count = |verdict| findings.iter().filter(|one| one.verdict == verdict).count();
-    let [ok, warn, fail] = [Severity::Ok, Severity::Warn, Severity::Fail].map(count);
-    let findings = Findings { schema: 1, ok, warn, fail, findings };
-    if args.json {
-        table::json(&findings)?
-    } else {
-        print(&findings)?
-    }
-    Ok(if fail == 0 { Exit::Ok } else { Exit::Failure })
+    operator::block_on(async {
+        let report = Report::new(args.place(), args.json);
+        report.tell([configuration(reach)]);
+        let kds = async { report.tell(endorser::kds(&args.kds).await) };
+        tokio::join!(kds, examine(args, &report));
+        report.tell(args.url.iter().map(|url| url::budget(url)));
+        Ok(report.end()?)
+    })
 }
 
-async fn examine(args: &DoctorArgs, reach: &Reach) -> Vec<Finding> {
-    let mut findings = vec![configuration(reach)];
-    let anchors = match args.anchors.read() {
-        Ok(anchors) => anchors,
-        Err(failure) => {
-            findings.push(Finding::failed("trust-anchors", &failure));
-            keybroker_snp::anchors::TrustAnchors::amd()
-        }
-    };
+/// The checks of the store, and of what it stands on.
+async fn examine(args: &DoctorArgs, report: &Report) {
+    let anchors = args.anchors.read().unwrap_or_else(|failure| {
+        report.tell([Finding::failed("trust-anchors", &failure)]);
+        TrustAnchors::amd()
+    });
     if args.anchors.any() {
-        findings.push(Finding::warn(
+        report.tell([Finding::warn(
             "trust-anchors",
             "simulated hardware is trusted: anybody who holds the key of such a root gets every secret",
             "remove --trust-anchor (KEYBROKER_TRUST_ANCHORS), unless this is a test",
-        ));
+        )]);
     }
-    findings.extend((!args.store.aws).then(|| floor(&args.fleet)));
     if args.store.aws {
-        findings.extend(aws::examine(&args.store.prefix).await);
-    } else {
-        findings.extend(local::examine(args));
-        findings.extend(args.deep.then(|| local::deeply(args)));
-        findings.extend(local::health(args).await);
-        findings.extend(tls::examine(args).await);
-    }
-    match args.store.open().await {
-        Ok(operator) => {
-            findings.extend(endorser::revocation_lists(&operator, &anchors).await);
-            findings.extend(keys::examine(&operator, args.wrapping_key().as_ref()).await);
-            findings.extend(workloads::examine(&operator).await);
+        match Account::open(&args.store.login()).await {
+            Ok(account) => {
+                let operator = args.store.deployed(&account);
+                tokio::join!(
+                    aws::examine(&account, &args.store.prefix, report),
+                    contents(&operator, &anchors, None, report),
+                );
+            }
+            Err(failure) => report.tell([Finding::failed("aws", &failure)]),
         }
-        Err(failure) => findings.push(Finding::failed("store", &failure)),
+        return;
     }
-    findings.extend(endorser::kds(&args.kds).await);
-    findings.extend(args.url.iter().map(|url| url::budget(url)));
-    findings
+    report.tell([floor(&args.fleet)]);
+    report.tell(local::examine(args));
+    report.tell(args.deep.then(|| local::deeply(args)));
+    report.tell(local::health(args).await);
+    report.tell(tls::examine(args).await);
+    match args.store.open().await {
+        Ok(operator) => contents(&operator, &anchors, args.wrapping_key().as_ref(), report).await,
+        Err(failure) => report.tell([Finding::failed("store", &failure)]),
+    }
+}
+
+/// The checks of what is in the store, wherever it is.
+async fn contents(
+    operator: &OperatorHandle,
+    anchors: &TrustAnchors,
+    wrapping: Option<&Arc<LocalKey>>,
+    report: &Report,
+) {
+    tokio::join!(
+        async { report.tell(endorser::revocation_lists(operator, anchors).await) },
+        async { report.tell(keys::examine(operator, wrapping).await) },
+        async { report.tell(workloads::examine(operator).await) },
+    );
 }
 
 /// The check of the variables that are set.
@@ -201,21 +197,4 @@ fn floor(fleet: &FleetArgs) -> Finding {
         CHECK,
         if fleet.platform.has_floor() { "a floor is set" } else { "any TCB is accepted on purpose" },
     )
-}
-
-fn print(findings: &Findings) -> anyhow::Result<()> {
-    for Finding { check, verdict, finding, advice } in &findings.findings {
-        let (word, colour) = match verdict {
-            Severity::Ok => ("ok", AnsiColor::Green),
-            Severity::Warn => ("warn", AnsiColor::Yellow),
-            Severity::Fail => ("fail", AnsiColor::Red),
-        };
-        let style = Style::new().fg_color(Some(colour.into()));
-        anstream::println!("{style}{word:<4}{style:#}  {check:<15}  {}", table::printable(finding));
-        if let Some(advice) = advice {
-            anstream::println!("{:>23}{}", "", table::printable(advice));
-        }
-    }
-    let Findings { ok, warn, fail, .. } = findings;
-    table::line(&format!("{ok} ok, {warn} warnings, {fail} failures"))
 }

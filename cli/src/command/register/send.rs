@@ -76,9 +76,6 @@ pub(crate) struct DestinationArgs {
     /// The broker's base URL, with --aws
     #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
     url: Option<Target>,
-    /// The region to sign for, if it is not the one that AWS's tools would take
-    #[arg(long, requires = "aws", value_name = "REGION")]
-    region: Option<String>,
     /// Also trust the certificate authorities in this PEM file for the name in --url
     #[arg(long, requires = "aws", value_name = "PEM")]
     ca: Vec<PathBuf>,
@@ -105,7 +102,8 @@ impl DestinationArgs {
                 return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
                     .hint("give the deployment's output Url: only its register function may encrypt"));
             };
-            let signing = relay::signing(url.clone(), self.region.clone(), ANSWER_TIMEOUT, &self.ca);
+            let login = self.store.login();
+            let signing = relay::signing(url.clone(), &login, ANSWER_TIMEOUT, &self.ca);
             return ask(signing.await?, request).await;
         }
         let data_dir = self.store.data_dir()?;

@@ -22,6 +22,7 @@ use self::{
     upstream::Upstream,
 };
 use crate::{
+    aws::Login,
     exit::{Exit, Failure},
     server,
 };
@@ -76,6 +77,9 @@ pub(crate) struct RelayArgs {
     /// The region to sign for, if it is not the one that AWS's tools would take.
     #[arg(long, requires = "sign", value_name = "REGION")]
     region: Option<String>,
+    /// The profile to sign with, if it is not the one that AWS's tools would take.
+    #[arg(long, requires = "sign", value_name = "NAME")]
+    profile: Option<String>,
     /// Be a build relay that registers with the token in this file.
     ///
     /// The file holds one line of 14 characters, and nobody but its owner may read it.
@@ -121,11 +125,11 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
 /// The routes of a build relay that signs, for a command that registers in its own name.
 pub(crate) async fn signing(
     to: Target,
-    region: Option<String>,
+    login: &Login,
     answer_timeout: Duration,
     authorities: &[PathBuf],
 ) -> Result<Router, Failure> {
-    let role = RelayKind::Build(BuildCredential::Signature(Signer::new(region).await?));
+    let role = RelayKind::Build(BuildCredential::Signature(Signer::new(login).await?));
     Ok(http::router(Relay::new(role, Upstream::new(to, answer_timeout, authorities)?)))
 }
 
@@ -133,7 +137,8 @@ async fn role(args: &RelayArgs) -> Result<RelayKind, Failure> {
     match &args.token_file {
         Some(path) => Ok(RelayKind::Build(BuildCredential::Token(token::read(path)?))),
         None if args.sign => {
-            Ok(RelayKind::Build(BuildCredential::Signature(Signer::new(args.region.clone()).await?)))
+            let login = Login { region: args.region.clone(), profile: args.profile.clone() };
+            Ok(RelayKind::Build(BuildCredential::Signature(Signer::new(&login).await?)))
         }
         None => Ok(RelayKind::Guest),
     }

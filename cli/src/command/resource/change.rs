@@ -12,9 +12,10 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
+    aws::{Kind, Trouble},
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
-    operator::{OperatorHandle, StoreArgs, WrappingArgs, workload_id},
+    operator::{Backend, OperatorHandle, StoreArgs, WrappingArgs, workload_id},
     table::{self, printable},
 };
 
@@ -151,6 +152,20 @@ fn told(args: &ChangeArgs, decision: Decision, changed: &Changed<'_>) -> Result<
 /// The failure to change a secret of `seen`.
 fn refused(operator: &OperatorHandle, args: &ChangeArgs, seen: &Workload, error: AmendError) -> Failure {
     let id = seen.id.as_str();
+    let unchanged = format!("the secret {} of {id} was not changed", printable(&args.name));
+    if let (AmendError::Key(KeyError::Unavailable(cause)), Backend::Aws) = (&error, operator.backend) {
+        let trouble = Trouble::told(cause);
+        let denied = trouble.kind() == Kind::Denied;
+        let failure = Failure::from(trouble).context(unchanged);
+        return if denied {
+            failure.hint(
+                "the operator needs the role PREFIX-resources, which alone may encrypt secrets and bind them to \
+                 another registration: docs/aws.md has its policy",
+            )
+        } else {
+            failure
+        };
+    }
     let exit = match &error {
         AmendError::Length | AmendError::Name => Exit::Usage,
         AmendError::Key(KeyError::Unavailable(_)) => Exit::Unreachable,
@@ -177,15 +192,9 @@ fn refused(operator: &OperatorHandle, args: &ChangeArgs, seen: &Workload, error:
              what it requires of a guest, and register the workload again",
             Some(id),
         )),
-        AmendError::Key(KeyError::Unavailable(_)) => Some(
-            "on AWS the operator needs the role PREFIX-resources, which alone may encrypt secrets and bind them \
-             to another registration: docs/aws.md has its policy"
-                .to_owned(),
-        ),
         _ => None,
     };
-    let failure = Failure::new(exit, anyhow!(error))
-        .context(format!("the secret {} of {id} was not changed", printable(&args.name)));
+    let failure = Failure::new(exit, anyhow!(error)).context(unchanged);
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

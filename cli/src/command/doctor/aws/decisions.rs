@@ -4,10 +4,10 @@
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
 use serde_json::{Value, json};
 
-use super::not_seen::not_seen;
-use crate::command::doctor::finding::Finding;
+use super::unseen::unseen;
+use crate::{aws::Trouble, command::doctor::finding::Finding};
 
-const CHECK: &str = "decisions-policy";
+pub(super) const CHECK: &str = "decisions-policy";
 
 /// The actions that write. AWS authorises a transaction as its parts.
 const WRITES: [&str; 7] = [
@@ -20,17 +20,19 @@ const WRITES: [&str; 7] = [
     "UpdateItem",
 ];
 
-/// Whether the policy of `table` denies writing to all but `attest` of the deployment `prefix`.
-pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Option<Finding> {
-    // The check of the tables reports a table that is missing or cannot be seen.
-    let described = client.describe_table().table_name(table).send().await.ok()?.table;
-    let arn = described.and_then(|described| described.table_arn)?;
-    let policy = match client.get_resource_policy().resource_arn(&arn).send().await {
+/// Whether the policy of `table`, whose ARN this is, denies writing to all but `attest` of the deployment
+/// `prefix`.
+pub(super) async fn examine(client: &Client, prefix: &str, table: &str, arn: &str) -> Finding {
+    let policy = match client.get_resource_policy().resource_arn(arn).send().await {
         Ok(answer) => answer.policy.unwrap_or_default(),
         Err(error) if error.code() == Some("PolicyNotFoundException") => String::new(),
-        Err(error) => return Some(not_seen(CHECK, &format!("the policy of {table}"), &error)),
+        Err(error) => {
+            let trouble = Trouble::of("DynamoDB", &error);
+            let what = format!("the policy of {table}");
+            return unseen(CHECK, &what, "dynamodb:GetResourcePolicy", &trouble);
+        }
     };
-    Some(if denies_all_but_attest(&policy, &arn, prefix) {
+    if denies_all_but_attest(&policy, arn, prefix) {
         Finding::ok(CHECK, format!("only {prefix}-attest may write to {table}"))
     } else {
         Finding::fail(
@@ -42,7 +44,7 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str) -> Optio
             ),
             "run `infra/restore settings decisions` to put the policy back: AWS restores a table without it",
         )
-    })
+    }
 }
 
 /// Whether a statement of `policy` denies every write to the table of this ARN, with no exception but

@@ -26,8 +26,9 @@ use super::{
     record,
 };
 use crate::{
+    aws::Account,
     exit::{Exit, Failure},
-    operator::{OperatorHandle, aws_config, kms},
+    operator::{OperatorHandle, kms},
 };
 
 /// Attempts at a row that others write at the same time.
@@ -66,7 +67,7 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
     if args.confirm.dry_run {
         plan.print(args, &keys)?;
     }
-    let kms = kms().await?;
+    let kms = kms(&args.store).await?;
     check_in_use(args, &operator, &kms, to).await?;
     if args.confirm.dry_run {
         plan.check_stuck(&operator, "they would stay as they are")?;
@@ -76,7 +77,7 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
         anstream::eprintln!("nothing was moved");
         return Ok(Exit::Failure);
     }
-    let client = aws_sdk_dynamodb::Client::new(&aws_config().await?);
+    let client = aws_sdk_dynamodb::Client::new(&Account::open(&args.store.login()).await?.config);
     let store = DynamoStore::new(client, OperatorTables::with_prefix(&args.store.prefix));
     let wrap = KmsMove::new(kms, to.clone());
     let mover = Mover { operator: &operator, store: &store, keys: &keys, wrap: &wrap };

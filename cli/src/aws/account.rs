@@ -1,0 +1,60 @@
+//! The account that a command works in: a region, and credentials that are there.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use aws_config::SdkConfig;
+use aws_credential_types::provider::{
+    self, ProvideCredentials as _, SharedCredentialsProvider, error::CredentialsError,
+};
+use tokio::time::timeout;
+
+use super::{Held, Login, Trouble};
+use crate::exit::{Exit, Failure};
+
+/// Credentials may take this long to come. On a machine that has none, the search for them ends with a
+/// question to a service that is not there.
+const CREDENTIALS: Duration = Duration::from_secs(6);
+
+/// A region, and credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    /// For the clients of AWS's services.
+    pub(crate) config: SdkConfig,
+    /// The id of the access key that signs the calls: CloudTrail tells whose it is.
+    pub(crate) access_key: String,
+}
+
+impl Account {
+    /// Finds both, or says which of them is missing. It is asked first, so that no call of AWS fails for want
+    /// of either.
+    pub(crate) async fn open(login: &Login) -> Result<Self, Failure> {
+        let config = login.config().await;
+        if config.region().is_none() {
+            return Err(Failure::new(Exit::Configuration, anyhow!("no AWS region is configured"))
+                .hint("give --region, or set AWS_REGION, or a region in the profile"));
+        }
+        let Some(provider) = config.credentials_provider() else {
+            return Err(Trouble::no_credentials("none are configured").into());
+        };
+        let held = Held::new(provider);
+        let credentials = match timeout(CREDENTIALS, held.credentials()).await {
+            Ok(found) => found.map_err(|error| Trouble::of_credentials(&error))?,
+            Err(_) => return Err(Trouble::late_credentials().into()),
+        };
+        let access_key = credentials.access_key_id().to_owned();
+        let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(held)).build();
+        Ok(Self { config, access_key })
+    }
+
+    /// The region.
+    pub(crate) fn region(&self) -> &str {
+        self.config.region().map_or("", |region| region.as_ref())
+    }
+
+    /// Credentials that are valid for some time yet.
+    pub(crate) async fn credentials(&self) -> provider::Result {
+        let none = || CredentialsError::not_loaded("none are configured");
+        self.config.credentials_provider().ok_or_else(none)?.provide_credentials().await
+    }
+}

@@ -1,0 +1,313 @@
+//! The meaning of AWS's errors for the person who gave a command: the one map from a code to words, to what
+//! helps, and to the exit code.
+
+use std::{error::Error, fmt::Debug, io};
+
+use anyhow::anyhow;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use keybroker_aws::cause::{NOT_REACHED, SILENT, cause};
+
+use crate::exit::{Exit, Failure};
+
+/// What kept a call from being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// There are no credentials.
+    NoCredentials,
+    /// There were, and their time is over.
+    Expired,
+    /// AWS does not know the credentials, or the signature is not theirs.
+    Rejected,
+    /// AWS takes the signature for one of another time.
+    Clock,
+    /// The account has not enabled the region.
+    NotEnabled,
+    /// The table, or the key, is not there.
+    Missing,
+    /// The credentials may not do this.
+    Denied,
+    /// AWS asks for fewer calls.
+    Throttled,
+    /// The name of the service is not found.
+    NoName,
+    /// No connection.
+    Unreachable,
+    /// No answer in time.
+    Silent,
+    /// AWS itself failed.
+    Failing,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    /// The kind of an error that AWS names `code`, with these words of AWS's about it.
+    fn of(code: &str, message: &str) -> Self {
+        // A signature of another time has the code of a wrong one.
+        let of_another_time =
+            ["expired", "not yet current", "too skewed"].iter().any(|said| message.contains(said));
+        match code {
+            "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired" if of_another_time => {
+                Self::Clock
+            }
+            "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => Self::Clock,
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Self::Expired,
+            "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "IncompleteSignatureException"
+            | "IncompleteSignature"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException" => Self::Rejected,
+            "OptInRequired" => Self::NotEnabled,
+            "ResourceNotFoundException" | "NotFoundException" | "NotFound" => Self::Missing,
+            "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "NotAuthorized" => Self::Denied,
+            "LimitExceededException"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "SlowDown"
+            | "Throttling"
+            | "Throttled"
+            | "ThrottledException"
+            | "ThrottlingError"
+            | "ThrottlingException"
+            | "TooManyRequestsException" => Self::Throttled,
+            "DependencyTimeoutException"
+            | "InternalError"
+            | "InternalFailure"
+            | "InternalServerError"
+            | "InternalServiceError"
+            | "KMSInternalException"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException" => Self::Failing,
+            _ => Self::Other,
+        }
+    }
+
+    fn exit(self) -> Exit {
+        match self {
+            Self::NoCredentials
+            | Self::Expired
+            | Self::Rejected
+            | Self::Clock
+            | Self::NotEnabled
+            | Self::Missing => Exit::Configuration,
+            Self::Denied | Self::Other => Exit::Failure,
+            Self::Throttled | Self::NoName | Self::Unreachable | Self::Silent | Self::Failing => {
+                Exit::Unreachable
+            }
+        }
+    }
+
+    fn helps(self) -> &'static str {
+        match self {
+            Self::NoCredentials => {
+                "give --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+            Self::Expired => {
+                "log in again (`aws sso login`), or set the variables of a new session, and repeat the command"
+            }
+            Self::Rejected => {
+                "check whose the credentials are (`aws sts get-caller-identity`): the access key may be deleted, \
+                 the secret key mistyped, or the session token missing"
+            }
+            Self::Clock => "let the system set the clock (`timedatectl set-ntp true`)",
+            Self::NotEnabled => "enable the region in the account, or give the deployment's --region",
+            Self::Missing => {
+                "check --prefix, --region and --profile. A new deployment begins with infra/storage.yaml"
+            }
+            Self::Denied => {
+                "docs/aws.md has the policy for each command under \"The operator's permissions\": an \
+                 administrator attaches it to this principal"
+            }
+            Self::Throttled => "wait a minute, and repeat the command",
+            Self::NoName => {
+                "check the region's name, the network and its DNS, and AWS_ENDPOINT_URL if it is set"
+            }
+            Self::Unreachable | Self::Silent => {
+                "check the network, the region, and AWS_ENDPOINT_URL if it is set"
+            }
+            Self::Failing => "wait a minute, and repeat the command; AWS's health dashboard shows outages",
+            Self::Other => "check the credentials (`aws sts get-caller-identity`), the region and --prefix",
+        }
+    }
+}
+
+/// One such error, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    kind: Kind,
+    words: String,
+    /// What AWS denies, if it says so: `dynamodb:Scan`.
+    action: Option<String>,
+}
+
+impl Trouble {
+    /// What this error of `service` means.
+    pub(crate) fn of<E, R>(service: &str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: Debug,
+    {
+        Self::told(&cause(service, error))
+    }
+
+    /// The same of an error in the words of [`keybroker_aws::cause`]: `SERVICE: CODE: AWS's words`, or what
+    /// became of the call.
+    pub(crate) fn told(cause: &str) -> Self {
+        let plain = |kind| Self { kind, words: cause.to_owned(), action: None };
+        if cause.ends_with(SILENT) {
+            return plain(Kind::Silent);
+        }
+        if let Some((_, why)) = cause.split_once(NOT_REACHED) {
+            let no_name = ["dns", "resolve", "lookup"].iter().any(|said| why.contains(said));
+            return plain(if no_name { Kind::NoName } else { Kind::Unreachable });
+        }
+        let Some((service, rest)) = cause.split_once(": ") else { return plain(Kind::Other) };
+        let (code, message) = rest.split_once(": ").unwrap_or((rest, ""));
+        let kind = Kind::of(code, message);
+        let denied = Denied::read(message);
+        let said = if message.is_empty() { code } else { message };
+        let words = match (kind, &denied) {
+            (Kind::Expired, _) => format!("the AWS credentials have expired ({service}: {code})"),
+            (Kind::Rejected, _) => format!("AWS does not accept these credentials ({service}: {code})"),
+            (Kind::Clock, _) => {
+                format!("AWS finds that this machine's clock is wrong ({service}: {said})")
+            }
+            (Kind::NotEnabled, _) => {
+                format!("the region is not enabled for this account ({service}: {code})")
+            }
+            (Kind::Missing, _) => format!("{service} does not have what this command needs: {said}"),
+            (Kind::Denied, Some(Denied { principal, action, resource })) => {
+                format!("AWS denies {action} to {principal}{}", on(resource))
+            }
+            (Kind::Denied, None) => format!("{service} denies this to these credentials: {said}"),
+            (Kind::Throttled, _) => format!("{service} asks for fewer calls ({code})"),
+            (Kind::Failing, _) => format!("{service} itself failed ({code})"),
+            _ => cause.to_owned(),
+        };
+        Self { kind, words, action: denied.map(|denied| denied.action.to_owned()) }
+    }
+
+    /// The same of an error after which a repetition may do better, whatever its name.
+    pub(crate) fn unavailable(cause: &str) -> Self {
+        let told = Self::told(cause);
+        let kind = if told.kind == Kind::Other { Kind::Failing } else { told.kind };
+        Self { kind, ..told }
+    }
+
+    /// There are no credentials.
+    pub(crate) fn no_credentials(because: &str) -> Self {
+        Self {
+            kind: Kind::NoCredentials,
+            words: format!("there are no AWS credentials: {because}"),
+            action: None,
+        }
+    }
+
+    /// There is no answer to the question for credentials.
+    pub(crate) fn late_credentials() -> Self {
+        let words = "no AWS credentials came in time: whoever gives them does not answer".to_owned();
+        Self { kind: Kind::Silent, words, action: None }
+    }
+
+    /// What it means that there are no credentials.
+    pub(crate) fn of_credentials(error: &CredentialsError) -> Self {
+        let mut chain = vec![error as &(dyn Error + 'static)];
+        let mut next = error.source();
+        while let Some(source) = next {
+            chain.push(source);
+            next = source.source();
+        }
+        let no_connection = |error: &&(dyn Error + 'static)| {
+            use io::ErrorKind::{
+                ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
+                TimedOut,
+            };
+            error.downcast_ref::<io::Error>().is_some_and(|error| {
+                matches!(
+                    error.kind(),
+                    ConnectionAborted
+                        | ConnectionRefused
+                        | ConnectionReset
+                        | HostUnreachable
+                        | NetworkUnreachable
+                        | TimedOut
+                )
+            })
+        };
+        let words: Vec<_> = chain.iter().map(ToString::to_string).collect();
+        let said = |text: &str| words.iter().any(|words| words.to_lowercase().contains(text));
+        let kind = match error {
+            CredentialsError::CredentialsNotLoaded(_) => Kind::NoCredentials,
+            _ if chain.iter().any(no_connection) || said("dispatch failure") => Kind::Unreachable,
+            CredentialsError::ProviderTimedOut(_) => Kind::Silent,
+            _ if said("timeout") => Kind::Silent,
+            _ if said("expired") || said("unauthorizedexception") || said("cached sso token") => {
+                Kind::Expired
+            }
+            _ if said("accessdenied") || said("forbidden") => Kind::Denied,
+            _ => Kind::NoCredentials,
+        };
+        let why = words.join(": ");
+        let words = match kind {
+            Kind::Expired => format!("the AWS credentials have expired, or nobody has logged in: {why}"),
+            Kind::Unreachable | Kind::Silent => {
+                format!("the service that gives AWS credentials cannot be reached: {why}")
+            }
+            Kind::Denied => format!("AWS denies these credentials: {why}"),
+            _ => format!("there are no AWS credentials: {why}"),
+        };
+        Self { kind, words, action: None }
+    }
+
+    /// The kind.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The words, without what helps.
+    pub(crate) fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// What helps.
+    pub(crate) fn helps(&self) -> &'static str {
+        self.kind.helps()
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        let failure = Self::new(trouble.kind.exit(), anyhow!("{}", trouble.words)).hint(trouble.kind.helps());
+        match trouble.kind {
+            Kind::Denied => failure.needs(trouble.action.unwrap_or_else(|| "a permission".to_owned())),
+            _ => failure,
+        }
+    }
+}
+
+fn on(resource: &str) -> String {
+    if resource.is_empty() { String::new() } else { format!(" on {resource}") }
+}
+
+/// What AWS says when it denies something: "User: ARN is not authorized to perform: ACTION on resource: ARN
+/// because …".
+struct Denied<'a> {
+    principal: &'a str,
+    action: &'a str,
+    resource: &'a str,
+}
+
+impl<'a> Denied<'a> {
+    fn read(message: &'a str) -> Option<Self> {
+        let (principal, rest) =
+            message.strip_prefix("User: ")?.split_once(" is not authorized to perform: ")?;
+        let (action, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let resource = rest.strip_prefix("on resource: ").and_then(|rest| rest.split(' ').next());
+        Some(Self { principal, action, resource: resource.unwrap_or_default() })
+    }
+}
