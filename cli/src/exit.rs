@@ -34,6 +34,13 @@ Exit codes:
   6  store locked: another process has the data directory open";
 }
 
+impl Exit {
+    /// Whether the same command may succeed a moment later.
+    pub(crate) fn passes(self) -> bool {
+        matches!(self, Self::Unreachable | Self::StoreLocked)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -84,7 +91,6 @@ impl Failure {
     }
 
     /// The code that the command ends with.
-    #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

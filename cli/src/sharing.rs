@@ -179,6 +179,7 @@ mod tests {
             revoked_at: None,
             released_at: None,
             restored_by: None,
+            revocation: None,
         }
     }
 

@@ -83,7 +83,8 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{text}").context("printing")
 }
 
-fn text(text: &str) -> anyhow::Result<()> {
+/// Prints text as it is.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     write!(io::stdout(), "{text}").context("printing")
 }
 
@@ -158,7 +159,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Whether `c` is a control character, breaks the line, or changes how others are shown.
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     // Most text is ASCII, and there may be gigabytes of it.
     if c.is_ascii() {
         c.is_ascii_control()

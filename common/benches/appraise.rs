@@ -47,6 +47,7 @@ fn native(criterion: &mut Criterion) {
         revoked_at: None,
         released_at: None,
         restored_by: None,
+        revocation: None,
     };
     let registered = workload.read().unwrap();
     criterion.bench_function("appraise", |bencher| {

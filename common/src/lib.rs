@@ -30,6 +30,7 @@ pub mod policy;
 pub mod problem;
 pub mod random;
 pub mod requirements;
+pub mod revocation;
 pub mod rewrap;
 pub mod sampled;
 pub mod secret;

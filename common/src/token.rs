@@ -15,6 +15,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{
     ids::{TokenId, WorkloadId},
     random::{RandomnessError, random},
+    revocation::Revocation,
     workload::build_window_is_over,
 };
 
@@ -75,6 +76,12 @@ pub struct Token {
     pub bound: Option<Bound>,
     /// Since when it is revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Who made it, where a release wrote that which knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created_by: Option<String>,
+    /// Who revoked it and why, likewise: see [`Self::revoked_by`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<Revocation>,
 }
 
 /// The first use of a token.
@@ -110,6 +117,11 @@ pub enum Dead {
 }
 
 impl Token {
+    /// The revocation by which it is revoked, if it is and the row tells.
+    pub fn revoked_by(&self) -> Option<&Revocation> {
+        self.revocation.as_ref().filter(|revocation| revocation.is_of(self.revoked_at))
+    }
+
     /// For how long one that has expired is still listed.
     pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -158,6 +170,8 @@ mod tests {
             made_for: None,
             bound: None,
             revoked_at: None,
+            created_by: None,
+            revocation: None,
         }
     }
 

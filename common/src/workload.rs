@@ -12,6 +12,7 @@ use crate::{
     ids::{AuditId, RegistrationDigest, WorkloadId},
     policy::PolicyText,
     requirements::{AppraisalPolicy, BoundBy, ReferenceValues},
+    revocation::Revocation,
     secret::WrappedSecret,
 };
 
@@ -187,9 +188,17 @@ pub struct Workload {
     /// time, for the operator's clock need not agree with the broker's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restored_by: Option<AuditId>,
+    /// Who revoked it and why, where a release wrote that which knows it: see [`Self::revoked_by`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<Revocation>,
 }
 
 impl Workload {
+    /// The revocation by which it is revoked, if it is and the row tells.
+    pub fn revoked_by(&self) -> Option<&Revocation> {
+        self.revocation.as_ref().filter(|revocation| revocation.is_of(self.revoked_at))
+    }
+
     /// Digest of the registration as stored.
     pub fn digest(&self) -> RegistrationDigest {
         RegistrationDigest::of(&self.registration)

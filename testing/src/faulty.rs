@@ -41,6 +41,8 @@ pub enum Method {
     Revoke,
     /// [`TokenStore::put_token`].
     PutToken,
+    /// [`TokenStore::stored_token`].
+    StoredToken,
     /// [`TokenStore::revoke_token`].
     RevokeToken,
     /// [`TokenStore::tokens`].
@@ -302,6 +304,10 @@ impl<S: AuditStore> AuditStore for FaultyStore<S> {
 impl<S: TokenStore> TokenStore for FaultyStore<S> {
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError> {
         self.run(Method::PutToken, self.inner.put_token(token, audit)).await
+    }
+
+    async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.run(Method::StoredToken, self.inner.stored_token(id)).await
     }
 
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {

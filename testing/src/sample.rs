@@ -49,6 +49,7 @@ pub fn workload() -> Workload {
         revoked_at: None,
         released_at: None,
         restored_by: None,
+        revocation: None,
     })
 }
 
@@ -99,6 +100,8 @@ pub fn token() -> Token {
         made_for: None,
         bound: None,
         revoked_at: None,
+        created_by: Some("uid/0".to_owned()),
+        revocation: None,
     }
 }
 
@@ -268,7 +271,9 @@ pub fn refused() -> AuditRecord {
 
 /// The record of a revocation, so many seconds into the suite.
 pub fn revoked(seconds: i64) -> AuditRecord {
-    audit(seconds, Operation::Operate, Decision::Revoked)
+    let record = audit(seconds, Operation::Operate, Decision::Revoked);
+    let reason = Some(format!("leak number {seconds}"));
+    AuditRecord { principal: Some(format!("uid/{seconds}")), reason, ..record }
 }
 
 /// The record of a restoration, so many seconds into the suite.

@@ -11,6 +11,7 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -27,7 +28,7 @@ use keybroker_common::{
     store::{AuditStore, DecisionStore, KeyringStore, RegistrationStore},
     workload::{Registration, Workload},
 };
-use keybroker_embedded::store::EmbeddedStore;
+use keybroker_embedded::store::{EmbeddedStore, OpenError};
 use keybroker_initdata::Algorithm;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -149,6 +150,7 @@ pub fn workload(id: &str, owner: Option<&str>, ago: SignedDuration) -> Workload 
         revoked_at: None,
         released_at: None,
         restored_by: None,
+        revocation: None,
     }
 }
 
@@ -190,6 +192,19 @@ impl Operator {
 
     fn over(data_dir: &Path, kind: &'static str, kept: Kept) -> Self {
         Self { _kept: Some(kept), ..Self::of_directory(data_dir, kind) }
+    }
+
+    /// Writes more into a file that no broker has open, once no command has.
+    pub async fn add(&self, contents: &Contents) {
+        let [_, directory] = self.arguments.as_slice() else { panic!("{self:?} is no file") };
+        let end = Instant::now() + DEADLINE;
+        let store = loop {
+            match EmbeddedStore::open(Path::new(directory), Arc::new(SystemClock)) {
+                Err(OpenError::Locked) if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
+                opened => break opened.unwrap(),
+            }
+        };
+        contents.fill(&store).await;
     }
 
     /// The file in this directory, which the caller keeps.
@@ -241,6 +256,15 @@ impl Operator {
     /// Runs the program.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         self.command(arguments).output().expect("the program").into()
+    }
+
+    /// The same, with this on standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap().into()
     }
 
     /// Runs `infra/restore` over the deployment, in the local AWS's Python environment.

@@ -24,6 +24,7 @@ mod errors;
 mod item;
 mod keyrings;
 mod listing;
+mod of_workload;
 mod operator;
 mod record;
 mod selections;

@@ -25,7 +25,7 @@ use super::{
     keyrings::KeyringItem,
     selections,
     tables::{AuditTable, DecisionsTable, EndorsementsTable, KeysTable, TokensTable, WorkloadsTable},
-    workloads::{self, DIGEST, RELEASED_AT, RESTORED_BY, REVOKED_AT},
+    workloads::{self, DIGEST, RELEASED_AT, RESTORED_BY, REVOCATION, REVOKED_AT},
     write::Transaction,
 };
 
@@ -65,9 +65,10 @@ where
                 .expression_attribute_values(":registration", text(registration.to_string()))
         };
         let revoked = update()
-            .update_expression("SET #restored = :audit REMOVE #revoked")
+            .update_expression("SET #restored = :audit REMOVE #revoked, #revocation")
             .condition_expression("#digest = :registration AND attribute_exists(#revoked)")
             .expression_attribute_names("#restored", RESTORED_BY)
+            .expression_attribute_names("#revocation", REVOCATION)
             .expression_attribute_values(":audit", text(audit.id.to_string()));
         // Changes nothing: the record is all that is new.
         let unrevoked = update()

@@ -74,11 +74,12 @@ pub(super) fn encode<I: Item>(
         secrets,
         token: None,
         act: None,
+        reason: None,
         attestation,
         failed,
     } = record
     else {
-        return Err(I::corrupt("a guest's record has no principal, token or act"));
+        return Err(I::corrupt("a guest's record has no principal, token, act or reason"));
     };
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put(TIME, instant(*time));
@@ -133,6 +134,7 @@ pub(super) fn decode<I: Item>(
             .map_or_else(Vec::new, |names| names.split(' ').map(str::to_owned).collect()),
         token: None,
         act: None,
+        reason: None,
         attestation: item.optional(ATTESTATION, id)?,
         failed,
     })

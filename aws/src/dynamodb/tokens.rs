@@ -1,5 +1,6 @@
 //! Tokens as items, under the id in hex: `created_at` and `expires_at`, and where they have one `note`,
-//! `made_for`, `bound_to` with `bound_at`, and `revoked_at`. The token itself is nowhere.
+//! `made_for`, `bound_to` with `bound_at`, `created_by`, and `revoked_at` with
+//! `revocation`. The token itself is nowhere.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::Update;
@@ -16,7 +17,7 @@ use super::{
     item::{Attributes, EXPIRES, Item, Map, instant, text, ttl},
     operator::{key_of, page},
     tables::{AuditTable, TokensTable},
-    workloads::{REVOKED_AT, revocation},
+    workloads::{REVOCATION, REVOKED_AT, revocation},
     write::Transaction,
 };
 
@@ -27,6 +28,7 @@ const NOTE: &str = "note";
 const MADE_FOR: &str = "made_for";
 const BOUND_TO: &str = "bound_to";
 const BOUND_AT: &str = "bound_at";
+const CREATED_BY: &str = "created_by";
 
 impl Item for Token {
     const TABLE: &'static str = "tokens";
@@ -47,6 +49,10 @@ impl Item for Token {
             item.insert(BOUND_AT.to_owned(), instant(bound.at));
         }
         item.extend(self.revoked_at.map(|at| (REVOKED_AT.to_owned(), instant(at))));
+        item.extend(self.created_by.as_deref().map(|by| (CREATED_BY.to_owned(), text(by))));
+        if let Some(revocation) = &self.revocation {
+            item.insert(REVOCATION.to_owned(), Self::json(revocation)?);
+        }
         item.extend(self.unlisted_at().map(|at| (EXPIRES.to_owned(), ttl(at))));
         Ok(())
     }
@@ -68,6 +74,8 @@ impl Item for Token {
             made_for: item.optional(MADE_FOR, Attributes::text)?.map(workload).transpose()?,
             bound,
             revoked_at: item.optional(REVOKED_AT, Attributes::instant)?,
+            created_by: item.optional(CREATED_BY, Attributes::text)?.map(str::to_owned),
+            revocation: item.optional(REVOCATION, Attributes::json)?,
         })
     }
 }
@@ -118,8 +126,12 @@ impl<T: TokensTable + AuditTable> TokenStore for DynamoStore<T> {
         self.commit(transaction).await
     }
 
+    async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.get(self.tables.tokens(), &id.to_string()).await
+    }
+
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let update = revocation(self.tables.tokens(), KEY, &id.to_string(), audit.time);
+        let update = revocation::<Token>(self.tables.tokens(), &id.to_string(), audit)?;
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await

@@ -1,5 +1,6 @@
 //! Registrations as items: `registration` as its bytes, `secrets` as JSON, and beside them what conditions
-//! look at: `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`.
+//! look at: `digest` of the registration in hex, `revoked_at`, `released_at`, `restored_by`. `revocation` is
+//! JSON, and for operators alone.
 //!
 //! `digest` is for conditions alone. A caller that reads a row hashes the bytes.
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     audit::AuditRecord,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    revocation::Revocation,
     secret::WrappedSecret,
     store::{
         Build, DecisionStore as _, RegistrationStore, ReleaseStore, RevocationStore, StoreError,
@@ -39,6 +41,7 @@ pub(super) const DIGEST: &str = "digest";
 const SECRETS: &str = "secrets";
 const FIRST_REGISTERED_AT: &str = "first_registered_at";
 pub(super) const REVOKED_AT: &str = "revoked_at";
+pub(super) const REVOCATION: &str = "revocation";
 pub(super) const RELEASED_AT: &str = "released_at";
 pub(super) const RESTORED_BY: &str = "restored_by";
 
@@ -59,6 +62,9 @@ impl Item for Workload {
         item.extend(self.revoked_at.map(|at| (REVOKED_AT.to_owned(), instant(at))));
         item.extend(self.released_at.map(|at| (RELEASED_AT.to_owned(), instant(at))));
         item.extend(self.restored_by.map(|id| (RESTORED_BY.to_owned(), text(id.to_string()))));
+        if let Some(revocation) = &self.revocation {
+            item.insert(REVOCATION.to_owned(), Self::json(revocation)?);
+        }
         Ok(())
     }
 
@@ -71,6 +77,7 @@ impl Item for Workload {
             revoked_at: item.optional(REVOKED_AT, Attributes::instant)?,
             released_at: item.optional(RELEASED_AT, Attributes::instant)?,
             restored_by: item.optional(RESTORED_BY, Attributes::text)?.map(audit_id).transpose()?,
+            revocation: item.optional(REVOCATION, Attributes::json)?,
         })
     }
 }
@@ -198,7 +205,7 @@ impl<T: WorkloadsTable + DecisionsTable> ReleaseStore for DynamoStore<T> {
 #[async_trait]
 impl<T: WorkloadsTable + AuditTable> RevocationStore for DynamoStore<T> {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let update = revocation(self.tables.workloads(), KEY, id.as_str(), audit.time);
+        let update = revocation::<Workload>(self.tables.workloads(), id.as_str(), audit)?;
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await
@@ -245,15 +252,26 @@ pub(super) fn rewrapping(
         .build())
 }
 
-/// Sets `revoked_at` of a row that is there, unless it is set.
-pub(super) fn revocation(table: &str, key: &str, id: &str, at: Timestamp) -> Result<Update, BuildError> {
-    Update::builder()
+/// Sets `revoked_at` and `revocation` of a row that is there, each unless it is set.
+///
+/// A release that does not know `revocation` leaves it where it is when it takes a revocation back. A later one
+/// then keeps it, and nobody takes it for its own: it has another time.
+pub(super) fn revocation<I: Item>(
+    table: &str,
+    id: &str,
+    audit: &AuditRecord,
+) -> Result<Result<Update, BuildError>, StoreError> {
+    Ok(Update::builder()
         .table_name(table)
-        .key(key, text(id))
-        .update_expression("SET #revoked = if_not_exists(#revoked, :at)")
+        .key(I::KEY, text(id))
+        .update_expression(
+            "SET #revoked = if_not_exists(#revoked, :at), #revocation = if_not_exists(#revocation, :revocation)",
+        )
         .condition_expression("attribute_exists(#key)")
         .expression_attribute_names("#revoked", REVOKED_AT)
-        .expression_attribute_names("#key", key)
-        .expression_attribute_values(":at", instant(at))
-        .build()
+        .expression_attribute_names("#revocation", REVOCATION)
+        .expression_attribute_names("#key", I::KEY)
+        .expression_attribute_values(":at", instant(audit.time))
+        .expression_attribute_values(":revocation", I::json(&Revocation::of(audit))?)
+        .build())
 }

@@ -19,12 +19,20 @@ use crate::{
 };
 
 /// Print completions for a shell
+///
+/// The completions of a package belong into these files, from where the shells of all users load them:
+/// /usr/share/bash-completion/completions/keybroker, /usr/share/zsh/vendor-completions/_keybroker (Debian;
+/// elsewhere site-functions) and /usr/share/fish/vendor_completions.d/keybroker.fish. The Debian package installs
+/// them. The others have no such place: each user loads them.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   keybroker completions bash >~/.local/share/bash-completion/completions/keybroker
   keybroker completions zsh >\"${fpath[1]}/_keybroker\"
-  keybroker completions fish >~/.config/fish/completions/keybroker.fish")]
+  keybroker completions fish >~/.config/fish/completions/keybroker.fish
+  keybroker completions elvish >~/.config/elvish/lib/keybroker.elv
+  Then in ~/.config/elvish/rc.elv: use keybroker
+  keybroker completions powershell >>$PROFILE")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,

@@ -244,6 +244,10 @@ pub struct AuditRecord {
     /// The details of an operator's act.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<Act>,
+    /// Why the operator acted, in the operator's words. A member of its own: a release that knows no reasons
+    /// passes over it, and would not read a record with an act that it does not know.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
     /// The attestation that a release rests on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attestation: Option<AuditId>,
@@ -270,6 +274,7 @@ impl AuditRecord {
             secrets: Vec::new(),
             token: None,
             act: None,
+            reason: None,
             attestation: None,
             failed: None,
         }

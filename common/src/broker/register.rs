@@ -131,6 +131,7 @@ impl Register {
             revoked_at: None,
             released_at: None,
             restored_by: None,
+            revocation: None,
         };
         match held {
             Some(held) => self.replace(held, workload, authority, record).await,

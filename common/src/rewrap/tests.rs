@@ -44,6 +44,7 @@ fn workload(secrets: &[(&str, &str)]) -> Workload {
         secrets: secrets.iter().map(|(name, key)| ((*name).to_owned(), by(key, name))).collect(),
         first_registered_at: Timestamp::UNIX_EPOCH,
         revoked_at: Some(Timestamp::UNIX_EPOCH),
+        revocation: None,
         released_at: None,
         restored_by: None,
     }

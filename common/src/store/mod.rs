@@ -132,8 +132,11 @@ pub trait TokenStore: Debug + Send + Sync {
     /// Writes a new token and `audit`, together. [`StoreError::Conflict`] if the id has a row.
     async fn put_token(&self, token: &Token, audit: &AuditRecord) -> Result<(), StoreError>;
 
-    /// Revokes the token as of `audit.time` and writes `audit`, together; one already revoked keeps its time.
-    /// [`StoreError::Conflict`] if there is no row.
+    /// The row of a token.
+    async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError>;
+
+    /// Revokes the token as of `audit.time` and writes `audit`, together. The row keeps who did it and why; one
+    /// already revoked keeps its own. [`StoreError::Conflict`] if there is no row.
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// A page of the tokens that are kept, in an order of the store's own.
@@ -170,8 +173,8 @@ pub trait ReleaseStore: WorkloadStore {
 /// Registrations as an operator sees them.
 #[async_trait]
 pub trait RevocationStore: WorkloadStore {
-    /// Revokes `id` as of `audit.time` and writes `audit`, together; a row already revoked keeps its time,
-    /// and what selected it still does. [`StoreError::Conflict`] if there is no row.
+    /// Revokes `id` as of `audit.time` and writes `audit`, together. The row keeps who did it and why; a row
+    /// already revoked keeps its own. What selected it still does. [`StoreError::Conflict`] if there is no row.
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 

@@ -71,6 +71,15 @@ pub struct AuditQuery {
     pub since: Option<Timestamp>,
     /// Those before this time.
     pub until: Option<Timestamp>,
+    /// The listing begins with the newest. It is no part of the JSON form: a reader that does not know it must
+    /// not give the oldest first in its place.
+    #[serde(skip)]
+    pub newest_first: bool,
+    /// If set, records that differ farther from their ids than this, and no farther than [`Self::LEAD`], may be
+    /// missing at the beginning of the span: for a caller who often asks for what is new, and at times for the
+    /// rest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lead: Option<SignedDuration>,
 }
 
 impl AuditQuery {
@@ -144,12 +153,13 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
     /// The audit record with this id, of a decision about a guest or of anything else.
     async fn audit_record(&self, id: AuditId) -> Result<Option<AuditRecord>, StoreError>;
 
-    /// A page of all audit records, in the order of their ids, except on DynamoDB: there the records of
-    /// guests and all others come one after the other, and in order only where a workload is named. The id of
-    /// a decision about a challenge has the challenge's time.
+    /// A page of all audit records, in the order of their ids, or backwards. The id of a decision about a
+    /// challenge has the challenge's time.
     ///
-    /// Where a workload is named DynamoDB answers by an index, which follows the table by a moment: what was
-    /// recorded just now may be missing, unlike anywhere else in these contracts.
+    /// DynamoDB gives them in the order of time where a workload is named, and in none where none is: then the
+    /// records of guests and all others come one after the other. Where a workload is named it answers by an
+    /// index, which follows the table by a moment: what was recorded just now may be missing, unlike anywhere
+    /// else in these contracts.
     async fn audit_records(
         &self,
         query: &AuditQuery,

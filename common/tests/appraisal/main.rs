@@ -113,6 +113,7 @@ fn workload(reference_values: ReferenceValues, policy: &Policy) -> Workload {
         revoked_at: None,
         released_at: None,
         restored_by: None,
+        revocation: None,
     }
 }
 

@@ -39,6 +39,8 @@ async fn made(world: &World, made_for: Option<&str>) -> TokenId {
         made_for: made_for.map(workload_id),
         bound: None,
         revoked_at: None,
+        created_by: None,
+        revocation: None,
     };
     world.store.put_token(&token, &operated(world, Decision::TokenCreated)).await.unwrap();
     id

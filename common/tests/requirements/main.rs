@@ -301,6 +301,7 @@ async fn denied(body: &Value, alter: fn(&mut ReportFields)) -> Option<&'static s
         revoked_at: None,
         released_at: None,
         restored_by: None,
+        revocation: None,
     };
     let (guest, registered) = (guest(host_data, alter), workload.read().unwrap());
     match appraise(&guest, EvidenceForm::Snp, &Fleet::default(), &registered, said.as_ref()) {

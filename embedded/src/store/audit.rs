@@ -12,7 +12,7 @@ use redb::ReadTransaction;
 
 use super::{
     EmbeddedStore,
-    rows::{self, GuestRow, Met, Span},
+    rows::{self, GuestRow, Met, Span, Way},
 };
 
 impl EmbeddedStore {
@@ -30,7 +30,9 @@ impl EmbeddedStore {
     pub fn audit_records(
         &self,
     ) -> Result<impl Iterator<Item = Result<AuditRecord, StoreError>> + use<>, StoreError> {
-        self.reading(|transaction| Ok(merged(transaction, &Span::ALL, None)?.map(|entry| entry?.row)))
+        self.reading(
+            |transaction| Ok(merged(transaction, &Span::ALL, Way::Up, None)?.map(|entry| entry?.row)),
+        )
     }
 
     /// A page of the records that are asked for.
@@ -42,27 +44,30 @@ impl EmbeddedStore {
         if query.since.zip(query.until).is_some_and(|(since, until)| since >= until) {
             return Ok(Page::default());
         }
-        let from = query.since.and_then(|since| since.checked_sub(AuditQuery::LEAD).ok());
+        let lead = query.lead.unwrap_or(AuditQuery::LEAD);
+        let from = query.since.and_then(|since| since.checked_sub(lead).ok());
+        let way = if query.newest_first { Way::Down } else { Way::Up };
         let span = Span { from: from.map(first_id), to: query.until.and_then(first_id_after) };
         self.reading(|transaction| {
-            rows::page(merged(transaction, &span, after)?, |_, record: AuditRecord| {
+            rows::page(merged(transaction, &span, way, after)?, |_, record: AuditRecord| {
                 query.matches(&record).then_some(record)
             })
         })
     }
 }
 
-/// The records of both tables, in the order of their ids.
+/// The records of both tables, in the order of their ids that `way` says.
 fn merged(
     transaction: &ReadTransaction,
     span: &Span,
+    way: Way,
     after: Option<&Cursor>,
 ) -> Result<impl Iterator<Item = Result<Met<AuditRecord>, StoreError>> + use<>, StoreError> {
-    let of_guests = rows::listed::<GuestRow>(transaction, span, after)?;
+    let of_guests = rows::listed::<GuestRow>(transaction, span, way, after)?;
     let mut of_guests = of_guests.map(|entry| entry.map(|met| met.map(AuditRecord::from))).peekable();
-    let mut others = rows::listed::<AuditRecord>(transaction, span, after)?.peekable();
+    let mut others = rows::listed::<AuditRecord>(transaction, span, way, after)?.peekable();
     Ok(iter::from_fn(move || match (of_guests.peek(), others.peek()) {
-        (Some(Ok(guests)), Some(Ok(other))) if guests.key > other.key => others.next(),
+        (Some(Ok(guests)), Some(Ok(other))) if way.is_after(&guests.key, &other.key) => others.next(),
         (None, _) | (_, Some(Err(_))) => others.next(),
         _ => of_guests.next(),
     }))

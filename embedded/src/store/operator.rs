@@ -12,7 +12,7 @@ use keybroker_common::{
 use super::{
     EmbeddedStore,
     disk::Edit,
-    rows::{self, Row as _, Span},
+    rows::{self, Row as _, Span, Way},
     stores::{existing, free, put_ring, recorded},
 };
 
@@ -35,7 +35,7 @@ impl OperatorStore for EmbeddedStore {
                 return Err(StoreError::Conflict);
             }
             let restored_by = if row.revoked_at.is_some() { Some(record) } else { row.restored_by };
-            let row = Workload { revoked_at: None, restored_by, ..row };
+            let row = Workload { revoked_at: None, revocation: None, restored_by, ..row };
             Ok(vec![Edit::put(id.as_str().as_bytes(), &row)?, recorded.clone()])
         })
         .await
@@ -120,6 +120,6 @@ impl EmbeddedStore {
         after: Option<&Cursor>,
         keep: impl Fn(&[u8], R) -> Option<T>,
     ) -> Result<Page<T>, StoreError> {
-        self.reading(|transaction| rows::page(rows::listed(transaction, &Span::ALL, after)?, keep))
+        self.reading(|transaction| rows::page(rows::listed(transaction, &Span::ALL, Way::Up, after)?, keep))
     }
 }

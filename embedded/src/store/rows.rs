@@ -2,7 +2,7 @@
 //!
 //! A row is bytes to redb, so one that cannot be read is an error of that row alone.
 
-use std::ops::Bound;
+use std::{iter, ops::Bound};
 
 use data_encoding::HEXLOWER;
 
@@ -137,6 +137,25 @@ impl Span {
     pub(super) const ALL: Self = Self { from: None, to: None };
 }
 
+/// The order of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The least key first.
+    Up,
+    /// The greatest key first.
+    Down,
+}
+
+impl Way {
+    /// Whether `key` comes after `other`.
+    pub(super) fn is_after(self, key: &[u8], other: &[u8]) -> bool {
+        match self {
+            Self::Up => key > other,
+            Self::Down => key < other,
+        }
+    }
+}
+
 /// A row as a listing meets it.
 pub(super) struct Met<R> {
     pub(super) key: Vec<u8>,
@@ -152,31 +171,38 @@ impl<R> Met<R> {
     }
 }
 
-/// The rows in `span`, in the order of the keys, after the place that a page before gave.
+/// The rows in `span`, in the order of the keys that `way` says, after the place that a page before gave.
 pub(super) fn listed<R: Row>(
     transaction: &ReadTransaction,
     span: &Span,
+    way: Way,
     after: Option<&Cursor>,
 ) -> Result<impl Iterator<Item = Result<Met<R>, StoreError>> + use<R>, StoreError> {
     let after = after.map(|Cursor(key)| HEXLOWER.decode(key.as_bytes())).transpose();
     let after = after.map_err(|_| StoreError::Refused("a listing does not go on there".to_owned()))?;
-    let from = match (&after, &span.from) {
-        (Some(after), _) => Bound::Excluded(after.as_slice()),
-        (None, Some(from)) => Bound::Included(from.as_slice()),
-        (None, None) => Bound::Unbounded,
-    };
-    let to = span.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let beyond = after.as_deref().map(Bound::Excluded);
+    let mut from = span.from.as_deref().map_or(Bound::Unbounded, Bound::Included);
+    let mut to = span.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    match way {
+        Way::Up => from = beyond.unwrap_or(from),
+        Way::Down => to = beyond.unwrap_or(to),
+    }
     let table = transaction.open_table(R::TABLE).map_err(failed)?;
-    let rows = table.range::<&[u8]>((from, to)).map_err(failed)?;
-    let mut last = after.unwrap_or_default();
-    Ok(rows.map(move |entry| {
+    let mut rows = table.range::<&[u8]>((from, to)).map_err(failed)?;
+    let mut last = after;
+    Ok(iter::from_fn(move || match way {
+        Way::Up => rows.next(),
+        Way::Down => rows.next_back(),
+    })
+    .map(move |entry| {
         let (key, row) = entry.map_err(failed)?;
+        let key = key.value().to_vec();
         // In a file that was altered they may go round for ever.
-        if key.value() <= last.as_slice() {
+        if last.as_ref().is_some_and(|last| !way.is_after(&key, last)) {
             return Err(StoreError::Corrupt { table: R::NAME.into(), cause: "keys out of order".to_owned() });
         }
-        last = key.value().to_vec();
-        Ok(Met { key: last.clone(), len: row.value().len(), row: decode(row.value()) })
+        last = Some(key.clone());
+        Ok(Met { key, len: row.value().len(), row: decode(row.value()) })
     }))
 }
 

@@ -7,6 +7,7 @@ use keybroker_common::{
     decision::AttestDecision,
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
     keyring::{Keyring, Purpose},
+    revocation::Revocation,
     store::{
         AuditStore, Build, Cursor, DecisionStore, EndorsementStore, KeyringStore, Lease, Page,
         RegistrationStore, ReleaseStore, RevocationStore, StoreError, StoredEndorsement, StoredKeyring,
@@ -145,11 +146,17 @@ impl TokenStore for EmbeddedStore {
         .await
     }
 
+    async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.read(id.as_bytes())
+    }
+
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (id, now, recorded) = (*id, audit.time, recorded(audit)?);
+        let (id, now, revocation, recorded) = (*id, audit.time, Revocation::of(audit), recorded(audit)?);
         self.write(move |view| {
             let mut row: Token = view.get(id.as_bytes())?.ok_or(StoreError::Conflict)?;
-            row.revoked_at = row.revoked_at.or(Some(now));
+            if row.revoked_at.is_none() {
+                (row.revoked_at, row.revocation) = (Some(now), Some(revocation.clone()));
+            }
             Ok(vec![Edit::put(id.as_bytes(), &row)?, recorded.clone()])
         })
         .await
@@ -205,10 +212,13 @@ impl ReleaseStore for EmbeddedStore {
 #[async_trait]
 impl RevocationStore for EmbeddedStore {
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError> {
-        let (id, now, recorded) = (id.clone(), audit.time, recorded(audit)?);
+        let (id, now, revocation, recorded) =
+            (id.clone(), audit.time, Revocation::of(audit), recorded(audit)?);
         self.write(move |view| {
             let mut row = existing(view, &id)?;
-            row.revoked_at = row.revoked_at.or(Some(now));
+            if row.revoked_at.is_none() {
+                (row.revoked_at, row.revocation) = (Some(now), Some(revocation.clone()));
+            }
             Ok(vec![Edit::put(id.as_str().as_bytes(), &row)?, recorded.clone()])
         })
         .await

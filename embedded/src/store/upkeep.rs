@@ -17,7 +17,7 @@ use super::{
     disk::Edit,
     file::{self, Check},
     opening::{caught_opening, open},
-    rows::{self, GuestRow, KeyringRow, Row, SelectionRow, Span},
+    rows::{self, GuestRow, KeyringRow, Row, SelectionRow, Span, Way},
 };
 
 impl EmbeddedStore {
@@ -87,7 +87,7 @@ impl EmbeddedStore {
         let (mut number, mut after) = (0, None);
         loop {
             let keys = self.reading(|transaction| {
-                rows::page(rows::listed(transaction, span, after.as_ref())?, |key, row| {
+                rows::page(rows::listed(transaction, span, Way::Up, after.as_ref())?, |key, row| {
                     old(&row).then(|| key.to_vec())
                 })
             })?;
@@ -126,7 +126,7 @@ fn at_rest<T>(
 /// Reads every row of a table.
 fn readable<R: Row>(transaction: &ReadTransaction) -> Result<(), OpenError> {
     let damaged = |error: StoreError| OpenError::Corrupt(error.to_string());
-    for met in rows::listed::<R>(transaction, &Span::ALL, None).map_err(damaged)? {
+    for met in rows::listed::<R>(transaction, &Span::ALL, Way::Up, None).map_err(damaged)? {
         met.and_then(|met| met.row).map_err(damaged)?;
     }
     Ok(())

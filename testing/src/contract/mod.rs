@@ -11,6 +11,7 @@ mod audit;
 mod decisions;
 mod endorsements;
 mod keyrings;
+mod listing;
 mod operator;
 mod selection;
 mod tokens;
@@ -24,7 +25,8 @@ use keybroker_common::{
 };
 
 pub use self::{
-    audit::*, decisions::*, endorsements::*, keyrings::*, operator::*, selection::*, tokens::*, workloads::*,
+    audit::*, decisions::*, endorsements::*, keyrings::*, listing::*, operator::*, selection::*, tokens::*,
+    workloads::*,
 };
 
 use crate::sample;
@@ -141,6 +143,7 @@ macro_rules! store_contract {
             an_audit_record_is_never_replaced
             a_revocation_is_taken_back
             no_restoration_brings_an_earlier_standing_back
+            a_revocation_that_was_left_behind_is_no_later_ones
             a_row_that_is_not_revoked_is_restored_as_it_is
             an_absent_row_is_not_restored
             a_taken_audit_id_undoes_a_restoration
@@ -164,6 +167,9 @@ macro_rules! store_contract {
             audit_records_are_listed_by_workload_oldest_first
             audit_records_are_listed_by_time
             a_listing_goes_on_from_page_to_page
+            records_of_a_workload_are_listed_forwards_and_backwards
+            all_records_are_listed_backwards_once
+            a_lead_leaves_out_nothing_near
         }
     };
     ($subject:expr => $($promise:ident)*) => {$(

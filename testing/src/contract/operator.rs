@@ -2,6 +2,7 @@
 
 use keybroker_common::{
     audit::AuditRecord,
+    revocation::Revocation,
     store::{AuditQuery, Build, Cursor, Page, StoreError},
     workload::Workload,
 };
@@ -20,7 +21,7 @@ async fn revoked(store: &impl Subject) -> Workload {
     let workload = registered(store).await;
     let audit = sample::revoked(1);
     store.revoke(&workload.id, &audit).await.expect("a revocation");
-    Workload { revoked_at: Some(audit.time), ..workload }
+    Workload { revoked_at: Some(audit.time), revocation: Some(Revocation::of(&audit)), ..workload }
 }
 
 async fn row(store: &impl Subject, workload: &Workload) -> Option<Workload> {
@@ -40,7 +41,7 @@ async fn all<T>(page: impl AsyncFn(Option<&Cursor>) -> Result<Page<T>, StoreErro
     }
 }
 
-async fn records(store: &impl Subject, query: &AuditQuery) -> Vec<AuditRecord> {
+pub(super) async fn records(store: &impl Subject, query: &AuditQuery) -> Vec<AuditRecord> {
     all(async |after: Option<&Cursor>| store.audit_records(query, after).await).await
 }
 
@@ -49,7 +50,7 @@ pub async fn a_revocation_is_taken_back(store: &impl Subject) {
     store.mark_released(&workload.id, workload.digest(), sample::at(1)).await.expect("a release");
     assert_eq!(store.restore(&workload.id, workload.digest(), &audit).await, Ok(()));
     let (released_at, restored_by) = (Some(sample::at(1)), Some(audit.id));
-    let expected = Workload { revoked_at: None, released_at, restored_by, ..workload };
+    let expected = Workload { revoked_at: None, revocation: None, released_at, restored_by, ..workload };
     assert_eq!(row(store, &expected).await, Some(expected.clone()));
     assert_recorded(store, &audit).await;
     // And it can be revoked again.
@@ -72,6 +73,25 @@ pub async fn no_restoration_brings_an_earlier_standing_back(store: &impl Subject
         assert!(row.stands_as(&row.standing()));
         earlier.push(row.standing());
     }
+}
+
+/// A release that does not know who revoked a row takes the revocation back and leaves that.
+pub async fn a_revocation_that_was_left_behind_is_no_later_ones(store: &impl Subject) {
+    let (left, audit) = (sample::revoked(1), sample::revoked(2));
+    let workload = Workload { revocation: Some(Revocation::of(&left)), ..sample::workload() };
+    store.create(&workload, &sample::registered(), None).await.expect("a new workload");
+    assert_eq!(row(store, &workload).await.expect("a row").revoked_by(), None);
+    store.revoke(&workload.id, &audit).await.expect("a revocation");
+    let revoked = row(store, &workload).await.expect("a row");
+    assert_eq!(revoked.revoked_at, Some(audit.time));
+    assert!(revoked.revoked_by().is_none_or(|by| *by == Revocation::of(&audit)), "{revoked:?}");
+    // A whole turn by this release clears it.
+    let restored = sample::restored(3);
+    store.restore(&workload.id, workload.digest(), &restored).await.expect("a restoration");
+    let again = sample::revoked(4);
+    store.revoke(&workload.id, &again).await.expect("a revocation");
+    let revoked = row(store, &workload).await.expect("a row");
+    assert_eq!(revoked.revoked_by(), Some(&Revocation::of(&again)));
 }
 
 pub async fn a_row_that_is_not_revoked_is_restored_as_it_is(store: &impl Subject) {
@@ -103,7 +123,8 @@ pub async fn an_amendment_changes_registration_and_secrets_alone(store: &impl Su
     let restored_by = sample::restored(2);
     let restored = revoked(store).await;
     store.restore(&restored.id, restored.digest(), &restored_by).await.expect("a restoration");
-    let restored = Workload { revoked_at: None, restored_by: Some(restored_by.id), ..restored };
+    let restored =
+        Workload { revoked_at: None, revocation: None, restored_by: Some(restored_by.id), ..restored };
     for seen in [registered(store).await, revoked(store).await, released, restored] {
         let amended = sample::registered_anew(&seen);
         let believed = Workload {
@@ -111,6 +132,7 @@ pub async fn an_amendment_changes_registration_and_secrets_alone(store: &impl Su
             revoked_at: None,
             released_at: None,
             restored_by: None,
+            revocation: None,
             ..amended.clone()
         };
         let audit = sample::amended(5);
@@ -247,7 +269,7 @@ pub async fn of_many_deletions_one_wins(store: &impl Subject) {
 pub async fn a_deleted_id_can_be_registered_anew(store: &impl Subject) {
     let workload = revoked(store).await;
     store.delete(&workload, &sample::deleted(1)).await.expect("a deletion");
-    let anew = sample::registered_anew(&Workload { revoked_at: None, ..workload });
+    let anew = sample::registered_anew(&Workload { revoked_at: None, revocation: None, ..workload });
     assert_eq!(store.create(&anew, &sample::registered(), None).await, Ok(()));
     assert_eq!(row(store, &anew).await, Some(anew));
 }
@@ -256,7 +278,8 @@ pub async fn a_deleted_id_can_be_registered_anew(store: &impl Subject) {
 pub async fn a_registration_that_nobody_looked_at_is_not_restored(store: &impl Subject) {
     let looked_at = revoked(store).await;
     store.delete(&looked_at, &sample::deleted(2)).await.expect("a deletion");
-    let other = sample::registered_anew(&Workload { revoked_at: None, ..looked_at.clone() });
+    let other =
+        sample::registered_anew(&Workload { revoked_at: None, revocation: None, ..looked_at.clone() });
     store.create(&other, &sample::registered(), None).await.expect("a new workload");
     store.revoke(&other.id, &sample::revoked(3)).await.expect("a revocation");
     let (before, audit) = (row(store, &other).await, sample::restored(4));
@@ -317,7 +340,7 @@ pub async fn audit_records_are_listed_by_workload_oldest_first(store: &impl Subj
     let registered = AuditRecord { workload_id: Some(workload.clone()), ..sample::registered() };
     let row = Workload { id: workload.clone(), ..sample::workload() };
     store.create(&row, &registered, None).await.expect("a new workload");
-    let query = AuditQuery { until: Some(sample::at(1)), workload: Some(workload), since: None };
+    let query = AuditQuery { until: Some(sample::at(1)), workload: Some(workload), ..AuditQuery::default() };
     assert_eq!(records(store, &query).await, [registered]);
 }
 
@@ -329,9 +352,9 @@ pub async fn audit_records_are_listed_by_time(store: &impl Subject) {
         store.append(record).await.expect("a new record");
     }
     let span = |from: i64, to: i64| AuditQuery {
-        workload: None,
         since: Some(sample::at(day + from)),
         until: Some(sample::at(day + to)),
+        ..AuditQuery::default()
     };
     for (query, expected) in [
         (span(0, 181), 0..4),

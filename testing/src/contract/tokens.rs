@@ -3,6 +3,7 @@
 
 use keybroker_common::{
     ids::TokenId,
+    revocation::Revocation,
     store::Build,
     token::{Bound, Token},
 };
@@ -53,8 +54,9 @@ pub async fn the_first_revocation_of_a_token_counts(store: &impl Subject) {
     let (first, second) = (sample::revoked(1), sample::revoked(2));
     assert_eq!(store.revoke_token(&token.id, &first).await, Ok(()));
     assert_eq!(store.revoke_token(&token.id, &second).await, Ok(()));
-    let expected = Token { revoked_at: Some(first.time), ..token };
-    assert_eq!(kept(store, &expected.id).await, Some(expected));
+    let expected = Token { revoked_at: Some(first.time), revocation: Some(Revocation::of(&first)), ..token };
+    assert_eq!(kept(store, &expected.id).await, Some(expected.clone()));
+    assert_eq!(store.stored_token(&expected.id).await, Ok(Some(expected)));
     assert_recorded(store, &second).await;
 }
 

@@ -1,6 +1,6 @@
 //! The promises of [`WorkloadStore`](keybroker_common::store::WorkloadStore) and the roles above it.
 
-use keybroker_common::{audit::AuditRecord, store::Build, workload::Workload};
+use keybroker_common::{audit::AuditRecord, revocation::Revocation, store::Build, workload::Workload};
 
 use super::{CONFLICT, Subject, assert_not_recorded, assert_recorded, sample};
 
@@ -135,10 +135,11 @@ pub async fn a_release_of_nothing_is_not_noted(store: &impl Subject) {
 
 pub async fn a_revoked_row_can_still_be_marked_released(store: &impl Subject) {
     let workload = registered(store).await;
-    store.revoke(&workload.id, &sample::revoked(1)).await.expect("a revocation");
+    let audit = sample::revoked(1);
+    store.revoke(&workload.id, &audit).await.expect("a revocation");
     assert_eq!(store.mark_released(&workload.id, workload.digest(), sample::at(2)).await, Ok(()));
-    let (revoked_at, released_at) = (Some(sample::at(1)), Some(sample::at(2)));
-    let expected = Workload { revoked_at, released_at, ..workload };
+    let (revoked_at, released_at) = (Some(audit.time), Some(sample::at(2)));
+    let expected = Workload { revoked_at, released_at, revocation: Some(Revocation::of(&audit)), ..workload };
     assert_eq!(row(store, &expected).await, Some(expected));
 }
 
@@ -189,7 +190,8 @@ pub async fn the_first_revocation_counts(store: &impl Subject) {
     let (first, second) = (sample::revoked(1), sample::revoked(2));
     assert_eq!(store.revoke(&workload.id, &first).await, Ok(()));
     assert_eq!(store.revoke(&workload.id, &second).await, Ok(()));
-    let expected = Workload { revoked_at: Some(first.time), ..workload };
+    let expected =
+        Workload { revoked_at: Some(first.time), revocation: Some(Revocation::of(&first)), ..workload };
     assert_eq!(row(store, &expected).await, Some(expected));
     // Both are on record.
     assert_recorded(store, &first).await;

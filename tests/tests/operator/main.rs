@@ -8,6 +8,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod audit_list;
 mod audit_words;
 mod certificates;
 mod doctor;
@@ -21,6 +22,7 @@ mod register;
 mod register_disk;
 mod register_trustee;
 mod resource;
+mod revoke;
 mod signing_keys;
 mod socket;
 mod tcb;

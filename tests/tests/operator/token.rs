@@ -1,6 +1,7 @@
 //! `keybroker token` as a person would use it, on each kind of store.
 
 use keybroker_tests::operator::{Contents, Operator};
+use serde_json::Value;
 
 async fn everywhere() -> [Operator; 3] {
     Operator::everywhere(&Contents::default()).await
@@ -47,6 +48,50 @@ async fn a_revoked_token_is_listed_only_on_request() {
     }
 }
 
+/// A file, standard input or the id name it. No output has the token.
+#[tokio::test]
+async fn a_token_is_shown_and_revoked_by_itself() {
+    for operator in everywhere().await {
+        let kind = operator.kind;
+        let by = if kind == "aws" { "aws-access-key/test" } else { "uid/" };
+        let created = operator.json(&["token", "create", "--note", "nightly"]);
+        let (id, token) = (created["id"].as_str().unwrap(), created["token"].as_str().unwrap());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("{token}\nhttps://x:{token}@k.example.org\n")).unwrap();
+        let file = file.path().to_str().unwrap();
+
+        let shown = operator.json(&["token", "show", "--token-file", file]);
+        assert_eq!((&shown["id"], &shown["state"]), (&created["id"], &"unused".into()), "{kind}");
+        assert!(shown["created_by"].as_str().unwrap().starts_with(by), "{kind}: {shown}");
+        assert_eq!((&shown["bound_to"], &shown["registered"]), (&Value::Null, &Value::Null), "{kind}");
+        let ended = operator.run_with(&["token", "revoke", "--token-file", "-", "--reason", "a leak"], token);
+        assert_eq!(ended.code, Some(0), "{kind}: {ended:?}");
+        assert!(
+            ended.log.contains(&format!("{id} is revoked")) && !ended.log.contains(token),
+            "{kind}: {ended:?}"
+        );
+        let text = operator.out(&["token", "show", id]);
+        assert!(!text.contains(token) && text.contains("state       revoked\n"), "{kind}: {text}");
+        assert!(
+            text.contains("reason      a leak\n") && text.contains("note        nightly\n"),
+            "{kind}: {text}"
+        );
+        assert!(text.contains(&format!(" by {by}")), "{kind}: {text}");
+        let record =
+            operator.json(&["audit", "--token", id, "--decision", "token-revoked"])["records"][0].clone();
+        assert_eq!(record["reason"], "a leak", "{kind}: {record}");
+
+        // On the command line it is refused, and no message repeats it.
+        let leaked = operator.run(&["token", "revoke", token]);
+        assert!(leaked.code == Some(2) && leaked.log.contains("--token-file"), "{kind}: {leaked:?}");
+        assert!(!leaked.log.contains(token), "{kind}: {leaked:?}");
+        std::fs::write(file, format!("x{token}")).unwrap();
+        let wrong = operator.run(&["token", "show", "--token-file", file]);
+        assert!(wrong.code == Some(5) && wrong.log.contains("14 characters"), "{kind}: {wrong:?}");
+        assert!(!wrong.log.contains(token), "{kind}: {wrong:?}");
+    }
+}
+
 /// Both acts have a record whose text names the token and the operator.
 #[tokio::test]
 async fn making_and_revoking_a_token_are_on_record() {
@@ -70,13 +115,16 @@ async fn making_and_revoking_a_token_are_on_record() {
 #[tokio::test]
 async fn arguments_that_make_no_sense_are_refused() {
     let operator = Operator::file(&Contents::default()).await;
-    let rows: [(&[&str], i32, &str); 7] = [
+    let rows: [(&[&str], i32, &str); 10] = [
         (&["token", "create", "--ttl", "0s"], 2, "the token would expire at once"),
         (&["token", "create", "--ttl", "8d"], 2, "7d at most"),
         (&["token", "create", "--workload-id", "a/b"], 2, "a guest's URL cannot carry"),
         (&["token", "create", "--note", &"n".repeat(201)], 2, "200 characters at most"),
         (&["token", "create", "--url", "k.example.org"], 2, "http"),
         (&["token", "revoke", "no-id"], 2, "not the id of a token"),
+        (&["token", "show"], 2, "required"),
+        (&["token", "show", "00000000000000000000000000000000"], 1, "there is no token"),
+        (&["token", "show", "--token-file", "/nowhere"], 5, "cannot be read"),
         (&["token", "revoke", "00000000000000000000000000000000"], 1, "there is no token"),
     ];
     for (arguments, code, said) in rows {

@@ -64,6 +64,9 @@ async fn a_token_registers_a_build_and_ends_when_its_guest_attests() {
     let operator = Operator::of(&world);
     let shown = operator.json(&["workload", "show", &id]);
     assert_eq!(shown["owner"], format!("token/{}", text(&token, "id")), "{shown}");
+    let of_token = operator.json(&["token", "show", text(&token, "id")]);
+    assert_eq!((&of_token["state"], &of_token["bound_to"]), (&json!("used"), &json!(id)), "{of_token}");
+    assert_eq!(of_token["registered"]["registration"], shown["registration"], "the second of the two");
 }
 
 /// A token that is read out of the image before the first guest attests can only change the passphrase, which

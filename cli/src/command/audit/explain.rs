@@ -20,6 +20,7 @@ use super::basis;
 pub(super) fn words(record: &AuditRecord) -> Vec<String> {
     let mut words = vec![outcome(record)];
     words.extend(record.failed.iter().flat_map(|failed| failure(record, failed)));
+    words.extend(record.reason.as_ref().map(|reason| format!("The reason that was given: {reason}")));
     if record.decision == Decision::Withheld {
         words.push(
             "The broker had recorded the release under another id, but the secret did not leave it."

@@ -114,16 +114,17 @@ fn key(levels: &Levels) -> [String; 5] {
 
 pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     let query = args.query()?;
+    args.form.check_is_no_listing()?;
     let operator = args.store.open().await?;
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
     let mut fleet = Fleet::default();
     let unreadable = listing::pages(&operator, page, |records| {
-        records.iter().filter(|record| args.wants(record)).for_each(|record| fleet.add(record));
+        records.iter().filter(|record| args.filter.wants(record)).for_each(|record| fleet.add(record));
         Ok(())
     });
     let unreadable = unreadable.await?;
     let levels = fleet.into_levels();
-    if args.json {
+    if args.form.json {
         table::json(&Document { schema: 1, levels })?;
     } else if levels.is_empty() {
         anstream::eprintln!("no guests attested");

@@ -1,58 +1,62 @@
 //! `keybroker audit --workload`, `--since` and the like: a line for each decision.
 
-use keybroker_common::{audit::AuditRecord, store::Cursor};
-
-use super::{
-    AuditArgs,
-    name::{decision, operation},
+use keybroker_common::{
+    audit::AuditRecord,
+    store::{AuditQuery, Cursor},
 };
+
+use super::{AuditArgs, columns, newest::Newest};
 use crate::{
     exit::{Exit, Failure},
-    listing::{self, Form, Output, Window},
+    listing::{Reading, Window},
     operator::Backend,
-    table::{NONE, time},
 };
 
-const FORM: Form<AuditRecord> =
-    Form { header: &["time", "decision", "operation", "workload", "check", "id"], cells };
-
 pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
-    let query = args.query()?;
+    args.filter.warn();
+    let newest_first = args.limit.is_some();
+    let query = AuditQuery { newest_first, ..args.query()? };
     let operator = args.store.open().await?;
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
-    // DynamoDB gives them in no order of time: the first may come last.
-    let size = if operator.backend == Backend::Aws { usize::MAX } else { Window::<(), ()>::ROWS };
-    let mut window = Window::new(size);
-    let mut output = if args.json { Output::json("records")? } else { Output::table(FORM) };
-    let mut last = None;
-    let mut in_order = |record: AuditRecord| {
-        let key = (record.time, record.id);
-        last = last.max(Some(key));
-        window.push(key, record)
+    let mut output = args.form.output(columns::TABLE, columns::CSV, "records")?;
+    let (mut reading, mut watch, mut last) = (Reading::default(), args.filter.watch(), None);
+    let mut shown = |record: &AuditRecord| {
+        watch.look(record);
+        last = last.max(Some((record.time, record.id)));
     };
-    let unreadable = listing::pages(&operator, page, |rows| {
-        Ok(output.print(rows.into_iter().filter(|record| args.wants(record)).filter_map(&mut in_order))?)
-    });
-    let unreadable = unreadable.await?;
-    output.print(window.rest())?;
-    let exit = output.end("no audit records", "the audit record", &unreadable)?;
+    if let Some(limit) = args.limit {
+        let mut newest = Newest::new(limit, &query, operator.backend);
+        while !newest.is_whole()
+            && let Some(rows) = reading.rows(&operator, &page).await?
+        {
+            newest.read(rows, |record| args.filter.wants(record));
+        }
+        output.print(newest.rest().inspect(&mut shown))?;
+    } else {
+        let mut window = Window::new(Window::<(), ()>::ROWS);
+        let mut overflowed = false;
+        while let Some(rows) = reading.rows(&operator, &page).await? {
+            let rows = rows.into_iter().filter(|record| args.filter.wants(record)).inspect(&mut shown);
+            let rows = rows.filter_map(|record| window.push((record.time, record.id), record));
+            output.print(rows.inspect(|_| overflowed = true))?;
+        }
+        output.print(window.rest())?;
+        // DynamoDB gives them in no order.
+        if overflowed && operator.backend == Backend::Aws && query.workload.is_none() {
+            anstream::eprintln!(
+                "warning: on AWS more than {} decisions come in no order of time: give --workload, --limit or a \
+                 shorter span",
+                Window::<(), ()>::ROWS
+            );
+        }
+    }
+    let exit = output.end("no audit records", "the audit record", &reading.unreadable)?;
+    watch.warn();
     if let Some((_, last)) = last
-        && !args.json
+        && args.form.is_table()
     {
         let one = operator.place.command("audit", &[&last.to_string()]);
         anstream::eprintln!("to see one decision in words: {one}");
     }
     Ok(exit)
-}
-
-fn cells(record: &AuditRecord) -> Vec<String> {
-    let none = || NONE.to_owned();
-    vec![
-        time(record.time),
-        decision(record.decision).to_owned(),
-        operation(record.operation).to_owned(),
-        record.workload_id.as_ref().map_or_else(none, ToString::to_string),
-        record.failed.as_ref().map_or_else(none, |failed| failed.check.clone()),
-        record.id.to_string(),
-    ]
 }

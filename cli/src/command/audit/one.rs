@@ -26,6 +26,7 @@ struct Explained<'a> {
 }
 
 pub(super) async fn run(args: &AuditArgs, id: AuditId) -> Result<Exit, Failure> {
+    args.form.check_is_no_listing()?;
     let operator = args.store.open().await?;
     let record = operator.store.audit_record(id).await.map_err(|error| operator.failure(error))?;
     let record = record.ok_or_else(|| {
@@ -42,7 +43,7 @@ pub(super) async fn run(args: &AuditArgs, id: AuditId) -> Result<Exit, Failure> 
     if let Some(attestation) = attestation(&operator, &record).await? {
         explanation.extend(basis::words(&attestation));
     }
-    if args.json {
+    if args.form.json {
         table::json(&Explained { schema: 1, record: &record, explanation })?;
         return Ok(Exit::Ok);
     }
@@ -73,6 +74,7 @@ fn fields(record: &AuditRecord) -> Vec<(&'static str, String)> {
     let optional = [
         ("workload", record.workload_id.as_ref().map(ToString::to_string)),
         ("principal", record.principal.clone()),
+        ("reason", record.reason.clone()),
         ("registration", record.registration.map(|digest| digest.to_string())),
         ("token", record.token.map(|id| id.to_string())),
         ("secret", record.secret.clone()),

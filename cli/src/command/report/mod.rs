@@ -83,7 +83,7 @@ async fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let workloads = unreadable.await?;
 
     let mut figures = Figures::of(registrations.shown());
-    let query = AuditQuery { workload: None, since: Some(span.since), until: Some(span.until) };
+    let query = AuditQuery { since: Some(span.since), until: Some(span.until), ..AuditQuery::default() };
     let page = async |after: Option<&Cursor>| operator.store.audit_records(&query, after).await;
     let unreadable = listing::pages(&operator, page, |rows| {
         rows.iter().for_each(|record| figures.add(record));

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::{
     exit::{Exit, Failure},
+    note::note,
     operator::{StoreArgs, workload_id},
     table::{self, time},
     when,
@@ -62,8 +63,6 @@ pub(super) struct CreateArgs {
 
 /// Longest life of a token, which is for one build.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Longest note, in characters.
-const NOTE_LEN: usize = 200;
 
 fn base_url(text: &str) -> Result<String, &'static str> {
     let url = config::base_url(text)?;
@@ -80,10 +79,6 @@ fn ttl(text: &str) -> Result<SignedDuration, String> {
         ttl if ttl > LONGEST => Err("a token may live for 7d at most".to_owned()),
         ttl => Ok(ttl),
     }
-}
-
-fn note(text: &str) -> Result<String, &'static str> {
-    if text.chars().count() > NOTE_LEN { Err("must be 200 characters at most") } else { Ok(text.to_owned()) }
 }
 
 /// The document that `--json` prints.
@@ -113,6 +108,8 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
         made_for: args.workload_id.clone(),
         bound: None,
         revoked_at: None,
+        created_by: Some(operator.principal.clone()),
+        revocation: None,
     };
     let mut audit = operator.record_of_token(Decision::TokenCreated, token.id);
     audit.workload_id.clone_from(&token.made_for);

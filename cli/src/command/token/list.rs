@@ -1,14 +1,10 @@
 //! `keybroker token list`.
 
 use jiff::Timestamp;
-use keybroker_common::{
-    ids::{TokenId, WorkloadId},
-    store::{Cursor, Unreadable},
-    token::Token,
-    workload::build_window_is_over,
-};
+use keybroker_common::store::{Cursor, Unreadable};
 use serde::Serialize;
 
+use super::summary::TokenSummary;
 use crate::{
     exit::{Exit, Failure},
     listing,
@@ -38,48 +34,6 @@ pub(super) struct ListArgs {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// A token in a list.
-#[derive(Debug, Serialize)]
-struct TokenSummary {
-    id: TokenId,
-    state: &'static str,
-    created_at: Timestamp,
-    expires_at: Timestamp,
-    /// The only workload that it was made for.
-    made_for: Option<WorkloadId>,
-    /// The workload that its first use bound it to.
-    bound_to: Option<WorkloadId>,
-    bound_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-    note: Option<String>,
-}
-
-impl TokenSummary {
-    fn of(token: Token, now: Timestamp) -> Self {
-        let state = state(&token, now);
-        let Token { id, created_at, expires_at, note, made_for, bound, revoked_at } = token;
-        let (bound_to, bound_at) = bound.map(|bound| (bound.workload_id, bound.at)).unzip();
-        Self { id, state, created_at, expires_at, made_for, bound_to, bound_at, revoked_at, note }
-    }
-
-    fn counts(&self) -> bool {
-        [UNUSED, USED].contains(&self.state)
-    }
-}
-
-const UNUSED: &str = "unused";
-const USED: &str = "used";
-
-fn state(token: &Token, now: Timestamp) -> &'static str {
-    match &token.bound {
-        _ if token.revoked_at.is_some() => "revoked",
-        _ if token.expires_at <= now => "expired",
-        Some(bound) if build_window_is_over(bound.at, now) => "window over",
-        Some(_) => USED,
-        None => UNUSED,
-    }
 }
 
 /// The document that `--json` prints.

@@ -3,13 +3,18 @@
 mod create;
 mod list;
 mod revoke;
+mod show;
+mod summary;
+mod which;
+
+use keybroker_common::ids::TokenId;
 
 use crate::{
     exit::{Exit, Failure},
-    operator,
+    operator::{self, OperatorHandle, no_such},
 };
 
-/// Make, list and revoke the tokens that let builds register
+/// Make, list, show and revoke the tokens that let builds register
 ///
 /// A token is for one workload and one build. Its first use binds it to the workload id that it registers;
 /// within the build it may register that id again, as buildah --layers does. The token ends when it expires,
@@ -25,6 +30,7 @@ pub(crate) struct TokenArgs {
 enum TokenCommand {
     Create(create::CreateArgs),
     List(list::ListArgs),
+    Show(show::ShowArgs),
     Revoke(revoke::RevokeArgs),
 }
 
@@ -34,7 +40,14 @@ pub(crate) fn run(args: &TokenArgs) -> Result<Exit, Failure> {
         match &args.command {
             TokenCommand::Create(args) => create::run(args).await,
             TokenCommand::List(args) => list::run(args).await,
+            TokenCommand::Show(args) => show::run(args).await,
             TokenCommand::Revoke(args) => revoke::run(args).await,
         }
     })
+}
+
+/// The failure that there is no token with this id.
+fn no_token(operator: &OperatorHandle, id: TokenId) -> Failure {
+    let list = operator.place.command("token list --all", &[]);
+    no_such("token", id).hint(format!("to see all of them: {list}"))
 }

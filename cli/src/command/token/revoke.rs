@@ -1,10 +1,15 @@
 //! `keybroker token revoke`.
 
-use keybroker_common::{audit::Decision, ids::TokenId, store::StoreError};
+use keybroker_common::{
+    audit::{AuditRecord, Decision},
+    store::StoreError,
+};
 
+use super::{no_token, which::Which};
 use crate::{
     exit::{Exit, Failure},
-    operator::{StoreArgs, no_such},
+    note::note,
+    operator::StoreArgs,
 };
 
 /// Revoke a token
@@ -15,31 +20,33 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker token revoke 0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60
-  keybroker token revoke 0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60 --aws
+  keybroker token revoke 0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60 --aws --reason 'found in a build log'
+  A token that is known itself, from a file, or typed:
+      keybroker token revoke --token-file token
+      keybroker token revoke --token-file -
 
 {}", Exit::TABLE))]
 pub(super) struct RevokeArgs {
-    /// The token's id, not the token itself: `token create` and `token list` show it
-    #[arg(value_name = "ID", value_parser = token_id)]
-    id: TokenId,
+    #[command(flatten)]
+    which: Which,
+    /// The reason: a line of up to 200 characters. It stands in the audit record, and `token show` prints it
+    #[arg(long, value_parser = note, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-fn token_id(text: &str) -> Result<TokenId, &'static str> {
-    TokenId::parse(text).ok_or("not the id of a token, which has 32 hexadecimal digits")
-}
-
 pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
+    let id = args.which.id()?;
     let operator = args.store.open().await?;
-    let audit = operator.record_of_token(Decision::TokenRevoked, args.id);
-    match operator.store.revoke_token(&args.id, &audit).await {
-        Err(StoreError::Conflict) => {
-            let list = operator.place.command("token list --all", &[]);
-            return Err(no_such("token", args.id).hint(format!("to see all of them: {list}")));
-        }
+    let audit = operator.record_of_token(Decision::TokenRevoked, id);
+    let audit = AuditRecord { reason: args.reason.clone(), ..audit };
+    match operator.store.revoke_token(&id, &audit).await {
+        Err(StoreError::Conflict) => return Err(no_token(&operator, id)),
         result => result.map_err(|error| operator.failure(error))?,
     }
-    anstream::eprintln!("{} is revoked: it registers nothing from now on", args.id);
+    anstream::eprintln!("{id} is revoked: it registers nothing from now on");
+    let owned = operator.place.command_with("workload list", &[("owner", &id.principal())], &[]);
+    anstream::eprintln!("what it registered stays; to see that: {owned}");
     Ok(Exit::Ok)
 }

@@ -5,6 +5,7 @@ use keybroker_common::{
     dialect::{Dialect, Dialects},
     ids::{RegistrationDigest, WorkloadId},
     policy::PolicyText,
+    revocation::Revocation,
     store::{Cursor, Unreadable},
     wire::names,
     workload::Workload,
@@ -47,7 +48,7 @@ Examples:
 pub(super) struct ListArgs {
     #[command(flatten)]
     filter: Filter,
-    /// Only revoked workloads
+    /// Only revoked workloads, with who revoked them and why
     #[arg(long)]
     revoked: bool,
     /// Only workloads of which a guest attested in the last 30 days from a platform that was behind AMD's
@@ -94,6 +95,9 @@ pub(super) struct WorkloadSummary {
     registered_at: Timestamp,
     released_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
+    /// Who revoked it and why, where the row tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation: Option<Revocation>,
     registration: RegistrationDigest,
     /// Queries that version 0.1.0 treated as true whatever they gave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -119,6 +123,7 @@ impl WorkloadSummary {
             registered_at: workload.first_registered_at,
             released_at: workload.released_at,
             revoked_at: workload.revoked_at,
+            revocation: workload.revoked_by().cloned(),
             registration: workload.digest(),
             once_always_held: rego.map(once_always_held).unwrap_or_default(),
             policy_refused: rego.and_then(|rego| Some(Policy::compile(rego).err()?.to_string())),
@@ -218,6 +223,23 @@ const FORM: Form<Listed> = Form {
     },
 };
 
+/// With --revoked.
+const REVOKED: Form<Listed> = Form {
+    header: &["id", "owner", "registered", "revoked", "by", "reason"],
+    cells: |listed| {
+        let WorkloadSummary { id, owner, registered_at, revoked_at, revocation, .. } = &listed.summary;
+        let text = |text: Option<&String>| text.cloned().unwrap_or_else(|| NONE.to_owned());
+        vec![
+            id.to_string(),
+            text(owner.as_ref()),
+            time(*registered_at),
+            optional_time(*revoked_at),
+            text(revocation.as_ref().and_then(|revocation| revocation.by.as_ref())),
+            text(revocation.as_ref().and_then(|revocation| revocation.reason.as_ref())),
+        ]
+    },
+};
+
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let now = Timestamp::now();
@@ -232,7 +254,8 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     };
     // All are read twice: how many share a measurement is known only when all were read.
     let sharing = Sharing::read(&operator).await?;
-    let mut output = if args.json { Output::json("workloads")? } else { Output::table(FORM) };
+    let form = if args.revoked { REVOKED } else { FORM };
+    let mut output = if args.json { Output::json("workloads")? } else { Output::table(form) };
     let mut window = Window::new(Window::<(), ()>::ROWS);
     let mut broken = Vec::new();
     let page = async |after: Option<&Cursor>| operator.store.workloads(after).await;

@@ -1,16 +1,15 @@
 //! `keybroker workload`: the registered workloads, and an operator's acts on them.
 
-mod act;
 mod delete;
 mod export;
 mod list;
+mod restore;
+mod revoke;
 mod show;
-
-use keybroker_common::{ids::WorkloadId, store::StoreError};
 
 use crate::{
     exit::{Exit, Failure},
-    operator::{OperatorHandle, workload_id},
+    operator::workload_id,
 };
 
 /// List, show, export, revoke, restore and delete registered workloads
@@ -29,8 +28,8 @@ enum WorkloadCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Export(export::ExportArgs),
-    Revoke(act::RevokeArgs),
-    Restore(act::RestoreArgs),
+    Revoke(revoke::RevokeArgs),
+    Restore(restore::RestoreArgs),
     Delete(delete::DeleteArgs),
 }
 
@@ -41,21 +40,9 @@ pub(crate) fn run(args: &WorkloadArgs) -> Result<Exit, Failure> {
             WorkloadCommand::List(args) => list::run(args).await,
             WorkloadCommand::Show(args) => show::run(args).await,
             WorkloadCommand::Export(args) => export::run(args).await,
-            WorkloadCommand::Revoke(args) => act::revoke(args).await,
-            WorkloadCommand::Restore(args) => act::restore(args).await,
+            WorkloadCommand::Revoke(args) => revoke::run(args).await,
+            WorkloadCommand::Restore(args) => restore::run(args).await,
             WorkloadCommand::Delete(args) => delete::run(args).await,
         }
     })
-}
-
-/// The result of a write to a row that was there a moment ago.
-fn written(
-    operator: &OperatorHandle,
-    id: &WorkloadId,
-    result: Result<(), StoreError>,
-) -> Result<(), Failure> {
-    match result {
-        Err(StoreError::Conflict) => Err(operator.no_workload(id)),
-        result => result.map_err(|error| operator.failure(error)),
-    }
 }

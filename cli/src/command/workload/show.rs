@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use keybroker_common::{
     dialect::Dialect,
     ids::WorkloadId,
+    revocation::Revocation,
     wire::{bound_by, names},
     workload::{BUILD_WINDOW, Registration, Workload},
 };
@@ -89,6 +90,11 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     } else {
         print(&workload, registration, window, &shared_with)?;
     }
+    if workload.revoked_at.is_some() && workload.revoked_by().is_none() {
+        let (place, id) = (&operator.place, args.id.as_str());
+        let command = place.command_with("audit", &[("workload", id), ("decision", "revoked")], &[]);
+        anstream::eprintln!("the row does not tell who revoked it; to see that: {command}");
+    }
     match read {
         Ok(_) => Ok(Exit::Ok),
         Err(error) => Err(unreadable(error, &args.id)),
@@ -120,12 +126,14 @@ fn print(
         ("registration", workload.digest().to_string()),
         ("registered", time(workload.first_registered_at)),
         ("released", state(workload.released_at, "never")),
-        ("revoked", state(workload.revoked_at, "no")),
+        ("revoked", revoked(workload)),
         (
             "build window",
             window.map_or_else(|| "closed".to_owned(), |until| format!("open until {}", time(until))),
         ),
     ];
+    let reason = workload.revoked_by().and_then(|revocation| revocation.reason.clone());
+    fields.extend(reason.map(|reason| ("reason", reason)));
     fields.extend(registration.map(|registration| ("bound by", bound_by(registration).to_owned())));
     if !shared_with.is_empty() {
         fields.push(("shared", in_words(shared_with)));
@@ -139,6 +147,16 @@ fn print(
         table::print_fields(&requirements::of(registration))?;
     }
     Ok(())
+}
+
+/// Since when it is revoked and by whom, with the record of it.
+fn revoked(workload: &Workload) -> String {
+    let Some(at) = workload.revoked_at else { return "no".to_owned() };
+    let told = workload.revoked_by().map(|Revocation { by, record, .. }| {
+        let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        format!("{by} (record {record})")
+    });
+    format!("since {}{}", time(at), told.unwrap_or_default())
 }
 
 /// As many ids as fit into a line, and the number of all.

@@ -149,6 +149,10 @@ impl TokenStore for SocketStore {
         self.ask(StoreCall::PutToken { token: token.clone(), audit: audit.clone() }).await
     }
 
+    async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        self.ask(StoreCall::Token { id: *id }).await
+    }
+
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError> {
         self.ask(StoreCall::RevokeToken { id: *id, audit: audit.clone() }).await
     }
@@ -268,6 +272,7 @@ impl OperatorStore for SocketStore {
         query: &AuditQuery,
         after: Option<&Cursor>,
     ) -> Result<Page<AuditRecord>, StoreError> {
-        self.ask(StoreCall::AuditRecords { query: query.clone(), after: after.cloned() }).await
+        let (query, newest_first, after) = (query.clone(), query.newest_first, after.cloned());
+        self.ask(StoreCall::AuditRecords { query, newest_first, after }).await
     }
 }

@@ -18,7 +18,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use keybroker_common::{audit::AuditRecord, broker::announce, http::Operator, store::StoreError};
+use keybroker_common::{
+    audit::AuditRecord,
+    broker::announce,
+    http::Operator,
+    store::{AuditQuery, StoreError},
+    token::Token,
+};
 use keybroker_kds::EndorsementSource;
 use serde::Serialize;
 use tokio::{
@@ -201,8 +207,9 @@ async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) ->
             let audit = by_peer(audit);
             recorded(store.delete(&seen, &audit).await, &audit)
         }
+        StoreCall::Token { id } => json(&store.stored_token(&id).await),
         StoreCall::PutToken { token, audit } => {
-            let audit = by_peer(audit);
+            let (token, audit) = (Token { created_by: peer.principal(), ..token }, by_peer(audit));
             recorded(store.put_token(&token, &audit).await, &audit)
         }
         StoreCall::RevokeToken { id, audit } => {
@@ -240,7 +247,10 @@ async fn answer(store: &dyn LocalStore, peer: SocketUser, request: StoreCall) ->
         }
         StoreCall::BoundKey {} => json(&store.bound_key().await),
         StoreCall::AuditRecord { id } => json(&store.audit_record(id).await),
-        StoreCall::AuditRecords { query, after } => json(&store.audit_records(&query, after.as_ref()).await),
+        StoreCall::AuditRecords { query, newest_first, after } => {
+            let query = AuditQuery { newest_first, ..query };
+            json(&store.audit_records(&query, after.as_ref()).await)
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Scratch, assert_corrupt, reopen};
 use crate::store::{
     EmbeddedStore, OpenError,
     disk::Edit,
-    rows::{self, Row, SelectionRow, Span},
+    rows::{self, Row, SelectionRow, Span, Way},
 };
 
 const SELECTS: Result<(), StoreError> = Err(StoreError::Selects);
@@ -37,7 +37,7 @@ async fn selected(store: &EmbeddedStore, init_data: &InitDataDigest) -> Option<S
 /// Every selection: the HOST_DATA, and the workload.
 fn selections(store: &EmbeddedStore) -> Vec<(Vec<u8>, WorkloadId)> {
     let rows = store.reading(|transaction| {
-        let rows = rows::listed::<SelectionRow>(transaction, &Span::ALL, None)?;
+        let rows = rows::listed::<SelectionRow>(transaction, &Span::ALL, Way::Up, None)?;
         rows.map(|met| met.and_then(|met| Ok((met.key, met.row?.workload_id)))).collect()
     });
     rows.unwrap()
