@@ -1,8 +1,8 @@
-"""Checks each parameter of both templates: with all defaults, and then with one value changed at a time. It
-transforms the functions' template as SAM does at a deployment, resolves conditions, references and functions as
-CloudFormation does, and compares what comes out as data. Every parameter has a row here, and every rule.
+"""Checks each parameter of both templates: with all defaults, and then with one value changed at a time.
 
-infra/check runs it.
+It transforms the functions' template as SAM does at a deployment, resolves conditions, references and
+functions as CloudFormation does, and compares what comes out as data. Every parameter and every rule has a
+row here. infra/check runs it.
 """
 
 import copy
@@ -92,7 +92,8 @@ class Resolver:
         for section in ("Resources", "Outputs"):
             for name, one in self.template.get(section, {}).items():
                 if "Condition" not in one or self.condition(one["Condition"]):
-                    found[f"{section}.{name}"] = self.resolved({k: v for k, v in one.items() if k != "Condition"})
+                    one = {member: value for member, value in one.items() if member != "Condition"}
+                    found[f"{section}.{name}"] = self.resolved(one)
         return found
 
     def condition(self, name):
@@ -140,7 +141,7 @@ class Resolver:
 
     def of_fn_split(self, argument):
         separator, text = self.resolved(argument)
-        return text.split(separator)
+        return text.split(separator) if isinstance(text, str) else {"Fn::Split": [separator, text]}
 
     def of_fn_sub(self, text):
         if not isinstance(text, str):
@@ -181,22 +182,24 @@ def throttles(routes, member, value):
 
 
 REGISTERING = [
-    f"POST {signed}{path}" for signed in ("", "/iam") for path in ("/kbs/v0/register_workload", "/rvp/register")
+    "POST /kbs/v0/register_workload", "POST /rvp/register", "POST /iam/kbs/v0/register_workload",
+    "POST /iam/rvp/register",
 ]
 GUESTS = [
-    "POST /kbs/v0/auth", "POST /kbs/v0/attest", "GET /kbs/v0/key/{workload_id}", "GET /kbs/v0/resource/{name}",
-    "GET /kbs/v0/resource/{repository}/{type}/{tag}", "POST /w/{workload_id}/kbs/v0/auth",
-    "POST /w/{workload_id}/kbs/v0/attest", "GET /w/{workload_id}/kbs/v0/resource/{repository}/{type}/{tag}",
+    "POST /kbs/v0/auth", "POST /kbs/v0/attest", "GET /kbs/v0/key/{workload_id}",
+    "GET /kbs/v0/resource/{name}", "GET /kbs/v0/resource/{repository}/{type}/{tag}",
+    "POST /w/{workload_id}/kbs/v0/auth", "POST /w/{workload_id}/kbs/v0/attest",
+    "GET /w/{workload_id}/kbs/v0/resource/{repository}/{type}/{tag}",
     "POST /v1/challenge", "POST /v1/release",
 ]
 KEYS = ["GET /kbs/v0/jwks"]
 RATE, BURST = "ThrottlingRateLimit", "ThrottlingBurstLimit"
 
-ALARMS = [
-    "ServerErrors", "Refusals", "Strangers", "KeyUnavailable", "KdsThrottled", "NoTcbFloor", "GuestsBehind", "OldList",
+THRESHOLDS = [
+    "ServerErrors", "Refusals", "Strangers", "KeyUnavailable", "KdsThrottled", "GuestsBehind", "OldList",
     "GatewayThrottled", "FunctionErrors", "FunctionsThrottled", "ReadsThrottled", "WritesThrottled",
 ]
-THRESHOLDS = [name for name in ALARMS if name != "NoTcbFloor"]
+ALARMS = [*THRESHOLDS, "NoTcbFloor"]
 TABLES = ["Workloads", "Tokens", "Keys", "Decisions", "Endorsements", "Audit", "Challenges", "Sessions"]
 LOGS = ["RegisterLog", "AuthLog", "AttestLog", "AccessLog"]
 
@@ -207,8 +210,10 @@ LAYER = "arn:aws:lambda:us-east-1:123456789012:layer:advisories:1"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:topic"
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 SUM = "ab" * 32
+ENDPOINT = "x-amazon-apigateway-endpoint-configuration"
 
-# A row has values, and all that they change. A row that begins with another's values is compared with that row.
+# A row has values, and all that they change; `...` is a whole resource or output. A row that begins with
+# another's values is compared with that row.
 STORAGE = [
     ({"LogRetentionDays": 90}, each(LOGS, RetentionInDays="90")),
     ({"MultiRegion": "yes"}, {"Key.MultiRegion": True}),
@@ -238,7 +243,10 @@ CERTIFIED = {**ALONE, "TruststoreUri": "s3://bucket/cas.pem"}
 FUNCTIONS_ROWS = [
     (
         {"Registration": "iam"},
-        {**variable("REGISTRATION", "iam", ["Register"]), "BuilderPolicy": ..., "Outputs.BuilderPolicyArn": ...},
+        {
+            **variable("REGISTRATION", "iam", ["Register"]), "BuilderPolicy": ...,
+            "Outputs.BuilderPolicyArn": ...,
+        },
     ),
     ({"Architecture": "x86_64"}, each(FUNCTIONS, Architectures=["x86_64"])),
     ({"SessionTtl": 60}, variable("SESSION_TTL", "60", ["Auth", "Attest"])),
@@ -300,7 +308,7 @@ FUNCTIONS_ROWS = [
         },
     ),
     ({**DOMAIN, "HostedZoneId": "Z1"}, {"DomainRecord": ...}),
-    (ALONE, {"Api.Body.servers": [{"x-amazon-apigateway-endpoint-configuration": {"disableExecuteApiEndpoint": True}}]}),
+    (ALONE, {"Api.Body.servers": [{ENDPOINT: {"disableExecuteApiEndpoint": True}}]}),
     (CERTIFIED, {"Domain.MutualTlsAuthentication": {"TruststoreUri": "s3://bucket/cas.pem"}}),
     ({**CERTIFIED, "TruststoreVersion": "v"}, {"Domain.MutualTlsAuthentication.TruststoreVersion": "v"}),
 ]
@@ -315,6 +323,37 @@ REFUSED = [
     ({"DisableExecuteApiEndpoint": "yes"}, {"SomeNameAnswers"}),
     ({**DOMAIN, "TruststoreUri": "s3://bucket/cas.pem"}, {"TruststoreIsTheOnlyWay"}),
     ({**ALONE, "TruststoreVersion": "v"}, {"VersionIsOfTruststore"}),
+]
+
+
+# The rules for the region, and those for the region in which IAM's events appear.
+REGIONAL = ["Key", "KeyLost", "Functions", "Tables", "Logs", "Api"]
+EVERYWHERE = ["Roles", "RoleTaken", "Watch", "Trails"]
+PATTERN = "EventPattern.detail"
+WATCH = [
+    ({"Scope": "iam"}, dict.fromkeys(REGIONAL, ABSENT)),
+    (
+        {"AlarmTopicArn": TOPIC},
+        {
+            **dict.fromkeys(["Topic", "TopicPolicy", "Outputs.TopicArn"], ABSENT),
+            **each(REGIONAL + EVERYWHERE, Targets=[{"Id": "topic", "Arn": TOPIC}]), f"Watch.{PATTERN}.$or": ...,
+        },
+    ),
+    ({"ApiId": "a1"}, {f"Api.{PATTERN}.$or": ...}),
+    ({"DomainName": "k.example.org"}, {f"Api.{PATTERN}.$or": ...}),
+    *(
+        ({name: KEY_ARN}, {f"Key.{PATTERN}.$or": ..., f"KeyLost.{PATTERN}.key-id": ...})
+        for name in ("KeyArn", "NextKeyArn", "TableKeyArn")
+    ),
+    ({"Trail": "management"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
+    ({"Trail": "data"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
+    ({"Trail": "all"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
+    ({"Trail": "all", "TrailRetentionDays": 500}, {"Bucket.LifecycleConfiguration.Rules": ...}),
+    ({"ApiId": "a1", "Dashboard": "yes"}, {"Board": ...}),
+]
+WATCH_REFUSED = [
+    ({"Dashboard": "yes"}, {"DashboardNeedsApi"}),
+    ({"Scope": "iam", "Trail": "all"}, {"TrailIsOfTheRegion"}),
 ]
 
 
@@ -354,13 +393,14 @@ def main():
         *failures("storage.yaml", STORAGE, STORAGE_REFUSED),
         *failures("key.yaml", FURTHER_KEY, []),
         *failures("template.yaml", FUNCTIONS_ROWS, REFUSED),
+        *failures("watch.yaml", WATCH, WATCH_REFUSED),
     ]
     for one in found:
         print(f"FAIL  {one}")
     if found:
         sys.exit(1)
-    rows = len(STORAGE) + len(FURTHER_KEY) + len(FUNCTIONS_ROWS)
-    refused = len(STORAGE_REFUSED) + len(REFUSED)
+    rows = len(STORAGE) + len(FURTHER_KEY) + len(FUNCTIONS_ROWS) + len(WATCH)
+    refused = len(STORAGE_REFUSED) + len(REFUSED) + len(WATCH_REFUSED)
     print(f"infra: {rows} rows of parameters change what they should, and {refused} are refused")
 
 

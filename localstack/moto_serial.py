@@ -5,7 +5,8 @@ undone with it. So the requests queue up. Connections do not: a client may keep 
 
 With --calls FILE each call of DynamoDB or KMS is a line of JSON there: `by`, the access key id that signed
 it; `operation`; and `parts`. Each part is an operation and its target: a table, or a key by the id in KMS's
-answer. A transaction has several parts. No values are recorded.
+answer. A transaction has several parts. A call of KMS also has its `time` and its encryption `context`. No
+other values are recorded.
 
 Faults are for tests: POST /faults replaces the list of pending faults, and GET answers with it.
     {"by": "attest", "operation": "Decrypt", "fault": "refused", "status": 500, "type": "…", "times": 3}
@@ -14,6 +15,7 @@ served before that; else they are not served.
 """
 
 import argparse
+import datetime
 import io
 import json
 import os
@@ -52,7 +54,11 @@ class Call:
         return [{"operation": operation, "on": on} for operation, on in parts]
 
     def line(self, answer):
-        return json.dumps({"by": self.by, "operation": self.operation, "parts": self.parts(answer)}) + "\n"
+        line = {"by": self.by, "operation": self.operation, "parts": self.parts(answer)}
+        if "EncryptionContext" in self.request:
+            now = datetime.datetime.now(datetime.timezone.utc)
+            line |= {"time": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "context": self.request["EncryptionContext"]}
+        return json.dumps(line) + "\n"
 
 
 class Front:

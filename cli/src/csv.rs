@@ -1,8 +1,8 @@
 //! Rows of comma-separated values, as RFC 4180 has them.
 //!
 //! A cell can hold a stranger's text, and a spreadsheet takes a cell for a formula that begins with one of
-//! `= + - @`, a tab or a carriage return. Such a cell gets an apostrophe in front, which a spreadsheet shows as
-//! text. Control characters are spelt out, as in tables: so no cell has a line break.
+//! `= + - @`, a tab or a carriage return. Such a cell gets an apostrophe in front: then it is text. Control
+//! characters are spelt out, as in tables: so no cell has a line break.
 
 use crate::table::printable;
 

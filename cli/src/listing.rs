@@ -164,7 +164,8 @@ impl FormArgs {
     }
 }
 
-/// A listing on stdout: a table for people, values, JSON lines, or one JSON document with the list under a name.
+/// A listing on stdout: a table for people, values, JSON lines, or one JSON document with the list under a
+/// name.
 #[derive(Debug)]
 pub(crate) struct Output<T> {
     to: To<T>,

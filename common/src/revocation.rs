@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{audit::AuditRecord, ids::AuditId};
 
-/// What a revoked row says about its revocation, for operators. Nothing is decided by it: `revoked_at` beside
+/// A revocation as the revoked row tells operators of it. Nothing is decided by it: `revoked_at` beside
 /// it is what revokes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// When. A release that knows no such values takes a revocation back and leaves them: one that does not
     /// have the time of the row's `revoked_at` is about an earlier revocation.
     at: Timestamp,
-    /// Who did it, as the record has it.
+    /// The principal who did it, as the record has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
     /// Why, in the operator's words.
@@ -46,8 +46,8 @@ mod tests {
         workload::Workload,
     };
 
-    /// Two releases stand side by side while one is deployed: rows and records with members of a later one are
-    /// read, and those of an earlier one, too.
+    /// Two releases stand side by side while one is deployed: rows and records with members of a later one
+    /// are read, and those of an earlier one, too.
     #[test]
     fn rows_and_records_of_the_releases_before_and_after_are_read() {
         let (id, at) = (AuditId::new(), Timestamp::UNIX_EPOCH);

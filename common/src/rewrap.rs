@@ -1,9 +1,9 @@
-//! An operator has another wrapping key wrap what is wrapped, and changes nothing else: each secret and each
-//! key of a ring stays what it is, bound to what it was bound to.
+//! An operator has another wrapping key take over all that is wrapped, and changes nothing else: each secret
+//! and each key of a ring stays what it is, bound to what it was bound to.
 //!
-//! Only what one of the named keys wrapped is moved. A writer of the store can put there what a key of its own
-//! wrapped. No guest gets that, because the broker unwraps with its own keys alone; moved to the broker's key,
-//! it would be a registration like any other.
+//! The move takes what one of the named keys wrapped, and nothing else. A writer of the store can put there
+//! what a key of its own wrapped. No guest gets that, because the broker unwraps with its own keys alone;
+//! moved to the broker's key, it would be a registration like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -76,10 +76,10 @@ pub struct Token {
     pub bound: Option<Bound>,
     /// Since when it is revoked.
     pub revoked_at: Option<Timestamp>,
-    /// Who made it, where a release wrote that which knows it.
+    /// The operator who made it, where a release wrote that which knows it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub created_by: Option<String>,
-    /// Who revoked it and why, likewise: see [`Self::revoked_by`].
+    /// The revocation, likewise: see [`Self::revoked_by`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revocation: Option<Revocation>,
 }

@@ -188,7 +188,7 @@ pub struct Workload {
     /// time, for the operator's clock need not agree with the broker's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restored_by: Option<AuditId>,
-    /// Who revoked it and why, where a release wrote that which knows it: see [`Self::revoked_by`].
+    /// The revocation, where a release wrote that which knows it: see [`Self::revoked_by`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revocation: Option<Revocation>,
 }

@@ -5,7 +5,8 @@ const { arn, writes } = require('./dynamodb')
 const { administrators, attest } = require('./tables')
 
 const lambda = (name) => `arn:aws:lambda:${region}:${account}:function:${name}`
-const key = `arn:aws:kms:${region}:${account}:key/1`
+// The two keys of a move, and one that only the alias makes the broker's.
+const [old, next, key] = ['1', '2', '3'].map((id) => `arn:aws:kms:${region}:${account}:key/${id}`)
 
 // The ways that it leaves to one role: actions, what they are on, and what else a call needs to be one.
 const ways = [
@@ -34,6 +35,11 @@ const ways = [
         [key],
         [],
         { 'kms:ResourceAliases': ['alias/keybroker', 'alias/second'] },
+    ],
+    [
+        ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion'].map((name) => `kms:${name}`),
+        [old, next],
+        [],
     ],
 ]
 

@@ -13,14 +13,15 @@ use std::{
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     runtime::Builder,
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, tls::greet};
 
 /// The behaviour of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,12 @@ pub enum Manner {
     Silent,
     /// Sends nothing and closes its sending half.
     HalfClosed,
+    /// Begins a handshake of TLS, and sends the rest of it byte by byte.
+    SlowHello,
 }
 
 impl Manner {
-    /// Every manner.
+    /// Every manner towards HTTP.
     pub const ALL: [Self; 5] =
         [Self::SlowHead, Self::SlowBody, Self::NoReading, Self::Silent, Self::HalfClosed];
 }
@@ -68,6 +71,17 @@ impl Crowd {
     /// Opens `count` connections from `address` to `server`, on a thread of their own. Each comes again when
     /// it is closed. All have come once before this returns.
     pub fn of(count: usize, manners: &'static [Manner], address: Ipv4Addr, server: &str) -> Self {
+        Self::over(None, count, manners, address, server)
+    }
+
+    /// The same, through TLS if there is a connector for it.
+    pub fn over(
+        tls: Option<TlsConnector>,
+        count: usize,
+        manners: &'static [Manner],
+        address: Ipv4Addr,
+        server: &str,
+    ) -> Self {
         allow_files();
         let server: SocketAddr = server.parse().expect("an address and a port");
         let state = Arc::new(State::default());
@@ -76,7 +90,7 @@ impl Crowd {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
                 let mut crowd = JoinSet::new();
                 for manner in manners.iter().copied().cycle().take(count) {
-                    crowd.spawn(come_again(manner, address, server, Arc::clone(&shared)));
+                    crowd.spawn(come_again(tls.clone(), manner, address, server, Arc::clone(&shared)));
                 }
                 crowd.join_all().await;
             });
@@ -117,13 +131,25 @@ pub fn allow_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-async fn come_again(manner: Manner, address: Ipv4Addr, server: SocketAddr, state: Arc<State>) {
+async fn come_again(
+    tls: Option<TlsConnector>,
+    manner: Manner,
+    address: Ipv4Addr,
+    server: SocketAddr,
+    state: Arc<State>,
+) {
     let until = Instant::now() + LONGEST;
     while !state.over.load(Ordering::Relaxed) && Instant::now() < until {
         state.attempts.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut stream) = connect(address, server).await {
             state.open.fetch_add(1, Ordering::Relaxed);
-            let _ = misbehave(manner, &mut stream, &state).await;
+            let _ = match &tls {
+                None => misbehave(manner, &mut stream, &state).await,
+                Some(tls) => match greet(tls, stream).await {
+                    Ok(mut stream) => misbehave(manner, &mut stream, &state).await,
+                    Err(error) => Err(error),
+                },
+            };
             state.open.fetch_sub(1, Ordering::Relaxed);
         }
         sleep(AGAIN).await;
@@ -138,8 +164,26 @@ async fn connect(address: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream>
     timeout(DEADLINE, socket.connect(server)).await?
 }
 
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// What is below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// Misbehaves until the server ends the connection or the crowd ends.
-async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io::Result<()> {
+async fn misbehave(manner: Manner, stream: &mut impl Stream, state: &State) -> io::Result<()> {
     let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let asked = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
     match manner {
@@ -148,19 +192,24 @@ async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io:
             stream.write_all(format!("{head}Content-Length: 4096\r\n\r\n{{").as_bytes()).await?;
         }
         Manner::HalfClosed => stream.shutdown().await?,
+        Manner::SlowHello => stream.write_all(b"\x16\x03\x01\x01\xfc\x01\x00\x01\xf8\x03\x03").await?,
         Manner::NoReading | Manner::Silent => {}
     }
+    stream.flush().await?;
     while !state.over.load(Ordering::Relaxed) {
         match manner {
-            Manner::SlowHead | Manner::SlowBody => stream.write_all(b"x").await?,
+            Manner::SlowHead | Manner::SlowBody | Manner::SlowHello => {
+                stream.write_all(b"x").await?;
+                stream.flush().await?;
+            }
             // Sends only as much as the server takes.
             Manner::NoReading => drop(timeout(TRICKLE, stream.write_all(asked.as_bytes())).await),
             Manner::Silent | Manner::HalfClosed => {}
         }
         let ended = match manner {
             // To wait for readable would mean to read the answers.
-            Manner::NoReading => stream.ready(tokio::io::Interest::ERROR),
-            _ => stream.ready(tokio::io::Interest::READABLE),
+            Manner::NoReading => stream.tcp().ready(tokio::io::Interest::ERROR),
+            _ => stream.tcp().ready(tokio::io::Interest::READABLE),
         };
         if timeout(TRICKLE, ended).await.is_ok() && manner != Manner::NoReading {
             // There is an answer, or the connection has ended.
@@ -168,7 +217,7 @@ async fn misbehave(manner: Manner, stream: &mut TcpStream, state: &State) -> io:
                 return Ok(());
             }
         }
-        if manner == Manner::NoReading && stream.take_error()?.is_some() {
+        if manner == Manner::NoReading && stream.tcp().take_error()?.is_some() {
             return Ok(());
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -10,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use keybroker_simulator::tls::Identity;
 use tempfile::TempDir;
 
 use crate::{
@@ -45,6 +47,18 @@ impl Home {
     /// The file of the trust anchors.
     pub fn anchors(&self) -> PathBuf {
         self.directory.path().join("anchors.pem")
+    }
+
+    /// Writes what a server proves its name with, and returns the arguments that name the files. A pair that
+    /// is there is replaced.
+    pub fn identity(&self, identity: &Identity) -> [String; 4] {
+        let (certificate, key) =
+            (self.directory.path().join("cert.pem"), self.directory.path().join("cert-key.pem"));
+        fs::write(&certificate, identity.certificate_pem()).expect("a file");
+        fs::write(&key, identity.key_pem()).expect("a file");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+        let path = |path: PathBuf| path.to_str().expect("a name").to_owned();
+        ["--tls-cert".to_owned(), path(certificate), "--tls-key".to_owned(), path(key)]
     }
 
     /// `keybroker serve` on a free port over these files, with this KDS and further arguments.
@@ -146,9 +160,9 @@ impl Server {
         let (log, log_thread) = Lines::gather(child.stderr.take().unwrap());
         let mut server = Self { url: String::new(), child, out, log, threads: vec![out_thread, log_thread] };
         let url = server.log.find(|line| {
-            let (_, address) = line.split_once("listening on http://")?;
+            let (_, url) = line.split_once("listening on http")?;
             // In the JSON format, a quote ends the message.
-            Some(format!("http://{}", address.split('"').next()?))
+            Some(format!("http{}", url.split('"').next()?))
         });
         server.url = url.unwrap_or_else(|| panic!("it does not listen:\n{}", server.log.text()));
         server

@@ -13,15 +13,18 @@ use keybroker_simulator::{
     http::{Endpoint, Response},
     kds::Kds,
     pki::{Amd, CSP_ID, Chip},
+    tls::Authority,
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::TlsConnector;
 
 use crate::{
     connection::Connection,
     passphrase, remote,
     server::{Home, Server},
     skip,
+    tls::{NAME, Tunnel},
 };
 
 /// The launch measurement of every workload and guest, unless a test says otherwise.
@@ -71,6 +74,8 @@ pub struct World {
     pub kds: Arc<Kds>,
     /// The process, or `None` for a deployment.
     served: Option<(Server, Home)>,
+    /// The way to a broker that speaks TLS.
+    tunnel: Option<Tunnel>,
 }
 
 impl World {
@@ -78,7 +83,7 @@ impl World {
     /// of [`CSP_ID`] are accepted.
     pub fn start() -> Self {
         match remote::url() {
-            Some(url) => Self { url, kds: Arc::clone(deployment()), served: None },
+            Some(url) => Self { url, kds: Arc::clone(deployment()), served: None, tunnel: None },
             None => Self::serve(&AS_DEPLOYED),
         }
     }
@@ -103,6 +108,22 @@ impl World {
         Self::over(Home::new(&anchors()), Arc::new(kds()), arguments)
     }
 
+    /// The same over TLS. What is sent to [`url`](Self::url) goes to the broker through TLS, connection by
+    /// connection and byte by byte.
+    pub fn serve_tls(arguments: &[&str]) -> Self {
+        let (ca, home) = (Authority::new(), Home::new(&anchors()));
+        let files = home.identity(&ca.issue(NAME));
+        let arguments: Vec<_> = files.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        let world = Self::over(home, Arc::new(kds()), &arguments);
+        let tunnel = Tunnel::to(&ca, &world.tls_authority());
+        Self { url: tunnel.url.clone(), tunnel: Some(tunnel), ..world }
+    }
+
+    /// `keybroker serve` without TLS, and with it.
+    pub fn both(arguments: &[&str]) -> [Self; 2] {
+        [Self::serve(arguments), Self::serve_tls(arguments)]
+    }
+
     /// `keybroker serve` over files that an earlier process may have left.
     pub fn over(home: Home, kds: Arc<Kds>, arguments: &[&str]) -> Self {
         let server = home.serve(&kds.url(), arguments);
@@ -111,7 +132,7 @@ impl World {
 
     /// The world around a process that the test started itself.
     pub fn of(server: Server, home: Home, kds: Arc<Kds>) -> Self {
-        Self { url: server.url.clone(), kds, served: Some((server, home)) }
+        Self { url: server.url.clone(), kds, served: Some((server, home)), tunnel: None }
     }
 
     /// The broker's process.
@@ -138,6 +159,16 @@ impl World {
     /// `host:port` of the broker.
     pub fn authority(&self) -> String {
         self.endpoint().authority
+    }
+
+    /// `host:port` at which the broker's process speaks TLS.
+    pub fn tls_authority(&self) -> String {
+        self.server().url.strip_prefix("https://").expect("a URL of https").to_owned()
+    }
+
+    /// A client of TLS that trusts the broker's authority.
+    pub fn connector(&self) -> Option<TlsConnector> {
+        self.tunnel.as_ref().map(|tunnel| tunnel.connector.clone())
     }
 
     fn endpoint(&self) -> Endpoint {

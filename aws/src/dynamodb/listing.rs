@@ -1,7 +1,7 @@
 //! Listing audit records.
 //!
-//! Where no workload is named, a scan reads the table of decisions and then the other, whole, in no order. Where
-//! one is named, [`of_workload`](super::of_workload) reads the indexes.
+//! Where no workload is named, a scan reads the table of decisions and then the other, whole, in no order.
+//! Where one is named, [`of_workload`](super::of_workload) reads the indexes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};

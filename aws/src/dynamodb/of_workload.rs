@@ -1,9 +1,9 @@
-//! The audit records of one workload, out of the indexes of both tables: merged into the order of time, forwards
-//! or backwards.
+//! The audit records of one workload, out of the indexes of both tables: merged into the order of time,
+//! forwards or backwards.
 //!
-//! The index of the decisions holds keys alone, so that a decision costs one write unit less than it would; the
-//! records are read by their keys. A page is as many entries of that index as one request for items takes, and
-//! the records of the other table up to the last of them.
+//! The index of the decisions holds keys alone, so that a decision costs one write unit less than it would;
+//! the records are read by their keys. A page is as many entries of that index as one request for items
+//! takes, and the records of the other table up to the last of them.
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use keybroker_common::{

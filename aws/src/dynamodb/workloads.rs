@@ -254,8 +254,8 @@ pub(super) fn rewrapping(
 
 /// Sets `revoked_at` and `revocation` of a row that is there, each unless it is set.
 ///
-/// A release that does not know `revocation` leaves it where it is when it takes a revocation back. A later one
-/// then keeps it, and nobody takes it for its own: it has another time.
+/// A release that does not know `revocation` leaves it where it is when it takes a revocation back. A later
+/// one then keeps it, and nobody takes it for its own: it has another time.
 pub(super) fn revocation<I: Item>(
     table: &str,
     id: &str,

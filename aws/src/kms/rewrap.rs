@@ -12,8 +12,8 @@ use keybroker_common::{
 
 use super::{KeyArn, KmsWrap, arn, errors, pairs, ring_pairs};
 
-/// Encrypts with a KMS key, and has KMS bind what it encrypted to another context, with the same key. There is
-/// no way to decrypt.
+/// Encrypts with a KMS key, and has KMS bind what it encrypted to another context, with the same key. There
+/// is no way to decrypt.
 #[derive(Debug, Clone)]
 pub struct KmsRewrap(KmsWrap);
 

@@ -184,7 +184,7 @@ async fn a_rewrapping_that_kms_rejects_is_a_mismatch_and_any_other_error_is_not(
         (of_another_key, KeyError::Mismatch),
         (disabled, unavailable("KMS: DisabledException")),
         (deleted, unavailable("KMS: NotFoundException")),
-        (denied, unavailable("KMS: AccessDeniedException")),
+        (denied, unavailable("KMS: AccessDeniedException: no reason is given")),
     ];
     for (error, outcome) in cases {
         let rule = mock!(Client::re_encrypt).then_error(error);
@@ -301,7 +301,8 @@ async fn a_deleted_key_is_unavailable() {
 #[tokio::test]
 async fn a_denied_key_is_unavailable() {
     let error = || DecryptError::generic(named("AccessDeniedException"));
-    assert_eq!(decrypted(error).await, unavailable("KMS: AccessDeniedException"));
+    let denied = unavailable("KMS: AccessDeniedException: no reason is given");
+    assert_eq!(decrypted(error).await, denied);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use keybroker_aws::{
     dynamodb::{DynamoStore, OperatorTables},
-    kms::KmsMove,
+    kms::{KmsMove, key_behind},
 };
 use keybroker_common::{
     ids::WorkloadId,
@@ -29,7 +29,7 @@ use crate::release::broker_over;
 
 const CONFLICT: Result<(), StoreError> = Err(StoreError::Conflict);
 
-/// What another key wraps in the place of the secrets of `workload`.
+/// Secrets as another key wraps them, in the place of those of `workload`.
 fn others(workload: &Workload) -> BTreeMap<String, WrappedSecret> {
     let moved = WrappedSecret { key_id: "local:1111111111111111".to_owned(), ciphertext: b"moved".to_vec() };
     workload.secrets.keys().map(|name| (name.clone(), moved.clone())).collect()
@@ -93,6 +93,17 @@ async fn a_taken_audit_id_undoes_a_rewrap() {
     assert_eq!(row(&store, &seen).await, Some(seen));
 }
 
+/// Moves the secrets of a row from the key that it names to a new one.
+pub(crate) async fn moved_to_another_key(store: &Store, id: &WorkloadId) {
+    let seen = store.workload(id).await.unwrap().unwrap();
+    let (key, _) = moto::key().await;
+    let to = key_behind(&moto::kms(), &key).await.unwrap();
+    let from = seen.secrets.values().map(|wrapped| wrapped.key_id.clone()).collect();
+    let keys = KeyMove { from, to: to.to_string() };
+    let secrets = keys.moved_secrets(&seen, &KmsMove::new(moto::kms(), to)).await.unwrap();
+    assert_eq!(store.rewrap(&seen, &secrets, &sample::rewrapped(1)).await, Ok(()));
+}
+
 /// A deployment between two keys: a broker, and an operator who moves what is wrapped.
 struct Moving {
     world: World,
@@ -106,10 +117,7 @@ impl Moving {
     async fn new() -> Self {
         let (world, store) = (World::new().await, Arc::new(moto::store().await));
         let ((old, alias), (new, _)) = (moto::key().await, moto::key().await);
-        let arn = async |key: &str| {
-            let described = moto::kms().describe_key().key_id(key).send().await.unwrap();
-            described.key_metadata.unwrap().arn.unwrap()
-        };
+        let arn = async |key: &str| key_behind(&moto::kms(), key).await.unwrap().to_string();
         let keys = KeyMove { from: [arn(&old).await].into(), to: arn(&new).await };
         let broker = broker_over(&world, &store, &Counted::new(), &alias);
         Self { world, store, broker, alias, keys }

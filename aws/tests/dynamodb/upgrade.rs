@@ -32,7 +32,7 @@ use keybroker_testing::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::release::broker_over;
+use super::{release::broker_over, rewrap::moved_to_another_key};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -248,6 +248,10 @@ async fn an_upgrade_in_place_loses_no_item_and_boots() {
             assert_eq!(store.audit_record(record.id).await, Ok(Some(record.clone())));
         }
     }
+    // A secret that 0.1 wrapped moves to another key as all others do.
+    moved_to_another_key(&store, &workload_id("w")).await;
+    let attested = broker.attested(&world.hardware, "w").await;
+    assert_eq!(broker.fetch(&attested, "w", &KEY).await, Ok(PASSPHRASE.to_owned()));
     let token = &store.tokens(None).await.unwrap().rows[0];
     assert_eq!(token.bound.as_ref().map(|bound| &bound.workload_id), Some(&workload_id("w")));
     assert!(store.workload(&workload_id("w")).await.unwrap().unwrap().released_at.is_some());

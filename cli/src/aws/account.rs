@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use aws_config::SdkConfig;
-use aws_credential_types::provider::{
-    self, ProvideCredentials as _, SharedCredentialsProvider, error::CredentialsError,
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials as _, SharedCredentialsProvider},
 };
 use tokio::time::timeout;
 
-use super::{Held, Login, Trouble};
+use super::{Held, Login, Trouble, refused_login};
 use crate::exit::{Exit, Failure};
 
 /// Credentials may take this long to come. On a machine that has none, the search for them ends with a
@@ -34,14 +35,11 @@ impl Account {
             return Err(Failure::new(Exit::Configuration, anyhow!("no AWS region is configured"))
                 .hint("give --region, or set AWS_REGION, or a region in the profile"));
         }
-        let Some(provider) = config.credentials_provider() else {
-            return Err(Trouble::no_credentials("none are configured").into());
-        };
+        let profile = login.profile.as_deref();
+        let provider = config.credentials_provider().ok_or_else(|| refused_login::none(profile))?;
         let held = Held::new(provider);
-        let credentials = match timeout(CREDENTIALS, held.credentials()).await {
-            Ok(found) => found.map_err(|error| Trouble::of_credentials(&error))?,
-            Err(_) => return Err(Trouble::late_credentials().into()),
-        };
+        let found = timeout(CREDENTIALS, held.credentials()).await.map_err(|_| refused_login::late())?;
+        let credentials = found.map_err(|error| refused_login::trouble(&error, profile))?;
         let access_key = credentials.access_key_id().to_owned();
         let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(held)).build();
         Ok(Self { config, access_key })
@@ -53,8 +51,8 @@ impl Account {
     }
 
     /// Credentials that are valid for some time yet.
-    pub(crate) async fn credentials(&self) -> provider::Result {
-        let none = || CredentialsError::not_loaded("none are configured");
-        self.config.credentials_provider().ok_or_else(none)?.provide_credentials().await
+    pub(crate) async fn credentials(&self) -> Result<Credentials, Trouble> {
+        let provider = self.config.credentials_provider().ok_or_else(|| refused_login::none(None))?;
+        provider.provide_credentials().await.map_err(|error| refused_login::trouble(&error, None))
     }
 }

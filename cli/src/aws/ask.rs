@@ -84,8 +84,7 @@ impl<'a> Asker<'a> {
         body: String,
     ) -> Result<Vec<u8>, Trouble> {
         let url = self.url(service, region);
-        let credentials =
-            self.account.credentials().await.map_err(|error| Trouble::of_credentials(&error))?;
+        let credentials = self.account.credentials().await?;
         let scope = Scope { region, service: service.signed, time: SystemTime::now() };
         let over = headers.iter().copied();
         let signed = signature(credentials, &scope, "POST", &url, over, body.as_bytes());

@@ -4,6 +4,7 @@ mod account;
 mod ask;
 mod held;
 mod login;
+mod refused_login;
 pub(crate) mod signature;
 mod trouble;
 

@@ -1,10 +1,9 @@
 //! The meaning of AWS's errors for the person who gave a command: the one map from a code to words, to what
 //! helps, and to the exit code.
 
-use std::{error::Error, fmt::Debug, io};
+use std::{error::Error, fmt::Debug};
 
 use anyhow::anyhow;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use keybroker_aws::cause::{NOT_REACHED, SILENT, cause};
 
@@ -158,7 +157,7 @@ impl Trouble {
     /// The same of an error in the words of [`keybroker_aws::cause`]: `SERVICE: CODE: AWS's words`, or what
     /// became of the call.
     pub(crate) fn told(cause: &str) -> Self {
-        let plain = |kind| Self { kind, words: cause.to_owned(), action: None };
+        let plain = |kind| Self::new(kind, cause.to_owned());
         if cause.ends_with(SILENT) {
             return plain(Kind::Silent);
         }
@@ -199,68 +198,8 @@ impl Trouble {
         Self { kind, ..told }
     }
 
-    /// There are no credentials.
-    pub(crate) fn no_credentials(because: &str) -> Self {
-        Self {
-            kind: Kind::NoCredentials,
-            words: format!("there are no AWS credentials: {because}"),
-            action: None,
-        }
-    }
-
-    /// There is no answer to the question for credentials.
-    pub(crate) fn late_credentials() -> Self {
-        let words = "no AWS credentials came in time: whoever gives them does not answer".to_owned();
-        Self { kind: Kind::Silent, words, action: None }
-    }
-
-    /// What it means that there are no credentials.
-    pub(crate) fn of_credentials(error: &CredentialsError) -> Self {
-        let mut chain = vec![error as &(dyn Error + 'static)];
-        let mut next = error.source();
-        while let Some(source) = next {
-            chain.push(source);
-            next = source.source();
-        }
-        let no_connection = |error: &&(dyn Error + 'static)| {
-            use io::ErrorKind::{
-                ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
-                TimedOut,
-            };
-            error.downcast_ref::<io::Error>().is_some_and(|error| {
-                matches!(
-                    error.kind(),
-                    ConnectionAborted
-                        | ConnectionRefused
-                        | ConnectionReset
-                        | HostUnreachable
-                        | NetworkUnreachable
-                        | TimedOut
-                )
-            })
-        };
-        let words: Vec<_> = chain.iter().map(ToString::to_string).collect();
-        let said = |text: &str| words.iter().any(|words| words.to_lowercase().contains(text));
-        let kind = match error {
-            CredentialsError::CredentialsNotLoaded(_) => Kind::NoCredentials,
-            _ if chain.iter().any(no_connection) || said("dispatch failure") => Kind::Unreachable,
-            CredentialsError::ProviderTimedOut(_) => Kind::Silent,
-            _ if said("timeout") => Kind::Silent,
-            _ if said("expired") || said("unauthorizedexception") || said("cached sso token") => {
-                Kind::Expired
-            }
-            _ if said("accessdenied") || said("forbidden") => Kind::Denied,
-            _ => Kind::NoCredentials,
-        };
-        let why = words.join(": ");
-        let words = match kind {
-            Kind::Expired => format!("the AWS credentials have expired, or nobody has logged in: {why}"),
-            Kind::Unreachable | Kind::Silent => {
-                format!("the service that gives AWS credentials cannot be reached: {why}")
-            }
-            Kind::Denied => format!("AWS denies these credentials: {why}"),
-            _ => format!("there are no AWS credentials: {why}"),
-        };
+    /// Trouble of this kind, in words of the caller's.
+    pub(super) fn new(kind: Kind, words: String) -> Self {
         Self { kind, words, action: None }
     }
 

@@ -22,8 +22,8 @@ use crate::{
 ///
 /// The completions of a package belong into these files, from where the shells of all users load them:
 /// /usr/share/bash-completion/completions/keybroker, /usr/share/zsh/vendor-completions/_keybroker (Debian;
-/// elsewhere site-functions) and /usr/share/fish/vendor_completions.d/keybroker.fish. The Debian package installs
-/// them. The others have no such place: each user loads them.
+/// elsewhere site-functions) and /usr/share/fish/vendor_completions.d/keybroker.fish. The Debian package
+/// installs them. The others have no such place: each user loads them.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -29,7 +29,7 @@ pub(super) enum Authority {
     Anybody,
     Principal(String),
     /// Its row, as it was read: the write that uses it looks again.
-    Token(Token),
+    Token(Box<Token>),
     Operator(String),
 }
 
@@ -65,7 +65,7 @@ impl Authority {
 
     /// Whether it is a token that has registered already.
     pub(super) fn is_bound(&self) -> bool {
-        matches!(self, Self::Token(Token { bound: Some(_), .. }))
+        matches!(self, Self::Token(token) if token.bound.is_some())
     }
 
     /// Whether it may put a registration of a new build in the place of one that `owner` holds, at any time

@@ -24,7 +24,7 @@ use crate::{
     sampled::Line,
     secret::{EncryptionContext, KeyError, Secret, Wrap, WrappedSecret},
     store::{AuditStore, Build, RegistrationStore, StoreError},
-    token::{Dead, Token},
+    token::Dead,
     workload::{Registration, Workload},
 };
 
@@ -164,7 +164,7 @@ impl Register {
                 None => Err(Stranger::UnknownToken),
                 Some(token) => token
                     .check(workload_id, record.time)
-                    .map(|()| Authority::Token(token))
+                    .map(|()| Authority::Token(Box::new(token)))
                     .map_err(Stranger::DeadToken),
             },
             _ if self.admission.open => Ok(Authority::Anybody),
@@ -211,8 +211,8 @@ impl Register {
             Err(StoreError::Conflict) => {
                 // The id is taken, or the token was used meanwhile.
                 let authority = match authority {
-                    Authority::Token(Token { id, .. }) => {
-                        let credential = Credential::Token(id);
+                    Authority::Token(token) => {
+                        let credential = Credential::Token(token.id);
                         match self.authority(&credential, &workload.id, &record).await? {
                             Ok(authority) => authority,
                             Err(stranger) => return Err(self.turn_away(record, &credential, stranger).await),

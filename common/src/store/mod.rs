@@ -135,8 +135,8 @@ pub trait TokenStore: Debug + Send + Sync {
     /// The row of a token.
     async fn stored_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError>;
 
-    /// Revokes the token as of `audit.time` and writes `audit`, together. The row keeps who did it and why; one
-    /// already revoked keeps its own. [`StoreError::Conflict`] if there is no row.
+    /// Revokes the token as of `audit.time` and writes `audit`, together. The row keeps who did it and why;
+    /// one already revoked keeps its own. [`StoreError::Conflict`] if there is no row.
     async fn revoke_token(&self, id: &TokenId, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// A page of the tokens that are kept, in an order of the store's own.
@@ -174,7 +174,7 @@ pub trait ReleaseStore: WorkloadStore {
 #[async_trait]
 pub trait RevocationStore: WorkloadStore {
     /// Revokes `id` as of `audit.time` and writes `audit`, together. The row keeps who did it and why; a row
-    /// already revoked keeps its own. What selected it still does. [`StoreError::Conflict`] if there is no row.
+    /// already revoked keeps its own. Its selection stays. [`StoreError::Conflict`] if there is no row.
     async fn revoke(&self, id: &WorkloadId, audit: &AuditRecord) -> Result<(), StoreError>;
 }
 

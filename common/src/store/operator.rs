@@ -71,13 +71,13 @@ pub struct AuditQuery {
     pub since: Option<Timestamp>,
     /// Those before this time.
     pub until: Option<Timestamp>,
-    /// The listing begins with the newest. It is no part of the JSON form: a reader that does not know it must
-    /// not give the oldest first in its place.
+    /// The listing begins with the newest. It is no part of the JSON form: a reader that does not know it
+    /// must not give the oldest first in its place.
     #[serde(skip)]
     pub newest_first: bool,
-    /// If set, records that differ farther from their ids than this, and no farther than [`Self::LEAD`], may be
-    /// missing at the beginning of the span: for a caller who often asks for what is new, and at times for the
-    /// rest.
+    /// If set, records that differ farther from their ids than this, and no farther than [`Self::LEAD`], may
+    /// be missing at the beginning of the span: for a caller who often asks for what is new, and at times for
+    /// the rest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lead: Option<SignedDuration>,
 }
@@ -156,10 +156,10 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
     /// A page of all audit records, in the order of their ids, or backwards. The id of a decision about a
     /// challenge has the challenge's time.
     ///
-    /// DynamoDB gives them in the order of time where a workload is named, and in none where none is: then the
-    /// records of guests and all others come one after the other. Where a workload is named it answers by an
-    /// index, which follows the table by a moment: what was recorded just now may be missing, unlike anywhere
-    /// else in these contracts.
+    /// DynamoDB gives them in the order of time where a workload is named, and in none where none is: then
+    /// the records of guests and all others come one after the other. Where a workload is named it answers by
+    /// an index, which follows the table by a moment: what was recorded just now may be missing, unlike
+    /// anywhere else in these contracts.
     async fn audit_records(
         &self,
         query: &AuditQuery,

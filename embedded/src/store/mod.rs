@@ -114,8 +114,8 @@ impl EmbeddedStore {
     }
 
     /// Ties the store to the wrapping key with this fingerprint, until [`Self::move_to_key`].
-    /// [`OpenError::OtherKey`] if it belongs to another: its secrets could not be opened, and new ones would be lost to the owner of the
-    /// first key.
+    /// [`OpenError::OtherKey`] if it belongs to another: its secrets could not be opened, and new ones would
+    /// be lost to the owner of the first key.
     pub fn bind_key(&self, key_id: &str) -> Result<(), OpenError> {
         self.disk.with(|database| meta::bind_key(database, key_id))
     }

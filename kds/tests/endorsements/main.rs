@@ -4,6 +4,7 @@
 
 use keybroker_testing as harness;
 
+mod age;
 mod crowds;
 mod kds;
 mod keeping;

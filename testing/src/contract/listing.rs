@@ -1,4 +1,5 @@
-//! The promises of [`OperatorStore`](keybroker_common::store::OperatorStore) about the order of audit records.
+//! The promises of [`OperatorStore`](keybroker_common::store::OperatorStore) about the order of audit
+//! records.
 
 use keybroker_common::{audit::AuditRecord, ids::WorkloadId, store::AuditQuery};
 

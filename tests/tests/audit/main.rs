@@ -10,6 +10,7 @@
 )]
 
 mod log;
+mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

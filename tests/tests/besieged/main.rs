@@ -65,13 +65,18 @@ async fn longest_boot(
 
 async fn besieged(manners: &'static [Manner]) {
     let world = World::serve(&[]);
+    let authority = world.authority();
+    besieged_by(world, manners, || Crowd::of(HOSTILE, manners, ELSEWHERE, &authority)).await;
+}
+
+async fn besieged_by(world: World, manners: &[Manner], crowd: impl FnOnce() -> Crowd) {
     let id = unique("w");
     let passphrase = world.register(&id).await;
     // The broker has the chip's certificate before the crowd comes.
     let mut guest = world.krun(&id, world.milan());
     boot(&mut guest, &passphrase).await;
     let quiet = boot(&mut guest, &passphrase).await;
-    let crowd = Crowd::of(HOSTILE, manners, ELSEWHERE, &world.authority());
+    let crowd = crowd();
     let (during, boots) = longest_boot(&mut guest, &passphrase, &crowd, HOSTILE).await;
     let came = crowd.attempts();
     drop(crowd);
@@ -111,6 +116,22 @@ async fn a_guest_boots_while_a_thousand_connections_are_half_open() {
 #[tokio::test]
 async fn a_guest_boots_while_a_thousand_clients_do_all_of_it() {
     besieged(&Manner::ALL).await;
+}
+
+/// The same through TLS.
+#[tokio::test]
+async fn a_guest_boots_while_a_thousand_clients_do_all_of_it_over_tls() {
+    let world = World::serve_tls(&[]);
+    let (authority, tls) = (world.tls_authority(), world.connector());
+    besieged_by(world, &Manner::ALL, || Crowd::over(tls, HOSTILE, &Manner::ALL, ELSEWHERE, &authority)).await;
+}
+
+#[tokio::test]
+async fn a_guest_boots_while_slow_handshakes_come_by_the_thousand() {
+    let manners = &[Manner::SlowHello, Manner::Silent];
+    let world = World::serve_tls(&[]);
+    let authority = world.tls_authority();
+    besieged_by(world, manners, || Crowd::of(HOSTILE, manners, ELSEWHERE, &authority)).await;
 }
 
 const THROUGH_ONE_RELAY: usize = 200;

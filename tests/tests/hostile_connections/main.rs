@@ -1,4 +1,4 @@
-//! The embedded server withstands floods, silent clients, garbage and many connections.
+//! The embedded server withstands floods, silent clients, garbage and many connections, over TCP and over TLS.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,8 @@
     clippy::indexing_slicing,
     reason = "a test may panic, and so may its helpers"
 )]
+
+mod handshake;
 
 use std::{
     io::Write,
@@ -22,9 +24,36 @@ use keybroker_tests::{
     world::World,
 };
 
-#[tokio::test]
-async fn chunked_bodies_are_read_up_to_64_kib() {
-    let world = World::serve(&[]);
+/// Runs each of these over TCP, and through TLS.
+macro_rules! over_both {
+    ($($name:ident)*) => {
+        mod tcp {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::serve(&[])).await;
+            })*
+        }
+        mod tls {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::serve_tls(&[])).await;
+            })*
+        }
+    };
+}
+
+over_both! {
+    chunked_bodies_are_read_up_to_64_kib
+    a_declared_length_above_64_kib_is_refused_before_the_body
+    heads_that_are_too_long_are_431
+    bytes_that_are_no_http_are_refused_or_closed
+    a_request_of_two_lengths_is_one_request_at_most
+    idle_connections_by_the_hundred_keep_nobody_out
+    requests_that_break_off_register_nothing
+    an_unfinished_request_is_given_up_after_ten_seconds
+}
+
+async fn chunked_bodies_are_read_up_to_64_kib(world: World) {
     let head = "POST /kbs/v0/register_workload HTTP/1.1\r\nHost: 127.0.0.1\r\n\
                 Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
@@ -51,9 +80,7 @@ async fn chunked_bodies_are_read_up_to_64_kib() {
     world.boots_a_guest(&unique("w")).await;
 }
 
-#[tokio::test]
-async fn a_declared_length_above_64_kib_is_refused_before_the_body() {
-    let world = World::serve(&[]);
+async fn a_declared_length_above_64_kib_is_refused_before_the_body(world: World) {
     // The HTTP parser does not accept the last length.
     for (length, status) in [("65537", 413), ("1000000000000", 413), ("18446744073709551615", 431)] {
         let mut connection = world.connect();
@@ -65,9 +92,7 @@ async fn a_declared_length_above_64_kib_is_refused_before_the_body() {
     world.boots_a_guest(&unique("w")).await;
 }
 
-#[tokio::test]
-async fn heads_that_are_too_long_are_431() {
-    let world = World::serve(&[]);
+async fn heads_that_are_too_long_are_431(world: World) {
     let many = "X: y\r\n".repeat(100);
     let long = format!("X: {}\r\n", "y".repeat(100_000));
     let cookies = format!("Cookie: {}\r\n", "a=b; ".repeat(20_000));
@@ -80,9 +105,7 @@ async fn heads_that_are_too_long_are_431() {
     world.boots_a_guest(&unique("w")).await;
 }
 
-#[tokio::test]
-async fn bytes_that_are_no_http_are_refused_or_closed() {
-    let world = World::serve(&[]);
+async fn bytes_that_are_no_http_are_refused_or_closed(world: World) {
     let rows: [&[u8]; 9] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00\x00\x00\x00\r\n\r\n",
@@ -105,9 +128,7 @@ async fn bytes_that_are_no_http_are_refused_or_closed() {
 }
 
 /// Requests with a Content-Length and chunks are used to smuggle a second request past a proxy.
-#[tokio::test]
-async fn a_request_of_two_lengths_is_one_request_at_most() {
-    let world = World::serve(&[]);
+async fn a_request_of_two_lengths_is_one_request_at_most(world: World) {
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut connection = world.connect();
     connection.send(format!(
@@ -120,9 +141,7 @@ async fn a_request_of_two_lengths_is_one_request_at_most() {
     assert!(!answer.contains(r#"{"status":"ok"}"#), "{answer}");
 }
 
-#[tokio::test]
-async fn idle_connections_by_the_hundred_keep_nobody_out() {
-    let world = World::serve(&[]);
+async fn idle_connections_by_the_hundred_keep_nobody_out(world: World) {
     let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(world.authority()).unwrap()).collect();
     let mut half: Vec<_> = (0..200).map(|_| TcpStream::connect(world.authority()).unwrap()).collect();
     for stream in &mut half {
@@ -132,9 +151,7 @@ async fn idle_connections_by_the_hundred_keep_nobody_out() {
     drop((idle, half));
 }
 
-#[tokio::test]
-async fn requests_that_break_off_register_nothing() {
-    let world = World::serve(&[]);
+async fn requests_that_break_off_register_nothing(world: World) {
     let request =
         world.request("POST", "/kbs/v0/register_workload", &[], Some(&world.build("gone", "p").body()));
     for end in (0..request.len()).step_by(7) {
@@ -147,9 +164,7 @@ async fn requests_that_break_off_register_nothing() {
 }
 
 /// Both requests wait for the server's limit of ten seconds, so they run at the same time.
-#[test]
-fn an_unfinished_request_is_given_up_after_ten_seconds() {
-    let world = World::serve(&[]);
+async fn an_unfinished_request_is_given_up_after_ten_seconds(world: World) {
     let authority = world.authority();
     let timed = move |authority: String, bytes: &'static str| {
         thread::spawn(move || {

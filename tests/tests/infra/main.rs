@@ -1,4 +1,4 @@
-//! The templates of the AWS deployment, and the script that restores its tables.
+//! The templates of the AWS deployment, and the scripts that restore its tables and reconcile its records.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +8,11 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod front;
 mod import;
+mod reconcile;
 mod restore;
 mod storage;
 mod templates;
+mod watch;
 mod yaml;

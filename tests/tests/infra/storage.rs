@@ -85,24 +85,28 @@ fn nothing_that_0_1_made_is_made_anew() {
         for resource in [&mut old, &mut new] {
             let properties = resource["Properties"].as_object_mut().unwrap();
             // These change in place.
-            for property in ["Description", "KeyPolicy", "ResourcePolicy"] {
+            for property in ["Description", "KeyPolicy", "ResourcePolicy", "TargetKeyId"] {
                 properties.remove(property);
             }
             by_default(resource);
+            // By default the stack has its own key.
+            resource.as_object_mut().unwrap().remove("Condition");
         }
         assert_eq!(old, new, "{name}");
     }
     for (name, output) in before["Outputs"].as_object().unwrap() {
         let now = &now["Outputs"][name];
-        assert_eq!((&now["Value"], &now["Export"]), (&output["Value"], &output["Export"]), "{name}");
+        // By default the stack has its own key.
+        let value = now["Value"]["Fn::If"].get(1).unwrap_or(&now["Value"]);
+        assert_eq!((value, &now["Export"]), (&output["Value"], &output["Export"]), "{name}");
     }
     for (name, parameter) in before["Parameters"].as_object().unwrap() {
         assert_eq!(now["Parameters"][name]["Default"], parameter["Default"], "{name}");
     }
 }
 
-/// Takes out of `value` what is there only if an operator sets a parameter. `infra/parameters.py` shows that by
-/// default no such condition holds.
+/// Takes out of `value` what is there only if an operator sets a parameter. `infra/parameters.py` shows that
+/// by default no such condition holds.
 fn by_default(value: &mut Value) {
     if let Value::Object(members) = value {
         members.retain(|_, member| member["Fn::If"][2] != json!({"Ref": "AWS::NoValue"}));
@@ -155,12 +159,31 @@ fn the_key_rotates_and_outlives_the_stack() {
     assert_eq!(key["EnableKeyRotation"], true);
     assert_eq!(key["PendingWindowInDays"], 30);
     assert_eq!(key["MultiRegion"], json!({"Fn::If": ["ManyRegions", true, {"Ref": "AWS::NoValue"}]}));
-    let alias = json!({"AliasName": sub("alias/${Prefix}"), "TargetKeyId": {"Ref": "Key"}});
+    let target = json!({"Fn::If": ["KeyIsAnother", {"Ref": "KeyArn"}, {"Ref": "Key"}]});
+    let alias = json!({"AliasName": sub("alias/${Prefix}"), "TargetKeyId": target});
     assert_eq!(storage["Resources"]["Alias"]["Properties"], alias);
     let template = read("template.yaml");
     for (name, _) in FUNCTIONS {
         let variables = &template["Resources"][name]["Properties"]["Environment"]["Variables"];
         assert_eq!(variables["KEYBROKER_KMS_KEY"], alias["AliasName"], "{name}");
+    }
+}
+
+/// A key that takes over is guarded as the one before it, and outlives its stack as well.
+#[test]
+fn a_further_key_is_the_same_kind_of_key() {
+    let (storage, further) = (read("storage.yaml"), read("key.yaml"));
+    let mut first = storage["Resources"]["Key"].clone();
+    assert_eq!(first.as_object_mut().unwrap().remove("Condition"), Some(json!("KeyIsOwn")));
+    assert_eq!(further["Resources"], json!({"Key": first}));
+    for name in ["ManyRegions", "Rewraps"] {
+        assert_eq!(further["Conditions"][name], storage["Conditions"][name], "{name}");
+    }
+    for name in ["Prefix", "MultiRegion", "RewrapUntil"] {
+        for member in ["Type", "Default", "AllowedPattern", "AllowedValues"] {
+            let (further, storage) = (&further["Parameters"][name], &storage["Parameters"][name]);
+            assert_eq!(further[member], storage[member], "{name} {member}");
+        }
     }
 }
 
@@ -179,9 +202,11 @@ fn each_context_is_for_the_roles_that_need_it() {
         results,
         signatures,
         operators,
+        moves,
+        moves_rings,
     ] = statements.as_array().unwrap().as_slice()
     else {
-        panic!("ten statements");
+        panic!("twelve statements");
     };
     let account = json!({"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")});
 
@@ -249,6 +274,19 @@ fn each_context_is_for_the_roles_that_need_it() {
     let roles = expected["Condition"].as_object_mut().unwrap().remove("ArnEquals").unwrap();
     expected["Condition"]["ArnNotEquals"] = roles;
     assert_eq!(*operators, expected);
+
+    // The role of the operator who moves everything to another key: for a time, and not within one key.
+    let for_a_time = |mut statement: Value| {
+        statement["Action"] = json!(["kms:ReEncryptFrom", "kms:ReEncryptTo"]);
+        statement["Condition"]["Bool"] = json!({"kms:ReEncryptOnSameKey": "false"});
+        statement["Condition"]["DateLessThan"] = json!({"aws:CurrentTime": {"Ref": "RewrapUntil"}});
+        json!({"Fn::If": ["Rewraps", statement, {"Ref": "AWS::NoValue"}]})
+    };
+    assert_eq!(*moves, for_a_time(use_by("RewrapsSecrets", "", "rewrap")));
+    let mut expected = ring("RewrapsBrokerKeys", Purpose::Challenge, &["rewrap"]);
+    let every = Purpose::ALL.map(Purpose::context);
+    expected["Condition"]["StringEquals"] = json!({"kms:EncryptionContext:purpose": every});
+    assert_eq!(*moves_rings, for_a_time(expected));
 
     assert_eq!(administration["Principal"], account);
     for action in one_or_many(&administration["Action"]).into_iter().map(|action| action.as_str().unwrap()) {

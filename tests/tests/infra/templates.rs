@@ -75,6 +75,7 @@ fn deployed_routes() -> impl Iterator<Item = (String, &'static str)> {
 #[test]
 fn every_route_has_a_throttle() {
     let template = read("template.yaml");
+    let text = fs::read_to_string(workspace().join("infra/template.yaml")).unwrap();
     let settings = template["Resources"]["Api"]["Properties"]["RouteSettings"].as_object().unwrap();
     let routes: BTreeSet<_> = deployed_routes().map(|(route, _)| route).collect();
     assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
@@ -98,6 +99,9 @@ fn every_route_has_a_throttle() {
                 "{route}"
             );
         }
+        // infra/smoke reads these lines.
+        let limits = format!("ThrottlingRateLimit: !Ref {name}Rate, ThrottlingBurstLimit: !Ref {name}Burst");
+        assert!(text.contains(&format!(" {route}: {{{limits}}}\n")), "{route}");
     }
 }
 
@@ -268,7 +272,7 @@ fn each_role_may_do_exactly_what_its_function_calls() {
             // No key that could change the meaning of the list, such as NotAction. A condition takes away.
             let mut keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
             if keys.remove("Condition") {
-                let on = &statement["Resource"]["Fn::ImportValue"]["Fn::Sub"];
+                let on = &of_storage(&statement["Resource"])["Fn::ImportValue"]["Fn::Sub"];
                 let actions = one_or_many(&statement["Action"]).into_iter().cloned().collect::<Value>();
                 conditions.insert((on.to_string(), actions.to_string()), statement["Condition"].clone());
             }
@@ -277,7 +281,7 @@ fn each_role_may_do_exactly_what_its_function_calls() {
             for action in one_or_many(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap())
             {
                 for resource in one_or_many(&statement["Resource"]) {
-                    let on = resource["Fn::ImportValue"]["Fn::Sub"]
+                    let on = of_storage(resource)["Fn::ImportValue"]["Fn::Sub"]
                         .as_str()
                         .and_then(|name| name.strip_prefix("${Prefix}-"));
                     let on = on.unwrap_or_else(|| panic!("{name}: {action} on {resource}"));
@@ -386,6 +390,17 @@ fn the_roles_name_what_the_storage_exports() {
     let tables_and_key = permissions().map(|row| row.on);
     let expected = tables_and_key.chain(LOGS.map(|(name, _)| name)).chain(RETIRED);
     assert_eq!(exports, expected.collect());
+}
+
+/// The resource as the storage exports it. In place of its key an operator can name others.
+fn of_storage(resource: &Value) -> &Value {
+    match resource["Fn::If"].as_array().map(Vec::as_slice) {
+        Some([condition, named, exported]) if condition == "KeysAreNamed" => {
+            assert_eq!(*named, json!({"Fn::Split": [",", {"Ref": "KeyArns"}]}));
+            exported
+        }
+        _ => resource,
+    }
 }
 
 /// The tables that the functions of 0.1 import: they stay until no deployed stack imports them.
@@ -526,6 +541,19 @@ fn the_gateways_throttles_are_counted_in_its_log() {
 /// The functions read the prefix from their names: `each_function_has_a_package_a_role_and_a_log_of_its_own`.
 fn own_namespace() -> Value {
     json!({"Ref": "Prefix"})
+}
+
+#[test]
+fn every_parameter_is_in_the_manual() {
+    let manual = ["aws-parameters.md", "aws.md", "operations.md"];
+    let manual = manual.map(|page| fs::read_to_string(workspace().join("docs").join(page)).unwrap());
+    for name in ["storage.yaml", "template.yaml"] {
+        for parameter in read(name)["Parameters"].as_object().unwrap().keys() {
+            let told = [format!("`{parameter}`"), format!("`{parameter}=")];
+            let told = |page: &String| told.iter().any(|text| page.contains(text));
+            assert!(manual.iter().any(told), "{name}: {parameter}");
+        }
+    }
 }
 
 /// `infra/smoke` finds the API by its name. Without one, SAM gives the API the stack's name.

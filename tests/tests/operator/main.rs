@@ -10,6 +10,7 @@
 
 mod audit_list;
 mod audit_words;
+mod aws;
 mod certificates;
 mod doctor;
 mod export;
@@ -23,6 +24,8 @@ mod register_disk;
 mod register_trustee;
 mod resource;
 mod revoke;
+mod rewrap;
+mod rewrap_aws;
 mod signing_keys;
 mod socket;
 mod tcb;

@@ -35,7 +35,12 @@ struct Deployment {
 }
 
 /// The workload `id` for guests of this dialect, with these secrets.
-async fn wrapped(wrap: &dyn Wrap, id: &str, dialect: Dialect, secrets: &[(&str, &[u8])]) -> Workload {
+pub(crate) async fn wrapped(
+    wrap: &dyn Wrap,
+    id: &str,
+    dialect: Dialect,
+    secrets: &[(&str, &[u8])],
+) -> Workload {
     let plain = workload(id, Some("operator"), SignedDuration::from_hours(24));
     let read = plain.read().unwrap();
     let registration = Registration { dialects: dialect.into(), ..read.registration().clone() };

@@ -82,6 +82,7 @@ async fn a_token_is_shown_and_revoked_by_itself() {
         assert_eq!(record["reason"], "a leak", "{kind}: {record}");
 
         // On the command line it is refused, and no message repeats it.
+        let token = "AAECAwQFBgcICQ";
         let leaked = operator.run(&["token", "revoke", token]);
         assert!(leaked.code == Some(2) && leaked.log.contains("--token-file"), "{kind}: {leaked:?}");
         assert!(!leaked.log.contains(token), "{kind}: {leaked:?}");

@@ -84,9 +84,9 @@ fn signing_without_credentials_or_region_ends_with_5() {
         command.envs(variables.iter().copied());
         command
     };
-    refused(signing(&[("AWS_REGION", "eu-central-1")]), 5, &["no credentials", "hint: set AWS_PROFILE"]);
+    refused(signing(&[("AWS_REGION", "eu-central-1")]), 5, &["no AWS credentials", "hint: give --profile"]);
     let credentials = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "s3cret")];
-    refused(signing(&credentials), 5, &["no region", "hint: give --region"]);
+    refused(signing(&credentials), 5, &["no AWS region", "hint: give --region"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `keybroker serve` as a process: its connections, its store after a crash, and the end of sessions.
+//! `keybroker serve` as a process: its connections, its certificate, its store after a crash, and the end of sessions.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,3 +11,4 @@
 mod connection;
 mod durability;
 mod expiry;
+mod tls;

@@ -18,8 +18,8 @@ fn moved() -> WrappedSecret {
     WrappedSecret { key_id: NEXT.to_owned(), ciphertext: b"moved".to_vec() }
 }
 
-/// KMS is told both keys and both contexts, which are equal. Were the source left to the ciphertext, a writer of
-/// the table could name any key that the operator may use.
+/// KMS is told both keys and both contexts, which are equal. Were the source left to the ciphertext, a writer
+/// of the table could name any key that the operator may use.
 #[tokio::test]
 async fn both_keys_and_the_whole_context_twice_are_sent_when_moving() {
     for ring in [None].into_iter().chain(Purpose::ALL.map(Some)) {

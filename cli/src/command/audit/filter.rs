@@ -16,8 +16,8 @@ use crate::{chip_prefix::ChipPrefix, hex};
 pub(super) struct Filter {
     /// Only decisions about guests on this chip: its id in hex, or the first 16 or more digits of it
     ///
-    /// Each filter can be given several times: a decision must match one value of each option. On AWS no filter
-    /// but --workload saves reads.
+    /// Each filter can be given several times: a decision must match one value of each option. On AWS no
+    /// filter but --workload saves reads.
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse, conflicts_with = "id")]
     chip_id: Vec<ChipPrefix>,
     /// Only decisions about guests with this launch measurement: in hex, or the first 8 or more digits of it
@@ -64,7 +64,8 @@ impl Filter {
         !self.chip_id.is_empty() || !self.measurement.is_empty()
     }
 
-    /// Warns of names of checks that this release does not have. A record may have the name of a later release's.
+    /// Warns of names of checks that this release does not have. A record may have the name of a later
+    /// release's.
     pub(super) fn warn(&self) {
         for check in self.check.iter().filter(|check| Check::parse(check).is_none()) {
             anstream::eprintln!("warning: this release has no check of the name {check:?}");

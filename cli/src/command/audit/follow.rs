@@ -108,7 +108,7 @@ impl<'a> Following<'a> {
             let new = new.filter_map(|record| window.push((record.time, record.id), record));
             self.output.print(new)?;
         };
-        // What was met is met, even if the look failed afterwards.
+        // Records that were met are shown, even if the look failed afterwards.
         self.output.print(window.rest())?;
         read?;
         reading.unreadable.retain(|row| self.told.insert(row.key.clone()));

@@ -1,9 +1,10 @@
-//! What each look for new records asks for, so that none is shown twice and none is missed.
+//! The query of each look for new records, by which none is shown twice and none is missed.
 //!
-//! A record can be read some time after its own: its writer waits for the store, and an index follows its table.
-//! So each look begins [`LATE`] before the last one, and a record that was met is not new. On one machine records
-//! stand by their ids, and the id of a decision about a challenge has the challenge's time, up to a day earlier.
-//! So most looks leave out what differs by more than [`LEAD`], and one in each [`SWEEP`] does not.
+//! A record can be read some time after its own: its writer waits for the store, and an index follows its
+//! table. So each look begins [`LATE`] before the last one, and a record that was met is not new. On one
+//! machine records stand by their ids, and the id of a decision about a challenge has the challenge's time,
+//! up to a day earlier. So most looks leave out what differs by more than [`LEAD`], and one in each [`SWEEP`]
+//! does not.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,7 @@ pub(super) struct Looks {
 pub(super) struct Look {
     now: Timestamp,
     sweeps: bool,
-    /// What has this time or a later one may be met again by a later look.
+    /// A record of this time or a later one may be met again by a later look.
     again: Timestamp,
 }
 
@@ -66,7 +67,8 @@ impl Looks {
         if self.met.contains(&key) {
             return false;
         }
-        // The first look may meet years, and the command ends if it fails. A later one that fails is made again.
+        // The first look may meet years, and the command ends if it fails. A later one that fails is made
+        // again.
         if self.have_begun() || record.time >= look.again {
             self.met.insert(key);
         }

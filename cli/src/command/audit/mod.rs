@@ -35,9 +35,9 @@ use crate::{
 /// Explain why a guest got nothing, or list the decisions about a workload
 ///
 /// Give the id that a guest printed on its console: the command explains that decision in words. Give a
-/// filter, a span of time or a number: the command prints one line for each decision. It prints the oldest first.
-/// With --limit it prints the newest, and the newest first. Without --limit it has 8192 decisions in hand at a
-/// time: one that is farther from its place stands too late.
+/// filter, a span of time or a number: the command prints one line for each decision. It prints the oldest
+/// first. With --limit it prints the newest, and the newest first. Without --limit it has 8192 decisions in
+/// hand at a time: one that is farther from its place stands too late.
 ///
 /// On AWS the records of a workload come from an index, which may lag a moment behind the table. Without
 /// --workload the command reads the whole tables, and AWS charges for that, whatever the other options are.
@@ -90,17 +90,18 @@ pub(crate) struct AuditArgs {
         conflicts_with = "id"
     )]
     limit: Option<u16>,
-    /// Go on, and print new decisions as they come, until Ctrl-C: from now on, or with --since from that time on
+    /// Go on, and print new decisions as they come, until Ctrl-C: from now on, or with --since from that time
+    /// on
     ///
-    /// The command looks every 2 seconds; on AWS every 5, and only with --workload. It prints each decision once,
-    /// within 10 minutes of it, and mostly at once. The clocks of this machine and of the broker must agree within
-    /// a minute.
+    /// The command looks every 2 seconds; on AWS every 5, and only with --workload. It prints each decision
+    /// once, within 10 minutes of it, and mostly at once. The clocks of this machine and of the broker must
+    /// agree within a minute.
     #[arg(long, conflicts_with_all = ["id", "until", "limit", "tcb", "released"])]
     follow: bool,
     /// Show the releases alone, each with the secrets, the chip, the registration and the measurement
     ///
-    /// `withheld` marks the second record of a release that did not leave. On AWS the command reads the record of
-    /// the attestation of each release besides.
+    /// `withheld` marks the second record of a release that did not leave. On AWS the command reads the
+    /// record of the attestation of each release besides.
     #[arg(long, conflicts_with_all = ["id", "tcb", "decision"])]
     released: bool,
     /// Show the levels of the platforms on which guests attested, in place of the decisions: for each kind of

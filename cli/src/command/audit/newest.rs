@@ -5,7 +5,8 @@ use keybroker_common::{audit::AuditRecord, ids::AuditId, store::AuditQuery};
 
 use crate::{listing::Window, operator::Backend};
 
-/// The newest of the records that were read, of which a listing gives the newest first as well as its store can.
+/// The newest of the records that were read, of which a listing gives the newest first as well as its store
+/// can.
 #[derive(Debug)]
 pub(super) struct Newest {
     window: Window<(Timestamp, AuditId), AuditRecord>,
@@ -14,7 +15,7 @@ pub(super) struct Newest {
     others_until: Option<Timestamp>,
 }
 
-/// What the place of a record in the listing says about the times of those that follow.
+/// How the place of a record in the listing bounds the times of those that follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ids {
     /// It stands by its id.

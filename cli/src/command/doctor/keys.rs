@@ -28,7 +28,10 @@ const ALTERED: &str = "find out who can write the store, and restore the ring fr
 /// The findings about each ring. On AWS only the broker's functions may open one, so there is no `wrapping`
 /// key.
 pub(super) async fn examine(operator: &OperatorHandle, wrapping: Option<&Arc<LocalKey>>) -> Vec<Finding> {
-    join_all(Purpose::ALL.map(|purpose| ring(operator, wrapping, purpose))).await
+    let mut findings = join_all(Purpose::ALL.map(|purpose| ring(operator, wrapping, purpose))).await;
+    // A store that cannot be read has one reason for all of them.
+    findings.dedup();
+    findings
 }
 
 fn altered(purpose: Purpose) -> &'static str {

@@ -1,4 +1,4 @@
-//! What `token list` and `token show` say about a token.
+//! A token as `token list` and `token show` print it.
 
 use jiff::Timestamp;
 use keybroker_common::{
@@ -23,16 +23,16 @@ pub(super) struct TokenSummary {
     pub(super) bound_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
     pub(super) note: Option<String>,
-    /// Who made it, where the row tells.
+    /// The operator who made it, where the row tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) created_by: Option<String>,
-    /// Who revoked it and why, likewise.
+    /// The revocation, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) revocation: Option<Revocation>,
 }
 
 impl TokenSummary {
-    /// What `token` is at `now`.
+    /// `token` as it is at `now`.
     pub(super) fn of(token: Token, now: Timestamp) -> Self {
         let state = state(&token, now);
         let revocation = token.revoked_by().cloned();

@@ -95,7 +95,7 @@ pub(super) struct WorkloadSummary {
     registered_at: Timestamp,
     released_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    /// Who revoked it and why, where the row tells.
+    /// The operator who revoked it and the reason, where the row tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation: Option<Revocation>,
     registration: RegistrationDigest,

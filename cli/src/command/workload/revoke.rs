@@ -46,7 +46,8 @@ pub(super) struct RevokeArgs {
     /// All workloads that this principal registered, as `workload show` prints the owner
     #[arg(long, value_name = "PRINCIPAL", conflicts_with = "ids")]
     owner: Option<String>,
-    /// The reason: a line of up to 200 characters. It stands in the audit record, and `workload show` prints it
+    /// The reason: a line of up to 200 characters. It stands in the audit record, and `workload show` prints
+    /// it
     #[arg(long, value_parser = note, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]

@@ -64,25 +64,33 @@ impl Alarm {
 }
 
 async fn read(asker: &Asker<'_>, prefix: &str) -> Result<Vec<Alarm>, Trouble> {
-    let mut question = json!({
-        "AlarmNamePrefix": format!("{prefix}-"),
-        "AlarmTypes": ["MetricAlarm", "CompositeAlarm"],
-        "MaxRecords": 100,
-    });
-    let mut alarms = Vec::new();
+    let (mut alarms, mut token) = (Vec::new(), None);
     for _ in 0..PAGES {
+        let question = question(prefix, token);
         let answer =
             asker.json(CLOUDWATCH, "GraniteServiceVersion20100801.DescribeAlarms", &question).await?;
         for kind in ["MetricAlarms", "CompositeAlarms"] {
             let page = answer.get(kind).and_then(Value::as_array);
             alarms.extend(page.into_iter().flatten().filter_map(Alarm::read));
         }
-        match answer.get("NextToken").filter(|token| token.is_string()) {
-            Some(token) => question["NextToken"] = token.clone(),
-            None => break,
+        token = answer.get("NextToken").and_then(Value::as_str).map(str::to_owned);
+        if token.is_none() {
+            break;
         }
     }
     Ok(alarms)
+}
+
+fn question(prefix: &str, token: Option<String>) -> Value {
+    let mut question = json!({
+        "AlarmNamePrefix": format!("{prefix}-"),
+        "AlarmTypes": ["MetricAlarm", "CompositeAlarm"],
+        "MaxRecords": 100,
+    });
+    if let (Some(fields), Some(token)) = (question.as_object_mut(), token) {
+        fields.insert("NextToken".to_owned(), token.into());
+    }
+    question
 }
 
 /// Whether anybody hears a topic.

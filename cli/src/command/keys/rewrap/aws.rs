@@ -48,8 +48,8 @@ enum Outcome {
     Moved(AuditId),
     /// Nothing of it is left to move: it is gone, or somebody else moved it.
     Nothing,
-    /// It cannot be moved.
-    Stuck(KeyError),
+    /// It cannot be moved, for this reason.
+    Stuck(String),
 }
 
 /// All that moves rows.
@@ -167,7 +167,7 @@ impl Mover<'_> {
             match self.workload(&row).await.map_err(|failure| stopped(failure, done))? {
                 Outcome::Moved(id) => done.workloads.push(WorkloadRow { audit: Some(id), ..row }),
                 Outcome::Nothing => {}
-                Outcome::Stuck(error) => done.stuck.push(Stuck::workload(&row.workload_id, &error)),
+                Outcome::Stuck(cause) => done.stuck.push(Stuck::workload(&row.workload_id, cause)),
             }
         }
         // Last, so that a ring of `attest`'s own making shows in every run before that the key is in use.
@@ -175,7 +175,7 @@ impl Mover<'_> {
             match self.ring(&row).await.map_err(|failure| stopped(failure, done))? {
                 Outcome::Moved(id) => done.rings.push(RingRow { audit: Some(id), ..row }),
                 Outcome::Nothing => {}
-                Outcome::Stuck(error) => done.stuck.push(Stuck::ring(row.ring, &error)),
+                Outcome::Stuck(cause) => done.stuck.push(Stuck::ring(row.ring, cause)),
             }
         }
         Ok(())
@@ -189,12 +189,12 @@ impl Mover<'_> {
             let from = match self.keys.of_workload(&seen) {
                 Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
                 Ok(from) => from,
-                Err(error) => return Ok(Outcome::Stuck(error)),
+                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
             };
             let secrets = match patiently(async || self.keys.moved_secrets(&seen, self.wrap).await).await {
                 Ok(secrets) => secrets,
                 Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
-                Err(error) => return Ok(Outcome::Stuck(error)),
+                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
             };
             let audit = record(self.operator.record(Decision::Rewrapped, &seen), None, &from, self.keys);
             match self.store.rewrap(&seen, &secrets, &audit).await {
@@ -204,8 +204,7 @@ impl Mover<'_> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        // The next reading of the store finds it again.
-        Ok(Outcome::Nothing)
+        Ok(contended())
     }
 
     async fn ring(&self, row: &RingRow) -> Result<Outcome, Failure> {
@@ -217,13 +216,13 @@ impl Mover<'_> {
             let from = match self.keys.of_ring(&stored.ring) {
                 Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
                 Ok(from) => from,
-                Err(error) => return Ok(Outcome::Stuck(error)),
+                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
             };
             let moving = async || self.keys.moved_ring(row.ring, &stored.ring, self.wrap).await;
             let ring = match patiently(moving).await {
                 Ok(ring) => ring,
                 Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
-                Err(error) => return Ok(Outcome::Stuck(error)),
+                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
             };
             let audit = record(self.operator.act(Decision::Rewrapped), Some(row.ring), &from, self.keys);
             match self.store.turn_keyring(row.ring, Some(stored.edition), &ring, &audit).await {
@@ -233,8 +232,12 @@ impl Mover<'_> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(Outcome::Nothing)
+        Ok(contended())
     }
+}
+
+fn contended() -> Outcome {
+    Outcome::Stuck("it changed whenever it was to be written".to_owned())
 }
 
 /// Tries until KMS answers, or all pauses are over.

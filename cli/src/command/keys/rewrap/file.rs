@@ -15,7 +15,7 @@ use super::{
     record,
 };
 use crate::{
-    broker::{check_apart, store_failure},
+    broker::check_apart,
     exit::{Exit, Failure},
     operator::{Backend, Embedded, OperatorHandle, embedded, local_key, principal},
 };
@@ -23,18 +23,23 @@ use crate::{
 pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> {
     check_apart(&args.store.data_dir()?, new)?;
     {
-        // The command does not hold the file open while a person thinks: nobody else could open it.
-        let (operator, store) = open(args).await?;
+        // The command does not hold the file open while a person thinks: nobody else could open it. To look, it
+        // can go by way of a broker that runs.
+        let operator = if args.confirm.dry_run { args.store.open().await? } else { open(args).await?.0 };
+        let Some(store) = &operator.local else {
+            return Err(anyhow!("the store is not on this machine").into());
+        };
         let next = loaded(new)?;
-        if let Some(next) = next.as_ref()
-            && store.bound_key().map_err(store_failure)?.as_deref() == Some(next.key_id())
+        let bound = store.bound_key().await.map_err(|error| operator.failure(error))?;
+        let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await;
+        if let (Some(next), Some(bound)) = (&next, &bound)
+            && next.key_id() == bound
         {
-            anstream::eprintln!("the store belongs to {} already: nothing is left to move", next.key_id());
-            return Ok(Exit::Ok);
+            return already(bound, old.is_ok());
         }
-        let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
+        let old = old?;
         let to = next.map_or_else(|| "a new key".to_owned(), |next| next.key_id().to_owned());
-        let keys = between(&old, to)?;
+        let keys = between(&old, to);
         let plan = Plan::read(&operator, &keys).await?;
         plan.check_stuck(&operator, "so nothing was moved")?;
         if args.confirm.dry_run {
@@ -53,7 +58,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
         Some(next) => next,
         None => LocalKey::create(new).map_err(|error| unusable(new, error))?,
     });
-    let keys = between(&old, next.key_id().to_owned())?;
+    let keys = between(&old, next.key_id().to_owned());
     let plan = moved(&operator, store.as_ref(), &keys, &LocalMove { from: old, to: next }).await?;
     plan.print(args, &keys)?;
     anstream::eprintln!(
@@ -99,15 +104,22 @@ fn unusable(new: &Path, error: KeyFileError) -> Failure {
     Failure::new(Exit::Configuration, error).context(format!("the new key {}", new.display()))
 }
 
-/// The move from the store's key.
-fn between(old: &LocalKey, to: String) -> Result<KeyMove, Failure> {
-    if old.key_id() == to {
-        let error = anyhow!("both files hold the same key, {to}");
+/// The end of a command whose new key is the store's already: an earlier run moved everything, unless the file of
+/// the old key holds the `same`.
+fn already(key_id: &str, same: bool) -> Result<Exit, Failure> {
+    if same {
+        let error = anyhow!("both files hold the same key, {key_id}");
         return Err(
             Failure::new(Exit::Usage, error).hint("name a file that is not there: the command makes it")
         );
     }
-    Ok(KeyMove { from: [old.key_id().to_owned()].into(), to })
+    anstream::eprintln!("the store belongs to {key_id} already: nothing is left to move");
+    Ok(Exit::Ok)
+}
+
+/// The move from the store's key.
+fn between(old: &LocalKey, to: String) -> KeyMove {
+    KeyMove { from: [old.key_id().to_owned()].into(), to }
 }
 
 /// Moves everything, and returns what that was.
@@ -127,7 +139,7 @@ async fn moved(
                 row.audit = Some(audit.id);
                 moved.workloads.push((workload.id, secrets, audit));
             }
-            Err(error) => plan.stuck.push(Stuck::workload(&workload.id, &error)),
+            Err(error) => plan.stuck.push(Stuck::workload(&workload.id, error.to_string())),
         }
     }
     for row in &mut plan.rings {
@@ -139,7 +151,7 @@ async fn moved(
                 row.audit = Some(audit.id);
                 moved.rings.push((row.ring, ring, audit));
             }
-            Err(error) => plan.stuck.push(Stuck::ring(row.ring, &error)),
+            Err(error) => plan.stuck.push(Stuck::ring(row.ring, error.to_string())),
         }
     }
     plan.check_stuck(operator, "so nothing was moved")?;

@@ -23,13 +23,13 @@ use crate::{
 /// Have another wrapping key wrap every secret and every key of the broker's own
 ///
 /// Secrets, registrations and the broker's keys stay what they are: guests notice nothing, and no session
-/// ends. Each workload and each ring of keys leaves a record, `rewrapped`. The command moves revoked workloads,
-/// too.
+/// ends. Each workload and each ring of keys leaves a record, `rewrapped`. The command moves revoked
+/// workloads, too.
 ///
 /// On AWS it has KMS move them from the keys that --from names to the one that --to names, row by row, and no
-/// clear text leaves KMS. The functions go on meanwhile. You need the role PREFIX-rewrap, and the new key must
-/// be in use already: docs/keys.md has the steps. If the command is stopped, everything can be read, and the
-/// next run moves what is left.
+/// clear text leaves KMS. The functions go on meanwhile. You need the role PREFIX-rewrap, and the new key
+/// must be in use already: docs/keys.md has the steps. If the command is stopped, everything can be read, and
+/// the next run moves what is left.
 ///
 /// On one machine it moves everything at once, to the key in --new-key-file, which it makes if there is none.
 /// End the broker first, and start it with the new file. If the command is killed, the store belongs to the
@@ -46,7 +46,7 @@ Examples:
 
 {}", Exit::TABLE))]
 pub(super) struct RewrapArgs {
-    /// The ARN of a KMS key that is given up. Only what such a key wrapped is moved. May be given several times
+    /// The ARN of a KMS key that is given up, once or more. Only what such a key wrapped is moved
     #[arg(long, requires = "aws", value_name = "KEY-ARN")]
     from: Vec<KeyArn>,
     /// The ARN of the KMS key that takes over: the one that the deployment's alias leads to

@@ -1,4 +1,4 @@
-//! What there is to move, as one reading of the store finds it.
+//! The rows that are to be moved, as one reading of the store finds them.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,6 @@ use keybroker_common::{
     ids::{AuditId, WorkloadId},
     keyring::Purpose,
     rewrap::KeyMove,
-    secret::KeyError,
     store::{Cursor, Unreadable},
 };
 use serde::Serialize;
@@ -58,12 +57,12 @@ pub(super) struct Stuck {
 }
 
 impl Stuck {
-    pub(super) fn workload(id: &WorkloadId, error: &KeyError) -> Self {
-        Self { row: format!("workload {id}"), cause: error.to_string() }
+    pub(super) fn workload(id: &WorkloadId, cause: String) -> Self {
+        Self { row: format!("workload {id}"), cause }
     }
 
-    pub(super) fn ring(ring: Purpose, error: &KeyError) -> Self {
-        Self { row: format!("ring {ring}"), cause: error.to_string() }
+    pub(super) fn ring(ring: Purpose, cause: String) -> Self {
+        Self { row: format!("ring {ring}"), cause }
     }
 }
 
@@ -95,7 +94,7 @@ impl Plan {
                         from,
                         audit: None,
                     }),
-                    Err(error) => plan.stuck.push(Stuck::workload(&row.id, &error)),
+                    Err(error) => plan.stuck.push(Stuck::workload(&row.id, error.to_string())),
                 }
             }
             Ok(())
@@ -114,7 +113,7 @@ impl Plan {
                 Ok(from) => {
                     plan.rings.push(RingRow { ring, keys: stored.ring.keys.len(), from, audit: None });
                 }
-                Err(error) => plan.stuck.push(Stuck::ring(ring, &error)),
+                Err(error) => plan.stuck.push(Stuck::ring(ring, error.to_string())),
             }
         }
         Ok(plan)
@@ -137,6 +136,9 @@ impl Plan {
             let KeyMove { from, to } = keys;
             let dry_run = args.confirm.dry_run;
             return Ok(table::json(&Document { schema: 1, dry_run, from, to, workloads, rings, stuck })?);
+        }
+        if !args.confirm.dry_run {
+            return Ok(table::line(&format!("moved {}", self.counted()))?);
         }
         let workloads = self.workloads.iter().map(|row| {
             vec![

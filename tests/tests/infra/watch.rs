@@ -1,0 +1,137 @@
+//! The stack that watches. `infra/watched` tries its rules on calls; here is what they rest on, the trail, and
+//! that the dashboard shows what there is.
+
+use std::collections::BTreeSet;
+
+use keybroker_tests::{metrics::METRICS, permissions::permissions};
+use serde_json::{Value, json};
+
+use crate::{
+    templates::{FUNCTIONS, sub},
+    yaml::{read, resources},
+};
+
+/// Made of the gateway's log, by the functions' template.
+const OF_THE_LOG: &str = "GatewayThrottled";
+
+/// A rule names itself so that the watch's own rules recognise it, and every rule tells the same topic.
+#[test]
+fn every_rule_is_watched_enabled_and_tells_the_topic() {
+    let template = read("watch.yaml");
+    let topic = json!({"Fn::If": ["OwnTopic", {"Ref": "Topic"}, {"Ref": "AlarmTopicArn"}]});
+    let mut rules = 0;
+    for (name, rule) in resources(&template, "AWS::Events::Rule") {
+        let rule = &rule["Properties"];
+        assert!(rule["Name"]["Fn::Sub"].as_str().unwrap().starts_with("${Prefix}-watch-"), "{name}");
+        assert_eq!(rule["Targets"], json!([{"Id": "topic", "Arn": topic}]), "{name}");
+        let state = (name == "RoleTaken").then_some("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
+        assert_eq!(rule.get("State").and_then(Value::as_str), state, "{name}: enabled by default");
+        rules += 1;
+    }
+    assert_eq!(rules, 10);
+}
+
+/// Without them in the functions' stack, no deployment of that stack silences the watch.
+#[test]
+fn the_functions_stack_has_no_part_in_the_watch() {
+    let template = read("template.yaml");
+    for kind in ["AWS::Events::Rule", "AWS::SNS::Topic", "AWS::CloudTrail::Trail", "AWS::S3::Bucket"] {
+        assert_eq!(resources(&template, kind).count(), 0, "{kind}");
+    }
+}
+
+#[test]
+fn the_trail_is_kept_whole_and_away_from_everybody() {
+    let template = read("watch.yaml");
+    let bucket = &template["Resources"]["Bucket"];
+    assert_eq!(
+        (&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]),
+        (&json!("Retain"), &json!("Retain"))
+    );
+    let closed = &bucket["Properties"]["PublicAccessBlockConfiguration"];
+    assert!(closed.as_object().unwrap().values().all(|closed| *closed == true), "{closed}");
+    assert_eq!(bucket["Properties"]["VersioningConfiguration"], json!({"Status": "Enabled"}));
+    let trail = &template["Resources"]["OwnedTrail"]["Properties"];
+    assert_eq!((&trail["IsLogging"], &trail["EnableLogFileValidation"]), (&json!(true), &json!(true)));
+    // CloudTrail alone writes, for this trail alone.
+    let own = json!({"StringEquals": {"aws:SourceArn": sub(
+        "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/${Prefix}-watch"
+    )}});
+    assert_eq!(trail["TrailName"], sub("${Prefix}-watch"));
+    let policy = &template["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    for statement in policy.as_array().unwrap().iter().filter(|statement| statement["Effect"] == "Allow") {
+        assert_eq!(statement["Principal"], json!({"Service": "cloudtrail.amazonaws.com"}));
+        assert_eq!(statement["Condition"], own);
+    }
+    // What only attest may write, what it releases, and the keys that it makes sessions with.
+    let selectors = trail["AdvancedEventSelectors"].as_array().unwrap();
+    let tables = &selectors[1]["Fn::If"][1]["FieldSelectors"];
+    let expected = ["decisions", "workloads", "keys"]
+        .map(|name| json!({"Fn::ImportValue": sub(&format!("${{Prefix}}-{name}"))}));
+    assert_eq!(tables[3], json!({"Field": "resources.ARN", "Equals": expected}));
+}
+
+/// What a metric of the dashboard is: namespace, name, and dimensions with their values.
+fn drawn(metric: &Value) -> (String, String, Vec<(String, String)>) {
+    let texts: Vec<_> =
+        metric.as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let [namespace, name, dimensions @ ..] = texts.as_slice() else { panic!("{metric}") };
+    let dimensions = dimensions.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    (namespace.clone(), name.clone(), dimensions)
+}
+
+#[test]
+fn the_dashboard_draws_every_metric_and_none_that_there_is_not() {
+    let template = read("watch.yaml");
+    let body = template["Resources"]["Board"]["Properties"]["DashboardBody"]["Fn::Sub"].as_str().unwrap();
+    let body = body.replace("${Prefix}", "own").replace("${ApiId}", "api").replace("${AWS::Region}", "here");
+    assert!(!body.contains("${"), "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let widgets = body["widgets"].as_array().unwrap();
+
+    // No two in one place, and none beyond the edge.
+    let mut places = BTreeSet::new();
+    for widget in widgets {
+        let [x, y, width] = ["x", "y", "width"].map(|name| widget[name].as_u64().unwrap());
+        assert!(x + width <= 24 && places.insert((x, y)), "{widget}");
+        assert_eq!(widget["properties"]["region"], "here");
+        assert!(widget["properties"]["title"].is_string());
+    }
+
+    let metrics = widgets.iter().flat_map(|widget| widget["properties"]["metrics"].as_array().unwrap());
+    let (searched, plain): (Vec<_>, Vec<_>) = metrics.partition(|metric| metric[0].is_object());
+    // The two that have the cause for a dimension.
+    let searched: Vec<_> = searched.iter().map(|metric| metric[0]["expression"].as_str().unwrap()).collect();
+    let by_cause = |name: &str| format!(r#"SEARCH('{{own,Cause}} MetricName="{name}"', 'Sum')"#);
+    assert_eq!(searched, [by_cause("Refused"), by_cause("Unavailable")]);
+
+    let functions: BTreeSet<_> = FUNCTIONS.iter().map(|(_, package)| format!("own-{package}")).collect();
+    let tables: BTreeSet<_> =
+        permissions().map(|row| row.on).filter(|on| *on != "key").map(|on| format!("own-{on}")).collect();
+    let (mut own, mut of_functions, mut of_tables) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (namespace, name, dimensions) in plain.into_iter().map(drawn) {
+        match (namespace.as_str(), dimensions.as_slice()) {
+            ("own", []) => assert!(own.insert(name.clone()), "{name} twice"),
+            ("AWS/Lambda", [(dimension, function)]) => {
+                assert_eq!(dimension, "FunctionName");
+                assert!(["Duration", "Errors", "Throttles", "ConcurrentExecutions"].contains(&name.as_str()));
+                of_functions.insert(function.clone());
+            }
+            ("AWS/DynamoDB", [(dimension, table), index @ ..]) => {
+                assert_eq!(dimension, "TableName");
+                assert!(["ReadThrottleEvents", "WriteThrottleEvents"].contains(&name.as_str()));
+                let of_index = ("GlobalSecondaryIndexName".to_owned(), "workload".to_owned());
+                assert!(index.iter().all(|dimension| *dimension == of_index), "{index:?}");
+                of_tables.insert(table.clone());
+            }
+            ("AWS/ApiGateway", [(dimension, api)]) => {
+                assert_eq!((dimension.as_str(), api.as_str()), ("ApiId", "api"));
+                assert!(["Count", "4xx", "5xx", "Latency"].contains(&name.as_str()), "{name}");
+            }
+            other => panic!("{other:?} {name}"),
+        }
+    }
+    assert_eq!((of_functions, of_tables), (functions, tables));
+    let expected = METRICS.into_iter().filter(|name| !["Refused", "Unavailable"].contains(name));
+    assert_eq!(own, expected.chain([OF_THE_LOG]).map(str::to_owned).collect());
+}
