@@ -6,6 +6,7 @@ mod budget;
 mod by_reference_values;
 mod cold_starts;
 mod contract;
+mod forms;
 mod items;
 mod keys;
 mod native;

@@ -192,6 +192,8 @@ impl InitData {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use serde_json::{Value, json};
     use uuid::Uuid;
 
@@ -278,6 +280,60 @@ mod tests {
         }
         assert_eq!(once, again);
         assert_eq!(exported(&registered(&out)), out);
+    }
+
+    /// Each member of `value` by its path, and the kind of its value. Names that are data count as `*`.
+    fn describe(path: &str, value: &Value, lines: &mut BTreeSet<String>) {
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "number",
+            Value::String(_) => "text",
+            Value::Array(items) => {
+                items.iter().for_each(|item| describe(&format!("{path}[]"), item, lines));
+                "list"
+            }
+            Value::Object(members) => {
+                let by_silicon = path.ends_with("_tcb") || path.ends_with("_mitigations");
+                for (name, member) in members {
+                    describe(&format!("{path}.{}", if by_silicon { "*" } else { name }), member, lines);
+                }
+                "object"
+            }
+        };
+        lines.insert(format!("{path}: {kind}"));
+    }
+
+    /// The release before must read what this one writes, since both run while a release is deployed, and when
+    /// it is taken back: so the form does not change unnoticed.
+    #[test]
+    fn the_stored_form_of_all_demands_is_one_that_the_release_before_reads() {
+        let mut lines = BTreeSet::new();
+        let digest = json!({ "bound_by": "host_data", "algorithm": "sha384", "digest": "d1".repeat(48) });
+        let mut bound = everything();
+        bound["workload_id"] = json!("web");
+        bound["dialects"] = json!(["v1"]);
+        let mut azure = bound.clone();
+        bound["init_data"] = digest;
+        bound["require"]["host_data"] = json!("d1".repeat(32));
+        azure["init_data"] =
+            json!({ "bound_by": "nothing", "algorithm": "sha384", "digest": "d1".repeat(48) });
+        azure["require"]["evidence"] = json!("az-snp-vtpm");
+        for body in [everything(), bound, azure] {
+            let bytes = registration(&registered(&body)).to_bytes().unwrap();
+            describe("registration", &serde_json::from_slice(&bytes).unwrap(), &mut lines);
+        }
+        let found = lines.into_iter().map(|line| line + "\n").collect::<String>();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/keybroker/forms-0.2.txt");
+        if std::env::var_os("KEYBROKER_WRITE_FORMS").is_some() {
+            fs::write(&file, &found).unwrap();
+        }
+        assert!(
+            found == fs::read_to_string(&file).unwrap(),
+            "the form of a registration changed: docs/upgrading.md says what the release before must be able to \
+             read. With KEYBROKER_WRITE_FORMS=1 this test writes forms-0.2.txt anew: read the difference before you \
+             commit it"
+        );
     }
 
     #[test]
