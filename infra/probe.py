@@ -39,9 +39,9 @@ CONTEXTS = {
     "results": {"purpose": "keybroker/result"},
     "signatures": {"purpose": "keybroker/signature"},
 }
-DENIED = ("AccessDenied", "AccessDeniedException")
-# The service let the call through, and looked at its condition.
-REACHED = ("ConditionalCheckFailedException",)
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+# The service let the call through, and looked at its condition, or would have done it.
+REACHED = ("ConditionalCheckFailedException", "DryRunOperation")
 
 
 def attempt(call, **arguments):
@@ -129,5 +129,11 @@ def key(prefix, ciphertexts):
         yield f"{verdict} kms:Decrypt under {name}"
 
 
+def network():
+    """In a VPC the role lets Lambda attach the function. Its code can do none of that."""
+    verdict, _ = attempt(boto3.client("ec2").describe_subnets, DryRun=True)
+    yield f"{verdict} ec2:DescribeSubnets"
+
+
 def handler(event, _):
-    return [*tables(event["prefix"]), *key(event["prefix"], event["ciphertexts"])]
+    return [*tables(event["prefix"]), *key(event["prefix"], event["ciphertexts"]), *network()]

@@ -40,8 +40,8 @@ impl Reach {
     }
 }
 
-/// Tells of arguments that clap refuses, and ends the process. An argument may come from the environment, and a
-/// person who gave none must learn that.
+/// Tells of arguments that clap refuses, and ends the process. An argument may come from the environment, and
+/// a person who gave none must learn that.
 pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
     let _ = error.print();
     for variable in behind(error, &Cli::command(), |name| env::var_os(name).is_some()) {

@@ -85,6 +85,11 @@ impl Failure {
         Self { needs: Some(permission), ..self }
     }
 
+    /// What may help if a permission is missing, in place of what is said about permissions in general.
+    pub(crate) fn hint_if_denied(self, hint: impl Into<String>) -> Self {
+        if self.needs.is_some() { self.hint(hint) } else { self }
+    }
+
     /// The permission that is missing, if that is the reason.
     pub(crate) fn needed(&self) -> Option<&str> {
         self.needs.as_deref()

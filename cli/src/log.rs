@@ -71,7 +71,7 @@ pub(crate) fn start(args: &LogArgs, serving: bool) -> anyhow::Result<impl Sized>
     Ok((audit.1, flush))
 }
 
-/// What is logged if nobody says otherwise. AWS's crates warn of what a command then reports in words of its
+/// The filter if nobody names another. AWS's crates warn of what a command then reports in words of its
 /// own: a provider of credentials that has none, an attempt that is repeated.
 fn by_default(serving: bool) -> Targets {
     if serving {

@@ -23,6 +23,8 @@ pub mod clock;
 #[cfg(feature = "broker")]
 pub mod contract;
 #[cfg(feature = "broker")]
+pub mod earlier;
+#[cfg(feature = "broker")]
 pub mod faulty;
 pub mod fields;
 #[cfg(feature = "broker")]

@@ -166,7 +166,7 @@ async fn connect(address: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream>
 
 /// A connection, with TLS or without.
 trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// What is below.
+    /// The connection below TLS.
     fn tcp(&self) -> &TcpStream;
 }
 

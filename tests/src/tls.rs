@@ -62,7 +62,7 @@ impl Terminator {
 pub struct Tunnel {
     /// Its URL.
     pub url: String,
-    /// What it greets the broker with.
+    /// The client that greets the broker.
     pub connector: TlsConnector,
     _forwarding: Forwarding,
 }

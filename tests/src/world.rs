@@ -108,7 +108,7 @@ impl World {
         Self::over(Home::new(&anchors()), Arc::new(kds()), arguments)
     }
 
-    /// The same over TLS. What is sent to [`url`](Self::url) goes to the broker through TLS, connection by
+    /// The same over TLS. Bytes for [`url`](Self::url) go to the broker through TLS, connection by
     /// connection and byte by byte.
     pub fn serve_tls(arguments: &[&str]) -> Self {
         let (ca, home) = (Authority::new(), Home::new(&anchors()));
@@ -116,18 +116,23 @@ impl World {
         let arguments: Vec<_> = files.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
         let world = Self::over(home, Arc::new(kds()), &arguments);
         let tunnel = Tunnel::to(&ca, &world.tls_authority());
-        Self { url: tunnel.url.clone(), tunnel: Some(tunnel), ..world }
+        world.through(tunnel)
     }
 
-    /// `keybroker serve` without TLS, and with it.
-    pub fn both(arguments: &[&str]) -> [Self; 2] {
-        [Self::serve(arguments), Self::serve_tls(arguments)]
+    /// The same broker, asked through a tunnel.
+    pub fn through(self, tunnel: Tunnel) -> Self {
+        Self { url: tunnel.url.clone(), tunnel: Some(tunnel), ..self }
     }
 
     /// `keybroker serve` over files that an earlier process may have left.
     pub fn over(home: Home, kds: Arc<Kds>, arguments: &[&str]) -> Self {
         let server = home.serve(&kds.url(), arguments);
         Self::of(server, home, kds)
+    }
+
+    /// The world around a broker that something else has started at `url`, with this KDS.
+    pub fn at(url: String, kds: Arc<Kds>) -> Self {
+        Self { url, kds, served: None, tunnel: None }
     }
 
     /// The world around a process that the test started itself.

@@ -1,8 +1,11 @@
 //! The meaning of the SDK's errors for the callers of a store.
 
-use std::{error::Error, fmt::Debug};
+use std::error::Error;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 use keybroker_common::store::StoreError;
 
 use crate::cause::{cause, refusal};
@@ -24,10 +27,9 @@ pub(super) const PASSING: [&str; 5] = [
 
 /// An error that no condition is behind: throttling, a conflict with another transaction, a time limit, which
 /// leave unknown whether the write landed; or a refusal.
-pub(super) fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
+pub(super) fn unavailable<E>(error: SdkError<E, HttpResponse>) -> StoreError
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: Debug,
 {
     let told = cause("DynamoDB", &error);
     match refusal(&error) {

@@ -1,8 +1,9 @@
 //! The meaning of KMS's errors for a secret.
 
-use std::{error::Error, fmt::Debug};
+use std::error::Error;
 
 use aws_sdk_kms::{
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
         decrypt::DecryptError, describe_key::DescribeKeyError, encrypt::EncryptError,
@@ -14,14 +15,14 @@ use keybroker_common::secret::KeyError;
 use crate::cause::cause;
 
 /// On every error, the secret is not wrapped and the registration is not made: it may be tried again.
-pub(super) fn encrypt<R: Debug>(error: SdkError<EncryptError, R>) -> KeyError {
+pub(super) fn encrypt(error: SdkError<EncryptError, HttpResponse>) -> KeyError {
     unavailable(&error)
 }
 
 /// A ciphertext that KMS rejects is not the one that was wrapped for this workload and registration.
 /// Everything else, a disabled or deleted key and a refusal by IAM included, can be mended without the row:
 /// nothing is lost.
-pub(super) fn decrypt<R: Debug>(error: SdkError<DecryptError, R>) -> KeyError {
+pub(super) fn decrypt(error: SdkError<DecryptError, HttpResponse>) -> KeyError {
     match error.as_service_error() {
         Some(DecryptError::InvalidCiphertextException(_) | DecryptError::IncorrectKeyException(_)) => {
             KeyError::Mismatch
@@ -31,7 +32,7 @@ pub(super) fn decrypt<R: Debug>(error: SdkError<DecryptError, R>) -> KeyError {
 }
 
 /// The same of a ciphertext that is to be wrapped under another context.
-pub(super) fn re_encrypt<R: Debug>(error: SdkError<ReEncryptError, R>) -> KeyError {
+pub(super) fn re_encrypt(error: SdkError<ReEncryptError, HttpResponse>) -> KeyError {
     match error.as_service_error() {
         Some(ReEncryptError::InvalidCiphertextException(_) | ReEncryptError::IncorrectKeyException(_)) => {
             KeyError::Mismatch
@@ -41,7 +42,7 @@ pub(super) fn re_encrypt<R: Debug>(error: SdkError<ReEncryptError, R>) -> KeyErr
 }
 
 /// A key that cannot be looked at is one that cannot be used now.
-pub(super) fn describe<R: Debug>(error: SdkError<DescribeKeyError, R>) -> KeyError {
+pub(super) fn describe(error: SdkError<DescribeKeyError, HttpResponse>) -> KeyError {
     unavailable(&error)
 }
 
@@ -50,10 +51,9 @@ pub(super) fn incomplete() -> KeyError {
     KeyError::Unavailable("KMS gave no usable answer".to_owned())
 }
 
-fn unavailable<E, R>(error: &SdkError<E, R>) -> KeyError
+fn unavailable<E>(error: &SdkError<E, HttpResponse>) -> KeyError
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: Debug,
 {
     match error {
         SdkError::ResponseError(_) => incomplete(),

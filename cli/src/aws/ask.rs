@@ -1,5 +1,5 @@
-//! Calls of services that the program has no client for. Each client would be another crate of AWS's, as large
-//! as the broker; what is asked here is three questions.
+//! Calls of services that the program has no client for. Each client would be another crate of AWS's, as
+//! large as the broker, and there are three questions to ask.
 
 use std::{env, error::Error, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! What it means that there are no credentials. The providers tell their errors apart by their words alone.
+//! The reasons why there are no credentials. The providers tell their errors apart by their words alone.
 
 use std::{error::Error, io};
 
@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 
 use super::{Kind, Trouble};
 
-/// What this error means, of the named profile or of all the places where credentials are looked for.
+/// The meaning of this error, for the named profile or for all the places where credentials are looked for.
 pub(super) fn trouble(error: &CredentialsError, profile: Option<&str>) -> Trouble {
     let chain: Vec<_> = chain(error).collect();
     let words: Vec<_> = chain.iter().map(|error| error.to_string().to_lowercase()).collect();

@@ -1,15 +1,18 @@
 //! The meaning of AWS's errors for the person who gave a command: the one map from a code to words, to what
 //! helps, and to the exit code.
 
-use std::{error::Error, fmt::Debug};
+use std::error::Error;
 
 use anyhow::anyhow;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use keybroker_aws::cause::{NOT_REACHED, SILENT, cause};
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use keybroker_aws::cause::{ANSWERED, NOT_REACHED, SILENT, cause};
 
 use crate::exit::{Exit, Failure};
 
-/// What kept a call from being done.
+/// The reason why a call was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// There are no credentials.
@@ -24,6 +27,8 @@ pub(crate) enum Kind {
     NotEnabled,
     /// The table, or the key, is not there.
     Missing,
+    /// The key is disabled, or about to be deleted.
+    KeyUnusable,
     /// The credentials may not do this.
     Denied,
     /// AWS asks for fewer calls.
@@ -63,6 +68,7 @@ impl Kind {
             | "MissingAuthenticationTokenException" => Self::Rejected,
             "OptInRequired" => Self::NotEnabled,
             "ResourceNotFoundException" | "NotFoundException" | "NotFound" => Self::Missing,
+            "DisabledException" | "KMSInvalidStateException" => Self::KeyUnusable,
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "NotAuthorized" => Self::Denied,
             "LimitExceededException"
             | "ProvisionedThroughputExceededException"
@@ -94,7 +100,7 @@ impl Kind {
             | Self::Clock
             | Self::NotEnabled
             | Self::Missing => Exit::Configuration,
-            Self::Denied | Self::Other => Exit::Failure,
+            Self::KeyUnusable | Self::Denied | Self::Other => Exit::Failure,
             Self::Throttled | Self::NoName | Self::Unreachable | Self::Silent | Self::Failing => {
                 Exit::Unreachable
             }
@@ -118,6 +124,7 @@ impl Kind {
             Self::Missing => {
                 "check --prefix, --region and --profile. A new deployment begins with infra/storage.yaml"
             }
+            Self::KeyUnusable => "run `doctor` with the same options: it says what became of the key",
             Self::Denied => {
                 "docs/aws.md has the policy for each command under \"The operator's permissions\": an \
                  administrator attaches it to this principal"
@@ -140,16 +147,15 @@ impl Kind {
 pub(crate) struct Trouble {
     kind: Kind,
     words: String,
-    /// What AWS denies, if it says so: `dynamodb:Scan`.
+    /// The action that AWS denies, if it says so: `dynamodb:Scan`.
     action: Option<String>,
 }
 
 impl Trouble {
-    /// What this error of `service` means.
-    pub(crate) fn of<E, R>(service: &str, error: &SdkError<E, R>) -> Self
+    /// The meaning of this error of `service`.
+    pub(crate) fn of<E>(service: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
-        R: Debug,
     {
         Self::told(&cause(service, error))
     }
@@ -164,6 +170,9 @@ impl Trouble {
         if let Some((_, why)) = cause.split_once(NOT_REACHED) {
             let no_name = ["dns", "resolve", "lookup"].iter().any(|said| why.contains(said));
             return plain(if no_name { Kind::NoName } else { Kind::Unreachable });
+        }
+        if cause.contains(ANSWERED) {
+            return plain(Kind::Failing);
         }
         let Some((service, rest)) = cause.split_once(": ") else { return plain(Kind::Other) };
         let (code, message) = rest.split_once(": ").unwrap_or((rest, ""));
@@ -180,6 +189,7 @@ impl Trouble {
                 format!("the region is not enabled for this account ({service}: {code})")
             }
             (Kind::Missing, _) => format!("{service} does not have what this command needs: {said}"),
+            (Kind::KeyUnusable, _) => format!("the key in KMS is disabled or about to be deleted ({code})"),
             (Kind::Denied, Some(Denied { principal, action, resource })) => {
                 format!("AWS denies {action} to {principal}{}", on(resource))
             }
@@ -213,7 +223,7 @@ impl Trouble {
         &self.words
     }
 
-    /// What helps.
+    /// The advice.
     pub(crate) fn helps(&self) -> &'static str {
         self.kind.helps()
     }
@@ -233,7 +243,7 @@ fn on(resource: &str) -> String {
     if resource.is_empty() { String::new() } else { format!(" on {resource}") }
 }
 
-/// What AWS says when it denies something: "User: ARN is not authorized to perform: ACTION on resource: ARN
+/// AWS's words when it denies something: "User: ARN is not authorized to perform: ACTION on resource: ARN
 /// because …".
 struct Denied<'a> {
     principal: &'a str,
@@ -248,5 +258,47 @@ impl<'a> Denied<'a> {
         let (action, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let resource = rest.strip_prefix("on resource: ").and_then(|rest| rest.split(' ').next());
         Some(Self { principal, action, resource: resource.unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+
+    use super::*;
+
+    /// A gateway in between, or an emulator, may answer without a code of AWS's.
+    #[test]
+    fn an_answer_without_a_code_is_told_from_none() {
+        let answer = HttpResponse::new(500.try_into().unwrap(), "".into());
+        let answered = SdkError::service_error(DescribeTableError::unhandled("no code"), answer);
+        let silent = SdkError::<DescribeTableError, HttpResponse>::timeout_error("no answer");
+        for (error, kind, words) in [
+            (answered, Kind::Failing, "DynamoDB answered with status 500"),
+            (silent, Kind::Silent, "DynamoDB did not answer in time"),
+        ] {
+            let trouble = Trouble::of("DynamoDB", &error);
+            assert_eq!((trouble.kind(), trouble.words()), (kind, words));
+        }
+    }
+
+    #[test]
+    fn what_aws_denies_is_read_from_its_words() {
+        let denied = |message: &str| Trouble::told(&format!("KMS: AccessDeniedException: {message}"));
+        let whole = denied(
+            "User: arn:aws:iam::1:user/a is not authorized to perform: kms:Encrypt on resource: arn:k because",
+        );
+        assert_eq!(whole.words(), "AWS denies kms:Encrypt to arn:aws:iam::1:user/a on arn:k");
+        let bare = denied("User: a is not authorized to perform: kms:Encrypt");
+        assert_eq!(bare.words(), "AWS denies kms:Encrypt to a");
+        let other = denied("The ciphertext refers to a key that you cannot access");
+        assert!(
+            other.kind() == Kind::Denied && other.words().ends_with("that you cannot access"),
+            "{other:?}"
+        );
+        let disabled = Trouble::told("KMS: DisabledException");
+        assert_eq!(disabled.words(), "the key in KMS is disabled or about to be deleted (DisabledException)");
+        assert_eq!(Failure::from(other).needed(), Some("a permission"));
+        assert_eq!(Failure::from(whole).needed(), Some("kms:Encrypt"));
     }
 }

@@ -100,9 +100,16 @@ pub(crate) async fn local_key(
 
 /// The failure to use the wrapping key.
 pub(crate) fn wrapping_failure(error: KeyError) -> Failure {
-    let failure = match error {
-        KeyError::Unavailable(cause) => Trouble::told(&cause).into(),
+    key_failure(error).context("wrapping the key").hint_if_denied(
+        "the operator needs kms:Encrypt on the deployment's key, under the context of signing keys: docs/aws.md has \
+         the permission",
+    )
+}
+
+/// The failure that an error of the wrapping key is to the command's user.
+pub(crate) fn key_failure(error: KeyError) -> Failure {
+    match error {
+        KeyError::Unavailable(cause) => Trouble::unavailable(&cause).into(),
         error => Failure::new(Exit::Failure, error),
-    };
-    failure.context("wrapping the key")
+    }
 }

@@ -1,5 +1,5 @@
-//! HTTP/1.1 over TCP, TLS or a Unix socket, with limits: on connections, on the time for a head and for reading an
-//! answer, on the requests of a connection, and on the time for ending.
+//! HTTP/1.1 over TCP, TLS or a Unix socket, with limits: on connections, on the time for a head and for
+//! reading an answer, on the requests of a connection, and on the time for ending.
 //!
 //! This uses hyper without `axum::serve`, which has no timeout for heads and writes head and body apart.
 
@@ -73,7 +73,7 @@ pub(crate) trait Listener {
     /// The next connection, and its peer.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>>;
 
-    /// What speaks TLS with the next connection, if connections have TLS.
+    /// The acceptor that speaks TLS with the next connection, if connections have TLS.
     fn tls(&self) -> Option<TlsAcceptor> {
         None
     }

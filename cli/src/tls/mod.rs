@@ -80,7 +80,7 @@ struct Presented {
     refused: Option<Refused>,
 }
 
-/// What the broker says of its certificate on the operator's socket.
+/// The certificate that a broker presents, as it says on the operator's socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Presentation {
     /// SHA-256 of the certificate, in hex.
@@ -106,13 +106,13 @@ impl Tls {
         Ok(Self { files, presented: RwLock::new(Presented { pair, refused: None }) })
     }
 
-    /// What takes a new connection. It keeps its pair whatever happens later.
+    /// The acceptor for a new connection. The connection keeps its pair whatever happens later.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let presented = self.presented.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&presented.pair.config))
     }
 
-    /// What is presented.
+    /// The operator's view.
     fn presentation(&self) -> Presentation {
         let presented = self.presented.read().unwrap_or_else(PoisonError::into_inner);
         let Presented { pair, refused } = &*presented;
@@ -134,8 +134,8 @@ impl Tls {
             }
             Err(failure) => {
                 let (cause, _) = failure.told();
-                tracing::error!(%cause, "THE NEW TLS PAIR CANNOT BE USED: the broker goes on with the earlier one");
-                status("the new TLS pair cannot be used: the broker goes on with the earlier one");
+                tracing::error!(%cause, "THE NEW TLS PAIR CANNOT BE USED: the broker keeps the earlier one");
+                status("the new TLS pair cannot be used: the broker keeps the earlier one");
                 presented.refused = Some(Refused { at: Timestamp::now(), cause });
             }
         }

@@ -25,7 +25,7 @@ use crate::suggest::quoted;
 
 /// Longest file. A chain has a few certificates of one or two kilobytes.
 const LONGEST: u64 = 1 << 20;
-/// What is spoken inside. A client that insists on another protocol is refused.
+/// The protocol inside of TLS. A client that insists on another protocol is refused.
 const PROTOCOL: &[u8] = b"http/1.1";
 /// A certificate is warned of when this part of its time is left, and no earlier than [`EARLIEST`].
 const PART: i32 = 6;
@@ -71,7 +71,7 @@ impl PairError {
         }
     }
 
-    /// What may help.
+    /// Advice.
     pub(super) fn hint(&self, files: &Files) -> String {
         let key = quoted(&files.key.display().to_string());
         match self {
@@ -110,7 +110,7 @@ impl Pair {
         Ok(Self { config: Arc::new(config), fingerprint, not_before, not_after })
     }
 
-    /// What is wrong with the certificate's time, or soon will be: the rest of a sentence about it.
+    /// A fault of the certificate's time, now or soon: the rest of a sentence about the certificate.
     pub(crate) fn warning(&self, now: Timestamp) -> Option<String> {
         let (begins, ends) = (self.not_before, self.not_after);
         let soon = (ends.duration_since(begins) / PART).min(EARLIEST);

@@ -24,9 +24,10 @@ mod upkeep;
 mod writer;
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -72,6 +73,11 @@ impl EmbeddedStore {
     /// The same of a store that is there: makes nothing. [`OpenError::Missing`] if there is none.
     pub fn open_existing(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         if file::exists(data_dir)? { Self::open(data_dir, clock) } else { Err(OpenError::Missing) }
+    }
+
+    /// When the file in `data_dir` last changed; also opening and closing it changes it.
+    pub fn changed_at(data_dir: &Path) -> io::Result<SystemTime> {
+        data_dir.join(file::NAME).metadata()?.modified()
     }
 
     /// An empty store in memory, that is gone when it is dropped: for the demo and for tests.

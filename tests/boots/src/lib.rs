@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`debian`] | a Debian in a directory, made once, and programs that run in it |
+//! | [`system`] | a Debian whose own systemd runs, in namespaces of this machine |
 //! | [`images`] | its kernel, an initrd for each plug-in of the guest, and encrypted disks |
 //! | [`machine`] | QEMU: a virtual machine, its console, and who types on it |
 //! | [`hardware`] | the virtio-serial port at which a simulated secure processor answers |
@@ -24,6 +25,7 @@ pub mod header;
 pub mod images;
 pub mod machine;
 pub mod network;
+pub mod system;
 
 use std::process::Command;
 
@@ -37,11 +39,20 @@ const PROGRAMS: [(&str, &str); 4] = [
 
 /// Why no machine can be booted here, if there is a reason.
 pub fn missing() -> Option<String> {
+    without(&PROGRAMS)
+}
+
+/// Why no Debian can be made here, if there is a reason.
+pub fn no_debian() -> Option<String> {
+    without(&PROGRAMS[1..])
+}
+
+fn without(programs: &[(&str, &str)]) -> Option<String> {
     let output = |command: &mut Command| command.output().map(|output| output.stdout).unwrap_or_default();
     if output(Command::new("id").arg("-u")).trim_ascii() != b"0" {
         return Some("only root can make a Debian in a directory".to_owned());
     }
     let found = |program: &str| Command::new(program).arg("--help").output().is_ok();
-    let missing = PROGRAMS.into_iter().find(|(program, _)| !found(program))?;
+    let missing = programs.iter().find(|(program, _)| !found(program))?;
     Some(format!("{} is not installed (Debian package {})", missing.0, missing.1))
 }

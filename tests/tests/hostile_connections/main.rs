@@ -1,4 +1,4 @@
-//! The embedded server withstands floods, silent clients, garbage and many connections, over TCP and over TLS.
+//! The embedded server withstands floods, silent clients, garbage and many connections, over TCP and TLS.
 
 #![allow(
     clippy::unwrap_used,

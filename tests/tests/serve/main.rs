@@ -1,4 +1,5 @@
-//! `keybroker serve` as a process: its connections, its certificate, its store after a crash, and the end of sessions.
+//! `keybroker serve` as a process: its connections, its certificate, its store after a crash, and the end of
+//! sessions.
 
 #![allow(
     clippy::unwrap_used,

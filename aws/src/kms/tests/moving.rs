@@ -77,5 +77,5 @@ async fn an_alias_leads_to_a_key_that_can_be_used() {
     let denied =
         mock!(Client::describe_key).then_error(|| DescribeKeyError::generic(named("AccessDeniedException")));
     let outcome = key_behind(&client(&denied), "alias/keybroker").await;
-    assert_eq!(outcome, Err(unavailable("KMS: AccessDeniedException")));
+    assert_eq!(outcome, Err(unavailable("KMS: AccessDeniedException: no reason is given")));
 }

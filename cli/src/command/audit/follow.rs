@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use keybroker_common::{audit::AuditRecord, store::Cursor};
+use keybroker_embedded::store::EmbeddedStore;
 use tokio::{signal::ctrl_c, time::sleep};
 
 use super::{AuditArgs, columns, looks::Looks};
@@ -48,6 +49,9 @@ struct Following<'a> {
     operator: Option<OperatorHandle>,
     output: Output<AuditRecord>,
     looks: Looks,
+    /// When the file that no broker has open last changed, as this command left it. To open it keeps a broker
+    /// from starting at that moment, and so is done if somebody else has changed it, and for a sweep.
+    left: Option<SystemTime>,
     /// The rows that cannot be read and were told of.
     told: BTreeSet<String>,
 }
@@ -60,6 +64,7 @@ impl<'a> Following<'a> {
             operator: None,
             output: args.form.output(columns::TABLE, columns::CSV, "records")?,
             looks: Looks::new(begin.unwrap_or_else(Timestamp::now)),
+            left: None,
             told: BTreeSet::new(),
         })
     }
@@ -89,7 +94,11 @@ impl<'a> Following<'a> {
 
     /// Shows what is new.
     async fn look(&mut self) -> Result<(), Failure> {
-        let (look, query) = self.looks.next(Timestamp::now(), self.args.query()?);
+        let now = Timestamp::now();
+        if self.left.is_some() && self.left == self.changed_at() && !self.looks.sweeps(now) {
+            return Ok(());
+        }
+        let (look, query) = self.looks.next(now, self.args.query()?);
         let operator = match self.operator.take() {
             Some(operator) => operator,
             None => self.args.store.open().await?,
@@ -115,8 +124,18 @@ impl<'a> Following<'a> {
         tell_unreadable("the audit record", &reading.unreadable);
 
         self.looks.ended(&look);
-        // An open file would keep a broker from starting.
-        self.operator = Some(operator).filter(|operator| operator.backend != Backend::File);
+        self.left = None;
+        if operator.backend == Backend::File {
+            drop(operator);
+            self.left = self.changed_at();
+        } else {
+            self.operator = Some(operator);
+        }
         Ok(())
+    }
+
+    /// When the store's file last changed.
+    fn changed_at(&self) -> Option<SystemTime> {
+        EmbeddedStore::changed_at(&self.args.store.data_dir().ok()?).ok()
     }
 }

@@ -51,9 +51,14 @@ impl Looks {
         self.looked.is_some()
     }
 
+    /// Whether a look at `now` leaves nothing out.
+    pub(super) fn sweeps(&self, now: Timestamp) -> bool {
+        self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP)
+    }
+
     /// The next look, `now`, and its query: `query` with a span of time.
     pub(super) fn next(&self, now: Timestamp, query: AuditQuery) -> (Look, AuditQuery) {
-        let sweeps = self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP);
+        let sweeps = self.sweeps(now);
         let last = if sweeps { self.swept } else { self.looked };
         let since = last.map_or(self.begin, |last| late(last).max(self.begin));
         let swept = self.swept.filter(|_| !sweeps).unwrap_or(now);

@@ -16,7 +16,7 @@ use keybroker_embedded::{
 use super::{DoctorArgs, finding::Finding};
 use crate::{
     broker,
-    operator::{self, Backend, Embedded},
+    operator::{self, Backend, Embedded, socket::SocketStore},
     paths,
     suggest::quoted,
 };
@@ -163,11 +163,7 @@ pub(super) fn deeply(args: &DoctorArgs) -> Finding {
 pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
     let asked = match operator::embedded(&args.store.data_dir().ok()?).await.ok()? {
         Embedded::File(store) => store.check().await.map_err(|cause| cause.to_string()),
-        Embedded::Socket(broker) => match broker.pass(healthz()).await {
-            Ok((StatusCode::OK, _)) => Ok(()),
-            Ok((status, _)) => Err(format!("the running broker answers {status} to /healthz")),
-            Err(cause) => Err(format!("{cause:#}")),
-        },
+        Embedded::Socket(broker) => ask(&broker).await,
     };
     let advice = "look at `disk` above and at the broker's log; the broker goes on by itself once the disk \
                   takes its writes";
@@ -175,6 +171,31 @@ pub(super) async fn health(args: &DoctorArgs) -> Option<Finding> {
         Ok(()) => Finding::ok("health", "the store can be used and has room"),
         Err(cause) => Finding::fail("health", cause, advice),
     })
+}
+
+/// Whether a broker runs, and is well.
+pub(super) async fn running(args: &DoctorArgs) -> Finding {
+    const CHECK: &str = "health";
+    let data_dir = match args.store.data_dir() {
+        Ok(data_dir) => data_dir,
+        Err(failure) => return Finding::failed(CHECK, &failure),
+    };
+    let asked = match SocketStore::reach(&data_dir).await {
+        Ok(broker) => ask(&broker).await,
+        Err(cause) => Err(format!("no broker answers in {}: {cause:#}", data_dir.display())),
+    };
+    match asked {
+        Ok(()) => Finding::ok(CHECK, "the running broker is well"),
+        Err(cause) => Finding::fail(CHECK, cause, "look at the broker's log, and run `keybroker doctor`"),
+    }
+}
+
+async fn ask(broker: &SocketStore) -> Result<(), String> {
+    match broker.pass(healthz()).await {
+        Ok((StatusCode::OK, _)) => Ok(()),
+        Ok((status, _)) => Err(format!("the running broker answers {status} to /healthz")),
+        Err(cause) => Err(format!("{cause:#}")),
+    }
 }
 
 fn healthz() -> Request<Body> {

@@ -34,15 +34,16 @@ use crate::{
 /// Find what keeps the broker from working
 ///
 /// The command checks configuration, store, disk, wrapping key, TLS certificate, the broker's own keys,
-/// clock, AMD's KDS, revocation lists, and how long workload ids may be behind a base URL. Each check is ok, a warning or a
-/// failure, and says what to do. The command changes nothing. It reads the variables of `keybroker serve`:
-/// run it as the broker's user, with the broker's environment.
+/// clock, AMD's KDS, revocation lists, and how long workload ids may be behind a base URL. Each check is ok,
+/// a warning or a failure, and says what to do. The command changes nothing. It reads the variables of
+/// `keybroker serve`: run it as the broker's user, with the broker's environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker doctor
   keybroker doctor --url http://127.0.0.1:8000 --url https://kb.example.com
   keybroker doctor --deep
+  keybroker doctor --health
   keybroker doctor --aws --prefix keybroker --json | jq '.findings[] | select(.verdict != \"ok\")'
 
 The command ends with 0 if nothing failed, even if there are warnings, and with 1 otherwise.
@@ -61,6 +62,9 @@ pub(crate) struct DoctorArgs {
     /// Also read every byte and every row of a store on this machine, which no broker may have open
     #[arg(long, conflicts_with = "aws")]
     deep: bool,
+    /// Only ask the running broker of this machine whether it is well, as a container's health check does
+    #[arg(long, conflicts_with_all = ["aws", "deep", "url"])]
+    health: bool,
     /// Print one JSON document in place of the lines
     #[arg(long)]
     json: bool,
@@ -97,6 +101,10 @@ impl DoctorArgs {
 pub(crate) fn run(args: &DoctorArgs, reach: &Reach) -> Result<Exit, Failure> {
     operator::block_on(async {
         let report = Report::new(args.place(), args.json);
+        if args.health {
+            report.tell([local::running(args).await]);
+            return Ok(report.end()?);
+        }
         report.tell([configuration(reach)]);
         let kds = async { report.tell(endorser::kds(&args.kds).await) };
         tokio::join!(kds, examine(args, &report));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::finding::{Finding, Severity};
 use crate::{exit::Exit, suggest::StorePlace, table};
 
-/// What takes the findings of all checks, which are under way at once.
+/// The findings of all checks, which are under way at once.
 #[derive(Debug)]
 pub(super) struct Report {
     /// Completes the commands that advice names.

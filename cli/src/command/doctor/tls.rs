@@ -33,7 +33,7 @@ fn in_files(files: &Files, pair: &Result<Pair, crate::exit::Failure>) -> Finding
     }
 }
 
-/// What the broker presents, if that is something else than what its files hold.
+/// Tells where the broker presents something else than its files hold.
 fn running(presented: &Presentation, pair: Option<&Pair>) -> Option<Finding> {
     let Presentation { certificate, not_after, refused } = presented;
     if let Some(refused) = refused {
@@ -56,7 +56,7 @@ fn running(presented: &Presentation, pair: Option<&Pair>) -> Option<Finding> {
     ))
 }
 
-/// What the running broker says. `None` if none is running, or if it has no TLS.
+/// The running broker's own account. `None` if none is running, or if it has no TLS.
 async fn presented(args: &DoctorArgs) -> Option<Presentation> {
     let Embedded::Socket(broker) = operator::embedded(&args.store.data_dir().ok()?).await.ok()? else {
         return None;

@@ -12,7 +12,7 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
-    aws::{Kind, Trouble},
+    aws::Trouble,
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::{Backend, OperatorHandle, StoreArgs, WrappingArgs, workload_id},
@@ -154,17 +154,10 @@ fn refused(operator: &OperatorHandle, args: &ChangeArgs, seen: &Workload, error:
     let id = seen.id.as_str();
     let unchanged = format!("the secret {} of {id} was not changed", printable(&args.name));
     if let (AmendError::Key(KeyError::Unavailable(cause)), Backend::Aws) = (&error, operator.backend) {
-        let trouble = Trouble::told(cause);
-        let denied = trouble.kind() == Kind::Denied;
-        let failure = Failure::from(trouble).context(unchanged);
-        return if denied {
-            failure.hint(
-                "the operator needs the role PREFIX-resources, which alone may encrypt secrets and bind them to \
-                 another registration: docs/aws.md has its policy",
-            )
-        } else {
-            failure
-        };
+        return Failure::from(Trouble::unavailable(cause)).context(unchanged).hint_if_denied(
+            "the operator needs the role PREFIX-resources, which alone may encrypt secrets and bind them to another \
+             registration: docs/aws.md has its policy",
+        );
     }
     let exit = match &error {
         AmendError::Length | AmendError::Name => Exit::Usage,

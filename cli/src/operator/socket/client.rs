@@ -233,7 +233,7 @@ impl OperatorStore for SocketStore {
         amended: &Workload,
         audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        let (seen, amended, audit) = (seen.clone(), amended.clone(), audit.clone());
+        let (seen, amended, audit) = (seen.clone(), Box::new(amended.clone()), audit.clone());
         self.ask(StoreCall::Amend { seen, amended, audit }).await
     }
 

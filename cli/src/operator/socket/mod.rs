@@ -97,7 +97,7 @@ enum StoreCall {
     },
     Amend {
         seen: Workload,
-        amended: Workload,
+        amended: Box<Workload>,
         audit: AuditRecord,
     },
     Delete {
@@ -171,6 +171,24 @@ mod tests {
         operator::local::LocalStore as _,
         server::{self, Ended},
     };
+
+    /// A broker of an earlier release reads a call that it can answer, and refuses one that it would answer
+    /// otherwise.
+    #[test]
+    fn an_earlier_broker_does_not_list_the_oldest_first_in_place_of_the_newest() {
+        let spelt = |newest_first| {
+            let query = AuditQuery { newest_first, ..AuditQuery::default() };
+            serde_json::to_string(&StoreCall::AuditRecords { query, newest_first, after: None }).unwrap()
+        };
+        let earlier =
+            r#"{"audit_records":{"query":{"workload":null,"since":null,"until":null},"after":null}}"#;
+        assert_eq!(spelt(false), earlier);
+        assert!(spelt(true).contains(r#""newest_first":true"#), "{}", spelt(true));
+        for newest in [false, true] {
+            let read = serde_json::from_str(&spelt(newest)).unwrap();
+            assert!(matches!(read, StoreCall::AuditRecords { newest_first, .. } if newest_first == newest));
+        }
+    }
 
     #[test]
     fn an_error_of_the_store_arrives_as_it_is() {

@@ -1,5 +1,5 @@
-//! The resources of a deployment on AWS, as infra/storage.yaml and infra/template.yaml make them. All of it is
-//! asked for at once.
+//! The resources of a deployment on AWS, as infra/storage.yaml and infra/template.yaml make them. All of them
+//! are looked at at once.
 
 mod alarms;
 mod decisions;

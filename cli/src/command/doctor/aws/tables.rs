@@ -167,12 +167,12 @@ fn wrong(Table { name, expires, .. }: &Table, attribute: &str) -> Finding {
     )
 }
 
-/// What is wrong with the index of a table.
+/// The fault of a table's index, if it has one.
 fn index(name: &str, described: Option<&TableDescription>) -> Option<Finding> {
     let (index, keys) = INDEX;
     let indexes = described.and_then(|described| described.global_secondary_indexes.as_deref());
     let found = indexes.unwrap_or_default().iter().find(|found| found.index_name.as_deref() == Some(index));
-    let put_back = "`keybroker audit --workload` needs it, and guests do not: make it with `aws dynamodb update-table`, as \
+    let put_back = "`audit --workload` needs it, and guests do not: make it with `aws dynamodb update-table`, as \
                     infra/storage.yaml has it";
     let Some(found) = found else {
         return Some(Finding::warn(CHECK, format!("{name} has no index {index:?}"), put_back));

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     aws::Account,
     exit::{Exit, Failure},
-    operator::{OperatorHandle, kms},
+    operator::{OperatorHandle, key_failure, kms},
 };
 
 /// Attempts at a row that others write at the same time.
@@ -84,10 +84,13 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
     let mut done = Plan::default();
     for _ in 0..ROUNDS {
         let before = done.len();
+        if plan.is_empty() {
+            break;
+        }
         done.stuck.clear();
-        mover.all(std::mem::take(&mut plan), &mut done).await?;
+        mover.all(plan, &mut done).await?;
         plan = Plan::read(&operator, &keys).await?;
-        if plan.is_empty() || done.len() == before {
+        if done.len() == before {
             break;
         }
     }
@@ -132,9 +135,9 @@ async fn check_in_use(
 ) -> Result<(), Failure> {
     let alias = args.wrapping.kms_key(&args.store);
     let behind = key_behind(kms, &alias).await.map_err(|error| {
-        Failure::new(Exit::Unreachable, error)
+        key_failure(error)
             .context(format!("looking at the key behind {alias}"))
-            .hint("the role PREFIX-rewrap needs kms:DescribeKey: docs/aws.md has its policy")
+            .hint_if_denied("the role PREFIX-rewrap needs kms:DescribeKey: docs/aws.md has its policy")
     })?;
     if behind != *to {
         let error = anyhow!("{alias} leads to {behind}, so new secrets would be wrapped by that key");
@@ -252,7 +255,7 @@ async fn patiently<T>(work: impl AsyncFn() -> Result<T, KeyError>) -> Result<T, 
 }
 
 fn refused(error: KeyError) -> Failure {
-    Failure::new(Exit::Unreachable, error).hint(
+    key_failure(error).hint_if_denied(
         "the operator needs the role PREFIX-rewrap, and the keys' policies let it move secrets only until \
          RewrapUntil: docs/keys.md has the steps. Everything can be read; the next run moves what is left",
     )

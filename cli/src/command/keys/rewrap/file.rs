@@ -23,8 +23,8 @@ use crate::{
 pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> {
     check_apart(&args.store.data_dir()?, new)?;
     {
-        // The command does not hold the file open while a person thinks: nobody else could open it. To look, it
-        // can go by way of a broker that runs.
+        // The command does not hold the file open while a person thinks: nobody else could open it. To look,
+        // it can go by way of a broker that runs.
         let operator = if args.confirm.dry_run { args.store.open().await? } else { open(args).await?.0 };
         let Some(store) = &operator.local else {
             return Err(anyhow!("the store is not on this machine").into());
@@ -104,8 +104,8 @@ fn unusable(new: &Path, error: KeyFileError) -> Failure {
     Failure::new(Exit::Configuration, error).context(format!("the new key {}", new.display()))
 }
 
-/// The end of a command whose new key is the store's already: an earlier run moved everything, unless the file of
-/// the old key holds the `same`.
+/// The end of a command whose new key is the store's already: an earlier run moved everything, unless the
+/// file of the old key holds the `same`.
 fn already(key_id: &str, same: bool) -> Result<Exit, Failure> {
     if same {
         let error = anyhow!("both files hold the same key, {key_id}");

@@ -68,6 +68,10 @@ pub(super) struct RewrapArgs {
 
 pub(super) async fn run(args: &RewrapArgs) -> Result<Exit, Failure> {
     args.confirm.check_shown(args.json)?;
+    if !args.store.aws && (args.to.is_some() || !args.from.is_empty()) {
+        let error = anyhow!("--from and --to name keys of a deployment on AWS");
+        return Err(Failure::new(Exit::Usage, error).hint("add --aws, or name a file with --new-key-file"));
+    }
     match (&args.to, &args.new_key_file) {
         (Some(to), None) => aws::run(args, to).await,
         (None, Some(new)) => file::run(args, new).await,

@@ -1,0 +1,68 @@
+//! Nobody waits for long where AWS does not answer.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use keybroker_tests::program;
+
+use super::{COMMANDS, asking, at_once, black_hole, closed};
+
+/// The longest that a command may take where nobody answers.
+const BOUND: Duration = Duration::from_secs(15);
+
+#[test]
+fn nobody_waits_long_for_a_dead_network() {
+    program::path();
+    let ((_listener, hole), kds) = (black_hole(), closed());
+    let begun = Instant::now();
+    let mut doctor = asking(&hole, &["doctor", "--kds-url", &kds]);
+    let mut doctor = doctor.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(doctor.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.starts_with("ok    configuration") && begun.elapsed() < BOUND / 5, "{first}");
+    assert_eq!(doctor.try_wait().unwrap(), None, "the rest is under way");
+
+    let silent = COMMANDS.map(|command| asking(&hole, command));
+    let [nobody, no_name] = [closed(), format!("http://{}.example", "k".repeat(64))];
+    let refused = COMMANDS.map(|command| asking(&nobody, command));
+    let unnamed = COMMANDS.map(|command| asking(&no_name, command));
+    let ended = at_once(silent.into_iter().chain(refused).chain(unnamed).collect());
+    for (number, ended) in ended.iter().enumerate() {
+        let said = [
+            "DynamoDB did not answer in time",
+            "cannot be reached: Connection refused",
+            "cannot be reached: ",
+        ];
+        assert_eq!(ended.code, Some(4), "{ended:?}");
+        assert!(ended.log.contains(said[number / COMMANDS.len()]), "{ended:?}");
+        assert_eq!(ended.log.lines().count(), 2, "the clients' own warnings are silent: {ended:?}");
+    }
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    assert_eq!(doctor.wait().unwrap().code(), Some(1));
+    assert!(rest.last().unwrap().starts_with("1 ok, 0 warnings, "), "{rest:?}");
+    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+}
+
+/// The program's end after SIGINT, which comes when it has connected to `listener`.
+fn interrupted(mut child: Child, listener: &TcpListener) -> (Option<i32>, Duration) {
+    let _connection: TcpStream = listener.accept().unwrap().0;
+    let begun = Instant::now();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    (child.wait().unwrap().code(), begun.elapsed())
+}
+
+#[test]
+fn an_interrupt_ends_a_command_at_once() {
+    program::path();
+    for command in COMMANDS.iter().copied().chain([&["doctor", "--kds-url", &closed()][..]]) {
+        let (listener, hole) = black_hole();
+        let child = asking(&hole, command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let (code, took) = interrupted(child, &listener);
+        assert!(code.is_none() && took < Duration::from_secs(2), "{command:?}: {code:?} after {took:?}");
+    }
+}
