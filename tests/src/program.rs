@@ -21,8 +21,8 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The program's path: `KEYBROKER_TEST_PROGRAM`, if that is set. Otherwise the first call of a process builds it,
-/// so that a suite can run alone in any clone.
+/// The program's path: `KEYBROKER_TEST_PROGRAM`, if that is set. Otherwise the first call of a process builds
+/// it, so that a suite can run alone in any clone.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| env::var_os("KEYBROKER_TEST_PROGRAM").map_or_else(build, PathBuf::from))

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
@@ -46,18 +47,20 @@ pub(crate) fn images() -> Option<&'static Images> {
     made.as_ref()
 }
 
-/// The guest's Debian package, with a program that takes its reports from the simulator.
+/// The guest's Debian package, with a program that takes its reports from the simulator: otherwise it is the
+/// one that ships.
 pub(crate) fn package() -> PathBuf {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
     let made = PACKAGE.get_or_init(|| {
-        let target = cache().join("cargo");
-        let triple = "x86_64-unknown-linux-gnu";
-        let mut command = program::cargo();
-        command.args(["build", "--quiet", "--locked", "--package", "keybroker-guest"]);
-        command.args(["--features", "simulated-hardware", "--target", triple, "--target-dir"]).arg(&target);
-        command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static").env("CARGO_PROFILE_DEV_STRIP", "symbols");
-        assert!(command.status().expect("cargo").success(), "the guest does not build");
-        let package = target.join("keybroker-guest.deb");
+        let mut command = Command::new(program::workspace().join("guest/build"));
+        command.args(["--features", "simulated-hardware"]).stderr(Stdio::inherit());
+        let output = command.output().expect("guest/build");
+        assert!(output.status.success(), "the guest does not build");
+        let built = String::from_utf8(output.stdout).expect("a path");
+        // The next build of another guest has the same name.
+        fs::create_dir_all(cache()).expect("a directory");
+        fs::copy(program::workspace().join(built.trim_end()), simulated()).expect("the guest");
+        let package = cache().join("keybroker-guest.deb");
         images::package(program::workspace(), &simulated(), &package);
         package
     });
@@ -66,7 +69,7 @@ pub(crate) fn package() -> PathBuf {
 
 /// The guest's program that takes its reports from the simulator. [`package`] makes it.
 pub(crate) fn simulated() -> PathBuf {
-    cache().join("cargo/x86_64-unknown-linux-gnu/debug/keybroker-guest")
+    cache().join("keybroker-guest")
 }
 
 /// A broker with signing keys, and the way to it.
