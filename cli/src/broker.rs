@@ -5,7 +5,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
@@ -165,10 +166,23 @@ fn real(path: &Path) -> PathBuf {
     resolved.unwrap_or(path)
 }
 
+/// How long a broker waits for a store that another process has open: a command has it for a moment, and
+/// `audit --follow` again and again.
+const WAIT_FOR_STORE: Duration = Duration::from_secs(2);
+/// The pause between two attempts meanwhile.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// Opens the store. The file is closed to everybody but its owner, whatever its mode was. The directory is
 /// the operator's, and is left as it is.
 fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
-    let store = EmbeddedStore::open(data_dir, clock).map_err(|error| {
+    let until = Instant::now() + WAIT_FOR_STORE;
+    let opened = loop {
+        match EmbeddedStore::open(data_dir, Arc::clone(&clock)) {
+            Err(OpenError::Locked) if Instant::now() < until => thread::sleep(AGAIN),
+            opened => break opened,
+        }
+    };
+    let store = opened.map_err(|error| {
         store_failure(error).context(format!("opening the store in {}", data_dir.display()))
     })?;
     if let Ok(mode) = fs::metadata(data_dir).map(|metadata| metadata.permissions().mode())

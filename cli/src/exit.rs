@@ -85,7 +85,7 @@ impl Failure {
         Self { needs: Some(permission), ..self }
     }
 
-    /// What may help if a permission is missing, in place of what is said about permissions in general.
+    /// Adds what may help if a permission is missing, in place of the advice about permissions in general.
     pub(crate) fn hint_if_denied(self, hint: impl Into<String>) -> Self {
         if self.needs.is_some() { self.hint(hint) } else { self }
     }

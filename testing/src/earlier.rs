@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
-use keybroker_common::ids::RegistrationDigest;
+use keybroker_common::{ids::RegistrationDigest, secret::WrappedSecret};
 use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,31 +14,31 @@ pub const RECORD: Uuid = Uuid::from_u128(0x018f_0000_0000_7000_8000_0000_0000_00
 pub const TOKEN: [u8; 16] = [7; 16];
 const SESSION: &str = "0123456789abcdef0123456789abcdef";
 
-/// Writes a store as release 0.1 wrote it, with a row in each table, whose wrapping key has this name. The
-/// workload's id is `w`, and nothing opens its secret.
-pub fn store_of_0_1(file: &Path, wrapping_key: &str) {
+/// Writes a store as release 0.1 wrote it, with a row in each table. The workload's id is `w`, and its
+/// passphrase was sealed by the key of the store.
+pub fn store_of_0_1(file: &Path, registration: &[u8], passphrase: &WrappedSecret) {
     let database = Database::create(file).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
     {
         let mut meta = transaction.open_table(meta).unwrap();
         meta.insert("format", "1").unwrap();
-        meta.insert("wrapping_key", wrapping_key).unwrap();
+        meta.insert("wrapping_key", passphrase.key_id.as_str()).unwrap();
     }
     let put = |table: &str, key: &[u8], row: &Value| {
         let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
         let row = serde_json::to_vec(row).unwrap();
         transaction.open_table(table).unwrap().insert(key, row.as_slice()).unwrap();
     };
-    let (registration, digest) = (BASE64.encode(b"{}"), RegistrationDigest::of(b"{}").to_string());
+    let digest = RegistrationDigest::of(registration).to_string();
     let (long_ago, expired) = ("2026-01-02T03:04:05.678Z", "2026-01-02T03:09:05.678Z");
     put(
         "workloads",
         b"w",
         &json!({
             "id": "w",
-            "registration": registration,
-            "secrets": {"passphrase": {"key_id": wrapping_key, "ciphertext": BASE64.encode(b"sealed")}},
+            "registration": BASE64.encode(registration),
+            "secrets": {"passphrase": passphrase},
             "first_registered_at": long_ago,
             "revoked_at": null,
             "released_at": long_ago,

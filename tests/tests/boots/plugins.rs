@@ -6,7 +6,7 @@ use keybroker_boots::{
     images::{self, Plugin},
     machine::BOUND,
 };
-use keybroker_tests::program;
+use keybroker_tests::{program, skip};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, assert_opened, cache, images, package};
@@ -187,4 +187,17 @@ fn an_unmeasured_initrd_says_so() {
     let ended = launch.boot().ended(BOUND);
     assert!(ended.console.contains("warning: the command line is not measured"), "{}", ended.console);
     assert_opened(&ended.console);
+}
+
+/// Lintian finds nothing in the package that no override explains.
+#[test]
+fn the_package_is_as_debian_wants_it() {
+    if images().is_none() {
+        return;
+    }
+    let mut lintian = Command::new("lintian");
+    match lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package()).output() {
+        Err(_) => skip("boots: lintian is not installed"),
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+    }
 }

@@ -1,5 +1,5 @@
-//! `infra/reconcile` over the records of real boots. Through the functions, the events are the calls that KMS of
-//! the local AWS got from `attest`; elsewhere they are made of the records.
+//! `infra/reconcile` over the records of real boots. Through the functions, the events are the calls that the
+//! local AWS's KMS got from `attest`; elsewhere they are made of the records.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -101,7 +101,7 @@ async fn each_decrypt_is_a_release_and_each_release_a_decrypt() {
     let found = |kind: &str, id: &Value| vec![(kind.to_owned(), id.as_str().unwrap().to_owned())];
     let none = Vec::<(String, String)>::new();
     assert_eq!(left(&events, &records), none);
-    // CloudTrail may deliver an event twice. What KMS refused, and what is no secret, opened none.
+    // CloudTrail may deliver an event twice. A call that is refused, or has another purpose, opens no secret.
     let but = |name: &str, value: Value| {
         let mut event = events[0].clone();
         event["eventID"] = json!("another");
@@ -179,7 +179,7 @@ async fn each_decrypt_is_a_release_and_each_release_a_decrypt() {
     assert_eq!(left(&opened[..1], &[both]).len(), 1);
 }
 
-/// What `aws cloudtrail lookup-events` prints, and the files of a trail as CloudTrail lays them out.
+/// The output of `aws cloudtrail lookup-events`, and the files of a trail as CloudTrail lays them out.
 #[test]
 fn events_and_records_are_read_in_each_form() {
     let directory = tempfile::tempdir().unwrap();
@@ -188,10 +188,11 @@ fn events_and_records_are_read_in_each_form() {
         "workload_id": "w", "secret": "passphrase", "registration": "00",
     });
     let opened = event(1, &record["time"], &context(&record));
+    let records = [record];
     let looked_up = json!({"Events": [{"EventId": "1", "CloudTrailEvent": opened.to_string()}]});
-    let ended = reconcile(directory.path(), &looked_up, &[record.clone()], &[]);
+    let ended = reconcile(directory.path(), &looked_up, &records, &[]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), "1 Decrypts, 1 releases, 0 left over\n"));
-    let ended = reconcile(directory.path(), &json!({"Records": []}), &[record.clone()], &[]);
+    let ended = reconcile(directory.path(), &json!({"Records": []}), &records, &[]);
     let line =
         "unopened    2026-11-29T12:00:00.123456Z workload_id=w secret=passphrase registration=00 record=r\n";
     assert_eq!((ended.code, ended.out.as_str()), (Some(3), line));
@@ -201,7 +202,7 @@ fn events_and_records_are_read_in_each_form() {
         ("--until", "2026-11-29T12:00:00Z", 0),
         ("--until", "2026-11-29T12:00:01Z", 3),
     ] {
-        let ended = reconcile(directory.path(), &json!({"Records": []}), &[record.clone()], &[limit, time]);
+        let ended = reconcile(directory.path(), &json!({"Records": []}), &records, &[limit, time]);
         assert_eq!(ended.code, Some(code), "{limit} {time}: {ended:?}");
     }
     let ended = reconcile(directory.path(), &json!({"Other": []}), &[], &[]);
@@ -213,7 +214,7 @@ fn events_and_records_are_read_in_each_form() {
     fs::write(trail.join("a.json"), json!({"Records": [opened]}).to_string()).unwrap();
     assert!(Command::new("gzip").arg(trail.join("a.json")).status().unwrap().success());
     let document = directory.path().join("records.json");
-    fs::write(&document, json!({"schema": 1, "records": [record]}).to_string()).unwrap();
+    fs::write(&document, json!({"schema": 1, "records": records}).to_string()).unwrap();
     let mut command = Command::new("python3");
     command.arg(workspace().join("infra/reconcile")).arg(directory.path().join("AWSLogs"));
     let ended: Ended = command.arg("--records").arg(document).output().unwrap().into();

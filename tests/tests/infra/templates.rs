@@ -470,7 +470,7 @@ fn the_access_log_holds_neither_bodies_nor_cookies() {
     assert_eq!(format, expected);
 }
 
-/// What an alarm watches: namespace, metric, and each dimension with its value.
+/// The metrics that an alarm watches: namespace, name, and each dimension with its value.
 fn watched(alarm: &Value) -> Vec<(String, String, Value)> {
     let of = |metric: &Value| {
         let named = |name: &str| metric[name].as_str().map(str::to_owned);
@@ -513,7 +513,7 @@ fn alarms_watch_what_operators_are_told_to_expect() {
         let of = json!([named("FunctionName", json!({"Ref": function}))]);
         ["Errors", "Throttles"].map(|metric| row("AWS/Lambda", metric, of.clone()))
     });
-    // Of every table that a function uses, and of the indexes, which hold up the writes to their tables.
+    // Every table that a function uses, and the indexes, which hold up the writes to their tables.
     let used: BTreeSet<_> =
         permissions().map(|row| row.on).filter(|on| *on != "key").chain(["audit"]).collect();
     let table = |name: &str| named("TableName", sub(&format!("${{Prefix}}-{name}")));

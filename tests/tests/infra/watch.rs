@@ -1,5 +1,5 @@
-//! The stack that watches. `infra/watched` tries its rules on calls; here is what they rest on, the trail, and
-//! that the dashboard shows what there is.
+//! The stack that watches. `infra/watched` tries its rules on calls. These tests look at what the rules rest
+//! on, at the trail, and at what the dashboard shows.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ fn the_trail_is_kept_whole_and_away_from_everybody() {
         assert_eq!(statement["Principal"], json!({"Service": "cloudtrail.amazonaws.com"}));
         assert_eq!(statement["Condition"], own);
     }
-    // What only attest may write, what it releases, and the keys that it makes sessions with.
+    // The rows that only attest may write, those that it releases, and the keys that it makes sessions with.
     let selectors = trail["AdvancedEventSelectors"].as_array().unwrap();
     let tables = &selectors[1]["Fn::If"][1]["FieldSelectors"];
     let expected = ["decisions", "workloads", "keys"]
@@ -71,7 +71,7 @@ fn the_trail_is_kept_whole_and_away_from_everybody() {
     assert_eq!(tables[3], json!({"Field": "resources.ARN", "Equals": expected}));
 }
 
-/// What a metric of the dashboard is: namespace, name, and dimensions with their values.
+/// A metric of the dashboard: namespace, name, and dimensions with their values.
 fn drawn(metric: &Value) -> (String, String, Vec<(String, String)>) {
     let texts: Vec<_> =
         metric.as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned).collect();

@@ -34,9 +34,10 @@ use crate::{
 /// Find what keeps the broker from working
 ///
 /// The command checks configuration, store, disk, wrapping key, TLS certificate, the broker's own keys,
-/// clock, AMD's KDS, revocation lists, and how long workload ids may be behind a base URL. Each check is ok,
-/// a warning or a failure, and says what to do. The command changes nothing. It reads the variables of
-/// `keybroker serve`: run it as the broker's user, with the broker's environment.
+/// clock, AMD's KDS, revocation lists, and how long workload ids may be behind a base URL; with --aws also
+/// the tables' settings, the key's rotation, alarms and logs. Each check is ok, a warning or a failure, and
+/// says what to do. The command changes nothing. It reads the variables of `keybroker serve`: run it as the
+/// broker's user, with the broker's environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use data_encoding::HEXLOWER;
 use keybroker_common::{
     ids::{AuditId, RegistrationDigest, TokenId, WorkloadId},
+    secret::WrappedSecret,
     store::{
         DecisionStore as _, EndorsementStore as _, RegistrationStore as _, RevocationStore as _,
         TokenStore as _, WorkloadStore as _,
@@ -25,7 +26,8 @@ const KEY: &str = "local:0123456789abcdef";
 /// A store as release 0.1 wrote it, with a row in each table.
 fn store_of_0_1() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    earlier::store_of_0_1(&dir.path().join(file::NAME), KEY);
+    let sealed = WrappedSecret { key_id: KEY.to_owned(), ciphertext: b"sealed".to_vec() };
+    earlier::store_of_0_1(&dir.path().join(file::NAME), b"{}", &sealed);
     dir
 }
 

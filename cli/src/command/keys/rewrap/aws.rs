@@ -135,9 +135,9 @@ async fn check_in_use(
 ) -> Result<(), Failure> {
     let alias = args.wrapping.kms_key(&args.store);
     let behind = key_behind(kms, &alias).await.map_err(|error| {
-        key_failure(error)
-            .context(format!("looking at the key behind {alias}"))
-            .hint_if_denied("the role PREFIX-rewrap needs kms:DescribeKey: docs/aws.md has its policy")
+        key_failure(error).context(format!("looking at the key behind {alias}")).hint_if_denied(
+            "the role PREFIX-rewrap needs kms:DescribeKey: infra/operators/rewrap.json is its policy",
+        )
     })?;
     if behind != *to {
         let error = anyhow!("{alias} leads to {behind}, so new secrets would be wrapped by that key");
