@@ -141,6 +141,7 @@ class Resolver:
 
     def of_fn_split(self, argument):
         separator, text = self.resolved(argument)
+        # Only a deployment knows the rest.
         return text.split(separator) if isinstance(text, str) else {"Fn::Split": [separator, text]}
 
     def of_fn_sub(self, text):

@@ -4,9 +4,10 @@ moto restores whole tables after a transaction that failed: a request that was s
 undone with it. So the requests queue up. Connections do not: a client may keep several open.
 
 With --calls FILE each call of DynamoDB or KMS is a line of JSON there: `by`, the access key id that signed
-it; `operation`; and `parts`. Each part is an operation and its target: a table, or a key by the id in KMS's
-answer. A transaction has several parts. A call of KMS also has its `time` and its encryption `context`. No
-other values are recorded.
+it; `app`, the application that the client names, if it names one (AWS_SDK_UA_APP_ID); `operation`; and `parts`.
+Each part is an IAM action and what it is on: a table, an index of one, or a key by the id in KMS's answer. A
+transaction and a re-encryption have several parts. A call of KMS also has its `time` and its encryption
+`context`. No other values are recorded.
 
 Faults are for tests: POST /faults replaces the list of pending faults, and GET answers with it.
     {"by": "attest", "operation": "Decrypt", "fault": "refused", "status": 500, "type": "…", "times": 3}
@@ -28,7 +29,8 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 SIGNER = re.compile(r"Credential=([^/,]+)/")
-SERVICES = ("DynamoDB_20120810", "TrentService")
+APPLICATION = re.compile(r"(?:^|\s)app/(\S+)")
+SERVICES = {"DynamoDB_20120810": "dynamodb", "TrentService": "kms"}
 
 
 class Call:
@@ -37,28 +39,38 @@ class Call:
     def __init__(self, environ, body):
         service, _, self.operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         self.known = service in SERVICES
+        self.service = SERVICES.get(service)
         signer = SIGNER.search(environ.get("HTTP_AUTHORIZATION", ""))
         self.by = signer.group(1) if signer else ""
+        application = APPLICATION.search(environ.get("HTTP_USER_AGENT", ""))
+        self.app = application.group(1) if application else ""
         self.request = json.loads(body) if self.known and body else {}
 
     def parts(self, answer):
         if self.operation in ("TransactWriteItems", "TransactGetItems"):
             items = self.request["TransactItems"]
-            parts = [(kind, part[kind]["TableName"]) for part in items for kind in part]
+            parts = [(f"{kind}Item", part[kind]["TableName"]) for part in items for kind in part]
         elif "RequestItems" in self.request:
             parts = [(self.operation, table) for table in self.request["RequestItems"]]
+        elif "IndexName" in self.request:
+            parts = [(self.operation, "{TableName}/index/{IndexName}".format(**self.request))]
         elif "TableName" in self.request:
             parts = [(self.operation, self.request["TableName"])]
+        elif "ResourceArn" in self.request:
+            parts = [(self.operation, self.request["ResourceArn"].rpartition(":table/")[2])]
+        elif self.operation == "ReEncrypt":
+            keys = [answer.get(name, "") for name in ("SourceKeyId", "KeyId")]
+            parts = list(zip(("ReEncryptFrom", "ReEncryptTo"), keys))
         else:
             parts = [(self.operation, answer.get("KeyId") or self.request.get("KeyId", ""))]
-        return [{"operation": operation, "on": on} for operation, on in parts]
+        return [{"action": f"{self.service}:{action}", "on": on} for action, on in parts]
 
     def line(self, answer):
-        line = {"by": self.by, "operation": self.operation, "parts": self.parts(answer)}
+        call = {"by": self.by, "app": self.app, "operation": self.operation, "parts": self.parts(answer)}
         if "EncryptionContext" in self.request:
             now = datetime.datetime.now(datetime.timezone.utc)
-            line |= {"time": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "context": self.request["EncryptionContext"]}
-        return json.dumps(line) + "\n"
+            call |= {"time": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "context": self.request["EncryptionContext"]}
+        return json.dumps(call) + "\n"
 
 
 class Front:
@@ -78,14 +90,18 @@ class Front:
             environ["wsgi.input"] = io.BytesIO(body)
             call = Call(environ, body)
             fault = self.fault(call)
-            if fault is None:
-                answer = self.served(environ, start_response)
-            elif fault["fault"] == "lost":
-                self.served(environ, lambda *_: None)
+            answer = b""
+            try:
+                if fault is None:
+                    answer = self.served(environ, start_response)
+                elif fault["fault"] == "lost":
+                    self.served(environ, lambda *_: None)
+            finally:
+                # moto may fail: it was called all the same.
+                self.record(call, answer)
             if fault is not None:
                 answer = json.dumps({"__type": fault["type"]}).encode()
                 start_response(f"{fault['status']} Fault", headers(answer))
-            self.record(call, answer)
             return [answer]
 
     def tell(self, environ, body, start_response):
@@ -113,7 +129,8 @@ class Front:
 
     def record(self, call, answer):
         if self.calls and call.known:
-            self.calls.write(call.line(json.loads(answer or b"{}")))
+            # moto answers some calls with `null`.
+            self.calls.write(call.line(json.loads(answer or b"{}") or {}))
             self.calls.flush()
 
 

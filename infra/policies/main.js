@@ -5,12 +5,12 @@ const { decide } = require('./engine')
 const { mutations } = require('./mutations')
 const equivalent = require('./equivalent')
 
-const suites = ['functions', 'key', 'move', 'tables', 'organisation', 'operators']
+const suites = ['functions', 'key', 'move', 'tables', 'organisation', 'operators', 'other']
 
 // The policies of all kinds by their names, as cases have them.
-function named({ key, tables, trust, functions, managed, operators, organisation }) {
+function named({ key, tables, trust, functions, other, operators, organisation }) {
     const policies = { key: key.key, moving: key.moving, organisation }
-    for (const [kind, some] of Object.entries({ tables, trust, functions, managed, operators })) {
+    for (const [kind, some] of Object.entries({ tables, trust, functions, other, operators })) {
         for (const [name, policy] of Object.entries(some)) policies[`${kind}/${name}`] = policy
     }
     return policies

@@ -6,6 +6,8 @@ const kms = require('./key')
 
 // The items that a policy is limited to, beyond the table.
 const limits = {
+    'images keys': (key) => key === 'signature',
+    'images workloads': (key) => !selects(key),
     'revocation workloads': (key) => !selects(key),
     'keys keys': (key) => ['challenge', 'session', 'result'].includes(key),
     'signing-keys keys': (key) => key === 'signature',
@@ -15,6 +17,18 @@ const limits = {
 const contexts = {
     'signing-keys': (context) => context.purpose === 'keybroker/signature',
     resources: ({ purpose, workload_id: id }) => purpose === 'keybroker/v1' && (id?.startsWith('billing-') ?? false),
+}
+// What else commands ask, and what they must not do there.
+const beside = {
+    'cloudwatch:DescribeAlarms': ['alarms', `arn:aws:cloudwatch:${region}:${account}:alarm:other`],
+    'cloudwatch:DeleteAlarms': ['alarms', `arn:aws:cloudwatch:${region}:${account}:alarm:keybroker-refusals`],
+    'cloudwatch:PutMetricAlarm': ['alarms', `arn:aws:cloudwatch:${region}:${account}:alarm:keybroker-refusals`],
+    'logs:DescribeLogGroups': ['logs', '*'],
+    'logs:DeleteLogGroup': ['logs', `arn:aws:logs:${region}:${account}:log-group:keybroker`],
+    'logs:FilterLogEvents': ['logs', `arn:aws:logs:${region}:${account}:log-group:keybroker`],
+    'sns:GetTopicAttributes': ['topic', `arn:aws:sns:${region}:${account}:topic`],
+    'sns:Publish': ['topic', `arn:aws:sns:${region}:${account}:topic`],
+    'sns:Subscribe': ['topic', `arn:aws:sns:${region}:${account}:topic`],
 }
 // The role of the name that the key's policy knows; others have any name.
 const roles = { resources: 'keybroker-resources' }
@@ -47,6 +61,10 @@ async function cases({ operator_permissions: rows, operators }) {
                 }
             }
         }
+        for (const [action, [on, resource]] of Object.entries(beside)) {
+            mine(action, { action, resource }, makes(action, on))
+            if (on === 'topic') mine(`${action} elsewhere`, { action, resource: `${resource}-other` }, false)
+        }
         for (const call of await unbound()) mine(call.action, call, makes(call.action, '*'))
         for (const { action, name, bound, context, reencrypts } of await kms.actions()) {
             if (!bound || moves) continue
@@ -67,7 +85,7 @@ async function cases({ operator_permissions: rows, operators }) {
         // With the deployment's own policies the calls are allowed, too. No guarded table is written to.
         for (const [, command, , action, on] of called) {
             const [service] = action.split(':')
-            if (moves && service === 'kms') continue
+            if ((moves && service === 'kms') || !['dynamodb', 'kms'].includes(service)) continue
             const [table, ...index] = on.split('/')
             const limited = { keys: [policy === 'keys' ? 'session' : 'signature'], workloads: ['billing-7f3a'] }[table]
             const purpose = policy === 'signing-keys' ? { purpose: 'keybroker/signature' } : kms.secret
@@ -93,15 +111,15 @@ async function cases({ operator_permissions: rows, operators }) {
     const build = (action, api, route, allowed) => made.push({
         what: `builder: ${action} ${api} ${route}`,
         principal: role('builder'),
-        own: 'managed/builder',
+        own: 'other/builder',
         action,
         resource: `arn:aws:execute-api:${region}:${account}:${api}/$default/${route}`,
         expected: allowed ? 'Allowed' : 'ImplicitlyDenied',
     })
     for (const route of routes) {
-        build('execute-api:Invoke', 'api1', route, registers.includes(route))
-        build('execute-api:Invoke', 'api2', route, false)
-        build('execute-api:InvalidateCache', 'api1', route, false)
+        build('execute-api:Invoke', 'Api', route, registers.includes(route))
+        build('execute-api:Invoke', 'other', route, false)
+        build('execute-api:InvalidateCache', 'Api', route, false)
     }
     return made
 }

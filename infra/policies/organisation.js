@@ -8,6 +8,11 @@ const lambda = (name) => `arn:aws:lambda:${region}:${account}:function:${name}`
 // The two keys of a move, and one that only the alias makes the broker's.
 const [old, next, key] = ['1', '2', '3'].map((id) => `arn:aws:kms:${region}:${account}:key/${id}`)
 
+// What takes a key over, or away.
+const taking = [
+    'CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ReplicateKey', 'ScheduleKeyDeletion', 'UpdatePrimaryRegion',
+]
+
 // The ways that it leaves to one role: actions, what they are on, and what else a call needs to be one.
 const ways = [
     [
@@ -31,13 +36,13 @@ const ways = [
         [arn('2-decisions'), arn('audit')],
     ],
     [
-        ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion'].map((name) => `kms:${name}`),
+        taking.map((name) => `kms:${name}`),
         [key],
         [],
         { 'kms:ResourceAliases': ['alias/keybroker', 'alias/second'] },
     ],
     [
-        ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion'].map((name) => `kms:${name}`),
+        taking.map((name) => `kms:${name}`),
         [old, next],
         [],
     ],
@@ -65,7 +70,7 @@ async function cases() {
     call('Allowed', role('admin'), 'iam:GetRole', role('keybroker-attest'))
     call('Allowed', role('admin'), 'lambda:GetFunction', lambda('keybroker-attest'))
     call('Allowed', role('admin'), 'kms:DescribeKey', key, { 'kms:ResourceAliases': ['alias/keybroker'] })
-    for (const name of ['CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ScheduleKeyDeletion']) {
+    for (const name of taking) {
         for (const aliases of [['alias/second'], undefined]) {
             call('Allowed', role('admin'), `kms:${name}`, key, aliases && { 'kms:ResourceAliases': aliases })
         }

@@ -1,7 +1,9 @@
 """Every policy of the deployment as one JSON document, with the names of a deployment called keybroker: those of
-the templates, those for operators and the organisation's.
+the resolved templates, those for operators and the organisation's.
 
 Fails if there is a policy that it does not know, so that none is left out.
+
+    infra/policies/policies.py DIRECTORY    where infra/check has put what infra/resolve.py makes
 """
 
 import json
@@ -9,69 +11,24 @@ import pathlib
 import re
 import sys
 
-from cfnlint.decode.cfn_yaml import load
-
 ACCOUNT, REGION = "123456789012", "us-east-1"
-NAMES = {
-    "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "Prefix": "keybroker",
-    "Api": "api1", "RewrapUntil": "2026-12-01T18:00:00Z",
-}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
 # The key that takes over from it.
 NEXT_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/2"
-# Lambda's own calls, for its networks and its traces.
-ELSEWHERE = ["/NetworkPolicy/Properties/PolicyDocument", "/TracingPolicy/Properties/PolicyDocument"]
+# infra/examples/policies evaluates these.
+ELSEWHERE = [
+    "/NetworkPolicy/Properties/PolicyDocument", "/TableKey/Properties/KeyPolicy", "/LogKey/Properties/KeyPolicy",
+]
 # To the engine the values of an encryption context are tags: it knows a context's names with a part of the
 # caller's choice only behind a slash. It compares both alike.
 RENAMED = ("kms:EncryptionContext:", "aws:PrincipalTag/context-")
 
 
-def filled(value, arns, holding=()):
-    """The value with its functions applied, where these conditions hold. Fails on a function that it does not
-    know."""
-    if isinstance(value, list):
-        found = [filled(one, arns, holding) for one in value]
-        return [one for one in found if one is not None]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        [(function, argument)] = value.items()
-        if function == "Fn::Sub":
-            return re.sub(r"\$\{([^}]+)\}", lambda name: NAMES[name[1]], argument)
-        if function == "Fn::ImportValue":
-            return arns[filled(argument, arns)]
-        if function == "Fn::If":
-            condition, then, otherwise = argument
-            return filled(then if condition in holding else otherwise, arns, holding)
-        if function == "Ref" and argument == "AWS::NoValue":
-            return None
-        if function == "Ref" and argument in NAMES:
-            return NAMES[argument]
-        if function == "Ref" or function.startswith("Fn::"):
-            raise SystemExit(f"a policy has {function}, which infra/policies cannot evaluate")
-    return {str(name): filled(one, arns, holding) for name, one in value.items()}
-
-
-def exports(storage):
-    """The ARNs that the template of the functions imports."""
-    arns = {"keybroker-key": KEY}
-    for resource in storage.values():
-        name = resource["Properties"].get("TableName") or resource["Properties"].get("LogGroupName")
-        if name is None:
-            continue
-        name = filled(name, {})
-        if resource["Type"] == "AWS::DynamoDB::Table":
-            arns[name] = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
-        else:
-            export = f"keybroker-{name.rsplit('/')[-1]}-log"
-            arns[export] = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*"
-    return arns
-
-
 def documents(value, at=""):
     """Every policy in a template, with where it is."""
     if isinstance(value, dict):
-        if "Statement" in value:
+        # A rule of WAF has a statement, too, which is no list.
+        if isinstance(value.get("Statement"), list) or "Version" in value and "Statement" in value:
             yield at, value
         else:
             for name, one in value.items():
@@ -88,27 +45,35 @@ def named(at):
         (r"/(\w+)/Properties/ResourcePolicy/PolicyDocument", "tables"),
         (r"/(\w+)Role/Properties/AssumeRolePolicyDocument", "trust"),
         (r"/(\w+)Role/Properties/Policies/0/PolicyDocument", "functions"),
-        (r"/(Builder)Policy/Properties/PolicyDocument", "managed"),
+        (r"/(Builder|Topic|Tracing)Policy/Properties/PolicyDocument", "other"),
     ]:
         if match := re.fullmatch(pattern, at):
             return kind, match[1].lower()
     raise SystemExit(f"infra/policies does not evaluate the policy {at}")
 
 
-def templates():
-    """The policies of both templates, by kind and name."""
-    storage = load("infra/storage.yaml")["Resources"]
-    found = {}
-    for resources in (storage, load("infra/template.yaml")["Resources"]):
-        for at, document in documents(resources):
-            if at in ELSEWHERE:
-                continue
-            kind, name = named(at)
-            found.setdefault(kind, {})[name] = filled(document, exports(storage))
-            if kind == "key":
-                # For the time of a move to another key.
-                found[kind]["moving"] = filled(document, exports(storage), ["Rewraps"])
-    return found
+def found_in(directory):
+    """The policies of the templates there: of which template, of which kind, the name, and the policy."""
+    for path in sorted(directory.glob("*.json")):
+        for at, document in documents(json.loads(path.read_text(encoding="utf-8"))["Resources"]):
+            if at not in ELSEWHERE:
+                yield path.stem, *named(at), document
+
+
+def templates(directory):
+    """The policies of the templates, by kind and name."""
+    made = {}
+    for template, kind, name, document in found_in(directory / "resolved"):
+        name = "further" if template == "key" else name
+        assert name not in made.setdefault(kind, {}), (template, kind, name)
+        made[kind][name] = document
+    # A further key has the same policy, which is evaluated once.
+    assert made["key"].pop("further") == made["key"]["key"]
+    # With options a policy is another one, or there is one more.
+    for _, kind, name, document in found_in(directory / "options"):
+        if made[kind].get(name) != document:
+            made[kind][name if name not in made[kind] else "moving"] = document
+    return made
 
 
 def named_here(path):
@@ -116,7 +81,7 @@ def named_here(path):
     text = path.read_text(encoding="utf-8")
     for name, key in [("ID", KEY), ("OLD", KEY), ("NEW", NEXT_KEY)]:
         text = text.replace(f"arn:aws:kms:REGION:ACCOUNT:key/{name}", key)
-    return json.loads(text.replace("REGION", REGION).replace("ACCOUNT", ACCOUNT))
+    return json.loads(text.replace("REGION", REGION).replace("ACCOUNT", ACCOUNT).replace("TOPIC", "topic"))
 
 
 def operators():
@@ -138,7 +103,7 @@ def rows(path, fields):
 def main():
     organisation = named_here(pathlib.Path("infra/organisation.json"))
     made = {
-        **templates(),
+        **templates(pathlib.Path(sys.argv[1])),
         "operators": operators(),
         "organisation": organisation,
         "permissions": rows("infra/permissions.txt", 4),

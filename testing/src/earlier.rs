@@ -1,4 +1,4 @@
-//! What earlier releases wrote.
+//! Stores of earlier releases.
 
 use std::path::Path;
 

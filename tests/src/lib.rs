@@ -16,7 +16,8 @@
 //! | [`program`] | the `keybroker` program, and how it ends |
 //! | [`secrets`] | a search for secrets in places where they must not be |
 //! | [`genuine`] | genuine AMD evidence, if there is any |
-//! | [`permissions`] | what each function calls on AWS, and the IAM actions that it needs for that |
+//! | [`permissions`] | what each function and each command calls on AWS, and the IAM actions for that |
+//! | [`calls`] | what a local AWS was called for |
 //! | [`metrics`] | what the functions measure |
 //!
 //! Modules of suites that take their broker from [`World::start`](world::World::start) run against a
@@ -29,6 +30,7 @@
 )]
 
 pub mod altered;
+pub mod calls;
 pub mod connection;
 pub mod genuine;
 pub mod hostile;

@@ -2,9 +2,10 @@
 //! AWS.
 
 use std::{
-    env,
+    collections::BTreeSet,
+    env, fs,
     io::{Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, OnceLock,
@@ -36,7 +37,9 @@ use uuid::Uuid;
 
 use crate::{
     DEADLINE,
+    calls::{Call, Part},
     connection::Connection,
+    permissions,
     program::{self, Ended, workspace},
     server::{Home, Server},
     unique,
@@ -249,13 +252,24 @@ impl Operator {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program::keybroker();
         command.args(arguments).args(&self.arguments).envs(self.environment.iter().cloned());
+        // The local AWS records it beside each call.
+        if let Some(name) = permissions::command(arguments) {
+            command.env("AWS_SDK_UA_APP_ID", name.replace(' ', "."));
+        }
         command.stdin(Stdio::null());
         command
     }
 
-    /// Runs the program.
+    /// Runs the program. Whatever the command has called on the local AWS by then is in its permissions.
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        self.command(arguments).output().expect("the program").into()
+        let ended = self.command(arguments).output().expect("the program").into();
+        if let (true, Some(command)) = (self.kind == "aws", permissions::command(arguments)) {
+            let listed = listed();
+            let mut unlisted = called(|_| true);
+            unlisted.retain(|row| row.0 == command && !listed.contains(row));
+            assert!(unlisted.is_empty(), "not in infra/operator-permissions.txt: {unlisted:?}");
+        }
+        ended
     }
 
     /// The same, with this on standard input.
@@ -416,14 +430,56 @@ fn open(data_dir: &Path) -> EmbeddedStore {
     EmbeddedStore::open(data_dir, Arc::new(SystemClock)).unwrap()
 }
 
+/// A row of `infra/operator-permissions.txt`: command, operation, IAM action, and what it is on.
+pub type Row = (String, String, String, String);
+
+/// The rows of `infra/operator-permissions.txt` that the local AWS records: DynamoDB's and KMS's.
+pub fn listed() -> BTreeSet<Row> {
+    let recorded = |action: &str| ["dynamodb:", "kms:"].iter().any(|service| action.starts_with(service));
+    let rows = permissions::operator_permissions().filter(|row| recorded(row.action));
+    rows.map(|row| [row.command, row.operation, row.action, row.on].map(str::to_owned).into()).collect()
+}
+
+/// The rows that commands called on the local AWS of this process until now, of the access keys that `by`
+/// holds for.
+pub fn called(by: impl Fn(&str) -> bool) -> BTreeSet<Row> {
+    let record = fs::read_to_string(recorded()).unwrap_or_default();
+    let calls = record.lines().map(Call::read).filter(|call| !call.app.is_empty() && by(&call.by));
+    let row = |call: &Call, part: &Part| {
+        (call.app.replace('.', " "), call.operation.clone(), part.action.clone(), on(part))
+    };
+    calls.flat_map(|call| call.parts.iter().map(|part| row(&call, part)).collect::<Vec<_>>()).collect()
+}
+
+/// `key`, or a table or an index without the prefix.
+fn on(part: &Part) -> String {
+    if part.action.starts_with("kms:") {
+        return "key".to_owned();
+    }
+    let (table, index) = part.on.split_at(part.on.find('/').unwrap_or(part.on.len()));
+    format!("{}{index}", table.rsplit('-').next().unwrap_or_default())
+}
+
+/// Where the local AWS of this process leaves its files.
+fn state() -> &'static Path {
+    static STATE: OnceLock<PathBuf> = OnceLock::new();
+    STATE.get_or_init(|| env::temp_dir().join(unique("keybroker-moto")))
+}
+
+/// Its record of calls.
+fn recorded() -> PathBuf {
+    state().join("calls")
+}
+
 /// The environment of a local AWS for this process. It ends when this process does.
 fn local_aws() -> &'static [(String, String)] {
     static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
-        let state = env::temp_dir().join(unique("keybroker-moto"));
         let output = Command::new(workspace().join("localstack/up"))
             .args(["--moto", "--bare", "--state"])
-            .arg(&state)
+            .arg(state())
+            .arg("--calls")
+            .arg(recorded())
             .args(["--end-with", &std::process::id().to_string()])
             .stdin(Stdio::null())
             .output()

@@ -87,3 +87,42 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use clap::CommandFactory as _;
+
+    use crate::Cli;
+
+    /// The commands below `command`, as a person types them, and whether they take `--aws`.
+    fn commands(command: &clap::Command, name: &str, found: &mut BTreeMap<String, bool>) {
+        let aws = command.get_arguments().any(|argument| argument.get_long() == Some("aws"));
+        found.insert(name.to_owned(), aws);
+        for inner in command.get_subcommands() {
+            commands(inner, format!("{name} {}", inner.get_name()).trim_start(), found);
+        }
+    }
+
+    /// Another test compares the table with what the commands call, and `infra/policies` the policies of
+    /// operators with the table.
+    #[test]
+    fn every_command_on_aws_has_its_permissions_in_the_table() {
+        let mut all = BTreeMap::new();
+        commands(&Cli::command(), "", &mut all);
+        let table = include_str!("../../../infra/operator-permissions.txt");
+        let rows = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let second = |row: &'static str| row.split("  ").filter(|field| !field.is_empty()).nth(1);
+        let listed: BTreeSet<_> = rows.filter_map(second).map(str::trim).collect();
+        let on_aws = all.iter().filter(|(_, aws)| **aws).map(|(name, _)| name.as_str());
+        let missing: Vec<_> = on_aws.filter(|name| !listed.contains(name)).collect();
+        assert!(missing.is_empty(), "infra/operator-permissions.txt lacks {missing:?}");
+        for row in listed {
+            // `keys rotate signature` is `keys rotate` with an argument.
+            let known = |name: &str| all.contains_key(name);
+            let known = known(row) || row.rsplit_once(' ').is_some_and(|(name, _)| known(name));
+            assert!(known, "infra/operator-permissions.txt has {row}, which is no command");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! A Debian whose own systemd runs, in namespaces of this machine: its units are started as they would be, with
-//! all that they forbid themselves, and without the minutes of an emulated machine.
+//! A Debian whose own systemd runs, in namespaces of this machine: its units are started as they would be,
+//! with all that they forbid themselves, and without the minutes of an emulated machine.
 
 use std::{
     fs,

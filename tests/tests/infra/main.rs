@@ -10,6 +10,7 @@
 
 mod front;
 mod import;
+mod operators;
 mod reconcile;
 mod restore;
 mod storage;

@@ -171,6 +171,11 @@ async fn a_restored_table_gets_the_settings_of_the_template() {
     let (client, table) = (dynamodb(), aws.table("decisions"));
     let arn =
         client.describe_table().table_name(&table).send().await.unwrap().table.unwrap().table_arn.unwrap();
+    let policy = async || -> Value {
+        let answer = client.get_resource_policy().resource_arn(&arn).send().await.unwrap();
+        serde_json::from_str(&answer.policy.unwrap()).unwrap()
+    };
+    let by_template = policy().await;
     client.delete_resource_policy().resource_arn(&arn).send().await.unwrap();
     client.update_table().table_name(&table).deletion_protection_enabled(false).send().await.unwrap();
     let of_decisions = |word: &str| {
@@ -189,6 +194,8 @@ async fn a_restored_table_gets_the_settings_of_the_template() {
     done(aws.restore(&["settings", "decisions"]));
     // `doctor` checks the same settings of the template.
     assert_eq!(of_decisions("ok"), ["ok", "ok"]);
+    // Which `infra/policies` evaluates.
+    assert_eq!(policy().await, by_template);
     let backups = client.describe_continuous_backups().table_name(&table).send().await.unwrap();
     let recovery =
         backups.continuous_backups_description.unwrap().point_in_time_recovery_description.unwrap();

@@ -87,7 +87,7 @@ async fn rings_are_listed_and_turned_and_each_turn_is_on_record() {
 }
 
 /// A ring with the key 1, just made.
-fn a_ring(purpose: Purpose) -> Keyring {
+pub(crate) fn a_ring(purpose: Purpose) -> Keyring {
     let wrapped = keybroker_common::secret::WrappedSecret {
         key_id: "local:0123456789abcdef".to_owned(),
         ciphertext: vec![0xC5; 60],

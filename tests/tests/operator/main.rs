@@ -19,6 +19,7 @@ mod id_block;
 mod import_trustee;
 mod keys;
 mod measure;
+mod permissions;
 mod register;
 mod register_disk;
 mod register_trustee;

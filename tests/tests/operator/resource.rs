@@ -61,7 +61,7 @@ pub(crate) async fn wrapped(
 
 /// `web` has two secrets for guests of Trustee and `api` one for keybroker's; `image` is of libkrun, and
 /// `altered` admits another measurement than was registered.
-async fn contents(wrap: &dyn Wrap) -> Contents {
+pub(crate) async fn contents(wrap: &dyn Wrap) -> Contents {
     let mut altered = wrapped(wrap, "altered", Dialect::Keybroker, &[("tls.key", FIRST)]).await;
     let mut registration = altered.read().unwrap().registration().clone();
     registration.reference_values.measurements = vec![Measurement([0x66; 48])];

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A key of openssl's, and its id: SHA-256 of the point that `openssl ec -text` shows.
-const PEM: &str = "\
+pub(crate) const PEM: &str = "\
 -----BEGIN PRIVATE KEY-----
 MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDDrC44ihAqajSeHoQP8
 ohqvb/HhS/MOlIj4eyr2lvRm9yZN0mkM2lrIQy2E9lHKa8mhZANiAASR3m/iT2ew

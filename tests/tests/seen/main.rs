@@ -23,7 +23,7 @@ use std::{
 };
 
 use keybroker_common::metrics::Count;
-use keybroker_tests::{metrics::METRICS, permissions::permissions, skip};
+use keybroker_tests::{calls::Call, metrics::METRICS, permissions::permissions, skip};
 use serde_json::Value;
 
 /// The caller that made the tables and the key.
@@ -39,16 +39,6 @@ fn lines(variable: &str) -> Vec<String> {
 /// A row of `infra/permissions.txt`: function, operation, IAM action, table or key.
 type Row = (String, String, String, String);
 
-/// The IAM action of an operation, or of a transaction's part.
-fn action(operation: &str) -> String {
-    match operation {
-        "Encrypt" | "Decrypt" | "GenerateDataKey" | "DescribeKey" => format!("kms:{operation}"),
-        "Get" | "Put" | "Update" | "Delete" => format!("dynamodb:{operation}Item"),
-        "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
-        other => format!("dynamodb:{other}"),
-    }
-}
-
 /// `key` or a table without its prefix.
 fn on(name: &str) -> String {
     match name.strip_prefix("keybroker-") {
@@ -61,13 +51,10 @@ fn on(name: &str) -> String {
 /// How often each row was seen.
 fn seen() -> BTreeMap<Row, usize> {
     let mut seen: BTreeMap<Row, usize> = BTreeMap::new();
-    let record: Vec<Value> =
-        lines("KEYBROKER_TEST_CALLS").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    for call in record.iter().filter(|call| call["by"] != PROVISIONING) {
-        for part in call["parts"].as_array().unwrap() {
-            let (operation, name) = (text(&part["operation"]), text(&part["on"]));
-            let row = (text(&call["by"]), text(&call["operation"]), action(&operation), on(&name));
+    for line in lines("KEYBROKER_TEST_CALLS") {
+        let call = Call::read(&line);
+        for part in call.parts.iter().filter(|_| call.by != PROVISIONING) {
+            let row = (call.by.clone(), call.operation.clone(), part.action.clone(), on(&part.on));
             *seen.entry(row).or_default() += 1;
         }
     }
