@@ -1,8 +1,9 @@
 //! Rows of comma-separated values, as RFC 4180 has them.
 //!
 //! A cell can hold a stranger's text, and a spreadsheet takes a cell for a formula that begins with one of
-//! `= + - @`, a tab or a carriage return. Such a cell gets an apostrophe in front: then it is text. Control
-//! characters are spelt out, as in tables: so no cell has a line break.
+//! `= + - @`, of the same at full width, a tab or a carriage return. Such a cell gets an apostrophe in front:
+//! then it is text. Control characters are spelt out, as in tables: so no cell has a line break. A semicolon
+//! is quoted, too: where it separates cells, what stands behind it would be a cell of its own.
 
 use crate::table::printable;
 
@@ -13,9 +14,10 @@ pub(crate) fn row<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn cell(text: &str) -> String {
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    const FORMULAS: [char; 10] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r'];
+    let guard = if text.starts_with(FORMULAS) { "'" } else { "" };
     let text = format!("{guard}{}", printable(text));
-    if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    if text.contains(['"', ',', ';']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -33,6 +35,11 @@ mod tests {
             ("+1", "'+1"),
             ("-1", "'-1"),
             ("@SUM(A1)", "'@SUM(A1)"),
+            ("a;=1", "\"a;=1\""),
+            ("＝1", "'＝1"),
+            ("＋1", "'＋1"),
+            ("－1", "'－1"),
+            ("＠1", "'＠1"),
             ("\t=1", "'\\u{9}=1"),
             ("\r=1", "'\\u{d}=1"),
             ("a\nb", "a\\u{a}b"),

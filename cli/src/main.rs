@@ -77,6 +77,9 @@ fn run(cli: Cli, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 #[cfg(test)]
+mod runbook;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

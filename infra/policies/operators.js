@@ -9,6 +9,7 @@ const limits = {
     'images keys': (key) => key === 'signature',
     'images workloads': (key) => !selects(key),
     'revocation workloads': (key) => !selects(key),
+    'rewrap workloads': (key) => !selects(key),
     'keys keys': (key) => ['challenge', 'session', 'result'].includes(key),
     'signing-keys keys': (key) => key === 'signature',
     'resources workloads': (key) => key.startsWith('billing-'),

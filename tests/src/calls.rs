@@ -11,7 +11,7 @@ pub struct Call {
     pub app: String,
     /// The operation of the API.
     pub operation: String,
-    /// What it needs to be allowed.
+    /// The permissions that it needs.
     pub parts: Vec<Part>,
 }
 

@@ -1,5 +1,5 @@
-//! `infra/permissions.txt` and `infra/operator-permissions.txt`: what each function and each operator's command
-//! calls on AWS, and the IAM actions that it needs for that.
+//! `infra/permissions.txt` and `infra/operator-permissions.txt`: the calls of each function and of each
+//! operator's command on AWS, and the IAM actions that they need.
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

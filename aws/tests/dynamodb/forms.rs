@@ -1,5 +1,5 @@
-//! The forms of all items. The release before must read what this one writes, since both run while a release is
-//! deployed, and when it is taken back: so a form does not change unnoticed.
+//! The forms of all items. The release before must read what this one writes: both run while a release is
+//! deployed, and the one before alone when it is taken back. So no form changes unnoticed.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 

@@ -9,6 +9,7 @@ use keybroker_aws::{
 use keybroker_common::{
     ids::WorkloadId,
     keyring::Purpose,
+    revocation::Revocation,
     rewrap::KeyMove,
     secret::{KeyError, WrappedSecret},
     store::{
@@ -53,8 +54,10 @@ async fn a_rewrap_changes_the_secrets_alone() {
     store.mark_released(&released.id, released.digest(), sample::at(1)).await.unwrap();
     let released = Workload { released_at: Some(sample::at(1)), ..released };
     let revoked = registered(&store).await;
-    store.revoke(&revoked.id, &sample::revoked(1)).await.unwrap();
-    let revoked = Workload { revoked_at: Some(sample::at(1)), ..revoked };
+    let revocation = sample::revoked(1);
+    store.revoke(&revoked.id, &revocation).await.unwrap();
+    let revocation = Some(Revocation::of(&revocation));
+    let revoked = Workload { revoked_at: Some(sample::at(1)), revocation, ..revoked };
     for seen in [registered(&store).await, released, revoked] {
         let believed = Workload { first_registered_at: sample::at(9), revoked_at: None, ..seen.clone() };
         let (secrets, audit) = (others(&seen), sample::rewrapped(2));

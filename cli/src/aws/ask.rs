@@ -83,6 +83,10 @@ impl<'a> Asker<'a> {
         headers: &[(&'static str, &str)],
         body: String,
     ) -> Result<Vec<u8>, Trouble> {
+        // The region of a topic is what an alarm says of it, and becomes a part of a host's name.
+        if !is_region(region) {
+            return Err(unmade(service));
+        }
         let url = self.url(service, region);
         let credentials = self.account.credentials().await?;
         let scope = Scope { region, service: service.signed, time: SystemTime::now() };
@@ -106,6 +110,11 @@ impl<'a> Asker<'a> {
         let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         format!("https://{}.{region}.{suffix}/", service.host)
     }
+}
+
+/// Whether this can be the name of a region, and changes nothing else in an address.
+fn is_region(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 async fn read(service: Service, mut answer: Response) -> Result<Vec<u8>, Trouble> {
@@ -165,4 +174,17 @@ fn unusable(service: Service) -> Trouble {
 
 fn unmade(service: Service) -> Trouble {
     Trouble::unavailable(&format!("{} was not asked: the request could not be made", service.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_leads_to_no_other_host() {
+        assert!(is_region("us-gov-west-1"));
+        for other in ["", "evil.example/", "eu-west-1.example", "a:b", "a@b", "a b"] {
+            assert!(!is_region(other), "{other:?}");
+        }
+    }
 }

@@ -106,6 +106,7 @@ fn sample(command: &str) -> &'static [&'static str] {
             "4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d",
         ],
         "certificates list"
+        | "keys rotate"
         | "tcb list"
         | "token list --all"
         | "workload delete --never-released --older-than 7d --dry-run"

@@ -13,6 +13,7 @@ mod import;
 mod operators;
 mod reconcile;
 mod restore;
+mod runbook;
 mod storage;
 mod templates;
 mod watch;

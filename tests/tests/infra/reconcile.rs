@@ -126,6 +126,11 @@ async fn each_decrypt_is_a_release_and_each_release_a_decrypt() {
     assert_eq!(left(&more(&of_another), &records), found("unrecorded", &json!("another")));
     let late = but("/eventTime", json!("2036-01-01T00:00:00Z"));
     assert_eq!(left(&more(&late), &records), found("unrecorded", &json!("another")));
+    // A release accounts for no Decrypt of another time.
+    let mut later = events.clone();
+    later[0]["eventTime"] = json!("2036-01-01T00:00:00Z");
+    let kinds: Vec<_> = left(&later, &records).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["unrecorded", "unopened"]);
     // A session that Lambda did not name, in the place of the function's.
     let mut taken = events.clone();
     taken[0]["userIdentity"]["arn"] = json!(OTHER);
@@ -219,4 +224,95 @@ fn events_and_records_are_read_in_each_form() {
     command.arg(workspace().join("infra/reconcile")).arg(directory.path().join("AWSLogs"));
     let ended: Ended = command.arg("--records").arg(document).output().unwrap().into();
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), "1 Decrypts, 1 releases, 0 left over\n"));
+}
+
+/// CloudTrail's event of a ReEncrypt.
+fn moved(keys: [&str; 2], contexts: [&Value; 2]) -> Value {
+    let mut event = event(1, &json!("2026-11-29T12:00:00.5Z"), contexts[0]);
+    event["eventName"] = json!("ReEncrypt");
+    event["userIdentity"]["arn"] = json!("arn:aws:sts::123456789012:assumed-role/keybroker-rewrap/mine");
+    event["requestParameters"] = json!({
+        "sourceEncryptionContext": contexts[0],
+        "destinationKeyId": "b",
+        "destinationEncryptionContext": contexts[1],
+    });
+    event["resources"] = json!(keys.map(|key| json!({"type": "AWS::KMS::Key", "ARN": key})));
+    event
+}
+
+/// By a ReEncrypt a secret leaves without any Decrypt under the broker's key.
+#[test]
+fn each_secret_stays_with_the_deployments_keys_and_its_registration() {
+    let directory = tempfile::tempdir().unwrap();
+    let [old, new, other] = ["a", "b", "c"].map(|id| format!("arn:aws:kms:us-east-1:123456789012:key/{id}"));
+    let named = ["--json", "--key", &old, "--key", &new];
+    let secret = json!({"purpose": "keybroker/v1", "workload_id": "w", "secret": "s", "registration": "00"});
+    let bound = |name: &str, value: &str| {
+        let mut context = secret.clone();
+        context[name] = json!(value);
+        context
+    };
+    let anew = bound("registration", "11");
+    let changed = json!({
+        "id": "r", "time": "2026-11-29T12:00:01Z", "operation": "operate", "decision": "resource_set",
+        "workload_id": "w", "registration": "11", "secret": "other", "act": {"amended": {"replaced": "00"}},
+    });
+    let left = |event: &Value, records: &[Value], arguments: &[&str]| {
+        let ended = reconcile(directory.path(), &json!({"Records": [event]}), records, arguments);
+        let document: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+        let left = document["left"].as_array().unwrap();
+        assert_eq!(ended.code, Some(if left.is_empty() { 0 } else { 3 }), "{ended:?}");
+        left.iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let session = json!({"purpose": "keybroker/session"});
+    let strange = json!({"purpose": "mine"});
+    for (keys, contexts, expected) in [
+        // A move to the deployment's next key, of a secret and of a key of the broker's own.
+        ([&old, &new], [&secret, &secret], None),
+        ([&old, &new], [&session, &session], None),
+        // To a key of somebody's own, and from one.
+        ([&old, &other], [&secret, &secret], Some("carried")),
+        ([&old, &other], [&session, &strange], Some("carried")),
+        ([&other, &new], [&strange, &secret], Some("carried")),
+        // Under a key of the deployment, whatever the contexts are.
+        ([&old, &other], [&strange, &strange], Some("carried")),
+        ([&other, &other], [&strange, &strange], None),
+        // The changes that `resource set` makes to the workload's other secrets, and those that it does not.
+        ([&old, &old], [&secret, &anew], None),
+        ([&old, &old], [&anew, &secret], Some("rebound")),
+        ([&old, &old], [&secret, &bound("registration", "22")], Some("rebound")),
+        ([&old, &old], [&secret, &bound("workload_id", "mine")], Some("rebound")),
+        ([&old, &old], [&bound("secret", "t"), &anew], Some("rebound")),
+        ([&old, &new], [&secret, &bound("registration", "22")], Some("rebound")),
+    ] {
+        let event = moved(keys.map(String::as_str), contexts);
+        let expected: Vec<_> = expected.into_iter().collect();
+        assert_eq!(left(&event, std::slice::from_ref(&changed), &named), expected, "{event}");
+        let mut refused = event;
+        refused["errorCode"] = json!("AccessDenied");
+        assert!(left(&refused, &[], &named).is_empty(), "{refused}");
+    }
+    assert_eq!(left(&moved([&old, &old], [&secret, &anew]), &[], &named), ["rebound"], "without its record");
+    // An event that does not list both keys has the names that the caller gave.
+    let mut unlisted = moved([&old, &new], [&secret, &secret]);
+    unlisted["resources"].as_array_mut().unwrap().pop();
+    assert_eq!(left(&unlisted, &[], &named), ["carried"]);
+    unlisted["requestParameters"]["sourceKeyId"] = json!(old);
+    unlisted["requestParameters"]["destinationKeyId"] = json!(new);
+    assert!(left(&unlisted, &[], &named).is_empty());
+    // Where nobody says which keys are the deployment's, each move is told.
+    assert_eq!(left(&moved([&old, &new], [&secret, &secret]), &[], &["--json"]), ["carried"]);
+}
+
+/// A record may be forged, and so may each text in it.
+#[test]
+fn no_text_of_a_record_or_an_event_steers_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let forged = json!({
+        "id": "r", "time": "2026-11-29T12:00:00Z", "operation": "key", "decision": "released",
+        "workload_id": "w\u{1b}[2K\nall\u{202e}", "secret": "s", "registration": "00",
+    });
+    let ended = reconcile(directory.path(), &json!({"Records": []}), &[forged], &[]);
+    assert_eq!((ended.code, ended.out.lines().count()), (Some(3), 1), "{ended:?}");
+    assert!(ended.out.contains("workload_id=w\\x1b[2K\\nall\\u202e secret=s"), "{ended:?}");
 }

@@ -192,6 +192,25 @@ async fn relayed(system: &System, world: &World) {
     system.run("systemctl stop keybroker-relay");
 }
 
+#[test]
+fn the_settings_that_stand_as_comments_are_understood() {
+    let settings = fs::read_to_string(program::workspace().join("cli/debian/serve.conf")).unwrap();
+    let settings: Vec<_> = settings
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .filter(|(name, _)| name.starts_with("KEYBROKER_"))
+        .map(|(name, value)| (name, value.trim_matches('"')))
+        .collect();
+    assert!(settings.len() > 5, "{settings:?}");
+    let nothing = tempfile::tempdir().unwrap();
+    let mut serve = program::keybroker();
+    serve.arg("serve").envs(settings).env("KEYBROKER_DATA_DIR", nothing.path());
+    serve.env("KEYBROKER_TLS_CERT", nothing.path().join("cert.pem"));
+    let ended = serve.output().unwrap();
+    // Not a wrong usage: it has come to the certificate, which is not there.
+    assert_eq!(ended.status.code(), Some(5), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
 /// The pair comes by the hook of an ACME client, and so does the next one, which interrupts nothing.
 async fn over_tls(system: &System, broker: &Package) -> World {
     let ca = Authority::new();

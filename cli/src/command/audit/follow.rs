@@ -49,8 +49,8 @@ struct Following<'a> {
     operator: Option<OperatorHandle>,
     output: Output<AuditRecord>,
     looks: Looks,
-    /// When the file that no broker has open last changed, as this command left it. A broker that starts waits
-    /// while it is open. So the command opens it if somebody else has changed it, and for a sweep.
+    /// When the file that no broker has open last changed, as this command left it. A broker that starts
+    /// waits while it is open. So the command opens it if somebody else has changed it, and for a sweep.
     left: Option<SystemTime>,
     /// The rows that cannot be read and were told of.
     told: BTreeSet<String>,

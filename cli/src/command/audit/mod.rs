@@ -52,10 +52,10 @@ Examples:
   keybroker audit --since 1h --aws
   keybroker audit --since 30d --decision refused --decision unavailable --check measurement
   keybroker audit --token 0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60
-  What happens now:
+  Decisions as they come:
       keybroker audit --follow --decision refused
       keybroker audit --follow --workload billing-7f3a --aws --json-lines
-  Which secret was released to which chip, under which registration:
+  Each released secret, with its chip and its registration:
       keybroker audit --released --since 30d --csv >releases.csv
   The levels of a fleet:
       keybroker audit --since 30d --tcb

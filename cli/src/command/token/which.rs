@@ -17,12 +17,13 @@ const FILE_LIMIT: u64 = 4096;
 
 /// The arguments that name a token.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub(super) struct Which {
     /// The token's id, not the token itself: `token create` and `token list` show it
-    #[arg(value_name = "ID", required_unless_present = "token_file")]
+    #[arg(value_name = "ID")]
     id: Option<String>,
     /// The file whose first line is the token itself; `-` is standard input. The command prints the id alone
-    #[arg(long, value_name = "FILE", conflicts_with = "id")]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::anyhow;
+use clap::ArgGroup;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     ids::WorkloadId,
@@ -26,9 +27,12 @@ use crate::{
 /// it has. `restore` takes the revocation back. The id stays taken.
 ///
 /// The command revokes one workload at once. It shows several, or those of an owner, and asks. If one of them
-/// cannot be revoked, the command revokes the others, names it, and ends with 1. With --owner it leaves out
-/// workloads that are revoked already, and those that are registered after it has shown the others.
+/// cannot be revoked, the command revokes the others, names it, and ends with the exit code of the first
+/// failure. With --owner it leaves out workloads that are revoked already, and those that are registered
+/// after it has shown the others.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("which").args(["ids", "owner"]).required(true)))]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker workload revoke billing-7f3a
@@ -41,10 +45,10 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct RevokeArgs {
     /// The workloads
-    #[arg(value_name = "ID", value_parser = workload_id, required_unless_present = "owner")]
+    #[arg(value_name = "ID", value_parser = workload_id)]
     ids: Vec<WorkloadId>,
     /// All workloads that this principal registered, as `workload show` prints the owner
-    #[arg(long, value_name = "PRINCIPAL", conflicts_with = "ids")]
+    #[arg(long, value_name = "PRINCIPAL")]
     owner: Option<String>,
     /// The reason: a line of up to 200 characters. It stands in the audit record, and `workload show` prints
     /// it
@@ -92,6 +96,11 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
         return one(args, &operator, id).await;
     }
     let (seen, mut failed, exit) = seen(args, &operator).await?;
+    if let (Some(owner), true) = (&args.owner, seen.is_empty()) {
+        anstream::eprintln!(
+            "no workload of {owner} is left to revoke: `workload list --owner` has the others"
+        );
+    }
     if args.confirm.dry_run || seen.is_empty() {
         if !args.json && !seen.is_empty() {
             list::print(&seen)?;

@@ -304,8 +304,8 @@ mod tests {
         lines.insert(format!("{path}: {kind}"));
     }
 
-    /// The release before must read what this one writes, since both run while a release is deployed, and when
-    /// it is taken back: so the form does not change unnoticed.
+    /// The release before must read what this one writes: both run while a release is deployed, and the one
+    /// before alone when it is taken back. So the form does not change unnoticed.
     #[test]
     fn the_stored_form_of_all_demands_is_one_that_the_release_before_reads() {
         let mut lines = BTreeSet::new();

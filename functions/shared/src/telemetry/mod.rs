@@ -198,8 +198,8 @@ enum Happened {
 }
 
 impl Happened {
-    /// Whether it is for a line: a certificate that was at hand is the rule, and an age, or a time of the same
-    /// stage, may have been printed just now.
+    /// Whether it is for a line: a certificate that was at hand is the rule, and an age, or a time of the
+    /// same stage, may have been printed just now.
     fn is_printed(&self, pauses: &Pauses) -> bool {
         match self {
             Self::Decided(_) => true,

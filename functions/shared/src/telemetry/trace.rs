@@ -22,7 +22,7 @@ use super::Happened;
 
 /// The place of the daemon, as Lambda names it.
 pub(super) const DAEMON: &str = "AWS_XRAY_DAEMON_ADDRESS";
-/// What the daemon wants before each document.
+/// The daemon wants this before each document.
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
 /// A place in a trace, as the runtime's header names it: `Root=1-…;Parent=…;Sampled=1`.
@@ -146,7 +146,7 @@ impl Traced {
         Self { place, begin, stages: Vec::new(), decided: None, failed: false }
     }
 
-    /// What happened just now.
+    /// Notes an event of this moment.
     pub(super) fn add(&mut self, happened: &Happened) {
         match happened {
             Happened::Took(name, milliseconds) => {

@@ -19,6 +19,22 @@ const CLOUDWATCH: Service = Service {
     variable: "AWS_ENDPOINT_URL_CLOUDWATCH",
 };
 const SNS: Service = Service { name: "SNS", host: "sns", signed: "sns", variable: "AWS_ENDPOINT_URL_SNS" };
+/// The alarms of infra/template.yaml, without the deployment's prefix.
+const ALL: [&str; 13] = [
+    "server-errors",
+    "refusals",
+    "strangers",
+    "key-unavailable",
+    "kds-throttled",
+    "no-tcb-floor",
+    "guests-behind",
+    "old-list",
+    "gateway-throttled",
+    "function-errors",
+    "functions-throttled",
+    "reads-throttled",
+    "writes-throttled",
+];
 /// Pages of alarms that are read, of 100 each.
 const PAGES: usize = 10;
 const TELL: &str =
@@ -132,6 +148,16 @@ fn judge(prefix: &str, alarms: &[Alarm], topics: &[(&str, Subscribed)]) -> Vec<F
         alarms.iter().filter(|alarm| which(alarm)).map(|alarm| alarm.name.as_str()).collect::<Vec<_>>()
     };
     let mut findings = Vec::new();
+    let is_there = |name: &String| alarms.iter().any(|alarm| alarm.name == *name);
+    let missing = ALL.iter().map(|name| format!("{prefix}-{name}")).filter(|name| !is_there(name));
+    let missing: Vec<_> = missing.collect();
+    if !missing.is_empty() {
+        findings.push(Finding::warn(
+            CHECK,
+            format!("{} alarms of infra/template.yaml are missing: {}", missing.len(), missing.join(", ")),
+            "find out in CloudTrail who deleted them, and deploy infra/template.yaml again",
+        ));
+    }
     let silent = named(&|alarm| !alarm.enabled || alarm.actions.is_empty());
     if !silent.is_empty() {
         let finding =
@@ -184,7 +210,14 @@ mod tests {
         Alarm::read(&alarm).unwrap()
     }
 
+    /// The finding about these alarms, beside all that there should be.
     fn said(alarms: &[Alarm], heard: Subscribed) -> String {
+        let well = |name: &&str| alarm(json!({"AlarmName": format!("kb-{name}"), "AlarmActions": [TOPIC]}));
+        let all: Vec<_> = alarms.iter().cloned().chain(ALL.iter().map(well)).collect();
+        told(&all, heard)
+    }
+
+    fn told(alarms: &[Alarm], heard: Subscribed) -> String {
         let findings = judge("kb", alarms, &[(TOPIC, heard)]);
         findings.iter().map(|one| one.finding.as_str()).collect::<Vec<_>>().join("\n")
     }
@@ -196,10 +229,10 @@ mod tests {
         let none = alarm(json!({"AlarmName": "kb-b", "ActionsEnabled": true, "AlarmActions": []}));
         let off = alarm(json!({"AlarmName": "kb-c", "ActionsEnabled": false, "AlarmActions": [TOPIC]}));
         let rings = alarm(json!({"AlarmName": "kb-d", "AlarmActions": [TOPIC], "StateValue": "ALARM"}));
-        assert_eq!(said(std::slice::from_ref(&well), Subscribed::By(2)), "1 alarms, heard by 2 subscribers");
+        assert_eq!(said(std::slice::from_ref(&well), Subscribed::By(2)), "14 alarms, heard by 2 subscribers");
+        assert_eq!(told(&[], Subscribed::By(1)), "there are no alarms whose names begin with kb-");
         for (alarms, heard, expected) in [
-            (vec![], Subscribed::By(1), "there are no alarms whose names begin with kb-"),
-            (vec![well.clone(), none, off], Subscribed::By(1), "2 of 3 alarms tell nobody: kb-b, kb-c"),
+            (vec![well.clone(), none, off], Subscribed::By(1), "2 of 16 alarms tell nobody: kb-b, kb-c"),
             (vec![well.clone()], Subscribed::By(0), "nobody has confirmed a subscription"),
             (vec![well.clone()], Subscribed::Missing, "which does not exist"),
             (vec![well], Subscribed::Unseen("no".to_owned()), "not seen: needs sns:GetTopicAttributes"),
@@ -207,6 +240,23 @@ mod tests {
         ] {
             let said = said(&alarms, heard);
             assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_alarm_that_is_missing_is_found() {
+        let template = include_str!("../../../../../infra/template.yaml");
+        let named =
+            template.lines().filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${Prefix}-"));
+        let named: Vec<_> = named.collect();
+        assert_eq!(named, ALL);
+        for missing in &named {
+            let left = named.iter().filter(|name| *name != missing);
+            let left: Vec<_> = left
+                .map(|name| alarm(json!({"AlarmName": format!("kb-{name}"), "AlarmActions": [TOPIC]})))
+                .collect();
+            let expected = format!("1 alarms of infra/template.yaml are missing: kb-{missing}");
+            assert_eq!(told(&left, Subscribed::By(1)), expected);
         }
     }
 

@@ -42,7 +42,10 @@ pub(super) async fn examine(client: &Client, prefix: &str, table: &str, arn: &st
                  of sessions have secrets sealed to a key of their own",
                 if policy.is_empty() { "no policy" } else { "another policy than infra/storage.yaml" }
             ),
-            "run `infra/restore settings decisions` to put the policy back: AWS restores a table without it",
+            format!(
+                "run `infra/restore settings decisions --prefix {prefix}` to put the policy back: AWS restores \
+                 a table without it"
+            ),
         )
     }
 }

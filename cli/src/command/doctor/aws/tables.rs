@@ -22,7 +22,6 @@ const EXPIRES: &str = "expires";
 /// The index of records by workload, and its keys.
 const INDEX: (&str, [(&str, KeyType); 2]) =
     ("workload", [("workload_id", KeyType::Hash), ("time", KeyType::Range)]);
-const SETTINGS: &str = "run `infra/restore settings` to turn them on: AWS restores a table without them";
 
 /// A table of a deployment.
 struct Table {
@@ -47,6 +46,15 @@ fn tables(prefix: &str) -> [Table; 6] {
         plain(endorsements),
         Table { expires: true, indexed: true, ..plain(audit) },
     ]
+}
+
+/// The advice for a table whose settings are off, with the command that turns them on.
+fn settings(name: &str, prefix: &str) -> String {
+    let table = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name);
+    format!(
+        "run `infra/restore settings {table} --prefix {prefix}` to turn them on: AWS restores a table without \
+         them"
+    )
 }
 
 /// The findings about each table.
@@ -122,7 +130,7 @@ async fn one(client: &Client, prefix: &str, table: &Table) -> Vec<Finding> {
     findings.extend(table.indexed.then(|| index(name, described)).flatten());
     if !off.is_empty() {
         let off = format!("{name} is active; off: {}", off.join(", "));
-        findings.insert(0, Finding::warn(CHECK, off, SETTINGS));
+        findings.insert(0, Finding::warn(CHECK, off, settings(name, prefix)));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, format!("{name} is active and protected")));

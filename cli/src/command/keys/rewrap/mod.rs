@@ -41,8 +41,12 @@ use crate::{
 Examples:
   keybroker keys rewrap --new-key-file ~/.config/keybroker/key.2
   First to see and then to act, with the ARNs of the keys:
-      keybroker keys rewrap --from OLD --to NEW --aws --prefix keybroker --dry-run
-      keybroker keys rewrap --from OLD --to NEW --aws --prefix keybroker --yes
+      keybroker keys rewrap --aws --dry-run \\
+          --from arn:aws:kms:eu-west-1:123456789012:key/6a1f0c3e-0123-4567-89ab-cdef01234567 \\
+          --to arn:aws:kms:eu-west-1:123456789012:key/7b2a1d4f-0123-4567-89ab-cdef01234567
+      keybroker keys rewrap --aws --prefix keybroker --yes \\
+          --from arn:aws:kms:eu-west-1:123456789012:key/6a1f0c3e-0123-4567-89ab-cdef01234567 \\
+          --to arn:aws:kms:eu-west-1:123456789012:key/7b2a1d4f-0123-4567-89ab-cdef01234567
 
 {}", Exit::TABLE))]
 pub(super) struct RewrapArgs {

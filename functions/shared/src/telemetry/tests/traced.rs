@@ -1,4 +1,4 @@
-//! What the log and X-Ray's daemon are told of a request by name.
+//! The log and X-Ray's daemon name the request that they are told of.
 
 use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
 
