@@ -34,6 +34,7 @@ pub mod calls;
 pub mod connection;
 pub mod genuine;
 pub mod hostile;
+pub mod local_aws;
 pub mod metrics;
 pub mod operator;
 pub mod permissions;

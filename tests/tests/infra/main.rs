@@ -8,11 +8,13 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod alarms;
 mod front;
 mod import;
 mod operators;
 mod reconcile;
 mod restore;
+mod roles;
 mod runbook;
 mod storage;
 mod templates;

@@ -17,7 +17,8 @@ use keybroker_common::{
     store::{AuditStore as _, KeyringStore as _, StoredKeyring},
 };
 use keybroker_tests::{
-    operator::{Contents, Operator, dynamodb, record, selected, workload},
+    local_aws::dynamodb,
+    operator::{Contents, Operator, record, selected, workload},
     program::Ended,
 };
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! The functions' template agrees with the code: the routes, the permissions of each role, and what must
-//! never be switched off.
+//! The functions' template agrees with the code: the routes, the settings, and what must never be switched
+//! off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +11,11 @@ use keybroker_common::{
     config::VARIABLES,
     function::Function,
     http::{ROUTES, SIGNED},
-    keyring::Purpose,
-    secret::EncryptionContext,
 };
-use keybroker_tests::{metrics::METRICS, permissions::permissions, program::workspace};
+use keybroker_tests::program::workspace;
 use serde_json::{Value, json};
 
-use crate::yaml::{one_or_many, read, resources};
+use crate::yaml::{read, resources};
 
 pub(crate) const FUNCTIONS: [(&str, &str); 3] =
     [("Register", "register"), ("Auth", "auth"), ("Attest", "attest")];
@@ -187,21 +185,6 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
     }
 }
 
-/// Traces need a right that no resource limits: the roles have it only if somebody asked for traces.
-#[test]
-fn the_roles_may_send_traces_where_they_are_asked_for() {
-    let template = read("template.yaml");
-    assert_eq!(template["Parameters"]["Tracing"]["Default"], "off");
-    assert_eq!(template["Conditions"]["Traced"], json!({"Fn::Equals": [{"Ref": "Tracing"}, "on"]}));
-    let policy = &template["Resources"]["TracingPolicy"];
-    assert_eq!(policy["Condition"], "Traced");
-    let actions = json!(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]);
-    let statement = json!([{"Effect": "Allow", "Action": actions, "Resource": "*"}]);
-    assert_eq!(policy["Properties"]["PolicyDocument"]["Statement"], statement);
-    let roles = FUNCTIONS.map(|(name, _)| json!({"Ref": format!("{name}Role")}));
-    assert_eq!(policy["Properties"]["Roles"], json!(roles));
-}
-
 /// An operator can also set each setting that has a default by a parameter, and the parameter's default is
 /// the code's.
 #[test]
@@ -245,84 +228,6 @@ fn the_floor_of_the_tcb_has_no_default_and_can_be_any() {
     assert_eq!((alarm["MetricName"].as_str(), alarm["Threshold"].as_u64()), (Some("NoTcbFloor"), Some(1)));
 }
 
-#[test]
-fn each_role_may_do_exactly_what_its_function_calls() {
-    let template = read("template.yaml");
-    // Only the roles, the builders' policy and those for a VPC and for traces grant permissions.
-    assert_eq!(resources(&template, "AWS::IAM::Role").count(), FUNCTIONS.len());
-    let kinds = template["Resources"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|resource| resource["Type"].as_str().unwrap());
-    assert_eq!(kinds.filter(|kind| kind.starts_with("AWS::IAM::")).count(), FUNCTIONS.len() + 3);
-    let network = json!({"Fn::If": ["InVpc", [{"Ref": "NetworkPolicy"}], {"Ref": "AWS::NoValue"}]});
-    let lambda = json!({"Service": "lambda.amazonaws.com"});
-    let trust = json!({"Effect": "Allow", "Principal": lambda, "Action": "sts:AssumeRole"});
-    for (name, function) in FUNCTIONS {
-        let role = &template["Resources"][format!("{name}Role")]["Properties"];
-        assert_eq!(role["AssumeRolePolicyDocument"]["Statement"], json!([trust]));
-        assert_eq!(role["ManagedPolicyArns"], network);
-        let [policy] = role["Policies"].as_array().unwrap().as_slice() else { panic!("{name}: one policy") };
-
-        let mut logs = Vec::new();
-        let mut granted = BTreeSet::new();
-        let mut conditions = BTreeMap::new();
-        for statement in policy["PolicyDocument"]["Statement"].as_array().unwrap() {
-            // No key that could change the meaning of the list, such as NotAction. A condition takes away.
-            let mut keys: BTreeSet<_> = statement.as_object().unwrap().keys().map(String::as_str).collect();
-            if keys.remove("Condition") {
-                let on = &of_storage(&statement["Resource"])["Fn::ImportValue"]["Fn::Sub"];
-                let actions = one_or_many(&statement["Action"]).into_iter().cloned().collect::<Value>();
-                conditions.insert((on.to_string(), actions.to_string()), statement["Condition"].clone());
-            }
-            assert_eq!(keys, BTreeSet::from(["Action", "Effect", "Resource"]), "{name}");
-            assert_eq!(statement["Effect"], "Allow");
-            for action in one_or_many(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap())
-            {
-                for resource in one_or_many(&statement["Resource"]) {
-                    let on = of_storage(resource)["Fn::ImportValue"]["Fn::Sub"]
-                        .as_str()
-                        .and_then(|name| name.strip_prefix("${Prefix}-"));
-                    let on = on.unwrap_or_else(|| panic!("{name}: {action} on {resource}"));
-                    if on == format!("{function}-log") {
-                        logs.push(action);
-                        continue;
-                    }
-                    assert!(granted.insert((action, on)), "{name}: {action} on {on} twice");
-                }
-            }
-        }
-        assert_eq!(logs, ["logs:CreateLogStream", "logs:PutLogEvents"], "{name}");
-        let called = permissions().filter(|row| row.function == function).map(|row| (row.action, row.on));
-        assert_eq!(granted, called.collect(), "{name}");
-        let expected = conditions_of(function).into_iter().map(|(on, actions, condition)| {
-            ((json!(format!("${{Prefix}}-{on}")).to_string(), json!(actions).to_string()), condition)
-        });
-        assert_eq!(conditions, expected.collect(), "{name}");
-    }
-}
-
-/// Lambda needs a role's right to make network interfaces. The code that runs under the role never has it.
-#[test]
-fn only_lambda_itself_makes_network_interfaces() {
-    let template = read("template.yaml");
-    let network = &template["Resources"]["NetworkPolicy"];
-    assert_eq!(network["Condition"], "InVpc");
-    let not_empty = json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "SubnetIds"}, ""]}]});
-    assert_eq!(template["Conditions"]["InVpc"], not_empty);
-    let interfaces = ["AssignPrivateIpAddresses", "CreateNetworkInterface", "DeleteNetworkInterface"];
-    let others = ["DescribeNetworkInterfaces", "DescribeSubnets", "UnassignPrivateIpAddresses"];
-    let actions = interfaces.into_iter().chain(others).map(|action| format!("ec2:{action}"));
-    let statement = json!([{
-        "Effect": "Allow",
-        "Action": actions.collect::<Value>(),
-        "Resource": "*",
-        "Condition": {"Null": {"lambda:SourceFunctionArn": "true"}},
-    }]);
-    assert_eq!(network["Properties"]["PolicyDocument"]["Statement"], statement);
-}
-
 /// A client's certificate is asked for under the own domain alone. So a template with a truststore, and the
 /// API's other name still open, is refused by a rule. `infra/parameters.py` tries the rules.
 #[test]
@@ -342,80 +247,8 @@ fn a_truststore_leaves_no_other_way_in() {
     );
 }
 
-/// The limits of a role beyond the table: the contexts under which it uses the key, the rows of the broker's
-/// own keys, and what selects workloads.
-fn conditions_of(function: &str) -> Vec<(&'static str, Vec<&'static str>, Value)> {
-    let purposes = |purposes: Value| json!({"StringEquals": {"kms:EncryptionContext:purpose": purposes}});
-    let secrets = EncryptionContext::PURPOSE;
-    let [challenge, session, result, signature] = Purpose::ALL.map(Purpose::context);
-    let selections = |condition: &str| {
-        json!({
-            (format!("ForAllValues:{condition}")): {"dynamodb:LeadingKeys": ["host-data#*"]},
-            "Null": {"dynamodb:LeadingKeys": "false"},
-        })
-    };
-    match function {
-        "register" => vec![("workloads", vec!["dynamodb:DeleteItem"], selections("StringLike"))],
-        "auth" => vec![
-            (
-                "keys",
-                vec!["dynamodb:GetItem", "dynamodb:PutItem"],
-                json!({
-                    "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [Purpose::Challenge.name()]},
-                    "Null": {"dynamodb:LeadingKeys": "false"},
-                }),
-            ),
-            ("key", vec!["kms:Decrypt", "kms:Encrypt"], purposes(json!(challenge))),
-        ],
-        "attest" => vec![
-            ("workloads", vec!["dynamodb:UpdateItem"], selections("StringNotLike")),
-            ("key", vec!["kms:Decrypt"], purposes(json!([secrets, challenge, session, result, signature]))),
-            ("key", vec!["kms:Encrypt"], purposes(json!([challenge, session, result, signature]))),
-        ],
-        _ => vec![],
-    }
-}
-
-#[test]
-fn the_roles_name_what_the_storage_exports() {
-    let storage = read("storage.yaml");
-    let mut exports = BTreeSet::new();
-    for output in storage["Outputs"].as_object().unwrap().values() {
-        let export =
-            output["Export"]["Name"]["Fn::Sub"].as_str().unwrap().strip_prefix("${Prefix}-").unwrap();
-        // In place of its own key the stack can export the one that took over.
-        let own = match output["Value"]["Fn::If"].as_array().map(Vec::as_slice) {
-            Some([condition, own, other]) if condition == "KeyIsOwn" => {
-                assert_eq!(*other, json!({"Ref": "KeyArn"}));
-                own
-            }
-            _ => &output["Value"],
-        };
-        let resource = own["Fn::GetAtt"].as_str().unwrap().strip_suffix(".Arn").unwrap();
-        assert_eq!(export.replace('-', ""), resource.to_lowercase());
-        exports.insert(export);
-    }
-    let tables_and_key = permissions().map(|row| row.on);
-    let expected = tables_and_key.chain(LOGS.map(|(name, _)| name)).chain(RETIRED);
-    assert_eq!(exports, expected.collect());
-}
-
-/// The resource as the storage exports it. In place of its key an operator can name others.
-fn of_storage(resource: &Value) -> &Value {
-    match resource["Fn::If"].as_array().map(Vec::as_slice) {
-        Some([condition, named, exported]) if condition == "KeysAreNamed" => {
-            assert_eq!(*named, json!({"Fn::Split": [",", {"Ref": "KeyArns"}]}));
-            exported
-        }
-        _ => resource,
-    }
-}
-
-/// The tables that the functions of 0.1 import: they stay until no deployed stack imports them.
-const RETIRED: [&str; 2] = ["challenges", "sessions"];
-
 /// The storage's export for each log group, and the name of that group.
-const LOGS: [(&str, &str); 4] = [
+pub(crate) const LOGS: [(&str, &str); 4] = [
     ("register-log", "/aws/lambda/${Prefix}/register"),
     ("auth-log", "/aws/lambda/${Prefix}/auth"),
     ("attest-log", "/aws/lambda/${Prefix}/attest"),
@@ -470,87 +303,6 @@ fn the_access_log_holds_neither_bodies_nor_cookies() {
     assert_eq!(format, expected);
 }
 
-/// The metrics that an alarm watches: namespace, name, and each dimension with its value.
-fn watched(alarm: &Value) -> Vec<(String, String, Value)> {
-    let of = |metric: &Value| {
-        let named = |name: &str| metric[name].as_str().map(str::to_owned);
-        let namespace = named("Namespace").unwrap_or_else(|| "own".to_owned());
-        assert!(namespace != "own" || metric["Namespace"] == own_namespace(), "{metric}");
-        (namespace, named("MetricName").unwrap(), metric.get("Dimensions").cloned().unwrap_or_default())
-    };
-    let Some(metrics) = alarm["Metrics"].as_array() else { return vec![of(alarm)] };
-    let [all, metrics @ ..] = metrics.as_slice() else { panic!("{alarm}") };
-    assert_eq!(*all, json!({"Id": "all", "Expression": "SUM(METRICS())", "Period": 300}));
-    // CloudWatch takes no more metrics in an alarm.
-    assert!(metrics.len() <= 10, "{alarm}");
-    let parts = metrics.iter().inspect(|part| assert_eq!(part["ReturnData"], false));
-    parts.map(|part| of(&part["MetricStat"]["Metric"])).collect()
-}
-
-#[test]
-fn alarms_watch_what_operators_are_told_to_expect() {
-    let template = read("template.yaml");
-    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
-    let found: BTreeSet<_> = alarms
-        .inspect(|alarm| {
-            // Only an age says nothing by its absence.
-            let missing = if alarm["MetricName"] == "ListAge" { "ignore" } else { "notBreaching" };
-            assert_eq!(alarm["TreatMissingData"], missing);
-            assert_eq!(alarm["AlarmActions"], alarm["OKActions"], "{alarm}");
-        })
-        .flat_map(watched)
-        .map(|(namespace, metric, dimensions)| (namespace, metric, dimensions.to_string()))
-        .collect();
-    let row = |namespace: &str, metric: &str, dimensions: Value| {
-        (namespace.to_owned(), metric.to_owned(), dimensions.to_string())
-    };
-    let named = |name: &str, value: Value| json!({"Name": name, "Value": value});
-    let own = ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "NoTcbFloor", "Refused", "GuestsBehind"];
-    let own =
-        own.into_iter().chain(["ListAge", "GatewayThrottled"]).map(|metric| row("own", metric, Value::Null));
-    let gateway = row("AWS/ApiGateway", "5xx", json!([named("ApiId", json!({"Ref": "Api"}))]));
-    let lambda = FUNCTIONS.into_iter().flat_map(|(function, _)| {
-        let of = json!([named("FunctionName", json!({"Ref": function}))]);
-        ["Errors", "Throttles"].map(|metric| row("AWS/Lambda", metric, of.clone()))
-    });
-    // Every table that a function uses, and the indexes, which hold up the writes to their tables.
-    let used: BTreeSet<_> =
-        permissions().map(|row| row.on).filter(|on| *on != "key").chain(["audit"]).collect();
-    let table = |name: &str| named("TableName", sub(&format!("${{Prefix}}-{name}")));
-    let tables = used.into_iter().flat_map(|name| {
-        ["ReadThrottleEvents", "WriteThrottleEvents"]
-            .map(|metric| row("AWS/DynamoDB", metric, json!([table(name)])))
-    });
-    let index = named("GlobalSecondaryIndexName", json!("workload"));
-    let indexes = ["decisions", "audit"]
-        .map(|name| row("AWS/DynamoDB", "WriteThrottleEvents", json!([table(name), index.clone()])));
-    let expected = own.chain([gateway]).chain(lambda).chain(tables).chain(indexes);
-    assert_eq!(found, expected.collect());
-}
-
-/// An HTTP API has no metric for 429: they are counted in its log, where `status` is a text.
-#[test]
-fn the_gateways_throttles_are_counted_in_its_log() {
-    let template = read("template.yaml");
-    let filters: Vec<_> = resources(&template, "AWS::Logs::MetricFilter").collect();
-    let [(_, filter)] = filters.as_slice() else { panic!("{filters:?}") };
-    let filter = &filter["Properties"];
-    assert_eq!(filter["LogGroupName"], sub("/aws/vendedlogs/${Prefix}/access"));
-    assert_eq!(filter["FilterPattern"], r#"{ $.status = "429" }"#);
-    let counted = json!([{
-        "MetricNamespace": own_namespace(),
-        "MetricName": "GatewayThrottled",
-        "MetricValue": "1",
-        "Unit": "Count",
-    }]);
-    assert_eq!(filter["MetricTransformations"], counted);
-}
-
-/// The functions read the prefix from their names: `each_function_has_a_package_a_role_and_a_log_of_its_own`.
-fn own_namespace() -> Value {
-    json!({"Ref": "Prefix"})
-}
-
 #[test]
 fn every_parameter_is_in_the_manual() {
     let manual = ["aws-parameters.md", "aws.md", "operations.md"];
@@ -571,23 +323,6 @@ fn the_api_has_the_name_that_smoke_looks_for() {
     assert_eq!(template["Resources"]["Api"]["Properties"]["Name"], json!({"Ref": "Prefix"}));
     let smoke = fs::read_to_string(workspace().join("infra/smoke")).unwrap();
     assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
-}
-
-/// The suite `seen` looks for every metric in the functions' log that an alarm or the manual names.
-#[test]
-fn every_metric_in_alarms_and_manual_is_measured() {
-    let template = read("template.yaml");
-    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
-    let watched = alarms.flat_map(watched).filter(|(namespace, ..)| namespace == "own");
-    // This one is made of the gateway's log.
-    let watched = watched.map(|(_, metric, _)| metric).filter(|metric| metric != "GatewayThrottled");
-    let manual = fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
-    let told = manual.split("metric `").skip(1).map(|rest| rest.split('`').next().unwrap().to_owned());
-    let named: BTreeSet<_> = watched.chain(told).collect();
-    assert!(named.len() > 3, "{named:?}");
-    for name in named {
-        assert!(METRICS.contains(&name.as_str()), "{name}");
-    }
 }
 
 #[test]

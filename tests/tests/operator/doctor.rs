@@ -13,7 +13,8 @@ use keybroker_common::{
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_simulator::{kds::Behaviour, tls::Authority};
 use keybroker_tests::{
-    operator::{self, Contents, Operator, selected, workload},
+    local_aws,
+    operator::{Contents, Operator, selected, workload},
     program::{self, Ended},
     server::Home,
     tls::Terminator,
@@ -302,7 +303,7 @@ async fn workloads_that_host_data_should_select_and_does_not_are_named() {
         assert_eq!(selection(operator), well);
     }
     let [_, _, aws] = operators;
-    let (client, table) = (operator::dynamodb(), aws.table("workloads"));
+    let (client, table) = (local_aws::dynamodb(), aws.table("workloads"));
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let lost = client.delete_item().table_name(&table).key("workload_id", text(&keys[1]));
     lost.send().await.unwrap();
@@ -330,7 +331,7 @@ async fn doctor_examines_a_deployment_table_by_table() {
     assert_eq!(verdict(&verdicts, "decisions-policy"), "ok", "{document}");
 
     // A restored table looks like this.
-    let dynamodb = operator::dynamodb();
+    let dynamodb = local_aws::dynamodb();
     let decisions = dynamodb.describe_table().table_name(there.table("decisions")).send().await.unwrap();
     let arn = decisions.table.unwrap().table_arn.unwrap();
     dynamodb.delete_resource_policy().resource_arn(&arn).send().await.unwrap();

@@ -15,7 +15,8 @@ use keybroker_simulator::{
     pki::{Chip, CrlOptions},
 };
 use keybroker_tests::{
-    operator::{Contents, Operator, called, kms, listed, record, selected, workload},
+    local_aws::{called, kms, listed},
+    operator::{Contents, Operator, record, selected, workload},
     world::{amd, anchors, kds},
 };
 use tempfile::TempDir;

@@ -14,7 +14,8 @@ use keybroker_common::{
 };
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_tests::{
-    operator::{Contents, Operator, kms, workload},
+    local_aws::kms,
+    operator::{Contents, Operator, workload},
     program::Ended,
     secrets::{contains, spellings},
     server::Home,

@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 use keybroker_common::workload::Workload;
-use keybroker_tests::operator::{Contents, Operator, refuse, workload};
+use keybroker_tests::{
+    local_aws::refuse,
+    operator::{Contents, Operator, workload},
+};
 use serde_json::{Value, json};
 
 const BUILDER: &str = "token/0a9f5c1e2b7d4c3f8e6a1b2c3d4e5f60";
@@ -83,6 +86,22 @@ async fn all_of_an_owner_are_revoked_and_nobody_elses() {
         let both = operator.run(&["workload", "revoke", "two", "--owner", BUILDER]);
         assert_eq!(both.code, Some(2), "{kind}: {both:?}");
     }
+}
+
+/// The person agrees to the rows that were shown.
+#[tokio::test]
+async fn a_workload_that_another_registers_meanwhile_is_left_alone() {
+    let ago = SignedDuration::from_hours(1);
+    let of = |owner| Contents { workloads: vec![workload("one", Some(owner), ago)], ..Contents::default() };
+    let operator = Operator::file(&of(BUILDER)).await;
+    let mut terminal = operator.at_terminal(&["workload", "revoke", "--owner", BUILDER]);
+    terminal.wait_for("Revoke these 1 workloads? [y/N]");
+    let deleted = operator.run(&["workload", "delete", "one", "--yes"]);
+    assert_eq!(deleted.code, Some(0), "{deleted:?}");
+    operator.add(&of("another")).await;
+    let (code, screen) = terminal.typed("y\n");
+    assert!(code == Some(1) && screen.contains("it is registered by another principal since"), "{screen}");
+    assert!(!is_revoked(&operator, "one"));
 }
 
 /// In the record, and wherever the row is shown.

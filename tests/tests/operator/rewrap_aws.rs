@@ -17,7 +17,8 @@ use keybroker_common::{
     workload::Workload,
 };
 use keybroker_tests::{
-    operator::{Contents, Operator, dynamodb, kms, refuse},
+    local_aws::{dynamodb, kms, refuse},
+    operator::{Contents, Operator},
     program::Ended,
     unique,
 };

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use keybroker_common::{policy::PolicyText, requirements::Measurement, workload::Workload};
 use keybroker_tests::{
-    operator::{Contents, Operator, dynamodb, refuse, workload},
+    local_aws::{dynamodb, refuse},
+    operator::{Contents, Operator, workload},
     program, unique,
 };
 use serde_json::{Value, json};

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{
     DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate, TimeToLiveSpecification,
 };
 use keybroker_tests::{
-    operator::{self, Contents, Operator},
+    local_aws,
+    operator::{Contents, Operator},
     program::Ended,
     upstream::{Upstream, field, response},
     world::kds,
@@ -92,7 +93,7 @@ async fn doctor_finds_each_fault_of_a_deployment() {
     assert!(one("alarms", &watching(json!([]), 0, json!([]))).1.starts_with("there are no alarms"));
 
     // The tables and the key.
-    let dynamodb = operator::dynamodb();
+    let dynamodb = local_aws::dynamodb();
     let of_table = |operator: &Operator| {
         let found = found(operator, &well, "table");
         found.into_iter().filter(|(_, text)| text.contains(&table)).collect::<Vec<_>>()
@@ -117,7 +118,7 @@ async fn doctor_finds_each_fault_of_a_deployment() {
         assert!(faults.iter().any(|(found, text)| found == verdict && text.contains(said)), "{faults:?}");
     }
 
-    let (kms, key) = operator::kms().await;
+    let (kms, key) = local_aws::kms().await;
     kms.delete_alias().alias_name(format!("alias/{prefix}")).send().await.unwrap();
     kms.create_alias().alias_name(format!("alias/{prefix}")).target_key_id(&key).send().await.unwrap();
     assert_eq!(one("key", &well).0, "ok");

@@ -1,0 +1,109 @@
+//! The alarms in the functions' template, and the metrics that they watch.
+
+use std::{collections::BTreeSet, fs};
+
+use keybroker_tests::{metrics::METRICS, permissions::permissions, program::workspace};
+use serde_json::{Value, json};
+
+use crate::{
+    templates::{FUNCTIONS, sub},
+    yaml::{read, resources},
+};
+
+/// The metrics that an alarm watches: namespace, name, and each dimension with its value.
+fn watched(alarm: &Value) -> Vec<(String, String, Value)> {
+    let of = |metric: &Value| {
+        let named = |name: &str| metric[name].as_str().map(str::to_owned);
+        let namespace = named("Namespace").unwrap_or_else(|| "own".to_owned());
+        assert!(namespace != "own" || metric["Namespace"] == own_namespace(), "{metric}");
+        (namespace, named("MetricName").unwrap(), metric.get("Dimensions").cloned().unwrap_or_default())
+    };
+    let Some(metrics) = alarm["Metrics"].as_array() else { return vec![of(alarm)] };
+    let [all, metrics @ ..] = metrics.as_slice() else { panic!("{alarm}") };
+    assert_eq!(*all, json!({"Id": "all", "Expression": "SUM(METRICS())", "Period": 300}));
+    // CloudWatch takes no more metrics in an alarm.
+    assert!(metrics.len() <= 10, "{alarm}");
+    let parts = metrics.iter().inspect(|part| assert_eq!(part["ReturnData"], false));
+    parts.map(|part| of(&part["MetricStat"]["Metric"])).collect()
+}
+
+#[test]
+fn alarms_watch_what_operators_are_told_to_expect() {
+    let template = read("template.yaml");
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
+    let found: BTreeSet<_> = alarms
+        .inspect(|alarm| {
+            // Only an age says nothing by its absence.
+            let missing = if alarm["MetricName"] == "ListAge" { "ignore" } else { "notBreaching" };
+            assert_eq!(alarm["TreatMissingData"], missing);
+            assert_eq!(alarm["AlarmActions"], alarm["OKActions"], "{alarm}");
+        })
+        .flat_map(watched)
+        .map(|(namespace, metric, dimensions)| (namespace, metric, dimensions.to_string()))
+        .collect();
+    let row = |namespace: &str, metric: &str, dimensions: Value| {
+        (namespace.to_owned(), metric.to_owned(), dimensions.to_string())
+    };
+    let named = |name: &str, value: Value| json!({"Name": name, "Value": value});
+    let own = ["KdsThrottled", "Unauthenticated", "KeyUnavailable", "NoTcbFloor", "Refused", "GuestsBehind"];
+    let own =
+        own.into_iter().chain(["ListAge", "GatewayThrottled"]).map(|metric| row("own", metric, Value::Null));
+    let gateway = row("AWS/ApiGateway", "5xx", json!([named("ApiId", json!({"Ref": "Api"}))]));
+    let lambda = FUNCTIONS.into_iter().flat_map(|(function, _)| {
+        let of = json!([named("FunctionName", json!({"Ref": function}))]);
+        ["Errors", "Throttles"].map(|metric| row("AWS/Lambda", metric, of.clone()))
+    });
+    // Every table that a function uses, and the indexes, which hold up the writes to their tables.
+    let used: BTreeSet<_> =
+        permissions().map(|row| row.on).filter(|on| *on != "key").chain(["audit"]).collect();
+    let table = |name: &str| named("TableName", sub(&format!("${{Prefix}}-{name}")));
+    let tables = used.into_iter().flat_map(|name| {
+        ["ReadThrottleEvents", "WriteThrottleEvents"]
+            .map(|metric| row("AWS/DynamoDB", metric, json!([table(name)])))
+    });
+    let index = named("GlobalSecondaryIndexName", json!("workload"));
+    let indexes = ["decisions", "audit"]
+        .map(|name| row("AWS/DynamoDB", "WriteThrottleEvents", json!([table(name), index.clone()])));
+    let expected = own.chain([gateway]).chain(lambda).chain(tables).chain(indexes);
+    assert_eq!(found, expected.collect());
+}
+
+/// An HTTP API has no metric for 429: they are counted in its log, where `status` is a text.
+#[test]
+fn the_gateways_throttles_are_counted_in_its_log() {
+    let template = read("template.yaml");
+    let filters: Vec<_> = resources(&template, "AWS::Logs::MetricFilter").collect();
+    let [(_, filter)] = filters.as_slice() else { panic!("{filters:?}") };
+    let filter = &filter["Properties"];
+    assert_eq!(filter["LogGroupName"], sub("/aws/vendedlogs/${Prefix}/access"));
+    assert_eq!(filter["FilterPattern"], r#"{ $.status = "429" }"#);
+    let counted = json!([{
+        "MetricNamespace": own_namespace(),
+        "MetricName": "GatewayThrottled",
+        "MetricValue": "1",
+        "Unit": "Count",
+    }]);
+    assert_eq!(filter["MetricTransformations"], counted);
+}
+
+/// The functions read the prefix from their names: `each_function_has_a_package_a_role_and_a_log_of_its_own`.
+fn own_namespace() -> Value {
+    json!({"Ref": "Prefix"})
+}
+
+/// The suite `seen` looks for every metric in the functions' log that an alarm or the manual names.
+#[test]
+fn every_metric_in_alarms_and_manual_is_measured() {
+    let template = read("template.yaml");
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
+    let watched = alarms.flat_map(watched).filter(|(namespace, ..)| namespace == "own");
+    // This one is made of the gateway's log.
+    let watched = watched.map(|(_, metric, _)| metric).filter(|metric| metric != "GatewayThrottled");
+    let manual = fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    let told = manual.split("metric `").skip(1).map(|rest| rest.split('`').next().unwrap().to_owned());
+    let named: BTreeSet<_> = watched.chain(told).collect();
+    assert!(named.len() > 3, "{named:?}");
+    for name in named {
+        assert!(METRICS.contains(&name.as_str()), "{name}");
+    }
+}
