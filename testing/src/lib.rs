@@ -29,6 +29,8 @@ pub mod faulty;
 pub mod fields;
 #[cfg(feature = "broker")]
 pub mod forged;
+#[cfg(feature = "broker")]
+pub mod forms;
 pub mod genuine;
 #[cfg(feature = "broker")]
 pub mod guest;

@@ -12,6 +12,7 @@ use keybroker_common::{
     },
 };
 use keybroker_testing::{
+    forms::describe,
     moto::{self, Store},
     sample,
 };
@@ -20,29 +21,7 @@ use serde_json::Value;
 /// Set, it has the test write the file anew.
 const WRITE: &str = "KEYBROKER_WRITE_FORMS";
 
-/// Adds `path`, and what is in `value`, to the lines. Names that are data count as `*`.
-fn describe(path: &str, value: &Value, lines: &mut BTreeSet<String>) {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "text",
-        Value::Array(items) => {
-            items.iter().for_each(|item| describe(&format!("{path}[]"), item, lines));
-            "list"
-        }
-        Value::Object(members) => {
-            let data = ["secrets", "resources"].iter().any(|name| path.ends_with(name));
-            for (name, member) in members {
-                describe(&format!("{path}.{}", if data { "*" } else { name }), member, lines);
-            }
-            "object"
-        }
-    };
-    lines.insert(format!("{path}: {kind}"));
-}
-
-/// The same of an attribute. Bytes and text that are JSON are described as JSON.
+/// Adds the lines of an attribute. Bytes and text that are JSON are described as JSON.
 fn describe_attribute(path: &str, value: &AttributeValue, lines: &mut BTreeSet<String>) {
     let json = |bytes: &[u8], lines: &mut BTreeSet<String>| {
         if let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) {

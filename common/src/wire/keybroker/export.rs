@@ -194,6 +194,7 @@ impl InitData {
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
+    use keybroker_testing::forms::describe;
     use serde_json::{Value, json};
     use uuid::Uuid;
 
@@ -280,28 +281,6 @@ mod tests {
         }
         assert_eq!(once, again);
         assert_eq!(exported(&registered(&out)), out);
-    }
-
-    /// Each member of `value` by its path, and the kind of its value. Names that are data count as `*`.
-    fn describe(path: &str, value: &Value, lines: &mut BTreeSet<String>) {
-        let kind = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "number",
-            Value::String(_) => "text",
-            Value::Array(items) => {
-                items.iter().for_each(|item| describe(&format!("{path}[]"), item, lines));
-                "list"
-            }
-            Value::Object(members) => {
-                let by_silicon = path.ends_with("_tcb") || path.ends_with("_mitigations");
-                for (name, member) in members {
-                    describe(&format!("{path}.{}", if by_silicon { "*" } else { name }), member, lines);
-                }
-                "object"
-            }
-        };
-        lines.insert(format!("{path}: {kind}"));
     }
 
     /// The release before must read what this one writes: both run while a release is deployed, and the one
