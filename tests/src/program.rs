@@ -21,11 +21,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The program's path: `KEYBROKER_TEST_PROGRAM`, if that is set. Otherwise the first call of a process builds
+/// The program's path: `TEST_PROGRAM`, if that is set. Otherwise the first call of a process builds
 /// it, so that a suite can run alone in any clone.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("KEYBROKER_TEST_PROGRAM").map_or_else(build, PathBuf::from))
+    PATH.get_or_init(|| env::var_os("TEST_PROGRAM").map_or_else(build, PathBuf::from))
 }
 
 fn build() -> PathBuf {
