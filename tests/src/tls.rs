@@ -9,7 +9,7 @@ use std::{
 
 use keybroker_simulator::tls::{Authority, Identity, ServerName};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt as _, copy, copy_bidirectional, split},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
 };
@@ -83,8 +83,18 @@ impl Tunnel {
             async move {
                 let Ok(stream) = TcpStream::connect(authority).await else { return };
                 let _ = stream.set_nodelay(true);
-                let Ok(mut broker) = greet(&connector, stream).await else { return };
-                let _ = copy_bidirectional(&mut client, &mut broker).await;
+                let Ok(broker) = greet(&connector, stream).await else { return };
+                // A broker that refuses reads no more, and its answer must still come.
+                let ((mut asked, mut answer), (mut answered, mut ask)) = (client.split(), split(broker));
+                let up = async {
+                    let _ = copy(&mut asked, &mut ask).await;
+                    let _ = ask.shutdown().await;
+                };
+                let down = async {
+                    let _ = copy(&mut answered, &mut answer).await;
+                    let _ = answer.shutdown().await;
+                };
+                tokio::join!(up, down);
             }
         });
         Self { url: format!("http://{address}"), connector: greets, _forwarding: forwarding }
