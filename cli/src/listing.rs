@@ -73,7 +73,8 @@ pub(crate) async fn all<T>(
 /// window's rows is given in its place; one that comes too late by more is given late.
 #[derive(Debug)]
 pub(crate) struct Window<K, T> {
-    rows: BTreeMap<K, T>,
+    /// In boxes: a tree leaves near half of its nodes empty when keys come in their order.
+    rows: BTreeMap<K, Box<T>>,
     size: usize,
 }
 
@@ -88,8 +89,8 @@ impl<K: Ord, T> Window<K, T> {
 
     /// Takes a row in, and gives the first of those that are there once they are too many.
     pub(crate) fn push(&mut self, key: K, row: T) -> Option<T> {
-        self.rows.insert(key, row);
-        if self.rows.len() > self.size { self.rows.pop_first().map(|(_, row)| row) } else { None }
+        self.rows.insert(key, Box::new(row));
+        if self.rows.len() > self.size { self.rows.pop_first().map(|(_, row)| *row) } else { None }
     }
 
     /// The key of the first row, if every further row drives one out.
@@ -99,7 +100,7 @@ impl<K: Ord, T> Window<K, T> {
 
     /// The rows that are left.
     pub(crate) fn rest(self) -> impl DoubleEndedIterator<Item = T> {
-        self.rows.into_values()
+        self.rows.into_values().map(|row| *row)
     }
 }
 
