@@ -1,12 +1,12 @@
-//! The forms of what is stored, as lines: a form that changed is a line that differs. The release before must read
-//! what this one writes, since both run while a release is deployed.
+//! The forms of what is stored, as lines: a form that changed is a line that differs. The release before must
+//! read what this one writes, since both run while a release is deployed.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Adds a line for `path`, and for each part of `value` below it: its path, and the kind of its value. Names that
-/// are data, of secrets and of silicon, count as `*`.
+/// Adds a line for `path`, and for each part of `value` below it: its path, and the kind of its value. Names
+/// that are data, of secrets and of silicon, count as `*`.
 pub fn describe(path: &str, value: &Value, lines: &mut BTreeSet<String>) {
     let kind = match value {
         Value::Null => "null",
