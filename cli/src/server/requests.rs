@@ -66,8 +66,8 @@ impl Service<Request<Incoming>> for Requests {
                 turn.await;
             }
             let Ok(mut answer) = answer.await;
-            progress.answered();
-            if earlier + 1 >= MAX_REQUESTS {
+            let lost = progress.answered();
+            if lost || earlier + 1 >= MAX_REQUESTS {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(answer)

@@ -81,11 +81,15 @@ struct Client {
 }
 
 fn connect() -> Client {
+    connect_to(Places::new(Limits::alone(1)))
+}
+
+/// A connection that has one of `places`.
+fn connect_to(places: Arc<Places>) -> Client {
     let (stream, server) = duplex(128 * 1024);
     let writes = Arc::new(AtomicUsize::new(0));
     let counting = Counting { stream: server, writes: Arc::clone(&writes) };
     tokio::spawn(async move {
-        let places = Places::new(Limits::alone(1));
         let place = places.take(Peer::Local, places.open().await).await.unwrap();
         connection(counting, None, router(), place.progress(), Arc::<Pace>::default().join()).await
     });
@@ -290,6 +294,19 @@ async fn a_connection_that_loses_its_place_is_closed() {
     assert_eq!(text, "", "it asked for nothing");
     running.stop.send(()).unwrap();
     assert!(answer.await.unwrap().starts_with("HTTP/1.1 200 OK"));
+}
+
+/// It would answer a hundred requests otherwise, while others wait for the connection to end.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_lost_its_place_answers_one_request() {
+    let places = Places::new(Limits::alone(1));
+    let mut client = connect_to(Arc::clone(&places));
+    sleep(Duration::from_secs(1)).await;
+    let _next = places.take(Peer::Local, places.open().await).await.unwrap();
+    client.send(&"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3)).await;
+    let text = client.rest().await;
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    assert!(text.contains("connection: close"), "{text}");
 }
 
 #[tokio::test]

@@ -199,6 +199,7 @@ impl Places {
     fn close(&self, seats: &mut Vec<Arc<Seat>>, seat: &Arc<Seat>) {
         self.closed.fetch_add(1, Ordering::Relaxed);
         remove(seats, seat);
+        seat.lost.store(true, Ordering::Relaxed);
         seat.out.notify_one();
     }
 
@@ -257,13 +258,21 @@ struct Seat {
     unread: AtomicU64,
     /// Whether the client was answered, and has sent nothing since.
     answered: AtomicBool,
+    /// Whether the place was given to another connection.
+    lost: AtomicBool,
     out: Notify,
 }
 
 impl Seat {
     fn new(peer: Peer) -> Self {
-        let (owes, unread) = (AtomicU64::new(NOT_YET), AtomicU64::new(NEVER));
-        Self { peer, owes, unread, answered: AtomicBool::new(false), out: Notify::new() }
+        Self {
+            peer,
+            owes: AtomicU64::new(NOT_YET),
+            unread: AtomicU64::new(NEVER),
+            answered: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            out: Notify::new(),
+        }
     }
 
     fn waits_since(&self) -> Option<u64> {
@@ -342,10 +351,12 @@ impl Progress {
         self.places.changed.notify_one();
     }
 
-    /// There is an answer. The next request may have arrived already.
-    pub(super) fn answered(&self) {
+    /// There is an answer. The next request may have arrived already. Returns whether the connection has lost
+    /// its place meanwhile, so that this answer is its last one.
+    pub(super) fn answered(&self) -> bool {
         self.seat.answered.store(true, Ordering::Relaxed);
         self.seat.owes.store(NOT_YET, Ordering::Relaxed);
+        self.seat.lost.load(Ordering::Relaxed)
     }
 
     /// The client does not read its answer at the moment.
