@@ -50,6 +50,12 @@ libraries() {
     if grep -q 'NEEDED .*libgcc_s' <<<"$dynamic"; then printf 'libgcc-s1 (>= 3.0), '; fi
 }
 
+# size: the package's size when installed, in KiB, whatever the file system: as dpkg-gencontrol counts it.
+size() {
+    find "$tree" -path "$tree/DEBIAN" -prune -o -type f -printf '%s\n' -o -printf '1\n' |
+        awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }'
+}
+
 # finish OUT: documents, control files, checksums, and the package.
 finish() {
     local out=$1 script date
@@ -74,7 +80,7 @@ finish() {
     chmod 644 "$tree"/DEBIAN/md5sums
     [ ! -e "$tree/DEBIAN/conffiles" ] || chmod 644 "$tree/DEBIAN/conffiles"
     substitute "$debian/control" DEBIAN/control "VERSION=$version" "ARCHITECTURE=$(dpkg --print-architecture)" \
-        "SIZE=$(du -sk --apparent-size --exclude=DEBIAN "$tree" | cut -f1)" "LIBRARIES=$(libraries "$tree/usr/bin/$package")"
+        "SIZE=$(size)" "LIBRARIES=$(libraries "$tree/usr/bin/$package")"
 
     export SOURCE_DATE_EPOCH=$epoch
     find "$tree" -type d -exec chmod 755 {} +
