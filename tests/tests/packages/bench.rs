@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
@@ -18,6 +18,9 @@ use keybroker_tests::{
 
 /// Where the package is in a system.
 pub(crate) const PACKAGE: &str = "/keybroker.deb";
+
+/// Where the package of an earlier release is.
+pub(crate) const EARLIER: &str = "/earlier.deb";
 
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../boots")
@@ -41,10 +44,28 @@ pub(crate) fn package() -> Option<PathBuf> {
     PACKAGE.get_or_init(make).clone()
 }
 
-/// A system with the package's file in it, not yet installed. `None`, after a line, where none runs.
+/// The same files under a lower version.
+fn earlier(package: &Path, earlier: &Path) {
+    let files = tempfile::tempdir().expect("a directory");
+    let dpkg = |arguments: &[&str], paths: [&Path; 2]| {
+        let mut dpkg = Command::new("dpkg-deb");
+        dpkg.args(arguments).args(paths).stdout(Stdio::null());
+        assert!(dpkg.status().expect("dpkg-deb").success());
+    };
+    dpkg(&["--raw-extract"], [package, files.path()]);
+    let control = files.path().join("DEBIAN/control");
+    let text = fs::read_to_string(&control).expect("the control file");
+    let version = format!("\nVersion: {}\n", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version), "{text}");
+    fs::write(control, text.replace(&version, "\nVersion: 0.0.1\n")).expect("a file");
+    dpkg(&["-Znone", "--build"], [files.path(), earlier]);
+}
+
+/// A system with the packages' files in it, not yet installed. `None`, after a line, where none runs.
 pub(crate) fn systemd() -> Option<System> {
     let package = package()?;
     let files = Debian::get(&cache()).copy();
+    earlier(&package, &files.path(EARLIER));
     fs::copy(package, files.path(PACKAGE)).expect("a file");
     match System::start(files) {
         Ok(system) => Some(system),

@@ -35,7 +35,7 @@ use keybroker_tests::{
 };
 use uuid::Uuid;
 
-use self::bench::{PACKAGE, Package, package, systemd};
+use self::bench::{EARLIER, PACKAGE, Package, package, systemd};
 
 /// The passphrase of a workload of release 0.1.
 const OF_0_1: &str = "sealed by release 0.1";
@@ -59,6 +59,11 @@ async fn it_is_installed_started_upgraded_removed_and_purged_and_no_secret_is_lo
     let before = main_pid(&system);
     system.run(&format!("dpkg --install {PACKAGE}"));
     assert_ne!(main_pid(&system), before, "what runs goes on as the new version");
+    assert_eq!(
+        system.run("dpkg-query --show --showformat '${Version}' keybroker"),
+        env!("CARGO_PKG_VERSION")
+    );
+    system.run("grep --quiet '^# of the test' /etc/keybroker/serve.conf && systemctl enable keybroker");
     drop(world);
 
     let removed = system.run("dpkg --remove keybroker");
@@ -75,6 +80,7 @@ async fn it_is_installed_started_upgraded_removed_and_purged_and_no_secret_is_lo
         assert!(purged.contains(kept), "{purged}");
     }
     system.run("test ! -e /etc/keybroker/serve.conf && test ! -e /usr/bin/keybroker");
+    assert_eq!(system.run("find /etc/systemd -name 'keybroker*'"), "", "another installation starts nothing");
     system.run("test -e /var/lib/keybroker/keybroker.redb && test -e /var/lib/keybroker-key/key");
     system.run(&format!("dpkg --install {PACKAGE}"));
     let world = broker.serves(&system, &[]);
@@ -87,7 +93,7 @@ async fn it_is_installed_started_upgraded_removed_and_purged_and_no_secret_is_lo
 
 /// Nothing runs because it was installed, and the units are sound and tight.
 fn installed_and_silent(system: &System) {
-    system.run(&format!("dpkg --install {PACKAGE}"));
+    system.run(&format!("dpkg --install {EARLIER}"));
     for unit in ["keybroker", "keybroker-relay"] {
         assert_eq!(system.try_run(&format!("systemctl is-active {unit}")).status.code(), Some(3), "{unit}");
         assert_eq!(system.run(&format!("systemctl is-enabled {unit} || true")), "disabled\n");
