@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, env};
 
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, error::ErrorKind};
+use clap::{
+    Arg, ArgMatches, Command, CommandFactory as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use keybroker_aws::dynamodb::AllTables;
 use keybroker_common::config;
 
@@ -52,18 +55,31 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code())
 }
 
-/// The variables that are set and stand for an argument that `error` names.
+/// The variables that are set and stand for an argument that is at fault. clap writes all arguments that are
+/// given into the usage, those from variables too. Such a one is at fault only if it conflicts with another,
+/// or needs one that the command does not need otherwise.
 fn behind(error: &clap::Error, command: &Command, is_set: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let named: Vec<_> = match error.kind() {
-        ErrorKind::ArgumentConflict | ErrorKind::MissingRequiredArgument => {
-            error.context().map(|(_, value)| value.to_string()).collect()
+    let said = |kind| error.get(kind).map(ToString::to_string);
+    let names = |text: &str, argument: &Arg| {
+        let option = argument.get_long().map(|long| format!("--{long} "));
+        option.is_some_and(|option| format!("{text} ").contains(&option))
+    };
+    let needed_otherwise = |missing: &String| {
+        !missing.starts_with("--")
+            || arguments(command).any(|argument| argument.is_required_set() && names(missing, argument))
+    };
+    let named: Vec<_> = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::ArgumentConflict, _) => {
+            [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter().filter_map(said).collect()
+        }
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing)))
+            if !missing.iter().any(needed_otherwise) =>
+        {
+            said(ContextKind::Usage).into_iter().collect()
         }
         _ => Vec::new(),
     };
-    let stands = |argument: &Arg| {
-        let option = argument.get_long().map(|long| format!("--{long} "));
-        option.is_some_and(|option| named.iter().any(|named| format!("{named} ").contains(&option)))
-    };
+    let stands = |argument: &Arg| named.iter().any(|named| names(named, argument));
     let variable = |argument: &Arg| argument.get_env()?.to_str().map(str::to_owned);
     arguments(command)
         .filter(|argument| stands(argument))
@@ -177,6 +193,32 @@ mod tests {
         assert_eq!(nearest("KEYBROKER_LISTN", &known), Some("KEYBROKER_LISTEN"));
         assert_eq!(nearest("KEYBROKER_DATADIR", &known), Some("KEYBROKER_DATA_DIR"));
         assert_eq!(nearest("KEYBROKER_QQQ", &known), None);
+    }
+
+    fn behind_the_refusal_of(arguments: &[&str]) -> BTreeSet<String> {
+        let error = Cli::command().try_get_matches_from(arguments).unwrap_err();
+        behind(&error, &Cli::command(), |_| true)
+    }
+
+    #[test]
+    fn a_variable_is_named_only_if_its_argument_is_in_the_way() {
+        // An argument stands for the variable: clap names both in one way.
+        for (arguments, variable) in [
+            (&["workload", "list", "--aws", "--data-dir", "/x"][..], Some("KEYBROKER_DATA_DIR")),
+            (&["workload", "list", "--prefix", "x"], Some("KEYBROKER_PREFIX")),
+            (&["workload", "show", "--data-dir", "/x"], None),
+            (&["token", "revoke", "--data-dir", "/x"], None),
+            (&["audit", "--data-dir", "/x"], None),
+            (&["report", "--data-dir", "/x"], None),
+            (&["audit", "--follow", "--limit", "3", "--data-dir", "/x"], None),
+        ] {
+            let found = behind_the_refusal_of(&[&["keybroker"], arguments].concat());
+            assert_eq!(
+                found.iter().map(String::as_str).collect::<Vec<_>>(),
+                Vec::from_iter(variable),
+                "{arguments:?}"
+            );
+        }
     }
 
     fn reach(arguments: &[&str]) -> Reach {
