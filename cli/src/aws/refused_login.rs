@@ -18,6 +18,8 @@ pub(super) fn trouble(error: &CredentialsError, profile: Option<&str>) -> Troubl
         _ if said(&["dispatch failure"]) => Kind::Unreachable,
         _ if said(&["timeout"]) => Kind::Silent,
         _ if said(&["expired", "unauthorizedexception", "cached sso token"]) => Kind::Expired,
+        // The service of machines' roles answers so where it is closed. So do those of other clouds.
+        _ if said(&["imds is disabled"]) => Kind::NoCredentials,
         _ if said(&["accessdenied", "forbidden"]) => Kind::Denied,
         _ => Kind::NoCredentials,
     };
@@ -88,6 +90,11 @@ mod tests {
             ),
             (CredentialsError::provider_error("UnauthorizedException"), Kind::Expired, "have expired"),
             (CredentialsError::provider_error("AccessDenied: no"), Kind::Denied, "denies"),
+            (
+                CredentialsError::provider_error("request forbidden: IMDS is disabled or the caller"),
+                Kind::NoCredentials,
+                "there are no AWS credentials",
+            ),
             (CredentialsError::invalid_configuration("a loop"), Kind::NoCredentials, "ops: a loop"),
         ] {
             let found = trouble(&error, Some("ops"));

@@ -27,6 +27,20 @@ fn the_clients_warnings_come_if_they_are_asked_for() {
     assert!(asked.log.contains("aws_config"), "{asked:?}");
 }
 
+/// A machine without a role may answer so, and so do the machines of other clouds.
+#[test]
+fn a_closed_service_of_roles_is_no_denial() {
+    let roles = Upstream::saying(response(403, "", "forbidden"));
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = asking(&closed(), &["workload", "list"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_EC2_METADATA_DISABLED");
+    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &roles.url).env("HOME", directory.path());
+    let ended = Ended::from(command.output().unwrap());
+    assert_eq!(ended.code, Some(5), "{ended:?}");
+    assert!(ended.log.starts_with("error: there are no AWS credentials"), "{ended:?}");
+    assert!(!roles.seen().is_empty());
+}
+
 /// A directory with a profile `sso` of IAM Identity Center, and the token of somebody who has logged in until
 /// `expires`.
 fn logged_in(directory: &Path, expires: &str) {
