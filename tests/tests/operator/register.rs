@@ -270,7 +270,20 @@ fn register_on_aws_needs_a_url_that_answers() {
         let ended = on_aws(&file, more);
         assert_eq!(ended.code, Some(code), "{ended:?}");
         assert!(ended.log.contains(said), "{}", ended.log);
+        // A command line that is not whole is refused before anything is shown.
+        assert_eq!(ended.log.contains("always"), code != 2, "{}", ended.log);
     }
+}
+
+/// Otherwise its files would be written for a workload that nobody registered.
+#[test]
+fn krun_initrd_on_aws_needs_a_url_before_it_reads_an_image() {
+    let mut arguments = vec!["krun-initrd", "--broker", "https://k.example.org", "--aws", "--yes"];
+    for file in ["--image", "--library", "--out", "--passphrase-file"] {
+        arguments.extend([file, "/nonexistent"]);
+    }
+    let ended = program::run(&arguments);
+    assert!(ended.code == Some(2) && ended.log.contains("--aws needs --url"), "{ended:?}");
 }
 
 /// On AWS only the function `register` may encrypt, so the command asks it.

@@ -121,6 +121,9 @@ struct KrunInitrdOutput {
 
 /// Runs the command.
 pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
+    if !args.confirm.dry_run {
+        args.destination.check()?;
+    }
     let image = if args.image.is_dir() { args.image.join("disk.img") } else { args.image.clone() };
     let trailer = trailer(&image)?;
     let id = match &args.earlier.workload_id {

@@ -82,7 +82,8 @@ Examples:
       keybroker register --id-key id-2026.pem.pub --resource tls.key=key.pem
   From a document, with the secret apart:
       keybroker register --from billing.json --resource tls.key=key.pem
-  keybroker register --from registration.json --aws --url https://k.example.org --yes
+  On AWS, by a signed request to the output Url of the stack:
+      keybroker register --from registration.json --aws --url https://k.example.org --yes
 
 {}", Exit::TABLE))]
 pub(crate) struct RegisterArgs {
@@ -142,6 +143,9 @@ struct Registering<'a> {
 
 impl Registering<'_> {
     fn run(&self) -> Result<Exit, Failure> {
+        if !self.confirm.dry_run {
+            self.destination.check()?;
+        }
         let request = self.document.request()?;
         if let Some(init_data) = &self.init_data {
             init_data.check_secrets(&request)?;

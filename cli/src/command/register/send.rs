@@ -94,16 +94,24 @@ impl DestinationArgs {
         self.url.as_ref().map(ToString::to_string)
     }
 
+    /// On AWS, where the registration goes. Commands ask before they show, write or ask anything.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.store.aws { self.target().map(drop) } else { Ok(()) }
+    }
+
+    fn target(&self) -> Result<&Target, Failure> {
+        self.url.as_ref().ok_or_else(|| {
+            Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
+                .hint("give the deployment's output Url: only its register function may encrypt")
+        })
+    }
+
     /// Sends a registration there, to the broker's route `path`.
     pub(crate) async fn send(&self, path: &str, body: &[u8]) -> Result<BrokerAnswer, Failure> {
         let mut request = request(path, body)?;
         if self.store.aws {
-            let Some(url) = &self.url else {
-                return Err(Failure::new(Exit::Usage, anyhow!("--aws needs --url"))
-                    .hint("give the deployment's output Url: only its register function may encrypt"));
-            };
             let login = self.store.login();
-            let signing = relay::signing(url.clone(), &login, ANSWER_TIMEOUT, &self.ca);
+            let signing = relay::signing(self.target()?.clone(), &login, ANSWER_TIMEOUT, &self.ca);
             return ask(signing.await?, request).await;
         }
         let data_dir = self.store.data_dir()?;
