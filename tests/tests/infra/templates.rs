@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
 };
 
 use keybroker_common::{
@@ -323,6 +325,24 @@ fn the_api_has_the_name_that_smoke_looks_for() {
     assert_eq!(template["Resources"]["Api"]["Properties"]["Name"], json!({"Ref": "Prefix"}));
     let smoke = fs::read_to_string(workspace().join("infra/smoke")).unwrap();
     assert!(smoke.contains("Items[?Name=='$prefix'].ApiId"));
+}
+
+/// Every one of its checks would fail, as if AWS had refused or allowed what it should not.
+#[test]
+fn smoke_tries_nothing_without_the_command_line_and_a_deployment() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = directory.path().join("aws");
+    for (version, said) in
+        [("aws-cli/1.45.11 Python/3.11.7", "version 2"), ("aws-cli/2.31.0 Python/3.13.7", "no deployment")]
+    {
+        fs::write(&fake, format!("#!/bin/sh\ncase $1 in --version) echo {version} ;; *) exit 254 ;; esac\n"))
+            .unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+        let ended = Command::new(workspace().join("infra/smoke")).env("PATH", path).output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(1), &b""[..]), "{version}");
+        assert!(String::from_utf8(ended.stderr).unwrap().contains(said), "{version}");
+    }
 }
 
 #[test]
