@@ -143,7 +143,10 @@ async fn arguments_that_make_no_sense_are_refused() {
         (vec!["audit", "--limit", "0"], "not in 1..=8192"),
         (vec!["audit", "--limit", "8193"], "not in 1..=8192"),
         (vec!["audit", "--measurement", "4d4d"], "not 8 to 96 hex digits"),
-        (vec!["audit", "--decision", "granted"], "no decision has this name"),
+        (
+            vec!["audit", "--decision", "granted"],
+            "no decision has this name: `granted`, expected one of `registered`, ",
+        ),
         (vec!["audit", "--token", "AAECAwQFBgcICQ"], "not the id of a token"),
         (vec!["audit", "--limit", "1", "--json", "--csv"], "cannot be used with"),
         (vec!["audit", "--follow", "--json"], "--json-lines"),

@@ -4,11 +4,17 @@ use keybroker_common::audit::{Decision, Operation};
 use serde::{Deserialize as _, de::value::StrDeserializer};
 
 /// The decision of this name.
-pub(super) fn parse_decision(text: &str) -> Result<Decision, &'static str> {
+pub(super) fn parse_decision(text: &str) -> Result<Decision, String> {
     // Records have the same names, with underscores.
     let stored = text.replace('-', "_");
-    let parsed = Decision::deserialize(StrDeserializer::<serde::de::value::Error>::new(&stored));
-    parsed.ok().filter(|parsed| decision(*parsed) == text).ok_or("no decision has this name")
+    match Decision::deserialize(StrDeserializer::<serde::de::value::Error>::new(&stored)) {
+        Ok(parsed) if decision(parsed) == text => Ok(parsed),
+        Ok(parsed) => Err(format!("no decision has this name: did you mean {}?", decision(parsed))),
+        // serde lists the names.
+        Err(error) => {
+            Err(error.to_string().replace('_', "-").replace("unknown variant", "no decision has this name:"))
+        }
+    }
 }
 
 /// The name of a decision, as listings have it.
