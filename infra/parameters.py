@@ -198,7 +198,7 @@ RATE, BURST = "ThrottlingRateLimit", "ThrottlingBurstLimit"
 
 THRESHOLDS = [
     "ServerErrors", "Refusals", "Strangers", "KeyUnavailable", "KdsThrottled", "GuestsBehind", "OldList",
-    "GatewayThrottled", "FunctionErrors", "FunctionsThrottled", "ReadsThrottled", "WritesThrottled",
+    "GatewayThrottled", "TurnedAway", "FunctionErrors", "FunctionsThrottled", "ReadsThrottled", "WritesThrottled",
 ]
 ALARMS = [*THRESHOLDS, "NoTcbFloor"]
 TABLES = ["Workloads", "Tokens", "Keys", "Decisions", "Endorsements", "Audit", "Challenges", "Sessions"]

@@ -300,6 +300,7 @@ fn the_access_log_holds_neither_bodies_nor_cookies() {
         "source": "$context.identity.sourceIp",
         "principal": "$context.identity.userArn",
         "latency": "$context.responseLatency",
+        "answer": "$context.integration.status",
         "error": "$context.integrationErrorMessage",
     });
     assert_eq!(format, expected);

@@ -7,12 +7,10 @@ use keybroker_tests::{metrics::METRICS, permissions::permissions};
 use serde_json::{Value, json};
 
 use crate::{
+    alarms::OF_THE_LOG,
     templates::{FUNCTIONS, sub},
     yaml::{read, resources},
 };
-
-/// Made of the gateway's log, by the functions' template.
-const OF_THE_LOG: &str = "GatewayThrottled";
 
 /// A rule names itself so that the watch's own rules recognise it, and every rule tells the same topic.
 #[test]
@@ -133,5 +131,5 @@ fn the_dashboard_draws_every_metric_and_none_that_there_is_not() {
     }
     assert_eq!((of_functions, of_tables), (functions, tables));
     let expected = METRICS.into_iter().filter(|name| !["Refused", "Unavailable"].contains(name));
-    assert_eq!(own, expected.chain([OF_THE_LOG]).map(str::to_owned).collect());
+    assert_eq!(own, expected.chain(OF_THE_LOG).map(str::to_owned).collect());
 }

@@ -20,7 +20,7 @@ const CLOUDWATCH: Service = Service {
 };
 const SNS: Service = Service { name: "SNS", host: "sns", signed: "sns", variable: "AWS_ENDPOINT_URL_SNS" };
 /// The alarms of infra/template.yaml, without the deployment's prefix.
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "server-errors",
     "refusals",
     "strangers",
@@ -30,6 +30,7 @@ const ALL: [&str; 13] = [
     "guests-behind",
     "old-list",
     "gateway-throttled",
+    "turned-away",
     "function-errors",
     "functions-throttled",
     "reads-throttled",
@@ -229,10 +230,10 @@ mod tests {
         let none = alarm(json!({"AlarmName": "kb-b", "ActionsEnabled": true, "AlarmActions": []}));
         let off = alarm(json!({"AlarmName": "kb-c", "ActionsEnabled": false, "AlarmActions": [TOPIC]}));
         let rings = alarm(json!({"AlarmName": "kb-d", "AlarmActions": [TOPIC], "StateValue": "ALARM"}));
-        assert_eq!(said(std::slice::from_ref(&well), Subscribed::By(2)), "14 alarms, heard by 2 subscribers");
+        assert_eq!(said(std::slice::from_ref(&well), Subscribed::By(2)), "15 alarms, heard by 2 subscribers");
         assert_eq!(told(&[], Subscribed::By(1)), "there are no alarms whose names begin with kb-");
         for (alarms, heard, expected) in [
-            (vec![well.clone(), none, off], Subscribed::By(1), "2 of 16 alarms tell nobody: kb-b, kb-c"),
+            (vec![well.clone(), none, off], Subscribed::By(1), "2 of 17 alarms tell nobody: kb-b, kb-c"),
             (vec![well.clone()], Subscribed::By(0), "nobody has confirmed a subscription"),
             (vec![well.clone()], Subscribed::Missing, "which does not exist"),
             (vec![well], Subscribed::Unseen("no".to_owned()), "not seen: needs sns:GetTopicAttributes"),
