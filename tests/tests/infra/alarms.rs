@@ -71,7 +71,7 @@ fn alarms_watch_what_operators_are_told_to_expect() {
     assert_eq!(found, expected.collect());
 }
 
-/// Whether a line of JSON matches a filter that joins comparisons of texts by `&&`, as CloudWatch documents it.
+/// Whether a line of JSON matches a filter of CloudWatch that joins comparisons of texts by `&&`.
 fn matches(pattern: &str, line: &Value) -> bool {
     let inside = pattern.strip_prefix("{ ").and_then(|rest| rest.strip_suffix(" }")).unwrap();
     inside.split(" && ").all(|part| {
@@ -93,7 +93,7 @@ fn matches(pattern: &str, line: &Value) -> bool {
 fn each_429_in_the_log_counts_as_the_gateways_or_as_the_brokers() {
     let template = read("template.yaml");
     let format = template["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"].as_str().unwrap();
-    // A line as API Gateway writes it: a variable that has no value is a dash.
+    // As API Gateway writes a line: a variable that has no value is a dash.
     let line = |status: &str, answer: &str| {
         let known = [("$context.status", status), ("$context.integration.status", answer)];
         let line = known.iter().fold(format.to_owned(), |line, (name, value)| line.replace(name, value));
@@ -109,7 +109,8 @@ fn each_429_in_the_log_counts_as_the_gateways_or_as_the_brokers() {
         resources(&template, "AWS::Logs::MetricFilter").map(|(_, one)| &one["Properties"]).collect();
     let counted = |line: &Value| {
         let of = filters.iter().filter(|filter| matches(filter["FilterPattern"].as_str().unwrap(), line));
-        of.map(|filter| filter["MetricTransformations"][0]["MetricName"].as_str().unwrap()).collect::<Vec<_>>()
+        of.map(|filter| filter["MetricTransformations"][0]["MetricName"].as_str().unwrap())
+            .collect::<Vec<_>>()
     };
     for (status, answer, expected) in [
         ("429", "-", Some("GatewayThrottled")),

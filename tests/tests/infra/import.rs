@@ -22,10 +22,22 @@ fn run(arguments: &[&str]) -> (Output, TempDir) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let copy = tempfile::tempdir().unwrap();
     fs::create_dir(copy.path().join("infra")).unwrap();
-    for file in ["import", "storage.yaml"] {
+    for file in ["import", "account.py", "storage.yaml"] {
         fs::copy(root.join("infra").join(file), copy.path().join("infra").join(file)).unwrap();
     }
     (Command::new(copy.path().join("infra/import")).args(arguments).output().unwrap(), copy)
+}
+
+/// The options that every script here has go into each command.
+#[test]
+fn the_commands_name_region_and_profile() {
+    let chosen = ["--key", KEY, "--region", "eu-central-1", "--profile", "of a team"];
+    let (_, _, commands) = import(&chosen);
+    let commands: Vec<_> = commands.replace("\\\n", "").lines().map(str::to_owned).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for command in commands {
+        assert!(command.contains(" --region eu-central-1 --profile 'of a team'"), "{command}");
+    }
 }
 
 fn import(arguments: &[&str]) -> (Value, Value, String) {

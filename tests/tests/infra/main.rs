@@ -1,4 +1,4 @@
-//! The templates of the AWS deployment, and the scripts that restore its tables and reconcile its records.
+//! The templates of the AWS deployment, and the scripts beside them.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod account;
 mod alarms;
 mod front;
 mod import;
