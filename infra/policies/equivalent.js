@@ -8,7 +8,8 @@ module.exports = {
     'moving: RewrapsBrokerKeys with every action': 'as ResourcesRewraps',
     'operators/rewrap: statement 6 with every resource': 'FromTheOldKeyAlone denies it on every other key',
     'operators/rewrap: statement 7 with every resource': 'ToTheNewKeyAlone denies it on every other key',
-    'other/topic: RulesAndAlarmsPublish with every resource': 'the policy of a topic is about that topic alone',
+    'other/topic: AlarmsPublish with every resource': 'the policy of a topic is about that topic alone',
+    'other/topic: RulesPublish with every resource': 'the policy of a topic is about that topic alone',
     'tables/decisions: AttestAloneWrites with every resource': 'the policy of a table is about that table alone',
     'tables/sessions: AttestAloneWrites with every resource': 'the policy of a table is about that table alone',
 }

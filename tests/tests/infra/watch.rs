@@ -29,6 +29,22 @@ fn every_rule_is_watched_enabled_and_tells_the_topic() {
     assert_eq!(rules, 10);
 }
 
+/// EventBridge documents that a topic's policy can have no condition for it: the watch would be silent.
+#[test]
+fn rules_may_publish_without_a_condition_and_alarms_of_this_account_alone() {
+    let template = read("watch.yaml");
+    let policy = &template["Resources"]["TopicPolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let publish = |sid: &str, service: &str| {
+        json!({
+            "Sid": sid, "Effect": "Allow", "Principal": {"Service": service},
+            "Action": "sns:Publish", "Resource": {"Ref": "Topic"},
+        })
+    };
+    let mut alarms = publish("AlarmsPublish", "cloudwatch.amazonaws.com");
+    alarms["Condition"] = json!({"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}});
+    assert_eq!(*policy, json!([publish("RulesPublish", "events.amazonaws.com"), alarms]));
+}
+
 /// Without them in the functions' stack, no deployment of that stack silences the watch.
 #[test]
 fn the_functions_stack_has_no_part_in_the_watch() {
