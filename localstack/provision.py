@@ -63,6 +63,13 @@ def put_policies(dynamodb, prefix, path):
             dynamodb.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy))
 
 
+def put_key_policy(kms, key):
+    """Puts the key's policy again as a text: moto takes an object from a template, and answers with an object."""
+    policy = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    if not isinstance(policy, str):
+        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+
+
 class LongForm(yaml.SafeLoader):
     """Reads a template with its functions in their long form, as JSON has them."""
 
@@ -112,7 +119,8 @@ def provision(prefix, path):
         if resource["Type"] == "AWS::DynamoDB::Table":
             dynamodb.describe_table(TableName=resource["Properties"]["TableName"])
     put_policies(dynamodb, prefix, path)
-    client("kms").describe_key(KeyId=f"alias/{prefix}")
+    kms = client("kms")
+    put_key_policy(kms, kms.describe_key(KeyId=f"alias/{prefix}")["KeyMetadata"]["KeyId"])
 
 
 def main():

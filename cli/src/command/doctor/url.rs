@@ -9,6 +9,8 @@ const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
 /// Characters of the ids that buildah generates.
 const DEFAULT_ID: i64 = 64;
 const CHECK: &str = "url";
+/// A part of each name that AWS gives an API.
+const OF_AWS: &str = ".execute-api.";
 /// The advice about a slash at the end. buildah removes it when it registers, and leaves it in the image.
 const SLASH: &str = "remove the slash at the end: it takes a character, and guests then ask for //kbs/v0/…. \
                      keybroker answers that, but Amazon API Gateway may find no route for it and answer 404";
@@ -58,6 +60,13 @@ pub(super) fn budget(url: &str) -> Finding {
         advice.push(
             "krun's stock guest has no TLS roots, so https fails in it: use a relay on the host, or \
              add roots to the guest"
+                .to_owned(),
+        );
+    }
+    if rest.contains(OF_AWS) {
+        advice.push(
+            "AWS gave the API this name: nothing answers under it where the functions' stack has \
+             DisableExecuteApiEndpoint=yes, so build with its DomainName there"
                 .to_owned(),
         );
     }
@@ -128,6 +137,14 @@ mod tests {
             assert!(said.contains("//kbs/v0/") && said.contains("API Gateway"), "{url}: {said}");
         }
         assert!(!advice("http://127.0.0.1:8000/base").contains("slash"));
+    }
+
+    #[test]
+    fn aws_own_name_of_an_api_may_be_closed() {
+        let advice = |url| budget(url).advice.unwrap_or_default();
+        let closed = "DisableExecuteApiEndpoint";
+        assert!(advice("https://abcdefghij.execute-api.us-east-1.amazonaws.com").contains(closed));
+        assert!(!advice("https://kb.example.com").contains(closed));
     }
 
     #[test]

@@ -127,6 +127,21 @@ async fn doctor_finds_each_fault_of_a_deployment() {
     kms.enable_key_rotation().key_id(&key).send().await.unwrap();
     assert_eq!(one("key-rotation", &well).0, "ok");
     let id = key.rsplit('/').next().unwrap();
+    assert_eq!(one("key-rewrap", &well).0, "ok");
+    let forgotten = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": ["kms:ReEncryptFrom", "kms:ReEncryptTo"],
+        "Resource": "*",
+        "Condition": {
+            "ArnEquals": {"aws:PrincipalArn": format!("arn:aws:iam::123456789012:role/{prefix}-rewrap")},
+            "DateLessThan": {"aws:CurrentTime": "2099-01-01T00:00:00Z"},
+        },
+    }]});
+    let put = kms.put_key_policy().key_id(id).policy_name("default").policy(forgotten.to_string());
+    put.send().await.unwrap();
+    let (verdict, text) = one("key-rewrap", &well);
+    assert!(verdict == "warn" && text.ends_with("until 2099-01-01T00:00:00Z"), "{text}");
     kms.disable_key().key_id(id).send().await.unwrap();
     assert_eq!(one("key", &well).0, "fail");
     kms.schedule_key_deletion().key_id(id).send().await.unwrap();

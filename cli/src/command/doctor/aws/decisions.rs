@@ -81,12 +81,12 @@ fn attest(table: &str, prefix: &str) -> Option<String> {
 }
 
 /// A field of an object; null if it is not there.
-fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
+pub(super) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
     value.get(name).unwrap_or(&Value::Null)
 }
 
 /// `value` itself, or each of its items if it is a list.
-fn one_or_many(value: &Value) -> &[Value] {
+pub(super) fn one_or_many(value: &Value) -> &[Value] {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 

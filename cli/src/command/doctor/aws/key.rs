@@ -2,7 +2,7 @@
 
 use aws_sdk_kms::{Client, primitives::DateTimeFormat, types::KeyState};
 
-use super::unseen::unseen;
+use super::{rewrap, unseen::unseen};
 use crate::{
     aws::{Account, Trouble},
     command::doctor::finding::Finding,
@@ -10,7 +10,7 @@ use crate::{
 
 const CHECK: &str = "key";
 
-/// Whether the key can be used, and whether it is rotated.
+/// Whether the key can be used, whether it is rotated, and who may move what it wraps.
 pub(super) async fn examine(account: &Account, prefix: &str) -> Vec<Finding> {
     let (client, alias) = (Client::new(&account.config), format!("alias/{prefix}"));
     let described = match client.describe_key().key_id(&alias).send().await {
@@ -30,6 +30,7 @@ pub(super) async fn examine(account: &Account, prefix: &str) -> Vec<Finding> {
             vec![
                 Finding::ok(CHECK, format!("{alias} is enabled: {arn}")),
                 rotation(&client, &alias, &arn).await,
+                rewrap::examine(&client, prefix, &alias, &arn).await,
             ]
         }
         Some(KeyState::PendingDeletion) => {

@@ -5,6 +5,7 @@ mod alarms;
 mod decisions;
 mod key;
 mod logs;
+mod rewrap;
 mod tables;
 mod unseen;
 
