@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use jiff::Timestamp;
 use keybroker_common::http::reply;
@@ -29,8 +29,8 @@ pub(crate) struct TlsArgs {
     /// Speak TLS (1.2 and 1.3) with the certificate in this PEM file.
     ///
     /// The server's own certificate comes first, then those that lead from it to a root that clients trust.
-    /// On SIGHUP the broker reads this file and the key again. If it cannot use them, it goes on with the
-    /// pair that it has, and logs why. Connections are not interrupted.
+    /// On SIGHUP the broker reads this file and the key again. If it cannot use them, or the certificate has
+    /// ended, it goes on with the pair that it has, and logs why. Connections are not interrupted.
     #[arg(long, env = "KEYBROKER_TLS_CERT", requires = "tls_key", value_name = "PEM")]
     tls_cert: Option<PathBuf>,
     /// The PEM file of the certificate's private key, without a passphrase.
@@ -123,11 +123,18 @@ impl Tls {
         }
     }
 
-    /// Reads the files again. A pair that cannot be used changes nothing.
+    /// Reads the files again. A pair that cannot be used changes nothing, nor does one that is out of its
+    /// time while the pair in use is not.
     fn reload(&self) {
-        let read = self.files.read();
+        let (read, now) = (self.files.read(), Timestamp::now());
         let mut presented = self.presented.write().unwrap_or_else(PoisonError::into_inner);
-        match read {
+        let usable = read.and_then(|pair| match pair.warning(now) {
+            Some(warning) if !pair.is_in_time(now) && presented.pair.is_in_time(now) => {
+                Err(anyhow!("the certificate in {} {warning}", self.files.certificate.display()).into())
+            }
+            _ => Ok(pair),
+        });
+        match usable {
             Ok(pair) => {
                 announce(&pair);
                 *presented = Presented { pair, refused: None };

@@ -11,6 +11,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{Mode, OFlags};
 use tokio_rustls::rustls::{
     self, InconsistentKeys, ServerConfig, crypto,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -110,6 +111,11 @@ impl Pair {
         Ok(Self { config: Arc::new(config), fingerprint, not_before, not_after })
     }
 
+    /// Whether clients whose clocks are right take the certificate at `now`.
+    pub(super) fn is_in_time(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+
     /// A fault of the certificate's time, now or soon: the rest of a sentence about the certificate.
     pub(crate) fn warning(&self, now: Timestamp) -> Option<String> {
         let (begins, ends) = (self.not_before, self.not_after);
@@ -124,7 +130,9 @@ impl Pair {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
+    // Without blocking: a named pipe would wait for a writer, and the whole broker with it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
@@ -156,10 +164,13 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, PairError> {
 fn validity(certificate: &[u8]) -> Result<(Timestamp, Timestamp), PairError> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|error| PairError::Certificate(error.to_string()))?;
-    let time =
-        |seconds| Timestamp::from_second(seconds).map_err(|error| PairError::Certificate(error.to_string()));
+    // "Without end" is a second of the year 9999 (RFC 5280, 4.1.2.5) that is later than the last timestamp.
+    let time = |seconds| {
+        let limit = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+        Timestamp::from_second(seconds).unwrap_or(limit)
+    };
     let validity = parsed.validity();
-    Ok((time(validity.not_before.timestamp())?, time(validity.not_after.timestamp())?))
+    Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
 }
 
 fn config(

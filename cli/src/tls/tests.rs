@@ -7,12 +7,27 @@ use std::{
 
 use jiff::SignedDuration;
 use keybroker_simulator::tls::{Authority, Identity, ServerName};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
 use super::*;
 
 fn issued(authority: &Authority) -> Identity {
     authority.issue(ServerName::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+/// With another end of its time, which may be in the year 9999: a GeneralizedTime, two bytes longer.
+fn ending(identity: &Identity, end: &str) -> Identity {
+    let mut der = identity.certificate.clone();
+    let validity = der.windows(4).position(|bytes| bytes == [0x30, 0x1e, 0x17, 0x0d]).unwrap();
+    der.splice(validity + 17..validity + 32, [0x18, 0x0f].into_iter().chain(end.bytes()));
+    der[validity + 1] += 2;
+    // The certificate is longer, and what is signed of it.
+    assert_eq!((&der[..2], &der[4..6]), (&[0x30, 0x82][..], &[0x30, 0x81][..]));
+    let longer = u16::from_be_bytes([der[2], der[3]]) + 2;
+    der[2..4].copy_from_slice(&longer.to_be_bytes());
+    der[6] += 2;
+    Identity { certificate: der, ..identity.clone() }
 }
 
 /// The files of a pair in a directory.
@@ -84,7 +99,10 @@ fn a_file_that_is_missing_or_none_is_refused() {
     let directory = TempDir::new().unwrap();
     let server = issued(&Authority::new());
     let files = written(directory.path(), &server.certificate_pem(), &server.key_pem(), 0o600);
-    for path in [directory.path().join("nowhere"), directory.path().to_owned(), "/dev/zero".into()] {
+    // Nobody writes to it.
+    let pipe = directory.path().join("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    for path in [directory.path().join("nowhere"), directory.path().to_owned(), "/dev/zero".into(), pipe] {
         let (error, _) = refused(&Files { certificate: path.clone(), ..files.clone() });
         assert!(error.contains("the certificate's file cannot be read"), "{error}");
         let (error, _) = refused(&Files { key: path, ..files.clone() });
@@ -104,6 +122,10 @@ fn a_certificate_is_warned_of_before_it_ends() {
     assert!(warned(-7).unwrap().ends_with("in 7 hours"), "{:?}", warned(-7));
     assert!(warned(0).unwrap().ends_with("clients refuse it"));
     assert!(warned(-49).unwrap().starts_with("is not valid before"));
+    let endless = ending(&server, "99991231235959Z");
+    let pair =
+        written(directory.path(), &endless.certificate_pem(), &server.key_pem(), 0o640).read().unwrap();
+    assert_eq!((pair.not_after, pair.warning(Timestamp::now())), (Timestamp::MAX, None));
 }
 
 /// A pair that cannot be used changes nothing, and is told until one that can be used comes.
@@ -126,4 +148,17 @@ async fn a_bad_pair_leaves_the_earlier_one_in_place() {
     tls.reload();
     let after = tls.presentation();
     assert!(after.refused.is_none() && after.certificate != before.certificate);
+    // Clients refuse a certificate that has ended: the one that they take stays.
+    let over = ending(&second, "20240201000000Z");
+    write(&over, &over);
+    tls.reload();
+    let kept = tls.presentation();
+    assert_eq!(kept.certificate, after.certificate);
+    assert!(kept.refused.unwrap().cause.contains("ended at 2024-02-01T00:00:00Z"));
+    // Where none holds, the files' own is presented.
+    let started = Tls::start(write(&over, &over)).unwrap();
+    let earlier = ending(&first, "20240101000000Z");
+    write(&earlier, &earlier);
+    started.reload();
+    assert!(started.presentation().refused.is_none());
 }
