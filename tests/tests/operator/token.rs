@@ -60,6 +60,12 @@ async fn a_token_is_shown_and_revoked_by_itself() {
         std::fs::write(&file, format!("{token}\nhttps://x:{token}@k.example.org\n")).unwrap();
         let file = file.path().to_str().unwrap();
 
+        if kind == "file" {
+            // Enter ends it: no Ctrl-D is needed.
+            let terminal = operator.at_terminal(&["token", "show", "--token-file", "-"]);
+            let (code, screen) = terminal.typed(&format!("{token}\n"));
+            assert!(code == Some(0) && screen.contains(id), "{screen}");
+        }
         let shown = operator.json(&["token", "show", "--token-file", file]);
         assert_eq!((&shown["id"], &shown["state"]), (&created["id"], &"unused".into()), "{kind}");
         assert!(shown["created_by"].as_str().unwrap().starts_with(by), "{kind}: {shown}");
