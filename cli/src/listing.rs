@@ -206,6 +206,11 @@ impl<T: Serialize> Output<T> {
         }
     }
 
+    /// The number of rows until here.
+    pub(crate) fn printed(&self) -> usize {
+        self.printed
+    }
+
     /// Ends the listing, tells of the rows of `what` that cannot be read, and returns the exit code that
     /// follows. If there are no rows, a person reads `none`.
     pub(crate) fn end(self, none: &str, what: &str, unreadable: &[Unreadable]) -> anyhow::Result<Exit> {

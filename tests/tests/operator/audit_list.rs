@@ -157,8 +157,10 @@ async fn arguments_that_make_no_sense_are_refused() {
         let ended = operator.run(&arguments);
         assert!(ended.code == Some(2) && ended.log.contains(said), "{arguments:?}: {ended:?}");
     }
-    let ended = operator.run(&["audit", "--check", "mesurement"]);
-    assert!(ended.log.contains("no check of the name \"mesurement\""), "{ended:?}");
+    for list in [&[][..], &["--released"], &["--tcb"]] {
+        let ended = operator.run(&[&["audit", "--check", "mesurement"], list].concat());
+        assert!(ended.log.contains("no check of the name \"mesurement\""), "{list:?}: {ended:?}");
+    }
     let ended = operator.run(&["audit", "--measurement", "4d4d4d4d", "--measurement", "4d4d7777"]);
     assert!(!ended.log.contains("several"), "{ended:?}");
     let aws = keybroker_tests::program::run(&["audit", "--follow", "--aws"]);

@@ -36,7 +36,6 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
             "the logs have every record: aws logs tail /aws/lambda/PREFIX/attest --follow, and PREFIX/register",
         ));
     }
-    args.filter.warn();
     let mut following = Following::new(args)?;
     tokio::select! {
         ended = ctrl_c() => ended.map(|()| Exit::Ok).context("waiting for the end").map_err(Failure::from),

@@ -9,11 +9,9 @@ use super::{AuditArgs, columns, newest::Newest};
 use crate::{
     exit::{Exit, Failure},
     listing::{Reading, Window},
-    operator::Backend,
 };
 
 pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
-    args.filter.warn();
     let newest_first = args.limit.is_some();
     let query = AuditQuery { newest_first, ..args.query()? };
     let operator = args.store.open().await?;
@@ -34,21 +32,12 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         output.print(newest.rest().inspect(&mut shown))?;
     } else {
         let mut window = Window::new(Window::<(), ()>::ROWS);
-        let mut overflowed = false;
         while let Some(rows) = reading.rows(&operator, &page).await? {
             let rows = rows.into_iter().filter(|record| args.filter.wants(record)).inspect(&mut shown);
-            let rows = rows.filter_map(|record| window.push((record.time, record.id), record));
-            output.print(rows.inspect(|_| overflowed = true))?;
+            output.print(rows.filter_map(|record| window.push((record.time, record.id), record)))?;
         }
         output.print(window.rest())?;
-        // DynamoDB gives them in no order.
-        if overflowed && operator.backend == Backend::Aws && query.workload.is_none() {
-            anstream::eprintln!(
-                "warning: on AWS more than {} decisions come in no order of time: give --workload, --limit or a \
-                 shorter span",
-                Window::<(), ()>::ROWS
-            );
-        }
+        args.warn_of_order(output.printed());
     }
     let exit = output.end("no audit records", "the audit record", &reading.unreadable)?;
     watch.warn();

@@ -27,7 +27,7 @@ use keybroker_common::{
 use self::filter::Filter;
 use crate::{
     exit::{Exit, Failure},
-    listing::FormArgs,
+    listing::{FormArgs, Window},
     operator::{self, StoreArgs, workload_id},
     when::When,
 };
@@ -121,6 +121,18 @@ impl AuditArgs {
     fn query(&self) -> Result<AuditQuery, Failure> {
         Ok(AuditQuery { workload: self.workload.clone(), ..self.span.query()? })
     }
+
+    /// Warns at the end of a list of so many decisions, from the oldest on, if nothing gave them an order:
+    /// neither DynamoDB nor the window.
+    fn warn_of_order(&self, printed: usize) {
+        let most = Window::<(), ()>::ROWS;
+        if self.store.aws && self.workload.is_none() && printed > most {
+            anstream::eprintln!(
+                "warning: on AWS more than {most} decisions come in no order of time: give --workload, --limit \
+                 or a shorter span"
+            );
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -161,6 +173,7 @@ fn audit_id(text: &str) -> Result<AuditId, &'static str> {
 
 /// Runs the command.
 pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
+    args.filter.warn();
     operator::block_on(async {
         match &args.command {
             Some(AuditCommand::Export(args)) => export::run(args).await,

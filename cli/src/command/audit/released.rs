@@ -137,6 +137,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
             }
         }
         output.print(window.rest().map(Release::of))?;
+        args.warn_of_order(output.printed());
     }
     watch.warn();
     Ok(output.end("no releases", "the audit record", &reading.unreadable)?)

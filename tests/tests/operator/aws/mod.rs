@@ -2,6 +2,7 @@
 
 mod deployment;
 mod errors;
+mod lists;
 mod login;
 mod network;
 
