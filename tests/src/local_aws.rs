@@ -99,15 +99,18 @@ pub(crate) fn environment() -> &'static [(String, String)] {
     })
 }
 
+/// Python with boto3, for the local AWS.
+pub fn python() -> Command {
+    let mut command = Command::new(workspace().join("target/localstack/venv/bin/python"));
+    command.envs(environment().iter().cloned()).stdin(Stdio::null());
+    command
+}
+
 /// Creates the tables of the template.
 pub(crate) fn provision(prefix: &str) {
-    let output = Command::new(workspace().join("target/localstack/venv/bin/python"))
-        .arg(workspace().join("localstack/provision.py"))
-        .args(["--prefix", prefix])
-        .envs(environment().iter().cloned())
-        .stdin(Stdio::null())
-        .output()
-        .expect("python");
+    let mut command = python();
+    command.arg(workspace().join("localstack/provision.py")).args(["--prefix", prefix]);
+    let output = command.output().expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -274,13 +274,12 @@ impl Operator {
         child.wait_with_output().unwrap().into()
     }
 
-    /// Runs `infra/restore` over the deployment, in the local AWS's Python environment.
+    /// Runs `infra/restore` over the deployment.
     pub fn restore(&self, arguments: &[&str]) -> Ended {
         let prefix = self.arguments.last().expect("a prefix");
-        let mut command = Command::new(workspace().join("target/localstack/venv/bin/python"));
+        let mut command = local_aws::python();
         command.arg(workspace().join("infra/restore")).args(arguments);
         command.args(["--prefix", prefix, "--pause", "0.05", "--patience", "1"]);
-        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command.output().expect("python").into()
     }
 

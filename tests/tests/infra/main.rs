@@ -17,6 +17,7 @@ mod reconcile;
 mod restore;
 mod roles;
 mod runbook;
+mod set;
 mod storage;
 mod templates;
 mod watch;
