@@ -14,11 +14,15 @@ use std::{
 };
 
 use keybroker_simulator::{
-    Product,
-    guest::{Error, KrunGuest, PoliteGuest},
+    Product, Tcb,
+    guest::{Error, KrunGuest, Machine, PoliteGuest},
     kds::{Behaviour, Kind},
+    pki::Chip,
 };
-use keybroker_tests::{DEADLINE, unique, world::World};
+use keybroker_tests::{
+    DEADLINE, unique,
+    world::{World, amd},
+};
 use tokio::{sync::Barrier, task::JoinSet};
 
 #[tokio::test]
@@ -101,6 +105,30 @@ async fn guests_of_new_chips_get_503_while_amd_says_429() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
+}
+
+/// As docs/runbook/kds-down.md says.
+#[tokio::test]
+async fn a_seen_chip_boots_while_amd_is_out_and_waits_at_a_new_level() {
+    let mut world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = Ok(world.register(&id).await.into_bytes());
+    let boot = async |world: &World, chip: &Chip| {
+        world.polite(&id, Machine::new(amd(Product::Milan), chip)).boot().await
+    };
+    let chip = world.chip(Product::Milan, 1);
+    let updated = chip.at(Tcb { snp: chip.tcb.snp + 1, ..chip.tcb });
+    assert_eq!(boot(&world, &chip).await, passphrase);
+    for (arguments, waits) in [(&[][..], 503), (&["--kds", "known-chips-only"], 403)] {
+        // Another process: all that it knows of the chip is in the store.
+        let (server, home, kds) = world.into_parts();
+        server.terminate();
+        world = World::over(home, kds, arguments);
+        world.kds.otherwise(Behaviour::Status(500, None));
+        assert_eq!(boot(&world, &chip).await, passphrase);
+        let Err(Error::Refused(said)) = boot(&world, &updated).await else { panic!("no answer") };
+        assert_eq!(said.status, waits, "{arguments:?}: {said:?}");
+    }
 }
 
 /// A fleet starts, or is updated, all at once. Tested at the pace that the broker keeps towards AMD, and at
