@@ -36,6 +36,8 @@ fn commands(page: &str) -> Vec<String> {
 fn words(command: &str) -> Vec<String> {
     let command =
         PLACEHOLDERS.iter().fold(command.to_owned(), |text, (name, value)| text.replace(name, value));
+    // Behind a pipe stand the programs that read the output.
+    let command = command.split(" |").next().unwrap();
     let script = format!("keybroker() {{ printf '%s\\0' keybroker \"$@\"; }}; {command}");
     let output = Command::new("/bin/sh").env_clear().args(["-c", &script]).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");

@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::yaml::{read, resources};
 
 /// Words of AWS's that pages quote and that look like parameters.
-const OF_AWS: [&str; 9] = [
+const OF_AWS: [&str; 10] = [
     "AccessDeniedException",
     "AllAtOnce",
+    "Complete",
     "DeletionDate",
     "Disabled",
     "DisabledException",
