@@ -10,6 +10,7 @@ use keybroker_common::{
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
+    subscriber::DefaultGuard,
 };
 use tracing_subscriber::{
     Layer,
@@ -27,6 +28,14 @@ pub fn listen() {
         let log = tracing_subscriber::registry().with(Announced.with_filter(ours));
         drop(tracing::subscriber::set_global_default(log));
     });
+}
+
+/// Has `subscriber` hear this thread until the guard is dropped, and somebody hear each other one. A single
+/// subscriber may hear nothing of an event that a thread without one meets first, because it is taken for an
+/// event that nobody wants.
+pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    listen();
+    tracing::subscriber::set_default(subscriber)
 }
 
 /// The record that was announced under this id.

@@ -18,6 +18,7 @@ use keybroker_simulator::{
     pki::Chip,
 };
 use keybroker_testing::{
+    announced,
     faulty::{FaultyStore, Method, When},
     guest::{KEY, evidence},
     world::{Broker, PASSPHRASE, World, request, stranger},
@@ -81,7 +82,7 @@ impl Gathered {
         let gathered = Self { thread: thread::current().id(), measurements: Arc::default() };
         let measured = Targets::new().with_target(TARGET, LevelFilter::DEBUG);
         let subscriber = Registry::default().with(gathered.clone().with_filter(measured));
-        (gathered, tracing::subscriber::set_default(subscriber))
+        (gathered, announced::hear(subscriber))
     }
 
     /// The measurements since the last call, in order.

@@ -29,12 +29,11 @@ use keybroker_native::{
 use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 use keybroker_testing::{
+    announced,
     faulty::{FaultyStore, Method, When},
     forged, sample,
     world::{PASSPHRASE, request},
 };
-
-use super::logs;
 
 /// Longer than the suite takes.
 const TTL: Duration = Duration::from_secs(3600);
@@ -62,7 +61,7 @@ pub(super) async fn failing(calls: &[Method], when: When) -> Broker {
 
 /// The same, and its store.
 pub(super) async fn with_store() -> (Broker, Arc<Store>) {
-    logs::listen();
+    announced::listen();
     let clock = Arc::new(SystemClock);
     let store = Arc::new(EmbeddedStore::in_memory(clock.clone()).unwrap());
     let key = Arc::new(LocalKey::in_memory().unwrap());

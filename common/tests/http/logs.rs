@@ -2,10 +2,11 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, Once},
+    sync::{Arc, Mutex},
 };
 
 use http::header;
+use keybroker_testing::announced;
 use tower::ServiceExt;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -33,27 +34,16 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Has somebody listen in every thread, to nothing. An event that one thread meets for the first time while
-/// another begins to listen may be taken for one that nobody wants, and then is never heard.
-pub(super) fn listen() {
-    static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| {
-        let nowhere = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(io::sink);
-        tracing::subscriber::set_global_default(nowhere.finish()).unwrap();
-    });
-}
-
 impl Lines {
     /// Gathers what this thread logs, at every level, until the guard is dropped.
     pub(super) fn gather() -> (Self, tracing::subscriber::DefaultGuard) {
-        listen();
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_writer(lines.clone())
             .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
+        let guard = announced::hear(subscriber);
         (lines, guard)
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use keybroker_common::metrics::{LIST_AGE, TARGET};
 use keybroker_simulator::kds::Behaviour;
+use keybroker_testing::announced;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -77,7 +78,7 @@ impl Visit for Measured {
 #[tokio::test]
 async fn a_list_ages_from_when_it_was_fetched_until_it_is_fetched_again() {
     let ages = Ages::default();
-    let _measuring = tracing::subscriber::set_default(ages.clone());
+    let _measuring = announced::hear(ages.clone());
     let (hardware, source) = started().await;
     assert!(ages.one() < 0.01);
     hardware.clock.advance(minutes(12 * 60));

@@ -17,7 +17,7 @@ use keybroker_common::{
     broker::announce,
     metrics::{Count, LIST_AGE, Stage, count, list_age, timed},
 };
-use keybroker_testing::sample;
+use keybroker_testing::{announced, sample};
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
 
@@ -37,7 +37,7 @@ impl Log {
     fn beside(daemon: Daemon) -> (Self, DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::registry().with(metrics("other", log.clone(), daemon));
-        (log, tracing::subscriber::set_default(subscriber))
+        (log, announced::hear(subscriber))
     }
 
     /// The lines since the last time.
