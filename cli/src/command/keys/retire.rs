@@ -26,7 +26,8 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct RetireArgs {
     /// The key's id, as `keybroker keys list` prints it, or in base64url
-    #[arg(value_name = "KEY-ID", value_parser = key_id)]
+    // One in 64 ids begins with a hyphen in base64url.
+    #[arg(value_name = "KEY-ID", value_parser = key_id, allow_hyphen_values = true)]
     key: KeyId,
     #[command(flatten)]
     unknown: UnknownArgs,
@@ -55,4 +56,23 @@ pub(super) async fn run(args: &RetireArgs) -> Result<Exit, Failure> {
     signing_ring::change(&operator, Decision::KeyRetired, &args.key, |ring| ring.without(&args.key)).await?;
     anstream::eprintln!("the signing key {key} is retired: the broker does not sign with it");
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Parser as _, error::ErrorKind};
+
+    use crate::Cli;
+
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        let read = |line: &str| {
+            Cli::try_parse_from(format!("keybroker keys retire {line}").split(' '))
+                .map_err(|error| error.kind())
+        };
+        let id = "-hsD0TCYcvQSCJHrjpk2DPnGlhMMfFLD2d9AmzwKK70";
+        assert!(read(&format!("{id} --yes")).is_ok() && read(&format!("--yes {id}")).is_ok());
+        assert_eq!(read("-h").unwrap_err(), ErrorKind::DisplayHelp);
+        assert_eq!(read("--yes --no").unwrap_err(), ErrorKind::ValueValidation);
+    }
 }
