@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
 
-/// The most bytes of the first line that are read.
-const LINE_LIMIT: u64 = 4096;
+/// The most bytes that are read: `token create` writes a token and a URL.
+const LIMIT: u64 = 4096;
 
 /// The arguments that name a token.
 #[derive(Debug, clap::Args)]
@@ -54,15 +54,16 @@ fn in_file(path: &Path) -> Result<TokenId, Failure> {
     let unusable = |error: anyhow::Error| {
         Failure::new(Exit::Configuration, error).context(format!("reading the token in {}", path.display()))
     };
-    let mut line = Zeroizing::new(Vec::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let read = if path == Path::new("-") {
         // No further: a person who types a token ends it with Enter.
-        io::stdin().lock().take(LINE_LIMIT).read_until(b'\n', &mut line)
+        io::stdin().lock().take(LIMIT).read_until(b'\n', &mut bytes)
     } else {
-        File::open(path).and_then(|file| BufReader::new(file).take(LINE_LIMIT).read_until(b'\n', &mut line))
+        // No buffer that is not wiped holds it.
+        File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
     };
     read.context("it cannot be read").map_err(unusable)?;
-    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let token = TokenText::parse(line).ok_or_else(|| {
         unusable(anyhow!("its first line is not {} characters of base64url", TokenText::LEN))
