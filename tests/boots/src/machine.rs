@@ -4,8 +4,11 @@ use std::{
     fs,
     io::{Read, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Condvar, Mutex,
+        mpsc::{self, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -44,7 +47,7 @@ pub struct Launch {
     pub gate: Option<Gate>,
     /// One frame in so many is lost, in each direction.
     pub loses_one_in: Option<usize>,
-    /// A person types this after each line of the console.
+    /// A person types this after each line of the console, until [`Machine::types`] is called.
     pub typed: Option<String>,
 }
 
@@ -122,6 +125,7 @@ struct Console {
 struct Written {
     bytes: Vec<u8>,
     ended: bool,
+    after_each_line: Option<String>,
 }
 
 /// A running machine. It is killed when this is dropped.
@@ -129,6 +133,7 @@ struct Written {
 pub struct Machine {
     qemu: Child,
     console: Arc<Console>,
+    keys: Sender<String>,
     started: Instant,
     _directory: TempDir,
 }
@@ -151,10 +156,24 @@ impl Machine {
             .stderr(fs::File::create(errors).expect("a file"));
         let mut qemu = command.spawn().expect("QEMU");
         let console = Arc::new(Console::default());
-        let (output, input) = (qemu.stdout.take().unwrap(), qemu.stdin.take().unwrap());
-        let written = Arc::clone(&console);
-        thread::spawn(move || gather(output, &written, input, typed.as_deref()));
-        Self { qemu, console, started: Instant::now(), _directory: directory }
+        console.written.lock().unwrap().after_each_line = typed;
+        let (output, mut keyboard) = (qemu.stdout.take().unwrap(), qemu.stdin.take().unwrap());
+        // A thread of its own: a machine that reads nothing stops its typist, and must not stop its console.
+        let (keys, pressed) = mpsc::channel::<String>();
+        thread::spawn(move || pressed.iter().try_for_each(|text| keyboard.write_all(text.as_bytes())));
+        let (written, pressing) = (Arc::clone(&console), keys.clone());
+        thread::spawn(move || gather(output, &written, &pressing));
+        Self { qemu, console, keys, started: Instant::now(), _directory: directory }
+    }
+
+    /// Types `text` once, and nothing after further lines.
+    ///
+    /// A machine drops keys until something reads its console. Therefore [`Launch::typed`] has to be harmless
+    /// in pieces, and `text` has to come when something is known to read.
+    pub fn types(&self, text: &str) {
+        self.console.written.lock().unwrap().after_each_line = None;
+        // The machine may end at any time.
+        let _ = self.keys.send(text.to_owned());
     }
 
     /// Waits until the console shows `text`.
@@ -197,16 +216,17 @@ impl Drop for Machine {
 }
 
 /// Gathers the console, and types after each line.
-fn gather(mut output: impl Read, console: &Console, mut keyboard: ChildStdin, typed: Option<&str>) {
+fn gather(mut output: impl Read, console: &Console, keys: &Sender<String>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = output.read(&mut buffer) {
         let bytes = buffer.get(..read).unwrap_or_default();
-        console.written.lock().unwrap().bytes.extend_from_slice(bytes);
-        console.more.notify_all();
-        if let Some(typed) = typed.filter(|_| bytes.contains(&b'\n')) {
+        let mut written = console.written.lock().unwrap();
+        written.bytes.extend_from_slice(bytes);
+        if let Some(typed) = written.after_each_line.clone().filter(|_| bytes.contains(&b'\n')) {
             // The machine may end at any time.
-            let _ = keyboard.write_all(typed.as_bytes());
+            let _ = keys.send(typed);
         }
+        console.more.notify_all();
     }
     console.written.lock().unwrap().ended = true;
     console.more.notify_all();

@@ -83,13 +83,14 @@ fn a_shell_on_another_command_line_gets_no_secret() {
     bench.register(&document, launch.measurement());
     launch.command_line = launch.command_line.replace(" panic=10", " break=mount");
     launch.hardware = Some(bench.hardware(launch.measurement(), document.digest().host_data()));
-    launch.typed = Some(
-        "echo pro\"\"mpt-$((6*7)); . /scripts/functions; modprobe -a qemu_fw_cfg; \
-         (configure_networking); keybroker-guest unlock; poweroff -f\n"
-            .to_owned(),
+    launch.typed = Some(TYPED.to_owned());
+    let machine = launch.boot();
+    assert!(machine.shows(PROMPT, BOUND), "no shell:\n{}", machine.ended(BOUND).console);
+    machine.types(
+        "\n. /scripts/functions; modprobe -a qemu_fw_cfg; (configure_networking); keybroker-guest unlock; \
+         poweroff -f\n",
     );
-    let ended = launch.boot().ended(BOUND);
-    assert!(ended.console.contains(PROMPT), "no shell:\n{}", ended.console);
+    let ended = machine.ended(BOUND);
     assert!(ended.console.contains("keybroker-guest: refused: "), "{}", ended.console);
     assert!(!ended.console.contains("keybroker-guest: opened"), "{}", ended.console);
     assert_eq!(bench.decision(&ended.console)["failed"]["check"], "measurement");
