@@ -268,6 +268,21 @@ fn differences_from_opa_are_what_opa_says() {
 }
 
 #[test]
+fn values_that_are_others_here_are_so_in_opa() {
+    if !opa_runs() {
+        return;
+    }
+    let bodies = documented::other_values();
+    let answers = opa(&bodies, "{}").unwrap();
+    assert_eq!(answers.len(), bodies.len());
+    for (body, (holds, message)) in bodies.iter().zip(answers) {
+        // A body that OPA cannot read has no value to compare.
+        assert!(message.is_empty() || message.contains("eval_builtin_error"), "{body}: {message}");
+        assert!(!holds, "{body}");
+    }
+}
+
+#[test]
 fn a_body_that_opa_does_not_grant_is_not_granted() {
     let count = env::var("KEYBROKER_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
     if !opa_runs() {
