@@ -5,6 +5,8 @@ const { arn, writes } = require('./dynamodb')
 const { administrators, attest } = require('./tables')
 
 const lambda = (name) => `arn:aws:lambda:${region}:${account}:function:${name}`
+const stack = (name) => `arn:aws:cloudformation:${region}:${account}:stack/${name}/1`
+const gateway = (path) => `arn:aws:apigateway:${region}::/${path}`
 // The two keys of a move, and one that only the alias makes the broker's.
 const [old, next, key] = ['1', '2', '3'].map((id) => `arn:aws:kms:${region}:${account}:key/${id}`)
 
@@ -29,6 +31,42 @@ const ways = [
             .map((name) => `lambda:${name}`),
         ['register', 'auth', 'attest', 'another'].map((name) => lambda(`keybroker-${name}`)),
         [lambda('other')],
+    ],
+    [
+        // A bucket that is deleted can be made again by another account.
+        ['DeleteBucket', 'PutBucketAcl', 'PutBucketPolicy'].map((name) => `s3:${name}`),
+        ['arn:aws:s3:::BUCKET'],
+        ['arn:aws:s3:::BUCKET2'],
+    ],
+    [
+        ['s3:PutObject', 's3:ReplicateObject'],
+        ['arn:aws:s3:::BUCKET/0123456789abcdef'],
+        ['arn:aws:s3:::BUCKET2/0123456789abcdef'],
+    ],
+    [
+        // With a service role CloudFormation acts as that role for whoever may change the stack.
+        [
+            'ContinueUpdateRollback', 'CreateChangeSet', 'CreateStack', 'DeleteStack', 'ExecuteChangeSet',
+            'RollbackStack', 'UpdateStack',
+        ].map((name) => `cloudformation:${name}`),
+        ['keybroker', 'keybroker-storage'].map(stack),
+        ['keybroker-watch', 'other'].map(stack),
+    ],
+    [
+        // policies.py renames the paths.
+        ['DELETE', 'PATCH', 'PUT'].map((name) => `apigateway:${name}`),
+        ['restapis/API'].map(gateway),
+        ['restapis/API2'].map(gateway),
+    ],
+    [
+        ['DELETE', 'PATCH'].map((name) => `apigateway:${name}`),
+        ['restapis/API/resources/1', 'domainnames/DOMAIN', 'domainnames/DOMAIN/basepathmappings/1'].map(gateway),
+        ['restapis/API2/resources/1', 'domainnames/DOMAIN2', 'domainnames/DOMAIN2/basepathmappings/1'].map(gateway),
+    ],
+    [
+        ['apigateway:POST'],
+        ['restapis/API/requestvalidators', 'domainnames/DOMAIN/basepathmappings'].map(gateway),
+        ['restapis/API2/requestvalidators', 'domainnames/DOMAIN2/basepathmappings'].map(gateway),
     ],
     [
         ['DeleteResourcePolicy', 'DeleteTable', 'PutResourcePolicy', 'UpdateTable'].map((name) => `dynamodb:${name}`),
@@ -69,6 +107,9 @@ async function cases() {
     // Looking is nobody's privilege.
     call('Allowed', role('admin'), 'iam:GetRole', role('keybroker-attest'))
     call('Allowed', role('admin'), 'lambda:GetFunction', lambda('keybroker-attest'))
+    call('Allowed', role('admin'), 's3:GetObject', 'arn:aws:s3:::BUCKET/0123456789abcdef')
+    call('Allowed', role('admin'), 'cloudformation:DescribeStacks', stack('keybroker'))
+    call('Allowed', role('admin'), 'apigateway:GET', gateway('restapis/API'))
     call('Allowed', role('admin'), 'kms:DescribeKey', key, { 'kms:ResourceAliases': ['alias/keybroker'] })
     for (const name of taking) {
         for (const aliases of [['alias/second'], undefined]) {

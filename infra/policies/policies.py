@@ -20,8 +20,9 @@ ELSEWHERE = [
     "/NetworkPolicy/Properties/PolicyDocument", "/TableKey/Properties/KeyPolicy", "/LogKey/Properties/KeyPolicy",
 ]
 # To the engine the values of an encryption context are tags: it knows a context's names with a part of the
-# caller's choice only behind a slash. It compares both alike.
-RENAMED = ("kms:EncryptionContext:", "aws:PrincipalTag/context-")
+# caller's choice only behind a slash. It compares both alike. It knows the paths of REST APIs, and none of an
+# HTTP API.
+RENAMED = [("kms:EncryptionContext:", "aws:PrincipalTag/context-"), ("::/apis/", "::/restapis/")]
 
 
 def documents(value, at=""):
@@ -102,6 +103,8 @@ def rows(path, fields):
 
 def main():
     organisation = named_here(pathlib.Path("infra/organisation.json"))
+    # An organisation takes 5,120 characters. Names and ids of a real account are up to 500 longer than those here.
+    assert len(json.dumps(organisation, separators=(",", ":"))) <= 4620, "infra/organisation.json is too long"
     made = {
         **templates(pathlib.Path(sys.argv[1])),
         "operators": operators(),
@@ -109,7 +112,10 @@ def main():
         "permissions": rows("infra/permissions.txt", 4),
         "operator_permissions": rows("infra/operator-permissions.txt", 5),
     }
-    sys.stdout.write(json.dumps(made).replace(*RENAMED))
+    text = json.dumps(made)
+    for name, other in RENAMED:
+        text = text.replace(name, other)
+    sys.stdout.write(text)
 
 
 main()
