@@ -23,22 +23,37 @@ fn watched(alarm: &Value) -> Vec<(String, String, Value)> {
     };
     let Some(metrics) = alarm["Metrics"].as_array() else { return vec![of(alarm)] };
     let [all, metrics @ ..] = metrics.as_slice() else { panic!("{alarm}") };
-    assert_eq!(*all, json!({"Id": "all", "Expression": "SUM(METRICS())", "Period": 300}));
+    // Where nothing was throttled a metric has no data: it must not take away the others'.
+    assert_eq!(*all, json!({"Id": "all", "Expression": "SUM(FILL(METRICS(), 0))", "Period": 300}));
     // CloudWatch takes no more metrics in an alarm.
     assert!(metrics.len() <= 10, "{alarm}");
-    let parts = metrics.iter().inspect(|part| assert_eq!(part["ReturnData"], false));
+    let parts = metrics.iter().inspect(|part| {
+        let part = (&part["ReturnData"], &part["MetricStat"]["Stat"], &part["MetricStat"]["Period"]);
+        assert_eq!(part, (&json!(false), &json!("Sum"), &json!(300)));
+    });
     parts.map(|part| of(&part["MetricStat"]["Metric"])).collect()
 }
 
 #[test]
 fn alarms_watch_what_operators_are_told_to_expect() {
     let template = read("template.yaml");
-    let alarms = resources(&template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| &alarm["Properties"]);
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm");
+    let alarms = alarms.inspect(|(name, alarm)| assert!(alarm.get("Condition").is_none(), "{name}"));
+    let alarms = alarms.map(|(_, alarm)| &alarm["Properties"]);
     let found: BTreeSet<_> = alarms
         .inspect(|alarm| {
-            // Only an age says nothing by its absence.
-            let missing = if alarm["MetricName"] == "ListAge" { "ignore" } else { "notBreaching" };
+            // Only an age says nothing by its absence, and only an age is no count.
+            let (missing, statistic, period) = match alarm["MetricName"].as_str() {
+                Some("ListAge") => ("ignore", "Maximum", 3600),
+                Some("GuestsBehind") => ("notBreaching", "Sum", 86_400),
+                _ => ("notBreaching", "Sum", 300),
+            };
             assert_eq!(alarm["TreatMissingData"], missing);
+            if alarm["Metrics"].is_null() {
+                assert_eq!((&alarm["Statistic"], &alarm["Period"]), (&json!(statistic), &json!(period)));
+            }
+            assert_eq!(alarm["EvaluationPeriods"], 1, "{alarm}");
+            assert_eq!(alarm["ComparisonOperator"], "GreaterThanOrEqualToThreshold", "{alarm}");
             assert_eq!(alarm["AlarmActions"], alarm["OKActions"], "{alarm}");
         })
         .flat_map(watched)
