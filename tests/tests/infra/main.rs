@@ -18,6 +18,7 @@ mod restore;
 mod roles;
 mod runbook;
 mod set;
+mod shape;
 mod storage;
 mod templates;
 mod watch;

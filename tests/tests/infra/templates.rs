@@ -181,6 +181,10 @@ fn each_function_has_a_package_a_role_and_a_log_of_its_own() {
         let reserved = chosen(&format!("{name}Reserved"), &format!("{name}Concurrency"));
         assert_eq!(function["ReservedConcurrentExecutions"], reserved);
         assert_eq!(function["CodeSigningConfigArn"], chosen("SignedCode", "CodeSigningConfigArn"));
+        let layer = json!({"Fn::If": [
+            "AdvisoriesInLayer", [{"Ref": "AdvisoriesLayer"}], {"Ref": "AWS::NoValue"},
+        ]});
+        assert_eq!(function.get("Layers"), (package == "attest").then_some(&layer), "{name}");
         let role = &template["Resources"][format!("{name}Role")]["Properties"];
         assert_eq!(role["RoleName"], sub(&format!("${{Prefix}}-{package}")));
         assert_eq!(role["PermissionsBoundary"], chosen("Bounded", "PermissionsBoundary"));

@@ -62,27 +62,78 @@ fn the_trail_is_kept_whole_and_away_from_everybody() {
         (&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]),
         (&json!("Retain"), &json!("Retain"))
     );
-    let closed = &bucket["Properties"]["PublicAccessBlockConfiguration"];
+    let bucket = &bucket["Properties"];
+    let closed = &bucket["PublicAccessBlockConfiguration"];
     assert!(closed.as_object().unwrap().values().all(|closed| *closed == true), "{closed}");
-    assert_eq!(bucket["Properties"]["VersioningConfiguration"], json!({"Status": "Enabled"}));
+    assert_eq!(bucket["VersioningConfiguration"], json!({"Status": "Enabled"}));
+    assert_eq!(bucket["OwnershipControls"], json!({"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}));
+    let days = json!({"Ref": "TrailRetentionDays"});
+    let kept = json!({"Rules": [{
+        "Status": "Enabled",
+        "ExpirationInDays": days,
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+    }]});
+    assert_eq!(bucket["LifecycleConfiguration"], kept);
+    assert_eq!(template["Parameters"]["TrailRetentionDays"]["MinValue"], 90);
     let trail = &template["Resources"]["OwnedTrail"]["Properties"];
     assert_eq!((&trail["IsLogging"], &trail["EnableLogFileValidation"]), (&json!(true), &json!(true)));
     // CloudTrail alone writes, for this trail alone.
-    let own = json!({"StringEquals": {"aws:SourceArn": sub(
-        "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/${Prefix}-watch"
-    )}});
     assert_eq!(trail["TrailName"], sub("${Prefix}-watch"));
+    let bucket = json!({"Fn::GetAtt": "Bucket.Arn"});
+    let writes = |sid: &str, action: &str, on: Value| {
+        json!({
+            "Sid": sid, "Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"},
+            "Action": action, "Resource": on,
+            "Condition": {"StringEquals": {"aws:SourceArn": sub(
+                "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/${Prefix}-watch"
+            )}},
+        })
+    };
     let policy = &template["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"];
-    for statement in policy.as_array().unwrap().iter().filter(|statement| statement["Effect"] == "Allow") {
-        assert_eq!(statement["Principal"], json!({"Service": "cloudtrail.amazonaws.com"}));
-        assert_eq!(statement["Condition"], own);
-    }
+    let expected = json!([
+        writes("TheTrailAsks", "s3:GetBucketAcl", bucket.clone()),
+        writes("TheTrailWrites", "s3:PutObject", sub("${Bucket.Arn}/AWSLogs/${AWS::AccountId}/*")),
+        {
+            "Sid": "NothingInTheClear", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+            "Resource": [bucket, sub("${Bucket.Arn}/*")],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    ]);
+    assert_eq!(*policy, expected);
+}
+
+/// The rules and `infra/reconcile` rest on what it records.
+#[test]
+fn the_trail_leaves_out_nothing_that_is_looked_for() {
+    let template = read("watch.yaml");
+    let only = |field: &str, value: Value| json!({"Field": field, "Equals": value});
+    // All of them, KMS's and those that only read among them.
+    let management = json!({
+        "Name": "management", "FieldSelectors": [only("eventCategory", json!(["Management"]))],
+    });
     // The rows that only attest may write, those that it releases, and the keys that it makes sessions with.
-    let selectors = trail["AdvancedEventSelectors"].as_array().unwrap();
-    let tables = &selectors[1]["Fn::If"][1]["FieldSelectors"];
-    let expected = ["decisions", "workloads", "keys"]
+    let imported = ["decisions", "workloads", "keys"]
         .map(|name| json!({"Fn::ImportValue": sub(&format!("${{Prefix}}-{name}"))}));
-    assert_eq!(tables[3], json!({"Field": "resources.ARN", "Equals": expected}));
+    let tables = json!({"Name": "tables", "FieldSelectors": [
+        only("eventCategory", json!(["Data"])),
+        only("resources.type", json!(["AWS::DynamoDB::Table"])),
+        only("readOnly", json!(["false"])),
+        only("resources.ARN", json!(imported)),
+    ]});
+    let of = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${Prefix}-";
+    let functions = json!({"Name": "functions", "FieldSelectors": [
+        only("eventCategory", json!(["Data"])),
+        only("resources.type", json!(["AWS::Lambda::Function"])),
+        {"Field": "resources.ARN", "StartsWith": [sub(of)]},
+    ]});
+    let selectors = &template["Resources"]["OwnedTrail"]["Properties"]["AdvancedEventSelectors"];
+    let chosen = |condition: &str, one: Value| json!({"Fn::If": [condition, one, {"Ref": "AWS::NoValue"}]});
+    let expected = json!([
+        chosen("ManagementEvents", management),
+        chosen("DataEvents", tables),
+        chosen("DataEvents", functions),
+    ]);
+    assert_eq!(*selectors, expected);
 }
 
 /// A metric of the dashboard: namespace, name, and dimensions with their values.
