@@ -17,6 +17,9 @@ use crate::{
 };
 
 const CHECK: &str = "table";
+/// The advice for a table that is not there.
+const LOST: &str = "check --prefix, --region and --profile. A new deployment begins with infra/storage.yaml; a \
+                    table that was deleted is restored (runbook/table-restored.md)";
 /// The attribute by which rows expire, in each table whose rows do.
 const EXPIRES: &str = "expires";
 /// The index of records by workload, and its keys.
@@ -74,7 +77,10 @@ async fn one(client: &Client, prefix: &str, table: &Table) -> Vec<Finding> {
         Ok(answer) => answer.table,
         Err(error) => {
             let trouble = Trouble::of("DynamoDB", &error);
-            let mut findings = vec![unseen(CHECK, name, "dynamodb:DescribeTable", &trouble)];
+            let mut findings = vec![match trouble.kind() {
+                Kind::Missing => Finding::fail(CHECK, format!("there is no {name}"), LOST),
+                _ => unseen(CHECK, name, "dynamodb:DescribeTable", &trouble),
+            }];
             if table.guarded && trouble.kind() == Kind::Denied {
                 findings.push(Finding::unseen(decisions::CHECK, "dynamodb:DescribeTable", name));
             }
