@@ -53,10 +53,20 @@ def named(at):
     raise SystemExit(f"infra/policies does not evaluate the policy {at}")
 
 
+def strangers(document):
+    """The principals of other accounts that a policy names: no case can try every account."""
+    principals = [one.get("Principal", {}) for one in document["Statement"]]
+    named = [one["AWS"] for one in principals if isinstance(one, dict) and "AWS" in one]
+    each = [one for some in named for one in ([some] if isinstance(some, str) else some)]
+    return [one for one in each if one != "*" and ACCOUNT not in one]
+
+
 def found_in(directory):
     """The policies of the templates there: of which template, of which kind, the name, and the policy."""
     for path in sorted(directory.glob("*.json")):
         for at, document in documents(json.loads(path.read_text(encoding="utf-8"))["Resources"]):
+            if strangers(document):
+                raise SystemExit(f"infra/policies: {at} names {strangers(document)}")
             if at not in ELSEWHERE:
                 yield path.stem, *named(at), document
 

@@ -19,7 +19,21 @@ fn no_answer_is_kept_for_another_guest() {
     let front = front();
     let config = &front["Resources"]["Distribution"]["Properties"]["DistributionConfig"];
     let behavior = &config["DefaultCacheBehavior"];
-    assert!(config.get("CacheBehaviors").is_none());
+    // Nothing else that could keep, show or answer a request, such as a function or a log of its own.
+    for (of, named) in [
+        (
+            config,
+            "Aliases Comment CustomErrorResponses DefaultCacheBehavior Enabled HttpVersion IPV6Enabled \
+             Origins ViewerCertificate WebACLId",
+        ),
+        (
+            behavior,
+            "AllowedMethods CachePolicyId Compress OriginRequestPolicyId TargetOriginId ViewerProtocolPolicy",
+        ),
+    ] {
+        let found: BTreeSet<_> = of.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(found, named.split_whitespace().collect());
+    }
     // AWS's names for CachingDisabled and AllViewerExceptHostHeader.
     assert_eq!(behavior["CachePolicyId"], "4135ea2d-6df8-44a3-9df3-4b5a84be39ad");
     assert_eq!(behavior["OriginRequestPolicyId"], "b689b0a8-53d0-40ab-baf2-68738e2966ac");
@@ -53,6 +67,8 @@ fn the_front_shows_a_certificate_over_tls_alone() {
 #[test]
 fn refusals_of_the_front_can_be_read() {
     let front = front();
+    let config = &front["Resources"]["Distribution"]["Properties"]["DistributionConfig"];
+    assert_eq!(config["WebACLId"], json!({"Fn::GetAtt": "WebAcl.Arn"}));
     let acl = &front["Resources"]["WebAcl"]["Properties"];
     let bodies = acl["CustomResponseBodies"].as_object().unwrap();
     for body in bodies.values() {

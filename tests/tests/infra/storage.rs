@@ -169,6 +169,21 @@ fn the_key_rotates_and_outlives_the_stack() {
     }
 }
 
+/// Without the tables' key no table can be read, and without the logs' key no log.
+#[test]
+fn the_examples_keys_rotate_and_outlive_their_stack() {
+    let keys = read("examples/keys.yaml");
+    for (name, key) in resources(&keys, "AWS::KMS::Key") {
+        assert_eq!(
+            (&key["DeletionPolicy"], &key["UpdateReplacePolicy"]),
+            (&json!("Retain"), &json!("Retain"))
+        );
+        let key = &key["Properties"];
+        let kept = (&key["EnableKeyRotation"], &key["PendingWindowInDays"]);
+        assert_eq!(kept, (&json!(true), &json!(30)), "{name}");
+    }
+}
+
 /// A key that takes over is guarded as the one before it, and outlives its stack as well.
 #[test]
 fn a_further_key_is_the_same_kind_of_key() {

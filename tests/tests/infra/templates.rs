@@ -246,7 +246,12 @@ fn a_truststore_leaves_no_other_way_in() {
     assert_eq!(template["Conditions"]["OwnDomainAlone"], closed);
     let api = &template["Resources"]["Api"]["Properties"];
     assert_eq!(api["DisableExecuteApiEndpoint"], json!({"Fn::If": ["OwnDomainAlone", true, false]}));
-    let certified = &template["Resources"]["Domain"]["Properties"]["MutualTlsAuthentication"]["Fn::If"];
+    let domain = &template["Resources"]["Domain"]["Properties"];
+    let tls = json!([{
+        "CertificateArn": {"Ref": "CertificateArn"}, "EndpointType": "REGIONAL", "SecurityPolicy": "TLS_1_2",
+    }]);
+    assert_eq!(domain["DomainNameConfigurations"], tls);
+    let certified = &domain["MutualTlsAuthentication"]["Fn::If"];
     assert_eq!(
         (&certified[0], &certified[1]["TruststoreUri"]),
         (&json!("ClientsCertified"), &json!({"Ref": "TruststoreUri"}))
@@ -308,6 +313,18 @@ fn the_access_log_holds_neither_bodies_nor_cookies() {
         "error": "$context.integrationErrorMessage",
     });
     assert_eq!(format, expected);
+}
+
+/// In a policy a `*` would stand for any role or key.
+#[test]
+fn no_name_in_a_policy_takes_a_wildcard() {
+    for name in ["storage.yaml", "key.yaml", "template.yaml", "watch.yaml", "examples/keys.yaml"] {
+        let template = read(name);
+        assert_eq!(template["Parameters"]["Prefix"]["AllowedPattern"], "[a-z][a-z0-9-]{0,30}", "{name}");
+    }
+    let key = "arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]+";
+    let keys = format!("({key}(,{key})*)?");
+    assert_eq!(read("template.yaml")["Parameters"]["KeyArns"]["AllowedPattern"], keys);
 }
 
 #[test]
