@@ -156,7 +156,7 @@ fn judge(prefix: &str, alarms: &[Alarm], topics: &[(&str, Subscribed)]) -> Vec<F
         findings.push(Finding::warn(
             CHECK,
             format!("{} alarms of infra/template.yaml are missing: {}", missing.len(), missing.join(", ")),
-            "find out in CloudTrail who deleted them, and deploy infra/template.yaml again",
+            "find out in CloudTrail who deleted them, and put the stack back (watching.md)",
         ));
     }
     let silent = named(&|alarm| !alarm.enabled || alarm.actions.is_empty());
