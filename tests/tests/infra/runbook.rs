@@ -108,6 +108,20 @@ fn every_parameter_metric_and_alarm_is_there() {
     assert!(seen.len() >= 8, "{seen:?}");
 }
 
+/// A message of CloudWatch has the alarm's description, and nothing else to go by.
+#[test]
+fn every_alarm_names_a_page_that_names_it() {
+    let template = read("template.yaml");
+    for (name, alarm) in resources(&template, "AWS::CloudWatch::Alarm") {
+        let text = alarm["Properties"]["AlarmDescription"].as_str().unwrap();
+        let page = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).unwrap().1;
+        let page = fs::read_to_string(workspace().join(page)).unwrap();
+        let alarm = alarm["Properties"]["AlarmName"]["Fn::Sub"].as_str().unwrap();
+        let alarm = format!("`{}`", alarm.replace("${Prefix}", "keybroker"));
+        assert!(page.contains(&alarm), "{name}: {text}");
+    }
+}
+
 /// The anchor of a heading, as a renderer of Markdown makes it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
