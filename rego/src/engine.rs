@@ -9,7 +9,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,13 +18,12 @@ use keybroker_common::{
     panics::Panicked,
     policy::{Claims, Gave, NotEvaluated, PolicyEngine, PolicyText},
 };
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::timeout;
 
 use crate::{
     compile::compile,
     error::PolicyError,
-    evaluate::{DEADLINE, decide, tried},
+    evaluate::{STARVED, decide, tried},
     policy::Policy,
     threads::Threads,
 };
@@ -39,8 +38,6 @@ const KEPT: usize = 32;
 const THREADS: usize = 4;
 /// How long a place among the threads is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long on the wall an evaluation may take that does not get the processor.
-const STARVED: Duration = Duration::from_millis(1200);
 /// The time that compiling may take, beside evaluating.
 const COMPILING: Duration = Duration::from_millis(500);
 
@@ -67,7 +64,7 @@ impl RegoEngine {
         Self { compiled: Arc::new(Mutex::new(LruCache::new(KEPT))), threads: Threads::new(threads) }
     }
 
-    /// The result of each query within [`DEADLINE`].
+    /// The result of each query within [`DEADLINE`](crate::evaluate::DEADLINE).
     async fn results(&self, text: &PolicyText, claims: &Claims) -> Result<Vec<Gave>, NotEvaluated> {
         let digest = text.digest();
         let ready = kept(&self.compiled, &digest).ok_or_else(|| text.clone());
@@ -109,28 +106,7 @@ fn work(
             keep(compiled, digest, compile(&text)?)
         }
     };
-    Ok(fairly(&policy, claims))
-}
-
-/// The interpreter goes by the clock on the wall. Where the processor was busy with other things, as an
-/// instance of little memory is most of the time, the policy is given more of it, until it had its deadline
-/// in processor time.
-fn fairly(policy: &Policy, claims: &Claims) -> Vec<Gave> {
-    let (began, mut limit, input) = (processor_time(), DEADLINE, policy.input(claims));
-    loop {
-        let mut results = Vec::with_capacity(policy.queries.len());
-        policy.each(input.clone(), Instant::now() + limit, |gave| results.push(gave));
-        let starved = results.contains(&Gave::TimedOut) && processor_time().saturating_sub(began) < DEADLINE;
-        limit *= 4;
-        if !starved || limit > STARVED {
-            return results;
-        }
-    }
-}
-
-/// The processor time that this thread has had.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+    Ok(policy.fairly(claims))
 }
 
 // A panic between taking and giving back can leave neither the map nor an entry half written.

@@ -19,7 +19,7 @@ use keybroker_testing as support;
 use support::Attempt;
 
 /// Long enough for a debug build beside three others.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn text(module: &str, queries: &[&str], reference_values: &str) -> PolicyText {
     PolicyText {

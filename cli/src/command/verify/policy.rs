@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::policy::{Claims, Gave, PolicyText};
-use keybroker_rego::{DEADLINE, Part, Policy, PolicyError, allow_query};
+use keybroker_rego::{Part, Policy, PolicyError, allow_query};
 use keybroker_snp::{
     report::Report,
     silicon::Cpuid,
@@ -93,6 +93,6 @@ impl Tried {
             Identity::Provider(csp_id) => Some(csp_id.as_str()),
             Identity::Chip(_) => None,
         });
-        Some(self.policy.results(&Claims::unverified(report, product, csp_id), DEADLINE))
+        Some(self.policy.results_of_broker(&Claims::unverified(report, product, csp_id)))
     }
 }
