@@ -139,14 +139,18 @@ const followed = async () => {
     if (bar === null) return null;
     document.querySelectorAll("details").forEach((details) => { details.open = false; });
     location.hash = bar.getAttribute("href");
-    await new Promise((done) => setTimeout(done, 50));
-    const target = document.querySelector(":target");
-    const { top, height } = target.getBoundingClientRect();
-    return height > 0 && top >= 0 && top < innerHeight;
+    const shown = () => {
+        const { top, height } = document.querySelector(":target").getBoundingClientRect();
+        return height > 0 && top >= 0 && top < innerHeight;
+    };
+    // The page opens it once it hears of the link.
+    for (let turns = 0; turns < 1000 && !shown(); turns++) await new Promise((done) => setTimeout(done, 20));
+    return shown();
 };
 
 async function look(browser, path, picture) {
     const page = await browser.newPage();
+    page.setDefaultTimeout(0);
     const [requests, complaints] = [[], []];
     const url = pathToFileURL(resolve(path)).href;
     page.on("request", (request) => { if (request.url() !== url) requests.push(request.url()); });
@@ -175,7 +179,7 @@ async function look(browser, path, picture) {
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
     const hidden = await page.evaluate(unprinted);
     const margin = { top: "15mm", bottom: "15mm", left: "15mm", right: "15mm" };
-    const pdf = Buffer.from(await page.pdf({ format: "A4", margin }));
+    const pdf = Buffer.from(await page.pdf({ format: "A4", margin, timeout: 0 }));
     const objects = pdf.toString("latin1");
     const count = (pattern) => (objects.match(pattern) ?? []).length;
     const paper = { pages: count(/\/Type \/Page\b/g), links: count(/\/Subtype \/Link\b/g), hidden, bytes: pdf.length };
@@ -190,7 +194,13 @@ const picture = paths[0] === "--picture" ? paths.splice(0, 2)[1] : null;
 const browser = await puppeteer.launch({
     executablePath: process.env.CHROMIUM,
     // As root there is no other way. The page is ours, and no other is opened.
-    args: ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
+    args: [
+        "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run",
+        "--disable-dev-shm-usage",
+    ],
+    // tests/page/run ends a browser that hangs.
+    timeout: 0,
+    protocolTimeout: 0,
 });
 try {
     const pages = [];

@@ -42,12 +42,15 @@ fn given(peer: Child) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn serve(world: &World) -> (Result<(), Failure>, UnixListener) {
-    let socket = UnixListener::bind(world.path("/run/keys")).unwrap();
+/// Peers that come before it is served wait.
+fn listen(world: &World) -> UnixListener {
+    UnixListener::bind(world.path("/run/keys")).unwrap()
+}
+
+fn serve(world: &World, socket: &UnixListener) -> Result<(), Failure> {
     let found = world.found(Place::FwCfg);
     let processor = world.processor();
-    let outcome = serve_keys(&world.root, &world.asker(&found, &processor), socket.try_clone().unwrap());
-    (outcome, socket)
+    serve_keys(&world.root, &world.asker(&found, &processor), socket.try_clone().unwrap())
 }
 
 fn header(world: &World, name: &str) -> String {
@@ -60,11 +63,8 @@ fn each_volume_is_served_once_with_the_judged_header() {
         return;
     }
     let world = Arc::new(World::new());
-    let server = Arc::clone(&world);
-    let server = thread::spawn(move || serve(&server).0);
-    while !world.path("/run/keys").exists() {
-        thread::yield_now();
-    }
+    let (server, socket) = (Arc::clone(&world), listen(&world));
+    let server = thread::spawn(move || serve(&server, &socket));
     let socket = world.path("/run/keys");
     let unique = std::process::id();
     // Not told to take the copy; without the name of a volume; of a volume that is not the document's.
@@ -95,8 +95,8 @@ fn each_volume_is_served_once_with_the_judged_header() {
 #[test]
 fn a_name_that_is_taken_while_the_keys_are_served_ends_the_boot() {
     let world = Arc::new(World::new());
-    let server = Arc::clone(&world);
-    let server = thread::spawn(move || serve(&server).0);
+    let (server, socket) = (Arc::clone(&world), listen(&world));
+    let server = thread::spawn(move || serve(&server, &socket));
     while world.console.lines().is_empty() {
         thread::yield_now();
     }
@@ -114,11 +114,8 @@ fn others_than_root_get_nothing() {
         return;
     }
     let world = Arc::new(World::new());
-    let server = Arc::clone(&world);
-    thread::spawn(move || serve(&server));
-    while !world.path("/run/keys").exists() {
-        thread::yield_now();
-    }
+    let (server, socket) = (Arc::clone(&world), listen(&world));
+    thread::spawn(move || serve(&server, &socket));
     let address = format!("{}u/cryptsetup/root", std::process::id());
     assert_eq!(given(peer(&world.path("/run/keys"), &address, &header(&world, "root"))), "");
 }
@@ -131,11 +128,8 @@ fn a_refusal_gives_the_peer_nothing() {
     let mut world = World::new();
     world.network = world.network.then([Answer::Sound, refusal(403, Some(DECISION))]);
     let world = Arc::new(world);
-    let server = Arc::clone(&world);
-    let server = thread::spawn(move || serve(&server).0);
-    while !world.path("/run/keys").exists() {
-        thread::yield_now();
-    }
+    let (server, socket) = (Arc::clone(&world), listen(&world));
+    let server = thread::spawn(move || serve(&server, &socket));
     let address = format!("{}r/cryptsetup/root", std::process::id());
     assert_eq!(given(peer(&world.path("/run/keys"), &address, &header(&world, "root"))), "");
     assert_eq!(server.join().unwrap().unwrap_err().exit(), Exit::Refused);
@@ -146,12 +140,14 @@ fn a_refusal_gives_the_peer_nothing() {
 fn nothing_is_served_where_the_guest_or_a_disk_is_not_the_documents() {
     let world = World::new();
     world.write_device("root", &[0; 8192]);
-    assert!(matches!(serve(&world).0, Err(Failure::Disk { error: DiskError::Refused(_), .. })));
+    assert!(matches!(
+        serve(&world, &listen(&world)),
+        Err(Failure::Disk { error: DiskError::Refused(_), .. })
+    ));
     let world = World::new();
     let found = world.found(Place::FwCfg);
     let processor = crate::doubles::Processor::new([0; 32]);
-    let socket = UnixListener::bind(world.path("/run/keys")).unwrap();
-    let outcome = serve_keys(&world.root, &world.asker(&found, &processor), socket);
+    let outcome = serve_keys(&world.root, &world.asker(&found, &processor), listen(&world));
     assert!(matches!(outcome, Err(Failure::Look(LookError::HostData))));
     assert_eq!(world.network.urls(), [""; 0]);
 }

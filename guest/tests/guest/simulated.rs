@@ -16,8 +16,9 @@ use rustix::{
     termios::{OptionalActions, tcgetattr, tcsetattr},
 };
 
-/// A machine with the port. Its other end answers one request with these parts.
-fn machine(parts: Vec<Vec<u8>>) -> (tempfile::TempDir, thread::JoinHandle<[u8; 64]>) {
+/// A machine with the port. Its other end answers one request with these parts, and stays until the end is
+/// taken: what was not read of a terminal is lost with its other end.
+fn machine(parts: Vec<Vec<u8>>) -> (tempfile::TempDir, thread::JoinHandle<([u8; 64], [File; 2])>) {
     let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&host).unwrap();
     unlockpt(&host).unwrap();
@@ -39,9 +40,7 @@ fn machine(parts: Vec<Vec<u8>>) -> (tempfile::TempDir, thread::JoinHandle<[u8; 6
             host.write_all(&u32::try_from(part.len()).unwrap().to_be_bytes()).unwrap();
             host.write_all(&part).unwrap();
         }
-        let _terminal = terminal;
-        thread::sleep(std::time::Duration::from_millis(200));
-        asked
+        (asked, [host, terminal])
     });
     (directory, answered)
 }
@@ -55,7 +54,7 @@ fn the_port_comes_before_every_other_interface() {
     assert_eq!(source.name(), "org.keybroker.simulator");
     let evidence = source.report(&[0x5A; 64]).unwrap();
     assert_eq!((evidence.report, evidence.certificates), (vec![7; 1184], certificates));
-    assert_eq!(answered.join().unwrap(), [0x5A; 64]);
+    assert_eq!(answered.join().unwrap().0, [0x5A; 64]);
 }
 
 #[test]

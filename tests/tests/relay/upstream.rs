@@ -47,9 +47,8 @@ fn guest(relay: &Relay, id: &str) -> KrunGuest {
 
 #[test]
 fn a_missing_broker_is_502_and_the_relay_stays_healthy() {
-    // The listener is closed, so nothing answers on its port.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let relay = Relay::to(&format!("http://{address}"), &[]);
+    // Nothing listens there, and the system gives the port to no program that asks for a free one.
+    let relay = Relay::to("http://127.0.0.1:9", &[]);
     for request in EVERY {
         assert_refusal(&relay.ask(request), UNREACHABLE);
     }
@@ -66,6 +65,10 @@ fn a_broker_that_does_not_answer_in_time_is_504() {
     });
     let relay = Relay::to(&upstream.url, &["--timeout", "1"]);
     assert_refusal(&relay.ask(AUTH), (504, "the broker did not answer in time"));
+    // On a busy machine the broker reads what it was sent only now.
+    while upstream.seen().is_empty() {
+        thread::yield_now();
+    }
     assert_eq!(upstream.seen().len(), 1, "asked once");
     drop(held);
 }

@@ -1,32 +1,34 @@
 //! Writes that share a transaction.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Waker},
+};
 
 use super::*;
 
 /// Requests that come while one is being synced share the next sync, and reads wait for neither.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn writes_that_wait_share_a_sync() {
     let scratch = Scratch::of(1 << 20);
-    let store = Arc::new(scratch.store);
+    let store = scratch.store;
     let first = sample::refused();
     store.append(&first).await.unwrap();
     let (gate, syncs) = (Arc::clone(&scratch.disk.disk().gate), || scratch.disk.disk().syncs);
     let before = syncs();
     let shut = gate.lock().unwrap();
-    let writes: Vec<_> = (0..64)
-        .map(|_| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move { store.append(&sample::refused()).await })
-        })
-        .collect();
-    // Long enough for all of them to ask.
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(writes.iter().all(|write| !write.is_finished()), "nothing is acknowledged unsynced");
+    let records: Vec<_> = (0..64).map(|_| sample::refused()).collect();
+    let mut writes: Vec<_> = records.iter().map(|record| Box::pin(store.append(record))).collect();
+    // Each asks when it is polled first.
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..2 {
+        let asked = writes.iter_mut().all(|write| write.as_mut().poll(&mut context).is_pending());
+        assert!(asked, "nothing is acknowledged unsynced");
+    }
     assert_eq!(store.audit_record(first.id), Ok(Some(first)), "a read waits for no sync");
     drop(shut);
     for write in writes {
-        write.await.unwrap().unwrap();
+        write.await.unwrap();
     }
     assert!((1..=2).contains(&(syncs() - before)), "{} syncs", syncs() - before);
     assert_eq!(store.audit_records().unwrap().count(), 65);
