@@ -18,7 +18,6 @@ use std::{
 };
 
 use keybroker_tests::{
-    DEADLINE,
     connection::{Connection, assert_short_refusal},
     unique,
     world::World,
@@ -168,8 +167,9 @@ async fn an_unfinished_request_is_given_up_after_ten_seconds(world: World) {
     let authority = world.authority();
     let timed = move |authority: String, bytes: &'static str| {
         thread::spawn(move || {
-            let mut connection = Connection::open(&authority);
+            // Before the server's own clock does.
             let started = Instant::now();
+            let mut connection = Connection::open(&authority);
             connection.send(bytes);
             (String::from_utf8(connection.rest()).unwrap(), started.elapsed())
         })
@@ -182,8 +182,8 @@ async fn an_unfinished_request_is_given_up_after_ten_seconds(world: World) {
     );
     let (answer, took) = head.join().unwrap();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!((Duration::from_secs(9)..DEADLINE).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(9)..Duration::from_secs(30)).contains(&took), "{took:?}");
     let (answer, took) = body.join().unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("10 seconds"), "{answer}");
-    assert!((Duration::from_secs(9)..DEADLINE).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(9)..Duration::from_secs(30)).contains(&took), "{took:?}");
 }

@@ -86,7 +86,7 @@ fn each_error_of_aws_has_words_and_an_exit_code() {
         (code, exit, words, hint, ended)
     });
     for (code, exit, words, hint, ended) in rows {
-        for (command, ended) in COMMANDS.iter().zip(ended) {
+        for (command, (ended, _)) in COMMANDS.iter().zip(ended) {
             assert_eq!(ended.code, Some(exit), "{command:?} {code}: {ended:?}");
             assert!(ended.log.contains(words), "{command:?} {code}, {words:?}: {ended:?}");
             let lines: Vec<_> = ended.log.lines().collect();
