@@ -17,21 +17,38 @@ async fn until_refused(guest: &PoliteGuest) -> Error {
     }
 }
 
+/// Attests and gets the key, within the life of one session: on a busy machine not the first, maybe.
+async fn in_time(guest: &mut PoliteGuest) -> Vec<u8> {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        guest.auth().await.unwrap();
+        let key = match guest.attest().await {
+            Ok(_) => guest.key().await,
+            Err(error) => Err(error),
+        };
+        match key {
+            Ok(key) => return key,
+            Err(Error::Refused(said)) if said.status == 401 => {
+                assert!(Instant::now() < until, "no session lasts long enough: {said:?}");
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_challenge_and_a_session_end_after_their_ttl() {
     let Some(world) = World::with(&["--session-ttl", "2"], "sessions of two seconds") else { return };
     let id = unique("w");
     let passphrase = world.register(&id).await;
     // The broker fetches the certificates here, so that nothing below waits for them.
-    world.krun(&id, world.milan()).boot().await.unwrap();
+    in_time(&mut world.polite(&id, world.milan())).await;
 
     let mut late = world.polite(&id, world.milan());
     let mut guest = world.polite(&id, world.milan());
     let response = late.auth().await.unwrap();
     assert!(response.header("set-cookie")[0].ends_with("; Max-Age=2"), "{response:?}");
-    guest.auth().await.unwrap();
-    guest.attest().await.unwrap();
-    assert_eq!(guest.key().await, Ok(passphrase.clone().into_bytes()));
+    assert_eq!(in_time(&mut guest).await, passphrase.as_bytes());
 
     let ended: Result<(), Error> = Err(until_refused(&guest).await);
     let record = world.assert_refused(ended, (401, "session")).unwrap();
@@ -39,7 +56,5 @@ async fn a_challenge_and_a_session_end_after_their_ttl() {
     // This challenge is older than the session that has just ended, so it has ended too.
     world.assert_refused(late.attest().await, (401, "session"));
     // A new challenge works.
-    guest.auth().await.unwrap();
-    guest.attest().await.unwrap();
-    assert_eq!(guest.key().await, Ok(passphrase.into_bytes()));
+    assert_eq!(in_time(&mut guest).await, passphrase.as_bytes());
 }

@@ -3,7 +3,6 @@
 use std::{
     process::{Command, Output},
     sync::Arc,
-    time::Duration,
 };
 
 use keybroker_guest::{
@@ -13,6 +12,7 @@ use keybroker_guest::{
 };
 use keybroker_simulator::tls::{Authority, Identity};
 use keybroker_tests::{
+    DEADLINE,
     connection::Connection,
     program,
     server::{Home, Server},
@@ -79,7 +79,7 @@ async fn guests_and_relays_reach_it_and_trust_nobody_else() {
     let asked = tokio::task::spawn_blocking(move || {
         let post = |pem: Option<&str>| {
             let http = Http::new(&Root::at("/nowhere"), pem, Arc::new(Kept::default())).unwrap();
-            http.post(&url, b"{}", Duration::from_secs(10))
+            http.post(&url, b"{}", DEADLINE)
         };
         [post(Some(&pem)), post(None), post(Some(&Authority::new().pem()))]
     });
@@ -110,7 +110,7 @@ def ask(change, context=None):
     context = context or ssl.create_default_context(cafile=authority)
     change(context)
     try:
-        with socket.create_connection((host, port), 10) as tcp:
+        with socket.create_connection((host, port), 60) as tcp:
             with context.wrap_socket(tcp, server_hostname=host) as tls:
                 tls.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 answer = b""
@@ -182,12 +182,16 @@ async fn sighup_presents_the_new_certificate_and_interrupts_nobody() {
     let first = certificate(&early);
     healthy(&mut early).await;
     assert!(doctor().contains("ok    tls"), "{}", doctor());
+    // It asks now and then: the broker closes a connection that is idle for ten seconds.
+    healthy(&mut early).await;
 
     // The files change, and nobody tells the broker.
     let second = secure.ca.issue(NAME);
     secure.home.identity(&second);
     assert_eq!(certificate(&secure.connect().await.unwrap()), first);
+    healthy(&mut early).await;
     assert!(doctor().contains("presents another certificate than its file holds"), "{}", doctor());
+    healthy(&mut early).await;
 
     secure.server.signal("HUP");
     logged("presenting a TLS certificate", 2);
@@ -204,6 +208,7 @@ async fn sighup_presents_the_new_certificate_and_interrupts_nobody() {
     healthy(&mut late).await;
     healthy(&mut early).await;
     let said = doctor();
+    healthy(&mut early).await;
     assert!(said.contains("fail  tls") && said.contains("presents its earlier certificate"), "{said}");
 
     secure.home.identity(&third);

@@ -345,13 +345,23 @@ async fn a_token_is_no_credential_at_any_other_route() {
     assert_eq!(scene.released(), 0);
 }
 
+/// Attests and gets the secret, within the life of one session: on a busy machine not the first, maybe.
+async fn in_time(guest: &mut TrusteeGuest) {
+    let until = Instant::now() + DEADLINE;
+    while let Err(error) = guest.boot(PATH, Credential::Bearer).await {
+        let late = matches!(&error, Error::Refused(said) if said.status == 401);
+        assert!(late && Instant::now() < until, "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_and_a_session_end_together() {
     let Some(world) = World::with(&["--session-ttl", "3"], "sessions of three seconds") else { return };
     let scene = Scene::named(world);
     // The broker fetches the certificates here, so that nothing below waits for them.
-    scene.guest(KbsVersion::V0_4_0).handshake().await.unwrap();
-    let mut guest = scene.attested(KbsVersion::V0_4_0).await;
+    in_time(&mut scene.guest(KbsVersion::V0_4_0)).await;
+    let mut guest = scene.guest(KbsVersion::V0_4_0);
+    in_time(&mut guest).await;
     let until = Instant::now() + DEADLINE;
     for (credential, expected) in
         [(Credential::Bearer, Refusal::NO_SESSION), (Credential::Cookie, Refusal::LATE)]
@@ -371,7 +381,7 @@ async fn a_token_and_a_session_end_together() {
     let body = guest.exchanges.iter().find(|exchange| exchange.step == "attest").unwrap().request.clone();
     scene.assert_refused(guest.attest_with(&body.unwrap()).await, Refusal::LATE);
     assert_eq!(scene.released(), released);
-    assert!(guest.boot(PATH, Credential::Bearer).await.is_ok());
+    in_time(&mut guest).await;
 }
 
 #[tokio::test]
