@@ -21,7 +21,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn http(certificates: Option<&str>) -> Http {
     Http::new(&Root::at("/nowhere"), certificates, Arc::new(Kept::default())).unwrap()
@@ -133,14 +133,13 @@ fn an_answer_that_is_too_long_ends() {
 
 #[test]
 fn nobody_there_says_so() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    match post(&format!("http://{free}/"), WITHIN) {
+    // Nothing listens there, and the system gives the port to no program that asks for a free one.
+    match post("http://127.0.0.1:9/", WITHIN) {
         Err(TransportError::Connect(why)) => assert!(why.contains("refused"), "{why}"),
         other => panic!("{other:?}"),
     }
     // The name that is this machine's everywhere needs no server of names.
-    let url = format!("http://localhost:{}/", free.port());
-    assert!(matches!(post(&url, WITHIN), Err(TransportError::Connect(_))));
+    assert!(matches!(post("http://localhost:9/", WITHIN), Err(TransportError::Connect(_))));
 }
 
 #[test]
@@ -240,7 +239,12 @@ fn name_server(address: &str) -> Option<()> {
 fn names_are_asked_of_the_servers_that_an_initrd_knows() {
     const SERVER: &str = "127.77.13.1";
     // Without the right to open port 53 there is no server to ask.
-    let Some(()) = name_server(SERVER) else { return };
+    let Some(()) = name_server(SERVER) else {
+        // Around the test harness, which would hide the line. It is no fault if nobody reads it.
+        let _ =
+            std::io::stdout().write_all(b"\nskipped: a server of names, for want of the right to port 53\n");
+        return;
+    };
     let files = [
         ("etc/resolv.conf", format!("nameserver {SERVER}\n")),
         ("run/systemd/resolve/resolv.conf", format!("nameserver {SERVER}\n")),
