@@ -1,7 +1,7 @@
 //! The `keybroker` program, and how it ends.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
@@ -67,6 +67,15 @@ impl From<Output> for Ended {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), log: text(&output.stderr) }
     }
+}
+
+/// Makes a script that can be run, of `text`. This process does not write the file itself: a child that
+/// another test starts meanwhile would hold it open, and what is open for writing cannot be run.
+pub fn script(path: &Path, text: &str) {
+    let plain = path.with_extension("text");
+    fs::write(&plain, text).expect("a file");
+    let installed = Command::new("install").args(["-m", "755"]).args([&plain, path]).status();
+    assert!(installed.expect("install").success());
 }
 
 /// Runs the program to its end.

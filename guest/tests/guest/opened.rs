@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -18,9 +17,12 @@ const KEY: &[u8] = b"correct horse\n\0battery";
 
 /// A program of the shell in cryptsetup's place.
 fn program(world: &World, script: &str) -> PathBuf {
-    let path = world.path("/cryptsetup");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let (text, path) = (world.path("/cryptsetup.sh"), world.path("/cryptsetup"));
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // This process does not write the file itself: a child that another test starts meanwhile would hold it
+    // open, and what is open for writing cannot be run.
+    let installed = Command::new("install").args(["-m", "700"]).args([&text, &path]).status().unwrap();
+    assert!(installed.success());
     path
 }
 

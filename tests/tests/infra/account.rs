@@ -1,10 +1,10 @@
 //! The options `--region` and `--profile` of the scripts in `infra`. `infra/account.py` has them for all.
 
-use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command};
 
 use keybroker_tests::{
     local_aws::dynamodb,
-    program::{Ended, workspace},
+    program::{Ended, script, workspace},
     upstream::{Upstream, field, response},
 };
 
@@ -100,8 +100,7 @@ fn smoke_works_in_the_region_and_by_the_profile_that_are_named() {
     let said =
         "echo \"$AWS_REGION $AWS_DEFAULT_REGION $AWS_PROFILE ${AWS_ACCESS_KEY_ID-none}: $*\" >&2; exit 253";
     let version = "[ \"$1\" = --version ] && { echo aws-cli/2.0.0; exit; }";
-    fs::write(&aws, format!("#!/bin/sh\n{version}\n{said}\n")).unwrap();
-    fs::set_permissions(&aws, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&aws, &format!("#!/bin/sh\n{version}\n{said}\n"));
     let options = ["--prefix", "second", "--region", "eu-west-1", "--profile", "of a team"];
     let ended = run("smoke", home.path(), &options, &KEYS);
     assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::PermissionsExt as _,
     process::Command,
 };
 
@@ -14,7 +13,7 @@ use keybroker_common::{
     function::Function,
     http::{ROUTES, SIGNED},
 };
-use keybroker_tests::program::workspace;
+use keybroker_tests::program::{script, workspace};
 use serde_json::{Value, json};
 
 use crate::yaml::{read, resources};
@@ -357,9 +356,7 @@ fn smoke_tries_nothing_without_the_command_line_and_a_deployment() {
     for (version, said) in
         [("aws-cli/1.45.11 Python/3.11.7", "version 2"), ("aws-cli/2.31.0 Python/3.13.7", "no deployment")]
     {
-        fs::write(&fake, format!("#!/bin/sh\ncase $1 in --version) echo {version} ;; *) exit 254 ;; esac\n"))
-            .unwrap();
-        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        script(&fake, &format!("#!/bin/sh\ncase $1 in --version) echo {version} ;; *) exit 254 ;; esac\n"));
         let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
         let ended = Command::new(workspace().join("infra/smoke")).env("PATH", path).output().unwrap();
         assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(1), &b""[..]), "{version}");
