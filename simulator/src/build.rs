@@ -33,7 +33,7 @@ impl Buildah {
             launch_measurement: HEXLOWER.encode(measurement),
             passphrase: passphrase.to_owned(),
             tee_config: tee_config(15),
-            deadline: Duration::from_secs(20),
+            deadline: Duration::from_secs(60),
         }
     }
 

@@ -30,7 +30,7 @@ impl RvpCli {
             query: vec!["data.measurement == input.measurement".to_owned()],
             reference_values: json!({"measurement": data_encoding::HEXLOWER.encode(measurement)}),
             resources: json!({"passphrase": passphrase}),
-            deadline: Duration::from_secs(20),
+            deadline: Duration::from_secs(60),
         }
     }
 

@@ -59,7 +59,7 @@ impl Swtpm {
             .spawn()
             .expect("swtpm of Debian's package");
         let swtpm = Self { program: Mutex::new(program), directory };
-        let up = (0..1000).any(|_| {
+        let up = (0..12_000).any(|_| {
             thread::sleep(Duration::from_millis(5));
             UnixStream::connect(swtpm.socket()).is_ok()
         });
@@ -74,7 +74,7 @@ impl Swtpm {
     fn command(&self, command: &[u8]) -> Vec<u8> {
         // It has one client at a time.
         let mut socket = UnixStream::connect(self.socket()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         socket.write_all(command).unwrap();
         let mut response = vec![0; 4096];
         let size = socket.read(&mut response).unwrap();

@@ -18,7 +18,7 @@ def post(url, body):
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             assert response.headers["Content-Type"] == "application/json", response.headers
             return json.load(response)
     except urllib.error.HTTPError as error:

@@ -53,7 +53,7 @@ use std::{
 };
 
 /// How long a test waits for an event that must happen, on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Prints why a part of a suite does not run here. The line goes around the test harness, which would hide
 /// the output of a test that passes.

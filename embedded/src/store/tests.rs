@@ -409,7 +409,7 @@ async fn a_write_outlives_its_caller() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), landed).await.expect("the write to land");
+    tokio::time::timeout(Duration::from_secs(60), landed).await.expect("the write to land");
     assert_eq!(store.audit_record(audit.id), Ok(Some(audit)));
 }
 

@@ -79,7 +79,7 @@ impl State {
             session_id: None,
             nonce: None,
             key: GuestKey::generate(),
-            deadline: Duration::from_secs(20),
+            deadline: Duration::from_secs(60),
             url: url.to_owned(),
             endpoint: Endpoint::parse(url).ok_or_else(|| Error::Url(url.to_owned()))?,
         })

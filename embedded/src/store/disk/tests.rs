@@ -196,7 +196,7 @@ impl Scratch {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), well).await.expect("the store to be well again");
+        tokio::time::timeout(Duration::from_secs(60), well).await.expect("the store to be well again");
     }
 
     /// Waits until what is in the store can be read.
@@ -206,7 +206,7 @@ impl Scratch {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), readable).await.expect("the store to be readable");
+        tokio::time::timeout(Duration::from_secs(60), readable).await.expect("the store to be readable");
     }
 
     /// Writes records until one is not taken. Those that were.
