@@ -6,6 +6,7 @@
 //! | [`world`] | a broker with chips, builds and guests; most suites need nothing else |
 //! | [`server`] | `keybroker serve`: files, signals, exit codes, output |
 //! | [`connection`] | a raw connection, for requests that no proper client sends |
+//! | [`starved`] | how long processes wait for the processor |
 //! | [`hostile`] | a crowd of connections that occupy a server and send no complete request |
 //! | [`altered`] | the reports that a hostile host can have made |
 //! | [`remote`] | a broker that is already deployed |
@@ -43,6 +44,7 @@ pub mod relay;
 pub mod remote;
 pub mod secrets;
 pub mod server;
+pub mod starved;
 pub mod tls;
 pub mod upstream;
 pub mod world;
