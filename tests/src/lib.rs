@@ -7,7 +7,7 @@
 //! | [`server`] | `keybroker serve`: files, signals, exit codes, output |
 //! | [`connection`] | a raw connection, for requests that no proper client sends |
 //! | [`starved`] | how long processes wait for the processor |
-//! | [`hostile`] | a crowd of connections that occupy a server and send no complete request |
+//! | [`hostile`] | a crowd of connections that occupy a server |
 //! | [`altered`] | the reports that a hostile host can have made |
 //! | [`remote`] | a broker that is already deployed |
 //! | [`operator`] | the operator's commands, on each kind of store |

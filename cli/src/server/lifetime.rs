@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,6 +30,7 @@ pub(crate) async fn until_signalled<L: Listener>(
     beside: Option<(L, Router)>,
 ) -> Result<Exit, Failure> {
     let (first, second) = signals().context("handling signals")?;
+    allow_files();
     let listener = listen(address, tls)?;
     tell(NotifyState::Ready);
     let (stop, stopping) = watch::channel(());
@@ -52,6 +54,16 @@ pub(crate) async fn until_signalled<L: Listener>(
     match ended {
         [Ended::Drained, Ended::Drained] => Ok(Exit::Ok),
         _ => Err(anyhow!("ended before all requests were answered").into()),
+    }
+}
+
+/// Raises the number of files that this process may have open to the most that it is allowed. Each connection
+/// is a file. Systems start processes with few for the sake of old programs.
+fn allow_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(cause) = setrlimit(Resource::Nofile, files) {
+        tracing::debug!(%cause, "the limit of open files stays as it is");
     }
 }
 

@@ -10,9 +10,11 @@ pub(crate) mod loopback;
 mod pace;
 mod places;
 mod requests;
+mod room;
 mod wire;
 
 use std::{
+    fmt::Display,
     future::Future,
     io,
     pin::{Pin, pin},
@@ -26,6 +28,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -39,6 +42,7 @@ use self::{
     pace::{Pace, Turns},
     places::{Place, Places, Progress},
     requests::Requests,
+    room::Room,
     wire::Wire,
 };
 
@@ -86,15 +90,18 @@ pub(crate) trait Listener {
 const CONNECTIONS: usize = 512;
 /// The same if the process may open very few files.
 const FEWEST_CONNECTIONS: usize = 16;
+/// Further connections over TCP, which wait for a place.
+const WAITING: usize = 1024;
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    /// Half of the files that the process may have open: the store and requests to AMD need some, too.
+    /// Places for half of the files that the process may have open, and room for an eighth to wait: the store
+    /// and requests to AMD or to a broker need some, too.
     fn limits(&self) -> Limits {
-        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let half = files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(CONNECTIONS);
-        Limits::shared(half.clamp(FEWEST_CONNECTIONS, CONNECTIONS))
+        let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+        let part = |of: usize, most: usize| files.map_or(most, |files| most.min(files / of));
+        Limits::shared(part(2, CONNECTIONS).max(FEWEST_CONNECTIONS), part(8, WAITING))
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
@@ -121,26 +128,27 @@ pub(crate) enum Ended {
 /// Serves `router` on `listener` until `stop`, and then for at most 10 seconds until the requests under way
 /// are answered.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
-    let (places, pace) = (Places::new(listener.limits()), Arc::new(Pace::default()));
+    let (limits, pace) = (listener.limits(), Arc::new(Pace::default()));
+    let (places, mut room) = (Places::new(limits), Room::new(limits.waiting));
     let graceful = GracefulShutdown::new();
     let serving = async {
         loop {
-            let (stream, place) = accept(&listener, &places).await;
-            let router = listener.router_for(&stream, &router);
-            let connection =
-                graceful.watch(connection(stream, listener.tls(), router, place.progress(), pace.join()));
-            tokio::spawn(async move {
-                let mut connection = pin!(connection);
-                tokio::select! {
-                    ended = &mut connection => {
-                        if let Err(cause) = ended {
-                            tracing::debug!(%cause, "connection");
-                        }
+            tokio::select! {
+                accepted = listener.accept() => {
+                    if let Some((stream, peer)) = arrived(accepted).await
+                        && room.enter(peer, stream).is_some()
+                    {
+                        places.turned_away();
                     }
-                    () = place.lost() => answer_what_came(connection, &place).await,
                 }
-                drop(place);
-            });
+                () = places.changed(), if !room.is_empty() => {}
+            }
+            while let Some((stream, place)) = room.next(&places) {
+                let router = listener.router_for(&stream, &router);
+                let connection =
+                    graceful.watch(connection(stream, listener.tls(), router, place.progress(), pace.join()));
+                tokio::spawn(serve(connection, place));
+            }
         }
     };
     tokio::select! {
@@ -151,6 +159,19 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
     places.tell();
     drop(listener);
     timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
+}
+
+/// Serves a connection until it ends or loses its place.
+async fn serve<E: Display>(connection: impl Future<Output = Result<(), E>>, place: Place) {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => {
+            if let Err(cause) = ended {
+                tracing::debug!(%cause, "connection");
+            }
+        }
+        () = place.lost() => answer_what_came(connection, &place).await,
+    }
 }
 
 /// Ends a connection that lost its place. A busy system may not have read yet a request that came in time:
@@ -171,23 +192,17 @@ async fn answer_what_came(mut connection: Pin<&mut impl Future>, place: &Place) 
     }
 }
 
-/// The next connection that has a place.
-async fn accept<L: Listener>(listener: &L, places: &Arc<Places>) -> (L::Stream, Place) {
-    loop {
-        let open = places.open().await;
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Some(place) = places.take(peer, open).await {
-                    return (stream, place);
-                }
-            }
-            Err(cause) if of_the_client(&cause) => {}
-            Err(cause) => {
-                tracing::error!(%cause, "no connection can be accepted");
-                sleep(BACK_OFF).await;
-            }
+/// The accepted connection. If there is none because the system is short of something, this waits.
+async fn arrived<S>(accepted: io::Result<S>) -> Option<S> {
+    match accepted {
+        Ok(arrived) => return Some(arrived),
+        Err(cause) if of_the_client(&cause) => {}
+        Err(cause) => {
+            tracing::error!(%cause, "no connection can be accepted");
+            sleep(BACK_OFF).await;
         }
     }
+    None
 }
 
 /// Whether the client went away before its connection was accepted.

@@ -10,7 +10,7 @@ use std::{
 use axum::routing::{any, get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::{Notify, oneshot},
     task::JoinHandle,
     time::Instant,
@@ -96,7 +96,7 @@ fn connect_to(places: Arc<Places>) -> Client {
     let writes = Arc::new(AtomicUsize::new(0));
     let counting = Counting { stream: server, writes: Arc::clone(&writes) };
     tokio::spawn(async move {
-        let place = places.take(Peer::Local, places.open().await).await.unwrap();
+        let place = places.take(Peer::Local).unwrap();
         connection(counting, None, router(Arc::default()), place.progress(), Arc::<Pace>::default().join())
             .await
     });
@@ -204,7 +204,7 @@ impl Listener for Limited {
 }
 
 async fn start() -> Running {
-    start_with(Limits::shared(CONNECTIONS)).await
+    start_with(Limits::shared(CONNECTIONS, WAITING)).await
 }
 
 async fn start_with(limits: Limits) -> Running {
@@ -321,7 +321,7 @@ async fn a_connection_that_has_lost_its_place_answers_one_request() {
     let places = Places::new(Limits::alone(1));
     let mut client = connect_to(Arc::clone(&places));
     sleep(Duration::from_secs(1)).await;
-    let _next = places.take(Peer::Local, places.open().await).await.unwrap();
+    let _next = places.take(Peer::Local).unwrap();
     client.send(&"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3)).await;
     let text = client.rest().await;
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
@@ -338,6 +338,38 @@ async fn a_connection_beyond_the_limit_waits_while_all_have_requests() {
     assert!(held.await.unwrap().ends_with("held"));
     running.stop.send(()).unwrap();
     assert!(quick.await.unwrap().ends_with("xxx"));
+}
+
+/// Sends one request from `address`.
+async fn ask_from(address: &str, running: &Running) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address.parse().unwrap()).unwrap();
+    let mut stream = socket.connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    timeout(Duration::from_secs(60), stream.read_to_string(&mut text)).await.expect("an answer").unwrap();
+    text
+}
+
+/// All places of an address have requests in hand. A newcomer of this address waits, and not before another
+/// address's.
+#[tokio::test]
+async fn an_address_with_all_its_places_keeps_no_other_waiting() {
+    let limits = Limits::shared(16, 8);
+    let running = start_with(limits).await;
+    for _ in 0..limits.per_peer {
+        running.ask("/held").await;
+    }
+    let newcomer = ask_from("127.0.0.1:0", &running).await;
+    let other = ask_from("127.0.0.2:0", &running).await;
+    assert!(answer(other).await.ends_with("xxx"));
+    assert_eq!(newcomer.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    running.gate.notify_one();
+    assert!(answer(newcomer).await.ends_with("xxx"));
 }
 
 /// A connection with a body that does not end counts as waiting, and so does one with a body that nobody

@@ -5,8 +5,7 @@
 //! client finds a place, however many places others hold.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,7 +15,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     time::{Instant, interval, timeout},
 };
 
@@ -31,7 +30,7 @@ const LOOKS_PER_LINE: u32 = 10;
 
 /// The peer that a connection is counted against: an IPv4 address, or an IPv6 network, because one customer
 /// has all addresses of such a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// Over IP.
     Network(IpAddr),
@@ -52,40 +51,52 @@ impl Peer {
 /// The number of places.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// For all peers together. Further connections wait in the listener's queue.
+    /// For all peers together.
     pub(crate) places: usize,
     /// For one peer. The rest is kept for others.
     pub(crate) per_peer: usize,
     /// For one peer's connections that have waited for longer than two seconds.
     pub(crate) stalled_per_peer: usize,
+    /// The number of connections that may wait for a place.
+    pub(crate) waiting: usize,
+}
+
+/// The lack of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The peer has all places that it may have. Another may get one.
+    Peer,
+    /// All places are taken.
+    All,
 }
 
 impl Limits {
     /// `places` for several peers: one gets seven eighths at most, and a quarter at most for connections that
     /// wait.
-    pub(crate) const fn shared(places: usize) -> Self {
-        Self { places, per_peer: places - places / 8, stalled_per_peer: places / 4 }
+    pub(crate) const fn shared(places: usize, waiting: usize) -> Self {
+        Self { places, per_peer: places - places / 8, stalled_per_peer: places / 4, waiting }
     }
 
     /// `places` for one peer.
     pub(crate) const fn alone(places: usize) -> Self {
-        Self { places, per_peer: places, stalled_per_peer: places }
+        Self { places, per_peer: places, stalled_per_peer: places, waiting: 8 * places }
     }
+}
 
-    /// The greatest number of open connections. A connection that lost its place needs a moment to end.
-    const fn open(self) -> usize {
-        self.places + self.places.div_ceil(8)
-    }
+/// The greatest number of connections that have one of `places`, or had one: a connection that lost its place
+/// needs a moment to end.
+const fn open(places: usize) -> usize {
+    places + places.div_ceil(8)
 }
 
 /// All places.
 #[derive(Debug)]
 pub(super) struct Places {
     limits: Limits,
+    /// Every connection that has not ended has one, even if it lost its place.
     seats: Mutex<Vec<Arc<Seat>>>,
-    open: Arc<Semaphore>,
-    /// Notified when a place becomes free, or when its connection begins or ends waiting.
-    changed: Notify,
+    /// Notified when a connection has ended.
+    ended: Notify,
     /// The origin of all instants here.
     begin: Instant,
     closed: AtomicU64,
@@ -96,63 +107,48 @@ impl Places {
         Arc::new(Self {
             limits,
             seats: Mutex::default(),
-            open: Arc::new(Semaphore::new(limits.open())),
-            changed: Notify::new(),
+            ended: Notify::new(),
             begin: Instant::now(),
             closed: AtomicU64::new(0),
         })
     }
 
-    /// Waits until one more connection may be open.
-    pub(super) async fn open(&self) -> Option<OwnedSemaphorePermit> {
-        // There is always a permit in the end: nobody closes the semaphore.
-        Arc::clone(&self.open).acquire_owned().await.ok()
-    }
-
-    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room; if no
-    /// connection waits, this waits until one does. `None` if this peer has all the places that it may have,
-    /// each with a request in hand.
-    pub(super) async fn take(
-        self: &Arc<Self>,
-        peer: Peer,
-        open: Option<OwnedSemaphorePermit>,
-    ) -> Option<Place> {
-        loop {
-            if let Some(seat) = self.try_take(peer)? {
-                return Some(Place { seat, places: Arc::clone(self), _open: open });
-            }
-            // Either something changes, or a connection has waited for long enough.
-            let _ = timeout(GRACE, self.changed.notified()).await;
-        }
-    }
-
-    /// `Some(None)` while there is no place.
-    fn try_take(&self, peer: Peer) -> Option<Option<Arc<Seat>>> {
+    /// A place for a connection of `peer`. If all are taken, [the first to go](first_to_go) makes room, if it
+    /// has waited for a moment.
+    pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
         let mut seats = self.seats();
-        let own: Vec<_> = seats.iter().filter(|seat| seat.peer == peer).collect();
-        let candidates = if own.len() >= self.limits.per_peer && self.limits.per_peer < self.limits.places {
-            if own.iter().all(|seat| seat.has_request()) {
-                self.closed.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-            own
-        } else if seats.len() >= self.limits.places {
-            seats.iter().collect()
+        if seats.len() >= open(self.limits.places) {
+            return Err(Full::All);
+        }
+        if seats.iter().filter(|seat| seat.peer == peer).count() >= open(self.limits.per_peer) {
+            return Err(Full::Peer);
+        }
+        let all: Vec<_> = seats.iter().filter(|seat| !seat.is_lost()).collect();
+        let own: Vec<_> = all.iter().copied().filter(|seat| seat.peer == peer).collect();
+        let (candidates, full) = if own.len() >= self.limits.per_peer {
+            (own, Full::Peer)
+        } else if all.len() >= self.limits.places {
+            (all, Full::All)
         } else {
-            Vec::new()
+            (Vec::new(), Full::All)
         };
         if !candidates.is_empty() {
             let now = self.now();
-            let Some((since, seat)) = first_to_go(&candidates, now) else { return Some(None) };
+            let (since, seat) = first_to_go(&candidates, now).ok_or(full)?;
             if now.saturating_sub(since) < millis(GRACE) {
-                return Some(None);
+                return Err(full);
             }
-            let seat = Arc::clone(seat);
-            self.close(&mut seats, &seat);
+            self.close(seat);
         }
         let seat = Arc::new(Seat::new(peer));
         seats.push(Arc::clone(&seat));
-        Some(Some(seat))
+        Ok(Place { seat, places: Arc::clone(self) })
+    }
+
+    /// Waits until there may be a place where there was none: a connection has ended, or one may have waited
+    /// for long enough.
+    pub(super) async fn changed(&self) {
+        let _ = timeout(GRACE / 4, self.ended.notified()).await;
     }
 
     /// Closes, again and again, connections that have waited too long beyond the number that their peer may
@@ -170,17 +166,18 @@ impl Places {
     }
 
     fn close_stalled(&self) {
-        let mut seats = self.seats();
+        let seats = self.seats();
         let since = self.now().saturating_sub(millis(STALLED));
+        let held = seats.iter().filter(|seat| !seat.is_lost());
         let mut stalled: Vec<_> =
-            seats.iter().filter(|seat| seat.waits_since().is_some_and(|at| at <= since)).cloned().collect();
+            held.filter(|seat| seat.waits_since().is_some_and(|at| at <= since)).collect();
         let mut beyond = count(stalled.iter().map(|seat| seat.peer));
         beyond.values_mut().for_each(|count| *count = count.saturating_sub(self.limits.stalled_per_peer));
         stalled.sort_by_key(|seat| seat.waits_since());
         for seat in stalled {
             if let Some(left @ 1..) = beyond.get_mut(&seat.peer) {
                 *left -= 1;
-                self.close(&mut seats, &seat);
+                self.close(seat);
             }
         }
     }
@@ -191,14 +188,18 @@ impl Places {
         if closed > 0 {
             tracing::warn!(
                 connections = closed,
-                "connections were closed: their peers hold too many that send no request or read no answer"
+                "connections were closed: their peers hold too many, send no request or read no answer"
             );
         }
     }
 
-    fn close(&self, seats: &mut Vec<Arc<Seat>>, seat: &Arc<Seat>) {
+    /// Counts a connection that was closed before it had a place.
+    pub(super) fn turned_away(&self) {
         self.closed.fetch_add(1, Ordering::Relaxed);
-        remove(seats, seat);
+    }
+
+    fn close(&self, seat: &Seat) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
         seat.lost.store(true, Ordering::Relaxed);
         seat.out.notify_one();
     }
@@ -227,16 +228,10 @@ fn first_to_go<'a>(seats: &[&'a Arc<Seat>], now: u64) -> Option<(u64, &'a Arc<Se
     })
 }
 
-fn count<T: Eq + Hash>(all: impl Iterator<Item = T>) -> HashMap<T, usize> {
-    let mut counts = HashMap::new();
+fn count<T: Ord>(all: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
     all.for_each(|one| *counts.entry(one).or_default() += 1);
     counts
-}
-
-fn remove(seats: &mut Vec<Arc<Seat>>, seat: &Arc<Seat>) {
-    if let Some(index) = seats.iter().position(|other| Arc::ptr_eq(other, seat)) {
-        seats.swap_remove(index);
-    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -275,6 +270,10 @@ impl Seat {
         }
     }
 
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     fn waits_since(&self) -> Option<u64> {
         let since = self.owes.load(Ordering::Relaxed).min(self.unread.load(Ordering::Relaxed));
         (since < NOT_YET).then_some(since)
@@ -296,7 +295,6 @@ impl Seat {
 pub(super) struct Place {
     seat: Arc<Seat>,
     places: Arc<Places>,
-    _open: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
@@ -318,8 +316,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        remove(&mut self.places.seats(), &self.seat);
-        self.places.changed.notify_one();
+        self.places.seats().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        self.places.ended.notify_one();
     }
 }
 
@@ -335,9 +333,7 @@ impl Progress {
     pub(super) fn nothing_to_read(&self) {
         let owes = &self.seat.owes;
         let now = self.places.now();
-        if owes.compare_exchange(NOT_YET, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.places.changed.notify_one();
-        }
+        let _ = owes.compare_exchange(NOT_YET, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The client has sent something.
@@ -348,7 +344,6 @@ impl Progress {
     /// The client has sent a whole request.
     pub(super) fn request_in_hand(&self) {
         self.seat.owes.store(NEVER, Ordering::Relaxed);
-        self.places.changed.notify_one();
     }
 
     /// There is an answer. The next request may have arrived already. Returns whether the connection has lost
@@ -356,13 +351,12 @@ impl Progress {
     pub(super) fn answered(&self) -> bool {
         self.seat.answered.store(true, Ordering::Relaxed);
         self.seat.owes.store(NOT_YET, Ordering::Relaxed);
-        self.seat.lost.load(Ordering::Relaxed)
+        self.seat.is_lost()
     }
 
     /// The client does not read its answer at the moment.
     pub(super) fn unread(&self) {
         self.seat.unread.store(self.places.now(), Ordering::Relaxed);
-        self.places.changed.notify_one();
     }
 
     /// The client has read all of its answer.
