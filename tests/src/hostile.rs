@@ -1,4 +1,4 @@
-//! A crowd of connections that occupy a server and send no complete request.
+//! A crowd of connections that occupy a server.
 
 use std::{
     io,
@@ -36,6 +36,8 @@ pub enum Manner {
     Silent,
     /// Sends nothing and closes its sending half.
     HalfClosed,
+    /// Asks, reads the answer, and asks again at once.
+    Asking,
     /// Begins a handshake of TLS, and sends the rest of it byte by byte.
     SlowHello,
 }
@@ -185,7 +187,8 @@ impl Stream for TlsStream<TcpStream> {
 /// Misbehaves until the server ends the connection or the crowd ends.
 async fn misbehave(manner: Manner, stream: &mut impl Stream, state: &State) -> io::Result<()> {
     let head = "POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-    let asked = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let question = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let asked = question.repeat(1000);
     match manner {
         Manner::SlowHead => stream.write_all(head.as_bytes()).await?,
         Manner::SlowBody => {
@@ -193,7 +196,7 @@ async fn misbehave(manner: Manner, stream: &mut impl Stream, state: &State) -> i
         }
         Manner::HalfClosed => stream.shutdown().await?,
         Manner::SlowHello => stream.write_all(b"\x16\x03\x01\x01\xfc\x01\x00\x01\xf8\x03\x03").await?,
-        Manner::NoReading | Manner::Silent => {}
+        Manner::NoReading | Manner::Silent | Manner::Asking => {}
     }
     stream.flush().await?;
     while !state.over.load(Ordering::Relaxed) {
@@ -204,6 +207,13 @@ async fn misbehave(manner: Manner, stream: &mut impl Stream, state: &State) -> i
             }
             // Sends only as much as the server takes.
             Manner::NoReading => drop(timeout(TRICKLE, stream.write_all(asked.as_bytes())).await),
+            Manner::Asking => {
+                stream.write_all(question.as_bytes()).await?;
+                if stream.read(&mut [0; 4096]).await? == 0 {
+                    return Ok(());
+                }
+                continue;
+            }
             Manner::Silent | Manner::HalfClosed => {}
         }
         let ended = match manner {

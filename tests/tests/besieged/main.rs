@@ -132,6 +132,30 @@ async fn a_guest_boots_while_a_thousand_clients_do_all_of_it() {
     besieged(&Manner::ALL).await;
 }
 
+/// They ask as fast as they are answered, and more of them come than their address has places.
+#[tokio::test]
+async fn a_guest_boots_while_a_thousand_clients_ask_without_end() {
+    let world = World::serve(&[]);
+    let id = unique("w");
+    let passphrase = world.register(&id).await;
+    let mut guest = world.krun(&id, world.milan());
+    boot(&mut guest, &passphrase).await;
+    let crowd = Crowd::of(HOSTILE, &[Manner::Asking], ELSEWHERE, &world.authority());
+    let mut boots = Vec::new();
+    for _ in 0..19 {
+        boots.push(boot(&mut guest, &passphrase).await);
+    }
+    boots.sort_unstable();
+    let [shortest, middle, longest] = [boots[0], boots[9], boots[18]];
+    println!(
+        "a guest boots in {shortest:.0?}, {middle:.0?} and {longest:.0?} at best, in the middle and at worst, \
+         beside {} connections of clients that ask without end",
+        crowd.attempts()
+    );
+    // All share the processor: some boots may take longer.
+    assert!(middle < SOON, "{middle:?}");
+}
+
 /// The same through TLS.
 #[tokio::test]
 async fn a_guest_boots_while_a_thousand_clients_do_all_of_it_over_tls() {
