@@ -4,6 +4,9 @@
 # bytes: SOURCE_DATE_EPOCH, or the time of the last commit, is the time of every file. DEB_COMPRESSION=none is for
 # tests, which have no time to compress.
 
+# Every list is in one order, whatever language its maker speaks.
+export LC_ALL=C
+
 # begin NAME DIRECTORY: a package of this name, whose control files are in DIRECTORY.
 begin() {
     package=$1 debian=$2
@@ -64,7 +67,7 @@ finish() {
     [ ! -e "$debian/lintian-overrides" ] || put 644 "$debian/lintian-overrides" "usr/share/lintian/overrides/$package"
     # The package's own changelog in Debian's form names the project's, which has the news.
     squeeze "$workspace/CHANGELOG.md" "$doc/NEWS.md.gz"
-    date=$(LC_ALL=C TZ=UTC date --date="@$epoch" -R)
+    date=$(TZ=UTC date --date="@$epoch" -R)
     printf '%s (%s) unstable; urgency=medium\n\n  * What changed is in /usr/share/doc/%s/NEWS.md.gz.\n\n -- %s  %s\n' \
         "$package" "$version" "$package" "$(sed -n 's/^Maintainer: //p' "$debian/control")" "$date" >"$tree/changelog"
     squeeze "$tree/changelog" "$doc/changelog.gz"
