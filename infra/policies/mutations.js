@@ -52,12 +52,12 @@ function* mutations(policy, base) {
         const name = statement.Sid ?? `statement ${number + 1}`
         const actions = [statement.Action].flat()
         const allows = statement.Effect === 'Allow'
-        const replaced = (made) => ({ ...policy, Statement: statements.toSpliced(number, 1, ...made) })
+        const replaced = (made) => ({ ...policy, Statement: statements.map((one, at) => (at === number ? made : one)) })
         // A policy needs a statement.
         const nothing = { ...statement, Action: [`${actions[0].split(':')[0]}:ListNothing`] }
-        yield [`no ${name}`, actions, !allows, replaced([nothing])]
+        yield [`no ${name}`, actions, !allows, replaced(nothing)]
         for (const [how, more, one] of altered(statement)) {
-            yield [`${name} ${how}`, how === 'with every action' ? undefined : actions, more === allows, replaced([one])]
+            yield [`${name} ${how}`, how === 'with every action' ? undefined : actions, more === allows, replaced(one)]
         }
     }
 }

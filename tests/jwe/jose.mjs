@@ -1,7 +1,10 @@
 // A reader of JWEs, and of attestation results, over jose: see run.
 
+import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";
 
+// Node 18, which is Debian 12's, has it and does not name it.
+globalThis.crypto ??= webcrypto;
 const { createLocalJWKSet, exportJWK, flattenedDecrypt, generateKeyPair, jwtVerify } = await import(process.env.JOSE);
 
 // Without RSA1_5, for which jose makes no key: that one is for OAEP as well.
