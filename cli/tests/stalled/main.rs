@@ -66,8 +66,8 @@ fn serve(home: &Path, amd: &Amd, kds: &Kds) -> Broker {
 impl Broker {
     /// The exit code, the log, and the unread audit records.
     fn terminate(mut self) -> (Option<i32>, String, Option<ChildStdout>) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        let kill = format!("kill -s TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
         let code = self.child.wait().unwrap().code();
         (code, self.log.take().unwrap().join().unwrap(), self.out.take())
     }

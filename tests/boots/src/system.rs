@@ -110,7 +110,7 @@ impl System {
 impl Drop for System {
     fn drop(&mut self) {
         // All processes of its namespace end with its first, which `unshare` kills when it is killed.
-        let _ = Command::new("kill").args(["-s", "KILL", &self.first.to_string()]).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -s KILL {}", self.first)]).status();
         let _ = self.outside.wait();
     }
 }

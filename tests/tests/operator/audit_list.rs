@@ -260,8 +260,8 @@ impl Follower {
 
     /// Presses Ctrl-C, and returns the records that were left, and the exit code.
     fn end(mut self) -> (Vec<String>, Option<i32>) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let kill = format!("kill -s INT {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
         let code = self.child.wait().unwrap().code();
         (self.lines.iter().collect(), code)
     }

@@ -62,8 +62,8 @@ fn nobody_waits_long_for_a_dead_network() {
 fn interrupted(mut child: Child, listener: &TcpListener) -> (Option<i32>, Duration) {
     let _connection: TcpStream = listener.accept().unwrap().0;
     let begun = Instant::now();
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    let kill = format!("kill -s INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
     (child.wait().unwrap().code(), begun.elapsed())
 }
 
