@@ -48,9 +48,7 @@ impl Reach {
 pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
     let _ = error.print();
     for variable in behind(error, &Cli::command(), |name| env::var_os(name).is_some()) {
-        anstream::eprintln!(
-            "hint: {variable} is set in the environment, which counts like the argument: unset it"
-        );
+        say!("hint: {variable} is set in the environment, which counts like the argument: unset it");
     }
     std::process::exit(error.exit_code())
 }

@@ -111,9 +111,9 @@ impl Failure {
         if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {
             return self.exit.into();
         }
-        anstream::eprintln!("error: {:#}", self.error);
+        say!("error: {:#}", self.error);
         if let Some(hint) = self.hint {
-            anstream::eprintln!("hint: {hint}");
+            say!("hint: {hint}");
         }
         self.exit.into()
     }

@@ -46,10 +46,7 @@ impl KeyFile {
             )
         })?;
         if matches!(key, Self::Secret(_)) && mode & 0o077 != 0 {
-            anstream::eprintln!(
-                "warning: others on this machine can use {}: run `chmod 600` on it",
-                path.display()
-            );
+            say!("warning: others on this machine can use {}: run `chmod 600` on it", path.display());
         }
         Ok(key)
     }

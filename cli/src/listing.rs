@@ -216,7 +216,7 @@ impl<T: Serialize> Output<T> {
     pub(crate) fn end(self, none: &str, what: &str, unreadable: &[Unreadable]) -> anyhow::Result<Exit> {
         match self.to {
             To::Json(list) => list.end("unreadable", unreadable)?,
-            To::Table(..) if self.printed == 0 => anstream::eprintln!("{none}"),
+            To::Table(..) if self.printed == 0 => say!("{none}"),
             To::Table(..) | To::Values(_) | To::Lines => {}
         }
         Ok(operator::tell_unreadable(what, unreadable))

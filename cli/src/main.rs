@@ -1,5 +1,8 @@
 //! The program `keybroker`: the broker on one machine, and an operator's tools.
 
+#[macro_use]
+mod say;
+
 mod advisories;
 mod aws;
 mod behind;

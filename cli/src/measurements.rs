@@ -110,7 +110,7 @@ fn reference_values(json: &[u8], now: Timestamp) -> Vec<Measurement> {
     let read = rvps::read(json, now);
     for rvps::Name { name, stands_for } in &read.names {
         if let Err(why) = stands_for {
-            anstream::eprintln!("warning: left out {}: {why}", crate::table::printable(name));
+            say!("warning: left out {}: {why}", crate::table::printable(name));
         }
     }
     read.measurements

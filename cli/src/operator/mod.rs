@@ -136,7 +136,7 @@ pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
 /// Tells on stderr of rows that cannot be read, and returns the exit code that follows.
 pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
     for Unreadable { key, cause } in unreadable {
-        anstream::eprintln!("warning: {what} {key:?} cannot be read: {cause}");
+        say!("warning: {what} {key:?} cannot be read: {cause}");
     }
     if unreadable.is_empty() { Exit::Ok } else { Exit::Failure }
 }

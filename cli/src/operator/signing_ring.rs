@@ -43,9 +43,7 @@ pub(crate) async fn checked(operator: &OperatorHandle, key_file: Option<&Path>) 
         Err(failure) if paths::key_file(key_file)?.exists() => return Err(failure),
         Err(failure) => {
             let (cause, _) = failure.told();
-            anstream::eprintln!(
-                "warning: the signing keys in the store were not compared with their own: {cause}"
-            );
+            say!("warning: the signing keys in the store were not compared with their own: {cause}");
             return Ok(ring);
         }
     };

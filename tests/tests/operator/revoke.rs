@@ -1,5 +1,7 @@
 //! `keybroker workload revoke`: one at once, several after a question, and what is told of it later.
 
+use std::{fs::File, process::Stdio};
+
 use jiff::SignedDuration;
 use keybroker_common::workload::Workload;
 use keybroker_tests::{
@@ -149,6 +151,17 @@ async fn who_revoked_when_and_why_is_told() {
             assert_eq!(ended.code, Some(2), "{kind} {reason:?}: {ended:?}");
         }
     }
+}
+
+/// The command's own words may be lost, as when the disk of its log is full; its acts may not.
+#[tokio::test]
+async fn nobody_who_reads_its_words_stops_a_revocation() {
+    let operator = Operator::file(&four()).await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = operator.command(&["workload", "revoke", "gone", "one", "two", "--yes"]);
+    let status = command.stdout(Stdio::null()).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(is_revoked(&operator, "one") && is_revoked(&operator, "two"));
 }
 
 /// A store that refuses one of them does not keep the others from being revoked.

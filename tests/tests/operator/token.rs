@@ -1,5 +1,7 @@
 //! `keybroker token` as a person would use it, on each kind of store.
 
+use std::{fs::File, process::Stdio};
+
 use keybroker_tests::operator::{Contents, Operator};
 use serde_json::Value;
 
@@ -27,6 +29,18 @@ async fn a_token_is_printed_once_and_its_url_with_it() {
         // The header and one row.
         assert_eq!(list.lines().count(), 2, "{list}");
     }
+}
+
+/// It counts, so its id is told.
+#[tokio::test]
+async fn a_token_that_cannot_be_printed_can_be_revoked() {
+    let operator = Operator::file(&Contents::default()).await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = operator.command(&["token", "create"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && log.contains("No space left on device"), "{log}");
+    let id = operator.json(&["token", "list"])["tokens"][0]["id"].as_str().unwrap().to_owned();
+    assert!(log.contains(&format!("keybroker token revoke {id}")), "{log}");
 }
 
 #[tokio::test]

@@ -36,6 +36,6 @@ pub(super) fn run(args: &CompactArgs) -> Result<Exit, Failure> {
             broker::store_failure(error).context(format!("compacting the store in {}", data_dir.display()));
         if locked { failure.hint("end the broker, or the command, that has the store open") } else { failure }
     })?;
-    anstream::eprintln!("{} KiB were given back to the file system", freed >> 10);
+    say!("{} KiB were given back to the file system", freed >> 10);
     Ok(Exit::Ok)
 }

@@ -41,6 +41,6 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         Ok(table::json_lines(&records)?)
     });
     let unreadable = unreadable.await?;
-    anstream::eprintln!("{printed} exported");
+    say!("{printed} exported");
     Ok(operator::tell_unreadable("the audit record", &unreadable))
 }

@@ -68,7 +68,7 @@ impl Filter {
     /// release's.
     pub(super) fn warn(&self) {
         for check in self.check.iter().filter(|check| Check::parse(check).is_none()) {
-            anstream::eprintln!("warning: this release has no check of the name {check:?}");
+            say!("warning: this release has no check of the name {check:?}");
         }
     }
 
@@ -134,9 +134,7 @@ impl Watch {
     /// Warns at the end.
     pub(super) fn warn(&self) {
         for (asked, _) in self.0.iter().filter(|(_, met)| matches!(met, Met::Several)) {
-            anstream::eprintln!(
-                "warning: several measurements begin with {asked}: give more digits of the one"
-            );
+            say!("warning: several measurements begin with {asked}: give more digits of the one");
         }
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Following<'a> {
                     self.operator = None;
                     if !ails {
                         let (cause, _) = failure.told();
-                        anstream::eprintln!("warning: {cause}; trying again");
+                        say!("warning: {cause}; trying again");
                     }
                     ails = true;
                 }

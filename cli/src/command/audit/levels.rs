@@ -127,7 +127,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     if args.form.json {
         table::json(&Document { schema: 1, levels })?;
     } else if levels.is_empty() {
-        anstream::eprintln!("no guests attested");
+        say!("no guests attested");
     } else {
         let header = ["silicon", "reported", "committed", "verdict", "guests", "chips"];
         table::print(&header, levels.iter().map(cells))?;

@@ -45,7 +45,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Exit, Failure> {
         && args.form.is_table()
     {
         let one = operator.place.command("audit", &[&last.to_string()]);
-        anstream::eprintln!("to see one decision in words: {one}");
+        say!("to see one decision in words: {one}");
     }
     Ok(exit)
 }

@@ -127,7 +127,7 @@ impl AuditArgs {
     fn warn_of_order(&self, printed: usize) {
         let most = Window::<(), ()>::ROWS;
         if self.store.aws && self.workload.is_none() && printed > most {
-            anstream::eprintln!(
+            say!(
                 "warning: on AWS more than {most} decisions come in no order of time: give --workload, --limit \
                  or a shorter span"
             );

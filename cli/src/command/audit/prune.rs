@@ -69,13 +69,13 @@ pub(super) async fn run(args: &PruneArgs) -> Result<Exit, Failure> {
     let from = time(before);
     if older == 0 || args.confirm.dry_run {
         let would = if older == 0 { "there is nothing to delete" } else { "they would be deleted" };
-        anstream::eprintln!("{older} audit records are from before {from}: {would}");
+        say!("{older} audit records are from before {from}: {would}");
         return Ok(Exit::Ok);
     }
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
     if !args.confirm.agreed(&format!("Delete the {older} audit records from before {from}, for good?"))? {
-        anstream::eprintln!("nothing was deleted");
+        say!("nothing was deleted");
         return Ok(Exit::Failure);
     }
     let operator = args.store.open().await?;
@@ -83,11 +83,11 @@ pub(super) async fn run(args: &PruneArgs) -> Result<Exit, Failure> {
     let audit = operator.act(Decision::Pruned);
     let deleted = local.prune(before, &audit).await.map_err(|error| operator.failure(error))?;
     match deleted {
-        0 => anstream::eprintln!("nothing was deleted"),
-        _ => anstream::eprintln!("{deleted} were deleted; the record of this is {}", audit.id),
+        0 => say!("nothing was deleted"),
+        _ => say!("{deleted} were deleted; the record of this is {}", audit.id),
     }
     if let left @ 1.. = older.saturating_sub(deleted) {
-        anstream::eprintln!("{left} stay: the broker needs a decision for up to two days");
+        say!("{left} stay: the broker needs a decision for up to two days");
     }
     Ok(Exit::Ok)
 }

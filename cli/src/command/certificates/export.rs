@@ -85,11 +85,9 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         }
     }
     let left_out = rows.iter().filter(|row| row.state == RowState::Unusable).count();
-    anstream::eprintln!("{exported} exported");
+    say!("{exported} exported");
     if left_out > 0 {
-        anstream::eprintln!(
-            "{left_out} left out, because the broker would not use them: certificates list says why"
-        );
+        say!("{left_out} left out, because the broker would not use them: certificates list says why");
     }
     Ok(exit)
 }

@@ -195,7 +195,7 @@ fn outcome(fetched: Result<Fetched, EndorsementError>) -> PrefetchOutcome {
 /// Tells a person at the terminal how far the command is.
 fn tell(text: &str) {
     if io::stderr().is_terminal() {
-        anstream::eprintln!("{text}");
+        say!("{text}");
     }
 }
 

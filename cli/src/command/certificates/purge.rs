@@ -103,7 +103,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     if !args.confirm.yes {
         list::print(&rows, now)?;
         if !args.confirm.agreed(&format!("Delete these {}?", rows.len()))? {
-            anstream::eprintln!("nothing was deleted");
+            say!("nothing was deleted");
             return Ok(Exit::Failure);
         }
     }
@@ -127,6 +127,6 @@ fn report(args: &PurgeArgs, rows: &[EndorsementRow], now: Timestamp) -> anyhow::
         list::print(rows, now)?;
     }
     let verb = if args.confirm.dry_run { "would be" } else { "were" };
-    anstream::eprintln!("{} {verb} deleted", rows.len());
+    say!("{} {verb} deleted", rows.len());
     Ok(())
 }

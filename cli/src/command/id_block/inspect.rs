@@ -74,9 +74,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
         print(&output)?;
     }
     if block.policy.debug_allowed() || block.policy.migrate_ma_allowed() {
-        anstream::eprintln!(
-            "warning: the guest policy allows DEBUG or a migration agent: the broker refuses such guests"
-        );
+        say!("warning: the guest policy allows DEBUG or a migration agent: the broker refuses such guests");
     }
     Ok(Exit::Ok)
 }

@@ -110,7 +110,7 @@ pub(crate) fn run(args: &ImportTrusteeArgs) -> Result<Exit, Failure> {
         report::print(items)?;
     }
     let left = items.iter().filter(|item| item.becomes.is_none()).count();
-    anstream::eprintln!("{} of {} can be in a registration", items.len() - left, items.len());
+    say!("{} of {} can be in a registration", items.len() - left, items.len());
     match &args.workload_id {
         Some(id) => register(args, id, &found),
         None => Ok(Exit::Ok),
@@ -152,16 +152,13 @@ fn register(args: &ImportTrusteeArgs, id: &WorkloadId, found: &Found) -> Result<
     let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written = made.as_mut().map_err(|error| std::io::Error::new(error.kind(), error.to_string()));
     written.and_then(|made| made.write_all(&body).and_then(|()| made.sync_all())).with_context(writing)?;
-    anstream::eprintln!(
-        "{} has the secrets in clear: delete it once the workload is registered",
-        file.display()
-    );
+    say!("{} has the secrets in clear: delete it once the workload is registered", file.display());
     let place = args.destination.store.place();
     let register = place.command("register --from", &[&file.display().to_string()]);
     let broker = args.broker.as_ref();
     let broker =
         broker.map_or_else(String::new, |url| format!(" --dialect trustee --broker {}", quoted(url)));
-    anstream::eprintln!("to register it: {register}{broker}");
+    say!("to register it: {register}{broker}");
     Ok(Exit::Ok)
 }
 

@@ -98,7 +98,7 @@ impl Documents {
 
 fn list(workloads: &[String]) {
     for workload in workloads {
-        anstream::eprintln!("{}", printable(workload));
+        say!("{}", printable(workload));
     }
 }
 

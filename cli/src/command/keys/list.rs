@@ -199,7 +199,7 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     }
     for RingSummary { ring, keys, .. } in rings.iter().filter(|ring| ring.due) {
         let told = if keys.is_empty() { "there is no key, the" } else { "the next key is due, and the" };
-        anstream::eprintln!("{ring}: {told} broker makes one when it needs it");
+        say!("{ring}: {told} broker makes one when it needs it");
     }
     let rows = rings.iter().flat_map(RingSummary::rows);
     Columns::new(&["ring", "number", "made", "used since", "state", "key id"]).print(rows)?;

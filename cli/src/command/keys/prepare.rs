@@ -53,7 +53,7 @@ pub(super) async fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     let mut ring = signing_ring::checked(&operator, args.wrapping.key_file()).await?;
     if ring.prepared().is_some() {
-        anstream::eprintln!("a next key is prepared already: this is it");
+        say!("a next key is prepared already: this is it");
     } else {
         let wrap = args.wrapping.open(&args.store, &operator, Purpose::Signature).await?;
         let key = SigningKey::generate().map_err(|error| Failure::new(Exit::Failure, error))?;
@@ -67,6 +67,6 @@ pub(super) async fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
         table::json(&Prepared { schema: 1, key: PublicKey::of(key), used: newest.from.is_some() })?;
         return Ok(Exit::Ok);
     }
-    anstream::eprintln!("{}", signing_ring::told(newest));
+    say!("{}", signing_ring::told(newest));
     args.validity.print([key])
 }

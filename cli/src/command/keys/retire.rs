@@ -46,15 +46,15 @@ pub(super) async fn run(args: &RetireArgs) -> Result<Exit, Failure> {
     Documents::require_none(&documents.naming, &format!("the signing key {key} is named by"))?;
     documents.check_unknown(&args.unknown)?;
     if args.confirm.dry_run {
-        anstream::eprintln!("the signing key {key} would be retired");
+        say!("the signing key {key} would be retired");
         return Ok(Exit::Ok);
     }
     if !args.confirm.agreed(&format!("Retire the signing key {key} for good?"))? {
-        anstream::eprintln!("nothing was retired");
+        say!("nothing was retired");
         return Ok(Exit::Failure);
     }
     signing_ring::change(&operator, Decision::KeyRetired, &args.key, |ring| ring.without(&args.key)).await?;
-    anstream::eprintln!("the signing key {key} is retired: the broker does not sign with it");
+    say!("the signing key {key} is retired: the broker does not sign with it");
     Ok(Exit::Ok)
 }
 

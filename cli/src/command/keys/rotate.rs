@@ -84,13 +84,13 @@ pub(super) async fn run(args: &RotateArgs) -> Result<Exit, Failure> {
         return rotate_signature::run(&args.signing).await;
     }
     if args.now && !confirmed(args)? {
-        anstream::eprintln!("nothing was rotated");
+        say!("nothing was rotated");
         return Ok(Exit::Failure);
     }
     let operator = args.signing.store.open().await?;
     for purpose in args.rings() {
         let stored = turn(args, &operator, purpose).await?;
-        anstream::eprintln!("{purpose}: {}", told(args, purpose, stored.as_ref()));
+        say!("{purpose}: {}", told(args, purpose, stored.as_ref()));
     }
     Ok(Exit::Ok)
 }
@@ -103,7 +103,7 @@ fn confirmed(args: &RotateArgs) -> Result<bool, Failure> {
     }
     let rings = args.rings().map(Purpose::name).collect::<Vec<_>>().join(" and ");
     for purpose in args.rings() {
-        anstream::eprintln!("{purpose}: {}", refused(purpose));
+        say!("{purpose}: {}", refused(purpose));
     }
     args.signing.confirm.agreed(&format!("Drop every key of {rings} now?"))
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(args: &RotateSignatureArgs) -> Result<Exit, Failure> {
     Documents::require_none(&documents.silent, &format!("the next signing key {key} is missing in"))?;
     documents.check_unknown(&args.unknown)?;
     if args.confirm.dry_run {
-        anstream::eprintln!("signature: the key {key} would become the current one");
+        say!("signature: the key {key} would become the current one");
         return Ok(Exit::Ok);
     }
     signing_ring::change(&operator, Decision::KeysTurned, &next, |ring| {
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &RotateSignatureArgs) -> Result<Exit, Failure> {
         if same { ring.with_prepared_used(Timestamp::now()) } else { Err(SigningRingError::NotPrepared) }
     })
     .await?;
-    anstream::eprintln!(
+    say!(
         "signature: the key {key} is the current one; a broker that runs learns it within a minute. Earlier \
          keys go on signing for guests that do not know it, until you retire them"
     );

@@ -72,10 +72,7 @@ impl EarlierArgs {
             ));
         }
         if let (Some(left), None) = (of_trailer.filter(|row| row.revoked_at.is_none()), &revoked) {
-            anstream::eprintln!(
-                "note: buildah registered the image as {}; to end that registration: --revoke {0}",
-                left.id
-            );
+            say!("note: buildah registered the image as {}; to end that registration: --revoke {0}", left.id);
         }
         Ok(Earlier { replaced, revoked })
     }
@@ -116,7 +113,7 @@ impl Earlier {
             let owner =
                 owner.map_or_else(|| "somebody without a token".to_owned(), |owner| printable(&owner));
             let since = time(row.first_registered_at);
-            anstream::eprintln!("{act:<13}{}, registered by {owner}, first at {since}", row.id);
+            say!("{act:<13}{}, registered by {owner}, first at {since}", row.id);
         }
     }
 

@@ -162,11 +162,11 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         revoked: None,
     };
     if args.confirm.dry_run {
-        anstream::eprintln!("nothing was written or registered");
+        say!("nothing was written or registered");
         return told(args, &output);
     }
     if !args.confirm.agreed("Register it?")? {
-        anstream::eprintln!("nothing was written or registered");
+        say!("nothing was written or registered");
         return Ok(Exit::Failure);
     }
     fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
@@ -275,10 +275,7 @@ fn told(args: &KrunInitrdArgs, output: &KrunInitrdOutput) -> Result<Exit, Failur
     fields.extend(output.revoked.iter().map(|id| ("revoked", id.to_string())));
     table::print_fields(&fields)?;
     if !output.dry_run {
-        anstream::eprintln!(
-            "to start the guest with its library: LD_LIBRARY_PATH={} krun …",
-            args.out.display()
-        );
+        say!("to start the guest with its library: LD_LIBRARY_PATH={} krun …", args.out.display());
     }
     Ok(Exit::Ok)
 }

@@ -23,7 +23,7 @@ pub(super) fn by_month(args: &DocumentArgs) -> Result<PlatformDemands, Failure> 
     };
     if let Some(month) = month {
         let table = args.advisories.choice(Some(month)).resolve(&mut demands).map_err(advisories::refused)?;
-        anstream::eprintln!(
+        say!(
             "advisories={month} stands for these numbers, by a table of {}: {}",
             table.date(),
             flags(&demands)

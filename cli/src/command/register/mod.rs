@@ -164,12 +164,12 @@ impl Registering<'_> {
                 let id = (!self.document.is_drawn()).then_some(&request.workload_id);
                 table::json(&RegisterOutput { dry_run: true, ..RegisterOutput::default() }.of(id))?;
             }
-            anstream::eprintln!("nothing was registered");
+            say!("nothing was registered");
             return Ok(Exit::Ok);
         }
         let question = if replaced.is_some() { "Replace the registration?" } else { "Register it?" };
         if !self.confirm.agreed(question)? {
-            anstream::eprintln!("nothing was registered");
+            say!("nothing was registered");
             return Ok(Exit::Failure);
         }
         let register = || {
@@ -202,7 +202,7 @@ impl Registering<'_> {
     /// Tells on stderr that a registration is replaced, and which secrets that deletes.
     fn tell_replaced(&self, replaced: &Workload, request: &RegisterRequest) {
         let id = &replaced.id;
-        anstream::eprintln!(
+        say!(
             "{id} has been registered since {}: this replaces it",
             table::time(replaced.first_registered_at)
         );
@@ -210,11 +210,11 @@ impl Registering<'_> {
             replaced.secrets.keys().filter(|name| !request.secrets.contains_key(*name)).collect();
         if !gone.is_empty() {
             let names: Vec<_> = gone.into_iter().map(|name| table::printable(name)).collect();
-            anstream::eprintln!("warning: these secrets are deleted, for good: {}", names.join(", "));
+            say!("warning: these secrets are deleted, for good: {}", names.join(", "));
         }
         if let Some(since) = replaced.revoked_at {
             let restore = self.destination.store.place().command("workload restore", &[id.as_str()]);
-            anstream::eprintln!(
+            say!(
                 "warning: it has been revoked since {}, so the broker will refuse this: {restore}",
                 table::time(since)
             );
@@ -226,7 +226,7 @@ impl Registering<'_> {
     fn warn(&self, request: &RegisterRequest) {
         for (version, floors) in request.policy.platform.floors() {
             for product in floors.products_alone() {
-                anstream::eprintln!(
+                say!(
                     "warning: the floor of {product}'s {} TCB holds for reports of version 2 alone: guests with later \
                      reports are refused until a floor names their stepping, as milan-b1",
                     version.name()
@@ -239,7 +239,7 @@ impl Registering<'_> {
             _ => return,
         };
         if carried::is_too_long(&request.workload_id) {
-            anstream::eprintln!(
+            say!(
                 "warning: {carrier} cannot carry this id, so the broker will refuse the workload's guests: {}",
                 carried::HELPS
             );
@@ -317,7 +317,7 @@ pub(crate) fn show(request: &RegisterRequest, drawn: bool) -> Result<(), Failure
     lines.extend(request.secrets.keys().map(|name| ("secret", name.clone())));
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     for (name, what) in lines {
-        anstream::eprintln!("{name:<width$}{}", table::printable(&what));
+        say!("{name:<width$}{}", table::printable(&what));
     }
     Ok(())
 }
@@ -450,9 +450,7 @@ fn told(json: bool, output: &RegisterOutput) -> Result<Exit, Failure> {
     fields.extend(output.kbs.iter().flat_map(Kbs::fields));
     table::print_fields(&fields)?;
     if output.kbs.as_ref().is_some_and(|kbs| kbs.unknown) {
-        anstream::eprintln!(
-            "BROKER stands for the address at which guests reach this broker: --broker names it"
-        );
+        say!("BROKER stands for the address at which guests reach this broker: --broker names it");
     }
     if let Some(launch) = &output.launch {
         table::line(&format!("\n{launch}"))?;

@@ -111,6 +111,6 @@ async fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let html = page.html();
     let counted = format!("{} records, {} registrations", figures.records, registrations.count);
     file::write(&args.html, &html)?;
-    anstream::eprintln!("{counted}: {} KiB in {}", html.len().div_ceil(1024), args.html.display());
+    say!("{counted}: {} KiB in {}", html.len().div_ceil(1024), args.html.display());
     Ok(if read.iter().all(|exit| *exit == Exit::Ok) { Exit::Ok } else { Exit::Failure })
 }

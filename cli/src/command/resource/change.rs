@@ -84,7 +84,7 @@ pub(super) async fn run(args: &ChangeArgs, change: Change) -> Result<Exit, Failu
         return told(args, decision, &before);
     }
     if existed && !args.confirm.agreed(&question(decision, &args.name, &seen))? {
-        anstream::eprintln!("nothing was changed");
+        say!("nothing was changed");
         return Ok(Exit::Failure);
     }
     let operator = args.store.open().await?;
@@ -102,12 +102,12 @@ pub(super) async fn run(args: &ChangeArgs, change: Change) -> Result<Exit, Failu
     }
     let (registration, audit) = (Some(amended.digest()), Some(audit.id));
     told(args, decision, &Changed { registration, audit, ..before })?;
-    anstream::eprintln!("a guest that attested before gets nothing more, and must attest again");
+    say!("a guest that attested before gets nothing more, and must attest again");
     if let Some(since) = seen.revoked_at {
-        anstream::eprintln!("{} has been revoked since {}, and stays so", seen.id, table::time(since));
+        say!("{} has been revoked since {}, and stays so", seen.id, table::time(since));
     }
     let list = operator.place.command("resource list", &[seen.id.as_str()]);
-    anstream::eprintln!("to see all secrets of the workload: {list}");
+    say!("to see all secrets of the workload: {list}");
     Ok(Exit::Ok)
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if workload.secrets.is_empty() {
-        anstream::eprintln!("no resources");
+        say!("no resources");
         return Ok(Exit::Ok);
     }
     let cells =

@@ -87,7 +87,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         table::line("")?;
         table::print(&["bulletin", "published", "demands", "the platform", "read"], rows.iter().map(cells))?;
     }
-    anstream::eprintln!("note: the report is not verified here: `keybroker verify --report FILE` does that");
+    say!("note: the report is not verified here: `keybroker verify --report FILE` does that");
     Ok(Exit::Ok)
 }
 

@@ -83,7 +83,7 @@ fn cells(row: &Row) -> Vec<String> {
 /// Tells on stderr which table it is, and that it refuses nothing.
 fn tell(advisories: &Advisories) {
     let unconfirmed = advisories.rows().iter().filter(|row| row.is_unconfirmed()).count();
-    anstream::eprintln!(
+    say!(
         "a table of {}, SHA-256 {}: {unconfirmed} of {} rows unconfirmed: nobody read their numbers at AMD. \
          --json prints where each number comes from",
         advisories.date(),

@@ -118,6 +118,10 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
     let text = text.expose();
     let url = args.url.as_deref().map(|base| with_token(base, &text));
     let room = url.as_deref().map(|url| room_for_id(url.len()));
+    // First: a token that cannot be printed can still be revoked.
+    tell(&token, room);
+    let revoke = operator.place.command("token revoke", &[&token.id.to_string()]);
+    say!("to revoke it: {revoke}");
     if args.json {
         table::json(&Created {
             schema: 1,
@@ -132,9 +136,6 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
         table::line(&text)?;
         url.as_deref().map(table::line).transpose()?;
     }
-    tell(&token, room);
-    let revoke = operator.place.command("token revoke", &[&token.id.to_string()]);
-    anstream::eprintln!("to revoke it: {revoke}");
     Ok(Exit::Ok)
 }
 
@@ -147,29 +148,27 @@ fn with_token(base: &str, token: &str) -> String {
 }
 
 fn tell(token: &Token, room: Option<i64>) {
-    anstream::eprintln!("token {} counts until {}", token.id, time(token.expires_at));
+    say!("token {} counts until {}", token.id, time(token.expires_at));
     match (room, &token.made_for) {
         (None, _) => {
-            anstream::eprintln!("the URL for buildah is https://x:TOKEN@HOST; give --url to print it")
+            say!("the URL for buildah is https://x:TOKEN@HOST; give --url to print it")
         }
-        (Some(room), _) if room < 1 => anstream::eprintln!(
+        (Some(room), _) if room < 1 => say!(
             "warning: with this URL in the image, krun's guest has no room for a workload id: use a relay on \
              the host, or a shorter name"
         ),
         (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
-            anstream::eprintln!(
+            say!(
                 "warning: with this URL in the image, krun's guest has room for a workload id of {room} \
                  characters, and {id} is longer: use a relay on the host, or a shorter name"
             );
         }
-        (Some(room), _) if room < 64 => anstream::eprintln!(
+        (Some(room), _) if room < 64 => say!(
             "with this URL in the image, krun's guest has room for a workload id of {room} characters; \
              buildah's own ids have 64, so give a shorter one with -w"
         ),
         (Some(room), _) => {
-            anstream::eprintln!(
-                "with this URL in the image, krun's guest has room for a workload id of {room} characters"
-            );
+            say!("with this URL in the image, krun's guest has room for a workload id of {room} characters");
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     if args.json {
         table::json(&TokenListing { schema: 1, tokens, unreadable: unreadable.clone() })?;
     } else if tokens.is_empty() {
-        anstream::eprintln!("no tokens");
+        say!("no tokens");
     } else {
         let header = ["id", "state", "created", "expires", "workload", "note"];
         table::print(&header, tokens.into_iter().map(row))?;

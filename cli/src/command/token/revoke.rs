@@ -45,8 +45,8 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
         Err(StoreError::Conflict) => return Err(no_token(&operator, id)),
         result => result.map_err(|error| operator.failure(error))?,
     }
-    anstream::eprintln!("{id} is revoked: it registers nothing from now on");
+    say!("{id} is revoked: it registers nothing from now on");
     let owned = operator.place.command_with("workload list", &[("owner", &id.principal())], &[]);
-    anstream::eprintln!("what it registered stays; to see that: {owned}");
+    say!("what it registered stays; to see that: {owned}");
     Ok(Exit::Ok)
 }

@@ -72,7 +72,7 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let summary = TokenSummary::of(token, Timestamp::now());
     if summary.created_by.is_none() {
         let audit = operator.place.command_with("audit", &[("token", &id.to_string())], &[]);
-        anstream::eprintln!("the row does not tell who made it; to see that: {audit}");
+        say!("the row does not tell who made it; to see that: {audit}");
     }
     if args.json {
         table::json(&Shown { schema: 1, summary, registered })?;

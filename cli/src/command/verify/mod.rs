@@ -194,10 +194,9 @@ impl<'a> Given<'a> {
                 }
                 Ok(Endorsement::Intermediate(intermediate)) => intermediates.push(intermediate),
                 Ok(Endorsement::Ark) => {}
-                Ok(Endorsement::List(_)) => anstream::eprintln!(
-                    "note: the revocation list in {} is ignored: give it with --crl",
-                    path.display()
-                ),
+                Ok(Endorsement::List(_)) => {
+                    say!("note: the revocation list in {} is ignored: give it with --crl", path.display())
+                }
                 Err(Rejected::Denied(error)) => certificates = Err(format!("{}: {error}", path.display())),
                 Err(Rejected::Unread(error)) => {
                     return Err(anyhow!("{}: {error}", path.display()).into());

@@ -84,7 +84,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
     if !args.confirm.agreed(&question(seen.len()))? {
-        anstream::eprintln!("nothing was deleted");
+        say!("nothing was deleted");
         return Ok(Exit::Failure);
     }
     let operator = args.store.open().await?;
@@ -128,7 +128,7 @@ async fn seen(
 
 fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> Result<(), Failure> {
     for id in &changed {
-        anstream::eprintln!("warning: {id} changed after it was shown, so it was not deleted");
+        say!("warning: {id} changed after it was shown, so it was not deleted");
     }
     let verb = if args.confirm.dry_run { "would be deleted" } else { "deleted" };
     if args.json {
@@ -137,7 +137,7 @@ fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> 
     } else if args.confirm.dry_run && !deleted.is_empty() {
         list::print(deleted)?;
     }
-    anstream::eprintln!("{} {verb}", deleted.len());
+    say!("{} {verb}", deleted.len());
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     tell(&workload, &registration.dialects.iter().collect::<Vec<_>>());
     let init_data = registration.policy.init_data.as_ref();
     if init_data.is_some_and(|init_data| init_data.broker_keys.is_some()) {
-        anstream::eprintln!(
+        say!(
             "the broker knows which of its keys the init data document names: to keep that, put the document's \
              text into init_data.document, in place of algorithm and digest"
         );
@@ -50,13 +50,13 @@ pub(super) async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
 /// Tells on stderr which secrets are to be given apart, and how.
 fn tell(workload: &Workload, dialects: &[Dialect]) {
     if dialects == [Dialect::Libkrun] {
-        anstream::eprintln!("its passphrase is to be given apart: --passphrase-file FILE");
+        say!("its passphrase is to be given apart: --passphrase-file FILE");
         return;
     }
     for name in workload.secrets.keys() {
-        anstream::eprintln!("a secret is to be given apart: --resource {}=FILE", printable(name));
+        say!("a secret is to be given apart: --resource {}=FILE", printable(name));
     }
     if dialects == [Dialect::Keybroker] {
-        anstream::eprintln!("the broker draws another HOST_DATA for each registration");
+        say!("the broker draws another HOST_DATA for each registration");
     }
 }

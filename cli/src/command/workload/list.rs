@@ -135,18 +135,16 @@ impl WorkloadSummary {
     fn warn(&self) {
         let id = &self.id;
         for query in &self.once_always_held {
-            anstream::eprintln!(
+            say!(
                 "warning: {id} has the query {query:?}: version 0.1.0 treated a query that begins with not \
                  or every as true, whatever it gave. Check which secrets were released under it"
             );
         }
         if let Some(cause) = &self.policy_refused {
-            anstream::eprintln!(
-                "warning: {id} has a policy that this release refuses, so its guests are refused: {cause}"
-            );
+            say!("warning: {id} has a policy that this release refuses, so its guests are refused: {cause}");
         }
         if self.id_too_long {
-            anstream::eprintln!(
+            say!(
                 "warning: {id} has an id that its guests' cookie cannot carry, so its guests are refused: {}",
                 carried::HELPS
             );

@@ -38,9 +38,9 @@ pub(super) async fn run(args: &RestoreArgs) -> Result<Exit, Failure> {
     }
     match row.revoked_at {
         Some(since) => {
-            anstream::eprintln!("{} is restored; it had been revoked since {}", args.id, time(since))
+            say!("{} is restored; it had been revoked since {}", args.id, time(since))
         }
-        None => anstream::eprintln!("{} was not revoked", args.id),
+        None => say!("{} was not revoked", args.id),
     }
     Ok(Exit::Ok)
 }

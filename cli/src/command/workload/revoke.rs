@@ -97,9 +97,7 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     }
     let (seen, mut failed, exit) = seen(args, &operator).await?;
     if let (Some(owner), true) = (&args.owner, seen.is_empty()) {
-        anstream::eprintln!(
-            "no workload of {owner} is left to revoke: `workload list --owner` has the others"
-        );
+        say!("no workload of {owner} is left to revoke: `workload list --owner` has the others");
     }
     if args.confirm.dry_run || seen.is_empty() {
         if !args.json && !seen.is_empty() {
@@ -114,7 +112,7 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
     if !args.confirm.agreed(&format!("Revoke these {} workloads?", seen.len()))? {
-        anstream::eprintln!("nothing was revoked");
+        say!("nothing was revoked");
         return Ok(Exit::Failure);
     }
     let operator = args.store.open().await?;
@@ -131,10 +129,10 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
 async fn one(args: &RevokeArgs, operator: &OperatorHandle, id: &WorkloadId) -> Result<Exit, Failure> {
     let before = revoke(args, operator, id).await?;
     match before.revoked_at {
-        Some(since) => anstream::eprintln!("{id} has been revoked since {}", time(since)),
-        None => anstream::eprintln!("{id} is revoked: the broker releases nothing for it"),
+        Some(since) => say!("{id} has been revoked since {}", time(since)),
+        None => say!("{id} is revoked: the broker releases nothing for it"),
     }
-    anstream::eprintln!("to undo this: {}", operator.place.command("workload restore", &[id.as_str()]));
+    say!("to undo this: {}", operator.place.command("workload restore", &[id.as_str()]));
     Ok(Exit::Ok)
 }
 
@@ -182,7 +180,7 @@ fn owner(row: &Workload) -> Option<String> {
 }
 
 fn tell(NotRevoked { id, cause, .. }: &NotRevoked) {
-    anstream::eprintln!("error: {id} is not revoked: {cause}");
+    say!("error: {id} is not revoked: {cause}");
 }
 
 /// Prints the result, and returns the exit code: that of the first failure, if there is one.
@@ -194,7 +192,7 @@ fn report(
 ) -> Result<Exit, Failure> {
     failed.iter().for_each(tell);
     let dry_run = args.confirm.dry_run;
-    anstream::eprintln!("{} {}", revoked.len(), if dry_run { "would be revoked" } else { "revoked" });
+    say!("{} {}", revoked.len(), if dry_run { "would be revoked" } else { "revoked" });
     let exit = failed.first().map_or(exit, |first| first.exit);
     if args.json {
         table::json(&Revoked { schema: 1, dry_run, revoked, failed })?;

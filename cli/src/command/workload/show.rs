@@ -93,7 +93,7 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     if workload.revoked_at.is_some() && workload.revoked_by().is_none() {
         let (place, id) = (&operator.place, args.id.as_str());
         let command = place.command_with("audit", &[("workload", id), ("decision", "revoked")], &[]);
-        anstream::eprintln!("the row does not tell who revoked it; to see that: {command}");
+        say!("the row does not tell who revoked it; to see that: {command}");
     }
     match read {
         Ok(_) => Ok(Exit::Ok),

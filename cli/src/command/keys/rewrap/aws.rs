@@ -74,7 +74,7 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
         return Ok(Exit::Ok);
     }
     if !plan.is_empty() && !args.confirm.agreed(&format!("Move {} to {to}?", plan.counted()))? {
-        anstream::eprintln!("nothing was moved");
+        say!("nothing was moved");
         return Ok(Exit::Failure);
     }
     let client = aws_sdk_dynamodb::Client::new(&Account::open(&args.store.login()).await?.config);
@@ -103,7 +103,7 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
         return Err(Failure::new(Exit::Failure, error)
             .hint("run the command again: KMS may take five minutes until an alias leads to its new key"));
     }
-    anstream::eprintln!(
+    say!(
         "no row names an old key. Run the command once more, five minutes after the alias was moved; then the \
          old key can be disabled. A table that is restored from before needs it"
     );
@@ -165,7 +165,7 @@ impl Mover<'_> {
         let total = planned.workloads.len();
         for (index, row) in planned.workloads.into_iter().enumerate() {
             if index > 0 && index % TELLS_EVERY == 0 {
-                anstream::eprintln!("{index} of {total} workloads");
+                say!("{index} of {total} workloads");
             }
             match self.workload(&row).await.map_err(|failure| stopped(failure, done))? {
                 Outcome::Moved(id) => done.workloads.push(WorkloadRow { audit: Some(id), ..row }),

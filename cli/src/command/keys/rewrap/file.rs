@@ -48,7 +48,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
         }
         let question = format!("Move {} from {} to {}?", plan.counted(), old.key_id(), new.display());
         if !args.confirm.agreed(&question)? {
-            anstream::eprintln!("nothing was moved");
+            say!("nothing was moved");
             return Ok(Exit::Failure);
         }
     }
@@ -61,12 +61,8 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
     let keys = between(&old, next.key_id().to_owned());
     let plan = moved(&operator, store.as_ref(), &keys, &LocalMove { from: old, to: next }).await?;
     plan.print(args, &keys)?;
-    anstream::eprintln!(
-        "the store belongs to {} now: start the broker with --key-file {}",
-        keys.to,
-        new.display()
-    );
-    anstream::eprintln!(
+    say!("the store belongs to {} now: start the broker with --key-file {}", keys.to, new.display());
+    say!(
         "a backup of the store from before opens with the old key alone: keep the old file as long as the \
          backup, and apart from it"
     );
@@ -113,7 +109,7 @@ fn already(key_id: &str, same: bool) -> Result<Exit, Failure> {
             Failure::new(Exit::Usage, error).hint("name a file that is not there: the command makes it")
         );
     }
-    anstream::eprintln!("the store belongs to {key_id} already: nothing is left to move");
+    say!("the store belongs to {key_id} already: nothing is left to move");
     Ok(Exit::Ok)
 }
 

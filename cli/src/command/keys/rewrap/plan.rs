@@ -171,7 +171,7 @@ impl Plan {
             return Ok(());
         }
         for Stuck { row, cause } in &self.stuck {
-            anstream::eprintln!("{}: {}", printable(row), printable(cause));
+            say!("{}: {}", printable(row), printable(cause));
         }
         let error = anyhow!("{} rows cannot be moved: {what_follows}", self.stuck.len());
         Err(Failure::new(Exit::Failure, error).hint(operator.place.advice(
