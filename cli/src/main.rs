@@ -11,6 +11,7 @@ mod carried;
 mod chip_prefix;
 mod command;
 mod confirm;
+mod counted;
 mod csv;
 mod disk_document;
 mod endorsement_row;

@@ -19,6 +19,8 @@ use keybroker_common::{binding::SentReport, requirements::EvidenceForm};
 use keybroker_snp::hcl::HclError;
 use keybroker_snp::report::Report;
 
+use crate::counted::counted;
+
 pub(crate) use self::endorsement::{Endorsement, Rejected};
 
 /// The most bytes of a file of evidence. Reports, certificates and lists have some kilobytes.
@@ -173,9 +175,9 @@ pub(crate) fn fixed<const N: usize>(path: &Path) -> anyhow::Result<[u8; N]> {
         .or_else(|| characters::decode(characters::text(&bytes)?)?.try_into().ok())
         .ok_or_else(|| {
             anyhow!(
-                "it has {} bytes, and does not hold {N} bytes in hex or base64 either (snpguest uses the \
+                "it has {}, and does not hold {N} bytes in hex or base64 either (snpguest uses the \
                  first {N} bytes of a longer request file: `head -c {N}` gives them)",
-                bytes.len()
+                counted(bytes.len(), "byte")
             )
         })
         .with_context(|| unread(path))

@@ -22,7 +22,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::Files;
-use crate::suggest::quoted;
+use crate::{counted::counted, suggest::quoted};
 
 /// Longest file. A chain has a few certificates of one or two kilobytes.
 const LONGEST: u64 = 1 << 20;
@@ -123,7 +123,7 @@ impl Pair {
         match ends.duration_since(now) {
             _ if now < begins => Some(format!("is not valid before {begins}")),
             left if !left.is_positive() => Some(format!("ended at {ends}: clients refuse it")),
-            left if left < soon => Some(format!("ends at {ends}, in {} hours", left.as_hours())),
+            left if left < soon => Some(format!("ends at {ends}, in {}", counted(left.as_hours(), "hour"))),
             _ => None,
         }
     }

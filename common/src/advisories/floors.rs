@@ -40,7 +40,7 @@ pub enum FloorsError {
     },
     /// No row up to that month that demands something is confirmed.
     #[error(
-        "of the {rows} rows up to {month} no operator has confirmed one that demands something: read the \
+        "no operator has confirmed a row up to {month} that demands something (rows up to there: {rows}): read the \
          bulletins at AMD, and write `read_at_amd` and `confirmed` into a file of your own (--advisories)"
     )]
     NoneConfirmed {

@@ -154,7 +154,10 @@ fn a_floor_may_be_a_month_of_the_table() {
     assert_eq!(config.fleet.demands.platform.minimum_tcb, BySilicon::parse(["milan-x:snp=27"]).unwrap());
     assert_eq!(config.fleet.advisories, Choice { file: None, floor: Month::parse("2026-05") });
     let error = config.fleet.resolve().unwrap_err().to_string();
-    assert!(error.starts_with("the floor advisories=2026-05 is not set: of the "), "{error}");
+    assert!(
+        error.starts_with("the floor advisories=2026-05 is not set: no operator has confirmed a row "),
+        "{error}"
+    );
     for (value, cause) in [
         ("advisories=May", "must be written as advisories=2026-05, with a month"),
         ("advisories=2026-05;advisories=2026-06", "names advisories= twice"),

@@ -82,8 +82,8 @@ fn log_registration(headers: &HeaderMap, workload_id: &WorkloadId, replaced: boo
         tracing::warn!(
             %workload_id,
             excess,
-            "the URL of this workload's key is {excess} characters too long for libkrun's guest, which may crash: \
-             shorten the workload id (buildah's -w) or the broker's host name"
+            "the URL of this workload's key is too long for libkrun's guest, which may crash (characters \
+             beyond: {excess}): shorten the workload id (buildah's -w) or the broker's host name"
         );
     }
     if CarriedId::new(workload_id.clone()).is_none() {

@@ -89,10 +89,7 @@ fn no_row_is_a_floor_that_nobody_confirmed() {
     let unconfirmed = &rows()[5..];
     let none = error(unconfirmed, "2026-05");
     assert_eq!(none, FloorsError::NoneConfirmed { month: month("2026-05"), rows: 2 });
-    assert!(
-        none.to_string().starts_with("of the 2 rows up to 2026-05 no operator has confirmed one"),
-        "{none}"
-    );
+    assert!(none.to_string().contains("(rows up to there: 2)"), "{none}");
     // One that is confirmed and demands nothing is none either, nor is one of a later month.
     let empty = [confirmed("AMD-SB-1", "2026-01", "milan-b1", json!({}))];
     assert!(matches!(error(&empty, "2026-05"), FloorsError::NoneConfirmed { .. }));
@@ -178,7 +175,12 @@ fn a_choice_that_sets_no_floor_is_an_error_in_words() {
     let choice = Choice { file: None, floor: Some(month("2026-05")) };
     let error = choice.resolve(&mut PlatformDemands::default()).unwrap_err();
     assert!(matches!(error, ChoiceError::NoFloors { .. }));
-    assert!(error.to_string().starts_with("the floor advisories=2026-05 is not set: of the "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the floor advisories=2026-05 is not set: no operator has confirmed a row "),
+        "{error}"
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let (path, file) = (directory.path().join("own.json"), file(&rows()));

@@ -72,7 +72,7 @@ async fn a_registration_is_one_line_with_its_workload() {
 async fn a_url_too_long_for_the_guest_is_warned_of_with_the_excess() {
     let text = register("abcdefghij.execute-api.us-east-1.amazonaws.com", &"w".repeat(64)).await;
     let line = text.lines().find(|line| line.contains("WARN")).unwrap();
-    assert!(line.contains("30 characters too long") && line.contains("buildah's -w"), "{line}");
+    assert!(line.contains("(characters beyond: 30)") && line.contains("buildah's -w"), "{line}");
 }
 
 #[tokio::test]

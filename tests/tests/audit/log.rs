@@ -81,12 +81,12 @@ async fn prune_asks_deletes_and_leaves_a_record() {
         assert_eq!(exported(&operator, &[]).len(), 6, "{kind}: nothing was deleted yet");
 
         let mut terminal = operator.at_terminal(&prune);
-        terminal.wait_for("Delete the 2 audit records from before ");
+        terminal.wait_for("Delete 2 audit records from before ");
         let (code, screen) = terminal.typed("n\n");
         assert_eq!((code, exported(&operator, &[]).len()), (Some(1), 6), "{kind}: {screen}");
 
         let ended = operator.run(&[&prune[..], &["--yes"]].concat());
-        assert!(ended.code == Some(0) && ended.log.starts_with("2 were deleted; "), "{kind}: {ended:?}");
+        assert!(ended.code == Some(0) && ended.log.starts_with("deleted 2; "), "{kind}: {ended:?}");
         let left = exported(&operator, &[]);
         assert_eq!(left.len(), 5, "{kind}: four, and the record of the act: {left:?}");
         let act = left.iter().find(|record| record["decision"] == "pruned").unwrap();
@@ -125,7 +125,7 @@ async fn no_prune_makes_a_spent_challenge_count() {
     guest.boot().await.unwrap();
     let operator = Operator::of(&world);
     let ended = operator.run(&["audit", "prune", "--older-than", "0s", "--yes"]);
-    assert!(ended.code == Some(0) && ended.log.contains("1 stay: "), "{ended:?}");
+    assert!(ended.code == Some(0) && ended.log.contains("kept 1: "), "{ended:?}");
     let left = exported(&operator, &[]);
     let decisions: Vec<_> = left.iter().map(|record| record["decision"].as_str().unwrap()).collect();
     assert_eq!(decisions, ["attested", "pruned"]);

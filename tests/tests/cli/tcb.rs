@@ -149,8 +149,11 @@ fn a_month_is_a_floor_by_confirmed_rows_alone() {
     let by_month = ["serve", "--listen", "127.0.0.1:0", "--minimum-tcb", "advisories=2026-05"];
     let none = program::run(&by_month);
     assert_eq!((none.code, none.out.as_str()), (Some(5), ""), "{none:?}");
-    assert!(none.log.contains("the floor advisories=2026-05 is not set: of the "), "{none:?}");
-    assert!(none.log.contains("no operator has confirmed one that demands something"), "{none:?}");
+    assert!(
+        none.log.contains("the floor advisories=2026-05 is not set: no operator has confirmed a row "),
+        "{none:?}"
+    );
+    assert!(none.log.contains(" that demands something (rows up to there: "), "{none:?}");
     assert_eq!(program::run(&["serve", "--minimum-tcb", "advisories=May"]).code, Some(2));
 
     // verify holds a report to the same floor: a Milan of version 2 is named by none.

@@ -97,7 +97,7 @@ async fn a_workload_that_another_registers_meanwhile_is_left_alone() {
     let of = |owner| Contents { workloads: vec![workload("one", Some(owner), ago)], ..Contents::default() };
     let operator = Operator::file(&of(BUILDER)).await;
     let mut terminal = operator.at_terminal(&["workload", "revoke", "--owner", BUILDER]);
-    terminal.wait_for("Revoke these 1 workloads? [y/N]");
+    terminal.wait_for("Revoke this workload? [y/N]");
     let deleted = operator.run(&["workload", "delete", "one", "--yes"]);
     assert_eq!(deleted.code, Some(0), "{deleted:?}");
     operator.add(&of("another")).await;

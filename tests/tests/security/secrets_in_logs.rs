@@ -151,7 +151,7 @@ async fn a_key_url_that_overflows_libkruns_buffer_gets_a_warning() {
         log.lines().filter(|line| line.contains("WARN") && line.contains("too long")).collect();
     assert_eq!(warnings.len(), 2, "{log}");
     for (warning, id) in warnings.iter().zip([&credentials, &overflows]) {
-        assert!(warning.contains(id.as_str()) && warning.contains("1 characters too long"), "{warning}");
+        assert!(warning.contains(id.as_str()) && warning.contains("(characters beyond: 1)"), "{warning}");
     }
     for id in [&fits, &credentials, &overflows] {
         assert!(

@@ -14,6 +14,7 @@ use keybroker_common::{
 use keybroker_snp::report::GuestPolicy;
 
 use super::basis;
+use crate::counted::counted;
 
 /// The record in whole sentences. The first says what happened. A check that this release does not know gives
 /// its cause alone.
@@ -156,7 +157,8 @@ fn acted(record: &AuditRecord, by: &str) -> String {
              more, so guests under way had to start again."
         ),
         (Some(Act::Pruned { before, records }), _) => {
-            format!("{records} audit records from before {before} were deleted{by}.")
+            let deleted = if *records == 1 { "was deleted" } else { "were deleted" };
+            format!("{} from before {before} {deleted}{by}.", counted(records, "audit record"))
         }
         (Some(Act::Rewrapped { ring, from, to }), _) => rewrapped(record, *ring, from, to, by),
         // Said with the decision itself.

@@ -9,6 +9,7 @@ use keybroker_common::{
 
 use crate::{
     confirm::ConfirmArgs,
+    counted::counted,
     exit::{Exit, Failure},
     listing,
     operator::{OperatorHandle, StoreArgs, nothing_on_aws},
@@ -68,13 +69,14 @@ pub(super) async fn run(args: &PruneArgs) -> Result<Exit, Failure> {
     let older = count(&operator, before).await?;
     let from = time(before);
     if older == 0 || args.confirm.dry_run {
-        let would = if older == 0 { "there is nothing to delete" } else { "they would be deleted" };
-        say!("{older} audit records are from before {from}: {would}");
+        let would = if older == 0 { "there is nothing to delete" } else { "this would be deleted" };
+        say!("{} from before {from}: {would}", counted(older, "audit record"));
         return Ok(Exit::Ok);
     }
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
-    if !args.confirm.agreed(&format!("Delete the {older} audit records from before {from}, for good?"))? {
+    let question = format!("Delete {} from before {from}, for good?", counted(older, "audit record"));
+    if !args.confirm.agreed(&question)? {
         say!("nothing was deleted");
         return Ok(Exit::Failure);
     }
@@ -84,10 +86,10 @@ pub(super) async fn run(args: &PruneArgs) -> Result<Exit, Failure> {
     let deleted = local.prune(before, &audit).await.map_err(|error| operator.failure(error))?;
     match deleted {
         0 => say!("nothing was deleted"),
-        _ => say!("{deleted} were deleted; the record of this is {}", audit.id),
+        _ => say!("deleted {deleted}; the record of this is {}", audit.id),
     }
     if let left @ 1.. = older.saturating_sub(deleted) {
-        say!("{left} stay: the broker needs a decision for up to two days");
+        say!("kept {left}: the broker needs a decision for up to two days");
     }
     Ok(Exit::Ok)
 }

@@ -110,7 +110,7 @@ pub(super) async fn run(args: &PurgeArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
     for (done, row) in rows.iter().enumerate() {
         operator.store.delete_endorsement(&row.key).await.map_err(|error| {
-            operator.failure(error).context(format!("deleting {}, after {done} were deleted", row.key))
+            operator.failure(error).context(format!("deleting {}, with {done} deleted before", row.key))
         })?;
     }
     operator.certificates_changed().await?;

@@ -6,6 +6,7 @@ use keybroker_snp::{anchors::TrustAnchors, crl::Crl, product::Product};
 
 use super::{finding::Finding, local};
 use crate::{
+    counted::counted,
     endorsement_row::{self as row, EndorsementRow, RowKind},
     endorser::KdsArgs,
     operator::OperatorHandle,
@@ -78,7 +79,7 @@ pub(super) async fn revocation_lists(operator: &OperatorHandle, anchors: &TrustA
     if !unreadable.is_empty() {
         findings.push(Finding::warn(
             "endorsements",
-            format!("{} rows cannot be read", unreadable.len()),
+            format!("{} cannot be read", counted(unreadable.len(), "row")),
             "they cost requests to AMD and nothing else. If there are more tomorrow, find out who writes \
              them",
         ));

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::finding::{Finding, Severity};
-use crate::{exit::Exit, suggest::StorePlace, table};
+use crate::{counted::counted, exit::Exit, suggest::StorePlace, table};
 
 /// The findings of all checks, which are under way at once.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Report {
         if self.json {
             table::json(&Document { schema: 1, ok, warn, fail, findings: &findings })?;
         } else {
-            table::line(&format!("{ok} ok, {warn} warnings, {fail} failures"))?;
+            table::line(&format!("{ok} ok, {}, {}", counted(warn, "warning"), counted(fail, "failure")))?;
         }
         Ok(if fail == 0 { Exit::Ok } else { Exit::Failure })
     }

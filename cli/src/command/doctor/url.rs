@@ -3,6 +3,7 @@
 use keybroker_common::http::guest_url::{MAX_LEN, room_for_id};
 
 use super::finding::Finding;
+use crate::counted::counted;
 
 /// Characters of the userinfo that a token adds: `x:`, 14 characters and `@`.
 const TOKEN_USERINFO: usize = "x:".len() + 14 + "@".len();
@@ -35,7 +36,7 @@ pub(super) fn budget(url: &str) -> Finding {
     // A guest removes nothing from the URL.
     let room = room_for_id(url.len());
     let with_token = if with_userinfo { room } else { room_for_id(url.len() + TOKEN_USERINFO) };
-    let mut finding = format!("{url} leaves {} characters for a workload's id", room.max(0));
+    let mut finding = format!("{url} leaves {} for a workload's id", counted(room.max(0), "character"));
     if !with_userinfo {
         finding += &format!(", {} with a token in the URL", with_token.max(0));
     }

@@ -8,6 +8,7 @@ use keybroker_common::{ids::WorkloadId, requirements::BoundBy, store::Cursor, wo
 use super::finding::Finding;
 use crate::{
     carried,
+    counted::counted,
     exit::Failure,
     listing,
     operator::OperatorHandle,
@@ -161,8 +162,9 @@ impl Workloads {
         Finding::warn(
             CHECK,
             format!(
-                "{} workload ids are too long for their guests' cookie, so their guests are refused: {}",
-                self.too_long.all, self.too_long
+                "guests' cookies cannot carry {}, so these guests are refused: {}",
+                counted(self.too_long.all, "workload id"),
+                self.too_long
             ),
             format!("{}. `keybroker workload list` names all such ids", carried::HELPS),
         )
@@ -176,8 +178,9 @@ impl Workloads {
         Finding::warn(
             CHECK,
             format!(
-                "nothing ties the guests of {} workloads to their init data: {}",
-                self.unbound.all, self.unbound
+                "nothing ties the guests of {} to their init data: {}",
+                counted(self.unbound.all, "workload"),
+                self.unbound
             ),
             "the host can give such a guest any disk: register with HOST_DATA or a measured initrd where the \
              platform has either",
@@ -187,14 +190,15 @@ impl Workloads {
     fn selection(&self) -> Finding {
         const CHECK: &str = "selection";
         if self.unselected.all == 0 {
-            let finding = format!("HOST_DATA selects each of the {} workloads that it should", self.selected);
+            let finding = format!("HOST_DATA selects {}, as it should", counted(self.selected, "workload"));
             return Finding::ok(CHECK, finding);
         }
         Finding::warn(
             CHECK,
             format!(
-                "HOST_DATA does not select the guests of {} workloads: {}",
-                self.unselected.all, self.unselected
+                "HOST_DATA does not select the guests of {}: {}",
+                counted(self.unselected.all, "workload"),
+                self.unselected
             ),
             "rows were restored or altered in part: register each of them again with its init data. Guests that \
              name their workload in the URL are not affected",
@@ -209,8 +213,9 @@ impl Workloads {
         Finding::warn(
             CHECK,
             format!(
-                "{} workloads have a floor of a product and none of its steppings: {}",
-                self.products_alone.all, self.products_alone
+                "{} with a floor of a product and none of its steppings: {}",
+                counted(self.products_alone.all, "workload"),
+                self.products_alone
             ),
             "such a floor holds for reports of version 2, and guests with later reports are refused: register each \
              workload again with floors of the steppings of its hosts, as milan-b1",

@@ -19,6 +19,7 @@ use keybroker_common::store::{AuditQuery, Cursor};
 
 use self::{figures::Figures, page::Page, registrations::Registrations, span::Span};
 use crate::{
+    counted::counted,
     endorsement_row,
     endorser::AnchorArgs,
     exit::{Exit, Failure},
@@ -109,8 +110,9 @@ async fn report(args: &ReportArgs) -> Result<Exit, Failure> {
         unreadable: &unreadable,
     };
     let html = page.html();
-    let counted = format!("{} records, {} registrations", figures.records, registrations.count);
+    let records = counted(figures.records, "record");
+    let registrations = counted(registrations.count, "registration");
     file::write(&args.html, &html)?;
-    say!("{counted}: {} KiB in {}", html.len().div_ceil(1024), args.html.display());
+    say!("{records}, {registrations}: {} KiB in {}", html.len().div_ceil(1024), args.html.display());
     Ok(if read.iter().all(|exit| *exit == Exit::Ok) { Exit::Ok } else { Exit::Failure })
 }

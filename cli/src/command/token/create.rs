@@ -12,6 +12,7 @@ use keybroker_common::{
 use serde::Serialize;
 
 use crate::{
+    counted::counted,
     exit::{Exit, Failure},
     note::note,
     operator::{StoreArgs, workload_id},
@@ -159,13 +160,15 @@ fn tell(token: &Token, room: Option<i64>) {
         ),
         (Some(room), Some(id)) if i64::try_from(id.as_str().len()).is_ok_and(|len| len > room) => {
             say!(
-                "warning: with this URL in the image, krun's guest has room for a workload id of {room} \
-                 characters, and {id} is longer: use a relay on the host, or a shorter name"
+                "warning: with this URL in the image, krun's guest has room for a workload id of {}, and \
+                 {id} is longer: use a relay on the host, or a shorter name",
+                counted(room, "character")
             );
         }
         (Some(room), _) if room < 64 => say!(
-            "with this URL in the image, krun's guest has room for a workload id of {room} characters; \
-             buildah's own ids have 64, so give a shorter one with -w"
+            "with this URL in the image, krun's guest has room for a workload id of {}; buildah's own \
+             ids have 64, so give a shorter one with -w",
+            counted(room, "character")
         ),
         (Some(room), _) => {
             say!("with this URL in the image, krun's guest has room for a workload id of {room} characters");

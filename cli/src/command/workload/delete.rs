@@ -96,7 +96,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
             Err(StoreError::Conflict) => changed.push(workload.id),
             Err(error) => {
                 return Err(operator.failure(error).context(format!(
-                    "deleting {}, after {} were deleted",
+                    "deleting {}, with {} deleted before",
                     workload.id,
                     deleted.len()
                 )));

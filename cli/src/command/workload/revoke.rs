@@ -111,7 +111,7 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     }
     // The command does not hold the file open while a person thinks: nobody else could open it.
     drop(operator);
-    if !args.confirm.agreed(&format!("Revoke these {} workloads?", seen.len()))? {
+    if !args.confirm.agreed(&question(seen.len()))? {
         say!("nothing was revoked");
         return Ok(Exit::Failure);
     }
@@ -177,6 +177,13 @@ async fn seen(
 /// The owner of a registration that can be read.
 fn owner(row: &Workload) -> Option<String> {
     row.read().ok()?.registration().owner.clone()
+}
+
+fn question(count: usize) -> String {
+    match count {
+        1 => "Revoke this workload?".to_owned(),
+        _ => format!("Revoke these {count} workloads?"),
+    }
 }
 
 fn tell(NotRevoked { id, cause, .. }: &NotRevoked) {

@@ -9,6 +9,7 @@ use super::unseen::unseen;
 use crate::{
     aws::{Asker, Kind, Service, Trouble, between},
     command::doctor::finding::Finding,
+    counted::counted,
 };
 
 const CHECK: &str = "alarms";
@@ -155,14 +156,13 @@ fn judge(prefix: &str, alarms: &[Alarm], topics: &[(&str, Subscribed)]) -> Vec<F
     if !missing.is_empty() {
         findings.push(Finding::warn(
             CHECK,
-            format!("{} alarms of infra/template.yaml are missing: {}", missing.len(), missing.join(", ")),
+            format!("these alarms of infra/template.yaml are missing: {}", missing.join(", ")),
             "find out in CloudTrail who deleted them, and put the stack back (watching.md)",
         ));
     }
     let silent = named(&|alarm| !alarm.enabled || alarm.actions.is_empty());
     if !silent.is_empty() {
-        let finding =
-            format!("{} of {} alarms tell nobody: {}", silent.len(), alarms.len(), silent.join(", "));
+        let finding = format!("these alarms tell nobody: {}", silent.join(", "));
         findings.push(Finding::warn(CHECK, finding, TELL));
     }
     for (topic, heard) in topics {
@@ -196,7 +196,8 @@ fn judge(prefix: &str, alarms: &[Alarm], topics: &[(&str, Subscribed)]) -> Vec<F
             .iter()
             .map(|(_, heard)| if let Subscribed::By(number) = heard { *number } else { 0 })
             .sum();
-        findings.push(Finding::ok(CHECK, format!("{} alarms, heard by {heard} subscribers", alarms.len())));
+        let (alarms, subscribers) = (counted(alarms.len(), "alarm"), counted(heard, "subscriber"));
+        findings.push(Finding::ok(CHECK, format!("{alarms}, heard by {subscribers}")));
     }
     findings
 }
@@ -233,7 +234,7 @@ mod tests {
         assert_eq!(said(std::slice::from_ref(&well), Subscribed::By(2)), "15 alarms, heard by 2 subscribers");
         assert_eq!(told(&[], Subscribed::By(1)), "there are no alarms whose names begin with kb-");
         for (alarms, heard, expected) in [
-            (vec![well.clone(), none, off], Subscribed::By(1), "2 of 17 alarms tell nobody: kb-b, kb-c"),
+            (vec![well.clone(), none, off], Subscribed::By(1), "these alarms tell nobody: kb-b, kb-c"),
             (vec![well.clone()], Subscribed::By(0), "nobody has confirmed a subscription"),
             (vec![well.clone()], Subscribed::Missing, "which does not exist"),
             (vec![well], Subscribed::Unseen("no".to_owned()), "not seen: needs sns:GetTopicAttributes"),
@@ -256,7 +257,7 @@ mod tests {
             let left: Vec<_> = left
                 .map(|name| alarm(json!({"AlarmName": format!("kb-{name}"), "AlarmActions": [TOPIC]})))
                 .collect();
-            let expected = format!("1 alarms of infra/template.yaml are missing: kb-{missing}");
+            let expected = format!("these alarms of infra/template.yaml are missing: kb-{missing}");
             assert_eq!(told(&left, Subscribed::By(1)), expected);
         }
     }

@@ -6,6 +6,7 @@ use super::unseen::unseen;
 use crate::{
     aws::{Asker, Service, Trouble},
     command::doctor::finding::Finding,
+    counted::counted,
 };
 
 const CHECK: &str = "logs";
@@ -65,7 +66,10 @@ fn judge(expected: &[String], found: &[Group]) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let days = kept.iter().filter_map(|(_, days)| *days).min().unwrap_or_default();
-        findings.push(Finding::ok(CHECK, format!("{} groups keep their lines for {days} days", kept.len())));
+        findings.push(Finding::ok(
+            CHECK,
+            format!("the lines of {} are kept for {}", counted(kept.len(), "group"), counted(days, "day")),
+        ));
     }
     findings
 }
@@ -83,7 +87,7 @@ mod tests {
         };
         assert_eq!(
             said(&[("/a", Some(400)), ("/b", Some(30)), ("/c", None)]),
-            "2 groups keep their lines for 30 days"
+            "the lines of 2 groups are kept for 30 days"
         );
         let bad = said(&[("/b", None)]);
         assert!(bad.contains("missing: /a") && bad.contains("for good: /b"), "{bad}");

@@ -79,7 +79,7 @@ fn conclusion(bars: &[Bar], unit: &str) -> String {
         }
         [_, ..] => format!("{} refusals, at most {} {unit}", number(all), number(most)),
         [] if busiest > 0 => {
-            format!("Guests got what they asked for, at most {} times {unit}", number(busiest))
+            format!("Guests got what they asked for, at most {} {unit}", plural(busiest, "time", "times"))
         }
         [] => "No guest asked for a secret".to_owned(),
     }
