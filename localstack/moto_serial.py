@@ -9,7 +9,8 @@ Each part is an IAM action and what it is on: a table, an index of one, or a key
 transaction and a re-encryption have several parts. A call of KMS also has its `time` and its encryption
 `context`. No other values are recorded.
 
-Faults are for tests: POST /faults replaces the list of pending faults, and GET answers with it.
+Faults are for tests: POST /faults replaces the list of pending faults, PUT adds to it, and GET
+answers with it.
     {"by": "attest", "operation": "Decrypt", "fault": "refused", "status": 500, "type": "…", "times": 3}
 The next `times` such calls are answered with this status and type of error. If the fault is "lost", they are
 served before that; else they are not served.
@@ -112,6 +113,8 @@ class Front:
     def tell(self, environ, body, start_response):
         if environ["REQUEST_METHOD"] == "POST":
             self.faults = json.loads(body)
+        if environ["REQUEST_METHOD"] == "PUT":
+            self.faults += json.loads(body)
         answer = json.dumps(self.faults).encode()
         start_response("200 OK", headers(answer))
         return [answer]

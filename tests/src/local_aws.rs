@@ -25,14 +25,19 @@ pub(crate) const VARIABLES: [&str; 4] =
 
 /// Makes the local AWS answer the next call of `operation` with this error, if the access key `by` signed it.
 pub fn refuse(by: &str, operation: &str, error: &str) {
+    refuse_times(by, operation, error, 1);
+}
+
+/// The same of as many calls.
+pub fn refuse_times(by: &str, operation: &str, error: &str, times: u32) {
     let (_, url) = environment().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").expect("an address");
     let authority = url.trim_start_matches("http://");
     let fault = json!([{
-        "by": by, "operation": operation, "fault": "refused", "status": 400, "type": error, "times": 1,
+        "by": by, "operation": operation, "fault": "refused", "status": 400, "type": error, "times": times,
     }]);
     let (body, mut connection) = (fault.to_string(), Connection::open(authority));
     connection.send(format!(
-        "POST /faults HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "PUT /faults HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     ));
     assert_eq!(connection.response().expect("a response").status, 200);

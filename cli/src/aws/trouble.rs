@@ -92,6 +92,11 @@ impl Kind {
         }
     }
 
+    /// Whether the same call may succeed a moment later.
+    pub(crate) fn passes(self) -> bool {
+        self.exit().passes()
+    }
+
     fn exit(self) -> Exit {
         match self {
             Self::NoCredentials

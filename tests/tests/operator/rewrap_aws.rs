@@ -2,6 +2,7 @@
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use keybroker_aws::{
     dynamodb::{AllTables, DynamoStore},
     kms::{KmsKeyring, KmsUnwrap, KmsWrap},
@@ -17,7 +18,7 @@ use keybroker_common::{
     workload::Workload,
 };
 use keybroker_tests::{
-    local_aws::{dynamodb, kms, refuse},
+    local_aws::{dynamodb, kms, refuse, refuse_times},
     operator::{Contents, Operator},
     program::Ended,
     unique,
@@ -144,7 +145,16 @@ async fn every_row_moves_and_is_on_record_and_a_second_run_finds_nothing() {
     let aws = Deployment::with(some).await;
     assert_eq!(aws.operator.run(&["workload", "revoke", "api"]).code, Some(0));
     let dry = aws.rewrap(&["--dry-run"]);
-    for said in ["workload web", "2 secrets", "ring challenge", "ring session", "ring signature", &aws.old] {
+    for said in [
+        "workload web",
+        "2 secrets",
+        "1 secret ",
+        "1 key ",
+        "ring challenge",
+        "ring session",
+        "ring signature",
+        &aws.old,
+    ] {
         assert!(dry.code == Some(0) && dry.out.contains(said), "{said}: {dry:?}");
     }
     assert_eq!(aws.left(SECRET).await.len(), 3);
@@ -211,6 +221,82 @@ async fn what_the_broker_did_not_wrap_for_its_row_stays_as_it_is_and_is_told() {
         assert!(aws.row(id).await.secrets.values().all(|wrapped| wrapped.key_id == aws.new), "{id}");
     }
     assert_eq!(aws.records().len(), 6);
+}
+
+/// A writer of another release or program: the row stays, and the cause is told.
+#[tokio::test]
+async fn a_row_that_another_program_wrote_stays_and_is_told() {
+    let aws = Deployment::with(async |wrap| {
+        let mut by_id = wrapped(wrap, "by-id", Dialect::Keybroker, &[("tls.key", SECRET)]).await;
+        for secret in by_id.secrets.values_mut() {
+            secret.key_id = secret.key_id.rsplit_once('/').unwrap().1.to_owned();
+        }
+        [some(wrap).await, vec![by_id]].concat()
+    })
+    .await;
+    let spaced = serde_json::to_string_pretty(&aws.row("web").await.secrets).unwrap();
+    let update = dynamodb().update_item().table_name(aws.operator.table("workloads"));
+    let update = update.key("workload_id", AttributeValue::S("web".to_owned()));
+    let update = update.update_expression("SET secrets = :secrets");
+    update.expression_attribute_values(":secrets", AttributeValue::S(spaced)).send().await.unwrap();
+    let before = aws.row("web").await;
+    let ended = aws.rewrap(&["--yes"]);
+    for told in [
+        "workload web: its secrets are not written as this release writes them",
+        "workload by-id: it names its wrapping key as",
+        "2 rows cannot be moved: do not disable the old key",
+    ] {
+        assert!(ended.code == Some(1) && ended.log.contains(told), "{told}: {ended:?}");
+    }
+    assert_eq!(aws.row("web").await, before);
+    assert_eq!(aws.records().len(), 5);
+}
+
+#[tokio::test]
+async fn what_kms_denies_ends_the_run_at_once_and_what_it_throttles_is_told() {
+    let mut aws = Deployment::with(async |wrap| {
+        vec![wrapped(wrap, "api", Dialect::Keybroker, &[("tls.key", SECRET)]).await]
+    })
+    .await;
+    let key = unique("AKIA");
+    aws.operator = aws.operator.with("AWS_ACCESS_KEY_ID", &key);
+    refuse(&key, "ReEncrypt", "AccessDeniedException");
+    let ended = aws.rewrap(&["--yes"]);
+    assert!(ended.code == Some(1) && ended.log.contains("KMS denies this"), "{ended:?}");
+    assert!(ended.log.contains("the role PREFIX-rewrap"), "{ended:?}");
+    assert_eq!(aws.left(SECRET).await, ["api"]);
+    // The SDK itself calls three times.
+    refuse_times(&key, "ReEncrypt", "ThrottlingException", 6);
+    let ended = aws.rewrap(&["--yes"]);
+    let told = "KMS asks for fewer calls (ThrottlingException): asking again in 1 s";
+    assert!(ended.code == Some(0) && ended.log.contains(told), "{ended:?}");
+    assert_eq!(aws.left(SECRET).await, Vec::<String>::new());
+}
+
+/// The local KMS decrypts whatever became of the key, so it is told to refuse.
+#[tokio::test]
+async fn a_key_that_kms_does_not_use_keeps_its_rows_alone() {
+    let mut aws = Deployment::with(some).await;
+    let key = unique("AKIA");
+    aws.operator = aws.operator.with("AWS_ACCESS_KEY_ID", &key);
+    refuse_times(&key, "ReEncrypt", "KMSInvalidStateException", 1000);
+    let ended = aws.rewrap(&["--yes"]);
+    for told in [
+        "workload web: KMS does not use the key that wrapped it",
+        "ring signature: KMS does not use the key that wrapped it",
+        "6 rows cannot be moved: do not disable the old key",
+        "cancel-key-deletion",
+    ] {
+        assert!(ended.code == Some(1) && ended.log.contains(told), "{told}: {ended:?}");
+    }
+    assert_eq!((aws.left(SECRET).await.len(), aws.records().len()), (3, 0));
+    // Whichever row is refused, the others move, and it has another turn.
+    let another = unique("AKIA");
+    aws.operator = aws.operator.with("AWS_ACCESS_KEY_ID", &another);
+    refuse(&another, "ReEncrypt", "NotFoundException");
+    let ended = aws.rewrap(&["--yes"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!((aws.left(SECRET).await.len(), aws.records().len()), (0, 6));
 }
 
 #[tokio::test]

@@ -22,13 +22,15 @@ use tokio::time::sleep;
 
 use super::{
     RewrapArgs,
-    plan::{Plan, RingRow, Stuck, WorkloadRow},
+    plan::{Plan, RingRow, Stuck, WorkloadRow, foreign},
     record,
 };
 use crate::{
-    aws::Account,
+    aws::{Account, Kind, Trouble},
+    counted::counted,
     exit::{Exit, Failure},
     operator::{OperatorHandle, key_failure, kms},
+    table::printable,
 };
 
 /// Attempts at a row that others write at the same time.
@@ -36,6 +38,11 @@ const ATTEMPTS: usize = 4;
 /// The pauses before KMS is asked again, which may be throttling: each after the SDK's own attempts.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
+/// A pause of this length is told of.
+const TOLD_FROM: Duration = Duration::from_secs(1);
+/// The cause where a row is what it was, and still not the text that this program would write.
+const SPELT_OTHERWISE: &str =
+    "its secrets are not written as this release writes them: another program or release wrote the row";
 /// How often the store is read at most: registrations may come that were wrapped before the alias led to the
 /// new key.
 const ROUNDS: usize = 3;
@@ -57,6 +64,7 @@ struct Mover<'a> {
     operator: &'a OperatorHandle,
     store: &'a dyn RewrapStore,
     keys: &'a KeyMove,
+    kms: &'a aws_sdk_kms::Client,
     wrap: &'a KmsMove,
 }
 
@@ -79,8 +87,8 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
     }
     let client = aws_sdk_dynamodb::Client::new(&Account::open(&args.store.login()).await?.config);
     let store = DynamoStore::new(client, OperatorTables::with_prefix(&args.store.prefix));
-    let wrap = KmsMove::new(kms, to.clone());
-    let mover = Mover { operator: &operator, store: &store, keys: &keys, wrap: &wrap };
+    let wrap = KmsMove::new(kms.clone(), to.clone());
+    let mover = Mover { operator: &operator, store: &store, keys: &keys, kms: &kms, wrap: &wrap };
     let mut done = Plan::default();
     for _ in 0..ROUNDS {
         let before = done.len();
@@ -99,7 +107,7 @@ pub(super) async fn run(args: &RewrapArgs, to: &KeyArn) -> Result<Exit, Failure>
     done.print(args, &keys)?;
     done.check_stuck(&operator, "do not disable the old key")?;
     if left > 0 {
-        let error = anyhow!("{left} rows were written under an old key meanwhile");
+        let error = anyhow!("an old key wrapped {} meanwhile", counted(left, "row"));
         return Err(Failure::new(Exit::Failure, error)
             .hint("run the command again: KMS may take five minutes until an alias leads to its new key"));
     }
@@ -186,24 +194,27 @@ impl Mover<'_> {
 
     async fn workload(&self, row: &WorkloadRow) -> Result<Outcome, Failure> {
         let failed = |error| self.operator.failure(error).context(format!("workload {}", row.workload_id));
+        let mut before = None;
         for _ in 0..ATTEMPTS {
             let seen = self.store.workload(&row.workload_id).await.map_err(failed)?;
             let Some(seen) = seen else { return Ok(Outcome::Nothing) };
+            if before.as_ref() == Some(&seen) {
+                return Ok(Outcome::Stuck(SPELT_OTHERWISE.to_owned()));
+            }
             let from = match self.keys.of_workload(&seen) {
                 Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
                 Ok(from) => from,
-                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
+                Err(error) => return Ok(Outcome::Stuck(foreign(&error))),
             };
             let secrets = match patiently(async || self.keys.moved_secrets(&seen, self.wrap).await).await {
                 Ok(secrets) => secrets,
-                Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
-                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
+                Err(error) => return self.not_moved(error).await,
             };
             let audit = record(self.operator.record(Decision::Rewrapped, &seen), None, &from, self.keys);
             match self.store.rewrap(&seen, &secrets, &audit).await {
                 Ok(()) => return Ok(Outcome::Moved(audit.id)),
                 // It was registered again meanwhile, or changed.
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict) => before = Some(seen),
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -219,13 +230,12 @@ impl Mover<'_> {
             let from = match self.keys.of_ring(&stored.ring) {
                 Ok(from) if from.is_empty() => return Ok(Outcome::Nothing),
                 Ok(from) => from,
-                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
+                Err(error) => return Ok(Outcome::Stuck(foreign(&error))),
             };
             let moving = async || self.keys.moved_ring(row.ring, &stored.ring, self.wrap).await;
             let ring = match patiently(moving).await {
                 Ok(ring) => ring,
-                Err(error @ KeyError::Unavailable(_)) => return Err(refused(error)),
-                Err(error) => return Ok(Outcome::Stuck(error.to_string())),
+                Err(error) => return self.not_moved(error).await,
             };
             let audit = record(self.operator.act(Decision::Rewrapped), Some(row.ring), &from, self.keys);
             match self.store.turn_keyring(row.ring, Some(stored.edition), &ring, &audit).await {
@@ -237,19 +247,37 @@ impl Mover<'_> {
         }
         Ok(contended())
     }
+
+    /// The fate of a row that KMS does not move: it stays if an old key is what KMS will not use. If KMS
+    /// refuses all, the command ends.
+    async fn not_moved(&self, error: KeyError) -> Result<Outcome, Failure> {
+        let KeyError::Unavailable(cause) = &error else { return Ok(Outcome::Stuck(error.to_string())) };
+        let trouble = Trouble::unavailable(cause);
+        if !matches!(trouble.kind(), Kind::KeyUnusable | Kind::Missing) {
+            return Err(refused(error));
+        }
+        key_behind(self.kms, &self.keys.to).await.map_err(refused)?;
+        Ok(Outcome::Stuck(format!("KMS does not use the key that wrapped it: {}", trouble.words())))
+    }
 }
 
 fn contended() -> Outcome {
     Outcome::Stuck("it changed whenever it was to be written".to_owned())
 }
 
-/// Tries until KMS answers, or all pauses are over.
+/// Tries until KMS answers, or all pauses are over. It does not try again where that changes nothing.
 async fn patiently<T>(work: impl AsyncFn() -> Result<T, KeyError>) -> Result<T, KeyError> {
     for pause in PAUSES {
-        match work().await {
-            Err(KeyError::Unavailable(_)) => sleep(pause).await,
-            outcome => return outcome,
+        let outcome = work().await;
+        let Err(KeyError::Unavailable(cause)) = &outcome else { return outcome };
+        let trouble = Trouble::unavailable(cause);
+        if !trouble.kind().passes() {
+            return outcome;
         }
+        if pause >= TOLD_FROM {
+            say!("{}: asking again in {} s", printable(trouble.words()), pause.as_secs());
+        }
+        sleep(pause).await;
     }
     work().await
 }

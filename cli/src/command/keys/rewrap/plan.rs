@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use anyhow::anyhow;
+use keybroker_aws::kms::KeyArn;
 use keybroker_common::{
     ids::{AuditId, WorkloadId},
     keyring::Purpose,
     rewrap::KeyMove,
+    secret::KeyError,
     store::{Cursor, Unreadable},
 };
 use serde::Serialize;
 
 use super::RewrapArgs;
 use crate::{
+    counted::counted,
     exit::{Exit, Failure},
     listing,
     operator::OperatorHandle,
@@ -94,7 +97,7 @@ impl Plan {
                         from,
                         audit: None,
                     }),
-                    Err(error) => plan.stuck.push(Stuck::workload(&row.id, error.to_string())),
+                    Err(error) => plan.stuck.push(Stuck::workload(&row.id, foreign(&error))),
                 }
             }
             Ok(())
@@ -113,7 +116,7 @@ impl Plan {
                 Ok(from) => {
                     plan.rings.push(RingRow { ring, keys: stored.ring.keys.len(), from, audit: None });
                 }
-                Err(error) => plan.stuck.push(Stuck::ring(ring, error.to_string())),
+                Err(error) => plan.stuck.push(Stuck::ring(ring, foreign(&error))),
             }
         }
         Ok(plan)
@@ -141,23 +144,17 @@ impl Plan {
             return Ok(table::line(&format!("moved {}", self.counted()))?);
         }
         let workloads = self.workloads.iter().map(|row| {
-            vec![
-                format!("workload {}", row.workload_id),
-                format!("{} secrets", row.secrets),
-                joined(&row.from),
-            ]
+            vec![format!("workload {}", row.workload_id), counted(row.secrets, "secret"), joined(&row.from)]
         });
         let rings = self
             .rings
             .iter()
-            .map(|row| vec![format!("ring {}", row.ring), format!("{} keys", row.keys), joined(&row.from)]);
+            .map(|row| vec![format!("ring {}", row.ring), counted(row.keys, "key"), joined(&row.from)]);
         Ok(table::print(&["row", "wrapped", "wrapping key"], workloads.chain(rings))?)
     }
 
     /// The numbers of them, in words.
     pub(super) fn counted(&self) -> String {
-        let counted =
-            |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
         format!(
             "the secrets of {} and {} of the broker's own keys",
             counted(self.workloads.len(), "workload"),
@@ -173,12 +170,24 @@ impl Plan {
         for Stuck { row, cause } in &self.stuck {
             say!("{}: {}", printable(row), printable(cause));
         }
-        let error = anyhow!("{} rows cannot be moved: {what_follows}", self.stuck.len());
+        let error = anyhow!("{} cannot be moved: {what_follows}", counted(self.stuck.len(), "row"));
         Err(Failure::new(Exit::Failure, error).hint(operator.place.advice(
             "a row that another key wrapped, or that does not open, was altered by somebody, or is of an earlier \
              key. Name that key as well, or look at the workload with `keybroker workload show ID`, and have it \
-             registered again or delete it",
+             registered again or delete it. A key that is disabled or to be deleted moves its rows once it is \
+             back (`aws kms cancel-key-deletion`, `aws kms enable-key`)",
         )))
+    }
+}
+
+/// The words about a wrapping key that is none of those that are named.
+pub(super) fn foreign(error: &KeyError) -> String {
+    match error {
+        KeyError::UnknownKey(key) if key.parse::<KeyArn>().is_err() => format!(
+            "it names its wrapping key as {key:?}, and not by the ARN of a KMS key: another program wrote it, \
+             and no guest gets it"
+        ),
+        error => error.to_string(),
     }
 }
 
