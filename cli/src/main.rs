@@ -39,6 +39,7 @@ mod sharing;
 mod suggest;
 mod table;
 mod tls;
+mod unechoed;
 mod when;
 
 use std::process::ExitCode;

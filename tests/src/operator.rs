@@ -334,7 +334,7 @@ impl Operator {
 /// Runs a program at a pseudo-terminal: standard input is its keyboard, standard output its screen. Ends with
 /// the program's exit code; a signal is 128 and its number.
 const PTY: &str = r#"
-import os, pty, select, signal, sys
+import os, pty, select, signal, sys, termios
 child, terminal = pty.fork()
 if child == 0:
     # Whoever started this in the background had them ignored; at a terminal they are not.
@@ -359,6 +359,8 @@ while True:
     except OSError:
         break
 _, status = os.waitpid(child, 0)
+if not termios.tcgetattr(terminal)[3] & termios.ECHO:
+    os.write(1, b"the terminal does not echo any more")
 code = os.waitstatus_to_exitcode(status)
 sys.exit(code if code >= 0 else 128 - code)
 "#;

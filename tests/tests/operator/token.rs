@@ -75,10 +75,18 @@ async fn a_token_is_shown_and_revoked_by_itself() {
         let file = file.path().to_str().unwrap();
 
         if kind == "file" {
+            let begun = || {
+                let mut terminal = operator.at_terminal(&["token", "show", "--token-file", "-"]);
+                terminal.wait_for("the terminal does not show it");
+                terminal
+            };
             // Enter ends it: no Ctrl-D is needed.
-            let terminal = operator.at_terminal(&["token", "show", "--token-file", "-"]);
-            let (code, screen) = terminal.typed(&format!("{token}\n"));
-            assert!(code == Some(0) && screen.contains(id), "{screen}");
+            let (code, screen) = begun().typed(&format!("{token}\n"));
+            assert!(code == Some(0) && screen.contains(id) && !screen.contains(token), "{screen}");
+            assert!(!screen.contains("does not echo any more"), "{screen}");
+            let (code, screen) = begun().typed(&format!("{token}\x03"));
+            assert!(code == Some(130) && !screen.contains(token), "{screen}");
+            assert!(!screen.contains("does not echo any more"), "{screen}");
         }
         let shown = operator.json(&["token", "show", "--token-file", file]);
         assert_eq!((&shown["id"], &shown["state"]), (&created["id"], &"unused".into()), "{kind}");

@@ -37,7 +37,7 @@ pub(super) struct RevokeArgs {
 }
 
 pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
-    let id = args.which.id()?;
+    let id = args.which.id().await?;
     let operator = args.store.open().await?;
     let audit = operator.record_of_token(Decision::TokenRevoked, id);
     let audit = AuditRecord { reason: args.reason.clone(), ..audit };

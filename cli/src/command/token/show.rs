@@ -61,7 +61,7 @@ struct Registered {
 }
 
 pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
-    let id = args.which.id()?;
+    let id = args.which.id().await?;
     let operator = args.store.open().await?;
     let token = operator.store.stored_token(&id).await.map_err(|error| operator.failure(error))?;
     let token = token.ok_or_else(|| no_token(&operator, id))?;

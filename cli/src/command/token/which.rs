@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, Read as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,10 @@ use anyhow::{Context as _, anyhow};
 use keybroker_common::{ids::TokenId, token::TokenText};
 use zeroize::Zeroizing;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    unechoed,
+};
 
 /// The most bytes that are read: `token create` writes a token and a URL.
 const LIMIT: u64 = 4096;
@@ -29,9 +32,9 @@ pub(super) struct Which {
 
 impl Which {
     /// The id of the token. No message has what was given in its place, which may be a token.
-    pub(super) fn id(&self) -> Result<TokenId, Failure> {
+    pub(super) async fn id(&self) -> Result<TokenId, Failure> {
         match (&self.id, &self.token_file) {
-            (_, Some(path)) => in_file(path),
+            (_, Some(path)) => in_file(path).await,
             (Some(id), None) => TokenId::parse(id).ok_or_else(|| not_an_id(id)),
             (None, None) => Err(Failure::new(Exit::Usage, anyhow!("no token is named"))),
         }
@@ -50,23 +53,23 @@ fn not_an_id(text: &str) -> Failure {
     )
 }
 
-fn in_file(path: &Path) -> Result<TokenId, Failure> {
+async fn in_file(path: &Path) -> Result<TokenId, Failure> {
     let unusable = |error: anyhow::Error| {
         Failure::new(Exit::Configuration, error).context(format!("reading the token in {}", path.display()))
     };
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = if path == Path::new("-") {
-        // No further: a person who types a token ends it with Enter.
-        io::stdin().lock().take(LIMIT).read_until(b'\n', &mut bytes)
-    } else {
-        // No buffer that is not wiped holds it.
-        File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
-    };
-    read.context("it cannot be read").map_err(unusable)?;
+    let bytes = if path == Path::new("-") { unechoed::line("the token", LIMIT).await } else { read(path) };
+    let bytes = bytes.context("it cannot be read").map_err(unusable)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let token = TokenText::parse(line).ok_or_else(|| {
         unusable(anyhow!("its first line is not {} characters of base64url", TokenText::LEN))
     })?;
     Ok(token.id())
+}
+
+/// The beginning of a file, in no buffer that is not wiped.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
