@@ -32,6 +32,7 @@ mod paths;
 mod pem;
 mod platform;
 mod requirements;
+mod revoked;
 mod rvps;
 mod secret_row;
 mod server;

@@ -114,7 +114,14 @@ async fn who_revoked_when_and_why_is_told() {
         let by = if kind == "aws" { "aws-access-key/test" } else { "uid/" };
         operator.out(&["workload", "revoke", "one", "--reason", "INC-4711: \"leak\""]);
         // A second revocation is on record, and the row keeps the first.
-        operator.out(&["workload", "revoke", "one", "--reason", "again"]);
+        let again = operator.run(&["workload", "revoke", "one", "--reason", "again"]);
+        let told = ["one has been revoked since ", by, "(INC-4711: \"leak\"), and its row keeps that"];
+        assert!(
+            again.code == Some(0) && told.iter().all(|told| again.log.contains(told)),
+            "{kind}: {again:?}"
+        );
+        let several = operator.run(&["workload", "revoke", "one", "one", "--yes", "--json"]);
+        assert!(several.code == Some(0) && several.log.contains(told[2]), "{kind}: {several:?}");
         let shown = operator.json(&["workload", "show", "one"]);
         let revocation = &shown["revocation"];
         assert_eq!(revocation["reason"], "INC-4711: \"leak\"", "{kind}");

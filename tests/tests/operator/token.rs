@@ -98,6 +98,13 @@ async fn a_token_is_shown_and_revoked_by_itself() {
             ended.log.contains(&format!("{id} is revoked")) && !ended.log.contains(token),
             "{kind}: {ended:?}"
         );
+        assert!(!ended.log.contains("has been revoked"), "{kind}: {ended:?}");
+        let again = operator.run(&["token", "revoke", id, "--reason", "again"]);
+        let told = ["has been revoked since ", by, "(a leak), and its row keeps that"];
+        assert!(
+            again.code == Some(0) && told.iter().all(|told| again.log.contains(told)),
+            "{kind}: {again:?}"
+        );
         let text = operator.out(&["token", "show", id]);
         assert!(!text.contains(token) && text.contains("state       revoked\n"), "{kind}: {text}");
         assert!(
@@ -106,7 +113,8 @@ async fn a_token_is_shown_and_revoked_by_itself() {
         );
         assert!(text.contains(&format!(" by {by}")), "{kind}: {text}");
         let record =
-            operator.json(&["audit", "--token", id, "--decision", "token-revoked"])["records"][0].clone();
+            operator.json(&["audit", "--token", id, "--decision", "token-revoked"])["records"].clone();
+        let record = record.as_array().unwrap().iter().find(|record| record["reason"] == "a leak").unwrap();
         assert_eq!(record["reason"], "a leak", "{kind}: {record}");
 
         // On the command line it is refused, and no message repeats it.

@@ -3,6 +3,7 @@
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     store::StoreError,
+    token::Token,
 };
 
 use super::{no_token, which::Which};
@@ -10,6 +11,7 @@ use crate::{
     exit::{Exit, Failure},
     note::note,
     operator::StoreArgs,
+    revoked,
 };
 
 /// Revoke a token
@@ -46,7 +48,20 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
         result => result.map_err(|error| operator.failure(error))?,
     }
     say!("{id} is revoked: it registers nothing from now on");
+    // Whatever becomes of this look, the token is revoked.
+    match operator.store.stored_token(&id).await {
+        Ok(token) => tell_if_before(token, &audit),
+        Err(error) => say!("whether it was revoked before cannot be seen: {error}"),
+    }
     let owned = operator.place.command_with("workload list", &[("owner", &id.principal())], &[]);
     say!("what it registered stays; to see that: {owned}");
     Ok(Exit::Ok)
+}
+
+/// Tells if the token had been revoked before `audit` was written.
+fn tell_if_before(token: Option<Token>, audit: &AuditRecord) {
+    let Some(token) = token else { return };
+    if let Some(at) = token.revoked_at.filter(|at| *at != audit.time) {
+        say!("{}", revoked::already("it", at, token.revoked_by()));
+    }
 }

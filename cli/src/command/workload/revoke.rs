@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 use clap::ArgGroup;
+use jiff::Timestamp;
 use keybroker_common::{
     audit::{AuditRecord, Decision},
     ids::WorkloadId,
@@ -18,7 +19,7 @@ use crate::{
     exit::{Exit, Failure},
     note::note,
     operator::{self, OperatorHandle, StoreArgs},
-    table::{self, time},
+    revoked, table,
 };
 
 /// Revoke workloads: the broker releases nothing more for them
@@ -119,7 +120,10 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
     let mut revoked = Vec::new();
     for Workload { id, .. } in seen {
         match revoke(args, &operator, &id).await {
-            Ok(_) => revoked.push(id),
+            Ok(before) => {
+                before.revoked_at.into_iter().for_each(|at| tell_already(&before, at));
+                revoked.push(id);
+            }
             Err(failure) => failed.push(NotRevoked::new(id, &failure)),
         }
     }
@@ -129,11 +133,15 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
 async fn one(args: &RevokeArgs, operator: &OperatorHandle, id: &WorkloadId) -> Result<Exit, Failure> {
     let before = revoke(args, operator, id).await?;
     match before.revoked_at {
-        Some(since) => say!("{id} has been revoked since {}", time(since)),
+        Some(at) => tell_already(&before, at),
         None => say!("{id} is revoked: the broker releases nothing for it"),
     }
     say!("to undo this: {}", operator.place.command("workload restore", &[id.as_str()]));
     Ok(Exit::Ok)
+}
+
+fn tell_already(before: &Workload, at: Timestamp) {
+    say!("{}", revoked::already(before.id.as_str(), at, before.revoked_by()));
 }
 
 /// Revokes a workload, and returns its row from before.
