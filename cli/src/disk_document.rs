@@ -16,6 +16,7 @@ use keybroker_initdata::{
 };
 
 use crate::{
+    bounded,
     exit::{Exit, Failure},
     operator::{OperatorHandle, signing_ring},
 };
@@ -88,7 +89,7 @@ impl BrokerArgs {
     /// When the trust of an earlier document in `file` ends, unless the operator says a time, or half of it
     /// is over.
     pub(crate) fn trust_of_earlier(&self, file: Option<&Path>) -> Option<Timestamp> {
-        let text = std::fs::read_to_string(file.filter(|_| self.until.is_none())?).ok()?;
+        let text = bounded::text(file.filter(|_| self.until.is_none())?).ok()?;
         let earlier = Document::parse(&text).ok()?;
         let not_after = earlier.keybroker().broker_keys.first()?.not_after;
         (not_after > Timestamp::now() + TRUST / 2).then_some(not_after)
@@ -103,7 +104,7 @@ impl BrokerArgs {
         disk: Disk,
     ) -> Result<Document, Failure> {
         let certificates = match &self.certificates {
-            Some(path) => Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?),
+            Some(path) => Some(bounded::text(path).with_context(|| path.display().to_string())?),
             None => None,
         };
         let settings = Settings {

@@ -1,15 +1,15 @@
 //! The arguments about AMD's certificates: where they come from, and which roots are trusted.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use keybroker_common::config::{self, KdsSettings, NewChips};
 use keybroker_kds::Kds;
 use keybroker_snp::anchors::TrustAnchors;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// The source of AMD's certificates.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,7 +48,7 @@ impl KdsArgs {
 
     fn authorities(&self) -> Result<Vec<u8>, Failure> {
         let Some(path) = &self.kds_ca else { return Ok(Vec::new()) };
-        fs::read(path).map_err(|error| unusable(path, error.into()))
+        bounded::read(path, bounded::TEXT).map_err(|error| unusable(path, error.into()))
     }
 
     /// Finds a file that holds no authority at the start, not with the first chip.
@@ -124,7 +124,7 @@ impl AnchorArgs {
                 Failure::new(Exit::Configuration, error)
                     .context(format!("reading the trust anchor {}", path.display()))
             };
-            let pem = fs::read(path).map_err(|error| unusable(error.into()))?;
+            let pem = bounded::read(path, bounded::TEXT).map_err(|error| unusable(error.into()))?;
             let added = anchors.add_pem(&pem).map_err(|error| unusable(error.into()))?;
             tracing::warn!(
                 path = %path.display(),

@@ -6,6 +6,7 @@ mod say;
 mod advisories;
 mod aws;
 mod behind;
+mod bounded;
 mod broker;
 mod carried;
 mod chip_prefix;

@@ -1,10 +1,6 @@
 //! The chips that an operator names: by a report, by a URL, by name, or in a file of such lines.
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -16,6 +12,7 @@ use keybroker_snp::{
 };
 
 use crate::{
+    bounded,
     evidence::Evidence,
     exit::{Exit, Failure},
     hex,
@@ -72,12 +69,9 @@ impl ChipArgs {
 
     fn in_file(&self, path: &Path) -> anyhow::Result<Vec<VcekId>> {
         let reading = || format!("reading {}", path.display());
-        let mut text = String::new();
-        if path == Path::new("-") {
-            io::stdin().read_to_string(&mut text).with_context(reading)?;
-        } else {
-            text = fs::read_to_string(path).with_context(reading)?;
-        }
+        let stdin = path == Path::new("-");
+        let bytes = if stdin { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
+        let text = String::from_utf8(bytes.with_context(reading)?).with_context(reading)?;
         let beside = path.parent().unwrap_or(Path::new("."));
         let mut chips = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -202,6 +196,8 @@ fn levels_of(query: &str) -> Option<TcbVersion> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn args(from: &[&Path]) -> ChipArgs {

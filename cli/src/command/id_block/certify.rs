@@ -1,9 +1,6 @@
 //! `keybroker id-block certify`, and the file that it writes.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use data_encoding::BASE64;
@@ -11,6 +8,7 @@ use keybroker_common::encoding::Hex;
 use keybroker_snp::id_block::Certificate;
 
 use crate::{
+    bounded,
     exit::{Exit, Failure},
     id_key, table,
 };
@@ -54,7 +52,7 @@ pub(super) fn run(args: &CertifyArgs) -> Result<Exit, Failure> {
 /// Reads a certificate.
 pub(super) fn read(path: &Path) -> Result<Certificate, Failure> {
     let read = || {
-        let text = fs::read_to_string(path)?;
+        let text = bounded::text(path)?;
         let bytes = BASE64.decode(text.trim_ascii().as_bytes()).context("it is not base64")?;
         anyhow::Ok(Certificate::parse(&bytes)?)
     };

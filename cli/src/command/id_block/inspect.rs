@@ -1,6 +1,6 @@
 //! `keybroker id-block inspect`.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::BASE64;
@@ -9,6 +9,8 @@ use keybroker_snp::id_block::{IdBlockError, SignedIdBlock};
 use serde::Serialize;
 
 use crate::{
+    bounded,
+    counted::counted,
     exit::{Exit, Failure},
     table,
 };
@@ -107,9 +109,14 @@ fn bytes(flag: &str, given: &str) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     let of_file = |error| Failure::new(Exit::Configuration, error).context(flag.to_owned());
-    let read = fs::read(Path::new(given)).with_context(|| format!("reading {given}")).map_err(of_file)?;
+    let read = bounded::read(Path::new(given), bounded::TEXT)
+        .with_context(|| format!("reading {given}"))
+        .map_err(of_file)?;
     if read.len() > LONGEST {
-        return Err(of_file(anyhow!("{given} has {} bytes, and is no such structure", read.len())));
+        return Err(of_file(anyhow!(
+            "{given} has {}, and is no such structure",
+            counted(read.len(), "byte")
+        )));
     }
     let text = std::str::from_utf8(&read).ok().and_then(decode);
     Ok(text.unwrap_or(read))

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +9,10 @@ use anyhow::{Context as _, anyhow};
 use keybroker_initdata::Document;
 use keybroker_krun::initrd::{Parts, needed};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// The programs of the guest.
 #[derive(Debug, clap::Args)]
@@ -90,7 +92,7 @@ fn libraries(path: &Path, program: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Fail
         }
         let places = LIBRARIES.into_iter().map(|directory| format!("{directory}/{name}"));
         let library = places.into_iter().find_map(|place| {
-            let bytes = fs::read(&place).ok()?;
+            let bytes = bounded::read(Path::new(&place), bounded::IMAGE).ok()?;
             Some((needed(&bytes).ok()?, place, bytes))
         });
         let (needs, place, bytes) = library
@@ -102,7 +104,7 @@ fn libraries(path: &Path, program: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Fail
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| unusable(path, error))
+    bounded::read(path, bounded::IMAGE).map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: impl Into<anyhow::Error>) -> Failure {

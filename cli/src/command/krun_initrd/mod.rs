@@ -29,6 +29,7 @@ use self::{
     files::Sources,
 };
 use crate::{
+    bounded,
     command::{
         measure::{KrunMeasurements, measured},
         register::{self, DestinationArgs},
@@ -185,7 +186,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| {
+    bounded::read(path, bounded::IMAGE).map_err(|error| {
         Failure::new(Exit::Configuration, error).context(format!("reading {}", path.display()))
     })
 }

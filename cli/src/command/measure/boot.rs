@@ -1,16 +1,16 @@
 //! The kernel that OVMF starts, with its initrd and its command line.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_snp::measurement::direct_boot::{DirectBoot, NOTHING};
 use serde::Serialize;
 
 use super::input::{FileName, Input, unusable};
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// The files that QEMU gives to the firmware to start.
 #[derive(Debug, Default, clap::Args)]
@@ -71,7 +71,7 @@ impl BootArgs {
     /// The command line, if one is given.
     pub(super) fn command_line(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.append_file else { return Ok(self.append.clone()) };
-        let text = fs::read_to_string(path).context("no text of UTF-8 can be read from it");
+        let text = bounded::text(path).context("no text of UTF-8 can be read from it");
         let text = text.map_err(|error| unusable(path, error))?;
         Ok(Some(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
     }
@@ -138,7 +138,7 @@ mod tests {
     fn one_line_break_at_the_end_of_a_file_is_not_the_command_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (text, line) in [("quiet", "quiet"), ("quiet\n", "quiet"), ("quiet \n\n", "quiet \n"), ("", "")] {
-            fs::write(file.path(), text).unwrap();
+            std::fs::write(file.path(), text).unwrap();
             let args = BootArgs { append_file: Some(file.path().to_owned()), ..BootArgs::default() };
             assert_eq!(args.command_line().unwrap().as_deref(), Some(line));
         }

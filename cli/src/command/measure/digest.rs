@@ -1,12 +1,13 @@
 //! Launch digests as text: how they are printed, and how one is given.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::anyhow;
 use data_encoding::BASE64;
 use keybroker_common::requirements::Measurement;
 
 use crate::{
+    bounded,
     evidence::Evidence,
     exit::{Exit, Failure},
     hex,
@@ -50,7 +51,7 @@ pub(super) fn given(text: &str) -> Result<Measurement, Failure> {
 
 /// The measurement in the file of a report, or the digest that is the file's text.
 fn in_file(path: &Path) -> Result<Measurement, Failure> {
-    let text = fs::read_to_string(path).ok();
+    let text = bounded::text(path).ok();
     if let Some(digest) = text.and_then(|text| hex::measurement(text.trim()).ok()) {
         return Ok(digest);
     }
@@ -88,7 +89,7 @@ mod tests {
         for format in [Format::Hex, Format::Prefixed, Format::Base64] {
             assert_eq!(given(&format.of(&digest)).unwrap(), digest);
             let file = tempfile::NamedTempFile::new().unwrap();
-            fs::write(file.path(), format.of(&digest) + "\n").unwrap();
+            std::fs::write(file.path(), format.of(&digest) + "\n").unwrap();
             assert_eq!(given(file.path().to_str().unwrap()).unwrap(), digest);
         }
     }

@@ -1,15 +1,15 @@
 //! The files that a guest is launched from.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use keybroker_common::encoding::Hex;
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// A file's name and its digest, by which it is known again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,7 +41,7 @@ pub(super) struct Input {
 impl Input {
     /// Reads the file.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = fs::read(path).map_err(|error| unusable(path, error))?;
+        let bytes = bounded::read(path, bounded::IMAGE).map_err(|error| unusable(path, error))?;
         let sha256 = digest(&SHA256, &bytes).as_ref().try_into().unwrap_or([0; 32]);
         Ok(Self { name: FileName { file: path.to_owned(), sha256: Hex(sha256) }, bytes })
     }

@@ -24,7 +24,10 @@ use super::{
     output::OutputArgs,
     vcpus::{VcpuType, features, vcpus},
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// Compute the launch measurement of kata's guests
 ///
@@ -137,7 +140,7 @@ impl KataArgs {
                 }
             },
         };
-        let text = fs::read_to_string(path).map_err(|error| unusable(path, error))?;
+        let text = bounded::text(path).map_err(|error| unusable(path, error))?;
         Configuration::parse(&text).map_err(|error| unusable(path, error))
     }
 }

@@ -1,10 +1,6 @@
 //! The JSON document of a registration, from flags or a file. The broker's own code reads it here, too.
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::BASE64;
@@ -29,6 +25,7 @@ use super::{
     trustee,
 };
 use crate::{
+    bounded,
     exit::{Exit, Failure},
     platform,
 };
@@ -291,13 +288,8 @@ pub(super) fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// A file's contents, or with `-` standard input.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = if is_stdin(path) {
-        io::stdin().lock().read_to_end(&mut bytes).map(drop)
-    } else {
-        fs::read(path).map(|contents| *bytes = contents)
-    };
-    read.with_context(|| format!("reading {}", path.display()))
-        .map_err(|error| Failure::new(Exit::Configuration, error))?;
-    Ok(bytes)
+    let read = if is_stdin(path) { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
+    read.map(Zeroizing::new)
+        .with_context(|| format!("reading {}", path.display()))
+        .map_err(|error| Failure::new(Exit::Configuration, error))
 }

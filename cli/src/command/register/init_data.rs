@@ -15,6 +15,7 @@ use keybroker_initdata::{
 
 use super::{DestinationArgs, trustee};
 use crate::{
+    bounded,
     disk_document::{self, BrokerArgs},
     exit::{Exit, Failure},
     operator::block_on,
@@ -194,7 +195,7 @@ impl InitDataArgs {
 
     /// Whether the file to write has this very document already. Then its guests go on under their HOST_DATA.
     fn is_earlier(&self, document: &Document) -> bool {
-        let earlier = self.init_data_out.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        let earlier = self.init_data_out.as_ref().and_then(|file| bounded::text(file).ok());
         earlier.is_some_and(|text| text == document.text())
     }
 }
@@ -210,7 +211,7 @@ impl InitData {
     }
 
     fn in_file(file: &Path, any: bool) -> Result<Self, Failure> {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
+        let text = bounded::text(file).with_context(|| format!("reading {}", file.display()));
         let text = text.map_err(|error| Failure::new(Exit::Configuration, error))?;
         let content = Content::read(text, any)
             .map_err(|error| Failure::new(Exit::Usage, error).context(file.display().to_string()))?;

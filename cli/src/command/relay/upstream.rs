@@ -1,7 +1,6 @@
 //! The broker behind the relay. The relay asks it over TLS, follows no redirect, and reads a bounded answer.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,7 +18,10 @@ use reqwest::{Certificate, Client, Request, Url, redirect::Policy};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::target::Target;
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// How long connecting to the broker may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -138,7 +140,7 @@ impl Upstream {
 }
 
 fn read_authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let certificates = Certificate::from_pem_bundle(&fs::read(path)?)?;
+    let certificates = Certificate::from_pem_bundle(&bounded::read(path, bounded::TEXT)?)?;
     if certificates.is_empty() {
         return Err(anyhow!("there is no certificate in it"));
     }

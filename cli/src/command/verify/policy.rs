@@ -1,6 +1,6 @@
 //! A Rego policy, tried on the report's claims.
 
-use std::{fs, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::policy::{Claims, Gave, PolicyText};
@@ -11,7 +11,10 @@ use keybroker_snp::{
     vek::{Identity, Vek},
 };
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure},
+};
 
 /// The parts of a policy.
 #[derive(Debug, clap::Args)]
@@ -37,7 +40,7 @@ pub(super) struct Tried {
 impl PolicyArgs {
     /// Reads and compiles the policy. `None` if there is none.
     pub(super) fn read(&self) -> Result<Option<Tried>, Failure> {
-        let module = self.policy.as_ref().map(read).transpose()?;
+        let module = self.policy.as_deref().map(read).transpose()?;
         let queries = match &module {
             Some(module) if self.queries.is_empty() => {
                 vec![allow_query(module).map_err(|error| self.refused(error))?]
@@ -47,7 +50,7 @@ impl PolicyArgs {
         if queries.is_empty() {
             return Ok(None);
         }
-        let reference_values = self.reference.as_ref().map_or(Ok("{}".to_owned()), read)?;
+        let reference_values = self.reference.as_deref().map_or(Ok("{}".to_owned()), read)?;
         let text = PolicyText { module, queries, reference_values };
         let policy = Policy::compile(&text).map_err(|error| self.refused(error))?;
         Ok(Some(Tried { policy, queries: text.queries }))
@@ -78,8 +81,9 @@ impl PolicyArgs {
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, Failure> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+fn read(path: &Path) -> Result<String, Failure> {
+    let bytes =
+        bounded::read(path, bounded::TEXT).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8", path.display()).into())
 }
 

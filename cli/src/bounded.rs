@@ -1,0 +1,64 @@
+//! Files that are read whole: none longer than such a file can be. A device, or a disk in place of an image,
+//! would take all memory otherwise.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// Longest file that holds text, in bytes.
+pub(crate) const TEXT: u64 = 16 << 20;
+/// Longest firmware, kernel or initrd, in bytes.
+pub(crate) const IMAGE: u64 = 1 << 30;
+
+/// The bytes of a file that has `longest` at most.
+pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    // All the room at once: growing would leave copies of a secret behind.
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(longest)).unwrap_or_default() + 1);
+    if length <= longest {
+        file.take(longest + 1).read_to_end(&mut bytes)?;
+    }
+    within(length.max(bytes.len() as u64), longest)?;
+    Ok(bytes)
+}
+
+/// The bytes of standard input, of which there are [`TEXT`] at most.
+pub(crate) fn stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(TEXT + 1).read_to_end(&mut bytes)?;
+    within(bytes.len() as u64, TEXT)?;
+    Ok(bytes)
+}
+
+fn within(length: u64, longest: u64) -> io::Result<()> {
+    if length <= longest {
+        return Ok(());
+    }
+    let most = longest >> 20;
+    Err(io::Error::other(format!("it has more than {most} MiB: no such file is that long")))
+}
+
+/// The text of a file, of [`TEXT`] bytes at most.
+pub(crate) fn text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path, TEXT)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_to_the_end() {
+        let refused = |path: &Path| read(path, TEXT).unwrap_err().to_string();
+        assert!(refused(Path::new("/dev/zero")).contains("more than 16 MiB"));
+        let sparse = tempfile::NamedTempFile::new().unwrap();
+        sparse.as_file().set_len(TEXT + 1).unwrap();
+        assert!(refused(sparse.path()).contains("more than 16 MiB"));
+        sparse.as_file().set_len(TEXT).unwrap();
+        assert_eq!(read(sparse.path(), TEXT).unwrap().len() as u64, TEXT);
+    }
+}
