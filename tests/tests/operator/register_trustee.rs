@@ -155,10 +155,43 @@ async fn init_data_of_another_workload_is_refused() {
     let resource = format!("default/key/tls={}", desk.write("tls", b"s"));
     let more = ["--init-data", &init_data, "--resource", &resource];
     assert_eq!(desk.register("trustee", &more).code, Some(0));
+    let holder = desk.id.clone();
+    assert!(!desk.register("trustee", &more).log.contains("HOST_DATA selects"));
     desk.id = unique("w");
     let ended = desk.register("trustee", &more);
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.log.contains(&format!("HOST_DATA selects the guests of {holder}, so")), "{ended:?}");
     assert!(ended.log.contains("409") && ended.log.contains("to see why"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_the_broker_would_refuse_for_its_length_is_not_sent() {
+    let desk = Desk::new();
+    let policy = format!("# {}\npackage agent_policy\n", "x".repeat(192 * 1024));
+    let long = INIT_DATA.replace("package agent_policy\n", &policy);
+    let init_data = desk.write("initdata.toml", long.as_bytes());
+    let resource = format!("default/key/tls={}", desk.write("tls", b"s"));
+    for more in [&["--yes"][..], &["--dry-run"]] {
+        let ended =
+            desk.command("trustee", &[&["--init-data", &init_data, "--resource", &resource], more].concat());
+        assert!(
+            ended.code == Some(2) && ended.log.contains("the broker takes 196608"),
+            "{more:?}: {ended:?}"
+        );
+    }
+    let endless = desk.command("trustee", &["--init-data", "/dev/zero", "--yes"]);
+    assert!(endless.code == Some(5) && endless.log.contains("more than 16 MiB"), "{endless:?}");
+}
+
+#[tokio::test]
+async fn a_registration_without_a_secret_is_warned_of() {
+    let desk = Desk::new();
+    let warned = |ended: &Ended| ended.log.contains("warning: no secret is given");
+    let bare = desk.register("trustee", &[]);
+    assert!(bare.code == Some(0) && warned(&bare), "{bare:?}");
+    let resource = format!("default/key/tls={}", desk.write("tls", b"s"));
+    let some = desk.register("trustee", &["--resource", &resource]);
+    assert!(some.code == Some(0) && !warned(&some), "{some:?}");
 }
 
 #[tokio::test]

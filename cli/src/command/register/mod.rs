@@ -154,10 +154,15 @@ impl Registering<'_> {
             trustee::check_broker(broker)?;
         }
         show(&request, self.document.is_drawn())?;
+        send::check_length(self.document.path(), self.document.body())?;
         self.warn(&request);
-        let replaced = self.replaced(&request.workload_id);
+        let Held { replaced, selected } = self.held(&request);
         if let Some(replaced) = &replaced {
             self.tell_replaced(replaced, &request);
+        }
+        if let Some(holder) = selected.filter(|holder| *holder != request.workload_id) {
+            let show = self.destination.store.place().command("workload show", &[holder.as_str()]);
+            say!("warning: HOST_DATA selects the guests of {holder}, so the broker will refuse this: {show}");
         }
         if self.confirm.dry_run {
             if self.json {
@@ -186,17 +191,23 @@ impl Registering<'_> {
         told(self.json, &output)
     }
 
-    /// The workload whose registration this one would take the place of, if that can be seen: the store is on
-    /// this machine. If the store cannot be opened, sending the registration says why.
-    fn replaced(&self, id: &WorkloadId) -> Option<Workload> {
+    /// Looks for what this registration meets in the store, if it can see that: the store is on this machine.
+    /// If the store cannot be opened, sending the registration says why.
+    fn held(&self, request: &RegisterRequest) -> Held {
         if self.document.is_drawn() || self.destination.store.aws {
-            return None;
+            return Held::default();
         }
         let seen = crate::operator::block_on(async {
             let operator = self.destination.store.open().await?;
-            operator.store.workload(id).await.map_err(|error| operator.failure(error))
+            let failed = |error| operator.failure(error);
+            let replaced = operator.store.workload(&request.workload_id).await.map_err(failed)?;
+            let selected = match registration(request).selected_by() {
+                Some(host_data) => operator.store.selected(&host_data).await.unwrap_or_default(),
+                None => None,
+            };
+            Ok(Held { replaced, selected })
         });
-        seen.ok().flatten()
+        seen.unwrap_or_default()
     }
 
     /// Tells on stderr that a registration is replaced, and which secrets that deletes.
@@ -233,6 +244,12 @@ impl Registering<'_> {
                 );
             }
         }
+        if request.secrets.is_empty() {
+            say!(
+                "warning: no secret is given, so guests that attest as this workload get nothing but their \
+                 attestation's result"
+            );
+        }
         let carrier = match &self.document {
             Document::Libkrun(_) => "libkrun's cookie",
             Document::Named(_) if Kbs::is_named_by(request) => "Trustee's cookie",
@@ -245,6 +262,15 @@ impl Registering<'_> {
             );
         }
     }
+}
+
+/// The rows that a registration meets in the store.
+#[derive(Debug, Default)]
+struct Held {
+    /// The workload whose registration it would take the place of.
+    replaced: Option<Workload>,
+    /// The workload that the HOST_DATA of its guests selects.
+    selected: Option<WorkloadId>,
 }
 
 /// A registration for guests of Trustee that another command puts together.
@@ -295,14 +321,7 @@ pub(crate) fn trustee(
 /// Prints the requirements and the names of the secrets on stderr: stdout is for the result. `drawn` says
 /// that the broker will draw the id, and that the one in `request` stands for it.
 pub(crate) fn show(request: &RegisterRequest, drawn: bool) -> Result<(), Failure> {
-    let registration = Registration {
-        serial: Uuid::nil(),
-        dialects: request.dialects.clone(),
-        owner: None,
-        reference_values: request.reference_values.clone(),
-        policy: request.policy.clone(),
-        rego: request.rego.clone(),
-    };
+    let registration = registration(request);
     let id = if drawn {
         "an id that the broker draws, with HOST_DATA".to_owned()
     } else {
@@ -320,6 +339,18 @@ pub(crate) fn show(request: &RegisterRequest, drawn: bool) -> Result<(), Failure
         say!("{name:<width$}{}", table::printable(&what));
     }
     Ok(())
+}
+
+/// The registration that `request` asks for, but for what the broker adds.
+fn registration(request: &RegisterRequest) -> Registration {
+    Registration {
+        serial: Uuid::nil(),
+        dialects: request.dialects.clone(),
+        owner: None,
+        reference_values: request.reference_values.clone(),
+        policy: request.policy.clone(),
+        rego: request.rego.clone(),
+    }
 }
 
 /// The document that `--json` prints.

@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode, header};
 use keybroker_common::{
     admission::Admission,
     clock::SystemClock,
-    http::{self, Operator},
+    http::{self, Operator, Route},
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -129,6 +129,20 @@ impl DestinationArgs {
                 ask(http::router(register), request).await
             }
         }
+    }
+}
+
+/// Refuses a registration that is longer than the broker's route `path` takes.
+pub(super) fn check_length(path: &str, body: &[u8]) -> Result<(), Failure> {
+    let route = http::ROUTES.into_iter().find(|route| route.path == path);
+    match route.as_ref().map(Route::body_limit) {
+        Some(limit) if body.len() > limit => {
+            let error = anyhow!("the registration has {} bytes, and the broker takes {limit}", body.len());
+            Err(Failure::new(Exit::Usage, error).hint(
+                "init data, the policy in Rego, reference values and resources count: shorten the longest",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
