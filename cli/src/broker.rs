@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -200,13 +201,19 @@ fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, F
 pub(crate) fn store_failure(error: OpenError) -> Failure {
     let exit = match error {
         OpenError::Locked => Exit::StoreLocked,
-        OpenError::Foreign | OpenError::Format { .. } | OpenError::OtherKey { .. } => Exit::Configuration,
+        OpenError::Foreign
+        | OpenError::Format { .. }
+        | OpenError::OtherKey { .. }
+        | OpenError::Io(ErrorKind::PermissionDenied) => Exit::Configuration,
         _ => Exit::Failure,
     };
     let hint = match error {
         OpenError::Locked => Some("end the other broker, or give this one a --data-dir of its own"),
         OpenError::Corrupt(_) => {
             Some("keep a copy of the data directory as it is, and restore it from its backup")
+        }
+        OpenError::Io(ErrorKind::PermissionDenied) => {
+            Some("run the command as the user of the broker, who owns the data directory")
         }
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {

@@ -10,7 +10,7 @@ pub(crate) mod socket;
 mod store_args;
 mod wrapping;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use keybroker_common::{
     workload::Workload,
 };
 use keybroker_kds::CHANGED_KEY;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
@@ -131,6 +132,17 @@ impl OperatorHandle {
 pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
     runtime.block_on(command)
+}
+
+/// Does `work`. If it takes long, a person is told of `what` meanwhile.
+pub(crate) async fn telling<T>(what: &str, work: impl Future<Output = T>) -> T {
+    const LONG: Duration = Duration::from_secs(2);
+    let mut work = pin!(work);
+    if let Ok(done) = timeout(LONG, work.as_mut()).await {
+        return done;
+    }
+    say!("{what}");
+    work.await
 }
 
 /// Tells on stderr of rows that cannot be read, and returns the exit code that follows.

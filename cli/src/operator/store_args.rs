@@ -12,7 +12,7 @@ use keybroker_common::clock::SystemClock;
 use keybroker_embedded::store::{EmbeddedStore, OpenError};
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, LocalStore, OperatorHandle, socket::SocketStore};
+use super::{Backend, LocalStore, OperatorHandle, socket::SocketStore, telling};
 use crate::{
     aws::{Account, Login},
     broker,
@@ -122,8 +122,14 @@ pub(crate) enum Embedded {
     Socket(SocketStore),
 }
 
-/// Opens the file, which must exist, or reaches the process that has it open.
+/// Opens the file, which must exist, or reaches the process that has it open. If that takes long, a person is
+/// told.
 pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
+    let what = format!("waiting: another process has the store in {} open", data_dir.display());
+    telling(&what, opened(data_dir)).await
+}
+
+async fn opened(data_dir: &Path) -> Result<Embedded, Failure> {
     let until = Instant::now() + WAIT_FOR_STORE;
     loop {
         match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     os::unix::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::{UnixListener, UnixStream},
@@ -182,6 +182,36 @@ fn a_store_that_another_process_holds_is_locked() {
         "{}",
         ended.log
     );
+}
+
+/// A broker that hangs, as on a disk that does not answer: the command says what it waits for.
+#[test]
+fn a_wait_for_a_broker_is_told() {
+    let home = Home::new(&anchors());
+    let server = serve(&home);
+    server.signal("STOP");
+    let operator = Operator::of_directory(&home.data_dir(), "home");
+    let mut command = operator.command(&["workload", "list"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.starts_with("waiting: another process has the store in "), "{told}");
+    server.signal("CONT");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_store_of_another_user_is_told_from_one_that_is_broken() {
+    let home = Home::new(&anchors());
+    assert_eq!(serve(&home).terminate().code, Some(0));
+    // A data directory that others may enter.
+    fs::set_permissions(home.data_dir().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Operator::of_directory(&home.data_dir(), "home").command(&["workload", "list"]);
+    let Some(ended) = as_nobody(&mut command) else {
+        skip("the store of another user: only root can become one");
+        return;
+    };
+    assert!(ended.code == Some(5) && ended.log.contains("as the user of the broker"), "{ended:?}");
 }
 
 /// Both operators delete the same ten workloads at once. Each workload is deleted exactly once, and both
