@@ -397,6 +397,24 @@ async fn a_missing_store_is_not_created() {
     assert_eq!(std::fs::read_dir(&missing).unwrap().count(), 0);
 }
 
+/// A look at all rows, for those that share its measurement, may fail where a look at one does not.
+#[tokio::test]
+async fn a_workload_is_shown_though_the_others_cannot_be_seen() {
+    let workloads = vec![workload("one", None, SignedDuration::from_hours(1))];
+    let operator = Operator::aws(&Contents { workloads, ..Contents::default() }).await;
+    let key = unique("AKIA");
+    let operator = operator.with("AWS_ACCESS_KEY_ID", &key);
+    for json in [false, true] {
+        refuse(&key, "Scan", "AccessDeniedException");
+        let ended =
+            operator.run(&[&["workload", "show", "one"][..], if json { &["--json"] } else { &[] }].concat());
+        assert!(ended.code == Some(1) && ended.log.contains("DynamoDB denies this"), "{ended:?}");
+        assert!(ended.out.contains("one") && ended.out.contains("measurement"), "{ended:?}");
+        assert_eq!(ended.out.contains("\"measurement_shared_with\": null"), json, "{ended:?}");
+    }
+    assert_eq!(operator.json(&["workload", "show", "one"])["measurement_shared_with"], serde_json::json!([]));
+}
+
 #[tokio::test]
 async fn each_kind_of_unusable_aws_has_an_error_of_its_own() {
     let operator = Operator::aws(&Contents::default()).await;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{list::WorkloadSummary, workload_id};
 use crate::{
     exit::{Exit, Failure},
-    operator::StoreArgs,
+    operator::{StoreArgs, telling},
     requirements,
     secret_row::{SecretRow, rows},
     sharing,
@@ -50,8 +50,9 @@ struct Shown<'a> {
     #[serde(flatten)]
     summary: WorkloadSummary,
     build_window_until: Option<Timestamp>,
-    /// The other workloads that accept a launch measurement of this one, or an ID key where it names none.
-    measurement_shared_with: Vec<WorkloadId>,
+    /// The other workloads that accept a launch measurement of this one, or an ID key where it names none;
+    /// `None` if the command could not look at them.
+    measurement_shared_with: Option<Vec<WorkloadId>>,
     secrets: Vec<SecretRow<'a>>,
     /// The registration as it is stored; `None` if it cannot be read.
     requirements: Option<&'a Registration>,
@@ -77,7 +78,15 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let read = workload.read();
     let registration = read.as_ref().ok().map(|read| read.registration());
     let window = build_window(&workload, registration, Timestamp::now());
-    let shared_with: Vec<_> = sharing::others(&operator, &workload).await?.into_iter().collect();
+    // The workload is shown whatever becomes of this look at all others.
+    let others = telling(
+        "looking for workloads that share its launch measurement",
+        sharing::others(&operator, &workload),
+    );
+    let (shared_with, unseen) = match others.await {
+        Ok(others) => (Some(others.into_iter().collect::<Vec<_>>()), None),
+        Err(failure) => (None, Some(failure)),
+    };
     if args.json {
         table::json(&Shown {
             schema: 1,
@@ -88,16 +97,19 @@ pub(super) async fn run(args: &ShowArgs) -> Result<Exit, Failure> {
             requirements: registration,
         })?;
     } else {
-        print(&workload, registration, window, &shared_with)?;
+        print(&workload, registration, window, shared_with.as_deref().unwrap_or_default())?;
     }
     if workload.revoked_at.is_some() && workload.revoked_by().is_none() {
         let (place, id) = (&operator.place, args.id.as_str());
         let command = place.command_with("audit", &[("workload", id), ("decision", "revoked")], &[]);
         say!("the row does not tell who revoked it; to see that: {command}");
     }
-    match read {
-        Ok(_) => Ok(Exit::Ok),
-        Err(error) => Err(unreadable(error, &args.id)),
+    match (read, unseen) {
+        (Ok(_), None) => Ok(Exit::Ok),
+        (Ok(_), Some(failure)) => {
+            Err(failure.context("looking for workloads that share its launch measurement"))
+        }
+        (Err(error), _) => Err(unreadable(error, &args.id)),
     }
 }
 
