@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::table::printable;
+
 /// The exit codes. Scripts rely on them: "denied" is not "could not tell".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -111,12 +113,17 @@ impl Failure {
         if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {
             return self.exit.into();
         }
-        say!("error: {:#}", self.error);
+        say!("error: {}", lines(&format!("{:#}", self.error)));
         if let Some(hint) = self.hint {
-            say!("hint: {hint}");
+            say!("hint: {}", lines(&hint));
         }
         self.exit.into()
     }
+}
+
+/// Text of several lines, each as it may be printed: names of files and answers of servers are in it.
+fn lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 )]
 
 mod log;
+mod strangers;
 mod table;
 
 use std::{
