@@ -14,7 +14,7 @@ pub(crate) enum When {
 impl When {
     /// `24h`, `7d`, `1w 2d 30m`, or RFC 3339.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(at) = text.parse() {
+        if let Ok(at) = time(text) {
             return Ok(Self::At(at));
         }
         match duration(text) {
@@ -30,6 +30,11 @@ impl When {
             Self::At(at) => at,
         }
     }
+}
+
+/// RFC 3339. The parser's own words tell of digits, and of no form that would do.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "not a time (2026-11-24T15:00:00Z)".to_owned())
 }
 
 /// `24h`, `7d`, `1w 2d 30m`: not negative. A day has 24 hours.
@@ -70,6 +75,7 @@ mod tests {
         }
         for text in ["yesterday", "2026-01-02", "-24h"] {
             assert!(When::parse(text).is_err(), "{text}");
+            assert_eq!(time(text), Err("not a time (2026-11-24T15:00:00Z)".to_owned()), "{text}");
         }
     }
 }

@@ -37,7 +37,7 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct PruneArgs {
     /// Only records from before this time, in RFC 3339
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = when::time)]
     before: Option<Timestamp>,
     /// Only records that are older than this: 400d, 52w
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]

@@ -40,7 +40,7 @@ use crate::{
     evidence::{self, Endorsement, Evidence, Rejected},
     exit::{Exit, Failure},
     fleet::FleetArgs,
-    hex,
+    hex, when,
 };
 
 /// Verify one attestation report offline, against AMD's roots
@@ -80,7 +80,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time to verify at [default: now]
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = when::time)]
     at: Option<Timestamp>,
     /// A launch measurement that you expect, 96 hex digits
     #[arg(long = "measurement", value_name = "HEX", value_parser = hex::parse::<48>)]
