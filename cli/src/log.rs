@@ -23,11 +23,11 @@ use crate::output::{Flush, Lines};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// The lines to log: a level (error, warn, info, debug, trace), or target=level pairs, separated by
+    /// The lines to log: a level (error, warn, info, debug, trace, off), or target=level pairs, separated by
     /// commas.
     ///
     /// RUST_LOG counts if neither this nor KEYBROKER_LOG is given.
-    #[arg(long, global = true, env = "KEYBROKER_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, env = "KEYBROKER_LOG", value_name = "FILTER", value_parser = targets)]
     log: Option<Targets>,
     /// The form of the log's lines.
     #[arg(
@@ -39,6 +39,17 @@ pub(crate) struct LogArgs {
         value_name = "FORMAT"
     )]
     log_format: Format,
+}
+
+/// Reads a filter. A word without `=` has to be a level: misspelt, it would be a target that nothing logs under,
+/// and the log would be silent.
+fn targets(text: &str) -> Result<Targets, String> {
+    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_owned();
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    match parts.map(level).find(|level| level.is_empty() || level.parse::<LevelFilter>().is_err()) {
+        Some(level) => Err(format!("{level:?} is no level: error, warn, info, debug, trace, or off")),
+        None => text.parse().map_err(|error| format!("{error}")),
+    }
 }
 
 /// The form of a line.
@@ -150,6 +161,19 @@ mod tests {
         assert!(warns(&commands, "keybroker::operator") && !warns(&commands, "aws_config::profile"));
         assert!(!warns(&commands, "aws_smithy_runtime::client") && warns(&by_default(true), "aws_config"));
         assert!(warns(&"warn".parse().unwrap(), "aws_config"), "--log warn asks for them");
+    }
+
+    #[test]
+    fn a_misspelt_level_silences_no_log() {
+        for text in ["", "info", "off,keybroker::serve=info", "aws_config=debug, warn", "TRACE"] {
+            assert!(targets(text).is_ok(), "{text}");
+        }
+        for (text, level) in
+            [("inof", "inof"), ("info,a=", ""), ("a=inof", "inof"), ("info,aws_config", "aws_config")]
+        {
+            let told = format!("{level:?} is no level: error, warn, info, debug, trace, or off");
+            assert_eq!(targets(text).unwrap_err(), told, "{text}");
+        }
     }
 
     #[test]
