@@ -4,33 +4,41 @@
 use std::{
     fs::File,
     io::{self, Read},
+    mem,
     path::Path,
 };
+
+use zeroize::Zeroizing;
 
 /// Longest file that holds text, in bytes.
 pub(crate) const TEXT: u64 = 16 << 20;
 /// Longest firmware, kernel or initrd, in bytes.
 pub(crate) const IMAGE: u64 = 1 << 30;
 
+/// Room for every secret and every registration, whatever it is read from: a pipe has no length.
+const ROOM: u64 = 256 << 10;
+
 /// The bytes of a file that has `longest` at most.
 pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    // All the room at once: growing would leave copies of a secret behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(longest)).unwrap_or_default() + 1);
-    if length <= longest {
-        file.take(longest + 1).read_to_end(&mut bytes)?;
-    }
-    within(length.max(bytes.len() as u64), longest)?;
-    Ok(bytes)
+    within(length, longest)?;
+    whole(file, length, longest)
 }
 
 /// The bytes of standard input, of which there are [`TEXT`] at most.
 pub(crate) fn stdin() -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(TEXT + 1).read_to_end(&mut bytes)?;
-    within(bytes.len() as u64, TEXT)?;
-    Ok(bytes)
+    whole(io::stdin().lock(), 0, TEXT)
+}
+
+/// Reads `longest` bytes at most, of which `expected` are known of.
+fn whole(from: impl Read, expected: u64, longest: u64) -> io::Result<Vec<u8>> {
+    // All the room at once: growing would leave copies of a secret behind.
+    let room = usize::try_from(expected.max(ROOM)).unwrap_or_default() + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    from.take(longest + 1).read_to_end(&mut bytes)?;
+    within(bytes.len() as u64, longest)?;
+    Ok(mem::take(&mut *bytes))
 }
 
 fn within(length: u64, longest: u64) -> io::Result<()> {
@@ -49,7 +57,16 @@ pub(crate) fn text(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use keybroker_common::http::REFERENCE_VALUES_LIMIT;
+
     use super::*;
+
+    #[test]
+    fn a_secret_from_a_pipe_is_read_without_a_copy() {
+        let longest = REFERENCE_VALUES_LIMIT;
+        let bytes = whole(&vec![1; longest][..], 0, TEXT).unwrap();
+        assert_eq!((bytes.len(), bytes.capacity() as u64), (longest, ROOM + 1), "it did not grow");
+    }
 
     #[test]
     fn a_file_without_an_end_is_not_read_to_the_end() {
