@@ -5,15 +5,18 @@ use std::{
     process, thread,
 };
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use rustix::{
+    process::{Signal, getpid, kill_process},
+    termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{oneshot, watch},
 };
 use zeroize::Zeroizing;
 
 /// The first line of standard input, with its line break, of `limit` bytes at most. A person at a terminal is
-/// asked for `what`. Signals that end the program leave the terminal as it was.
+/// asked for `what`. Signals that end or stop the program leave the terminal as it was.
 pub(crate) async fn line(what: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let read = move || {
         let mut bytes = Zeroizing::new(Vec::new());
@@ -36,11 +39,22 @@ pub(crate) async fn line(what: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>
     let mut hiding = before.clone();
     hiding.local_modes.remove(LocalModes::ECHO);
     set(&hiding)?;
+    let (modes, while_running) = watch::channel(hiding);
+    let (mut stop, shells) = (signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?, before.clone());
+    tokio::spawn(async move {
+        // ctrl-Z leads back to a shell, whose user sees what they type there.
+        while stop.recv().await.is_some() {
+            let _ = set(&shells);
+            let _ = kill_process(getpid(), Signal::STOP);
+            let _ = set(&while_running.borrow());
+        }
+    });
     say!("type {what}, and Enter: the terminal does not show it");
     let (give, given) = oneshot::channel();
     // Only Enter ends a read of a terminal, so no runtime may wait for it.
     thread::spawn(move || give.send(read()));
     let line = given.await;
+    modes.send_replace(before.clone());
     set(&before)?;
     line.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
 }

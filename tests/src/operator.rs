@@ -332,18 +332,31 @@ impl Operator {
 }
 
 /// Runs a program at a pseudo-terminal: standard input is its keyboard, standard output its screen. Ends with
-/// the program's exit code; a signal is 128 and its number.
+/// the program's exit code; a signal is 128 and its number. A program that hides what is typed and stops goes on at
+/// once, and the screen says whether the terminal echoed meanwhile.
 const PTY: &str = r#"
-import os, pty, select, signal, sys, termios
+import os, pty, select, signal, sys, termios, time
 child, terminal = pty.fork()
 if child == 0:
     # Whoever started this in the background had them ignored; at a terminal they are not.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
-sources = [terminal, 0]
+echoes = lambda: termios.tcgetattr(terminal)[3] & termios.ECHO
+sources, status = [terminal, 0], None
 while True:
-    ready, _, _ = select.select(sources, [], [])
+    ready, _, _ = select.select(sources, [], [], 0.1)
+    if status is None:
+        changed, now = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if changed and os.WIFSTOPPED(now):
+            # Here stands a shell's prompt, until somebody asks for the program again.
+            os.write(1, b"stopped: the terminal echoes" if echoes() else b"stopped: the terminal is silent")
+            os.kill(child, signal.SIGCONT)
+            # Nobody types before the program has the terminal again, as it had it.
+            while echoes():
+                time.sleep(0.01)
+        elif changed:
+            status = now
     try:
         if 0 in ready:
             keys = os.read(0, 1024)
@@ -358,8 +371,9 @@ while True:
             os.write(1, screen)
     except OSError:
         break
-_, status = os.waitpid(child, 0)
-if not termios.tcgetattr(terminal)[3] & termios.ECHO:
+if status is None:
+    _, status = os.waitpid(child, 0)
+if not echoes():
     os.write(1, b"the terminal does not echo any more")
 code = os.waitstatus_to_exitcode(status)
 sys.exit(code if code >= 0 else 128 - code)
@@ -382,9 +396,19 @@ impl Terminal {
         }
     }
 
+    /// Whether the screen has shown this text by now.
+    pub fn shows(&self, text: &str) -> bool {
+        self.seen.contains(text)
+    }
+
+    /// Types, and waits for nothing.
+    pub fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
     /// Types, waits for the end, and returns the exit code and everything that was shown.
     pub fn typed(mut self, keys: &str) -> (Option<i32>, String) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.types(keys);
         while self.more() {}
         (self.child.wait().unwrap().code(), self.seen)
     }

@@ -84,9 +84,23 @@ async fn a_token_is_shown_and_revoked_by_itself() {
             let (code, screen) = begun().typed(&format!("{token}\n"));
             assert!(code == Some(0) && screen.contains(id) && !screen.contains(token), "{screen}");
             assert!(!screen.contains("does not echo any more"), "{screen}");
+            // Ctrl-Z leads to a shell and back.
+            let mut terminal = begun();
+            terminal.types("\x1a");
+            terminal.wait_for("stopped: the terminal echoes");
+            let (code, screen) = terminal.typed(&format!("{token}\n"));
+            assert!(code == Some(0) && screen.contains(id) && !screen.contains(token), "{screen}");
+            assert!(!screen.contains("does not echo any more"), "{screen}");
             let (code, screen) = begun().typed(&format!("{token}\x03"));
             assert!(code == Some(130) && !screen.contains(token), "{screen}");
             assert!(!screen.contains("does not echo any more"), "{screen}");
+        }
+        let in_place_of_its_id: [&[&str]; 3] =
+            [&["token", "show"], &["token", "revoke"], &["audit", "--since", "1h", "--token"]];
+        for arguments in in_place_of_its_id {
+            let ended = operator.run(&[arguments, &[token]].concat());
+            let hidden = !ended.log.contains(token) && ended.log.contains("it looks like a token");
+            assert!(ended.code == Some(2) && hidden && ended.out.is_empty(), "{kind}: {ended:?}");
         }
         let shown = operator.json(&["token", "show", "--token-file", file]);
         assert_eq!((&shown["id"], &shown["state"]), (&created["id"], &"unused".into()), "{kind}");

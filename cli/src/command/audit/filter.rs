@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use keybroker_common::{
-    audit::{AuditRecord, Check, Decision},
-    ids::TokenId,
-};
+use keybroker_common::audit::{AuditRecord, Check, Decision};
 
 use super::name;
-use crate::{chip_prefix::ChipPrefix, hex};
+use crate::{chip_prefix::ChipPrefix, command::token::GivenId, exit::Failure, hex};
 
 /// The filters. A record must match one value of each option that is given.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,8 +30,8 @@ pub(super) struct Filter {
     #[arg(long, value_name = "PRINCIPAL", conflicts_with = "id")]
     principal: Vec<String>,
     /// Only what was done with this token, or to it: its id, which is not the token
-    #[arg(long, value_name = "ID", value_parser = token_id, conflicts_with = "id")]
-    token: Vec<TokenId>,
+    #[arg(long, value_name = "ID", value_parser = GivenId::parse, conflicts_with = "id")]
+    token: Vec<GivenId>,
 }
 
 impl Filter {
@@ -46,6 +43,7 @@ impl Filter {
             && one(&self.check, |asked| check == Some(asked))
             && one(&self.principal, |asked| record.principal.as_ref() == Some(asked))
             && one(&self.token, |asked| {
+                let GivenId::Id(asked) = asked else { return false };
                 record.token == Some(*asked) || record.principal.as_deref() == Some(&asked.principal())
             })
     }
@@ -62,6 +60,11 @@ impl Filter {
     /// Whether it asks for something of the evidence.
     pub(super) fn is_on_evidence(&self) -> bool {
         !self.chip_id.is_empty() || !self.measurement.is_empty()
+    }
+
+    /// Fails if something in place of a token's id was given.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        self.token.iter().try_for_each(|given| given.id().map(drop))
     }
 
     /// Warns of names of checks that this release does not have. A record may have the name of a later
@@ -137,8 +140,4 @@ impl Watch {
             say!("warning: several measurements begin with {asked}: give more digits of the one");
         }
     }
-}
-
-fn token_id(text: &str) -> Result<TokenId, &'static str> {
-    TokenId::parse(text).ok_or("not the id of a token, which has 32 hexadecimal digits")
 }

@@ -173,6 +173,7 @@ fn audit_id(text: &str) -> Result<AuditId, &'static str> {
 
 /// Runs the command.
 pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
+    args.filter.check()?;
     args.filter.warn();
     operator::block_on(async {
         match &args.command {

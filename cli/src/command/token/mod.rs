@@ -7,6 +7,8 @@ mod show;
 mod summary;
 mod which;
 
+pub(super) use which::GivenId;
+
 use keybroker_common::ids::TokenId;
 
 use crate::{
