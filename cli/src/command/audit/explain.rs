@@ -92,8 +92,8 @@ fn decided(record: &AuditRecord) -> String {
         }
         Decision::Restored => {
             format!(
-                "The revocation of {workload} was taken back{by}. Guests can attest as it again. A guest \
-                 that had attested before must attest again."
+                "A revocation of {workload} was taken back{by}, if there was one. Guests can attest as it. A \
+                 guest that had attested before a revocation must attest again."
             )
         }
         Decision::Deleted => format!(

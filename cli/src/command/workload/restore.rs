@@ -40,7 +40,7 @@ pub(super) async fn run(args: &RestoreArgs) -> Result<Exit, Failure> {
         Some(since) => {
             say!("{} is restored; it had been revoked since {}", args.id, time(since))
         }
-        None => say!("{} was not revoked", args.id),
+        None => say!("{} was not revoked: nothing changes, and the log keeps the attempt", args.id),
     }
     Ok(Exit::Ok)
 }
