@@ -42,6 +42,10 @@ async fn several_are_shown_and_asked_about_and_a_failure_keeps_no_other() {
         let shown: Vec<_> = unasked.out.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(shown, ["ID", "one", "two", "odd"], "{kind}: {unasked:?}");
         assert_eq!(with(&["--json"]).code, Some(2), "{kind}: nothing is shown before");
+        let one = operator.run(&["workload", "revoke", "two", "--json"]);
+        let told: Value = serde_json::from_str(&one.out).unwrap();
+        let revoked = json!({"schema": 1, "dry_run": false, "revoked": ["two"], "failed": []});
+        assert_eq!((one.code, &told), (Some(0), &revoked), "{kind}: one is revoked at once");
         let dry = with(&["--dry-run"]);
         assert!(dry.code == Some(1) && dry.log.contains("3 would be revoked"), "{kind}: {dry:?}");
         assert!(
@@ -51,6 +55,7 @@ async fn several_are_shown_and_asked_about_and_a_failure_keeps_no_other() {
         if kind == "file" {
             let mut terminal = operator.at_terminal(&revoke);
             terminal.wait_for("Revoke these 3 workloads? [y/N]");
+            assert!(terminal.shows("error: nobody is not revoked: there is no workload nobody"));
             let (code, screen) = terminal.typed("n\n");
             assert!(code == Some(1) && screen.contains("nothing was revoked"), "{screen}");
         }
@@ -85,6 +90,11 @@ async fn all_of_an_owner_are_revoked_and_nobody_elses() {
         assert_eq!(revoked, [true, false, false], "{kind}");
         let again = operator.run(&[&revoke[..], &["--yes"]].concat());
         assert!(again.log.ends_with("0 revoked\n"), "{kind}: {again:?}");
+        assert!(again.log.contains(&format!("every workload of {BUILDER} is revoked already")), "{again:?}");
+        // A name that nobody has is a slip, and no success.
+        let slip = operator.run(&["workload", "revoke", "--owner", &BUILDER[1..], "--yes"]);
+        let told = format!("no workload has the owner {}", &BUILDER[1..]);
+        assert!(slip.code == Some(1) && slip.log.contains(&told), "{kind}: {slip:?}");
         let both = operator.run(&["workload", "revoke", "two", "--owner", BUILDER]);
         assert_eq!(both.code, Some(2), "{kind}: {both:?}");
     }

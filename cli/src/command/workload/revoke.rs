@@ -1,6 +1,6 @@
 //! `keybroker workload revoke`.
 
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet};
 
 use anyhow::anyhow;
 use clap::ArgGroup;
@@ -65,6 +65,13 @@ pub(super) struct RevokeArgs {
     store: StoreArgs,
 }
 
+impl RevokeArgs {
+    /// One workload, by its id, is revoked without a question.
+    fn names_one(&self) -> bool {
+        self.owner.is_none() && self.ids.len() == 1
+    }
+}
+
 /// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Revoked {
@@ -97,8 +104,10 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
         return one(args, &operator, id).await;
     }
     let (seen, mut failed, exit) = seen(args, &operator).await?;
+    // A mistyped id is told before the question about the others.
+    failed.iter().for_each(tell);
     if let (Some(owner), true) = (&args.owner, seen.is_empty()) {
-        say!("no workload of {owner} is left to revoke: `workload list --owner` has the others");
+        say!("every workload of {owner} is revoked already");
     }
     if args.confirm.dry_run || seen.is_empty() {
         if !args.json && !seen.is_empty() {
@@ -106,17 +115,21 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
         }
         return report(args, seen.into_iter().map(|row| row.id).collect(), failed, exit);
     }
-    args.confirm.check_shown(args.json)?;
-    if !args.json {
-        list::print(&seen)?;
-    }
-    // The command does not hold the file open while a person thinks: nobody else could open it.
-    drop(operator);
-    if !args.confirm.agreed(&question(seen.len()))? {
-        say!("nothing was revoked");
-        return Ok(Exit::Failure);
-    }
-    let operator = args.store.open().await?;
+    let operator = if args.names_one() {
+        operator
+    } else {
+        args.confirm.check_shown(args.json)?;
+        if !args.json {
+            list::print(&seen)?;
+        }
+        // The command does not hold the file open while a person thinks: nobody else could open it.
+        drop(operator);
+        if !args.confirm.agreed(&question(seen.len()))? {
+            say!("nothing was revoked");
+            return Ok(Exit::Failure);
+        }
+        args.store.open().await?
+    };
     let mut revoked = Vec::new();
     for Workload { id, .. } in seen {
         match revoke(args, &operator, &id).await {
@@ -124,7 +137,11 @@ pub(super) async fn run(args: &RevokeArgs) -> Result<Exit, Failure> {
                 before.revoked_at.into_iter().for_each(|at| tell_already(&before, at));
                 revoked.push(id);
             }
-            Err(failure) => failed.push(NotRevoked::new(id, &failure)),
+            Err(failure) => {
+                let not = NotRevoked::new(id, &failure);
+                tell(&not);
+                failed.push(not);
+            }
         }
     }
     report(args, revoked, failed, exit)
@@ -165,12 +182,23 @@ async fn seen(
     operator: &OperatorHandle,
 ) -> Result<(Vec<Workload>, Vec<NotRevoked>, Exit), Failure> {
     if let Some(asked) = &args.owner {
+        let has_some = Cell::new(false);
         let owned = |row: &Workload| row.read().map_or(true, |_| owner(row).as_ref() == Some(asked));
-        let (mut rows, unreadable) =
-            list::find(operator, |row| row.revoked_at.is_none() && owned(row)).await?;
+        let wanted = |row: &Workload| {
+            let (owned, is_readable) = (owned(row), row.read().is_ok());
+            has_some.set(has_some.get() || (owned && is_readable));
+            owned && row.revoked_at.is_none()
+        };
+        let (mut rows, unreadable) = list::find(operator, wanted).await?;
         // Nobody can tell whose an unreadable one is. It can be revoked by its id.
         rows.retain(|row| row.read().is_ok());
-        return Ok((rows, Vec::new(), operator::tell_unreadable("the workload", &unreadable)));
+        let exit = operator::tell_unreadable("the workload", &unreadable);
+        if !has_some.get() {
+            let list = operator.place.command("workload list", &[]);
+            let error = anyhow!("no workload has the owner {asked}");
+            return Err(Failure::new(Exit::Failure, error).hint(format!("to see the owners: {list}")));
+        }
+        return Ok((rows, Vec::new(), exit));
     }
     let (mut rows, mut failed, mut met) = (Vec::new(), Vec::new(), BTreeSet::new());
     for id in args.ids.iter().filter(|id| met.insert((*id).clone())) {
@@ -198,14 +226,13 @@ fn tell(NotRevoked { id, cause, .. }: &NotRevoked) {
     say!("error: {id} is not revoked: {cause}");
 }
 
-/// Prints the result, and returns the exit code: that of the first failure, if there is one.
+/// Prints the result of what has been told one by one, and returns the exit code: that of the first failure, if there is one.
 fn report(
     args: &RevokeArgs,
     revoked: Vec<WorkloadId>,
     failed: Vec<NotRevoked>,
     exit: Exit,
 ) -> Result<Exit, Failure> {
-    failed.iter().for_each(tell);
     let dry_run = args.confirm.dry_run;
     say!("{} {}", revoked.len(), if dry_run { "would be revoked" } else { "revoked" });
     let exit = failed.first().map_or(exit, |first| first.exit);
