@@ -58,9 +58,13 @@ async fn a_release_of_several_secrets_is_listed_and_explained() {
         let table = operator.out(&["audit", "--workload", "w"]);
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         let id = refused.id.to_string();
-        assert_eq!(lines[1][1..], ["refused", "release", "w", "init-data", &id], "{kind}: {table}");
+        assert_eq!(lines[1][1..], ["refused", "w", "guest", "init-data", &id], "{kind}: {table}");
         let id = released.id.to_string();
-        assert_eq!(lines[2][1..4], ["released", "release", "w"], "{kind}: {table}");
+        assert_eq!(
+            lines[2][1..],
+            ["released", "w", "guest", "tls.key", "passphrase", &id],
+            "{kind}: {table}"
+        );
         let text = operator.out(&["audit", &id]);
         for part in
             ["secrets", "tls.key, passphrase", "The broker released \"tls.key\", \"passphrase\" to it"]
@@ -116,8 +120,8 @@ async fn records_are_found_by_id_workload_and_time() {
         }
         let table = operator.out(&["audit", "--workload", "w"]);
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["TIME", "DECISION", "OPERATION", "WORKLOAD", "CHECK", "ID"]);
-        let refusal = ["refused", "attest", "w", "guest-policy-debug", &refused.id.to_string()];
+        assert_eq!(lines[0], ["TIME", "DECISION", "WORKLOAD", "BY", "DETAIL", "ID"]);
+        let refusal = ["refused", "w", "guest", "guest-policy-debug", &refused.id.to_string()];
         assert_eq!(lines[2][1..], refusal, "{kind}: {table}");
 
         let id = refused.id.to_string();

@@ -193,9 +193,10 @@ async fn other_programs_get_lines_of_json_and_values() {
         let rows: Vec<_> = csv.split("\r\n").collect();
         let [header, row, ""] = rows.as_slice() else { panic!("{kind}: {csv:?}") };
         assert!(header.starts_with("time,decision,operation,workload,principal,token,"), "{kind}: {header}");
+        assert!(header.ends_with(",reason,id,act"), "{kind}: {header}");
         let formula = "measurement,\"'=cmd|' /C calc'!A0, \"\"quoted\"\"\\u{a}and more\",true,Milan,";
         assert!(row.contains(formula), "{kind}: {row}");
-        assert!(row.ends_with(&contents.records[5].id.to_string()), "{kind}: {row}");
+        assert!(row.ends_with(&format!(",{},", contents.records[5].id)), "{kind}: {row}");
     }
 }
 

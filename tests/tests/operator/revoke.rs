@@ -152,6 +152,10 @@ async fn who_revoked_when_and_why_is_told() {
         let records =
             operator.json(&["audit", "--workload", "one", "--decision", "revoked"])["records"].clone();
         assert_eq!((&records[0]["id"], &records[1]["reason"]), (&json!(record), &json!("again")), "{kind}");
+        let table = operator.out(&["audit", "--workload", "one", "--decision", "revoked"]);
+        let who = if kind == "aws" { "aws-access-key/test" } else { revocation["by"].as_str().unwrap() };
+        let told = [format!(" {who}  INC-4711: \"leak\"  {record}\n"), format!(" {who}  again ")];
+        assert!(told.iter().all(|told| table.contains(told)), "{kind}: {table}");
         // A row that another release revoked says when alone.
         let unknown = operator.run(&["workload", "show", "gone"]);
         assert!(
