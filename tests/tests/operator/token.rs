@@ -126,6 +126,12 @@ async fn a_token_is_shown_and_revoked_by_itself() {
             "{kind}: {text}"
         );
         assert!(text.contains(&format!(" by {by}")), "{kind}: {text}");
+        let list = operator.out(&["token", "list", "--all"]);
+        let header: Vec<_> = list.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(header, ["ID", "STATE", "CREATED", "EXPIRES", "WORKLOAD", "BY", "NOTE"], "{kind}");
+        let row: Vec<_> = list.lines().find(|row| row.starts_with(id)).unwrap().split_whitespace().collect();
+        let [_, "revoked", _, _, "-", maker, "nightly"] = row.as_slice() else { panic!("{kind}: {list}") };
+        assert_eq!(*maker, shown["created_by"].as_str().unwrap(), "{kind}: {list}");
         let record =
             operator.json(&["audit", "--token", id, "--decision", "token-revoked"])["records"].clone();
         let record = record.as_array().unwrap().iter().find(|record| record["reason"] == "a leak").unwrap();

@@ -58,20 +58,22 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     } else if tokens.is_empty() {
         say!("no tokens");
     } else {
-        let header = ["id", "state", "created", "expires", "workload", "note"];
+        let header = ["id", "state", "created", "expires", "workload", "by", "note"];
         table::print(&header, tokens.into_iter().map(row))?;
     }
     Ok(operator::tell_unreadable("the token", &unreadable))
 }
 
 fn row(token: TokenSummary) -> Vec<String> {
+    let none = || NONE.to_owned();
     let workload = token.bound_to.or(token.made_for);
     vec![
         token.id.to_string(),
         token.state.to_owned(),
         time(token.created_at),
         time(token.expires_at),
-        workload.map_or_else(|| NONE.to_owned(), |id| id.to_string()),
-        token.note.unwrap_or_else(|| NONE.to_owned()),
+        workload.map_or_else(none, |id| id.to_string()),
+        token.created_by.unwrap_or_else(none),
+        token.note.unwrap_or_else(none),
     ]
 }
