@@ -16,23 +16,30 @@ pub(super) struct Entry {
     pub(super) workload: Option<WorkloadId>,
     /// The outcome, in one sentence.
     pub(super) words: String,
+    /// Why the operator acted, in the operator's words.
+    pub(super) reason: Option<String>,
 }
 
 impl Entry {
-    /// The characters of a cause that a page shows. `keybroker audit ID` shows all.
+    /// The characters of a cause or a reason that a page shows. `keybroker audit ID` shows all.
     const LENGTH: usize = 280;
 
     pub(super) fn of(record: &AuditRecord) -> Self {
-        let words = brief(&explain::outcome(record));
-        let shown: String = words.chars().take(Self::LENGTH).collect();
-        let more = if shown.len() < words.len() { "…" } else { "" };
         Self {
             id: record.id,
             time: record.time,
             workload: record.workload_id.clone(),
-            words: printable(&shown) + more,
+            words: shown(&brief(&explain::outcome(record))),
+            reason: record.reason.as_deref().map(shown),
         }
     }
+}
+
+/// The beginning of `text`, which steers nothing.
+fn shown(text: &str) -> String {
+    let shown: String = text.chars().take(Entry::LENGTH).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    printable(&shown) + more
 }
 
 /// `words` with the beginnings of digests alone: nobody reads 96 digits.
@@ -68,5 +75,22 @@ mod tests {
             ..AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Attest, Decision::Refused)
         });
         assert_eq!(entry.words.chars().count(), Entry::LENGTH + 1);
+        assert_eq!(entry.reason, None);
+    }
+
+    #[test]
+    fn the_reason_of_an_act_is_shown() {
+        let entry = |reason: &str| {
+            Entry::of(&AuditRecord {
+                principal: Some("uid/7".to_owned()),
+                reason: Some(reason.to_owned()),
+                ..AuditRecord::new(Timestamp::UNIX_EPOCH, Operation::Operate, Decision::Revoked)
+            })
+        };
+        let shown = entry("INC-4711:\u{202e} leak");
+        assert!(shown.words.starts_with("a workload was revoked by uid/7."), "{shown:?}");
+        assert_eq!(shown.reason.as_deref(), Some("INC-4711:\\u{202e} leak"));
+        let long = entry(&"r".repeat(5000)).reason.unwrap();
+        assert_eq!(long.chars().count(), Entry::LENGTH + 1);
     }
 }

@@ -108,6 +108,7 @@ fn record(entry: &Entry) -> Markup {
             time datetime=(entry.time) { (second(entry.time)) }
             @if let Some(workload) = &entry.workload { " " b { (workload) } }
             p { (entry.words) }
+            @if let Some(reason) = &entry.reason { p { "The reason that was given: " (reason) } }
             code.id { (entry.id) }
         }
     }

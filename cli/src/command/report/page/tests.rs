@@ -61,6 +61,13 @@ fn text_of_strangers_is_text() {
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
 }
 
+#[test]
+fn a_revocation_is_shown_with_its_reason() {
+    let why = |reason: &str| AuditRecord { reason: Some(reason.to_owned()), ..record(Decision::Revoked, 1) };
+    let page = page(&[why("INC-4711: <b>leak</b>")]);
+    assert!(page.contains("<p>The reason that was given: INC-4711: &lt;b&gt;leak&lt;/b&gt;</p>"), "{page}");
+}
+
 /// The style is the only text that is not escaped, so it must be what the policy says.
 #[test]
 fn the_policy_allows_the_style_of_the_page_and_nothing_else() {
