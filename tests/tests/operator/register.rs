@@ -215,6 +215,26 @@ async fn a_dry_run_or_a_missing_terminal_writes_nothing() {
     assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
 }
 
+/// The preview says so, and not that the registration that is there would be lost.
+#[tokio::test]
+async fn an_id_that_the_broker_drew_is_not_replaced() {
+    let world = World::serve(&[]);
+    let operator = Operator::of(&world);
+    let (files, measurement) = (Files::new(), measurement());
+    let file = files.write("secret", "open sesame");
+    let resource = format!("a={file}");
+    let by_values = ["register", "--measurement", &measurement, "--resource", &resource, "--yes"];
+    let drawn = operator.json(&by_values)["workload_id"].as_str().unwrap().to_owned();
+    let command = as_buildah(&drawn, &measurement, &file);
+    for (last, code) in [("--dry-run", 0), ("--yes", 1)] {
+        let ended = operator.run(&[&command[..], &[last]].concat());
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.log.contains("under an id that the broker drew"), "{ended:?}");
+        assert!(!ended.log.contains("replaces it") && !ended.log.contains("deleted"), "{ended:?}");
+        assert_eq!(ended.log.contains("(409): already registered"), last == "--yes", "{ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn bad_arguments_are_named_before_a_store_is_opened() {
     let nowhere = TempDir::new().unwrap();
@@ -224,7 +244,11 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
     let unknown = files.write("unknown.json", r#"{"resources":{"a":"b"},"mesurements":[]}"#);
     let unbound = files.write("unbound.json", r#"{"resources":{"a":"b"}}"#);
     let measurement = measurement();
-    let rows: [(&[&str], i32, &str); 8] = [
+    let (resource, open) = (format!("a={passphrase}"), files.write("open.rego", "package p\n\nallow if {\n"));
+    let by_values = ["register", "--measurement", &measurement, "--resource", &resource];
+    let query = [&by_values[..], &["--query", "tru("]].concat();
+    let module = [&by_values[..], &["--query", "data.p.allow", "--policy", &open]].concat();
+    let rows: [(&[&str], i32, &str); 10] = [
         (&["register", "--from", &unknown], 2, "mesurements"),
         (&["register", "--from", &unbound], 2, "measurement"),
         (&["register", "--from", "/nonexistent"], 5, "/nonexistent"),
@@ -241,11 +265,15 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
         ),
         (&["register", "--measurement", &measurement, "--require", "colour=red"], 2, "colour"),
         (&["register", "--measurement", &measurement, "--minimum-tcb", "milan:rl=1"], 2, "minimum-tcb"),
+        (&query, 2, "the registration: query 0, line 2, column 1: "),
+        (&module, 2, "the registration: the policy, line 4, column 1: "),
     ];
     for (arguments, code, said) in rows {
-        let ended = operator.run(&[arguments, &["--yes"]].concat());
-        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
-        assert!(ended.log.contains(said), "{arguments:?}: {ended:?}");
+        for last in ["--yes", "--dry-run"] {
+            let ended = operator.run(&[arguments, &[last]].concat());
+            assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+            assert!(ended.log.contains(said), "{arguments:?}: {ended:?}");
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use keybroker_common::{
     wire::names,
     workload::{Registration, Workload},
 };
+use keybroker_rego::Policy;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -147,6 +148,7 @@ impl Registering<'_> {
             self.destination.check()?;
         }
         let request = self.document.request()?;
+        check_policy(&request)?;
         if let Some(init_data) = &self.init_data {
             init_data.check_secrets(&request)?;
         }
@@ -210,13 +212,18 @@ impl Registering<'_> {
         seen.unwrap_or_default()
     }
 
-    /// Tells on stderr that a registration is replaced, and which secrets that deletes.
+    /// Tells on stderr that a registration is replaced, and which secrets that deletes; or that it cannot be.
     fn tell_replaced(&self, replaced: &Workload, request: &RegisterRequest) {
         let id = &replaced.id;
-        say!(
-            "{id} has been registered since {}: this replaces it",
-            table::time(replaced.first_registered_at)
-        );
+        let since = table::time(replaced.first_registered_at);
+        if is_drawn(replaced) {
+            say!(
+                "warning: {id} has been registered since {since}, under an id that the broker drew: nothing takes \
+                 the place of such a registration, so the broker will refuse this. Give another id"
+            );
+            return;
+        }
+        say!("{id} has been registered since {since}: this replaces it");
         let gone: Vec<_> =
             replaced.secrets.keys().filter(|name| !request.secrets.contains_key(*name)).collect();
         if !gone.is_empty() {
@@ -262,6 +269,18 @@ impl Registering<'_> {
             );
         }
     }
+}
+
+/// Refuses a policy that the broker would refuse.
+fn check_policy(request: &RegisterRequest) -> Result<(), Failure> {
+    let Some(text) = &request.rego else { return Ok(()) };
+    let compiled = Policy::compile(text).map(drop);
+    compiled.map_err(|error| Failure::new(Exit::Usage, error).context("the registration"))
+}
+
+/// Whether the broker drew the id of a workload.
+fn is_drawn(workload: &Workload) -> bool {
+    workload.read().is_ok_and(|read| read.registration().dialects.contains(Dialect::Keybroker))
 }
 
 /// The rows that a registration meets in the store.
