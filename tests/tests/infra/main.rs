@@ -12,6 +12,7 @@ mod account;
 mod alarms;
 mod front;
 mod import;
+mod manual;
 mod operators;
 mod reconcile;
 mod restore;
