@@ -6,6 +6,8 @@ use keybroker_tests::program::{Ended, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::yaml::read;
+
 /// The commands of the block of code that has `words`, without prompts.
 fn block(page: &str, words: &str) -> String {
     let page = fs::read_to_string(workspace().join("docs").join(page)).unwrap();
@@ -27,6 +29,38 @@ fn run(commands: &str, directory: &Path, answers: &str) -> Ended {
     let mut bash = Command::new("bash");
     bash.args(["-c", commands]).current_dir(directory);
     bash.env("PATH", path).env("CALLS", directory.join("calls")).output().unwrap().into()
+}
+
+/// API Gateway keeps the throttle of a route that a template no longer has, and then refuses the stage.
+#[test]
+fn a_step_back_deletes_the_throttles_of_the_routes_that_the_earlier_release_lacks() {
+    let template = fs::read_to_string(workspace().join("infra/template.yaml")).unwrap();
+    let settings = read("template.yaml")["Resources"]["Api"]["Properties"]["RouteSettings"].clone();
+    let routes: Vec<_> = settings.as_object().unwrap().keys().cloned().collect();
+    let newer = |route: &str| route.contains(" /v1/") || route.contains(" /w/") || route.ends_with("/jwks");
+    let directory = TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("infra")).unwrap();
+    let throttle = |line: &str| line.contains("{ThrottlingRateLimit:");
+    let kept = template.lines().filter(|line| !(throttle(line) && newer(line.split(": {").next().unwrap())));
+    let earlier = kept.fold(String::new(), |all, line| all + line + "\n");
+    fs::write(directory.path().join("infra/template.yaml"), earlier).unwrap();
+    let answers =
+        format!("case $2 in get-apis) echo api1;; get-stage) printf '%s\\n' '{}';; esac", routes.join("\t"));
+    let ended = run(&block("upgrading.md", "delete-route-settings"), directory.path(), &answers);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let calls = fs::read_to_string(directory.path().join("calls")).unwrap();
+    let deleted: Vec<_> = calls.lines().filter(|call| call.contains("delete-route-settings")).collect();
+    let expected: Vec<_> = routes
+        .iter()
+        .filter(|route| newer(route))
+        .map(|route| {
+            format!(
+                "apigatewayv2 delete-route-settings --api-id api1 --stage-name $default --route-key {route}"
+            )
+        })
+        .collect();
+    assert!(expected.len() >= 6 && expected.len() < routes.len(), "{expected:?}");
+    assert_eq!(deleted, expected);
 }
 
 /// Without the statement that keeps even the role that deploys from restoring the table of decisions.
