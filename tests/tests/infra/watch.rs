@@ -145,11 +145,13 @@ fn drawn(metric: &Value) -> (String, String, Vec<(String, String)>) {
     (namespace.clone(), name.clone(), dimensions)
 }
 
+/// A prefix may have a hyphen, and then CloudWatch's search takes it only in quotes.
 #[test]
 fn the_dashboard_draws_every_metric_and_none_that_there_is_not() {
+    let prefix = "own-broker";
     let template = read("watch.yaml");
     let body = template["Resources"]["Board"]["Properties"]["DashboardBody"]["Fn::Sub"].as_str().unwrap();
-    let body = body.replace("${Prefix}", "own").replace("${ApiId}", "api").replace("${AWS::Region}", "here");
+    let body = body.replace("${Prefix}", prefix).replace("${ApiId}", "api").replace("${AWS::Region}", "here");
     assert!(!body.contains("${"), "{body}");
     let body: Value = serde_json::from_str(&body).unwrap();
     let widgets = body["widgets"].as_array().unwrap();
@@ -167,16 +169,19 @@ fn the_dashboard_draws_every_metric_and_none_that_there_is_not() {
     let (searched, plain): (Vec<_>, Vec<_>) = metrics.partition(|metric| metric[0].is_object());
     // The two that have the cause for a dimension.
     let searched: Vec<_> = searched.iter().map(|metric| metric[0]["expression"].as_str().unwrap()).collect();
-    let by_cause = |name: &str| format!(r#"SEARCH('{{own,Cause}} MetricName="{name}"', 'Sum')"#);
+    let by_cause = |name: &str| format!(r#"SEARCH('{{"{prefix}",Cause}} MetricName="{name}"', 'Sum')"#);
     assert_eq!(searched, [by_cause("Refused"), by_cause("Unavailable")]);
 
-    let functions: BTreeSet<_> = FUNCTIONS.iter().map(|(_, package)| format!("own-{package}")).collect();
-    let tables: BTreeSet<_> =
-        permissions().map(|row| row.on).filter(|on| *on != "key").map(|on| format!("own-{on}")).collect();
+    let functions: BTreeSet<_> = FUNCTIONS.iter().map(|(_, package)| format!("{prefix}-{package}")).collect();
+    let tables: BTreeSet<_> = permissions()
+        .map(|row| row.on)
+        .filter(|on| *on != "key")
+        .map(|on| format!("{prefix}-{on}"))
+        .collect();
     let (mut own, mut of_functions, mut of_tables) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (namespace, name, dimensions) in plain.into_iter().map(drawn) {
         match (namespace.as_str(), dimensions.as_slice()) {
-            ("own", []) => assert!(own.insert(name.clone()), "{name} twice"),
+            (namespace, []) if namespace == prefix => assert!(own.insert(name.clone()), "{name} twice"),
             ("AWS/Lambda", [(dimension, function)]) => {
                 assert_eq!(dimension, "FunctionName");
                 assert!(["Duration", "Errors", "Throttles", "ConcurrentExecutions"].contains(&name.as_str()));
