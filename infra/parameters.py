@@ -331,8 +331,11 @@ REFUSED = [
 REGIONAL = ["Key", "KeyLost", "Functions", "Tables", "Logs", "Api"]
 EVERYWHERE = ["Roles", "RoleTaken", "Watch", "Trails"]
 PATTERN = "EventPattern.detail"
+OWN_TRAIL = ["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"]
 WATCH = [
     ({"Scope": "iam"}, dict.fromkeys(REGIONAL, ABSENT)),
+    # Where no trail records IAM's events.
+    ({"Scope": "iam", "Trail": "management"}, dict.fromkeys(OWN_TRAIL, ...)),
     (
         {"AlarmTopicArn": TOPIC},
         {
@@ -346,15 +349,17 @@ WATCH = [
         ({name: KEY_ARN}, {f"Key.{PATTERN}.$or": ..., f"KeyLost.{PATTERN}.key-id": ...})
         for name in ("KeyArn", "NextKeyArn", "TableKeyArn")
     ),
-    ({"Trail": "management"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
-    ({"Trail": "data"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
-    ({"Trail": "all"}, dict.fromkeys(["Bucket", "BucketPolicy", "OwnedTrail", "Outputs.BucketName"], ...)),
+    ({"Trail": "management"}, dict.fromkeys(OWN_TRAIL, ...)),
+    ({"Trail": "data"}, dict.fromkeys(OWN_TRAIL, ...)),
+    ({"Trail": "all"}, dict.fromkeys(OWN_TRAIL, ...)),
     ({"Trail": "all", "TrailRetentionDays": 500}, {"Bucket.LifecycleConfiguration.Rules": ...}),
     ({"ApiId": "a1", "Dashboard": "yes"}, {"Board": ...}),
 ]
 WATCH_REFUSED = [
     ({"Dashboard": "yes"}, {"DashboardNeedsApi"}),
-    ({"Scope": "iam", "Trail": "all"}, {"TrailIsOfTheRegion"}),
+    ({"Scope": "iam", "Trail": "data"}, {"DataAndDashboardAreOfTheRegion"}),
+    ({"Scope": "iam", "Trail": "all"}, {"DataAndDashboardAreOfTheRegion"}),
+    ({"Scope": "iam", "ApiId": "a1", "Dashboard": "yes"}, {"DataAndDashboardAreOfTheRegion"}),
 ]
 
 

@@ -136,6 +136,32 @@ fn the_trail_leaves_out_nothing_that_is_looked_for() {
     assert_eq!(*selectors, expected);
 }
 
+/// IAM's events come to a trail of us-east-1 that takes events of global services, and by that to the rule
+/// for roles.
+#[test]
+fn a_trail_beside_the_rules_for_roles_gets_their_events() {
+    let template = read("watch.yaml");
+    let trail = &template["Resources"]["OwnedTrail"];
+    assert_eq!(trail["Properties"]["IncludeGlobalServiceEvents"], true);
+    assert_eq!(trail["Condition"], "OwnTrail", "whatever the scope");
+    let roles = &template["Resources"]["Roles"];
+    assert!(roles.get("Condition").is_none(), "whatever the scope");
+}
+
+/// S3 takes 63 characters.
+#[test]
+fn the_longest_prefix_can_have_a_bucket() {
+    let template = read("watch.yaml");
+    let name = template["Resources"]["Bucket"]["Properties"]["BucketName"]["Fn::Sub"].as_str().unwrap();
+    let longest = "p".repeat(31);
+    let name = name.replace("${Prefix}", &longest).replace("${AWS::AccountId}", "123456789012");
+    assert!(name.replace("${AWS::Region}", "ap-southeast-1").len() <= 63, "{name}");
+    // The rule that watches the bucket knows it by the same name.
+    let trails = &template["Resources"]["Trails"]["Properties"]["EventPattern"]["detail"]["$or"];
+    let watched = &trails[1]["requestParameters"]["bucketName"][0];
+    assert_eq!(*watched, template["Resources"]["Bucket"]["Properties"]["BucketName"]);
+}
+
 /// A metric of the dashboard: namespace, name, and dimensions with their values.
 fn drawn(metric: &Value) -> (String, String, Vec<(String, String)>) {
     let texts: Vec<_> =
