@@ -298,7 +298,14 @@ FUNCTIONS_ROWS = [
         {"KeyArns": f"{KEY_ARN},{KEY_ARN}-2"},
         {f"{role}.Policies": ... for role in ROLES},
     ),
-    ({"Tracing": "on"}, {**each(FUNCTIONS, **{"TracingConfig.Mode": "Active"}), "TracingPolicy": ...}),
+    (
+        {"Tracing": "on"},
+        {
+            **each(FUNCTIONS, **{"TracingConfig.Mode": "Active"}),
+            **each(ROLES, ManagedPolicyArns=[{"Ref": "TracesPolicy"}]),
+            "TracesPolicy": ...,
+        },
+    ),
     ({"AlarmTopicArn": TOPIC}, each(ALARMS, AlarmActions=[TOPIC], OKActions=[TOPIC])),
     *(({f"{name}Threshold": 9}, {f"{name}.Threshold": "9"}) for name in THRESHOLDS),
     (

@@ -8,7 +8,7 @@ async function cases() {
     const traced = traces.map((action) => ({
         what: `a traced function, ${action}`,
         principal: session('keybroker-attest'),
-        own: 'other/tracing',
+        own: 'other/traces',
         action: `xray:${action}`,
         resource: '*',
         expected: action.startsWith('Put') && action !== 'PutEncryptionConfig' ? 'Allowed' : 'ImplicitlyDenied',

@@ -46,7 +46,7 @@ def named(at):
         (r"/(\w+)/Properties/ResourcePolicy/PolicyDocument", "tables"),
         (r"/(\w+)Role/Properties/AssumeRolePolicyDocument", "trust"),
         (r"/(\w+)Role/Properties/Policies/0/PolicyDocument", "functions"),
-        (r"/(Builder|Topic|Tracing)Policy/Properties/PolicyDocument", "other"),
+        (r"/(Builder|Topic|Traces)Policy/Properties/PolicyDocument", "other"),
     ]:
         if match := re.fullmatch(pattern, at):
             return kind, match[1].lower()
