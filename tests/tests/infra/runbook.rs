@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::yaml::{read, resources};
 
 /// Words of AWS's that pages quote and that look like parameters.
-const OF_AWS: [&str; 10] = [
+const OF_AWS: [&str; 12] = [
     "AccessDeniedException",
+    "AccountLimit",
     "AllAtOnce",
     "Complete",
     "DeletionDate",
@@ -23,6 +24,7 @@ const OF_AWS: [&str; 10] = [
     "PendingDeletion",
     "PendingImport",
     "ThrottlingException",
+    "UnreservedConcurrentExecutions",
 ];
 
 fn pages() -> BTreeMap<PathBuf, String> {
