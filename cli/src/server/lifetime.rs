@@ -21,8 +21,8 @@ use crate::{
 
 /// Serves `router` at `address`, over TLS if there is a certificate, and the router of `beside` at its
 /// listener, until SIGTERM or SIGINT, and then for at most 10 seconds until the requests under way are
-/// answered. A second signal ends it at once. If systemd has started it, tells systemd when it is ready and
-/// when it stops.
+/// answered, as [`run`] does. A second signal ends it at once. If systemd has started it, tells systemd when
+/// it is ready and when it stops.
 pub(crate) async fn until_signalled<L: Listener>(
     address: SocketAddr,
     tls: Option<Arc<Tls>>,

@@ -59,7 +59,7 @@ const MAX_HEADERS: usize = 64;
 /// Longest head, in bytes; the last read may go beyond it.
 const MAX_HEAD_LEN: usize = 32 * 1024;
 /// How long the end waits for requests under way.
-const FAREWELL: Duration = Duration::from_secs(10);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection. The system is short of something, and asking again
 /// at once would change nothing.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -126,7 +126,7 @@ pub(crate) enum Ended {
 }
 
 /// Serves `router` on `listener` until `stop`, and then for at most 10 seconds until the requests under way
-/// are answered.
+/// are answered. A client that owes the rest of its request then, or does not read its answer, has two.
 pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Future<Output = ()>) -> Ended {
     let (limits, pace) = (listener.limits(), Arc::new(Pace::default()));
     let (places, mut room) = (Places::new(limits), Room::new(limits.waiting));
@@ -156,9 +156,18 @@ pub(crate) async fn run<L: Listener>(listener: L, router: Router, stop: impl Fut
         () = serving => {}
         () = places.watch() => {}
     }
-    places.tell();
     drop(listener);
-    timeout(FAREWELL, graceful.shutdown()).await.map_or(Ended::CutOff, |()| Ended::Drained)
+    // Their clients need not wait for those that have places.
+    drop(room);
+    let drained = async {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = places.end_waiting() => {}
+        }
+    };
+    let ended = timeout(FAREWELL, drained).await.map_or(Ended::CutOff, |()| Ended::Drained);
+    places.tell();
+    ended
 }
 
 /// Serves a connection until it ends or loses its place.

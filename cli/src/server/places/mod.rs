@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-/// How long a connection may wait before it counts against its peer.
+/// How long a connection may wait before it counts against its peer, and how long it may wait at the end.
 const STALLED: Duration = Duration::from_secs(2);
 /// How long every connection may wait: a client needs a moment to send its request.
 const GRACE: Duration = Duration::from_millis(100);
@@ -162,6 +162,27 @@ impl Places {
             if looks.is_multiple_of(LOOKS_PER_LINE) {
                 self.tell();
             }
+        }
+    }
+
+    /// Closes, again and again, every connection that has waited for two seconds since this began: at the end
+    /// nobody waits for what may never come.
+    pub(super) async fn end_waiting(&self) {
+        let (begin, mut look) = (self.now(), interval(GRACE));
+        loop {
+            look.tick().await;
+            self.close_waiting(begin);
+        }
+    }
+
+    fn close_waiting(&self, begin: u64) {
+        let seats = self.seats();
+        let now = self.now();
+        let waits = |seat: &Seat| {
+            seat.waits_since().is_some_and(|at| now.saturating_sub(at.max(begin)) >= millis(STALLED))
+        };
+        for seat in seats.iter().filter(|seat| !seat.is_lost() && waits(seat)) {
+            self.close(seat);
         }
     }
 
