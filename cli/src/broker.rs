@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::anyhow;
@@ -30,7 +30,10 @@ use keybroker_kds::EndorsementSource;
 use keybroker_rego::RegoEngine;
 use keybroker_snp::anchors::TrustAnchors;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    operator::socket::patience,
+};
 
 /// The settings that a broker on one machine is made from.
 #[derive(Debug)]
@@ -167,8 +170,8 @@ fn real(path: &Path) -> PathBuf {
     resolved.unwrap_or(path)
 }
 
-/// How long a broker waits for a store that another process has open: a command has it for a moment, and
-/// `audit --follow` again and again.
+/// How long a broker waits for a store that another broker serves. A command may have the store, too, when a
+/// broker left its socket behind: for a moment, or with `audit --follow` again and again.
 const WAIT_FOR_STORE: Duration = Duration::from_secs(2);
 /// The pause between two attempts meanwhile.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -176,14 +179,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Opens the store. The file is closed to everybody but its owner, whatever its mode was. The directory is
 /// the operator's, and is left as it is.
 fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, Failure> {
-    let until = Instant::now() + WAIT_FOR_STORE;
-    let opened = loop {
-        match EmbeddedStore::open(data_dir, Arc::clone(&clock)) {
-            Err(OpenError::Locked) if Instant::now() < until => thread::sleep(AGAIN),
-            opened => break opened,
-        }
-    };
-    let store = opened.map_err(|error| {
+    let store = open_once_free(data_dir, &clock, thread::sleep).map_err(|error| {
         store_failure(error).context(format!("opening the store in {}", data_dir.display()))
     })?;
     if let Ok(mode) = fs::metadata(data_dir).map(|metadata| metadata.permissions().mode())
@@ -196,6 +192,26 @@ fn open_store(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, F
         );
     }
     Ok(store)
+}
+
+/// Opens the store, after as many pauses as it takes until no other process has it open, up to a limit.
+fn open_once_free(
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+    mut pause: impl FnMut(Duration),
+) -> Result<EmbeddedStore, OpenError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match EmbeddedStore::open(data_dir, Arc::clone(clock)) {
+            Err(OpenError::Locked) if waited < patience(data_dir, WAIT_FOR_STORE) => {}
+            opened => return opened,
+        }
+        if waited == WAIT_FOR_STORE {
+            tracing::info!("waiting: another process has the store in {} open", data_dir.display());
+        }
+        pause(AGAIN);
+        waited += AGAIN;
+    }
 }
 
 pub(crate) fn store_failure(error: OpenError) -> Failure {
@@ -259,4 +275,32 @@ fn create_key(path: &Path) -> Result<LocalKey, Failure> {
         "made the wrapping key: back it up, apart from the store"
     );
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::FAREWELL;
+
+    #[test]
+    fn a_broker_outwaits_another_that_ends_and_none_that_serves() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, clock) = (directory.path(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let held = EmbeddedStore::open(path, Arc::clone(&clock)).unwrap();
+        let socket = path.join("operator.sock");
+        fs::write(&socket, "").unwrap();
+        let mut waited = Duration::ZERO;
+        let opened = open_once_free(path, &clock, |pause| waited += pause);
+        assert_eq!((opened.unwrap_err(), waited), (OpenError::Locked, WAIT_FOR_STORE));
+
+        fs::remove_file(socket).unwrap();
+        let (mut held, mut waited) = (Some(held), Duration::ZERO);
+        let opened = open_once_free(path, &clock, |pause| {
+            waited += pause;
+            if waited > FAREWELL {
+                held = None;
+            }
+        });
+        assert!(opened.is_ok() && held.is_none(), "{waited:?}");
+    }
 }

@@ -12,7 +12,11 @@ use keybroker_common::clock::SystemClock;
 use keybroker_embedded::store::{EmbeddedStore, OpenError};
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, LocalStore, OperatorHandle, socket::SocketStore, telling};
+use super::{
+    Backend, LocalStore, OperatorHandle,
+    socket::{SocketStore, patience},
+    telling,
+};
 use crate::{
     aws::{Account, Login},
     broker,
@@ -54,8 +58,7 @@ pub(crate) struct StoreArgs {
     profile: Option<String>,
 }
 
-/// How long to wait for a store that another process has open and does not serve: another command, or a
-/// broker that starts or ends.
+/// How long to wait for a store whose broker does not answer. It may be starting, or busy.
 const WAIT_FOR_STORE: Duration = Duration::from_secs(5);
 /// The pause between two attempts meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -130,7 +133,7 @@ pub(crate) async fn embedded(data_dir: &Path) -> Result<Embedded, Failure> {
 }
 
 async fn opened(data_dir: &Path) -> Result<Embedded, Failure> {
-    let until = Instant::now() + WAIT_FOR_STORE;
+    let begin = Instant::now();
     loop {
         match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
             Ok(store) => return Ok(Embedded::File(store)),
@@ -139,7 +142,7 @@ async fn opened(data_dir: &Path) -> Result<Embedded, Failure> {
         }
         match SocketStore::reach(data_dir).await {
             Ok(store) => return Ok(Embedded::Socket(store)),
-            Err(_) if Instant::now() < until => sleep(AGAIN).await,
+            Err(_) if begin.elapsed() < patience(data_dir, WAIT_FOR_STORE) => sleep(AGAIN).await,
             Err(cause) => {
                 return Err(Failure::new(Exit::StoreLocked, cause)
                     .context(format!(
@@ -162,4 +165,32 @@ fn unusable(data_dir: &Path, error: OpenError) -> Failure {
         broker::store_failure(error)
     };
     failure.context(format!("opening the store in {}", data_dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::server::FAREWELL;
+
+    /// A broker that ends takes its socket away at once, and lets go of its store last.
+    #[tokio::test(start_paused = true)]
+    async fn a_command_outwaits_a_broker_that_ends_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let held = EmbeddedStore::open(path, Arc::new(SystemClock)).unwrap();
+        fs::write(path.join("operator.sock"), "").unwrap();
+        let begin = Instant::now();
+        let failure = embedded(path).await.unwrap_err();
+        assert_eq!((failure.exit(), begin.elapsed().as_secs()), (Exit::StoreLocked, 5), "{failure:?}");
+
+        fs::remove_file(path.join("operator.sock")).unwrap();
+        let ending = async {
+            sleep(FAREWELL + Duration::from_secs(1)).await;
+            drop(held);
+        };
+        let (opened, ()) = tokio::join!(embedded(path), ending);
+        assert!(matches!(opened.unwrap(), Embedded::File(_)));
+    }
 }

@@ -12,6 +12,7 @@ use std::{
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -26,6 +27,8 @@ use keybroker_common::{
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::server::FAREWELL;
 
 pub(crate) use self::{
     client::SocketStore,
@@ -134,6 +137,15 @@ enum StoreCall {
         audit: AuditRecord,
     },
     BoundKey {},
+}
+
+/// How long to wait for a store that a broker has open and no longer serves: longer than its end takes.
+const WAIT_FOR_END: Duration = FAREWELL.saturating_add(Duration::from_secs(2));
+
+/// How long to wait for the store in `data_dir`, which another process has open. A broker that has begun to
+/// end has taken its socket away, and will let go. For all others it is `usual`.
+pub(crate) fn patience(data_dir: &Path, usual: Duration) -> Duration {
+    if data_dir.join(NAME).exists() { usual } else { WAIT_FOR_END }
 }
 
 /// Longest path that a socket's address holds, with room to spare.
