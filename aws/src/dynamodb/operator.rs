@@ -97,7 +97,7 @@ where
         if seen.selected_by() != amended.selected_by() {
             return Err(StoreError::Conflict);
         }
-        let update = workloads::amendment(self.tables.workloads(), seen.digest(), amended)?;
+        let update = workloads::amendment(self.tables.workloads(), seen, amended)?;
         let transaction =
             Transaction::new().update(update)?.put_new(self.tables.audit(), &self.audit_item(audit))?;
         self.commit(transaction).await

@@ -212,24 +212,26 @@ impl<T: WorkloadsTable + AuditTable> RevocationStore for DynamoStore<T> {
     }
 }
 
-/// Sets registration and secrets of a row that has the registration `replaced`, and no other attribute.
+/// Sets registration and secrets of a row that has those of `seen`, and no other attribute. The registration
+/// alone would not do: a row whose secrets were moved to another key has the same one.
 pub(super) fn amendment(
     table: &str,
-    replaced: RegistrationDigest,
+    seen: &Workload,
     amended: &Workload,
 ) -> Result<Result<Update, BuildError>, StoreError> {
     Ok(Update::builder()
         .table_name(table)
         .key(KEY, text(amended.id.as_str()))
         .update_expression("SET #registration = :registration, #digest = :digest, #secrets = :secrets")
-        .condition_expression("#digest = :replaced")
+        .condition_expression("#digest = :replaced AND #secrets = :seen")
         .expression_attribute_names("#registration", REGISTRATION)
         .expression_attribute_names("#digest", DIGEST)
         .expression_attribute_names("#secrets", SECRETS)
         .expression_attribute_values(":registration", bytes(&amended.registration))
         .expression_attribute_values(":digest", digest(amended.digest()))
         .expression_attribute_values(":secrets", Workload::json(&amended.secrets)?)
-        .expression_attribute_values(":replaced", digest(replaced))
+        .expression_attribute_values(":replaced", digest(seen.digest()))
+        .expression_attribute_values(":seen", Workload::json(&seen.secrets)?)
         .build())
 }
 

@@ -121,7 +121,8 @@ pub trait OperatorStore: RevocationStore + TokenStore + EndorsementStore + Keyri
     /// Puts registration and secrets of `amended` in the place of those of its row, and writes `audit`,
     /// together. The rest of the row stays as it is in the store, whatever `amended` says: when it was first
     /// registered, released or revoked; and so does what selects it. [`StoreError::Conflict`] unless there is
-    /// a row with the registration of `seen`, and the same HOST_DATA, if any, selects both.
+    /// a row with the registration and the very secrets of `seen`, wrapped as they are there, and the same
+    /// HOST_DATA, if any, selects both.
     async fn amend(&self, seen: &Workload, amended: &Workload, audit: &AuditRecord)
     -> Result<(), StoreError>;
 

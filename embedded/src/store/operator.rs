@@ -50,10 +50,10 @@ impl OperatorStore for EmbeddedStore {
         if seen.selected_by() != amended.selected_by() {
             return Err(StoreError::Conflict);
         }
-        let (replaced, amended, recorded) = (seen.digest(), amended.clone(), recorded(audit)?);
+        let (seen, amended, recorded) = (seen.clone(), amended.clone(), recorded(audit)?);
         self.write_if_room(move |view| {
             let row = existing(view, &amended.id)?;
-            if row.digest() != replaced {
+            if row.digest() != seen.digest() || row.secrets != seen.secrets {
                 return Err(StoreError::Conflict);
             }
             let (registration, secrets) = (amended.registration.clone(), amended.secrets.clone());

@@ -149,6 +149,7 @@ macro_rules! store_contract {
             a_taken_audit_id_undoes_a_restoration
             an_amendment_changes_registration_and_secrets_alone
             an_amendment_names_the_registration_it_replaces
+            an_amendment_names_the_secrets_it_replaces
             an_absent_row_is_not_amended
             a_taken_audit_id_undoes_an_amendment
             of_many_amendments_one_wins

@@ -152,6 +152,20 @@ pub async fn an_amendment_names_the_registration_it_replaces(store: &impl Subjec
     assert_not_recorded(store, &audit).await;
 }
 
+/// As after a move to another wrapping key, which leaves the registration: secrets from before the move must
+/// not come back.
+pub async fn an_amendment_names_the_secrets_it_replaces(store: &impl Subject) {
+    let seen = registered(store).await;
+    let Workload { secrets, .. } = sample::registered_anew(&seen);
+    let moved = Workload { secrets, ..seen.clone() };
+    store.amend(&seen, &moved, &sample::amended(1)).await.expect("an amendment");
+    let (stale, audit) = (sample::registered_anew(&seen), sample::amended(2));
+    assert_eq!(store.amend(&seen, &stale, &audit).await, CONFLICT);
+    assert_eq!(row(store, &seen).await, Some(moved.clone()));
+    assert_not_recorded(store, &audit).await;
+    assert_eq!(store.amend(&moved, &stale, &audit).await, Ok(()));
+}
+
 pub async fn an_absent_row_is_not_amended(store: &impl Subject) {
     let (workload, audit) = (sample::workload(), sample::amended(1));
     assert_eq!(store.amend(&workload, &workload, &audit).await, CONFLICT);

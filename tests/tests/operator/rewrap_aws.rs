@@ -1,6 +1,6 @@
 //! `keybroker keys rewrap` on AWS: rows move from key to key by KMS's ReEncrypt.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{fs, process::Stdio, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use keybroker_aws::{
@@ -24,6 +24,7 @@ use keybroker_tests::{
     unique,
 };
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::resource::wrapped;
 
@@ -248,6 +249,11 @@ async fn a_row_that_another_program_wrote_stays_and_is_told() {
     ] {
         assert!(ended.code == Some(1) && ended.log.contains(told), "{told}: {ended:?}");
     }
+    // Nor does it change otherwise: nobody can tell whether it was moved meanwhile.
+    let ended = aws.operator.run(&["resource", "delete", "web", "a/b/c", "--yes"]);
+    let told = "the secrets of web are not written as this release writes them";
+    assert!(ended.code == Some(1) && ended.log.contains(told), "{ended:?}");
+    assert!(ended.log.contains("register the workload again, with all its secrets"), "{ended:?}");
     assert_eq!(aws.row("web").await, before);
     assert_eq!(aws.records().len(), 5);
 }
@@ -404,4 +410,28 @@ async fn a_row_that_is_written_meanwhile_is_not_lost() {
     let ended = aws.rewrap(&["--yes"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(aws.left(ANOTHER).await, Vec::<String>::new());
+}
+
+/// While an operator thinks. A row that was moved does not go back under the old key, which may be disabled
+/// by then.
+#[tokio::test]
+async fn a_secret_that_is_set_across_a_move_is_not_wrapped_by_the_old_key() {
+    let aws = Deployment::with(some).await;
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, SECRET).unwrap();
+    let path = file.path().to_str().unwrap();
+    let set = ["resource", "set", "web", "a/b/c", path, "--kms-key", &aws.alias];
+    let mut terminal = aws.operator.at_terminal(&set);
+    terminal.wait_for("Replace the secret a/b/c of web, for good? [y/N]");
+    let ended = aws.rewrap(&["--yes"]);
+    assert!(ended.code == Some(0) && ended.log.contains("no row names an old key"), "{ended:?}");
+    let moved = aws.row("web").await;
+    let (code, shown) = terminal.typed("y\n");
+    assert_eq!((aws.row("web").await, aws.left(SECRET).await), (moved.clone(), Vec::new()), "{shown}");
+    assert!(code == Some(1) && shown.contains("web changed a moment ago"), "{shown}");
+    assert!(shown.contains("run the command again"), "{shown}");
+    let ended = aws.operator.run(&[&set[..], &["--yes"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_ne!(aws.row("web").await.digest(), moved.digest());
+    assert_eq!(aws.left(SECRET).await, Vec::<String>::new());
 }

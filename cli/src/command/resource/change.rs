@@ -97,7 +97,7 @@ pub(super) async fn run(args: &ChangeArgs, change: Change) -> Result<Exit, Failu
         ..operator.record(decision, &amended)
     };
     match operator.store.amend(&seen, &amended, &audit).await {
-        Err(StoreError::Conflict) => return Err(operator.changed_since(&seen.id)),
+        Err(StoreError::Conflict) => return Err(conflict(&operator, &seen).await),
         result => result.map_err(|error| operator.failure(error))?,
     }
     let (registration, audit) = (Some(amended.digest()), Some(audit.id));
@@ -109,6 +109,22 @@ pub(super) async fn run(args: &ChangeArgs, change: Change) -> Result<Exit, Failu
     let list = operator.place.command("resource list", &[seen.id.as_str()]);
     say!("to see all secrets of the workload: {list}");
     Ok(Exit::Ok)
+}
+
+/// The failure that the row of `seen` is another by now. One that is the same and still not written has its
+/// secrets in a text that this program would not write.
+async fn conflict(operator: &OperatorHandle, seen: &Workload) -> Failure {
+    match operator.store.workload(&seen.id).await {
+        Ok(Some(row)) if (row.digest(), &row.secrets) == (seen.digest(), &seen.secrets) => {
+            let error = anyhow!(
+                "the secrets of {} are not written as this release writes them: another program or release \
+                 wrote the row",
+                seen.id
+            );
+            Failure::new(Exit::Failure, error).hint("register the workload again, with all its secrets")
+        }
+        _ => operator.changed_since(&seen.id),
+    }
 }
 
 fn decision(change: &Change) -> Decision {
