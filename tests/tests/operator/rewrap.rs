@@ -189,6 +189,21 @@ async fn a_run_goes_on_with_the_key_that_an_earlier_one_made() {
     machine.assert_opens_with("new.key").await;
 }
 
+/// The store is free while a person thinks.
+#[tokio::test]
+async fn the_question_keeps_nobody_from_the_store() {
+    let machine = Machine::new().await;
+    let new = machine.path("new.key");
+    let rewrap = ["keys", "rewrap", "--new-key-file", new.to_str().unwrap()];
+    let mut terminal = machine.operator.at_terminal(&rewrap);
+    terminal.wait_for("? [y/N]");
+    let meanwhile = machine.operator.run(&["workload", "list"]);
+    assert_eq!(meanwhile.code, Some(0), "{meanwhile:?}");
+    let (code, shown) = terminal.typed("y\n");
+    assert_eq!(code, Some(0), "{shown}");
+    machine.assert_opens_with("new.key").await;
+}
+
 #[tokio::test]
 async fn a_key_that_cannot_take_over_is_refused_and_nothing_moves() {
     let machine = Machine::new().await;

@@ -291,6 +291,26 @@ async fn a_key_that_registered_documents_do_not_name_is_not_the_next() {
     }
 }
 
+/// The store is free while a person thinks, and what comes into it then counts.
+#[tokio::test]
+async fn a_key_that_a_document_names_meanwhile_is_not_retired() {
+    let (directory, operator) = file(&Contents::default()).await;
+    operator.out(&["keys", "prepare"]);
+    let next = id(&operator.json(&["keys", "prepare"]));
+    let mut terminal = operator.at_terminal(&["keys", "retire", &next]);
+    terminal.wait_for(" for good? [y/N]");
+    let named: [u8; 32] = data_encoding::HEXLOWER.decode(next.as_bytes()).unwrap().try_into().unwrap();
+    let workloads = vec![with_document("names-it", Some(vec![KeyId::from_bytes(named)]))];
+    {
+        let store = EmbeddedStore::open(&directory.path().join("data"), Arc::new(SystemClock)).unwrap();
+        Contents { workloads, ..Contents::default() }.fill(&store).await;
+    }
+    let (code, shown) = terminal.typed("y\n");
+    assert!(code == Some(1) && shown.contains("is named by the init data documents of one"), "{shown}");
+    assert!(shown.contains("names-it"), "{shown}");
+    assert_eq!(states(&operator), ["1 used", "2 next"]);
+}
+
 /// A writer of the store puts another key in the place of the next one's public half, for operators to put it
 /// into documents.
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
-    operator::{StoreArgs, signing_ring},
+    operator::{OperatorHandle, StoreArgs, signing_ring},
 };
 
 /// Take a signing key out of its ring: the broker never signs with it again
@@ -38,13 +38,9 @@ pub(super) struct RetireArgs {
 }
 
 pub(super) async fn run(args: &RetireArgs) -> Result<Exit, Failure> {
-    let operator = args.store.open().await?;
-    let refused = |error| Failure::new(Exit::Failure, error);
-    signing_ring::read(&operator).await?.without(&args.key).map_err(refused)?;
-    let documents = Documents::read(&operator, &args.key).await?;
     let key = short(&args.key);
-    Documents::require_none(&documents.naming, &format!("the signing key {key} is named by"))?;
-    documents.check_unknown(&args.unknown)?;
+    // The command does not hold the file open while a person thinks: nobody else could open it.
+    check(args, &args.store.open().await?).await?;
     if args.confirm.dry_run {
         say!("the signing key {key} would be retired");
         return Ok(Exit::Ok);
@@ -53,9 +49,22 @@ pub(super) async fn run(args: &RetireArgs) -> Result<Exit, Failure> {
         say!("nothing was retired");
         return Ok(Exit::Failure);
     }
+    let operator = args.store.open().await?;
+    // A document that names the key may have been registered meanwhile.
+    check(args, &operator).await?;
     signing_ring::change(&operator, Decision::KeyRetired, &args.key, |ring| ring.without(&args.key)).await?;
     say!("the signing key {key} is retired: the broker does not sign with it");
     Ok(Exit::Ok)
+}
+
+/// Refuses a key that cannot be spared.
+async fn check(args: &RetireArgs, operator: &OperatorHandle) -> Result<(), Failure> {
+    let refused = |error| Failure::new(Exit::Failure, error);
+    signing_ring::read(operator).await?.without(&args.key).map_err(refused)?;
+    let documents = Documents::read(operator, &args.key).await?;
+    let key = short(&args.key);
+    Documents::require_none(&documents.naming, &format!("the signing key {key} is named by"))?;
+    documents.check_unknown(&args.unknown)
 }
 
 #[cfg(test)]

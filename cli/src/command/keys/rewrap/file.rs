@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> {
     check_apart(&args.store.data_dir()?, new)?;
-    {
+    let question = {
         // The command does not hold the file open while a person thinks: nobody else could open it. To look,
         // it can go by way of a broker that runs.
         let operator = if args.confirm.dry_run { args.store.open().await? } else { open(args).await?.0 };
@@ -46,11 +46,11 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
             plan.print(args, &keys)?;
             return Ok(Exit::Ok);
         }
-        let question = format!("Move {} from {} to {}?", plan.counted(), old.key_id(), new.display());
-        if !args.confirm.agreed(&question)? {
-            say!("nothing was moved");
-            return Ok(Exit::Failure);
-        }
+        format!("Move {} from {} to {}?", plan.counted(), old.key_id(), new.display())
+    };
+    if !args.confirm.agreed(&question)? {
+        say!("nothing was moved");
+        return Ok(Exit::Failure);
     }
     let (operator, store) = open(args).await?;
     let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
