@@ -19,6 +19,7 @@ use keybroker_common::{
 use keybroker_embedded::store::EmbeddedStore;
 use keybroker_tests::{
     operator::{Contents, Operator, record},
+    program::workspace,
     unique,
     world::World,
 };
@@ -113,6 +114,45 @@ async fn prune_asks_deletes_and_leaves_a_record() {
             assert_eq!(operator.run(wrong).code, Some(2), "{kind} {wrong:?}");
         }
     }
+}
+
+/// By the commands of the manual, while records become old enough from moment to moment.
+#[tokio::test]
+async fn the_manual_prunes_nothing_that_it_did_not_export() {
+    let manual = fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    let block = manual.split("```").find(|block| block.contains("$ keybroker audit prune")).unwrap();
+    let commands: String =
+        block.lines().skip(1).map(|line| line.trim_start_matches("$ ").to_owned() + "\n").collect();
+    let w = WorkloadId::new("w").unwrap();
+    let near = |number| days(400) - SignedDuration::from_millis(250) * number;
+    let records = (-2..240).map(|number| record(&w, Decision::Released, near(number))).collect();
+    let operator = Operator::file(&Contents { records, ..Contents::default() }).await;
+    let program = operator.command(&[]);
+    let arguments: Vec<_> = program.get_args().map(|argument| argument.to_str().unwrap()).collect();
+    let (path, arguments) = (program.get_program().to_str().unwrap(), arguments.join(" "));
+    let script = format!("keybroker() {{ sleep 1; {path} \"$@\" {arguments}; }}\n{commands}");
+    let directory = tempfile::tempdir().unwrap();
+    let all = exported(&operator, &[]);
+    let run = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(&directory);
+        shell.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        shell.stdin(Stdio::null()).output().unwrap()
+    };
+    // An export that fails is followed by nothing.
+    let file = directory.path().join("old.jsonl");
+    fs::create_dir(&file).unwrap();
+    run();
+    assert_eq!(exported(&operator, &[]), all);
+    fs::remove_dir(&file).unwrap();
+
+    let ended = run();
+    let (old, left) = (fs::read_to_string(&file).unwrap(), exported(&operator, &[]));
+    let old: Vec<Value> = old.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(left.iter().any(|record| record["decision"] == "pruned"), "{ended:?}");
+    let left = left.iter().filter(|record| record["decision"] != "pruned");
+    let kept: BTreeSet<_> = ids(left).union(&ids(&old)).cloned().collect();
+    assert_eq!(kept.len(), all.len(), "{ended:?}");
 }
 
 /// Evidence that was decided about is decided about, whatever an operator deletes.

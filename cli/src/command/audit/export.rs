@@ -19,8 +19,8 @@ use crate::{
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker audit export >audit.jsonl
-  What `prune` would delete:
-      keybroker audit export --until 400d >>old.jsonl
+  Before `keybroker audit prune --before 2026-01-01T00:00:00Z`, by the same time:
+      keybroker audit export --until 2026-01-01T00:00:00Z >>old.jsonl
   keybroker audit export --since 2026-11-01T00:00:00Z --aws | gzip >november.jsonl.gz
 
 {}", Exit::TABLE))]

@@ -19,20 +19,20 @@ use crate::{
 
 /// Delete old audit records from the store of this machine, for good
 ///
-/// The command says how many records are older than the time that you give, and asks. Export them first:
-/// nothing brings them back. The broker may be running. Nothing is deleted that the broker still needs: a
-/// decision about a guest stays until its challenge, and a session of it, could no longer count. A record of
-/// the act stays in the log.
+/// The command says how many records are older than the time that you give, and asks. Export them first, up
+/// to the same time: nothing brings them back. The broker may be running. Nothing is deleted that the broker
+/// still needs: a decision about a guest stays until its challenge, and a session of it, could no longer
+/// count. A record of the act stays in the log.
 ///
 /// The space goes to later records. `keybroker audit compact` gives it back to the file system.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, group(clap::ArgGroup::new("which").required(true)
     .args(["before", "older_than"])), after_long_help = format!("\
 Examples:
-  First to see and then to delete, after `keybroker audit export --until 400d >>old.jsonl`:
+  To see how many there are:
       keybroker audit prune --older-than 400d --dry-run
-      keybroker audit prune --older-than 400d --yes
-  keybroker audit prune --before 2026-01-01T00:00:00Z
+  After `keybroker audit export --until 2026-01-01T00:00:00Z >>old.jsonl`, by the same time:
+      keybroker audit prune --before 2026-01-01T00:00:00Z --yes
 
 {}", Exit::TABLE))]
 pub(super) struct PruneArgs {
