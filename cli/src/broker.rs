@@ -214,6 +214,9 @@ fn open_once_free(
     }
 }
 
+/// What helps a user who may not look into the data directory.
+pub(crate) const AS_OWNER: &str = "run the command as the user of the broker, who owns the data directory";
+
 pub(crate) fn store_failure(error: OpenError) -> Failure {
     let exit = match error {
         OpenError::Locked => Exit::StoreLocked,
@@ -228,9 +231,7 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         OpenError::Corrupt(_) => {
             Some("keep a copy of the data directory as it is, and restore it from its backup")
         }
-        OpenError::Io(ErrorKind::PermissionDenied) => {
-            Some("run the command as the user of the broker, who owns the data directory")
-        }
+        OpenError::Io(ErrorKind::PermissionDenied) => Some(AS_OWNER),
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {
             Some("give the store's own key with --key-file, or an empty directory with --data-dir")

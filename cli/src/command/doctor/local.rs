@@ -1,6 +1,6 @@
 //! The files of a broker on one machine.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use axum::body::Body;
 use hyper::{Request, StatusCode, Uri, header, header::HeaderValue};
@@ -48,7 +48,8 @@ fn space(data_dir: &Path) -> Finding {
     let free = match room::free(data_dir) {
         Err(error) => {
             let finding = format!("the free space at {at} is not known: {error}");
-            return Finding::warn("disk", finding, "name the broker's data directory with --data-dir");
+            let advice = seen_by(error.kind(), "name the broker's data directory with --data-dir");
+            return Finding::warn("disk", finding, advice);
         }
         Ok(None) => return Finding::ok("disk", format!("the file system of {at} has no limit")),
         Ok(Some(free)) => free,
@@ -74,13 +75,21 @@ fn space(data_dir: &Path) -> Finding {
     }
 }
 
+/// What helps if the data directory cannot be looked at: another user, if this one may not, and else `advice`.
+fn seen_by(error: io::ErrorKind, advice: &'static str) -> &'static str {
+    if error == io::ErrorKind::PermissionDenied { broker::AS_OWNER } else { advice }
+}
+
 fn directory(data_dir: &Path) -> Finding {
     let at = data_dir.display();
     match fs::metadata(data_dir).map(|metadata| metadata.permissions().mode() & 0o7777) {
         Err(error) => Finding::fail(
             "data-directory",
             format!("{at} cannot be read: {error}"),
-            "name the broker's data directory with --data-dir, or start `keybroker serve`, which makes it",
+            seen_by(
+                error.kind(),
+                "name the broker's data directory with --data-dir, or start `keybroker serve`, which makes it",
+            ),
         ),
         Ok(mode) if mode & 0o022 != 0 => Finding::warn(
             "data-directory",
@@ -180,14 +189,27 @@ pub(super) async fn running(args: &DoctorArgs) -> Finding {
         Ok(data_dir) => data_dir,
         Err(failure) => return Finding::failed(CHECK, &failure),
     };
+    let at = data_dir.display();
     let asked = match SocketStore::reach(&data_dir).await {
         Ok(broker) => ask(&broker).await,
-        Err(cause) => Err(format!("no broker answers in {}: {cause:#}", data_dir.display())),
+        Err(cause) if is_closed(&cause) => {
+            let finding = format!("whether a broker answers in {at} cannot be seen: {}", cause.root_cause());
+            return Finding::fail(CHECK, finding, broker::AS_OWNER);
+        }
+        Err(cause) => Err(format!("no broker answers in {at}: {cause:#}")),
     };
     match asked {
         Ok(()) => Finding::ok(CHECK, "the running broker is well"),
         Err(cause) => Finding::fail(CHECK, cause, "look at the broker's log, and run `keybroker doctor`"),
     }
+}
+
+/// Whether the system keeps this user out. The client has reasons of its own, too, for which another user is no
+/// help.
+fn is_closed(cause: &anyhow::Error) -> bool {
+    let denied =
+        |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some();
+    cause.chain().filter_map(|cause| cause.downcast_ref()).any(denied)
 }
 
 async fn ask(broker: &SocketStore) -> Result<(), String> {
@@ -217,6 +239,19 @@ pub(super) fn backend(backend: Backend) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_who_is_kept_out_is_told_to_be_the_brokers() {
+        let advice = "name the broker's data directory";
+        assert_eq!(seen_by(io::ErrorKind::PermissionDenied, advice), broker::AS_OWNER);
+        assert_eq!(seen_by(io::ErrorKind::NotFound, advice), advice);
+        let closed = anyhow::Error::from(io::Error::from(rustix::io::Errno::ACCESS)).context("not served");
+        assert!(is_closed(&closed));
+        // The client refuses to trust what it finds there: the broker's user would get the same answer.
+        let untrusted = io::Error::new(io::ErrorKind::PermissionDenied, "other users may write to it");
+        assert!(!is_closed(&untrusted.into()));
+        assert!(!is_closed(&io::Error::from(rustix::io::Errno::CONNREFUSED).into()));
+    }
 
     /// The directory's own parent is a file, so nobody can see whether there is a store.
     #[test]
