@@ -280,6 +280,9 @@ async fn delete_shows_the_workloads_and_asks_first() {
         assert_eq!((again.code, again.log.as_str()), (Some(0), "0 deleted\n"), "{kind}");
         // A revoked workload keeps its id taken, so it is deleted only by name.
         operator.out(&["workload", "revoke", "owned"]);
+        let spared = operator.run(&["workload", "delete", "--never-released", "--dry-run"]);
+        let told = "2 left out: revoked, or registered less than 30 minutes ago\n0 would be deleted\n";
+        assert_eq!((spared.code, spared.log.as_str()), (Some(0), told), "{kind}");
         let spared = operator.json(&["workload", "delete", "--never-released", "--dry-run"]);
         assert_eq!(ids(&spared, "deleted"), Vec::<String>::new(), "{kind}");
         operator.out(&["workload", "restore", "owned"]);
@@ -347,6 +350,9 @@ fn delete_without_a_choice_is_refused() {
         let ended = program::run(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
     }
+    // An id beside the age would be refused, too.
+    let age = program::run(&["workload", "delete", "--older-than", "7d", "--yes"]);
+    assert!(age.log.contains("--never-released") && !age.log.contains("<ID>"), "{age:?}");
 }
 
 /// A registration that this release cannot read is listed as unreadable.

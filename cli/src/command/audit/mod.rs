@@ -106,7 +106,7 @@ pub(crate) struct AuditArgs {
     released: bool,
     /// Show the levels of the platforms on which guests attested, in place of the decisions: for each kind of
     /// silicon and each level the verdict by AMD's bulletins of that day, and the numbers of guests and chips
-    #[arg(long, conflicts_with_all = ["id", "limit"])]
+    #[arg(long, conflicts_with_all = ["id", "limit", "decision", "check"])]
     tcb: bool,
     #[command(flatten)]
     form: FormArgs,

@@ -1,11 +1,13 @@
 //! `keybroker workload delete`.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use keybroker_common::{
     audit::Decision,
     ids::WorkloadId,
-    store::StoreError,
-    workload::{Workload, build_window_is_over},
+    store::{StoreError, Unreadable},
+    workload::{BUILD_WINDOW, Workload, build_window_is_over},
 };
 use serde::Serialize;
 
@@ -28,6 +30,7 @@ use crate::{
 /// disk that is encrypted with it is lost, unless its builder has another copy. Anybody who may register can
 /// register the id again. To stop releases without deleting anything, use `keybroker workload revoke`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("older_than", |older_than| older_than.requires("never_released")))]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker workload delete billing-7f3a
@@ -41,7 +44,7 @@ pub(super) struct DeleteArgs {
     #[arg(
         value_name = "ID",
         value_parser = workload_id,
-        required_unless_present = "never_released",
+        required_unless_present_any = ["never_released", "older_than"],
         conflicts_with_all = ["never_released", "older_than"]
     )]
     id: Option<WorkloadId>,
@@ -71,8 +74,14 @@ struct Deletion {
 
 pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     let operator = args.store.open().await?;
-    let (seen, unreadable) = seen(args, &operator).await?;
+    let Seen { rows: seen, left_out, unreadable } = seen(args, &operator).await?;
     let exit = operator::tell_unreadable("the workload", &unreadable);
+    if left_out > 0 {
+        say!(
+            "{left_out} left out: revoked, or registered less than {} minutes ago",
+            BUILD_WINDOW.as_secs() / 60
+        );
+    }
     if args.confirm.dry_run || seen.is_empty() {
         report(args, &seen, Vec::new())?;
         return Ok(exit);
@@ -108,22 +117,33 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The rows to delete, as they are now.
-async fn seen(
-    args: &DeleteArgs,
-    operator: &OperatorHandle,
-) -> Result<(Vec<Workload>, Vec<keybroker_common::store::Unreadable>), Failure> {
-    match &args.id {
-        Some(id) => Ok((vec![operator.workload(id).await?], Vec::new())),
-        None => {
-            let now = Timestamp::now();
-            // A revoked id stays taken, and a build under way may still use its row: a filter leaves both
-            // out.
-            let over = |row: &Workload| build_window_is_over(row.first_registered_at, now);
-            let orphan = |row: &Workload| row.revoked_at.is_none() && over(row);
-            list::find(operator, |row| args.filter.matches(row, now) && orphan(row)).await
-        }
+/// What the arguments choose.
+struct Seen {
+    /// The rows to delete, as they are now.
+    rows: Vec<Workload>,
+    /// The number of rows that the filter matches, and that stay all the same.
+    left_out: usize,
+    unreadable: Vec<Unreadable>,
+}
+
+async fn seen(args: &DeleteArgs, operator: &OperatorHandle) -> Result<Seen, Failure> {
+    if let Some(id) = &args.id {
+        let rows = vec![operator.workload(id).await?];
+        return Ok(Seen { rows, left_out: 0, unreadable: Vec::new() });
     }
+    let now = Timestamp::now();
+    let left_out = Cell::new(0);
+    let chosen = |row: &Workload| {
+        if !args.filter.matches(row, now) {
+            return false;
+        }
+        // A revoked id stays taken, and a build under way may still use its row: a filter leaves both out.
+        let goes = row.revoked_at.is_none() && build_window_is_over(row.first_registered_at, now);
+        left_out.update(|count| count + usize::from(!goes));
+        goes
+    };
+    let (rows, unreadable) = list::find(operator, chosen).await?;
+    Ok(Seen { rows, left_out: left_out.get(), unreadable })
 }
 
 fn report(args: &DeleteArgs, deleted: &[Workload], changed: Vec<WorkloadId>) -> Result<(), Failure> {
