@@ -155,7 +155,7 @@ pub(crate) fn check_apart(data_dir: &Path, key_file: &Path) -> Result<(), Failur
     if real(key_file).starts_with(real(data_dir)) {
         let error = anyhow!("the key {} is in the data directory", key_file.display());
         return Err(Failure::new(Exit::Configuration, error)
-            .hint("give --key-file a path elsewhere: anybody who has both store and key has the secrets"));
+            .hint("name a path elsewhere: anybody who has both store and key has the secrets"));
     }
     Ok(())
 }

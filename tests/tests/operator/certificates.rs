@@ -11,7 +11,7 @@ use keybroker_simulator::{
 };
 use keybroker_tests::{
     operator::{Contents, Operator},
-    program::Ended,
+    program::{self, Ended},
     unique,
     world::{World, amd, anchors, kds},
 };
@@ -221,6 +221,15 @@ async fn a_file_that_amd_did_not_sign_stops_the_whole_import() {
         let untrusted = operator.run(&["certificates", "import", "--list-for", "vcek", &crl]);
         assert_eq!(untrusted.code, Some(3), "{untrusted:?}");
         assert!(listed(&operator, &files).is_empty(), "{}", operator.kind);
+    }
+}
+
+#[test]
+fn a_product_alone_names_no_chip_and_the_answer_names_every_way_to_do_so() {
+    let ended = program::run(&["certificates", "prefetch", "--product", "milan"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for way in ["--report", "--vcek-url", "--from", "--chip-id"] {
+        assert!(ended.log.contains(way), "{way}: {ended:?}");
     }
 }
 

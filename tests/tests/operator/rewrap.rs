@@ -215,7 +215,7 @@ async fn a_key_that_cannot_take_over_is_refused_and_nothing_moves() {
     for (new, code, said) in [
         ("old.key", 2, "both files hold the same key"),
         ("copy.key", 2, "both files hold the same key"),
-        ("data/new.key", 5, "is in the data directory"),
+        ("data/new.key", 5, "is in the data directory\nhint: name a path elsewhere"),
         ("garbage.key", 5, "it is not one line"),
         ("open.key", 5, "others than its owner"),
     ] {

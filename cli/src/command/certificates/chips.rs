@@ -20,10 +20,13 @@ use crate::{
 
 /// The chips to fetch certificates for.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("chips").required(true).multiple(true).args([
+    "report", "vcek_url", "from", "chip_id",
+]))]
 pub(super) struct ChipArgs {
     /// A report of the chip, in any form that `verify` takes: it says which certificate it needs. May be
     /// given several times
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["chip_id", "from", "vcek_url"])]
+    #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
     /// The URL of the chip's certificate, as `snphost show vcek-url` prints it: the command asks --kds-url
     /// for that certificate. May be given several times
