@@ -223,7 +223,12 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         OpenError::Foreign
         | OpenError::Format { .. }
         | OpenError::OtherKey { .. }
-        | OpenError::Io(ErrorKind::PermissionDenied) => Exit::Configuration,
+        | OpenError::Io(
+            ErrorKind::PermissionDenied
+            | ErrorKind::NotADirectory
+            | ErrorKind::NotFound
+            | ErrorKind::ReadOnlyFilesystem,
+        ) => Exit::Configuration,
         _ => Exit::Failure,
     };
     let hint = match error {
@@ -232,6 +237,7 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
             Some("keep a copy of the data directory as it is, and restore it from its backup")
         }
         OpenError::Io(ErrorKind::PermissionDenied) => Some(AS_OWNER),
+        OpenError::Io(ErrorKind::NotADirectory) => Some("name a directory with --data-dir"),
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {
             Some("give the store's own key with --key-file, or an empty directory with --data-dir")

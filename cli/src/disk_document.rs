@@ -17,7 +17,7 @@ use keybroker_initdata::{
 
 use crate::{
     bounded,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     operator::{OperatorHandle, signing_ring},
 };
 
@@ -104,7 +104,7 @@ impl BrokerArgs {
         disk: Disk,
     ) -> Result<Document, Failure> {
         let certificates = match &self.certificates {
-            Some(path) => Some(bounded::text(path).with_context(|| path.display().to_string())?),
+            Some(path) => Some(bounded::text(path).with_context(|| Unusable::reading(path))?),
             None => None,
         };
         let settings = Settings {

@@ -1,6 +1,6 @@
 //! The end of a command: one table of exit codes, and errors that say what to do next.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use crate::table::printable;
 
@@ -59,10 +59,34 @@ pub(crate) struct Failure {
     needs: Option<String>,
 }
 
+/// The context of an error about a file or a directory that an argument or a setting names: what the command
+/// was doing with it, and its name. A command ends with [`Exit::Configuration`] for it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unusable(pub(crate) String);
+
+impl Unusable {
+    /// The file or directory that cannot be read.
+    pub(crate) fn reading(path: &Path) -> Self {
+        Self(format!("reading {}", path.display()))
+    }
+
+    /// The file or directory that cannot be written.
+    pub(crate) fn writing(path: &Path) -> Self {
+        Self(format!("writing {}", path.display()))
+    }
+
+    /// The file that holds something else than it is named for.
+    pub(crate) fn content(path: &Path) -> Self {
+        Self(path.display().to_string())
+    }
+}
+
 impl From<anyhow::Error> for Failure {
-    /// For an error that has no code of its own.
+    /// For an error that has no code of its own, or is about a file that an argument names.
     fn from(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failure, error)
+        let exit = if error.is::<Unusable>() { Exit::Configuration } else { Exit::Failure };
+        Self::new(exit, error)
     }
 }
 
@@ -107,11 +131,18 @@ impl Failure {
         (format!("{:#}", self.error), self.hint.as_deref())
     }
 
+    /// Whether the reader of the output closed the pipe. Printing has no code of its own; with another code
+    /// the connection to a service broke.
+    fn is_of_closed_output(&self) -> bool {
+        let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+        self.exit == Exit::Failure
+            && self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe)
+    }
+
     /// Tells the user, and returns the code to end with. A user who closed the pipe need not be told.
     pub(crate) fn report(self) -> ExitCode {
-        let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-        if self.error.chain().filter_map(|cause| cause.downcast_ref()).any(broken_pipe) {
-            return self.exit.into();
+        if self.is_of_closed_output() {
+            return ExitCode::from(OUTPUT_CLOSED);
         }
         say!("error: {}", lines(&format!("{:#}", self.error)));
         if let Some(hint) = self.hint {
@@ -121,6 +152,11 @@ impl Failure {
     }
 }
 
+/// The code of a command whose output nobody reads any more, as in `keybroker audit --limit 20 | head -1`. A
+/// shell reports it of a program that SIGPIPE ends. It is neither 0, because the command may not have done all
+/// of its work, nor a code of the table, because nothing is wrong.
+const OUTPUT_CLOSED: u8 = 128 + 13;
+
 /// Text of several lines, each as it may be printed: names of files and answers of servers are in it.
 fn lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
@@ -129,6 +165,23 @@ fn lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_a_matter_of_the_configuration() {
+        let missing = || anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert_eq!(Failure::from(missing()).exit(), Exit::Failure);
+        let named = missing().context(Unusable::reading(Path::new("a.pem"))).context("the second of two");
+        let failure = Failure::from(named);
+        assert_eq!(failure.exit(), Exit::Configuration);
+        assert_eq!(failure.told().0, "the second of two: reading a.pem: entity not found");
+    }
+
+    #[test]
+    fn only_printing_ends_silently() {
+        let broken = || anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(Failure::from(broken().context("printing")).is_of_closed_output());
+        assert!(!Failure::new(Exit::Unreachable, broken().context("asking")).is_of_closed_output());
+    }
 
     #[test]
     fn the_table_has_every_code_and_the_manual_has_the_table() {

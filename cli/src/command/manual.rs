@@ -14,7 +14,7 @@ use clap_mangen::Man;
 
 use crate::{
     Cli,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     suggest::StorePlace,
 };
 
@@ -67,7 +67,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     let mut program = Cli::command();
     program.build();
     if let Some(directory) = &args.dir {
-        let writing = || format!("writing manual pages to {}", directory.display());
+        let writing = || Unusable(format!("writing manual pages to {}", directory.display()));
         fs::create_dir_all(directory).with_context(writing)?;
         for (name, page) in pages(&program).with_context(writing)? {
             fs::write(directory.join(name), page).with_context(writing)?;

@@ -19,7 +19,7 @@ use keybroker_common::{binding::SentReport, requirements::EvidenceForm};
 use keybroker_snp::hcl::HclError;
 use keybroker_snp::report::Report;
 
-use crate::counted::counted;
+use crate::{counted::counted, exit::Unusable};
 
 pub(crate) use self::endorsement::{Endorsement, Rejected};
 
@@ -185,7 +185,7 @@ pub(crate) fn fixed<const N: usize>(path: &Path) -> anyhow::Result<[u8; N]> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || bounded(File::open(path)?);
-    read().with_context(|| format!("cannot read {}", path.display()))
+    read().with_context(|| Unusable(format!("cannot read {}", path.display())))
 }
 
 /// Everything from `source`, if that is no more than evidence ever has.
@@ -198,8 +198,8 @@ pub(crate) fn bounded(source: impl Read) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unread(path: &Path) -> String {
-    format!("{} holds nothing that can be read", path.display())
+fn unread(path: &Path) -> Unusable {
+    Unusable(format!("{} holds nothing that can be read", path.display()))
 }
 
 #[cfg(test)]

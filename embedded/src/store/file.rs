@@ -146,7 +146,11 @@ fn same(file: &File, path: &Path) -> io::Result<bool> {
 /// theirs.
 pub(super) fn make_directory(data_dir: &Path) -> io::Result<()> {
     let missing: Vec<_> = data_dir.ancestors().take_while(|directory| !directory.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| match error.kind() {
+        // A file has the name.
+        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+        _ => error,
+    })?;
     for directory in missing.into_iter().filter_map(Path::parent) {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         File::open(directory)?.sync_all()?;

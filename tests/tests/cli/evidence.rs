@@ -215,11 +215,11 @@ fn certificates_and_lists_made_by_openssl_are_read() {
     let without = openssl(&["x509", "-inform", "DER", "-in", &der, "-text", "-noout"]).unwrap();
     let without = files.write("noout.txt", without);
     let ended = verify(&["--report", &report, "--endorsement", &without, "--at", AT]);
-    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
     assert!(ended.log.contains("without -noout"), "{ended:?}");
     let p7 = openssl(&["crl2pkcs7", "-nocrl", "-certfile", &with_text]).unwrap();
     let ended = verify(&["--report", &report, "--endorsement", &files.write("p7", p7), "--at", AT]);
-    assert!(ended.code == Some(1) && ended.log.contains("openssl pkcs7 -print_certs"), "{ended:?}");
+    assert!(ended.code == Some(5) && ended.log.contains("openssl pkcs7 -print_certs"), "{ended:?}");
     // A list in PEM is treated like one in DER. This one is another ARK's, so it is denied.
     let crl = files.write("crl.der", amd(Product::Milan).crl(&CrlOptions::default()));
     let pem = openssl(&["crl", "-inform", "DER", "-in", &crl, "-text"]).unwrap();
@@ -245,7 +245,7 @@ fn report_data_may_be_snpguests_request_file() {
     assert_eq!(with(&hex), good());
     assert_eq!(with(&other), (Some(3), vec!["challenge".to_owned()]));
     let (code, log) = with(&report);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(5));
     assert!(log[0].contains("head -c 64"), "{log:?}");
 }
 
@@ -294,7 +294,7 @@ async fn a_hosts_table_and_azures_answer_are_imported() {
     assert!(ended.code == Some(0) && ended.out.contains("the guest sends it"), "{ended:?}");
     assert!(listed(&operator, &files).contains(&"Milan/vlek/chain ok".to_owned()));
     let alone = certificates(&operator, &files, &["import", &files.write("vlek.der", &vlek)]);
-    assert_eq!((alone.code, alone.out.as_str()), (Some(1), ""), "{alone:?}");
+    assert_eq!((alone.code, alone.out.as_str()), (Some(5), ""), "{alone:?}");
     // If the host made one certificate up, nothing of its table is kept.
     let mut forged = vlek;
     *forged.last_mut().unwrap() ^= 1;
@@ -343,10 +343,10 @@ async fn another_authoritys_certificate_is_unreadable_not_denied() {
     {
         let file = files.write(name, bytes);
         let ended = certificates(&operator, &files, &["import", &file]);
-        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+        assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
         let ended =
             verify(&["--report", &report, "--endorsement", &vcek, "--endorsement", &file, "--at", AT]);
-        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+        assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
     }
 }
 

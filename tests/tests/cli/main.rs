@@ -10,6 +10,7 @@
 
 mod demo;
 mod evidence;
+mod files;
 mod fleet;
 mod id_block;
 mod measure;

@@ -106,7 +106,7 @@ fn explain_says_what_it_cannot_know() {
         ended.out
     );
     let no_report = tcb(&["explain", vcek.to_str().unwrap()]);
-    assert_eq!((no_report.code, no_report.out.as_str()), (Some(1), ""), "{no_report:?}");
+    assert_eq!((no_report.code, no_report.out.as_str()), (Some(5), ""), "{no_report:?}");
 }
 
 #[test]

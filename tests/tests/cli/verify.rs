@@ -118,7 +118,7 @@ fn a_forged_certificate_is_denied_and_a_broken_one_unreadable() {
     if let Some(arguments) = vector("NEG-trustee-vcek-invalid-new", &["vcek.der"]) {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let ended = verify(&arguments);
-        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+        assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{ended:?}");
         assert!(ended.log.contains("no valid value in AMD's extension HWID"), "{ended:?}");
     }
 }
@@ -166,23 +166,23 @@ fn an_unreadable_file_is_a_failure_and_never_denied() {
     let pem = write("half.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
     let tls = write("tls.pem", &fs::read(program::workspace().join("tests/src/tls.rs")).unwrap());
     let rows: [(&[&str], i32, &str); 17] = [
-        (&["--report", &gone, "--endorsement", vcek], 1, "gone"),
-        (&["--report", report, "--endorsement", &gone], 1, "gone"),
-        (&["--report", report, "--endorsement", vcek, "--crl", &gone], 1, "gone"),
+        (&["--report", &gone, "--endorsement", vcek], 5, "gone"),
+        (&["--report", report, "--endorsement", &gone], 5, "gone"),
+        (&["--report", report, "--endorsement", vcek, "--crl", &gone], 5, "gone"),
         (&["--report", report], 1, "--endorsement"),
-        (&["--report", &junk, "--endorsement", vcek], 1, "it is text, but neither PEM"),
-        (&["--report", &empty, "--endorsement", vcek], 1, "it is empty"),
-        (&["--report", &short, "--endorsement", vcek], 1, "1183 bytes"),
-        (&["--report", vcek, "--endorsement", vcek], 1, "but no report"),
-        (&["--report", report, "--endorsement", &junk], 1, "it is text, but neither PEM"),
-        (&["--report", report, "--endorsement", &half], 1, "begins as DER"),
-        (&["--report", report, "--endorsement", &pem], 1, "a PEM block"),
-        (&["--report", report, "--endorsement", report], 1, "without a certificate"),
-        (&["--report", report, "--endorsement", &tls], 1, "it is text"),
-        (&["--report", report, "--endorsement", vcek, "--endorsement", &pem], 1, "a PEM block"),
-        (&["--report", report, "--endorsement", vcek, "--endorsement", &empty], 1, "it is empty"),
+        (&["--report", &junk, "--endorsement", vcek], 5, "it is text, but neither PEM"),
+        (&["--report", &empty, "--endorsement", vcek], 5, "it is empty"),
+        (&["--report", &short, "--endorsement", vcek], 5, "1183 bytes"),
+        (&["--report", vcek, "--endorsement", vcek], 5, "but no report"),
+        (&["--report", report, "--endorsement", &junk], 5, "it is text, but neither PEM"),
+        (&["--report", report, "--endorsement", &half], 5, "begins as DER"),
+        (&["--report", report, "--endorsement", &pem], 5, "a PEM block"),
+        (&["--report", report, "--endorsement", report], 5, "without a certificate"),
+        (&["--report", report, "--endorsement", &tls], 5, "it is text"),
+        (&["--report", report, "--endorsement", vcek, "--endorsement", &pem], 5, "a PEM block"),
+        (&["--report", report, "--endorsement", vcek, "--endorsement", &empty], 5, "it is empty"),
         (&["--report", report, "--endorsement", vcek, "--crl", &crl], 3, "revocation"),
-        (&["--report", report, "--endorsement", vcek, "--crl", &junk], 1, "it is text, but neither PEM"),
+        (&["--report", report, "--endorsement", vcek, "--crl", &junk], 5, "it is text, but neither PEM"),
     ];
     for (arguments, code, word) in rows {
         let ended = verify(arguments);

@@ -201,17 +201,17 @@ fn an_export_without_its_secrets_is_not_registered() {
     let resource = format!("key={file}");
     let own = json!({ "measurements": [measurement], "resources": { "key": "x" } });
     let own = desk.write("own.json", &own.to_string());
-    let rows: [(&[&str], &str); 6] = [
-        (&["--from", &document], "--resource NAME=FILE"),
-        (&["--from", &document, "--passphrase-file", &file], "names no resources"),
-        (&["--from", &krun], "needs --passphrase-file"),
-        (&["--from", &krun, "--resource", &resource], "--passphrase-file"),
-        (&["--from", &own, "--resource", &resource], "duplicate field key"),
-        (&["--from", &own, "--passphrase-file", &file], "the dialect v0"),
+    let rows: [(&[&str], i32, &str); 6] = [
+        (&["--from", &document], 2, "--resource NAME=FILE"),
+        (&["--from", &document, "--passphrase-file", &file], 2, "names no resources"),
+        (&["--from", &krun], 2, "needs --passphrase-file"),
+        (&["--from", &krun, "--resource", &resource], 2, "--passphrase-file"),
+        (&["--from", &own, "--resource", &resource], 5, "own.json: body: duplicate field key"),
+        (&["--from", &own, "--passphrase-file", &file], 2, "the dialect v0"),
     ];
-    for (arguments, said) in rows {
+    for (arguments, code, said) in rows {
         let ended = desk.to.run(&[&["register", "--yes"], arguments].concat());
-        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{arguments:?}: {ended:?}");
         assert!(ended.log.contains(said), "{arguments:?}: {ended:?}");
     }
     assert_eq!(desk.from.run(&["workload", "export", "nobody"]).code, Some(1));

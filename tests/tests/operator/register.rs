@@ -249,8 +249,8 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
     let query = [&by_values[..], &["--query", "tru("]].concat();
     let module = [&by_values[..], &["--query", "data.p.allow", "--policy", &open]].concat();
     let rows: [(&[&str], i32, &str); 10] = [
-        (&["register", "--from", &unknown], 2, "mesurements"),
-        (&["register", "--from", &unbound], 2, "measurement"),
+        (&["register", "--from", &unknown], 5, "mesurements"),
+        (&["register", "--from", &unbound], 5, "measurement"),
         (&["register", "--from", "/nonexistent"], 5, "/nonexistent"),
         (
             &["register", "--workload-id", "w", "--passphrase-file", &passphrase],

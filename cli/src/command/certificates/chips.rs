@@ -14,7 +14,7 @@ use keybroker_snp::{
 use crate::{
     bounded,
     evidence::Evidence,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     hex,
 };
 
@@ -71,14 +71,14 @@ impl ChipArgs {
     }
 
     fn in_file(&self, path: &Path) -> anyhow::Result<Vec<VcekId>> {
-        let reading = || format!("reading {}", path.display());
+        let reading = || Unusable::reading(path);
         let stdin = path == Path::new("-");
         let bytes = if stdin { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
         let text = String::from_utf8(bytes.with_context(reading)?).with_context(reading)?;
         let beside = path.parent().unwrap_or(Path::new("."));
         let mut chips = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let at = || format!("line {} of {}", index + 1, path.display());
+            let at = || Unusable(format!("line {} of {}", index + 1, path.display()));
             let line = line.split('#').next().unwrap_or_default().trim();
             let words: Vec<_> = line.split_whitespace().collect();
             chips.push(match words.as_slice() {
@@ -135,7 +135,7 @@ fn at_tcb(product: Product, ChipId(chip): &ChipId, tcb: TcbVersion) -> anyhow::R
 }
 
 fn of_report(path: &Path, product: Option<Product>) -> anyhow::Result<VcekId> {
-    let at = || format!("the report {}", path.display());
+    let at = || Unusable(format!("the report {}", path.display()));
     let (sent, _) = Evidence::with_report(path)?;
     let read = sent.read()?;
     let report = read.report();

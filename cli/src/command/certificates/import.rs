@@ -106,7 +106,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         .collect();
     if let ([], [vlek, ..]) = (entries.as_slice(), imported.as_slice()) {
         let error = anyhow!("the guest sends a VLEK's certificate, and the store keeps none");
-        return Err(Failure::new(Exit::Failure, error).context(nothing_of(&vlek.file)));
+        return Err(Failure::new(Exit::Configuration, error).context(nothing_of(&vlek.file)));
     }
     for Entry { file, key, row } in entries {
         let result = write(&operator, &key, &row).await?;
@@ -281,7 +281,7 @@ impl From<Rejected> for Refusal {
 
 fn refused(file: &Path, refusal: Refusal) -> Failure {
     let (exit, cause) = match refusal {
-        Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Failure, cause),
+        Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Configuration, cause),
         Refusal::Rejected(Rejected::Denied(cause)) => (Exit::Denied, cause),
         Refusal::ListForWhat => (
             Exit::Usage,

@@ -20,7 +20,7 @@ use self::{directory::Found, report::Item};
 use super::register::{self, DestinationArgs, TrusteeRegistration};
 use crate::{
     confirm::ConfirmArgs,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     hex,
     operator::workload_id,
     suggest::quoted,
@@ -148,7 +148,7 @@ fn register(args: &ImportTrusteeArgs, id: &WorkloadId, found: &Found) -> Result<
         return register::trustee(&registration, &args.destination, broker, &args.confirm, args.json);
     };
     let body = register::trustee_document(&registration)?;
-    let writing = || format!("writing {}", file.display());
+    let writing = || Unusable::writing(file);
     let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written = made.as_mut().map_err(|error| std::io::Error::new(error.kind(), error.to_string()));
     written.and_then(|made| made.write_all(&body).and_then(|()| made.sync_all())).with_context(writing)?;

@@ -36,7 +36,7 @@ use crate::{
     },
     confirm::ConfirmArgs,
     disk_document::{self, BrokerArgs},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     operator::{OperatorHandle, block_on},
     table::{self, printable},
 };
@@ -141,7 +141,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         Ok((earlier, document(args, &image, &id, &operator).await?))
     })?;
     let original = read(&args.library)?;
-    let linking = || format!("linking {} anew", args.library.display());
+    let linking = || Unusable(format!("linking {} anew", args.library.display()));
     let kernel_address = Library::parse(&original).with_context(linking)?.firmware.kernel_address;
     let initrd = args.sources.initrd(&document, initrd_room(kernel_address).unwrap_or(u64::MAX))?;
     let made = relink(&original, &initrd).with_context(linking)?;
@@ -170,7 +170,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         say!("nothing was written or registered");
         return Ok(Exit::Failure);
     }
-    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    fs::create_dir_all(&args.out).with_context(|| Unusable::writing(&args.out))?;
     // The document is in the initrd, and the initrd in the library: these two are for people to look at.
     for (name, bytes) in [
         ("initdata.toml".to_owned(), document.text().as_bytes()),
@@ -178,7 +178,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         (library.soname(), &made),
     ] {
         let path = args.out.join(name);
-        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        fs::write(&path, bytes).with_context(|| Unusable::writing(&path))?;
         output.files.push(path);
     }
     output.revoked = block_on(registered(args, &body, &earlier))?;

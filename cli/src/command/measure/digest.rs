@@ -55,10 +55,7 @@ fn in_file(path: &Path) -> Result<Measurement, Failure> {
     if let Some(digest) = text.and_then(|text| hex::measurement(text.trim()).ok()) {
         return Ok(digest);
     }
-    match Evidence::report_in(path) {
-        Ok(report) => Ok(Measurement(*report.measurement())),
-        Err(error) => Err(Failure::new(Exit::Configuration, error)),
-    }
+    Ok(Measurement(*Evidence::report_in(path)?.measurement()))
 }
 
 /// The failure for a text that is no digest, with what it looks like.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     bounded,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     platform,
 };
 
@@ -72,7 +72,11 @@ impl Document {
                 let error = anyhow!("--passphrase-file is for a document with the dialect v0");
                 Err(Failure::new(Exit::Usage, error).hint("give each secret with --resource NAME=FILE"))
             }
-            FromDocument::Body(body) => Ok(Self::of(body)),
+            FromDocument::Body(body) => {
+                let document = Self::of(body);
+                document.parsed().with_context(|| Unusable::reading(path))?;
+                Ok(document)
+            }
         }
     }
 
@@ -104,13 +108,16 @@ impl Document {
 
     /// The request that the broker will read from it, with another HOST_DATA than the broker will draw.
     pub(super) fn request(&self) -> Result<RegisterRequest, Failure> {
-        let read = match self {
+        self.parsed().map_err(|error| Failure::new(Exit::Usage, error).context("the registration"))
+    }
+
+    fn parsed(&self) -> Result<RegisterRequest, Invalid> {
+        match self {
             Self::Libkrun(body) => libkrun::register_request(body),
             Self::Keybroker(body) | Self::Named(body) => {
                 keybroker::register_request(body, HostData::random()).map(|(request, _)| request)
             }
-        };
-        read.map_err(|error: Invalid| Failure::new(Exit::Usage, error).context("the registration"))
+        }
     }
 }
 
@@ -142,12 +149,12 @@ fn libkrun_body(registration: &AsBuildah, args: &DocumentArgs) -> Result<Zeroizi
 
 /// The passphrase that a disk was encrypted with.
 fn passphrase(args: &DocumentArgs) -> Result<Zeroizing<String>, Failure> {
-    let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
-    let path = args.passphrase_file.as_deref();
-    let bytes =
-        read(path.ok_or_else(|| usage("a registration as buildah makes it needs --passphrase-file"))?)?;
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let text = std::str::from_utf8(bytes).map_err(|_| usage("the passphrase must be UTF-8"))?;
+    let path = args.passphrase_file.as_deref().ok_or_else(|| {
+        let error = anyhow!("a registration as buildah makes it needs --passphrase-file");
+        Failure::new(Exit::Usage, error)
+    })?;
+    let bytes = read(path)?;
+    let text = utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes), path)?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -205,7 +212,7 @@ fn resources(args: &DocumentArgs) -> Result<Map<String, Value>, Failure> {
         if !(1..=MAX_SECRET_LEN).contains(&bytes.len()) {
             let error =
                 anyhow!("the resource {name} has {} bytes: it must have 1 to {MAX_SECRET_LEN}", bytes.len());
-            return Err(Failure::new(Exit::Usage, error));
+            return Err(error.context(Unusable::reading(path)).into());
         }
         let resource = resource_value(&bytes);
         if resources.insert(name.clone(), resource).is_some() {
@@ -237,8 +244,7 @@ fn keybroker_body(
         put("query", json!(args.query));
     }
     if let Some(path) = &args.policy {
-        let text = String::from_utf8(read(path)?.to_vec());
-        put("policy", text.map_err(|_| Failure::new(Exit::Usage, anyhow!("--policy must be UTF-8")))?.into());
+        put("policy", utf8(&read(path)?, path)?.into());
     }
     let by_month = by_month(args)?;
     if !by_month.minimum_tcb.is_empty() {
@@ -275,9 +281,7 @@ pub(super) fn resource_value(bytes: &[u8]) -> Value {
 /// The reference values go in unchanged: the broker hashes and evaluates this very text.
 fn with_reference_values(body: &[u8], path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = read(path)?;
-    let raw: &RawValue = serde_json::from_slice(&text)
-        .with_context(|| format!("reading {}", path.display()))
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    let raw: &RawValue = serde_json::from_slice(&text).with_context(|| Unusable::reading(path))?;
     let rest = body.strip_prefix(b"{").unwrap_or(body);
     Ok(Zeroizing::new([b"{\"reference_values\":", raw.get().as_bytes(), b",", rest].concat()))
 }
@@ -289,7 +293,11 @@ pub(super) fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// A file's contents, or with `-` standard input.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let read = if is_stdin(path) { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
-    read.map(Zeroizing::new)
-        .with_context(|| format!("reading {}", path.display()))
-        .map_err(|error| Failure::new(Exit::Configuration, error))
+    Ok(read.map(Zeroizing::new).with_context(|| Unusable::reading(path))?)
+}
+
+/// The text in the bytes of a file.
+fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str, Failure> {
+    let text = std::str::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"));
+    Ok(text.with_context(|| Unusable::reading(path))?)
 }

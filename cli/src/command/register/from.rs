@@ -38,6 +38,7 @@ impl FromDocument {
     /// faults are the broker's to find.
     pub(super) fn read(text: Zeroizing<Vec<u8>>, resources: Map<String, Value>) -> Result<Self, Failure> {
         let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
+        let unusable = |error: anyhow::Error| Failure::new(Exit::Configuration, error);
         let Ok(Members(members)) = serde_json::from_slice(&text) else { return Ok(Self::Body(text)) };
         let named =
             |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
@@ -47,7 +48,7 @@ impl FromDocument {
                 let error = anyhow!("a registration with the dialect v0 has a passphrase, and no resources");
                 return Err(usage(error).hint("give it with --passphrase-file"));
             }
-            return AsBuildah::read(&text).map(Self::AsBuildah).map_err(usage);
+            return AsBuildah::read(&text).map(Self::AsBuildah).map_err(unusable);
         }
         match named("resources") {
             None if resources.is_empty() => Err(usage(anyhow!("the registration names no resources")).hint(
@@ -55,7 +56,7 @@ impl FromDocument {
                      \"resources\": {}",
             )),
             Some(_) if resources.is_empty() => Ok(Self::Body(text)),
-            own => with_resources(&members, own.unwrap_or("{}"), resources).map(Self::Body).map_err(usage),
+            own => with_resources(&members, own.unwrap_or("{}"), resources).map(Self::Body).map_err(unusable),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{DestinationArgs, trustee};
 use crate::{
     bounded,
     disk_document::{self, BrokerArgs},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     operator::block_on,
 };
 
@@ -211,10 +211,8 @@ impl InitData {
     }
 
     fn in_file(file: &Path, any: bool) -> Result<Self, Failure> {
-        let text = bounded::text(file).with_context(|| format!("reading {}", file.display()));
-        let text = text.map_err(|error| Failure::new(Exit::Configuration, error))?;
-        let content = Content::read(text, any)
-            .map_err(|error| Failure::new(Exit::Usage, error).context(file.display().to_string()))?;
+        let text = bounded::text(file).with_context(|| Unusable::reading(file))?;
+        let content = Content::read(text, any).with_context(|| Unusable::content(file))?;
         Ok(Self { content, file: file.to_owned(), written: true })
     }
 
@@ -287,7 +285,7 @@ impl InitData {
         if self.written {
             return act();
         }
-        let writing = || format!("writing {}", self.file.display());
+        let writing = || Unusable::writing(&self.file);
         let mut beside = self.file.clone().into_os_string();
         beside.push(".new");
         fs::write(&beside, self.text()).with_context(writing)?;

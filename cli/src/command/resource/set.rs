@@ -63,5 +63,8 @@ fn read(path: &Path) -> Result<Secret, Failure> {
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(MAX_SECRET_LEN + 1));
     let limit = u64::try_from(MAX_SECRET_LEN).unwrap_or_default() + 1;
     source.take(limit).read_to_end(&mut bytes).context("its contents").map_err(unusable)?;
+    if !(1..=MAX_SECRET_LEN).contains(&bytes.len()) {
+        return Err(unusable(anyhow!("a secret must have 1 to {MAX_SECRET_LEN} bytes")));
+    }
     Ok(Secret::new(std::mem::take(&mut *bytes)))
 }

@@ -15,7 +15,7 @@ use super::{demands, read};
 use crate::{
     advisories::AdvisoriesArgs,
     evidence::{self, Evidence},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     table,
 };
 
@@ -95,10 +95,12 @@ fn given(path: &str) -> Result<Report, Failure> {
     if path != "-" {
         return Ok(Evidence::report_in(Path::new(path))?);
     }
-    let bytes = evidence::bounded(io::stdin().lock()).context("reading standard input")?;
-    let evidence = Evidence::of(&bytes).context("standard input")?;
-    let report = evidence.report.ok_or_else(|| anyhow!("standard input holds no report"))?;
-    Ok(report.read().context("standard input")?.report().clone())
+    let read = || {
+        let evidence = Evidence::of(&evidence::bounded(io::stdin().lock())?)?;
+        let report = evidence.report.ok_or_else(|| anyhow!("it holds no report"))?;
+        anyhow::Ok(report.read()?.report().clone())
+    };
+    Ok(read().context(Unusable("reading standard input".to_owned()))?)
 }
 
 /// The product of silicon, or what a release would need to serve it.

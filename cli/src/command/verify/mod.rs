@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     evidence::{self, Endorsement, Evidence, Rejected},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     fleet::FleetArgs,
     hex, when,
 };
@@ -199,7 +199,7 @@ impl<'a> Given<'a> {
                 }
                 Err(Rejected::Denied(error)) => certificates = Err(format!("{}: {error}", path.display())),
                 Err(Rejected::Unread(error)) => {
-                    return Err(anyhow!("{}: {error}", path.display()).into());
+                    return Err(anyhow!("{error}").context(Unusable::content(path)).into());
                 }
             }
         }
@@ -209,7 +209,7 @@ impl<'a> Given<'a> {
         let list = args.crl.as_deref().map(list).transpose()?;
         let crl = list.map(|der| Crl::verify(&der, &arks));
         if let (Some(Err(error @ CrlError::Malformed)), Some(path)) = (&crl, &args.crl) {
-            return Err(anyhow!("{}: {error}", path.display()).into());
+            return Err(anyhow!("{error}").context(Unusable::content(path)).into());
         }
         Ok(Self {
             args,
@@ -339,7 +339,8 @@ fn signer<'p>(
 /// The one revocation list in the file at `path`.
 fn list(path: &Path) -> anyhow::Result<Vec<u8>> {
     <[Vec<u8>; 1]>::try_from(Evidence::certificates(path)?).map(|[der]| der).map_err(|ders| {
-        anyhow!("{} holds {} certificates and lists, and --crl takes one list", path.display(), ders.len())
+        anyhow!("it holds {} certificates and lists, and --crl takes one list", ders.len())
+            .context(Unusable::content(path))
     })
 }
 

@@ -13,7 +13,7 @@ use keybroker_snp::{
 
 use crate::{
     bounded,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
 };
 
 /// The parts of a policy.
@@ -70,8 +70,8 @@ impl PolicyArgs {
                 (Exit::Usage, self.queries.get(index).map(|query| format!("--query {query:?}")))
             }
             (PolicyError::TooManyQueries, _) => (Exit::Usage, None),
-            (PolicyError::ReferenceValues(_), _) => (Exit::Failure, file(&self.reference)),
-            _ => (Exit::Failure, file(&self.policy)),
+            (PolicyError::ReferenceValues(_), _) => (Exit::Configuration, file(&self.reference)),
+            _ => (Exit::Configuration, file(&self.policy)),
         };
         let failure = Failure::new(exit, error);
         match place {
@@ -82,9 +82,10 @@ impl PolicyArgs {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let bytes =
-        bounded::read(path, bounded::TEXT).with_context(|| format!("cannot read {}", path.display()))?;
-    String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8", path.display()).into())
+    let bytes = bounded::read(path, bounded::TEXT)
+        .with_context(|| Unusable(format!("cannot read {}", path.display())))?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"));
+    Ok(text.with_context(|| Unusable::content(path))?)
 }
 
 impl Tried {
