@@ -214,7 +214,7 @@ fn open_once_free(
     }
 }
 
-/// What helps a user who may not look into the data directory.
+/// The advice to a user who may not look into the data directory.
 pub(crate) const AS_OWNER: &str = "run the command as the user of the broker, who owns the data directory";
 
 pub(crate) fn store_failure(error: OpenError) -> Failure {

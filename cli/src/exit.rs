@@ -153,8 +153,8 @@ impl Failure {
 }
 
 /// The code of a command whose output nobody reads any more, as in `keybroker audit --limit 20 | head -1`. A
-/// shell reports it of a program that SIGPIPE ends. It is neither 0, because the command may not have done all
-/// of its work, nor a code of the table, because nothing is wrong.
+/// shell reports it of a program that SIGPIPE ends. It is neither 0, because the command may not have done
+/// all of its work, nor a code of the table, because nothing is wrong.
 const OUTPUT_CLOSED: u8 = 128 + 13;
 
 /// Text of several lines, each as it may be printed: names of files and answers of servers are in it.

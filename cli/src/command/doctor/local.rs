@@ -75,7 +75,7 @@ fn space(data_dir: &Path) -> Finding {
     }
 }
 
-/// What helps if the data directory cannot be looked at: another user, if this one may not, and else `advice`.
+/// The advice if the data directory cannot be looked at: another user, if this one may not, or `advice`.
 fn seen_by(error: io::ErrorKind, advice: &'static str) -> &'static str {
     if error == io::ErrorKind::PermissionDenied { broker::AS_OWNER } else { advice }
 }
@@ -204,8 +204,8 @@ pub(super) async fn running(args: &DoctorArgs) -> Finding {
     }
 }
 
-/// Whether the system keeps this user out. The client has reasons of its own, too, for which another user is no
-/// help.
+/// Whether the system keeps this user out. The client has reasons of its own, too, for which another user is
+/// no help.
 fn is_closed(cause: &anyhow::Error) -> bool {
     let denied =
         |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some();

@@ -117,7 +117,7 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What the arguments choose.
+/// The choice of the arguments.
 struct Seen {
     /// The rows to delete, as they are now.
     rows: Vec<Workload>,
