@@ -41,8 +41,8 @@ pub(crate) struct LogArgs {
     log_format: Format,
 }
 
-/// Reads a filter. A word without `=` has to be a level: misspelt, it would be a target that nothing logs under,
-/// and the log would be silent.
+/// Reads a filter. A word without `=` has to be a level: misspelt, it would be a target that nothing logs
+/// under, and the log would be silent.
 fn targets(text: &str) -> Result<Targets, String> {
     let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_owned();
     let parts = text.split(',').filter(|part| !part.trim().is_empty());

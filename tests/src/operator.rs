@@ -332,8 +332,8 @@ impl Operator {
 }
 
 /// Runs a program at a pseudo-terminal: standard input is its keyboard, standard output its screen. Ends with
-/// the program's exit code; a signal is 128 and its number. A program that hides what is typed and stops goes on at
-/// once, and the screen says whether the terminal echoed meanwhile.
+/// the program's exit code; a signal is 128 and its number. A program that hides what is typed and stops goes
+/// on at once, and the screen says whether the terminal echoed meanwhile.
 const PTY: &str = r#"
 import os, pty, select, signal, sys, termios, time
 child, terminal = pty.fork()

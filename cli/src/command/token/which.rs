@@ -42,8 +42,8 @@ impl Which {
     }
 }
 
-/// The argument of an option that takes a token's id. A parser of its own would fail with a message that repeats a
-/// token which was given in its place.
+/// The argument of an option that takes a token's id. A parser of its own would fail with a message that
+/// repeats a token which was given in its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GivenId {
     /// An id.

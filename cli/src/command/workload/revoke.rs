@@ -226,7 +226,8 @@ fn tell(NotRevoked { id, cause, .. }: &NotRevoked) {
     say!("error: {id} is not revoked: {cause}");
 }
 
-/// Prints the result of what has been told one by one, and returns the exit code: that of the first failure, if there is one.
+/// Prints the result, whose failures have been told one by one, and returns the exit code: that of the first
+/// failure, if there is one.
 fn report(
     args: &RevokeArgs,
     revoked: Vec<WorkloadId>,
