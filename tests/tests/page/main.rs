@@ -316,7 +316,7 @@ async fn a_report_takes_the_place_of_a_report_and_of_no_other_file() {
     let notes = directory.path().join("notes.html");
     fs::write(&notes, "notes").unwrap();
     let refused = operator.run(&["report", "--html", notes.to_str().unwrap()]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(5), "{refused:?}");
     assert!(refused.log.contains("another file has this name, and it is no report"), "{refused:?}");
     assert_eq!(fs::read_to_string(&notes).unwrap(), "notes");
     let backwards = operator.run(&["report", "--since", "1h", "--until", "2h", "--html", "-"]);

@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow};
 use uuid::Uuid;
 
 use super::page;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Failure, Unusable};
 
 /// Names workloads and principals: for its owner alone.
 const MODE: u32 = 0o600;
@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let directory = directory(path);
     if !directory.is_dir() {
         let error = anyhow!("{} is not a directory", directory.display());
-        return Err(Failure::new(Exit::Usage, error).context(format!("writing {}", path.display())));
+        return Err(error.context(Unusable::writing(path)).into());
     }
     earlier(path).map(drop)
 }
@@ -44,7 +44,7 @@ pub(super) fn write(path: &Path, html: &str) -> Result<(), Failure> {
         // The failure is what the operator must hear of.
         let _ = fs::remove_file(&beside);
     }
-    Ok(written.with_context(|| format!("writing {}", path.display()))?)
+    Ok(written.with_context(|| Unusable::writing(path))?)
 }
 
 fn put(path: &Path, html: &str, mode: u32) -> io::Result<()> {
@@ -75,8 +75,7 @@ fn earlier(path: &Path) -> Result<Option<u32>, Failure> {
 }
 
 fn unusable(path: &Path, error: anyhow::Error) -> Failure {
-    Failure::new(Exit::Failure, error)
-        .context(format!("writing {}", path.display()))
+    Failure::from(error.context(Unusable::writing(path)))
         .hint("give --html another name, or delete the file; `-` is standard output")
 }
 

@@ -37,7 +37,7 @@ use crate::{
 /// name workloads and principals: the file is for its owner alone, unless you give it another mode.
 ///
 /// An earlier report under the name of the file is replaced; any other file there stays, and the command ends
-/// with 1. The command reads all registrations and all records of the span, with a bounded number in hand.
+/// with 5. The command reads all registrations and all records of the span, with a bounded number in hand.
 /// On AWS it reads whole tables, and AWS charges for that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
