@@ -44,9 +44,12 @@ pub(crate) struct LogArgs {
 /// Reads a filter. A word without `=` has to be a level: misspelt, it would be a target that nothing logs
 /// under, and the log would be silent.
 fn targets(text: &str) -> Result<Targets, String> {
-    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_owned();
-    let parts = text.split(',').filter(|part| !part.trim().is_empty());
-    match parts.map(level).find(|level| level.is_empty() || level.parse::<LevelFilter>().is_err()) {
+    // The parser takes a space for a part of a name.
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let text = parts.join(",");
+    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).to_owned();
+    match parts.into_iter().map(level).find(|level| level.is_empty() || level.parse::<LevelFilter>().is_err())
+    {
         Some(level) => Err(format!("{level:?} is no level: error, warn, info, debug, trace, or off")),
         None => text.parse().map_err(|error| format!("{error}")),
     }
@@ -168,6 +171,8 @@ mod tests {
         for text in ["", "info", "off,keybroker::serve=info", "aws_config=debug, warn", "TRACE"] {
             assert!(targets(text).is_ok(), "{text}");
         }
+        let spaced = targets("aws_config=debug, warn").unwrap();
+        assert!(spaced.would_enable("keybroker", &Level::WARN), "{spaced}");
         for (text, level) in
             [("inof", "inof"), ("info,a=", ""), ("a=inof", "inof"), ("info,aws_config", "aws_config")]
         {
