@@ -38,9 +38,9 @@ pub(crate) async fn line(what: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>
     }
     let mut hiding = before.clone();
     hiding.local_modes.remove(LocalModes::ECHO);
+    let (mut stop, shells) = (signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?, before.clone());
     set(&hiding)?;
     let (modes, while_running) = watch::channel(hiding);
-    let (mut stop, shells) = (signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?, before.clone());
     tokio::spawn(async move {
         // ctrl-Z leads back to a shell, whose user sees what they type there.
         while stop.recv().await.is_some() {
@@ -56,7 +56,7 @@ pub(crate) async fn line(what: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>
     let line = given.await;
     modes.send_replace(before.clone());
     set(&before)?;
-    line.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    line.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))
 }
 
 fn set(modes: &Termios) -> io::Result<()> {
