@@ -223,12 +223,7 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         OpenError::Foreign
         | OpenError::Format { .. }
         | OpenError::OtherKey { .. }
-        | OpenError::Io(
-            ErrorKind::PermissionDenied
-            | ErrorKind::NotADirectory
-            | ErrorKind::NotFound
-            | ErrorKind::ReadOnlyFilesystem,
-        ) => Exit::Configuration,
+        | OpenError::Io(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => Exit::Configuration,
         _ => Exit::Failure,
     };
     let hint = match error {
