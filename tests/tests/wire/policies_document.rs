@@ -63,7 +63,7 @@ fn trying_a_policy_prints_what_the_document_shows() {
     assert!(ended.out.contains("data.policy.allow: true\n"), "{}", ended.out);
     fs::write(directory.path().join("policy.rego"), "package policy\n\nallow if {\n").unwrap();
     let ended = shell(&command, programs, directory.path());
-    assert_eq!((ended.code, ended.log.as_str()), (Some(1), block(section, "text")));
+    assert_eq!((ended.code, ended.log.as_str()), (Some(5), block(section, "text")));
 }
 
 #[test]

@@ -226,7 +226,9 @@ fn body(
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let passphrase = Zeroizing::new(read(&args.passphrase_file)?);
     let passphrase = passphrase.strip_suffix(b"\n").unwrap_or(&passphrase);
-    let passphrase = std::str::from_utf8(passphrase).map_err(|_| anyhow!("the passphrase must be UTF-8"))?;
+    let passphrase = std::str::from_utf8(passphrase).map_err(|_| {
+        anyhow!("the passphrase must be UTF-8").context(Unusable::reading(&args.passphrase_file))
+    })?;
     let body = json!({
         "workload_id": id,
         "init_data": { "bound_by": "measurement", "document": document.text() },

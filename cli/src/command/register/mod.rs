@@ -23,7 +23,7 @@ use keybroker_common::{
     wire::names,
     workload::{Registration, Workload},
 };
-use keybroker_rego::Policy;
+use keybroker_rego::{Part, Policy, PolicyError};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,7 +34,7 @@ use self::{document::Document, init_data::InitData, launch::Launch, trustee::Kbs
 use crate::{
     carried,
     confirm::ConfirmArgs,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Unusable},
     operator::workload_id,
     requirements, table,
 };
@@ -127,6 +127,7 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
         broker: args.init_data.broker_url(),
         confirm: &args.confirm,
         json: args.json,
+        policy: args.document.policy.as_deref().or(args.document.from.as_deref()),
     }
     .run()
 }
@@ -140,6 +141,8 @@ struct Registering<'a> {
     broker: Option<&'a str>,
     confirm: &'a ConfirmArgs,
     json: bool,
+    /// The file in which a policy of it is.
+    policy: Option<&'a Path>,
 }
 
 impl Registering<'_> {
@@ -148,7 +151,7 @@ impl Registering<'_> {
             self.destination.check()?;
         }
         let request = self.document.request()?;
-        check_policy(&request)?;
+        check_policy(&request, self.policy)?;
         if let Some(init_data) = &self.init_data {
             init_data.check_secrets(&request)?;
         }
@@ -174,7 +177,8 @@ impl Registering<'_> {
             say!("nothing was registered");
             return Ok(Exit::Ok);
         }
-        let question = if replaced.is_some() { "Replace the registration?" } else { "Register it?" };
+        let replaces = replaced.as_ref().is_some_and(|row| !is_drawn(row));
+        let question = if replaces { "Replace the registration?" } else { "Register it?" };
         if !self.confirm.agreed(question)? {
             say!("nothing was registered");
             return Ok(Exit::Failure);
@@ -271,11 +275,21 @@ impl Registering<'_> {
     }
 }
 
-/// Refuses a policy that the broker would refuse.
-fn check_policy(request: &RegisterRequest) -> Result<(), Failure> {
+/// Refuses a policy that the broker would refuse. Its text is in `file`, and its queries may be arguments.
+fn check_policy(request: &RegisterRequest, file: Option<&Path>) -> Result<(), Failure> {
     let Some(text) = &request.rego else { return Ok(()) };
-    let compiled = Policy::compile(text).map(drop);
-    compiled.map_err(|error| Failure::new(Exit::Usage, error).context("the registration"))
+    let Err(error) = Policy::compile(text) else { return Ok(()) };
+    let of_queries = matches!(
+        error,
+        PolicyError::Text { part: Part::Query(_), .. }
+            | PolicyError::Syntax { part: Part::Query(_), .. }
+            | PolicyError::Forbidden { part: Part::Query(_), .. }
+            | PolicyError::TooManyQueries
+    );
+    match file {
+        Some(file) if !of_queries => Err(anyhow::Error::new(error).context(Unusable::content(file)).into()),
+        _ => Err(Failure::new(Exit::Usage, error).context("the registration")),
+    }
 }
 
 /// Whether the broker drew the id of a workload.
@@ -334,7 +348,7 @@ pub(crate) fn trustee(
     json: bool,
 ) -> Result<Exit, Failure> {
     let (document, init_data) = registration.read()?;
-    Registering { document, init_data, destination, broker, confirm, json }.run()
+    Registering { document, init_data, destination, broker, confirm, json, policy: None }.run()
 }
 
 /// Prints the requirements and the names of the secrets on stderr: stdout is for the result. `drawn` says
