@@ -121,7 +121,7 @@ fn a_key_in_the_data_directory_is_5_and_nothing_is_made() {
         let (code, text) = refused(&mut command);
         assert_eq!(code, Some(5), "{key}: {text}");
         assert!(
-            text.contains("is in the data directory") && text.contains("hint: give --key-file"),
+            text.contains("is in the data directory") && text.contains("hint: name a path elsewhere"),
             "{text}"
         );
         assert!(!data.exists());
