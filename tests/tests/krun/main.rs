@@ -290,7 +290,7 @@ fn what_cannot_be_bound_is_refused_before_anything_is_registered() {
     refused(&|image| image.alter(|disk| disk[8..19].copy_from_slice(b"cipher_null")), 5, "null cipher");
     refused(&|image| image.guest = "/bin/sh".into(), 5, "the program is not static");
     refused(&|image| image.guest = "/nowhere".into(), 5, "/nowhere");
-    refused(&|image| image.library = image.guest.clone(), 1, "linking");
+    refused(&|image| image.library = image.guest.clone(), 5, "linking");
     // An initrd that reaches into the kernel.
     refused(&|image| image.enlarge_guest(8 << 20), 1, "and the library has room for 6291456");
 }
