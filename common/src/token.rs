@@ -21,6 +21,9 @@ use crate::{
 
 /// A token as its holder has it: 14 characters of base64url without padding, 80 random bits.
 ///
+/// None that is drawn begins with `-`, at a cost of less than a fortieth of a bit: a token in a command line is
+/// never taken for an option, so no program answers to half of it, or repeats it in an error.
+///
 /// Anybody who knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no
 /// log ever holds it.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -32,9 +35,17 @@ impl TokenText {
     /// Length of what it stands for, in bytes.
     const BYTES: usize = 10;
 
+    /// The first six bits of those whose text begins with `-`.
+    const HYPHEN: u8 = 62;
+
     /// Draws a new one.
     pub fn random() -> Result<Self, RandomnessError> {
-        random().map(Self)
+        loop {
+            let drawn = Self(random()?);
+            if drawn.0[0] >> 2 != Self::HYPHEN {
+                return Ok(drawn);
+            }
+        }
     }
 
     /// Reads a text: `None` unless it is exactly one that [`Self::expose`] may give.
@@ -190,6 +201,16 @@ mod tests {
             assert_eq!(TokenText::parse(wrong.as_bytes()), None, "{wrong}");
         }
         assert!(TokenText::parse(b"AAAAAAAAAAAAAA").is_some());
+    }
+
+    #[test]
+    fn no_token_that_is_drawn_looks_like_an_option() {
+        // If `-` were as likely as the other 63 characters, one in 10^27 runs would not see it.
+        for _ in 0..4_000 {
+            assert!(!TokenText::random().unwrap().expose().starts_with('-'));
+        }
+        // One of an earlier release still counts.
+        assert!(TokenText::parse(b"-AAAAAAAAAAAAA").is_some());
     }
 
     #[test]
