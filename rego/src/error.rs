@@ -88,6 +88,16 @@ pub enum PolicyError {
     NoThread,
 }
 
+impl PolicyError {
+    /// The part whose text is at fault, if it is one part's.
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Self::Text { part, .. } | Self::Syntax { part, .. } | Self::Forbidden { part, .. } => Some(*part),
+            _ => None,
+        }
+    }
+}
+
 impl From<PolicyError> for PolicyRefused {
     fn from(error: PolicyError) -> Self {
         Self(error.to_string())

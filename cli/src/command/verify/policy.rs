@@ -58,14 +58,8 @@ impl PolicyArgs {
 
     /// The failure of a policy that does not compile. Its text was in a file or on the command line.
     fn refused(&self, error: PolicyError) -> Failure {
-        let part = match error {
-            PolicyError::Text { part, .. }
-            | PolicyError::Syntax { part, .. }
-            | PolicyError::Forbidden { part, .. } => Some(part),
-            _ => None,
-        };
         let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let (exit, place) = match (&error, part) {
+        let (exit, place) = match (&error, error.part()) {
             (_, Some(Part::Query(index))) => {
                 (Exit::Usage, self.queries.get(index).map(|query| format!("--query {query:?}")))
             }
