@@ -25,7 +25,7 @@ pub fn endpoint() -> &'static str {
     ENDPOINT.get_or_init(|| {
         // Beside `deps`, where cargo puts the tests.
         let test = env::current_exe().unwrap();
-        let state = test.ancestors().nth(3).unwrap().join(format!("tmp/moto-{}", std::process::id()));
+        let state = test.ancestors().nth(3).unwrap().join(format!("tmp/moto-{}", Uuid::new_v4()));
         let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../localstack/up");
         let output = Command::new(&up)
             .args(["--moto", "--bare", "--end-with", &std::process::id().to_string(), "--state"])
