@@ -101,8 +101,13 @@ fn a_disk_that_is_not_the_documents_is_refused_and_no_copy_stays() {
 
 #[test]
 fn a_copy_on_a_disk_is_refused() {
+    // A disk, unless this tree is in memory itself.
+    let kind = rustix::fs::statfs(env!("CARGO_MANIFEST_DIR")).unwrap().f_type;
+    if [0x0102_1994, 0x8584_58f6].contains(&kind) {
+        println!("skipped: a copy of a header on a disk: this tree is in memory");
+        return;
+    }
     let mut world = World::new();
-    // The tree of this repository is not in memory.
     world.directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     world.root = keybroker_guest::root::Root::at(world.directory.path());
     fs::create_dir_all(world.path("/run")).unwrap();

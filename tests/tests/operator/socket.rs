@@ -248,7 +248,7 @@ async fn two_operators_at_once_delete_each_workload_once() {
         deleted.sort();
         let expected: Vec<_> = rows().map(|row| row.id.to_string()).collect();
         assert_eq!(deleted, expected, "{}", operator.kind);
-        let records = operator.json(&["audit", "--since", "1m"])["records"].clone();
+        let records = operator.json(&["audit", "--since", "1h"])["records"].clone();
         let count = |decision| {
             records.as_array().unwrap().iter().filter(|record| record["decision"] == decision).count()
         };

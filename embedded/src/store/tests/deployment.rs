@@ -1,6 +1,6 @@
 //! The deployment's name: kept by a restart, drawn anew by a copy or a restore.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use keybroker_common::challenge::Deployment;
 
@@ -25,6 +25,21 @@ fn copy(from: &Path, to: &Path) {
             .set_accessed(times.accessed().unwrap());
         fs::File::options().write(true).open(copied).unwrap().set_times(times).unwrap();
     }
+}
+
+/// Waits until a file that is made gets a later time than the start that stands in the directory: the clock of a
+/// file system may have ticks of milliseconds, and people do not restore a store within one.
+fn tick(data_dir: &Path) {
+    let changed = |path: &Path| {
+        let made = fs::metadata(path).unwrap();
+        (made.ctime(), made.ctime_nsec())
+    };
+    let (start, probe) = (changed(&data_dir.join(deployment::NAME)), data_dir.join("probe"));
+    while {
+        fs::write(&probe, "").unwrap();
+        changed(&probe) <= start
+    } {}
+    fs::remove_file(probe).unwrap();
 }
 
 #[test]
@@ -60,6 +75,7 @@ fn a_restored_store_has_another_name() {
         // An operator's command between them changes nothing, and a start changes what was saved.
         drop(reopen(&ours).unwrap());
         assert_eq!(named(&ours), first);
+        tick(&ours);
         if whole {
             copy(&backup, &ours);
         } else {
@@ -80,6 +96,7 @@ fn a_start_that_is_lost_costs_the_name() {
     assert_ne!(named(dir.path()), first);
     // Killed between the file and the row that says which file it is.
     let second = named(dir.path());
+    tick(dir.path());
     fs::remove_file(dir.path().join(deployment::NAME)).unwrap();
     fs::write(dir.path().join(deployment::NAME), "").unwrap();
     assert_ne!(named(dir.path()), second);
