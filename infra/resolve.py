@@ -13,6 +13,7 @@ import sys
 from parameters import HERE, PSEUDO, VPC, Template
 
 KEY = f"arn:aws:kms:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:key/1"
+NEXT_KEY = KEY.replace("key/1", "key/2")
 ALL = ["storage.yaml", "key.yaml", "template.yaml", "watch.yaml", "examples/front.yaml", "examples/keys.yaml"]
 CERTIFICATE = f"arn:aws:acm:us-east-1:{PSEUDO['AWS::AccountId']}:certificate/1"
 # Beside the defaults: the builders' policy is there if principals of AWS register, and the example of what can be
@@ -23,7 +24,7 @@ DEFAULTS = {
 }
 OPTIONS = {
     "storage.yaml": {"RewrapUntil": "2026-12-01T18:00:00Z"},
-    "template.yaml": {"Registration": "token;iam", "Tracing": "on", **VPC},
+    "template.yaml": {"Registration": "token;iam", "Tracing": "on", "KeyArns": f"{KEY},{NEXT_KEY}", **VPC},
 }
 
 

@@ -5,7 +5,7 @@
 //   principal       an ARN, or a service as {service}
 //   action, resource, context
 //   own             the caller's policy, by its name in the set; without one the caller may do everything
-//   resourcePolicy  the policy of what is called, by name, if it has one
+//   resourcePolicy  the policy of what is called, by name, if it has one; thief/ROLE is that of a key for a role
 //   organisation    the service control policy, by name, if there is one
 //   expected        Allowed, ImplicitlyDenied or ExplicitlyDenied
 const { runSimulation } = require('@cloud-copilot/iam-simulate')
@@ -30,6 +30,22 @@ const thief = (name) => ({
     Statement: [{ Effect: 'Allow', Principal: { AWS: role(name) }, Action: 'kms:*', Resource: '*' }],
 })
 
+// The policy of the tables' own key (TableKeyArn): whoever uses a table uses it, through DynamoDB.
+const dynamodb = { 'kms:ViaService': `dynamodb.${region}.amazonaws.com` }
+const tablesKey = {
+    Version: '2012-10-17',
+    Statement: [{
+        Effect: 'Allow', Principal: { AWS: '*' }, Action: 'kms:*', Resource: '*', Condition: { StringEquals: dynamodb },
+    }],
+}
+
+// The policies that no file has. A thief's is for the role that its name ends with.
+const own = { everything, open, tablesKey }
+const general = (name) => {
+    const [, robbed] = /^thief\/(.+)$/.exec(name) ?? []
+    return own[name] ?? (robbed && (own[name] = thief(robbed)))
+}
+
 const role = (name) => `arn:aws:iam::${account}:role/${name}`
 const session = (name) => `arn:aws:sts::${account}:assumed-role/${name}/${name}`
 
@@ -50,7 +66,7 @@ function valid(policy, validate) {
 }
 
 // The engine leaves out what an action does not know. Only these may be left out: each request has them.
-const general = ['aws:PrincipalArn', 'aws:PrincipalIsAWSService']
+const alwaysThere = ['aws:PrincipalArn', 'aws:PrincipalIsAWSService']
 
 async function decide(policies, one) {
     const { principal, action, resource } = one
@@ -58,7 +74,7 @@ async function decide(policies, one) {
         ? { 'aws:PrincipalArn': principalArn(principal), 'aws:PrincipalIsAWSService': 'false' }
         : { 'aws:PrincipalIsAWSService': 'true' }
     const get = (name) => {
-        const policy = { everything, open, thief: thief('keybroker-rewrap'), ...policies }[name]
+        const policy = policies[name] ?? general(name)
         if (policy === undefined) throw new Error(`there is no policy ${name}`)
         return policy
     }
@@ -82,8 +98,8 @@ async function decide(policies, one) {
         resourcePolicy: one.resourcePolicy && valid(get(one.resourcePolicy), validateResourcePolicy),
     }, {})
     if (answer.resultType !== 'single') return JSON.stringify(answer.errors ?? answer.resultType)
-    const ignored = answer.result.ignoredContextKeys.filter((name) => !general.includes(name))
+    const ignored = answer.result.ignoredContextKeys.filter((name) => !alwaysThere.includes(name))
     return ignored.length ? `the engine ignores ${ignored}` : answer.overallResult
 }
 
-module.exports = { account, decide, region, role, session }
+module.exports = { account, decide, dynamodb, region, role, session }

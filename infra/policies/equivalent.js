@@ -8,6 +8,7 @@ module.exports = {
     'moving: RewrapsBrokerKeys with every action': 'as ResourcesRewraps',
     'operators/rewrap: statement 6 with every resource': 'FromTheOldKeyAlone denies it on every other key',
     'operators/rewrap: statement 7 with every resource': 'ToTheNewKeyAlone denies it on every other key',
+    'organisation: NobodyElseMovesTheAlias with every action': 'no other action of KMS is on an alias',
     'other/topic: AlarmsPublish with every resource': 'the policy of a topic is about that topic alone',
     'other/topic: RulesPublish with every resource': 'the policy of a topic is about that topic alone',
     'tables/decisions: AttestAloneWrites with every resource': 'the policy of a table is about that table alone',

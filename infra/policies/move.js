@@ -1,7 +1,7 @@
 // While secrets move from one key to another: the policy of both keys, the role's own, and the organisation's. No
-// condition of KMS says where a re-encryption goes to, so the last two must.
+// condition of KMS says where a re-encryption goes to, so the last two must. The functions use both keys.
 const { role, session } = require('./engine')
-const { arn, broker, contexts, request, secret, uses } = require('./key')
+const { arn, broker, byOwnPolicy, contexts, request, secret, uses } = require('./key')
 
 const [old, next, third] = ['1', '2', '3'].map((id) => arn.replace(/1$/, id))
 const within = '2026-12-01T17:59:59Z'
@@ -9,8 +9,8 @@ const moved = ['a secret', ...broker]
 const reencrypts = (use) => use.startsWith('ReEncrypt')
 const asked = (context, same, time = within) => ({ ...request(context, same), 'aws:CurrentTime': time })
 
-async function cases() {
-    const made = []
+async function cases({ permissions }) {
+    const made = byOwnPolicy(permissions, (name) => `functions/${name}-moving`, [old, next])
     const call = (name, what, more, expected) =>
         made.push({ what: `moving: ${name} ${what}`, principal: session(`keybroker-${name}`), expected, ...more })
     // Either key, by its policy alone: the role moves what the broker wraps, for a time, and can do nothing else.
@@ -48,7 +48,7 @@ async function cases() {
         own: 'operators/rewrap', action: `kms:${use}`, resource, resourcePolicy,
         context: reencrypts(use) ? asked(secret, 'false') : undefined,
     }, expected)
-    for (const resourcePolicy of ['moving', 'open', 'thief']) {
+    for (const resourcePolicy of ['moving', 'open', 'thief/keybroker-rewrap']) {
         own('ReEncryptFrom', old, resourcePolicy, 'Allowed')
         own('ReEncryptTo', next, resourcePolicy, 'Allowed')
         for (const resource of [next, third]) own('ReEncryptFrom', resource, resourcePolicy, 'ExplicitlyDenied')
@@ -70,7 +70,7 @@ async function cases() {
     }
     // In the organisation, whatever the role's own policy says.
     for (const [resource, expected] of [[old, 'Allowed'], [next, 'Allowed'], [third, 'ExplicitlyDenied']]) {
-        for (const resourcePolicy of ['open', 'thief']) {
+        for (const resourcePolicy of ['open', 'thief/keybroker-rewrap']) {
             const more = { action: 'kms:ReEncryptTo', resource, organisation: 'organisation', context: asked(secret, 'false') }
             call('rewrap', `to ${resource} ${resourcePolicy}, in the organisation`, { ...more, resourcePolicy }, expected)
         }

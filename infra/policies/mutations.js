@@ -37,7 +37,10 @@ function* altered(statement) {
         yield ['with every resource', true, { ...statement, Resource: '*' }]
     }
     if (statement.NotResource) {
-        const { NotResource: _, ...others } = statement
+        const { NotResource: spared, ...others } = statement
+        if (Array.isArray(spared)) {
+            for (const one of spared) yield [`without ${one}`, true, { ...statement, NotResource: without(spared, one) }]
+        }
         yield ['with every resource', true, { ...others, Resource: '*' }]
     }
 }

@@ -1,6 +1,6 @@
 // The policies for operators and builders: each allows every call of its commands in
 // infra/operator-permissions.txt, under the limits below, and nothing that none of them makes.
-const { account, region, role, session } = require('./engine')
+const { account, dynamodb, region, role, session } = require('./engine')
 const { arn, calls, guarded, leading, retired, selects, tables, unbound } = require('./dynamodb')
 const kms = require('./key')
 
@@ -19,6 +19,8 @@ const contexts = {
     'signing-keys': (context) => context.purpose === 'keybroker/signature',
     resources: ({ purpose, workload_id: id }) => purpose === 'keybroker/v1' && (id?.startsWith('billing-') ?? false),
 }
+// What a policy denies on every other key than the deployment's, whatever that key's policy says.
+const pinned = { 'signing-keys': ['kms:Encrypt'], resources: ['kms:Encrypt'] }
 // What else commands ask, and what they must not do there.
 const beside = {
     'cloudwatch:DescribeAlarms': ['alarms', `arn:aws:cloudwatch:${region}:${account}:alarm:other`],
@@ -49,8 +51,8 @@ async function cases({ operator_permissions: rows, operators }) {
             what: `${policy}: ${what}`,
             principal: session(roles[policy] ?? 'operator'),
             own: `operators/${policy}`,
-            ...more,
             expected: allowed ? 'Allowed' : 'ImplicitlyDenied',
+            ...more,
         })
         for (const table of tables.filter((table) => !retired.includes(table))) {
             for (const { action, resource, on, keyed } of await calls(table, ['table', 'index'])) {
@@ -70,18 +72,30 @@ async function cases({ operator_permissions: rows, operators }) {
         for (const { action, name, bound, context, reencrypts } of await kms.actions()) {
             if (!bound || moves) continue
             const every = kms.uses.includes(name) ? kms.contexts : kms.contexts.slice(0, 1)
+            const other = kms.arn.replace(/1$/, '2')
             const on = (resource) => ([what, given]) => {
                 const within = !context || (contexts[policy]?.(given) ?? false)
+                const denied = resource === other && pinned[policy]?.includes(action)
                 mine(`${name} under ${what} ${resource}`, {
                     action,
                     resource,
                     context: context ? kms.request(given, reencrypts && 'true') : undefined,
                     resourcePolicy: 'open',
+                    ...(denied && { expected: 'ExplicitlyDenied' }),
                 }, makes(action, 'key') && within && resource === kms.arn)
             }
             every.forEach(on(kms.arn))
             const makesIt = called.some(([, , , allowed]) => allowed === action)
-            every.filter(() => makesIt).forEach(on(kms.arn.replace(/1$/, '2')))
+            every.slice(0, makesIt ? every.length : 1).forEach(on(other))
+            if (!pinned[policy]?.includes(action)) continue
+            for (const [what, given] of kms.contexts) {
+                const called = { action, resource: other, context: kms.request(given) }
+                const thiefs = { ...called, resourcePolicy: `thief/${roles[policy] ?? 'operator'}` }
+                mine(`${name} under ${what} with a thief's key`, { ...thiefs, expected: 'ExplicitlyDenied' })
+                const through = { ...called, context: { ...called.context, ...dynamodb } }
+                mine(`${name} under ${what}, for DynamoDB`, { ...through, resourcePolicy: 'open' }, false)
+                mine(`${name} with the tables' key`, { ...through, resourcePolicy: 'tablesKey' }, true)
+            }
         }
         // With the deployment's own policies the calls are allowed, too. No guarded table is written to.
         for (const [, command, , action, on] of called) {

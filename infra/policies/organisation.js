@@ -10,6 +10,8 @@ const gateway = (path) => `arn:aws:apigateway:${region}::/${path}`
 // The two keys of a move, and one that only the alias makes the broker's.
 const [old, next, key] = ['1', '2', '3'].map((id) => `arn:aws:kms:${region}:${account}:key/${id}`)
 
+const alias = (name) => `arn:aws:kms:${region}:${account}:alias/${name}`
+
 // What takes a key over, or away.
 const taking = [
     'CreateGrant', 'DisableKey', 'PutKeyPolicy', 'ReplicateKey', 'ScheduleKeyDeletion', 'UpdatePrimaryRegion',
@@ -84,6 +86,12 @@ const ways = [
         [old, next],
         [],
     ],
+    [
+        // An alias that leads to a key of the thief's own takes new secrets there.
+        ['kms:CreateAlias', 'kms:DeleteAlias', 'kms:UpdateAlias'],
+        [alias('keybroker')],
+        [alias('keybroker2'), alias('second')],
+    ],
 ]
 
 async function cases() {
@@ -92,7 +100,7 @@ async function cases() {
         what: `${principal} ${action} ${resource}, in the organisation`,
         principal, action, resource, context, organisation: 'organisation', expected,
         // A key needs a policy that leaves the decision to the caller's.
-        resourcePolicy: action.startsWith('kms:') ? 'open' : undefined,
+        resourcePolicy: resource.includes(':key/') ? 'open' : undefined,
     })
     for (const [actions, on, elsewhere, context] of ways) {
         for (const action of actions) {
@@ -111,6 +119,10 @@ async function cases() {
     call('Allowed', role('admin'), 'cloudformation:DescribeStacks', stack('keybroker'))
     call('Allowed', role('admin'), 'apigateway:GET', gateway('restapis/API'))
     call('Allowed', role('admin'), 'kms:DescribeKey', key, { 'kms:ResourceAliases': ['alias/keybroker'] })
+    // Each call on an alias asks on its keys, too.
+    for (const name of ['CreateAlias', 'DeleteAlias', 'UpdateAlias']) {
+        for (const one of [old, key]) call('Allowed', role('admin'), `kms:${name}`, one)
+    }
     for (const name of taking) {
         for (const aliases of [['alias/second'], undefined]) {
             call('Allowed', role('admin'), `kms:${name}`, key, aliases && { 'kms:ResourceAliases': aliases })

@@ -83,7 +83,8 @@ def templates(directory):
     # With options a policy is another one, or there is one more.
     for _, kind, name, document in found_in(directory / "options"):
         if made[kind].get(name) != document:
-            made[kind][name if name not in made[kind] else "moving"] = document
+            moving = "moving" if kind == "key" else f"{name}-moving"
+            made[kind][name if name not in made[kind] else moving] = document
     return made
 
 
