@@ -370,6 +370,26 @@ WATCH_REFUSED = [
 ]
 
 
+# What a template leaves out unless a parameter asks for it. CloudFormation must take such a property back when the
+# parameter goes, and does not find it if somebody else set it. Where a property has a value that stands for none, a
+# template says that value.
+LEFT_OUT = {
+    "AlarmActions", "CodeSigningConfigArn", "KMSMasterKeyId", "KmsKeyId", "MultiRegion", "MutualTlsAuthentication",
+    "OKActions", "PermissionsBoundary", "ReservedConcurrentExecutions", "TruststoreVersion", "VpcConfig",
+}
+# The page that says what drift detection misses. Nothing changes whether a key is for several regions.
+PAGE = HERE.parent / "docs/watching.md"
+
+
+def appearing(old, new, path=()):
+    """Each place where a resource gets a property that it did not have."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from appearing(old.get(name, ABSENT), new.get(name, ABSENT), (*path, name))
+    elif old == ABSENT != new and len(path) > 1:
+        yield path
+
+
 def base_of(changed, rows):
     """The longest other row whose values this row begins with."""
     others = [one for one, _ in rows if one != changed and one.items() <= changed.items()]
@@ -385,7 +405,11 @@ def failures(name, rows, refused):
         broken = template.broken(changed)
         if broken:
             yield f"{name}: {changed} is refused by {broken}"
-        found = dict(differences(template.deployed(base_of(changed, rows)), template.deployed(changed)))
+        old, new = template.deployed(base_of(changed, rows)), template.deployed(changed)
+        for path in appearing(old, new):
+            if path[-1] not in LEFT_OUT:
+                yield f"{name}: {changed}: {short(path)} is left out by default"
+        found = dict(differences(old, new))
         for place in sorted({*expected, *found}):
             new = found.get(place, "as it was")
             if place not in expected or (expected[place] is not ... and new != expected[place]):
@@ -408,6 +432,8 @@ def main():
         *failures("template.yaml", FUNCTIONS_ROWS, REFUSED),
         *failures("watch.yaml", WATCH, WATCH_REFUSED),
     ]
+    told = PAGE.read_text(encoding="utf-8")
+    found += [f"{PAGE} does not name {one}" for one in sorted(LEFT_OUT - {"MultiRegion"}) if f"`{one}`" not in told]
     for one in found:
         print(f"FAIL  {one}")
     if found:
