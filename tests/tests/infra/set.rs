@@ -1,11 +1,14 @@
 //! `infra/set` on a local AWS, over a stack whose parameters have names of the functions' stack.
 
+use std::fs;
+
 use keybroker_tests::{
     local_aws,
     program::{Ended, workspace},
     unique,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const TEMPLATE: &str = "
 Parameters:
@@ -76,6 +79,39 @@ fn a_parameter_is_changed_and_the_others_stay() {
     assert_eq!(parameters(&stack), expected);
     assert_eq!(set(&stack, &["KdsUrl="]).code, Some(0));
     assert_eq!(parameters(&stack)["KdsUrl"], "");
+}
+
+/// A module in boto3's place, whose stack is updated after an hour.
+const SLOW: &str = "
+import sys, types
+exceptions = types.ModuleType('botocore.exceptions')
+exceptions.BotoCoreError = exceptions.ClientError = type('Failed', (Exception,), {})
+sys.modules |= {'botocore': types.ModuleType('botocore'), 'botocore.exceptions': exceptions}
+class Client:
+    def describe_stacks(self, StackName):
+        return {'Stacks': [{'Parameters': [{'ParameterKey': 'SubnetIds', 'ParameterValue': 'subnet-0a'}]}]}
+    def get_template(self, StackName): return {'TemplateBody': ''}
+    def update_stack(self, **_): pass
+    def get_waiter(self, _): return self
+    def wait(self, StackName, WaiterConfig):
+        if WaiterConfig['Delay'] * WaiterConfig.get('MaxAttempts', 120) < 3600:
+            raise exceptions.BotoCoreError('Max attempts exceeded')
+def client(*_, **__): return Client()
+";
+
+/// A stack leaves a VPC when Lambda has taken its network interfaces back.
+#[test]
+fn a_change_is_waited_for_as_long_as_it_takes() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("boto3.py"), SLOW).unwrap();
+    let mut command = local_aws::python();
+    command.arg(workspace().join("infra/set")).args(["SubnetIds="]).env("PYTHONPATH", directory.path());
+    let ended = Ended::from(command.output().unwrap());
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(0), "SubnetIds: subnet-0a -> nothing\nchanged\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]
