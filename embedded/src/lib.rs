@@ -2,5 +2,6 @@
 //!
 //! One process has both open. Another one, an operator's command included, asks that process.
 
+pub mod files;
 pub mod key;
 pub mod store;

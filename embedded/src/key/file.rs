@@ -1,16 +1,17 @@
 //! The key file: one line, `keybroker-key-v1:` and the key in 64 lower-case hex digits.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, Metadata},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
 use super::LocalKey;
+use crate::files::{self, Beside, NotAFile};
 
 /// Says what the file is and how to read it.
 const HEADER: &str = "keybroker-key-v1:";
@@ -47,6 +48,7 @@ pub enum KeyFileError {
 impl From<io::Error> for KeyFileError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<NotAFile>()) => Self::Malformed,
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::AlreadyExists => Self::Exists,
             kind => Self::Io(kind),
@@ -56,11 +58,8 @@ impl From<io::Error> for KeyFileError {
 
 /// Reads the key.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<[u8; LocalKey::LEN]>, KeyFileError> {
-    let file = File::open(path)?;
+    let file = files::open_named(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(KeyFileError::Malformed);
-    }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Exposed { mode });
@@ -87,43 +86,24 @@ fn parse(bytes: &[u8]) -> Option<Zeroizing<[u8; LocalKey::LEN]>> {
 }
 
 /// Writes the key to a file that is not there yet, in a directory that is made if need be. It has its name
-/// once it is whole: a process that is killed meanwhile leaves none, or the key.
-pub(super) fn create(path: &Path, key: &[u8; LocalKey::LEN]) -> Result<(), KeyFileError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let workshop = workshop(path);
-    // A file that a killed process left: no store knows it.
-    remove(fs::remove_file(&workshop))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&workshop)?;
-    let written = write(&mut file, key).and_then(|()| named(&workshop, path));
-    let removed = fs::remove_file(&workshop);
-    written.and(removed)?;
-    // A file is on disk for good when its entry in the directory is.
-    Ok(File::open(directory)?.sync_all()?)
-}
-
-/// The name of the file until it holds the key.
-fn workshop(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-/// Gives the whole file its name, which must not be another's. An empty file that has it is what earlier
-/// releases left when they were killed.
-fn named(workshop: &Path, path: &Path) -> io::Result<()> {
+/// once it is whole: a process that is killed meanwhile leaves none, or the key. File and directories belong
+/// to the owner of `like`, or else to the user of this process.
+pub(super) fn create(
+    path: &Path,
+    key: &[u8; LocalKey::LEN],
+    like: Option<&Metadata>,
+) -> Result<(), KeyFileError> {
+    for made in files::make_directory(files::directory(path))? {
+        like.map_or(Ok(()), |like| files::give_directory(&made, like))?;
+    }
+    let mut beside = Beside::of(path, 0o600)?;
+    write(beside.file(), key)?;
+    like.map_or(Ok(()), |like| files::give(beside.file(), like))?;
+    // An empty file is what releases before 0.2 left when they were killed.
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
         fs::remove_file(path)?;
     }
-    fs::hard_link(workshop, path)
-}
-
-/// Nothing to remove is as well.
-fn remove(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
+    Ok(beside.link()?)
 }
 
 fn write(file: &mut File, key: &[u8; LocalKey::LEN]) -> io::Result<()> {
@@ -131,6 +111,5 @@ fn write(file: &mut File, key: &[u8; LocalKey::LEN]) -> io::Result<()> {
     line.push_str(HEADER);
     HEXLOWER.encode_append(key, &mut line);
     line.push('\n');
-    file.write_all(line.as_bytes())?;
-    file.sync_all()
+    file.write_all(line.as_bytes())
 }

@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, fs, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use aws_lc_rs::{
@@ -46,7 +46,15 @@ impl LocalKey {
     /// [`KeyFileError::Exists`] if there is anything: a key is never overwritten.
     pub fn create(path: &Path) -> Result<Self, KeyFileError> {
         let bytes = Self::draw()?;
-        file::create(path, &bytes)?;
+        file::create(path, &bytes, None)?;
+        Self::new(&bytes)
+    }
+
+    /// The same for the owner of the key file `old`, which the new one is to follow: the user who reads that
+    /// one can read this one, also if root makes it.
+    pub fn create_like(old: &Path, path: &Path) -> Result<Self, KeyFileError> {
+        let bytes = Self::draw()?;
+        file::create(path, &bytes, Some(&fs::metadata(old)?))?;
         Self::new(&bytes)
     }
 

@@ -85,26 +85,44 @@ fn the_fingerprint_is_fixed() {
     assert_eq!(key.key_id(), "local:ca4e522a3709d99f");
 }
 
-/// Neither half a key in a file beside it nor an empty one in its place, as earlier releases left it.
+/// An empty file in its place is what earlier releases left.
 #[test]
 fn a_key_that_was_not_made_to_its_end_is_made_anew() {
     let (_dir, path) = key_path();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let beside = path.with_file_name("wrapping.key.new");
-    fs::write(&beside, "keybroker-key-v1:5a5a").unwrap();
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     assert_eq!(LocalKey::load(&path).unwrap_err(), KeyFileError::Missing);
     let made = LocalKey::create(&path).unwrap();
     assert_eq!(LocalKey::load(&path).unwrap().key_id(), made.key_id());
-    assert!(!beside.exists());
     // A file with any content is a key, or was one.
     for contents in ["k", "keybroker-key-v1:5a5a"] {
         fs::write(&path, contents).unwrap();
         assert_eq!(LocalKey::create(&path).unwrap_err(), KeyFileError::Exists);
         assert_eq!(fs::read_to_string(&path).unwrap(), contents);
-        assert!(!beside.exists(), "no key is left beside it");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no key is left beside it");
     }
+}
+
+/// Another store's key may have any name.
+#[test]
+fn a_key_beside_the_new_one_stays_whatever_its_name() {
+    let (_dir, path) = key_path();
+    let beside = path.with_file_name("wrapping.key.new");
+    let other = LocalKey::create(&beside).unwrap();
+    let before = fs::read(&beside).unwrap();
+    let made = LocalKey::create(&path).unwrap();
+    assert_ne!(made.key_id(), other.key_id());
+    assert_eq!(fs::read(&beside).unwrap(), before);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_pipe_is_no_key_file_and_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("key");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    assert_eq!(LocalKey::load(&pipe).unwrap_err(), KeyFileError::Malformed);
 }
 
 #[test]

@@ -5,12 +5,7 @@
 //! holds, beside the name, which file `keybroker.start` is: a file that each start makes anew. A tool that
 //! copies a data directory makes another file of it, and an older store remembers an older one.
 
-use std::{
-    fs::{File, Metadata, OpenOptions, remove_file},
-    io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
-};
+use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use data_encoding::HEXLOWER;
 use keybroker_common::challenge::Deployment;
@@ -20,6 +15,7 @@ use super::{
     OpenError, file,
     meta::{META, entry},
 };
+use crate::files;
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.start";
@@ -79,14 +75,9 @@ fn found(data_dir: Option<&Path>) -> io::Result<Option<String>> {
 /// Makes the file anew, on disk for good.
 fn made(data_dir: Option<&Path>) -> io::Result<String> {
     let Some(data_dir) = data_dir else { return Ok(IN_MEMORY.to_owned()) };
-    let path = data_dir.join(NAME);
-    match remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let start = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let start = files::make_anew(&data_dir.join(NAME), 0o600)?;
     start.sync_all()?;
-    File::open(data_dir)?.sync_all()?;
+    files::sync(data_dir)?;
     identity(data_dir, &start.metadata()?)
 }
 
@@ -97,7 +88,7 @@ const IN_MEMORY: &str = "memory";
 /// one can set the time of its last change. The store's own file belongs to it: a copy of that alone is
 /// another, too, unless it was written over the old one.
 fn identity(data_dir: &Path, start: &Metadata) -> io::Result<String> {
-    let store = data_dir.join(file::NAME).metadata()?;
+    let store = data_dir.join(file::NAME).symlink_metadata()?;
     let nanoseconds = i128::from(start.ctime()) * 1_000_000_000 + i128::from(start.ctime_nsec());
     Ok(format!("{}:{}:{nanoseconds}:{}", start.dev(), start.ino(), store.ino()))
 }

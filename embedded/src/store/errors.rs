@@ -4,6 +4,8 @@ use std::io;
 
 use keybroker_common::store::StoreError;
 
+use crate::files::NotAFile;
+
 /// Why a data directory could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +34,10 @@ pub enum OpenError {
         /// The bytes that must be free.
         needed: u64,
     },
+    /// Something else than a file has the name of the store's file, or a link does. None is followed: another
+    /// user may have put it there.
+    #[error("the store's file is a link, or no file at all")]
+    NotAFile,
     /// The file was damaged or altered.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
@@ -63,6 +69,7 @@ pub(super) fn full(kind: io::ErrorKind) -> bool {
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<NotAFile>()) => Self::NotAFile,
             // redb says so of a file that does not begin like one of its own.
             io::ErrorKind::InvalidData => Self::Foreign,
             kind => Self::Io(kind),

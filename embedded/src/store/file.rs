@@ -1,9 +1,9 @@
 //! The database file: where it is, that it is its owner's alone, and that it is there whole or not at all.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, rename},
+    fs::{File, OpenOptions, Permissions, TryLockError, rename},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -11,6 +11,7 @@ use redb::{Builder, Database, backends::FileBackend};
 use rustix::fs::{Advice, fadvise};
 
 use super::{OpenError, meta};
+use crate::files;
 
 /// Name of the file in the data directory.
 pub(super) const NAME: &str = "keybroker.redb";
@@ -71,7 +72,7 @@ fn closed_in_order(file: &File) -> io::Result<bool> {
 
 /// The file, closed to anyone but its owner, if it holds more than the beginning of a database.
 pub(super) fn found(data_dir: &Path) -> Result<Option<File>, OpenError> {
-    let file = match OpenOptions::new().read(true).write(true).open(data_dir.join(NAME)) {
+    let file = match files::open(&data_dir.join(NAME), OpenOptions::new().read(true).write(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
@@ -109,7 +110,8 @@ fn half_made(file: &File) -> io::Result<bool> {
 pub(super) fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
     let (workshop, path) = (data_dir.join(WORKSHOP), data_dir.join(NAME));
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&workshop)?;
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = files::open(&workshop, &mut options)?;
     // If several processes come together, one makes it. The lock is the file's, not the name's: the database
     // takes it over.
     lock(&file)?;
@@ -121,7 +123,7 @@ pub(super) fn make(data_dir: &Path) -> Result<(File, Database), OpenError> {
     let database = database(&file, Check::AfterUncleanStop)?;
     meta::adopt(&database)?;
     rename(workshop, path)?;
-    File::open(data_dir)?.sync_all()?;
+    files::sync(data_dir)?;
     Ok((file, database))
 }
 
@@ -135,25 +137,9 @@ pub(super) fn lock(file: &File) -> Result<(), OpenError> {
 /// Whether `path` still leads to the file.
 fn same(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
-    match path.metadata() {
+    match path.symlink_metadata() {
         Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Makes the directory for its owner alone, and each that it stands in, on disk for good as entries of
-/// theirs.
-pub(super) fn make_directory(data_dir: &Path) -> io::Result<()> {
-    let missing: Vec<_> = data_dir.ancestors().take_while(|directory| !directory.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| match error.kind() {
-        // A file has the name.
-        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
-        _ => error,
-    })?;
-    for directory in missing.into_iter().filter_map(Path::parent) {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }

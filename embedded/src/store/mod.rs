@@ -77,7 +77,7 @@ impl EmbeddedStore {
 
     /// When the file in `data_dir` last changed; also opening and closing it changes it.
     pub fn changed_at(data_dir: &Path) -> io::Result<SystemTime> {
-        data_dir.join(file::NAME).metadata()?.modified()
+        data_dir.join(file::NAME).symlink_metadata()?.modified()
     }
 
     /// An empty store in memory, that is gone when it is dropped: for the demo and for tests.

@@ -10,11 +10,12 @@ use super::{
     file::{self, Check},
     meta, upgrade,
 };
+use crate::files;
 
 /// Opens the store in `data_dir`, and makes one where there is none. The file, to open it anew, and its
 /// database.
 pub(super) fn open(data_dir: &Path, check: Check) -> Result<(File, Database), OpenError> {
-    file::make_directory(data_dir)?;
+    files::make_directory(data_dir)?;
     match file::found(data_dir)? {
         Some(file) => {
             let database = upgrade::upgraded(data_dir, &file, file::database(&file, check)?)?;

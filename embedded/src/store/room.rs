@@ -4,9 +4,8 @@
 //! A disk fills up with what others write, too, so what is free is no reserve: a file of its own is.
 
 use std::{
-    fs::{File, OpenOptions, remove_file},
+    fs::{File, remove_file},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -15,6 +14,7 @@ use keybroker_common::store::StoreError;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::errors;
+use crate::files;
 
 /// Name of the reserve in the data directory.
 pub(super) const NAME: &str = "keybroker.reserve";
@@ -31,7 +31,8 @@ pub fn free(directory: &Path) -> io::Result<Option<u64>> {
 
 /// Bytes that the reserve in `data_dir` keeps aside: all of [`RESERVE`], or none.
 pub fn reserved(data_dir: &Path) -> u64 {
-    let whole = data_dir.join(NAME).metadata().is_ok_and(|metadata| metadata.len() == RESERVE);
+    let found = data_dir.join(NAME).symlink_metadata();
+    let whole = found.is_ok_and(|metadata| metadata.is_file() && metadata.len() == RESERVE);
     if whole { RESERVE } else { 0 }
 }
 
@@ -99,8 +100,7 @@ impl Room {
     /// Makes the reserve, whole or not at all.
     fn keep(&self) -> io::Result<()> {
         let path = self.data_dir.join(NAME);
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let mut file = files::make_anew(&path, 0o600)?;
         let kept = fill(&mut file).and_then(|()| file.sync_all());
         kept.inspect_err(|_| drop(remove_file(path)))
     }

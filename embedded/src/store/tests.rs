@@ -22,6 +22,7 @@ use tempfile::TempDir;
 mod damage;
 mod deployment;
 mod killed;
+mod planted;
 mod rewrap;
 mod selections;
 mod upgrade;

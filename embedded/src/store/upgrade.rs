@@ -4,9 +4,8 @@
 //! the guests that have one are refused and begin anew.
 
 use std::{
-    fs::{File, OpenOptions, Permissions, hard_link, remove_file},
+    fs::{File, hard_link, remove_file},
     io::{self, Seek as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::Path,
 };
 
@@ -19,6 +18,7 @@ use super::{
     room::{self, Free, HEADROOM},
     tables,
 };
+use crate::files;
 
 /// The format of release 0.1.
 const OLD: &str = "1";
@@ -60,20 +60,17 @@ pub(super) fn back_up(data_dir: &Path, file: &File, free: Free) -> Result<String
     let removed = remove_file(&workshop);
     let name = named.map_err(|error| if room::full(&error) { no_room } else { error.into() })?;
     removed?;
-    File::open(data_dir)?.sync_all()?;
+    files::sync(data_dir)?;
     Ok(name)
 }
 
 fn copy(file: &File, to: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut copy = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
-    copy.set_permissions(Permissions::from_mode(0o600))?;
+    let mut copy = files::make_anew(to, 0o600)?;
     let mut from = file.try_clone()?;
     from.rewind()?;
     io::copy(&mut from, &mut copy)?;
     // The broker's user must be able to go back to 0.1, also if root makes the step.
-    let owner = file.metadata()?;
-    fchown(&copy, Some(owner.uid()), Some(owner.gid()))?;
+    files::give(&copy, &file.metadata()?)?;
     copy.sync_all()
 }
 

@@ -41,7 +41,7 @@ impl EmbeddedStore {
     /// Gives the disk what deleted rows took up in the store in `data_dir`, which nobody may have open.
     /// Returns how many bytes shorter the file is.
     pub fn compact(data_dir: &Path) -> Result<u64, OpenError> {
-        let len = || Ok::<_, OpenError>(data_dir.join(file::NAME).metadata()?.len());
+        let len = || Ok::<_, OpenError>(data_dir.join(file::NAME).symlink_metadata()?.len());
         let before = if file::exists(data_dir)? { len()? } else { return Err(OpenError::Missing) };
         at_rest(data_dir, Check::AfterUncleanStop, |database| Ok(database.compact().map(drop)?))?;
         Ok(before.saturating_sub(len()?))
