@@ -223,6 +223,7 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         OpenError::Foreign
         | OpenError::Format { .. }
         | OpenError::OtherKey { .. }
+        | OpenError::NotAFile
         | OpenError::Io(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => Exit::Configuration,
         _ => Exit::Failure,
     };
@@ -231,6 +232,10 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         OpenError::Corrupt(_) => {
             Some("keep a copy of the data directory as it is, and restore it from its backup")
         }
+        OpenError::NotAFile => Some(
+            "no link in a data directory is followed: put the file itself there, or name its directory with \
+             --data-dir. If nobody of yours made the link, find out who did",
+        ),
         OpenError::Io(ErrorKind::PermissionDenied) => Some(AS_OWNER),
         OpenError::Io(ErrorKind::NotADirectory) => Some("name a directory with --data-dir"),
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use keybroker_embedded::files;
 
 use crate::{
     Cli,
@@ -70,7 +71,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
         let writing = || Unusable(format!("writing manual pages to {}", directory.display()));
         fs::create_dir_all(directory).with_context(writing)?;
         for (name, page) in pages(&program).with_context(writing)? {
-            fs::write(directory.join(name), page).with_context(writing)?;
+            files::replace(&directory.join(name), page.as_ref()).with_context(writing)?;
         }
         return Ok(Exit::Ok);
     }

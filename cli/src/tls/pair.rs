@@ -11,7 +11,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
-use rustix::fs::{Mode, OFlags};
+use keybroker_embedded::files::open_named;
 use tokio_rustls::rustls::{
     self, InconsistentKeys, ServerConfig, crypto,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -100,7 +100,7 @@ impl Pair {
     /// Reads the pair in `files`. Certificate and key belong together. Whether clients trust the certificate,
     /// and under which name, is not known here.
     pub(super) fn read(files: &Files) -> Result<Self, PairError> {
-        let pem = content(open(&files.certificate).map_err(PairError::CertificateFile)?)
+        let pem = content(open_named(&files.certificate).map_err(PairError::CertificateFile)?)
             .map_err(PairError::CertificateFile)?;
         let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|_| PairError::NoCertificate)?;
@@ -129,16 +129,6 @@ impl Pair {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // Without blocking: a named pipe would wait for a writer, and the whole broker with it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    Ok(file)
-}
-
 /// All of a file. It may hold a secret.
 fn content(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     let length = file.metadata()?.len();
@@ -152,7 +142,7 @@ fn content(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, PairError> {
-    let file = open(path).map_err(PairError::KeyFile)?;
+    let file = open_named(path).map_err(PairError::KeyFile)?;
     let mode = file.metadata().map_err(PairError::KeyFile)?.mode() & 0o7777;
     if mode & 0o037 != 0 {
         return Err(PairError::Exposed(mode));

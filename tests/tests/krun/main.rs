@@ -230,6 +230,21 @@ async fn under_another_id_buildahs_workload_is_revoked_if_it_is_named() {
     assert!(shown["revoked_at"].is_string(), "{shown}");
 }
 
+/// A library that a guest runs from is not written over, nor is the file behind a link.
+#[tokio::test]
+async fn a_library_of_before_is_replaced() {
+    let (_world, operator) = broker();
+    let image = Image::new(&unique("web"), &passphrase());
+    fs::create_dir(image.out()).unwrap();
+    let (library, before) = (image.out().join("libkrunfw-sev.so.4"), image.out().join("before"));
+    fs::write(&before, "in use").unwrap();
+    std::os::unix::fs::symlink(&before, &library).unwrap();
+    image.bind(&operator, &[]);
+    assert_eq!(fs::read_to_string(before).unwrap(), "in use");
+    assert!(library.symlink_metadata().unwrap().is_file());
+    assert_eq!(fs::read_dir(image.out()).unwrap().count(), 4, "nothing else is left");
+}
+
 /// Nothing binds a trailer: the maker of an image can write any workload's id into it.
 #[tokio::test]
 async fn the_word_of_a_trailer_ends_nobody_elses_registration() {

@@ -20,6 +20,7 @@ mod import_trustee;
 mod keys;
 mod measure;
 mod permissions;
+mod planted;
 mod register;
 mod register_disk;
 mod register_trustee;

@@ -236,6 +236,21 @@ fn a_failed_registration_leaves_the_earlier_document() {
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
+/// A person's file may have any name.
+#[test]
+fn a_file_beside_the_document_stays_whatever_its_name() {
+    let desk = Desk::new();
+    let beside = desk.path("initdata.toml.new");
+    fs::write(&beside, "somebody's").unwrap();
+    done(&desk.register(Form::Disk, &[]));
+    let written = desk.text();
+    done(&desk.register(Form::Disk, &["--device", "/dev/vdb"]));
+    assert_ne!(desk.text(), written);
+    assert_eq!(fs::read_to_string(beside).unwrap(), "somebody's");
+    let names = fs::read_dir(desk.files.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.count(), 4, "nothing else is left");
+}
+
 /// Guests that were launched as the command printed must not be refused because it ran once more.
 #[test]
 fn the_same_command_makes_the_same_document() {

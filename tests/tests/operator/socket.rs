@@ -30,15 +30,15 @@ use serde_json::json;
 
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-fn serve(home: &Home) -> Server {
+pub(crate) fn serve(home: &Home) -> Server {
     home.serve(NOWHERE, &[])
 }
 
-fn socket(home: &Home) -> PathBuf {
+pub(crate) fn socket(home: &Home) -> PathBuf {
     home.data_dir().join("operator.sock")
 }
 
-fn list(home: &Home) -> Ended {
+pub(crate) fn list(home: &Home) -> Ended {
     Operator::of_directory(&home.data_dir(), "home").run(&["workload", "list"])
 }
 
@@ -86,11 +86,10 @@ fn a_socket_that_a_killed_broker_left_is_replaced() {
     let left = fs::metadata(socket(&home)).unwrap().ino();
     assert_eq!(list(&home).code, Some(0), "no process answers there, and the file is free");
     // As if the broker was killed while it made a socket.
-    fs::create_dir(home.data_dir().join("operator.new")).unwrap();
-    drop(UnixListener::bind(home.data_dir().join("operator.new/operator.sock")).unwrap());
+    drop(UnixListener::bind(home.data_dir().join("operator.sock.new")).unwrap());
     let server = serve(&home);
     assert_ne!(fs::metadata(socket(&home)).unwrap().ino(), left);
-    assert!(!home.data_dir().join("operator.new").exists());
+    assert!(!home.data_dir().join("operator.sock.new").exists());
     assert_eq!(list(&home).code, Some(0));
     server.terminate();
 }

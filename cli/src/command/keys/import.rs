@@ -1,7 +1,6 @@
 //! `keybroker keys import`.
 
 use std::{
-    fs::File,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -10,6 +9,7 @@ use std::{
 use anyhow::anyhow;
 use data_encoding::BASE64;
 use keybroker_common::{audit::Decision, keyring::Purpose};
+use keybroker_embedded::files;
 use keybroker_native::SigningKey;
 use zeroize::Zeroizing;
 
@@ -64,11 +64,8 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
 /// The key in a file that nobody but its owner may read.
 fn read(path: &Path) -> Result<SigningKey, Failure> {
     let unusable = |error: anyhow::Error| Failure::new(Exit::Configuration, error);
-    let file = File::open(path).map_err(|error| unusable(error.into()))?;
+    let file = files::open_named(path).map_err(|error| unusable(error.into()))?;
     let metadata = file.metadata().map_err(|error| unusable(error.into()))?;
-    if !metadata.is_file() {
-        return Err(unusable(anyhow!("it is not a file")));
-    }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         let error = anyhow!("other users than its owner may read or write the file (mode {mode:04o})");

@@ -17,6 +17,7 @@ use keybroker_common::{
     ids::{HostData, WorkloadId},
     wire::keybroker::register_request,
 };
+use keybroker_embedded::files::replace;
 use keybroker_initdata::{Binding, Document, document::Device, trailer::Trailer};
 use keybroker_krun::{Library, relink};
 use keybroker_snp::measurement::krun::initrd_room;
@@ -178,7 +179,7 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         (library.soname(), &made),
     ] {
         let path = args.out.join(name);
-        fs::write(&path, bytes).with_context(|| Unusable::writing(&path))?;
+        replace(&path, bytes).with_context(|| Unusable::writing(&path))?;
         output.files.push(path);
     }
     output.revoked = block_on(registered(args, &body, &earlier))?;

@@ -2,12 +2,13 @@
 //! alone it is any document of Confidential Containers.
 
 use std::{
-    fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::{broker::RegisterRequest, dialect::Dialects, ids::WorkloadId, requirements::BoundBy};
+use keybroker_embedded::files::Beside;
 use keybroker_initdata::{
     Binding, Document, InitDataDigest, digest_of,
     document::{Device, SigningKey},
@@ -286,19 +287,10 @@ impl InitData {
             return act();
         }
         let writing = || Unusable::writing(&self.file);
-        let mut beside = self.file.clone().into_os_string();
-        beside.push(".new");
-        fs::write(&beside, self.text()).with_context(writing)?;
-        match act() {
-            Ok(done) => {
-                fs::rename(&beside, &self.file).with_context(writing)?;
-                Ok(done)
-            }
-            Err(failure) => {
-                // The failure is what the operator must hear of.
-                let _ = fs::remove_file(&beside);
-                Err(failure)
-            }
-        }
+        let mut beside = Beside::of(&self.file, 0o666).with_context(writing)?;
+        beside.file().write_all(self.text().as_ref()).with_context(writing)?;
+        let done = act()?;
+        beside.replace().with_context(writing)?;
+        Ok(done)
     }
 }

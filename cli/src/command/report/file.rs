@@ -4,14 +4,14 @@
 //! stays: a name that was mistyped must cost nobody a file.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
 };
 
 use anyhow::{Context as _, anyhow};
-use uuid::Uuid;
+use keybroker_embedded::files::{self, Beside};
 
 use super::page;
 use crate::exit::{Failure, Unusable};
@@ -24,7 +24,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     if is_stdout(path) {
         return Ok(());
     }
-    let directory = directory(path);
+    let directory = files::directory(path);
     if !directory.is_dir() {
         let error = anyhow!("{} is not a directory", directory.display());
         return Err(error.context(Unusable::writing(path)).into());
@@ -38,36 +38,27 @@ pub(super) fn write(path: &Path, html: &str) -> Result<(), Failure> {
         return Ok(io::stdout().write_all(html.as_bytes()).context("printing")?);
     }
     let mode = earlier(path)?.unwrap_or(MODE);
-    let beside = directory(path).join(format!(".keybroker-report-{}", Uuid::new_v4().simple()));
-    let written = put(&beside, html, mode).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // The failure is what the operator must hear of.
-        let _ = fs::remove_file(&beside);
-    }
-    Ok(written.with_context(|| Unusable::writing(path))?)
+    Ok(put(path, html, mode).with_context(|| Unusable::writing(path))?)
 }
 
 fn put(path: &Path, html: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    file.write_all(html.as_bytes())?;
+    let mut beside = Beside::of(path, MODE)?;
+    beside.file().write_all(html.as_bytes())?;
     // The mode of a new file is cut by the umask.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
+    beside.file().set_permissions(fs::Permissions::from_mode(mode))?;
+    beside.replace()
 }
 
 /// The mode of the report that is there; `None` if nothing is there. Anything else is a failure.
 fn earlier(path: &Path) -> Result<Option<u32>, Failure> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
+    let file = match files::open(path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable(path, error.into())),
     };
-    if !found.is_file() {
-        return Err(unusable(path, anyhow!("it is no regular file")));
-    }
     let mut begin = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(page::BEGIN.len() as u64).read_to_end(&mut begin));
-    read.map_err(|error| unusable(path, error.into()))?;
+    let read = (&file).take(page::BEGIN.len() as u64).read_to_end(&mut begin).and_then(|_| file.metadata());
+    let found = read.map_err(|error| unusable(path, error.into()))?;
     if begin.is_empty() || begin == page::BEGIN.as_bytes() {
         return Ok(Some(found.permissions().mode() & 0o777));
     }
@@ -81,13 +72,6 @@ fn unusable(path: &Path, error: anyhow::Error) -> Failure {
 
 fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
-}
-
-fn directory(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +120,7 @@ mod tests {
     fn an_empty_file_is_filled() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("report.html");
-        File::create(&path).unwrap();
+        fs::write(&path, "").unwrap();
         write(&path, page::BEGIN).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), page::BEGIN);
     }

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,11 +29,12 @@ use keybroker_common::{
     token::Token,
     workload::Workload,
 };
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 use uuid::Uuid;
 
-use super::{ANSWER_LIMIT, NAME, OPERATE, StoreCall, address};
+use super::{ANSWER_LIMIT, NAME, OPERATE, StoreCall};
 use crate::operator::local::LocalStore;
 
 /// How long one request may take: longer than the store's slowest page.
@@ -64,8 +68,13 @@ impl SocketStore {
         if directory.permissions().mode() & 0o022 != 0 {
             return refused("other users may write to the data directory: make it 0700");
         }
-        let (path, _directory) = address(&self.data_dir, NAME)?;
-        let stream = UnixStream::connect(path).await?;
+        // The socket itself: a link could lead to one of another program's.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = open(self.data_dir.join(NAME), flags, Mode::empty())?;
+        if FileType::from_raw_mode(fstat(&socket)?.st_mode) != FileType::Socket {
+            return refused("the broker's socket is a link, or no socket at all");
+        }
+        let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
         match stream.peer_cred()?.uid() {
             uid if uid == 0 || uid == directory.uid() => Ok(stream),
             _ => refused("the process that answers there is not the data directory owner's"),

@@ -1,9 +1,7 @@
 //! The server: the socket of a running broker.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,7 +23,12 @@ use keybroker_common::{
     store::{AuditQuery, StoreError},
     token::Token,
 };
+use keybroker_embedded::files;
 use keybroker_kds::EndorsementSource;
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
 use serde::Serialize;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -38,8 +41,10 @@ use crate::{
     server::{self, Limits, Listener},
 };
 
-/// The directory in which the socket is made before it is moved into place. Nobody else can enter it.
-const WORKSHOP: &str = "operator.new";
+/// The socket's name until it listens.
+const WORKSHOP: &str = "operator.sock.new";
+/// Connections that may wait to be accepted.
+const WAITING: i32 = 128;
 /// How long a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -73,32 +78,25 @@ impl Socket {
     /// left behind by a process that was killed, and is replaced. At no time can anybody but the owner
     /// connect.
     pub(crate) fn bind(data_dir: &Path) -> io::Result<Self> {
-        let workshop = data_dir.join(WORKSHOP);
-        remove(fs::remove_dir_all(&workshop))?;
-        DirBuilder::new().mode(0o700).create(&workshop)?;
-        let (short, _directory) = address(&workshop, NAME)?;
-        let listener = UnixListener::bind(short)?;
-        let (made, path) = (workshop.join(NAME), data_dir.join(NAME));
-        fs::set_permissions(&made, Permissions::from_mode(0o600))?;
-        fs::rename(made, &path)?;
-        fs::remove_dir(workshop)?;
-        Ok(Self { listener, path })
+        let (workshop, path) = (data_dir.join(WORKSHOP), data_dir.join(NAME));
+        files::remove(&workshop)?;
+        let (short, _directory) = address(data_dir, WORKSHOP)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // Its file gets the mode of the socket. To set the mode of the file would follow a link.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &SocketAddrUnix::new(short)?)?;
+        listen(&socket, WAITING)?;
+        fs::rename(workshop, &path)?;
+        Ok(Self { listener: UnixListener::from_std(socket.into())?, path })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Err(cause) = remove(fs::remove_file(&self.path)) {
+        if let Err(cause) = files::remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %cause, "the operator's socket could not be removed");
         }
-    }
-}
-
-/// Something that is already gone counts as removed.
-fn remove(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
     }
 }
 

@@ -96,6 +96,6 @@ fn other_forms_are_refused() {
     for (bytes, expected) in cases {
         assert_eq!(imported(bytes, 0o600), Err(expected.to_owned()), "{}", String::from_utf8_lossy(bytes));
     }
-    assert!(read(Path::new("/")).unwrap_err().told().0.contains("it is not a file"));
+    assert!(read(Path::new("/")).unwrap_err().told().0.contains("it is no regular file"));
     assert!(read(Path::new("/nonexistent/key.pem")).is_err());
 }
