@@ -47,6 +47,7 @@ mod when;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches as _, Parser};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{
     command::Command,
@@ -65,6 +66,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    leave_no_core();
     let matches =
         Cli::command().try_get_matches().unwrap_or_else(|error| environment::refuse_arguments(&error));
     let reach = Reach::of(&matches);
@@ -72,6 +74,13 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
     }
+}
+
+/// Forbids core files, which would hold what this process knows: passphrases, keys, tokens.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // The package's units forbid the call, and core files themselves.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 fn run(cli: Cli, reach: &Reach) -> Result<Exit, Failure> {

@@ -12,6 +12,7 @@ mod audit_list;
 mod audit_words;
 mod aws;
 mod certificates;
+mod core_files;
 mod doctor;
 mod export;
 mod hints;
