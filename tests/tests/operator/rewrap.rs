@@ -1,6 +1,15 @@
 //! `keybroker keys rewrap` on one machine: the store moves to another key file.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::PathBuf,
+    sync::Arc,
+};
 
 use keybroker_common::{
     clock::SystemClock,
@@ -13,8 +22,9 @@ use keybroker_common::{
 use keybroker_embedded::{key::LocalKey, store::EmbeddedStore};
 use keybroker_tests::{
     operator::{Contents, Operator},
-    program::Ended,
-    unique,
+    program::{self, Ended},
+    server::Server,
+    skip, unique,
     world::World,
 };
 use serde_json::{Value, json};
@@ -187,6 +197,47 @@ async fn a_run_goes_on_with_the_key_that_an_earlier_one_made() {
     assert_eq!(machine.rewrap("new.key", &["--yes"]).code, Some(0));
     assert_eq!(LocalKey::load(&machine.path("new.key")).unwrap().key_id(), made.key_id());
     machine.assert_opens_with("new.key").await;
+}
+
+/// The store's only key may have any name.
+#[tokio::test]
+async fn a_move_takes_away_no_key_beside_the_new_one() {
+    let machine = Machine::new().await;
+    assert_eq!(machine.rewrap("key.new", &["--yes"]).code, Some(0));
+    let key_new = machine.path("key.new");
+    let ended = machine.rewrap("key", &["--yes", "--key-file", key_new.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    machine.assert_opens_with("key").await;
+    LocalKey::load(&key_new).unwrap();
+}
+
+/// Root moves the store of a broker that runs as another user, and the broker reads its new key.
+#[tokio::test]
+async fn the_new_key_is_the_old_ones_owners() {
+    const BROKER: u32 = 65534;
+    let machine = Machine::new().await;
+    let owned = ["data", "data/keybroker.redb", "old.key", ""];
+    if owned.iter().any(|name| chown(machine.path(name), Some(BROKER), Some(BROKER)).is_err()) {
+        skip("a store that is moved for another user: only root can give it to one");
+        return;
+    }
+    // The directory of the new key is made, too.
+    let new = machine.path("keys/new.key");
+    let ended = machine.rewrap("keys/new.key", &["--yes"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let metadata = fs::metadata(&new).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (BROKER, BROKER, 0o600));
+    let mut serve = program::keybroker();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(machine.path("data"));
+    serve.arg("--key-file").arg(&new).uid(BROKER).gid(BROKER);
+    assert_eq!(Server::start(serve).terminate().code, Some(0));
+
+    // One that root made by other means: the broker could not read it.
+    LocalKey::create(&machine.path("roots.key")).unwrap();
+    let ended = machine.rewrap("roots.key", &["--yes", "--key-file", new.to_str().unwrap()]);
+    let said = ended.log.contains("belongs to user 0, and the old one to 65534\nhint: chown --reference=");
+    assert!(ended.code == Some(5) && said, "{ended:?}");
+    machine.assert_opens_with("keys/new.key").await;
 }
 
 /// The store is free while a person thinks.

@@ -1,6 +1,6 @@
 //! The move on one machine: all at once, in a store that no broker has open.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use keybroker_common::{audit::Decision, rewrap::KeyMove};
@@ -18,10 +18,13 @@ use crate::{
     broker::check_apart,
     exit::{Exit, Failure},
     operator::{Backend, Embedded, OperatorHandle, embedded, local_key, principal},
+    paths,
+    suggest::quoted,
 };
 
 pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> {
     check_apart(&args.store.data_dir()?, new)?;
+    let old_file = paths::key_file(args.wrapping.key_file())?;
     let question = {
         // The command does not hold the file open while a person thinks: nobody else could open it. To look,
         // it can go by way of a broker that runs.
@@ -38,6 +41,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
             return already(bound, old.is_ok());
         }
         let old = old?;
+        check_owner(&old_file, new)?;
         let to = next.map_or_else(|| "a new key".to_owned(), |next| next.key_id().to_owned());
         let keys = between(&old, to);
         let plan = Plan::read(&operator, &keys).await?;
@@ -56,7 +60,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
     let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
     let next = Arc::new(match loaded(new)? {
         Some(next) => next,
-        None => LocalKey::create(new).map_err(|error| unusable(new, error))?,
+        None => LocalKey::create_like(&old_file, new).map_err(|error| unusable(new, error))?,
     });
     let keys = between(&old, next.key_id().to_owned());
     let plan = moved(&operator, store.as_ref(), &keys, &LocalMove { from: old, to: next }).await?;
@@ -94,6 +98,19 @@ fn loaded(new: &Path) -> Result<Option<LocalKey>, Failure> {
         Err(KeyFileError::Missing) => Ok(None),
         Err(error) => Err(unusable(new, error)),
     }
+}
+
+/// Refuses a new key, if it is there, that belongs to another user than the old one: the broker that reads
+/// that one could not read it.
+fn check_owner(old: &Path, new: &Path) -> Result<(), Failure> {
+    let owner = |path| fs::metadata(path).map(|found| found.uid());
+    let (Ok(theirs), Ok(own)) = (owner(old), owner(new)) else { return Ok(()) };
+    if theirs == own {
+        return Ok(());
+    }
+    let error = anyhow!("the new key {} belongs to user {own}, and the old one to {theirs}", new.display());
+    let [old, new] = [old, new].map(|path| quoted(&path.display().to_string()));
+    Err(Failure::new(Exit::Configuration, error).hint(format!("chown --reference={old} {new}")))
 }
 
 fn unusable(new: &Path, error: KeyFileError) -> Failure {
