@@ -16,8 +16,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
-  systemctl stop keybroker && sudo -u keybroker keybroker audit compact; systemctl start keybroker
-  keybroker audit compact --data-dir /srv/keybroker
+  keybroker audit compact
+  sudo -u keybroker keybroker audit compact --data-dir /var/lib/keybroker
 
 {}", Exit::TABLE))]
 pub(super) struct CompactArgs {
