@@ -21,8 +21,8 @@ use crate::{
 
 /// A token as its holder has it: 14 characters of base64url without padding, 80 random bits.
 ///
-/// None that is drawn begins with `-`, at a cost of less than a fortieth of a bit: a token in a command line is
-/// never taken for an option, so no program answers to half of it, or repeats it in an error.
+/// None that is drawn begins with `-`, at a cost of less than a fortieth of a bit: a token in a command line
+/// is never taken for an option, so no program answers to half of it, or repeats it in an error.
 ///
 /// Anybody who knows it can register, so it is redacted from `Debug` and has no `Display`; no store and no
 /// log ever holds it.

@@ -239,7 +239,7 @@ pub fn audit(seconds: i64, operation: Operation, decision: Decision) -> AuditRec
 fn id_at(time: Timestamp) -> AuditId {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let made = MADE.fetch_add(1, Ordering::Relaxed);
-    // Behind the time come 4 bits of the version, 12, 2 of the variant, and 62: the first 26 that are free count.
+    // Behind the time come 4 bits of the version, 12, 2 of the variant, and 62. The first 26 free ones count.
     let counted = [made >> 22, made >> 14, made >> 8, made].map(|bits| bits.to_be_bytes()[3]);
     let mut rest = [0; 10];
     let random = Uuid::new_v4().into_bytes();

@@ -91,7 +91,7 @@ impl RegisterOutput {
 }
 
 impl Registering<'_> {
-    /// What the broker answered, in this form.
+    /// The answer of the broker in this form.
     pub(super) fn registered(
         &self,
         request: &RegisterRequest,

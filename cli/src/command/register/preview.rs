@@ -1,5 +1,5 @@
-//! The preview of a registration: its requirements, the rows that it meets, and each reason for which the broker
-//! would refuse it.
+//! The preview of a registration: its requirements, the rows that it meets, and each reason for which the
+//! broker would refuse it.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Registering<'_> {
-    /// Shows the registration on stderr, with the rows that it meets in the store. Gives whether it takes the place
-    /// of one.
+    /// Shows the registration on stderr, with the rows that it meets in the store. Gives whether it takes the
+    /// place of one.
     pub(super) fn preview(&self, request: &RegisterRequest) -> Result<bool, Failure> {
         show(request, self.document.is_drawn())?;
         send::check_length(self.document.path(), self.document.body())?;

@@ -27,8 +27,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Waits until a file that is made gets a later time than the start that stands in the directory: the clock of a
-/// file system may have ticks of milliseconds, and people do not restore a store within one.
+/// Waits until a file that is made gets a later time than the start that stands in the directory. The clock
+/// of a file system may have ticks of milliseconds, and people do not restore a store within one.
 fn tick(data_dir: &Path) {
     let changed = |path: &Path| {
         let made = fs::metadata(path).unwrap();
