@@ -1,7 +1,7 @@
 //! The check of the environment: a KEYBROKER_… variable that nothing reads is refused, because a mistyped
 //! setting must not be ignored in silence.
 
-use std::{collections::BTreeSet, env};
+use std::{collections::BTreeSet, env, io::Write as _};
 
 use clap::{
     Arg, ArgMatches, Command, CommandFactory as _,
@@ -11,7 +11,7 @@ use keybroker_aws::dynamodb::AllTables;
 use keybroker_common::config;
 
 use crate::{
-    Cli,
+    Cli, credential,
     exit::{Exit, Failure},
     suggest::StorePlace,
 };
@@ -46,11 +46,22 @@ impl Reach {
 /// Tells of arguments that clap refuses, and ends the process. An argument may come from the environment, and
 /// a person who gave none must learn that.
 pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
-    let _ = error.print();
+    print(error);
     for variable in behind(error, &Cli::command(), |name| env::var_os(name).is_some()) {
         say!("hint: {variable} is set in the environment, which counts like the argument: unset it");
     }
     std::process::exit(error.exit_code())
+}
+
+/// Prints what clap says, which has the value that it refuses: without a user and a password in it.
+fn print(error: &clap::Error) {
+    let said = error.render().ansi().to_string();
+    if !error.use_stderr() || !credential::is_in(&said) {
+        let _ = error.print();
+        return;
+    }
+    let _ = write!(anstream::stderr(), "{}", credential::hidden(&said));
+    credential::advise();
 }
 
 /// The variables that are set and stand for an argument that is at fault. clap writes all arguments that are

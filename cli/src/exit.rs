@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::table::printable;
+use crate::{credential, table::printable};
 
 /// The exit codes. Scripts rely on them: "denied" is not "could not tell".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,11 @@ impl Failure {
 
     /// The error and the hint, for a caller that prints them in a form of its own.
     pub(crate) fn told(&self) -> (String, Option<&str>) {
-        (format!("{:#}", self.error), self.hint.as_deref())
+        (credential::hidden(&self.message()), self.hint.as_deref())
+    }
+
+    fn message(&self) -> String {
+        format!("{:#}", self.error)
     }
 
     /// Whether the reader of the output closed the pipe. Printing has no code of its own; with another code
@@ -144,9 +148,13 @@ impl Failure {
         if self.is_of_closed_output() {
             return ExitCode::from(OUTPUT_CLOSED);
         }
-        say!("error: {}", lines(&format!("{:#}", self.error)));
+        let message = self.message();
+        say!("error: {}", lines(&credential::hidden(&message)));
         if let Some(hint) = self.hint {
-            say!("hint: {}", lines(&hint));
+            say!("hint: {}", lines(&credential::hidden(&hint)));
+        }
+        if credential::is_in(&message) {
+            credential::advise();
         }
         self.exit.into()
     }

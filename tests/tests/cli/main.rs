@@ -8,6 +8,7 @@
     reason = "a test may panic, and so may its helpers"
 )]
 
+mod credentials;
 mod demo;
 mod evidence;
 mod files;

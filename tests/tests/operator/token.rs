@@ -95,8 +95,8 @@ async fn a_token_is_shown_and_revoked_by_itself() {
             assert!(code == Some(130) && !screen.contains(token), "{screen}");
             assert!(!screen.contains("does not echo any more"), "{screen}");
         }
-        let in_place_of_its_id: [&[&str]; 3] =
-            [&["token", "show"], &["token", "revoke"], &["audit", "--since", "1h", "--token"]];
+        let in_place_of_its_id: [&[&str]; 4] =
+            [&["token", "show"], &["token", "revoke"], &["audit", "--since", "1h", "--token"], &["audit"]];
         for arguments in in_place_of_its_id {
             let ended = operator.run(&[arguments, &[token]].concat());
             let hidden = !ended.log.contains(token) && ended.log.contains("it looks like a token");

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use keybroker_common::audit::{AuditRecord, Check, Decision};
+use keybroker_common::{
+    audit::{AuditRecord, Check, Decision},
+    ids::TokenId,
+};
 
 use super::name;
-use crate::{chip_prefix::ChipPrefix, command::token::GivenId, exit::Failure, hex};
+use crate::{chip_prefix::ChipPrefix, exit::Failure, given::GivenId, hex};
 
 /// The filters. A record must match one value of each option that is given.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,8 +33,8 @@ pub(super) struct Filter {
     #[arg(long, value_name = "PRINCIPAL", conflicts_with = "id")]
     principal: Vec<String>,
     /// Only what was done with this token, or to it: its id, which is not the token
-    #[arg(long, value_name = "ID", value_parser = GivenId::parse, conflicts_with = "id")]
-    token: Vec<GivenId>,
+    #[arg(long, value_name = "ID", value_parser = GivenId::of_token, conflicts_with = "id")]
+    token: Vec<GivenId<TokenId>>,
 }
 
 impl Filter {

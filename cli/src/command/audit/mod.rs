@@ -27,6 +27,7 @@ use keybroker_common::{
 use self::filter::Filter;
 use crate::{
     exit::{Exit, Failure},
+    given::GivenId,
     listing::{FormArgs, Window},
     operator::{self, StoreArgs, workload_id},
     when::When,
@@ -73,10 +74,10 @@ pub(crate) struct AuditArgs {
     /// The id of a decision, which the guest was told
     #[arg(
         value_name = "ID",
-        value_parser = audit_id,
+        value_parser = GivenId::of_decision,
         conflicts_with_all = ["workload", "since", "until"]
     )]
-    id: Option<AuditId>,
+    id: Option<GivenId<AuditId>>,
     /// Only decisions about this workload
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     workload: Option<WorkloadId>,
@@ -165,12 +166,6 @@ impl SpanArgs {
     }
 }
 
-fn audit_id(text: &str) -> Result<AuditId, &'static str> {
-    text.parse()
-        .map(AuditId)
-        .map_err(|_| "not the id of a decision, which is a UUID such as 019387a2-6f3c-7c41-9d2e-0b6a5f1c2d3e")
-}
-
 /// Runs the command.
 pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     args.filter.check()?;
@@ -181,7 +176,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Failure> {
             Some(AuditCommand::Prune(args)) => prune::run(args).await,
             Some(AuditCommand::Compact(args)) => compact::run(args),
             None => match args.id {
-                Some(id) => one::run(args, id).await,
+                Some(given) => one::run(args, given.id()?).await,
                 None if args.tcb => levels::run(args).await,
                 None if args.released => released::run(args).await,
                 None if args.follow => follow::run(args).await,

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::finding::{Finding, Severity};
-use crate::{counted::counted, exit::Exit, suggest::StorePlace, table};
+use crate::{counted::counted, credential, exit::Exit, suggest::StorePlace, table};
 
 /// The findings of all checks, which are under way at once.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Report {
     /// the end, when nothing else can be printed either.
     pub(super) fn tell(&self, findings: impl IntoIterator<Item = Finding>) {
         for mut finding in findings {
+            finding.finding = credential::hidden(&finding.finding);
             finding.advice = finding.advice.take().map(|advice| self.place.advice(&advice));
             if !self.json {
                 let _ = print(&finding);

@@ -7,8 +7,6 @@ mod show;
 mod summary;
 mod which;
 
-pub(super) use which::GivenId;
-
 use keybroker_common::ids::TokenId;
 
 use crate::{

@@ -1,7 +1,6 @@
 //! Which token a command is about: by its id, or by the token itself out of a file.
 
 use std::{
-    convert::Infallible,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     exit::{Exit, Failure},
+    given::GivenId,
     unechoed,
 };
 
@@ -24,8 +24,8 @@ const LIMIT: u64 = 4096;
 #[group(required = true, multiple = false)]
 pub(super) struct Which {
     /// The token's id, not the token itself: `token create` and `token list` show it
-    #[arg(value_name = "ID", value_parser = GivenId::parse)]
-    id: Option<GivenId>,
+    #[arg(value_name = "ID", value_parser = GivenId::of_token)]
+    id: Option<GivenId<TokenId>>,
     /// The file whose first line is the token itself; `-` is standard input. The command prints the id alone
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -38,46 +38,6 @@ impl Which {
             (_, Some(path)) => in_file(path).await,
             (Some(given), None) => given.id(),
             (None, None) => Err(Failure::new(Exit::Usage, anyhow!("no token is named"))),
-        }
-    }
-}
-
-/// The argument of an option that takes a token's id. A parser of its own would fail with a message that
-/// repeats a token which was given in its place.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum GivenId {
-    /// An id.
-    Id(TokenId),
-    /// Something that has the form of a token.
-    Token,
-    /// Something else.
-    Other,
-}
-
-impl GivenId {
-    /// Takes every text.
-    #[allow(clippy::unnecessary_wraps, reason = "clap asks for a result")]
-    pub(crate) fn parse(text: &str) -> Result<Self, Infallible> {
-        Ok(match TokenId::parse(text) {
-            Some(id) => Self::Id(id),
-            None if TokenText::parse(text.as_bytes()).is_some() => Self::Token,
-            None => Self::Other,
-        })
-    }
-
-    /// The id. The failure has nothing of what was given.
-    pub(crate) fn id(self) -> Result<TokenId, Failure> {
-        let no_id = || {
-            let error = anyhow!("this is not the id of a token, which has 32 hexadecimal digits");
-            Failure::new(Exit::Usage, error)
-        };
-        match self {
-            Self::Id(id) => Ok(id),
-            Self::Token => Err(no_id().hint(
-                "it looks like a token: other users may have seen it in the list of processes, and it stands in \
-                 the shell's history. Revoke it: token revoke takes it with --token-file",
-            )),
-            Self::Other => Err(no_id()),
         }
     }
 }
