@@ -34,6 +34,7 @@ mod output;
 mod paths;
 mod pem;
 mod platform;
+mod policy_fault;
 mod requirements;
 mod revoked;
 mod rvps;

@@ -88,12 +88,42 @@ pub enum PolicyError {
     NoThread,
 }
 
+/// The thing that has to change, so that a policy is no longer refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The module.
+    Module,
+    /// A query, from 0.
+    Query(usize),
+    /// The number of the queries.
+    Queries,
+    /// The reference values.
+    ReferenceValues,
+    /// Nothing in the policy: the machine has too little room.
+    Machine,
+}
+
+impl From<Part> for Blame {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Module => Self::Module,
+            Part::Query(index) => Self::Query(index),
+        }
+    }
+}
+
 impl PolicyError {
-    /// The part whose text is at fault, if it is one part's.
-    pub fn part(&self) -> Option<Part> {
+    /// The thing that has to change. Chips are mostly listed in the reference values.
+    pub fn blames(&self) -> Blame {
         match self {
-            Self::Text { part, .. } | Self::Syntax { part, .. } | Self::Forbidden { part, .. } => Some(*part),
-            _ => None,
+            Self::Text { part, .. } | Self::Syntax { part, .. } | Self::Forbidden { part, .. } => {
+                (*part).into()
+            }
+            Self::NoQuery | Self::TooManyQueries => Blame::Queries,
+            Self::ReferenceValues(_) | Self::ChipTwice(_) => Blame::ReferenceValues,
+            Self::Shadows(_) => Blame::Module,
+            Self::Trial(denied) => Blame::Query(denied.query),
+            Self::NoThread => Blame::Machine,
         }
     }
 }

@@ -25,7 +25,7 @@ mod threads;
 
 pub use compile::{allow_query, beginning_with_not_or_every};
 pub use engine::RegoEngine;
-pub use error::{Part, PolicyError};
+pub use error::{Blame, Part, PolicyError};
 pub use policy::Policy;
 pub use reference::{MAX_VALUES, ReferenceError};
 pub use restrict::Forbidden;

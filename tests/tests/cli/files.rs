@@ -52,6 +52,48 @@ fn what_cannot_be_used_is_named_and_ends_with_5() {
     }
 }
 
+/// The policy of a registration is in up to three files, in arguments or in one document.
+#[test]
+fn a_registration_names_the_file_that_a_fault_of_its_policy_is_in() {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (digits, secret) = ("4d".repeat(48), format!("a={}", file("secret", "s")));
+    let document = |name: &str, rest: &str| {
+        file(name, &format!(r#"{{"resources": {{"a": "b"}}, "measurements": ["{digits}"], {rest}}}"#))
+    };
+    let (module, twice) = (&*file("p.rego", "package p\n"), &*file("twice.json", r#"{"a": 1, "a": 2}"#));
+    let (array, chips) = (&*file("array.json", "[1]"), "ab".repeat(8));
+    let chips = &*file("chips.json", &format!(r#"{{"c": ["{chips}", "{chips:0<128}"]}}"#));
+    let open = &*document("query.json", r#""query": ["true", "data.x["]"#);
+    let valued = &*document("values.json", r#""query": ["true"], "reference_values": {"a": 1, "a": 2}"#);
+    let by_value = ["--measurement", &digits, "--resource", &secret, "--query"];
+    let policy = [&by_value[..], &["data.p.allow", "--policy", module]].concat();
+    let rows: [(&str, &[&[&str]]); 8] = [
+        (twice, &[&policy, &["--reference-values", twice]]),
+        (twice, &[&by_value, &["true", "--reference-values", twice]]),
+        (array, &[&policy, &["--reference-values", array]]),
+        (array, &[&by_value, &["true", "--reference-values", array]]),
+        (chips, &[&by_value, &["true", "--reference-values", chips]]),
+        (chips, &[&policy, &["--reference-values", chips]]),
+        (open, &[&["--from", open]]),
+        (valued, &[&["--from", valued]]),
+    ];
+    for (named, arguments) in rows {
+        let ended = program::run(&[&["register", "--dry-run"], arguments.concat().as_slice()].concat());
+        assert_eq!((ended.code, ended.out.as_str()), (Some(5), ""), "{arguments:?}: {ended:?}");
+        assert!(ended.log.contains(&format!("error: {named}: ")), "{arguments:?}: {ended:?}");
+    }
+    for query in ["data.x[", "1 +"] {
+        let ended = program::run(&[&["register", "--dry-run"], &by_value[..], &[query]].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.log.contains(&format!("error: --query {query:?}: query 0, ")), "{ended:?}");
+    }
+}
+
 /// As a shell reports it of git or jq: neither a success, nor a failure that a person must hear of.
 #[test]
 fn a_command_whose_output_nobody_reads_ends_with_141_and_silently() {

@@ -265,7 +265,7 @@ async fn bad_arguments_are_named_before_a_store_is_opened() {
         ),
         (&["register", "--measurement", &measurement, "--require", "colour=red"], 2, "colour"),
         (&["register", "--measurement", &measurement, "--minimum-tcb", "milan:rl=1"], 2, "minimum-tcb"),
-        (&query, 2, "the registration: query 0, line 2, column 1: "),
+        (&query, 2, "--query \"tru(\": query 0, line 2, column 1: "),
         (&module, 5, "open.rego: the policy, line 4, column 1: "),
     ];
     for (arguments, code, said) in rows {

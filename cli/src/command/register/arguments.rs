@@ -15,6 +15,7 @@ use crate::{
     exit::{Exit, Failure},
     measurements::MeasurementArgs,
     platform,
+    policy_fault::Sources,
 };
 
 /// The requirements on a guest, and its secrets.
@@ -127,6 +128,17 @@ const BY_REFERENCE_VALUES: [&str; 16] = [
 ];
 
 impl DocumentArgs {
+    /// Where a policy of the registration is written.
+    pub(super) fn policy_sources(&self) -> Sources<'_> {
+        let in_files = || Sources {
+            module: self.policy.as_deref(),
+            queries: None,
+            reference_values: self.reference_values.as_deref(),
+            given: &self.query,
+        };
+        self.from.as_deref().map_or_else(in_files, Sources::document)
+    }
+
     /// Refuses flags that a registration as buildah makes it cannot have.
     pub(super) fn check_as_buildah(&self) -> Result<(), Failure> {
         let given = [

@@ -282,6 +282,10 @@ pub(super) fn resource_value(bytes: &[u8]) -> Value {
 fn with_reference_values(body: &[u8], path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = read(path)?;
     let raw: &RawValue = serde_json::from_slice(&text).with_context(|| Unusable::reading(path))?;
+    if !raw.get().starts_with('{') {
+        let error = anyhow!("the reference values are not a JSON object");
+        return Err(error.context(Unusable::content(path)).into());
+    }
     let rest = body.strip_prefix(b"{").unwrap_or(body);
     Ok(Zeroizing::new([b"{\"reference_values\":", raw.get().as_bytes(), b",", rest].concat()))
 }

@@ -31,6 +31,7 @@ use crate::{
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
     operator::workload_id,
+    policy_fault::Sources,
     table,
 };
 
@@ -122,7 +123,7 @@ pub(crate) fn run(args: &RegisterArgs) -> Result<Exit, Failure> {
         broker: args.init_data.broker_url(),
         confirm: &args.confirm,
         json: args.json,
-        policy: args.document.policy.as_deref().or(args.document.from.as_deref()),
+        policy: args.document.policy_sources(),
     }
     .run()
 }
@@ -136,8 +137,8 @@ struct Registering<'a> {
     broker: Option<&'a str>,
     confirm: &'a ConfirmArgs,
     json: bool,
-    /// The file in which a policy of it is.
-    policy: Option<&'a Path>,
+    /// Where its policy is written.
+    policy: Sources<'a>,
 }
 
 impl Registering<'_> {
@@ -224,5 +225,5 @@ pub(crate) fn trustee(
     json: bool,
 ) -> Result<Exit, Failure> {
     let (document, init_data) = registration.read()?;
-    Registering { document, init_data, destination, broker, confirm, json, policy: None }.run()
+    Registering { document, init_data, destination, broker, confirm, json, policy: Sources::default() }.run()
 }

@@ -1,8 +1,6 @@
 //! The preview of a registration: its requirements, the rows that it meets, and each reason for which the
 //! broker would refuse it.
 
-use std::path::Path;
-
 use keybroker_common::{
     broker::RegisterRequest,
     dialect::Dialect,
@@ -10,13 +8,14 @@ use keybroker_common::{
     wire::names,
     workload::{Registration, Workload},
 };
-use keybroker_rego::{Part, Policy, PolicyError};
+use keybroker_rego::Policy;
 use uuid::Uuid;
 
 use super::{Registering, document::Document, send, trustee::Kbs};
 use crate::{
     carried,
-    exit::{Exit, Failure, Unusable},
+    exit::Failure,
+    policy_fault::{self, Sources},
     requirements, table,
 };
 
@@ -116,16 +115,10 @@ impl Registering<'_> {
     }
 }
 
-/// Refuses a policy that the broker would refuse. Its text is in `file`, and its queries may be arguments.
-pub(super) fn check_policy(request: &RegisterRequest, file: Option<&Path>) -> Result<(), Failure> {
+/// Refuses a policy that the broker would refuse.
+pub(super) fn check_policy(request: &RegisterRequest, sources: Sources<'_>) -> Result<(), Failure> {
     let Some(text) = &request.rego else { return Ok(()) };
-    let Err(error) = Policy::compile(text) else { return Ok(()) };
-    let of_queries =
-        matches!(error, PolicyError::TooManyQueries) || matches!(error.part(), Some(Part::Query(_)));
-    match file {
-        Some(file) if !of_queries => Err(anyhow::Error::new(error).context(Unusable::content(file)).into()),
-        _ => Err(Failure::new(Exit::Usage, error).context("the registration")),
-    }
+    Policy::compile(text).map(drop).map_err(|error| policy_fault::failure(error, sources))
 }
 
 /// Whether the broker drew the id of a workload.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use keybroker_common::policy::{Claims, Gave, PolicyText};
-use keybroker_rego::{Part, Policy, PolicyError, allow_query};
+use keybroker_rego::{Policy, PolicyError, allow_query};
 use keybroker_snp::{
     report::Report,
     silicon::Cpuid,
@@ -13,7 +13,8 @@ use keybroker_snp::{
 
 use crate::{
     bounded,
-    exit::{Exit, Failure, Unusable},
+    exit::{Failure, Unusable},
+    policy_fault::{self, Sources},
 };
 
 /// The parts of a policy.
@@ -56,22 +57,15 @@ impl PolicyArgs {
         Ok(Some(Tried { policy, queries: text.queries }))
     }
 
-    /// The failure of a policy that does not compile. Its text was in a file or on the command line.
+    /// The failure of a policy that does not compile.
     fn refused(&self, error: PolicyError) -> Failure {
-        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let (exit, place) = match (&error, error.part()) {
-            (_, Some(Part::Query(index))) => {
-                (Exit::Usage, self.queries.get(index).map(|query| format!("--query {query:?}")))
-            }
-            (PolicyError::TooManyQueries, _) => (Exit::Usage, None),
-            (PolicyError::ReferenceValues(_), _) => (Exit::Configuration, file(&self.reference)),
-            _ => (Exit::Configuration, file(&self.policy)),
+        let sources = Sources {
+            module: self.policy.as_deref(),
+            queries: None,
+            reference_values: self.reference.as_deref(),
+            given: &self.queries,
         };
-        let failure = Failure::new(exit, error);
-        match place {
-            Some(place) => failure.context(place),
-            None => failure,
-        }
+        policy_fault::failure(error, sources)
     }
 }
 
