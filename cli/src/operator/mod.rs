@@ -75,9 +75,7 @@ impl OperatorHandle {
 
     /// The failure that the row of `id` is not the one that the command looked at.
     pub(crate) fn changed_since(&self, id: &WorkloadId) -> Failure {
-        let show = self.place.command("workload show", &[id.as_str()]);
-        Failure::new(Exit::Failure, anyhow!("{id} changed a moment ago, so this command changed nothing"))
-            .hint(format!("look at it, and run the command again: {show}"))
+        changed_since(&self.place, id)
     }
 
     /// The record of an operator's act on `workload`, now.
@@ -151,6 +149,13 @@ pub(crate) fn tell_unreadable(what: &str, unreadable: &[Unreadable]) -> Exit {
         say!("warning: {what} {key:?} cannot be read: {cause}");
     }
     if unreadable.is_empty() { Exit::Ok } else { Exit::Failure }
+}
+
+/// The failure that the row of `id` in the store at `place` is not the one that the command looked at.
+pub(crate) fn changed_since(place: &StorePlace, id: &WorkloadId) -> Failure {
+    let show = place.command("workload show", &[id.as_str()]);
+    Failure::new(Exit::Failure, anyhow!("{id} changed a moment ago, so this command changed nothing"))
+        .hint(format!("look at it, and run the command again: {show}"))
 }
 
 /// The failure that there is no row with this id.

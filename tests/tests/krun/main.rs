@@ -289,6 +289,23 @@ fn a_dry_run_writes_and_registers_nothing() {
     assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
 }
 
+/// A person agrees to what was shown: a passphrase that a build registers meanwhile is not deleted.
+#[tokio::test]
+async fn what_is_registered_while_a_person_reads_is_not_replaced() {
+    let (world, operator) = broker();
+    let id = unique("web");
+    let image = Image::new(&id, &passphrase());
+    let arguments = image.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut terminal = operator.at_terminal(&arguments);
+    terminal.wait_for("Register it? [y/N] ");
+    let secret = world.register(&id).await;
+    let (code, screen) = terminal.typed("y\n");
+    assert!(code == Some(1) && screen.contains(&format!("{id} changed a moment ago")), "{screen}");
+    assert!(!image.out().exists());
+    assert_eq!(world.krun(&id, world.milan()).boot().await, Ok(secret.into_bytes()));
+}
+
 #[test]
 fn what_cannot_be_bound_is_refused_before_anything_is_registered() {
     let (_world, operator) = broker();

@@ -23,6 +23,7 @@ mod measure;
 mod permissions;
 mod planted;
 mod register;
+mod register_asks;
 mod register_disk;
 mod register_trustee;
 mod resource;

@@ -27,26 +27,26 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Files that the command reads.
-struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn write(&self, name: &str, contents: &str) -> String {
+    pub(crate) fn write(&self, name: &str, contents: &str) -> String {
         let path: PathBuf = self.0.path().join(name);
         fs::write(&path, contents).unwrap();
         path.to_str().unwrap().to_owned()
     }
 }
 
-fn measurement() -> String {
+pub(crate) fn measurement() -> String {
     data_encoding::HEXLOWER.encode(&MEASUREMENT)
 }
 
 /// The arguments that register what buildah would register.
-fn as_buildah<'a>(id: &'a str, measurement: &'a str, file: &'a str) -> Vec<&'a str> {
+pub(crate) fn as_buildah<'a>(id: &'a str, measurement: &'a str, file: &'a str) -> Vec<&'a str> {
     vec!["register", "--workload-id", id, "--measurement", measurement, "--passphrase-file", file]
 }
 
@@ -197,22 +197,6 @@ async fn register_by_reference_values_prints_the_host_data() {
     let document = files.write("registration.json", &document.to_string());
     let registered = operator.json(&["register", "--from", &document, "--yes"]);
     assert_ne!(registered["host_data_hex"], hex);
-}
-
-#[tokio::test]
-async fn a_dry_run_or_a_missing_terminal_writes_nothing() {
-    let world = World::serve(&[]);
-    let operator = Operator::of(&world);
-    let (files, id, measurement) = (Files::new(), unique("w"), measurement());
-    let file = files.write("passphrase", "open sesame");
-    let command = as_buildah(&id, &measurement, &file);
-    let ended = operator.run(&[&command[..], &["--dry-run"]].concat());
-    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
-    assert!(ended.log.contains(&measurement), "{}", ended.log);
-    let ended = operator.run(&command);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.log.contains("--yes"), "{}", ended.log);
-    assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
 }
 
 /// The preview says so, and not that the registration that is there would be lost.
@@ -438,48 +422,6 @@ async fn a_secret_from_standard_input_reaches_the_guest_alone() {
     machine.fields.host_data = host_data.unwrap().try_into().unwrap();
     let mut guest = KeybrokerGuest::new(&world.url, machine).unwrap();
     assert_eq!(guest.boot("token").await, Ok(secret.into_bytes()));
-}
-
-#[tokio::test]
-async fn standard_input_serves_one_file_and_no_terminal() {
-    let nowhere = TempDir::new().unwrap();
-    let operator = Operator::of_directory(nowhere.path(), "none");
-    let measurement = measurement();
-    let twice = ["--resource", "a=-", "--resource", "b=-"];
-    let ended = operator.run(&[&["register", "--measurement", &measurement][..], &twice].concat());
-    assert!(ended.code == Some(2) && ended.log.contains("only one of the files"), "{ended:?}");
-    let (code, screen) = operator.at_terminal(&as_buildah("w", &measurement, "-")).typed("");
-    assert!(code == Some(2) && screen.contains("a terminal shows what you type"), "{screen}");
-}
-
-/// At a terminal, the answer "no" registers nothing and "yes" registers.
-#[tokio::test]
-async fn register_at_a_terminal_waits_for_an_answer() {
-    let world = World::serve(&[]);
-    let operator = Operator::of(&world);
-    let (files, id, measurement) = (Files::new(), unique("w"), measurement());
-    let file = files.write("passphrase", "open sesame");
-    let command = as_buildah(&id, &measurement, &file);
-    for (keys, code) in [("n\n", 1), ("y\n", 0)] {
-        assert_eq!(operator.run(&["workload", "show", &id]).code, Some(1));
-        let mut terminal = operator.at_terminal(&command);
-        terminal.wait_for("[y/N] ");
-        let (ended, screen) = terminal.typed(keys);
-        assert!(ended == Some(code) && !screen.contains("open sesame"), "{screen}");
-    }
-    assert_eq!(operator.run(&["workload", "show", &id]).code, Some(0));
-}
-
-#[test]
-fn a_dry_run_with_json_prints_a_document() {
-    let nowhere = TempDir::new().unwrap();
-    let operator = Operator::of_directory(nowhere.path(), "none");
-    let (files, measurement) = (Files::new(), measurement());
-    let file = files.write("passphrase", "open sesame");
-    let document = operator.json(&[&as_buildah("w", &measurement, &file)[..], &["--dry-run"]].concat());
-    assert_eq!(document, json!({"schema": 1, "dry_run": true, "workload_id": "w"}));
-    let document = operator.json(&["register", "--measurement", &measurement, "--dry-run"]);
-    assert_eq!(document, json!({"schema": 1, "dry_run": true, "workload_id": null}));
 }
 
 /// Such a floor refuses the guests of current firmware, which name their stepping.

@@ -117,6 +117,23 @@ impl Earlier {
         }
     }
 
+    /// Refuses to end another registration under `id`, or another to revoke, than those that were shown.
+    pub(super) async fn check_unchanged(
+        &self,
+        operator: &OperatorHandle,
+        id: &WorkloadId,
+    ) -> Result<(), Failure> {
+        if row(operator, id).await? != self.replaced {
+            return Err(operator.changed_since(id));
+        }
+        match &self.revoked {
+            Some(shown) if row(operator, &shown.id).await?.as_ref() != Some(shown) => {
+                Err(operator.changed_since(&shown.id))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Revokes the one that the operator named, once the new registration is made.
     pub(super) async fn end(&self, operator: &OperatorHandle) -> Result<Option<WorkloadId>, Failure> {
         let Some(row) = &self.revoked else { return Ok(None) };

@@ -171,6 +171,10 @@ pub(crate) fn run(args: &KrunInitrdArgs) -> Result<Exit, Failure> {
         say!("nothing was written or registered");
         return Ok(Exit::Failure);
     }
+    block_on(async {
+        let operator = args.destination.store.open().await?;
+        earlier.check_unchanged(&operator, &output.workload_id).await
+    })?;
     fs::create_dir_all(&args.out).with_context(|| Unusable::writing(&args.out))?;
     // The document is in the initrd, and the initrd in the library: these two are for people to look at.
     for (name, bytes) in [

@@ -154,7 +154,7 @@ impl Registering<'_> {
         if let Some(broker) = self.broker.filter(|_| request.dialects.contains(Dialect::Trustee)) {
             trustee::check_broker(broker)?;
         }
-        let replaces = self.preview(&request)?;
+        let shown = self.preview(&request)?;
         if self.confirm.dry_run {
             if self.json {
                 let id = (!self.document.is_drawn()).then_some(&request.workload_id);
@@ -163,14 +163,16 @@ impl Registering<'_> {
             say!("nothing was registered");
             return Ok(Exit::Ok);
         }
-        let question = if replaces { "Replace the registration?" } else { "Register it?" };
+        let question = if shown.is_replaced() { "Replace the registration?" } else { "Register it?" };
         if !self.confirm.agreed(question)? {
             say!("nothing was registered");
             return Ok(Exit::Failure);
         }
+        self.check_unchanged(&request, &shown)?;
         let register = || {
             let send = self.destination.send(self.document.path(), self.document.body());
-            self.registered(&request, &crate::operator::block_on(send)?)
+            let answer = crate::operator::block_on(send)?;
+            Ok(self.registered(&request, &answer)?.in_place_of(shown.since()))
         };
         let output = match &self.init_data {
             None => register()?,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use jiff::Timestamp;
 use keybroker_common::{
     broker::RegisterRequest,
     ids::{HostData, WorkloadId},
@@ -29,6 +30,9 @@ pub(super) struct RegisterOutput {
     /// The audit record's id, if the broker answered it.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<String>,
+    /// Since when the registration had been there that this one took the place of, if the command saw one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<Timestamp>,
     /// HOST_DATA to launch the guest with, in standard base64, as krun and keybroker's clients take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_data: Option<String>,
@@ -63,6 +67,11 @@ impl RegisterOutput {
         Self { schema: 1, workload_id: id.map(ToString::to_string), ..self }
     }
 
+    /// The output with the time of the registration that it took the place of.
+    pub(super) fn in_place_of(self, replaced: Option<Timestamp>) -> Self {
+        Self { replaced, ..self }
+    }
+
     /// The output with the document of the workload.
     pub(super) fn with(self, init_data: &InitData, launch: Option<Launch>) -> Self {
         let digest = init_data.digest();
@@ -91,7 +100,7 @@ impl RegisterOutput {
 }
 
 impl Registering<'_> {
-    /// The answer of the broker in this form.
+    /// The broker's answer in this form.
     pub(super) fn registered(
         &self,
         request: &RegisterRequest,
@@ -142,6 +151,7 @@ pub(super) fn told(json: bool, output: &RegisterOutput) -> Result<Exit, Failure>
     let fields = [
         ("workload", &output.workload_id),
         ("audit", &output.audit),
+        ("replaced", &output.replaced.map(|since| format!("the registration since {}", table::time(since)))),
         ("init data", &output.init_data),
         ("bound by", &output.bound_by.map(|bound_by| bound_by.words().to_owned())),
         ("HOST_DATA", &output.host_data),

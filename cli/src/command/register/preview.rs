@@ -1,6 +1,7 @@
 //! The preview of a registration: its requirements, the rows that it meets, and each reason for which the
 //! broker would refuse it.
 
+use jiff::Timestamp;
 use keybroker_common::{
     broker::RegisterRequest,
     dialect::Dialect,
@@ -15,18 +16,19 @@ use super::{Registering, document::Document, send, trustee::Kbs};
 use crate::{
     carried,
     exit::Failure,
+    operator::changed_since,
     policy_fault::{self, Sources},
     requirements, table,
 };
 
 impl Registering<'_> {
-    /// Shows the registration on stderr, with the rows that it meets in the store. Gives whether it takes the
-    /// place of one.
-    pub(super) fn preview(&self, request: &RegisterRequest) -> Result<bool, Failure> {
+    /// Shows the registration on stderr, with the rows that it meets in the store.
+    pub(super) fn preview(&self, request: &RegisterRequest) -> Result<Shown, Failure> {
         show(request, self.document.is_drawn())?;
         send::check_length(self.document.path(), self.document.body())?;
         self.warn(request);
-        let Held { replaced, selected } = self.held(request);
+        let held = self.held(request).unwrap_or_default();
+        let Held { replaced, selected } = held.unwrap_or_default();
         if let Some(replaced) = &replaced {
             self.tell_replaced(replaced, request);
         }
@@ -34,16 +36,28 @@ impl Registering<'_> {
             let show = self.destination.store.place().command("workload show", &[holder.as_str()]);
             say!("warning: HOST_DATA selects the guests of {holder}, so the broker will refuse this: {show}");
         }
-        Ok(replaced.is_some_and(|row| !is_drawn(&row)))
+        Ok(Shown(replaced))
     }
 
-    /// Looks for what this registration meets in the store, if it can see that: the store is on this machine.
-    /// If the store cannot be opened, sending the registration says why.
-    fn held(&self, request: &RegisterRequest) -> Held {
-        if self.document.is_drawn() || self.destination.store.aws {
-            return Held::default();
+    /// Refuses to replace another row than the one that was shown: somebody may have written while a person
+    /// read. If the store cannot be opened any more, sending the registration says why.
+    pub(super) fn check_unchanged(&self, request: &RegisterRequest, shown: &Shown) -> Result<(), Failure> {
+        match self.held(request) {
+            Ok(Some(held)) if held.replaced != shown.0 => {
+                Err(changed_since(&self.destination.store.place(), &request.workload_id))
+            }
+            Err(failure) if shown.0.is_some() => Err(failure),
+            _ => Ok(()),
         }
-        let seen = crate::operator::block_on(async {
+    }
+
+    /// Looks for what this registration meets in the store. `None` if it cannot see that: the store is on
+    /// another machine, or the broker draws the id.
+    fn held(&self, request: &RegisterRequest) -> Result<Option<Held>, Failure> {
+        if self.document.is_drawn() || self.destination.store.aws {
+            return Ok(None);
+        }
+        crate::operator::block_on(async {
             let operator = self.destination.store.open().await?;
             let failed = |error| operator.failure(error);
             let replaced = operator.store.workload(&request.workload_id).await.map_err(failed)?;
@@ -51,9 +65,8 @@ impl Registering<'_> {
                 Some(host_data) => operator.store.selected(&host_data).await.unwrap_or_default(),
                 None => None,
             };
-            Ok(Held { replaced, selected })
-        });
-        seen.unwrap_or_default()
+            Ok(Some(Held { replaced, selected }))
+        })
     }
 
     /// Tells on stderr that a registration is replaced, and which secrets that deletes; or that it cannot be.
@@ -124,6 +137,22 @@ pub(super) fn check_policy(request: &RegisterRequest, sources: Sources<'_>) -> R
 /// Whether the broker drew the id of a workload.
 fn is_drawn(workload: &Workload) -> bool {
     workload.read().is_ok_and(|read| read.registration().dialects.contains(Dialect::Keybroker))
+}
+
+/// The row under the registration's id, as a person saw it.
+#[derive(Debug)]
+pub(super) struct Shown(Option<Workload>);
+
+impl Shown {
+    /// Whether the registration takes its place.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.0.as_ref().is_some_and(|row| !is_drawn(row))
+    }
+
+    /// Since when that row has been there.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(|row| row.first_registered_at)
+    }
 }
 
 /// The rows that a registration meets in the store.
