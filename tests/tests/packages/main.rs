@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod hook;
 
 use std::fs;
 
