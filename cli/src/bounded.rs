@@ -3,12 +3,15 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, IsTerminal as _, Read},
     mem,
     path::Path,
 };
 
+use anyhow::anyhow;
 use zeroize::Zeroizing;
+
+use crate::exit::{Exit, Failure};
 
 /// Longest file that holds text, in bytes.
 pub(crate) const TEXT: u64 = 16 << 20;
@@ -26,9 +29,24 @@ pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     whole(file, length, longest)
 }
 
-/// The bytes of standard input, of which there are [`TEXT`] at most.
-pub(crate) fn stdin() -> io::Result<Vec<u8>> {
-    whole(io::stdin().lock(), 0, TEXT)
+/// Whether `path` is written `-`: standard input.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The bytes of a file, or with `-` of standard input: [`TEXT`] at most. There may be a secret among them.
+pub(crate) fn given(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let read = if is_stdin(path) { whole(io::stdin().lock(), 0, TEXT) } else { read(path, TEXT) };
+    read.map(Zeroizing::new)
+}
+
+/// Refuses to read standard input from a terminal, where others see a secret being typed.
+pub(crate) fn check_piped() -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let seen = Failure::new(Exit::Usage, anyhow!("- is for a pipe: a terminal shows what you type"));
+    Err(seen.hint("pipe it in, and give --yes"))
 }
 
 /// Reads `longest` bytes at most, of which `expected` are known of.

@@ -15,7 +15,7 @@ use crate::{
     bounded,
     evidence::Evidence,
     exit::{Exit, Failure, Unusable},
-    hex,
+    hex, platform,
 };
 
 /// The chips to fetch certificates for.
@@ -37,7 +37,7 @@ pub(super) struct ChipArgs {
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
     /// The product of --chip-id, or of reports of version 2, which do not name it
-    #[arg(long, value_name = "milan|genoa|turin", value_parser = product)]
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = platform::product)]
     product: Option<Product>,
     /// CHIP_ID in hex, 128 digits; for a Turin the first 16 are enough
     #[arg(long, value_name = "HEX", value_parser = chip_id, requires = "product", requires = "tcb")]
@@ -72,9 +72,8 @@ impl ChipArgs {
 
     fn in_file(&self, path: &Path) -> anyhow::Result<Vec<VcekId>> {
         let reading = || Unusable::reading(path);
-        let stdin = path == Path::new("-");
-        let bytes = if stdin { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
-        let text = String::from_utf8(bytes.with_context(reading)?).with_context(reading)?;
+        let bytes = bounded::given(path).with_context(reading)?;
+        let text = std::str::from_utf8(&bytes).with_context(reading)?;
         let beside = path.parent().unwrap_or(Path::new("."));
         let mut chips = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -91,7 +90,7 @@ impl ChipArgs {
                     of_url(url).map_err(|error| anyhow!(error)).with_context(at)?
                 }
                 [product, chip, tcb] => {
-                    let product = self::product(product)
+                    let product = platform::product(product)
                         .map_err(|error| anyhow!("the product {error}"))
                         .with_context(at)?;
                     let chip =
@@ -104,10 +103,6 @@ impl ChipArgs {
         }
         Ok(chips)
     }
-}
-
-pub(super) fn product(name: &str) -> Result<Product, &'static str> {
-    Product::parse(name).ok_or("must be milan, genoa or turin")
 }
 
 fn chip_id(text: &str) -> Result<ChipId, String> {
@@ -170,7 +165,8 @@ fn of_url(url: &str) -> Result<VcekId, String> {
     let ["vcek", "v1", product, chip] = *place.split('/').collect::<Vec<_>>() else {
         return Err("not a VCEK's URL: /vcek/v1/PRODUCT/CHIP-ID?blSPL=…".to_owned());
     };
-    let product = self::product(product).map_err(|error| format!("not a VCEK's URL: the product {error}"))?;
+    let product =
+        platform::product(product).map_err(|error| format!("not a VCEK's URL: the product {error}"))?;
     let tcb =
         levels_of(levels).ok_or("not a VCEK's URL: its levels are not blSPL, teeSPL, snpSPL and ucodeSPL")?;
     at_tcb(product, &chip_id(chip)?, tcb).map_err(|error| format!("{error}, or its levels are not"))

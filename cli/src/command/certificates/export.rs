@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use keybroker_snp::{anchors::pem_blocks, endorsement::EndorsementKind, product::Product};
 
-use super::{chips, key_kind::KeyKind};
+use super::key_kind::KeyKind;
 use crate::{
     chip_prefix::ChipPrefix,
     endorsement_row::{self as row, EndorsementRow, RowKind, RowState},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
-    pem, table,
+    pem, platform, table,
 };
 
 /// Write the store's certificates as PEM, for `certificates import` into another broker's store
@@ -30,7 +30,7 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct ExportArgs {
     /// Only certificates of this product
-    #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = platform::product)]
     product: Option<Product>,
     /// Only certificates of chips with this id: all of it in hex, or the first 16 or more digits
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse, conflicts_with = "list_for")]

@@ -6,13 +6,13 @@ use keybroker_common::encoding::amd;
 use keybroker_snp::product::{Product, TcbVersion};
 use serde::Serialize;
 
-use super::chips;
 use crate::{
     chip_prefix::ChipPrefix,
     endorsement_row::{self as row, EndorsementRow, RowKind, RowState},
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
+    platform,
     table::{self, NONE, time},
 };
 
@@ -29,7 +29,7 @@ An unusable row costs one request to AMD and nothing else: the broker asks for i
 {}", Exit::TABLE))]
 pub(super) struct ListArgs {
     /// Only rows of this product
-    #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = platform::product)]
     product: Option<Product>,
     /// Only certificates of this chip: its id in hex, or the first 16 or more digits of it
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]

@@ -4,10 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use keybroker_snp::product::Product;
 use serde::Serialize;
 
-use super::{
-    chips,
-    list::{self, EndorsementSummary},
-};
+use super::list::{self, EndorsementSummary};
 use crate::{
     chip_prefix::ChipPrefix,
     confirm::ConfirmArgs,
@@ -15,7 +12,7 @@ use crate::{
     endorser::AnchorArgs,
     exit::{Exit, Failure},
     operator::{self, StoreArgs},
-    table, when,
+    platform, table, when,
 };
 
 /// Delete certificates from the store: the broker asks AMD again for the ones it needs
@@ -38,7 +35,7 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct PurgeArgs {
     /// Only rows of this product
-    #[arg(long, value_name = "milan|genoa|turin", value_parser = chips::product)]
+    #[arg(long, value_name = "milan|genoa|turin", value_parser = platform::product)]
     product: Option<Product>,
     /// Only certificates of this chip: its id in hex, or the first 16 or more digits of it
     #[arg(long, value_name = "HEX", value_parser = ChipPrefix::parse)]

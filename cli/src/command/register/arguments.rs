@@ -1,9 +1,6 @@
 //! The flags that say what a registration demands of a guest, and what the guest gets.
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use keybroker_common::platform::{ChipId, Condition, FirmwareVersion};
@@ -12,6 +9,7 @@ use keybroker_snp::product::Product;
 use super::from::abi;
 use crate::{
     advisories::AdvisoriesArgs,
+    bounded,
     exit::{Exit, Failure},
     measurements::MeasurementArgs,
     platform,
@@ -177,22 +175,16 @@ impl DocumentArgs {
         let files = [&self.from, &self.passphrase_file, &self.policy, &self.reference_values];
         let resources = self.resource.iter().map(|(_, path)| path);
         let files = files.into_iter().flatten().chain(self.measurements.files());
-        let times = files.chain(resources).filter(|path| is_stdin(path)).count();
-        let usage = |what| Failure::new(Exit::Usage, anyhow!("{what}"));
+        let times = files.chain(resources).filter(|path| bounded::is_stdin(path)).count();
         match times {
             0 => Ok(()),
-            1 if io::stdin().is_terminal() => {
-                let seen = usage("- is for a pipe: a terminal shows what you type");
-                Err(seen.hint("pipe it in, and give --yes"))
+            1 => bounded::check_piped(),
+            _ => {
+                let error = anyhow!("only one of the files can be standard input");
+                Err(Failure::new(Exit::Usage, error))
             }
-            1 => Ok(()),
-            _ => Err(usage("only one of the files can be standard input")),
         }
     }
-}
-
-pub(super) fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
 }
 
 fn pair(text: &str) -> Result<(&str, &str), &'static str> {

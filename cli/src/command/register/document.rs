@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use zeroize::Zeroizing;
 
 use super::{
-    arguments::{DocumentArgs, is_stdin},
+    arguments::DocumentArgs,
     demands::{by_month, demands},
     from::{AsBuildah, FromDocument},
     init_data::InitData,
@@ -296,8 +296,7 @@ pub(super) fn to_bytes(body: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// A file's contents, or with `-` standard input.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let read = if is_stdin(path) { bounded::stdin() } else { bounded::read(path, bounded::TEXT) };
-    Ok(read.map(Zeroizing::new).with_context(|| Unusable::reading(path))?)
+    Ok(bounded::given(path).with_context(|| Unusable::reading(path))?)
 }
 
 /// The text in the bytes of a file.

@@ -1,8 +1,7 @@
 //! `keybroker resource set`.
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal as _, Read},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +12,10 @@ use keybroker_common::{
 };
 
 use super::change::{self, ChangeArgs};
-use crate::exit::{Exit, Failure};
+use crate::{
+    bounded,
+    exit::{Exit, Failure, Unusable},
+};
 
 /// Set one secret of a workload to the contents of a file
 ///
@@ -45,26 +47,13 @@ pub(super) async fn run(args: &SetArgs) -> Result<Exit, Failure> {
 
 /// The contents of a file, which need not be one on a disk: a shell makes pipes of `<(…)`.
 fn read(path: &Path) -> Result<Secret, Failure> {
-    let unusable = |error: anyhow::Error| {
-        Failure::new(Exit::Configuration, error).context(format!("reading {}", path.display()))
-    };
-    let standard = path == Path::new("-");
-    if standard && io::stdin().is_terminal() {
-        let seen = Failure::new(Exit::Usage, anyhow!("- is for a pipe: a terminal shows what you type"));
-        return Err(seen.hint("pipe it in, and give --yes"));
+    if bounded::is_stdin(path) {
+        bounded::check_piped()?;
     }
-    let source: Box<dyn Read> = if standard {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(File::open(path).context("opening it").map_err(unusable)?)
-    };
-    // Room for all of it from the start: growing would leave a copy behind. One byte more than the longest is
-    // enough to refuse by.
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(MAX_SECRET_LEN + 1));
-    let limit = u64::try_from(MAX_SECRET_LEN).unwrap_or_default() + 1;
-    source.take(limit).read_to_end(&mut bytes).context("its contents").map_err(unusable)?;
+    let mut bytes = bounded::given(path).with_context(|| Unusable::reading(path))?;
     if !(1..=MAX_SECRET_LEN).contains(&bytes.len()) {
-        return Err(unusable(anyhow!("a secret must have 1 to {MAX_SECRET_LEN} bytes")));
+        let error = anyhow!("a secret must have 1 to {MAX_SECRET_LEN} bytes");
+        return Err(error.context(Unusable::reading(path)).into());
     }
-    Ok(Secret::new(std::mem::take(&mut *bytes)))
+    Ok(Secret::new(mem::take(&mut *bytes)))
 }
