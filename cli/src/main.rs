@@ -16,6 +16,7 @@ mod counted;
 mod credential;
 mod csv;
 mod disk_document;
+mod distinct;
 mod endorsement_row;
 mod endorser;
 mod environment;

@@ -12,6 +12,8 @@ use keybroker_common::requirements::Measurement;
 use serde_json::Value;
 
 use crate::{
+    bounded,
+    distinct::Distinct,
     exit::{Exit, Failure},
     hex, rvps,
 };
@@ -36,37 +38,26 @@ impl MeasurementArgs {
 
     /// All measurements, each once, in their order. None at all if no flag was given.
     pub(crate) fn read(&self) -> Result<Vec<Measurement>, Failure> {
-        let mut all = Vec::new();
-        let mut add = |more: &[Measurement]| {
-            for measurement in more {
-                if !all.contains(measurement) {
-                    all.push(*measurement);
-                }
-            }
-        };
-        add(&self.measurement);
+        let mut all = Distinct::default();
+        all.add(&self.measurement).map_err(|error| Failure::new(Exit::Usage, error))?;
         for path in &self.measurements {
             let unusable = |error: anyhow::Error| {
                 let name =
-                    if is_standard_input(path) { "standard input".into() } else { path.to_string_lossy() };
+                    if bounded::is_stdin(path) { "standard input".into() } else { path.to_string_lossy() };
                 Failure::new(Exit::Configuration, error).context(format!("reading {name}"))
             };
             let bytes = contents(path).map_err(unusable)?;
-            add(&parse(&bytes, Timestamp::now()).map_err(unusable)?);
+            let read = parse(&bytes, Timestamp::now()).map_err(unusable)?;
+            all.add(&read).map_err(|error| unusable(error.into()))?;
         }
-        Ok(all)
+        Ok(all.into_list())
     }
-}
-
-/// Whether `path` is written `-`.
-fn is_standard_input(path: &Path) -> bool {
-    path == Path::new("-")
 }
 
 /// A file's contents, or with `-` standard input: a megabyte at most.
 fn contents(path: &Path) -> anyhow::Result<Vec<u8>> {
     let source: Box<dyn Read> =
-        if is_standard_input(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+        if bounded::is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
     let mut bytes = Vec::new();
     source.take(rvps::LONGEST as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > rvps::LONGEST {

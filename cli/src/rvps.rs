@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::hex;
+use crate::{distinct::Distinct, hex};
 
 /// The longest file that is read.
 pub(crate) const LONGEST: usize = 1 << 20;
@@ -104,18 +104,16 @@ pub(crate) fn read_one(json: &[u8], path: &str, now: Timestamp) -> ReferenceValu
 }
 
 fn all(named: &[Named], now: Timestamp) -> ReferenceValues {
-    let mut measurements = Vec::new();
+    let mut measurements = Distinct::default();
     let names = named.iter().map(|named| {
-        let found = mapped(named, now);
-        let stands_for = found.map(|found| {
-            let more: Vec<_> = found.iter().filter(|one| !measurements.contains(*one)).copied().collect();
-            measurements.extend(more);
-            found.len()
+        let stands_for = mapped(named, now).and_then(|found| {
+            measurements.add(&found).map_err(|error| error.to_string())?;
+            Ok(found.len())
         });
         Name { name: named.name.clone(), stands_for }
     });
     let names = names.collect();
-    ReferenceValues { measurements, names }
+    ReferenceValues { measurements: measurements.into_list(), names }
 }
 
 /// The launch measurements that a name stands for, or why it stands for nothing in a registration.

@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
-use keybroker_common::{
-    requirements::Measurement,
-    secret::bounds::{MAX_SECRET_LEN, is_path},
-};
+use keybroker_common::secret::bounds::{MAX_SECRET_LEN, is_path};
 use zeroize::Zeroizing;
 
 use super::{
@@ -20,6 +17,7 @@ use super::{
     walk::{self, Met},
 };
 use crate::{
+    distinct::Distinct,
     exit::{Exit, Failure},
     rvps,
 };
@@ -49,7 +47,7 @@ pub(super) struct Found {
     pub(super) items: Vec<Item>,
     /// By name.
     pub(super) resources: Vec<(String, Zeroizing<Vec<u8>>)>,
-    pub(super) measurements: Vec<Measurement>,
+    pub(super) measurements: Distinct,
 }
 
 /// Reads `path`, and of its resources those that `only` chooses: all without any.
@@ -157,12 +155,11 @@ impl Found {
     }
 
     fn found(&mut self, found: rvps::ReferenceValues) {
-        for measurement in found.measurements {
-            if !self.measurements.contains(&measurement) {
-                self.measurements.push(measurement);
-            }
-        }
-        self.items.extend(found.names.into_iter().map(item));
+        let added = self.measurements.add(&found.measurements).map_err(|error| error.to_string());
+        self.items.extend(found.names.into_iter().map(|rvps::Name { name, stands_for }| {
+            let stands_for = stands_for.and_then(|count| added.clone().map(|()| count));
+            item(rvps::Name { name, stands_for })
+        }));
     }
 }
 

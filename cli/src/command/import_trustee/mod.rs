@@ -129,7 +129,7 @@ fn register(args: &ImportTrusteeArgs, id: &WorkloadId, found: &Found) -> Result<
         }
         _ => {}
     }
-    let mut measurements: Vec<_> = found.measurements.iter().map(ToString::to_string).collect();
+    let mut measurements: Vec<_> = found.measurements.list().iter().map(ToString::to_string).collect();
     measurements.extend(args.measurement.iter().cloned());
     if measurements.is_empty() {
         return refused(

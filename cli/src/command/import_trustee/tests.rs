@@ -11,6 +11,7 @@ use super::{
     directory::{self, Found},
     report::Kind,
 };
+use crate::distinct::Distinct;
 
 /// A directory with these files below it.
 fn directory(files: &[(&str, &[u8])]) -> TempDir {
@@ -83,7 +84,7 @@ fn the_key_value_storage_is_read() {
         let directory = directory(&files.each_ref().map(|(path, contents)| (path.as_str(), *contents)));
         let found = read(&directory.path().join(named), &[]);
         assert_eq!(names(&found), ["default/key/tls"], "{root} {named}");
-        assert_eq!(found.measurements.len(), 1);
+        assert_eq!(found.measurements.list().len(), 1);
         assert!(left(&found, "default/key").contains("outside the rule"));
         assert!(left(&found, "default/../tls").contains("outside the rule"));
         assert!(left(&found, "pcr4").contains("no requirement of a registration"));
@@ -222,6 +223,25 @@ fn reference_values_lie_beside_the_resources() {
         ("attestation-service/reference_values.json", json.as_bytes()),
     ]);
     let found = read(directory.path(), &[]);
-    assert_eq!((found.measurements.len(), names(&found)), (1, vec!["default/key/one"]));
+    assert_eq!((found.measurements.list().len(), names(&found)), (1, vec!["default/key/one"]));
     assert!(left(&found, "snp_bootloader").contains("--minimum-tcb"));
+}
+
+/// A stranger's directory can have very many: looked at in pairs they would take hours.
+#[test]
+fn more_measurements_than_a_registration_can_have_are_left_out() {
+    let of = |numbers: std::ops::Range<usize>| {
+        let values: Vec<_> = numbers.map(|number| format!(r#""{:096x}""#, number + 1)).collect();
+        format!(r#"{{"measurement":[{}]}}"#, values.join(","))
+    };
+    let most = Distinct::MOST;
+    let [half, rest, all] = [0..most / 2, most / 2..most, 0..most].map(of);
+    let (one_more, too_many) = (of(most..most + 1), of(0..most + 1));
+    let files = [("a", &half), ("b", &rest), ("c", &all), ("d", &one_more), ("e", &too_many)];
+    let files = files.map(|(name, json)| (format!("{name}/reference_values.json"), json));
+    let directory = directory(&files.each_ref().map(|(path, json)| (path.as_str(), json.as_bytes())));
+    let found = read(directory.path(), &[]);
+    assert_eq!(found.measurements.list().len(), most);
+    let left = found.items.iter().filter(|item| item.note.contains("than a registration can have"));
+    assert_eq!((left.count(), found.items.len()), (2, files.len()), "{:?}", found.items);
 }
