@@ -18,6 +18,7 @@ pub mod chain;
 #[cfg(feature = "verify")]
 pub mod crl;
 pub mod endorsement;
+pub mod few;
 #[cfg(feature = "hcl")]
 pub mod hcl;
 #[cfg(feature = "id-block")]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use keybroker_snp::few::list;
+
 use crate::{
     encoding::Hex,
     platform::{BySilicon, ChipId, OfSilicon},
@@ -64,7 +66,7 @@ fn names<T: fmt::Display>(list: Option<&[T]>) -> Option<String> {
 }
 
 fn chips(chips: &[ChipId]) -> String {
-    format!("one of {}: {}", chips.len(), super::list(chips))
+    format!("one of {}: {}", chips.len(), list(chips))
 }
 
 fn hex<const N: usize>(required: Option<Hex<N>>) -> Option<String> {

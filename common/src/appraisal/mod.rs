@@ -16,10 +16,9 @@ mod fleet;
 mod platform;
 mod rules;
 
-use std::fmt;
-
 use keybroker_initdata::InitDataDigest;
 use keybroker_snp::{
+    few::list,
     product::Product,
     report::Report,
     verify::{Outcome, VerifiedReport},
@@ -139,17 +138,6 @@ pub enum AppraisalError {
 /// The tool that asks at this VMPL of itself.
 fn asked_by(vmpl: u32) -> &'static str {
     if vmpl == 1 { " (snpguest asks at 1 unless it is given --vmpl 0)" } else { "" }
-}
-
-/// Values as a person reads them: the first few of many.
-pub(crate) fn list<T: fmt::Display>(values: &[T]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<_> = values.iter().take(SHOWN).map(T::to_string).collect();
-    match values.len() {
-        0 => "none".to_owned(),
-        all if all > SHOWN => format!("one of {all}: {}, …", shown.join(", ")),
-        _ => shown.join(", "),
-    }
 }
 
 /// The inputs of the checks.

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use keybroker_snp::{
+    few::list,
     product::{Product, TcbVersion},
     report::Report,
     verify::Outcome,
 };
 
-use super::{AppraisalError, Inputs, list};
+use super::{AppraisalError, Inputs};
 use crate::platform::{
     BySilicon, ChipId, Condition, FirmwareVersion, Levels, MitigationBits, OfSilicon, PlatformDemands, Row,
     SiliconKey, Version,

@@ -1,7 +1,5 @@
 //! Why a report is not verified, as data.
 
-use std::fmt;
-
 use jiff::Timestamp;
 
 use super::check::VerificationCheck;
@@ -9,6 +7,7 @@ use crate::{
     certificate::{CertificateError, Defect},
     crl::CrlError,
     endorsement::EndorsementKind,
+    few::list,
     product::{Product, TcbVersion},
     silicon::Cpuid,
 };
@@ -120,15 +119,4 @@ fn unserved(cpuid: Cpuid) -> String {
     cpuid.unserved().map_or_else(String::new, |line| {
         format!(". It is a {}: {}. A release that serves it needs {}", line.name, line.known, line.needs)
     })
-}
-
-/// Values as a person reads them: the first few of many.
-fn list<T: fmt::Display>(values: &[T]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<_> = values.iter().take(SHOWN).map(T::to_string).collect();
-    match values.len() {
-        0 => "none".to_owned(),
-        all if all > SHOWN => format!("one of {all}: {}, …", shown.join(", ")),
-        _ => shown.join(", "),
-    }
 }
