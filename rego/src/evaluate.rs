@@ -76,12 +76,6 @@ impl Policy {
         })
     }
 
-    /// Evaluates every query with sample claims. That they are false or undefined there is no fault; that
-    /// they fail, take too long or give no boolean is.
-    pub fn trial(&self, sample: &Claims) -> Result<(), PolicyError> {
-        tried(self.results_of_broker(sample))
-    }
-
     /// The result of each query within [`DEADLINE`], on this thread. The interpreter goes by the clock on the
     /// wall. Where the processor was busy with other things, as an instance of little memory is most of the
     /// time, the policy is given more of it, until it had its deadline in processor time.
@@ -131,7 +125,8 @@ pub(crate) fn decide(results: impl IntoIterator<Item = Gave>) -> Result<(), Deni
     if none { Err(Denied { query: 0, gave: Gave::Undefined }) } else { Ok(()) }
 }
 
-/// Fails if one of them failed, took too long or gave no boolean.
+/// Fails if one of the results of a sample failed, took too long or gave no boolean. That one is false or
+/// undefined there is no fault.
 pub(crate) fn tried(results: impl IntoIterator<Item = Gave>) -> Result<(), PolicyError> {
     let fault = |gave: &Gave| !matches!(gave, Gave::True | Gave::False | Gave::Undefined);
     match results.into_iter().enumerate().find(|(_, gave)| fault(gave)) {

@@ -135,11 +135,6 @@ impl<'a> Ovmf<'a> {
         Ok(Self { pages, sections, hash_table, reset_vector, digest: OnceLock::new() })
     }
 
-    /// The same image, with a digest of its pages that was computed before and is not computed again.
-    pub fn with_digest(self, digest: [u8; 48]) -> Self {
-        Self { digest: OnceLock::from(LaunchDigest(digest)), ..self }
-    }
-
     /// The digest of the image's pages. It is computed once.
     pub fn digest(&self) -> [u8; 48] {
         self.launch_digest().clone().finish()

@@ -4,7 +4,7 @@ Reads one JSON object a line, writes one a line: {"measured": hex}, {"refused": 
 has no word for}.
 
     {"launch": {"vmm": ..., "ovmf": path, "kernel": path or null, "initrd": path or null, "append": text or null,
-                "vcpus": n, "model": name or number, "features": n, "digest": hex or null}}
+                "vcpus": n, "model": name or number, "features": n}}
     {"ovmf": path}                               the digest of an image's pages
     {"signature": [family, model, stepping]}     eight digits
     {"krun": {"vcpus": n, "ram_mib": n, "fpu": bool}}   of the blobs of `blob`
@@ -51,13 +51,13 @@ def changed(registers):
         VMSA.build_save_area = staticmethod(original)
 
 
-def launch(vmm, ovmf, kernel, initrd, append, vcpus, model, features, digest):
+def launch(vmm, ovmf, kernel, initrd, append, vcpus, model, features):
     if isinstance(model, str) and model not in CPU_SIGS:
         return {"unknown": model}
     signature = CPU_SIGS.get(model, model)
     with changed(CHANGES.get(vmm, {})):
         measured = guest.calc_launch_digest(SevMode.SEV_SNP, vcpus, signature, ovmf, kernel, initrd, append, features,
-                                            digest or "", VMMS[vmm])
+                                            "", VMMS[vmm])
     return {"measured": measured.hex()}
 
 
