@@ -17,9 +17,10 @@ use keybroker_initdata::{Algorithm, KeyId};
 use keybroker_native::{AnswerError, Ask, Evidence, Suite, client};
 use keybroker_simulator::{kds::Kind, report::ReportFields};
 use keybroker_testing::{
+    clock::{BEGIN, seconds},
     faulty::{FaultyStore, Method, When},
     native::{Guest, challenge, opened, read, with_init_data},
-    world::{Broker, World, workload_id},
+    world::{Broker, TTL, World, workload_id},
 };
 use tokio::task::JoinSet;
 
@@ -203,6 +204,51 @@ async fn a_challenge_is_answered_once() {
     broker.attest.release_secrets(&session_id, request.clone()).await.unwrap();
     let again = broker.attest.release_secrets(&session_id, request).await.unwrap_err();
     world.assert_recorded(&again, "session", "the challenge was answered before");
+}
+
+/// Nothing is decided about it, and AMD is not asked for it.
+#[tokio::test]
+async fn a_challenge_expires_to_the_second() {
+    let world = World::new().await;
+    let broker = world.broker();
+    registered(&broker, BoundBy::HostData).await;
+    let challenge = challenge(&broker).await;
+    assert_eq!(challenge.expires_at, BEGIN + TTL);
+    let guest = Guest::new(&world, "web", &["passphrase"]);
+    let (pending, body) = guest.asks(&world, &challenge, |_| {});
+    let (session_id, request) = read(&body);
+    world.hardware.clock.set(challenge.expires_at);
+    let late = broker.attest.release_secrets(&session_id, request.clone()).await.unwrap_err();
+    assert!(matches!(late, Error::NoSession { .. }), "{late:?}");
+    world.assert_recorded(&late, "session", &format!("the challenge expired at {}", challenge.expires_at));
+    assert_eq!(world.decision(&session_id).await, None);
+    assert_eq!(world.hardware.kds.requests(), []);
+
+    world.hardware.clock.set(challenge.expires_at - seconds(1));
+    let answer = broker.attest.release_secrets(&session_id, request).await.unwrap();
+    assert_eq!(opened(&world, pending, &answer.to_json()).unwrap().secrets.len(), 1);
+}
+
+#[tokio::test]
+async fn a_challenge_can_expire_while_kds_is_asked() {
+    let world = World::new().await;
+    let broker = Arc::new(world.broker());
+    registered(&broker, BoundBy::HostData).await;
+    let challenge = challenge(&broker).await;
+    let guest = Guest::new(&world, "web", &["passphrase"]);
+    let (session_id, request) = read(&guest.asks(&world, &challenge, |_| {}).1);
+    world.hardware.kds.hold();
+    let asking = {
+        let (broker, session_id) = (Arc::clone(&broker), session_id.clone());
+        tokio::spawn(async move { broker.attest.release_secrets(&session_id, request).await })
+    };
+    world.hardware.kds.arrived(Kind::Vcek, 1).await;
+    world.hardware.clock.set(challenge.expires_at);
+    world.hardware.kds.release();
+    let late = asking.await.unwrap().unwrap_err();
+    assert!(matches!(late, Error::NoSession { .. }), "{late:?}");
+    world.assert_recorded(&late, "session", &format!("the challenge expired at {}", challenge.expires_at));
+    assert_eq!(world.decision(&session_id).await, None);
 }
 
 #[tokio::test]
