@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use keybroker_aws::{dynamodb::DynamoStore, kms::KmsKeyring};
 use keybroker_common::{
+    broker::Error,
+    ids::AuditId,
     keyring::Purpose,
     keys::SigningKeys,
     requirements::BoundBy,
@@ -158,7 +160,7 @@ async fn a_refusal_waits_twice_and_unwraps_nothing() {
     let (_, body) = guest.asks(&aws.world, &given, |fields| fields.measurement = [1; 48]);
     let (session_id, request) = read(&body);
     let (answer, taken) = aws.counted.rounds(instance.attest.release_secrets(&session_id, request)).await;
-    assert!(answer.is_err());
+    assert_eq!(answer.unwrap_err(), Error::Refused { id: AuditId::of(&session_id) });
     assert_eq!(taken, rounds([&["GetItem workloads"], &["PutItem decisions"]]));
 }
 

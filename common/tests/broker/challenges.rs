@@ -224,7 +224,8 @@ async fn without_a_challenge_nothing_that_was_sent_is_kept() {
     elsewhere.report.as_mut().unwrap().bytes[0x50] ^= 1;
     broker.refused(&refused, elsewhere).await;
     assert_eq!(kept().await, None);
-    assert!(broker.attest.attest(&stranger(), sent(&open)).await.is_err());
+    let error = broker.attest.attest(&stranger(), sent(&open)).await.unwrap_err();
+    assert_eq!(error, Error::NoSession { id: None });
     assert_eq!(kept().await, None);
     world.hardware.clock.set(expired.expires_at);
     broker.refused(&expired, sent(&expired)).await;

@@ -242,14 +242,17 @@ async fn an_owner_replaces_at_any_time_and_changes_what_it_likes() {
     let world = World::new().await;
     let broker = closed(&world);
     broker.register.register(owned("a", "first", "alice")).await.unwrap();
-    let session = broker.attested(&world.hardware, "a").await;
     world.hardware.clock.set(BEGIN + minutes(31));
+    let session = broker.attested(&world.hardware, "a").await;
     let reference_values = ReferenceValues { measurements: vec![Measurement([1; 48])] };
     let second = RegisterRequest { reference_values, ..owned("a", "second", "alice") };
     assert!(broker.register.register(second).await.unwrap().replaced);
     // A guest that attested under the earlier registration gets nothing of the later, whose build begins
     // here.
-    assert!(broker.fetch(&session, "a", &KEY).await.is_err());
+    let error = broker.fetch(&session, "a", &KEY).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    let cause = "the registration was replaced or altered since the guest attested";
+    world.assert_recorded(&error, "workload", cause);
     let row = world.store.workload(&workload_id("a")).await.unwrap().unwrap();
     assert_eq!((row.first_registered_at, row.released_at), (BEGIN + minutes(31), None));
 }

@@ -246,7 +246,9 @@ async fn an_operator_registers_and_replaces_where_nobody_may() {
     assert!(!broker.register.register(operator("first")).await.unwrap().replaced);
     broker.attested(&world.hardware, "a").await;
     assert!(broker.register.register(operator("second")).await.unwrap().replaced);
-    assert!(broker.register.register(request("b", "p")).await.is_err());
+    let error = broker.register.register(request("b", "p")).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error:?}");
+    world.assert_recorded(&error, "principal", "nobody was authenticated");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use keybroker_guest::{
     document::{self, Bond, FindError, Place},
     exit::Exit,
     failure::Failure,
+    look::LookError,
     report::{self, ReportError},
     time::{DRIVERS, Time},
     unbound,
@@ -103,7 +104,8 @@ fn a_document_that_the_guest_is_not_bound_to_is_not_kept() {
     let world = World::new();
     let found = world.found(Place::FwCfg);
     let processor = Processor::new([1; 32]);
-    assert!(unlock(&world.root, &world.asker(&found, &processor), &world.cabinet).is_err());
+    let error = unlock(&world.root, &world.asker(&found, &processor), &world.cabinet).unwrap_err();
+    assert!(matches!(error, Failure::Look(LookError::HostData)), "{error:?}");
     assert!(!world.path(Place::Kept.path()).exists());
 }
 

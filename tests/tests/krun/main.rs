@@ -185,8 +185,8 @@ async fn a_workload_gets_a_measurement_of_its_own_and_buildahs_registration_ends
     }
     let refused = asks(&world, &text, MEASUREMENT).unwrap_err();
     assert_eq!(refused.status, 403, "{refused:?}");
-    let v0 = world.krun(&id, world.milan()).boot().await;
-    assert!(v0.is_err(), "the registration lists the broker's own protocol alone: {v0:?}");
+    // The registration lists the broker's own protocol alone.
+    world.assert_refused(world.krun(&id, world.milan()).boot().await, (403, "workload"));
     let shown = operator.json(&["workload", "show", &id]);
     assert!(shown.to_string().contains("v1") && !shown.to_string().contains("libkrun"), "{shown}");
 
@@ -225,7 +225,7 @@ async fn under_another_id_buildahs_workload_is_revoked_if_it_is_named() {
         (&id.as_str().into(), &buildahs.as_str().into())
     );
     assert_eq!(asks(&world, &image.document(), launched(&image.out(), Fpu::Zero)), Ok(secret));
-    assert!(world.krun(&buildahs, world.milan()).boot().await.is_err());
+    world.assert_refused(world.krun(&buildahs, world.milan()).boot().await, (403, "workload"));
     let shown = operator.json(&["workload", "show", &buildahs]);
     assert!(shown["revoked_at"].is_string(), "{shown}");
 }

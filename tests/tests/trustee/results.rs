@@ -12,7 +12,7 @@ use keybroker_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{PATH, Scene, key_forms};
+use crate::scene::{PATH, Refusal, Scene, key_forms};
 
 /// The keys that `GET /kbs/v0/jwks` shows.
 fn jwks(world: &World) -> Vec<Value> {
@@ -127,7 +127,8 @@ async fn a_guest_that_is_refused_gets_no_token() {
     let Err(keybroker_simulator::guest::Error::Refused(said)) = refused else { panic!("{refused:?}") };
     assert!(!audit_id(&said.body).is_empty());
     assert_eq!(guest.token, None);
-    assert!(guest.resource_response(PATH, Credential::Cookie).await.is_err());
+    let answer = guest.resource_response(PATH, Credential::Cookie).await;
+    scene.assert_refused(answer, Refusal::LATE);
     assert_eq!(scene.released(), 0);
 }
 
