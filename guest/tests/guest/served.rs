@@ -1,7 +1,8 @@
 //! The socket for systemd-cryptsetup, with real peers.
 
 use std::{
-    os::unix::net::UnixListener,
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -9,7 +10,12 @@ use std::{
 };
 
 use keybroker_guest::{
-    disk::DiskError, document::Place, exit::Exit, failure::Failure, look::LookError, serve_keys::serve_keys,
+    disk::DiskError,
+    document::Place,
+    exit::Exit,
+    failure::Failure,
+    look::LookError,
+    serve_keys::{listener, serve_keys},
 };
 
 use crate::{
@@ -19,8 +25,19 @@ use crate::{
 
 /// A process that asks as systemd-cryptsetup does, and prints in hex what it is given.
 fn peer(socket: &Path, address: &str, options: &str) -> Child {
+    peer_of(rustix::process::geteuid().as_raw(), socket, address, options)
+}
+
+/// The same as a process of `user`.
+fn peer_of(user: u32, socket: &Path, address: &str, options: &str) -> Child {
     const PEER: &str = "
-import socket, sys
+import os, socket, sys
+if os.geteuid() != int(sys.argv[4]):
+    try:
+        os.setgroups([])
+        os.setuid(int(sys.argv[4]))
+    except PermissionError:
+        sys.exit(77)
 peer = socket.socket(socket.AF_UNIX)
 peer.bind('\\0' + sys.argv[2])
 peer.connect(sys.argv[1])
@@ -30,7 +47,7 @@ while part := peer.recv(4096):
 print(key.hex())
 ";
     Command::new("python3")
-        .args(["-c", PEER, socket.to_str().unwrap(), address, options])
+        .args(["-c", PEER, socket.to_str().unwrap(), address, options, &user.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -44,7 +61,16 @@ fn given(peer: Child) -> String {
 
 /// Peers that come before it is served wait.
 fn listen(world: &World) -> UnixListener {
-    UnixListener::bind(world.path("/run/keys")).unwrap()
+    listener(Some(&world.path("/run/keys"))).unwrap()
+}
+
+/// Whether this is root, the only user that is given a key. Otherwise says that `part` is not tested.
+fn is_root(part: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        crate::skip(&format!("{part}, for want of root"));
+    }
+    root
 }
 
 fn serve(world: &World, socket: &UnixListener) -> Result<(), Failure> {
@@ -59,7 +85,7 @@ fn header(world: &World, name: &str) -> String {
 
 #[test]
 fn each_volume_is_served_once_with_the_judged_header() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root("a volume's key for systemd-cryptsetup") {
         return;
     }
     let world = Arc::new(World::new());
@@ -108,21 +134,39 @@ fn a_name_that_is_taken_while_the_keys_are_served_ends_the_boot() {
     assert_eq!(world.network.urls(), [""; 0]);
 }
 
+/// The modes of the socket and of its directory let everybody in here: the kernel says who asks.
 #[test]
 fn others_than_root_get_nothing() {
-    if rustix::process::geteuid().is_root() {
-        return;
-    }
     let world = Arc::new(World::new());
     let (server, socket) = (Arc::clone(&world), listen(&world));
     thread::spawn(move || serve(&server, &socket));
+    let socket = world.path("/run/keys");
+    fs::set_permissions(world.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    let own = rustix::process::geteuid();
+    let user = if own.is_root() { crate::NOBODY } else { own.as_raw() };
     let address = format!("{}u/cryptsetup/root", std::process::id());
-    assert_eq!(given(peer(&world.path("/run/keys"), &address, &header(&world, "root"))), "");
+    let mut peer = peer_of(user, &socket, &address, &header(&world, "root"));
+    if peer.wait().unwrap().code() == Some(77) {
+        return crate::skip("another user than root asks for a key, for want of the right to become one");
+    }
+    assert_eq!(given(peer), "");
+    let warning = format!("keybroker-guest: warning: user {user} asks for a key, which only root gets");
+    assert_eq!(world.last_line(), warning);
+    assert_eq!(world.network.urls(), [""; 0]);
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    let world = World::new();
+    let _listener = listen(&world);
+    let mode = fs::metadata(world.path("/run/keys")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
 }
 
 #[test]
 fn a_refusal_gives_the_peer_nothing() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root("a broker's refusal for systemd-cryptsetup") {
         return;
     }
     let mut world = World::new();
