@@ -16,9 +16,10 @@ use keybroker_guest::{
 };
 use keybroker_simulator::tls::{Authority, ServerName};
 use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
+    ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -152,13 +153,20 @@ fn other_urls_are_refused() {
 /// A server with a certificate by `authority`, and its URL.
 fn tls(authority: &Authority, name: ServerName<'_>) -> String {
     let identity = authority.issue(name);
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key));
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+    presenting(identity.certificate, identity.key, rustls::ALL_VERSIONS)
+}
+
+/// A server that speaks one of `versions`, with a certificate, and with a key that may be another's.
+fn presenting(certificate: Vec<u8>, key: Vec<u8>, versions: &[&'static SupportedProtocolVersion]) -> String {
+    let provider = aws_lc_rs::default_provider();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let certified = CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(identity.certificate)], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     serving(Some(Arc::new(config)), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").0
 }
 
@@ -180,6 +188,22 @@ fn an_unknown_authority_or_another_name_is_refused() {
     {
         let reply = http(certificates.as_deref()).post(&tls(&authority, name), b"{}", WITHIN);
         assert!(matches!(&reply, Err(TransportError::Tls(why)) if why.contains("certificate")), "{reply:?}");
+    }
+}
+
+/// Everybody can have the certificate: its server shows it to all who ask.
+#[test]
+fn a_certificate_without_its_key_is_refused() {
+    let authority = Authority::new();
+    let (broker, other) = (authority.issue(HERE), authority.issue(HERE));
+    for version in rustls::ALL_VERSIONS {
+        let post = |key: &[u8]| {
+            let url = presenting(broker.certificate.clone(), key.to_vec(), &[version]);
+            http(Some(&authority.pem())).post(&url, b"{}", WITHIN)
+        };
+        assert_eq!(post(&broker.key).unwrap().body, b"ok", "{version:?}");
+        let refused = TransportError::Tls("invalid peer certificate: BadSignature".to_owned());
+        assert_eq!(post(&other.key), Err(refused), "{version:?}");
     }
 }
 
