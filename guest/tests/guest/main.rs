@@ -9,6 +9,7 @@ mod doubles;
 mod found;
 mod headers;
 mod looks;
+mod memory;
 mod network;
 mod opened;
 mod paravisor;
