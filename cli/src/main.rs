@@ -101,10 +101,54 @@ mod runbook;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Arg;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// clap forgets that an argument requires another as soon as something is given that conflicts with that
+    /// other. The first would then be taken, and mean nothing.
+    #[test]
+    fn no_conflict_hides_a_requirement() {
+        let mut command = Cli::command();
+        command.build();
+        let mut commands = vec![&command];
+        let (mut required, mut hidden) = (0, Vec::new());
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            let id = |argument: &Arg| argument.get_id().to_string();
+            let mut conflicts = BTreeSet::new();
+            for argument in command.get_arguments() {
+                for other in command.get_arg_conflicts_with(argument) {
+                    conflicts.extend([(id(argument), id(other)), (id(other), id(argument))]);
+                }
+            }
+            for argument in command.get_arguments() {
+                for needed in requirements(argument) {
+                    required += 1;
+                    let against = conflicts.iter().filter(|(one, _)| *one == needed);
+                    let lost = against
+                        .filter(|(_, other)| !conflicts.contains(&(id(argument), other.clone())))
+                        .map(|(_, other)| format!("{} {argument} beside {other}", command.get_name()));
+                    hidden.extend(lost);
+                }
+            }
+        }
+        assert!(required > 50, "{required}");
+        assert!(hidden.is_empty(), "these are taken without what they require:\n{}", hidden.join("\n"));
+    }
+
+    /// The arguments that `argument` requires, which clap tells nobody but who debugs.
+    fn requirements(argument: &Arg) -> Vec<String> {
+        let all = format!("{argument:?}");
+        let (_, list) = all.split_once(", requires: [").unwrap();
+        let (list, _) = list.split_once(']').unwrap();
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
     }
 }

@@ -25,6 +25,10 @@ use crate::{
     suggest::StorePlace,
 };
 
+/// The arguments that say where a deployment on AWS is. An argument about this machine conflicts with all of
+/// them: beside one that conflicts with `--aws` alone, clap forgets that the others require `--aws`.
+pub(crate) const ON_AWS: [&str; 4] = ["aws", "prefix", "region", "profile"];
+
 /// The arguments that name a store.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Store")]
@@ -32,12 +36,12 @@ pub(crate) struct StoreArgs {
     /// The data directory of a broker on this machine, whether it is running or not.
     ///
     /// The default is $XDG_DATA_HOME/keybroker, or ~/.local/share/keybroker.
-    #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "KEYBROKER_DATA_DIR", value_name = "DIR", conflicts_with_all = ON_AWS)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Use the tables of a deployment on AWS in place of a data directory.
     ///
     /// Region and credentials come from where AWS's tools take them: variables, profiles and roles.
-    #[arg(long, conflicts_with = "data_dir")]
+    #[arg(long)]
     pub(crate) aws: bool,
     /// The prefix of the names of the deployment's tables.
     #[arg(

@@ -13,7 +13,7 @@ use keybroker_common::{
 };
 use keybroker_embedded::key::LocalKey;
 
-use super::{LocalStore, OperatorHandle, StoreArgs};
+use super::{LocalStore, ON_AWS, OperatorHandle, StoreArgs};
 use crate::{
     aws::{Account, Trouble},
     exit::{Exit, Failure},
@@ -27,10 +27,11 @@ pub(crate) struct WrappingArgs {
     /// The file of the key that wraps the secrets of a broker on this machine
     ///
     /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
-    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE")]
+    #[arg(conflicts_with_all = ON_AWS, conflicts_with = "kms_key")]
     key_file: Option<PathBuf>,
     /// The KMS key of a deployment on AWS: an alias, a key id, or an ARN. The default is alias/PREFIX
-    #[arg(long, requires = "aws", value_name = "KEY")]
+    #[arg(long, requires = "aws", conflicts_with = "data_dir", value_name = "KEY")]
     kms_key: Option<String>,
 }
 

@@ -25,6 +25,7 @@ mod planted;
 mod register;
 mod register_asks;
 mod register_disk;
+mod register_flags;
 mod register_trustee;
 mod resource;
 mod revoke;

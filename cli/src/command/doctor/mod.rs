@@ -58,13 +58,13 @@ pub(crate) struct DoctorArgs {
     /// The file of the key that wraps the secrets of a broker on this machine
     ///
     /// The default is $XDG_CONFIG_HOME/keybroker/key, or ~/.config/keybroker/key.
-    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with = "aws")]
+    #[arg(long, env = "KEYBROKER_KEY_FILE", value_name = "FILE", conflicts_with_all = operator::ON_AWS)]
     key_file: Option<PathBuf>,
     /// Also read every byte and every row of a store on this machine, which no broker may have open
-    #[arg(long, conflicts_with = "aws")]
+    #[arg(long, conflicts_with_all = operator::ON_AWS)]
     deep: bool,
     /// Only ask the running broker of this machine whether it is well, as a container's health check does
-    #[arg(long, conflicts_with_all = ["aws", "deep", "url"])]
+    #[arg(long, conflicts_with_all = operator::ON_AWS, conflicts_with_all = ["deep", "url"])]
     health: bool,
     /// Print one JSON document in place of the lines
     #[arg(long)]

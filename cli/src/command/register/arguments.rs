@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use keybroker_common::platform::{ChipId, Condition, FirmwareVersion};
 use keybroker_snp::product::Product;
 
-use super::from::abi;
+use super::{from::abi, init_data::OF_DISK};
 use crate::{
     advisories::AdvisoriesArgs,
     bounded,
@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct DocumentArgs {
     /// The JSON document of a registration; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ANY, conflicts_with_all = BY_REFERENCE_VALUES)]
+    #[arg(conflicts_with_all = NOT_AS_BUILDAH, conflicts_with_all = OF_DISK)]
     pub(super) from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) measurements: MeasurementArgs,
@@ -41,7 +42,7 @@ pub(super) struct DocumentArgs {
     pub(super) forbid_smt: bool,
     /// The least ABI that the guest policy must demand, with --workload-id alone: 1.55
     #[arg(long, value_name = "MAJOR.MINOR", value_parser = abi, requires = "workload_id")]
-    #[arg(conflicts_with_all = NOT_AS_BUILDAH)]
+    #[arg(conflicts_with_all = NOT_AS_BUILDAH, conflicts_with_all = OF_DISK)]
     pub(super) minimum_abi: Option<(u8, u8)>,
     /// A secret that the guest gets under a name; for guests of Trustee the name is repository/type/tag
     #[arg(long, value_name = "NAME=FILE", value_parser = resource)]
@@ -98,8 +99,8 @@ pub(super) struct DocumentArgs {
     pub(super) advisories: AdvisoriesArgs,
 }
 
-/// The flags with which --workload-id does not register as buildah does.
-const NOT_AS_BUILDAH: [&str; 3] = ["disk", "init_data", "dialect"];
+/// The flags with which --workload-id does not register as buildah does, beside those of a disk.
+const NOT_AS_BUILDAH: [&str; 2] = ["init_data", "dialect"];
 
 /// The flags of registrations with a workload id, and of both kinds: --from replaces them.
 const ANY: [&str; 5] = ["workload_id", "measurement", "measurements", "forbid_smt", "minimum_abi"];

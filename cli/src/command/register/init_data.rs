@@ -22,6 +22,20 @@ use crate::{
     operator::block_on,
 };
 
+/// The flags by which the command makes the document of a guest that opens a disk.
+pub(super) const OF_DISK: [&str; 10] = [
+    "disk",
+    "init_data_out",
+    "document_only",
+    "bound_by",
+    "device",
+    "disk_name",
+    "secret",
+    "broker_keys",
+    "until",
+    "certificates",
+];
+
 /// A disk, and the guest that opens it.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Guest", mut_args(|arg| match arg.get_id().as_str() {
@@ -42,7 +56,7 @@ pub(super) struct InitDataArgs {
     document_only: bool,
     /// A document that was written before; for guests of Trustee alone any init data of Confidential
     /// Containers
-    #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with = "disk")]
+    #[arg(long, value_name = "FILE", requires = "workload_id", conflicts_with_all = OF_DISK)]
     init_data: Option<PathBuf>,
     /// The tie between the guest and the document
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Tie::HostData, requires = "disk")]

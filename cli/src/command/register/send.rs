@@ -75,9 +75,10 @@ impl BrokerAnswer {
 pub(crate) struct DestinationArgs {
     /// The broker's base URL, with --aws
     #[arg(long, requires = "aws", value_parser = Target::parse, value_name = "URL")]
+    #[arg(conflicts_with = "data_dir")]
     url: Option<Target>,
     /// Also trust the certificate authorities in this PEM file for the name in --url
-    #[arg(long, requires = "aws", value_name = "PEM")]
+    #[arg(long, requires = "aws", conflicts_with = "data_dir", value_name = "PEM")]
     ca: Vec<PathBuf>,
     /// The file of the key that wraps the secrets in the store, if no broker serves the store
     ///

@@ -72,7 +72,7 @@ pub(crate) struct RelayArgs {
     /// would find: from the environment, a profile, or the role of the container or machine.
     ///
     /// The relay sends registrations to the broker's signed routes, under /iam.
-    #[arg(long, conflicts_with = "token_file")]
+    #[arg(long)]
     sign: bool,
     /// The region to sign for, if it is not the one that AWS's tools would take.
     #[arg(long, requires = "sign", value_name = "REGION")]
@@ -83,7 +83,7 @@ pub(crate) struct RelayArgs {
     /// Be a build relay that registers with the token in this file.
     ///
     /// The file holds one line of 14 characters, and nobody but its owner may read it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sign", "region", "profile"])]
     token_file: Option<PathBuf>,
     /// Let a build relay listen on an address that other machines reach. All of them can then register in its
     /// name.

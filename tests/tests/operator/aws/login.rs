@@ -140,6 +140,25 @@ fn two_places_of_a_store_are_refused() {
         (&["workload", "list", "--aws"], "KEYBROKER_DATA_DIR=/x", "hint: KEYBROKER_DATA_DIR is set"),
         (&["doctor", "--aws"], "KEYBROKER_DATA_DIR=/x", "hint: KEYBROKER_DATA_DIR is set"),
         (&["workload", "list"], "KEYBROKER_PREFIX=prod", "hint: KEYBROKER_PREFIX is set"),
+        (
+            &["workload", "revoke", "x", "--data-dir", "/x"],
+            "KEYBROKER_PREFIX=prod",
+            "hint: KEYBROKER_PREFIX is set",
+        ),
+        (
+            &["workload", "list", "--prefix", "prod"],
+            "KEYBROKER_DATA_DIR=/x",
+            "hint: KEYBROKER_DATA_DIR is set",
+        ),
+        (&["token", "create", "--region", "x", "--data-dir", "/x"], "", "cannot be used with"),
+        (&["audit", "--since", "1h", "--profile", "x"], "KEYBROKER_DATA_DIR=/x", "cannot be used with"),
+        (&["keys", "prepare", "--key-file", "/k"], "KEYBROKER_PREFIX=prod", "hint: KEYBROKER_PREFIX is set"),
+        (&["doctor", "--health"], "KEYBROKER_PREFIX=prod", "hint: KEYBROKER_PREFIX is set"),
+        (
+            &["register", "--from", "r.json", "--url", "https://k.example.org"],
+            "KEYBROKER_DATA_DIR=/x",
+            "--url",
+        ),
         (&["audit", "--since", "1h", "--profile", "x"], "", "--aws"),
         (&["token", "list", "--region", "x"], "", "--aws"),
     ] {

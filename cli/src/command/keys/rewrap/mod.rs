@@ -17,7 +17,7 @@ use keybroker_common::{
 use crate::{
     confirm::ConfirmArgs,
     exit::{Exit, Failure},
-    operator::{StoreArgs, WrappingArgs},
+    operator::{ON_AWS, StoreArgs, WrappingArgs},
 };
 
 /// Have another wrapping key wrap every secret and every key of the broker's own
@@ -51,13 +51,13 @@ Examples:
 {}", Exit::TABLE))]
 pub(super) struct RewrapArgs {
     /// The ARN of a KMS key that is given up, once or more. Only what such a key wrapped is moved
-    #[arg(long, requires = "aws", value_name = "KEY-ARN")]
+    #[arg(long, requires = "aws", value_name = "KEY-ARN", conflicts_with_all = LOCAL)]
     from: Vec<KeyArn>,
     /// The ARN of the KMS key that takes over: the one that the deployment's alias leads to
-    #[arg(long, requires = "aws", value_name = "KEY-ARN")]
+    #[arg(long, requires = "aws", value_name = "KEY-ARN", conflicts_with_all = LOCAL)]
     to: Option<KeyArn>,
     /// The file of the key that takes over on one machine; made if it is not there
-    #[arg(long, value_name = "FILE", conflicts_with = "aws")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ON_AWS, conflicts_with = "kms_key")]
     new_key_file: Option<PathBuf>,
     #[command(flatten)]
     confirm: ConfirmArgs,
@@ -70,12 +70,11 @@ pub(super) struct RewrapArgs {
     store: StoreArgs,
 }
 
+/// The arguments that name a broker on this machine.
+const LOCAL: [&str; 3] = ["data_dir", "key_file", "new_key_file"];
+
 pub(super) async fn run(args: &RewrapArgs) -> Result<Exit, Failure> {
     args.confirm.check_shown(args.json)?;
-    if !args.store.aws && (args.to.is_some() || !args.from.is_empty()) {
-        let error = anyhow!("--from and --to name keys of a deployment on AWS");
-        return Err(Failure::new(Exit::Usage, error).hint("add --aws, or name a file with --new-key-file"));
-    }
     match (&args.to, &args.new_key_file) {
         (Some(to), None) => aws::run(args, to).await,
         (None, Some(new)) => file::run(args, new).await,

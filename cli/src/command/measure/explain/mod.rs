@@ -31,7 +31,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "DIGEST", conflicts_with = "format")]
     explain: Option<String>,
     /// With --explain: another firmware that the guest may have, or another libkrunfw-sev
-    #[arg(long, value_name = "FILE", requires = "explain")]
+    #[arg(long, value_name = "FILE", requires = "explain", conflicts_with = "format")]
     firmware: Vec<PathBuf>,
 }
 
