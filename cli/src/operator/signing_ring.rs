@@ -19,6 +19,7 @@ use super::{OperatorHandle, wrapping::local_key, wrapping_failure};
 use crate::{
     exit::{Exit, Failure},
     paths,
+    suggest::StorePlace,
 };
 
 /// Attempts at a ring that others write at the same time.
@@ -98,11 +99,13 @@ pub(crate) async fn add(
     .await
 }
 
-/// Tells an operator how the broker uses a key that was added.
-pub(crate) fn told(key: &WrappedKey) -> &'static str {
+/// Tells an operator how the broker at `place` uses a key that was added.
+pub(crate) fn told(key: &WrappedKey, place: &StorePlace) -> String {
     match key.from {
-        Some(_) => "the broker has no other signing key, so it signs with this one at once",
-        None => "the broker signs nothing with this key before `keybroker keys rotate signature`",
+        Some(_) => "the broker has no other signing key, so it signs with this one at once".to_owned(),
+        None => {
+            place.advice("the broker signs nothing with this key before `keybroker keys rotate signature`")
+        }
     }
 }
 

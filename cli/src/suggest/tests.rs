@@ -179,6 +179,35 @@ fn no_message_names_a_command_but_as_advice() {
     }
 }
 
+/// Advice that goes past a `StorePlace` would act on another store. The doctor and the audit complete all of
+/// their advice where they print it.
+#[test]
+fn advice_about_a_store_goes_through_its_place() {
+    let completed = ["command/doctor/", "command/report/page/lists.rs"];
+    let takes_a_store = |command: &str| {
+        let known = Cli::command();
+        let words = command.split_whitespace();
+        let named = words.fold(&known, |named, word| named.find_subcommand(word).unwrap_or(named));
+        named.get_arguments().any(|argument| argument.get_long() == Some("data-dir"))
+    };
+    let mut found = 0;
+    for (path, text) in sources() {
+        let path = path.display().to_string();
+        for (at, _) in text.match_indices("`keybroker ") {
+            let command = text[at + 1..].split('`').next().unwrap();
+            if completed.iter().any(|place| path.contains(place)) || !takes_a_store(command) {
+                continue;
+            }
+            found += 1;
+            let before = &text[..at];
+            let statement =
+                [";\n", "{\n", "}\n"].iter().filter_map(|end| before.rfind(end)).max().unwrap_or(0);
+            assert!(before[statement..].contains("advice"), "{path}: `{command}` leads to no store");
+        }
+    }
+    assert!(found >= 5, "{found}");
+}
+
 #[test]
 fn a_word_is_one_word_to_a_shell() {
     for word in [

@@ -121,6 +121,10 @@ async fn a_signing_key_is_prepared_used_and_retired_on_an_operators_word() {
             "{kind}"
         );
         assert_eq!(operator.json(&["keys", "prepare"]), second, "{kind}: the same again");
+        let told = operator.run(&["keys", "prepare"]).log;
+        let (_, turns) = told.split_once("keybroker keys rotate signature ").expect(&told);
+        let leads_here = if kind == "aws" { "--aws --prefix t" } else { "--data-dir /" };
+        assert!(turns.starts_with(leads_here), "{kind}: a pasted command turns this key: {told}");
         assert_eq!(listed(&operator)[1].2, id(&second), "{kind}");
 
         let lines = operator.out(&["keys", "list", "--document", "--valid-for", "10d"]);

@@ -56,7 +56,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     let wrap = args.wrapping.open(&args.store, &operator, Purpose::Signature).await?;
     let ring = signing_ring::add(&operator, wrap.as_ref(), &key, Decision::KeyImported).await?;
     if let Some(newest) = ring.keys.last() {
-        say!("{}", signing_ring::told(newest));
+        say!("{}", signing_ring::told(newest, &operator.place));
     }
     args.validity.print([key.broker_key()])
 }

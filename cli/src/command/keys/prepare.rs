@@ -67,6 +67,6 @@ pub(super) async fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
         table::json(&Prepared { schema: 1, key: PublicKey::of(key), used: newest.from.is_some() })?;
         return Ok(Exit::Ok);
     }
-    say!("{}", signing_ring::told(newest));
+    say!("{}", signing_ring::told(newest, &operator.place));
     args.validity.print([key])
 }
