@@ -1,10 +1,11 @@
 //! The check of the environment: a KEYBROKER_… variable that nothing reads is refused, because a mistyped
 //! setting must not be ignored in silence.
 
-use std::{collections::BTreeSet, env, io::Write as _};
+use std::{collections::BTreeSet, env, ffi::OsString, io::Write as _, iter};
 
 use clap::{
     Arg, ArgMatches, Command, CommandFactory as _,
+    builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use keybroker_aws::dynamodb::AllTables;
@@ -66,40 +67,69 @@ fn print(error: &clap::Error) {
 
 /// The variables that are set and stand for an argument that is at fault. clap writes all arguments that are
 /// given into the usage, those from variables too. Such a one is at fault only if it conflicts with another,
-/// or needs one that the command does not need otherwise.
+/// or needs one that is missing.
 fn behind(error: &clap::Error, command: &Command, is_set: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let said = |kind| error.get(kind).map(ToString::to_string);
     let names = |text: &str, argument: &Arg| {
         let option = argument.get_long().map(|long| format!("--{long} "));
         option.is_some_and(|option| format!("{text} ").contains(&option))
     };
-    let needed_otherwise = |missing: &String| {
-        !missing.starts_with("--")
-            || arguments(command).any(|argument| argument.is_required_set() && names(missing, argument))
-    };
-    let named: Vec<_> = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+    let variable = |argument: &Arg| argument.get_env()?.to_str().map(str::to_owned);
+    let given = |argument: &Arg| variable(argument).is_some_and(|name| is_set(&name));
+    let at_fault: Vec<_> = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::ArgumentConflict, _) => {
-            [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter().filter_map(said).collect()
+            let both = [ContextKind::InvalidArg, ContextKind::PriorArg];
+            let both: Vec<_> = both.into_iter().filter_map(said).collect();
+            let named = |argument: &&Arg| both.iter().any(|named| names(named, argument));
+            arguments(command).filter(named).collect()
         }
-        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing)))
-            if !missing.iter().any(needed_otherwise) =>
-        {
-            said(ContextKind::Usage).into_iter().collect()
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
+            let usage = said(ContextKind::Usage).unwrap_or_default();
+            let every = commands(command)
+                .flat_map(|command| command.get_arguments().map(move |argument| (command, argument)));
+            let named = every.filter(|(_, argument)| given(argument) && names(&usage, argument));
+            named
+                .filter(|(command, argument)| needs(command, argument, missing))
+                .map(|(_, one)| one)
+                .collect()
         }
         _ => Vec::new(),
     };
-    let stands = |argument: &Arg| named.iter().any(|named| names(named, argument));
-    let variable = |argument: &Arg| argument.get_env()?.to_str().map(str::to_owned);
-    arguments(command)
-        .filter(|argument| stands(argument))
-        .filter_map(variable)
-        .filter(|name| is_set(name))
-        .collect()
+    at_fault.into_iter().filter(|argument| given(argument)).filter_map(variable).collect()
+}
+
+/// Whether `argument` of `command` is the reason why one of `missing` must be given: clap misses that beside
+/// this argument alone, and not without it.
+fn needs(command: &Command, argument: &Arg, missing: &[String]) -> bool {
+    let Some(name) = argument.get_long() else { return false };
+    let given =
+        if argument.get_action().takes_values() { format!("--{name}=x") } else { format!("--{name}") };
+    // Neither this process's variables nor the form of values matter to that.
+    let bare = command.clone().mut_args(|argument| {
+        let argument = argument.env(Resettable::Reset);
+        let takes_values = argument.get_action().takes_values();
+        if takes_values { argument.value_parser(clap::value_parser!(OsString)) } else { argument }
+    });
+    let missed = |given: Option<&String>| -> Vec<String> {
+        let words = ["keybroker"].into_iter().chain(given.map(String::as_str));
+        let error = bare.clone().try_get_matches_from(words).err();
+        match error.as_ref().and_then(|error| error.get(ContextKind::InvalidArg)) {
+            Some(ContextValue::Strings(missed)) => missed.clone(),
+            _ => Vec::new(),
+        }
+    };
+    let otherwise = missed(None);
+    missed(Some(&given)).iter().any(|one| missing.contains(one) && !otherwise.contains(one))
+}
+
+/// `command` and its subcommands.
+fn commands(command: &Command) -> Box<dyn Iterator<Item = &Command> + '_> {
+    Box::new(iter::once(command).chain(command.get_subcommands().flat_map(commands)))
 }
 
 /// The arguments of `command` and of its subcommands.
-fn arguments(command: &Command) -> Box<dyn Iterator<Item = &Arg> + '_> {
-    Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(arguments)))
+fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
+    commands(command).flat_map(Command::get_arguments)
 }
 
 /// Refuses the environment if it has a variable of ours that no option of `command` reads, or one of the
@@ -220,6 +250,12 @@ mod tests {
             (&["audit", "--data-dir", "/x"], None),
             (&["report", "--data-dir", "/x"], None),
             (&["audit", "--follow", "--limit", "3", "--data-dir", "/x"], None),
+            (&["workload", "delete", "--older-than", "7d", "--yes", "--data-dir", "/x"], None),
+            (&["register", "--init-data-out", "x", "--data-dir", "/x", "--key-file", "/k"], None),
+            (
+                &["serve", "--tls-cert", "c", "--key-file", "k", "--data-dir", "/x"],
+                Some("KEYBROKER_TLS_CERT"),
+            ),
         ] {
             let found = behind_the_refusal_of(&[&["keybroker"], arguments].concat());
             assert_eq!(
