@@ -134,7 +134,7 @@ fn as_buildah(id: &WorkloadId, args: &DocumentArgs) -> Result<AsBuildah, Failure
 
 fn libkrun_body(registration: &AsBuildah, args: &DocumentArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let AsBuildah { id, measurement, forbid_smt, minimum_abi: (major, minor) } = registration;
-    let passphrase = passphrase(args)?;
+    let (file, passphrase) = passphrase(args)?;
     // buildah sends bits that permit everything. The broker heeds only the one for SMT.
     let bits = if *forbid_smt { 14 } else { 15 };
     let tee_config = json!({ "flags": { "bits": bits }, "minfw": { "major": major, "minor": minor } });
@@ -144,18 +144,26 @@ fn libkrun_body(registration: &AsBuildah, args: &DocumentArgs) -> Result<Zeroizi
         "passphrase": passphrase.as_str(),
         "tee_config": tee_config.to_string(),
     });
-    to_bytes(&body)
+    let body = to_bytes(&body)?;
+    match libkrun::register_request(&body) {
+        Err(error @ (Invalid::PassphraseLength | Invalid::PassphraseNul)) => Err(bad_passphrase(file, error)),
+        _ => Ok(body),
+    }
 }
 
-/// The passphrase that a disk was encrypted with.
-fn passphrase(args: &DocumentArgs) -> Result<Zeroizing<String>, Failure> {
+/// The passphrase that a disk was encrypted with, and its file.
+fn passphrase(args: &DocumentArgs) -> Result<(&Path, Zeroizing<String>), Failure> {
     let path = args.passphrase_file.as_deref().ok_or_else(|| {
         let error = anyhow!("a registration as buildah makes it needs --passphrase-file");
         Failure::new(Exit::Usage, error)
     })?;
     let bytes = read(path)?;
     let text = utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes), path)?;
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok((path, Zeroizing::new(text.to_owned())))
+}
+
+fn bad_passphrase(file: &Path, error: impl Into<anyhow::Error>) -> Failure {
+    error.into().context(Unusable::reading(file)).into()
 }
 
 fn named_body(
@@ -167,7 +175,13 @@ fn named_body(
     let mut secret = None;
     if args.passphrase_file.is_some() {
         let init_data = init_data.ok_or_else(|| trustee::for_disks("--passphrase-file"))?;
-        secret = Some((init_data.secret()?.to_owned(), passphrase(args)?.as_str().into()));
+        let (file, passphrase) = passphrase(args)?;
+        if !(1..=MAX_SECRET_LEN).contains(&passphrase.len()) {
+            let length = passphrase.len();
+            let error = anyhow!("the passphrase has {length} bytes: it must have 1 to {MAX_SECRET_LEN}");
+            return Err(bad_passphrase(file, error));
+        }
+        secret = Some((init_data.secret()?.to_owned(), passphrase.as_str().into()));
     }
     if let Some(dialects) = dialects.filter(|dialects| dialects.contains(Dialect::Trustee)) {
         check_names(args, dialects)?;

@@ -65,6 +65,9 @@ impl BrokerAnswer {
                 "the principal needs the stack's builders' policy: run `aws sts get-caller-identity` to see \
                  who the principal is",
             ),
+            (None, Exit::Unreachable) => {
+                failure.hint(place.advice("`keybroker doctor` says what the broker lacks"))
+            }
             (None, _) => failure,
         }
     }
@@ -163,4 +166,26 @@ async fn ask(router: Router, request: Request<Body>) -> Result<BrokerAnswer, Fai
     let status = response.status();
     let body = to_bytes(response.into_body(), ANSWER_LIMIT).await.context("reading the answer")?;
     Ok(BrokerAnswer { status, body: body.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_broker_that_cannot_register_now_is_a_matter_for_the_doctor() {
+        let place = StorePlace::local(Path::new("/srv/keybroker"));
+        let refusal = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            BrokerAnswer { status, body: body.as_bytes().to_vec() }.refusal(&place)
+        };
+        let unavailable = refusal(503, r#"{"error": "unavailable"}"#);
+        let hint = "`keybroker doctor --data-dir /srv/keybroker` says what the broker lacks";
+        assert_eq!((unavailable.exit(), unavailable.told().1), (Exit::Unreachable, Some(hint)));
+        let recorded = refusal(503, r#"{"error": "unavailable", "id": "019387a2"}"#);
+        assert!(recorded.told().1.unwrap_or_default().starts_with("to see why: keybroker audit 019387a2"));
+        assert_eq!(refusal(400, "{}").told().1, None);
+    }
 }
