@@ -214,6 +214,12 @@ fn open_once_free(
     }
 }
 
+/// The advice about a key file that this user may not read: no backup of it is any help.
+pub(crate) fn withheld_key(error: &KeyFileError) -> Option<&'static str> {
+    let withheld = *error == KeyFileError::Io(ErrorKind::PermissionDenied);
+    withheld.then_some("run the command as the user of the broker, to whom the key file must belong")
+}
+
 /// The advice to a user who may not look into the data directory.
 pub(crate) const AS_OWNER: &str = "run the command as the user of the broker, who owns the data directory";
 
@@ -224,7 +230,9 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         | OpenError::Format { .. }
         | OpenError::OtherKey { .. }
         | OpenError::NotAFile
-        | OpenError::Io(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => Exit::Configuration,
+        | OpenError::Io(
+            ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::ReadOnlyFilesystem,
+        ) => Exit::Configuration,
         _ => Exit::Failure,
     };
     let hint = match error {
@@ -238,6 +246,10 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
         ),
         OpenError::Io(ErrorKind::PermissionDenied) => Some(AS_OWNER),
         OpenError::Io(ErrorKind::NotADirectory) => Some("name a directory with --data-dir"),
+        OpenError::Io(ErrorKind::ReadOnlyFilesystem) => Some(
+            "the broker's commands write to its store: mount the file system of the data directory so that they \
+             can",
+        ),
         OpenError::Foreign => Some("give --data-dir a directory that no other program uses"),
         OpenError::OtherKey { .. } => {
             Some("give the store's own key with --key-file, or an empty directory with --data-dir")
@@ -255,7 +267,13 @@ pub(crate) fn store_failure(error: OpenError) -> Failure {
 /// key must not get another: nothing could open its secrets then, and nobody would notice until a guest asks.
 pub(crate) fn open_key(path: &Path, store: &EmbeddedStore) -> Result<LocalKey, Failure> {
     let unusable = |error| {
-        Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()))
+        let advice = withheld_key(&error);
+        let failure =
+            Failure::new(Exit::Configuration, error).context(format!("reading the key {}", path.display()));
+        match advice {
+            Some(advice) => failure.hint(advice),
+            None => failure,
+        }
     };
     let key = match (LocalKey::load(path), store.bound_key().map_err(store_failure)?) {
         (Err(KeyFileError::Missing), None) => create_key(path)?,
@@ -288,6 +306,22 @@ fn create_key(path: &Path) -> Result<LocalKey, Failure> {
 mod tests {
     use super::*;
     use crate::server::FAREWELL;
+
+    #[test]
+    fn a_store_and_a_key_that_the_system_withholds_are_matters_of_the_configuration() {
+        for (kind, advice) in [
+            (ErrorKind::ReadOnlyFilesystem, "mount the file system"),
+            (ErrorKind::PermissionDenied, AS_OWNER),
+            (ErrorKind::NotADirectory, "name a directory"),
+        ] {
+            let failure = store_failure(OpenError::Io(kind));
+            let hint = failure.told().1.unwrap_or_default().to_owned();
+            assert!(failure.exit() == Exit::Configuration && hint.contains(advice), "{failure:?}");
+        }
+        let withheld = withheld_key(&KeyFileError::Io(ErrorKind::PermissionDenied));
+        assert!(withheld.unwrap_or_default().contains("as the user of the broker"));
+        assert_eq!(withheld_key(&KeyFileError::Malformed), None);
+    }
 
     #[test]
     fn a_broker_outwaits_another_that_ends_and_none_that_serves() {

@@ -16,6 +16,7 @@ use keybroker_embedded::key::LocalKey;
 use super::{LocalStore, ON_AWS, OperatorHandle, StoreArgs};
 use crate::{
     aws::{Account, Trouble},
+    broker,
     exit::{Exit, Failure},
     paths,
 };
@@ -85,9 +86,11 @@ pub(crate) async fn local_key(
 ) -> Result<Arc<LocalKey>, Failure> {
     let path = paths::key_file(key_file)?;
     let key = LocalKey::load(&path).map_err(|error| {
+        let advice = broker::withheld_key(&error)
+            .unwrap_or("name the file of the broker's wrapping key with --key-file");
         Failure::new(Exit::Configuration, error)
             .context(format!("reading the key {}", path.display()))
-            .hint("name the file of the broker's wrapping key with --key-file")
+            .hint(advice)
     })?;
     let bound = store.bound_key().await.map_err(|error| operator.failure(error))?;
     if bound.as_deref() == Some(key.key_id()) {

@@ -129,7 +129,10 @@ fn key(key_file: &Path, data_dir: &Path) -> Finding {
             format!("{at}: {error}"),
             format!("run `chmod 0600 {}`, and find out who may have read it", quoted(&at.to_string())),
         ),
-        (Err(error), _) => Finding::fail("key", format!("{at}: {error}"), "restore the file from its backup"),
+        (Err(error), _) => {
+            let advice = broker::withheld_key(&error).unwrap_or("restore the file from its backup");
+            Finding::fail("key", format!("{at}: {error}"), advice)
+        }
         (Ok(key), Ok(Some(bound))) if bound != key.key_id() => Finding::fail(
             "key",
             format!("the store belongs to the key {bound}, and {at} is {}", key.key_id()),
