@@ -118,6 +118,19 @@ async fn a_pasted_command_about_a_refusal_takes_any_id_as_an_id() {
     }
 }
 
+/// A key file that nobody named is in the home of a user who may not be the broker's.
+#[test]
+fn the_health_check_names_no_key_file_of_its_own() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let operator = Operator::of_directory(data_dir.path(), "none").with("HOME", "/home/somebody");
+    let at = data_dir.path().display();
+    let bare = operator.run(&["doctor", "--health"]);
+    assert!(bare.out.contains(&format!("run `keybroker doctor --data-dir {at}`")), "{bare:?}");
+    let keyed = operator.run(&["doctor", "--health", "--key-file", "/etc/keybroker/key"]);
+    let whole = format!("run `keybroker doctor --data-dir {at} --key-file /etc/keybroker/key`");
+    assert!(keyed.out.contains(&whole), "{keyed:?}");
+}
+
 /// The environment that `localstack/up` prints for the functions: commands on AWS read the same settings.
 #[tokio::test]
 async fn a_local_aws_environment_breaks_no_command_on_aws() {

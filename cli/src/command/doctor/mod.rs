@@ -88,12 +88,12 @@ impl DoctorArgs {
         LocalKey::load(&key_file).ok().map(Arc::new)
     }
 
-    /// The arguments that lead another command to this store and to its key.
+    /// The arguments that lead another command to this store, and to its key if one was named.
     fn place(&self) -> StorePlace {
         let place = self.store.place();
-        match paths::key_file(self.key_file.as_deref()) {
-            Ok(key_file) if !self.store.aws => place.with_key_file(&key_file),
-            _ => place,
+        match &self.key_file {
+            Some(key_file) => place.with_key_file(key_file),
+            None => place,
         }
     }
 }
