@@ -206,9 +206,12 @@ async fn a_file_that_amd_did_not_sign_stops_the_whole_import() {
             (&corrupt, "was not signed by the ARK"),
             (&old, "counted until"),
         ] {
+            let for_simulated = bad != &old;
             let ended = run(&operator, &files, &["import", "--list-for", "vcek", &crl, &chain, bad]);
             assert_eq!((ended.code, ended.out.as_str()), (Some(3), ""), "{}: {ended:?}", operator.kind);
             assert!(ended.log.contains(said), "{ended:?}");
+            // No root helps a list whose time is over.
+            assert_eq!(ended.log.contains("--trust-anchor"), for_simulated, "{ended:?}");
         }
         // A file that cannot be read was not verified, so it is no denial.
         let unread = run(&operator, &files, &["import", "--list-for", "vcek", &crl, &chain, &junk]);
@@ -221,6 +224,21 @@ async fn a_file_that_amd_did_not_sign_stops_the_whole_import() {
         let untrusted = operator.run(&["certificates", "import", "--list-for", "vcek", &crl]);
         assert_eq!(untrusted.code, Some(3), "{untrusted:?}");
         assert!(listed(&operator, &files).is_empty(), "{}", operator.kind);
+    }
+}
+
+/// A command that has nothing to do does not say that it is done.
+#[tokio::test]
+async fn files_that_bring_nothing_are_no_success() {
+    for operator in Operator::everywhere(&Contents::default()).await {
+        let files = Files::new();
+        let roots = run(&operator, &files, &["import", &files.text("anchors.pem"), "--json"]);
+        assert_eq!((roots.code, roots.out.as_str()), (Some(5), ""), "{}: {roots:?}", operator.kind);
+        assert!(roots.log.contains("nothing was imported"), "{roots:?}");
+        let list = files.write("fleet.txt", "# to come\n\n");
+        let none = run(&operator, &files, &["prefetch", "--from", &list]);
+        assert_eq!((none.code, none.out.as_str()), (Some(5), ""), "{}: {none:?}", operator.kind);
+        assert!(none.log.contains("fleet.txt: the list names no chip"), "{none:?}");
     }
 }
 

@@ -101,6 +101,9 @@ impl ChipArgs {
                     .with_context(at)?,
             });
         }
+        if chips.is_empty() {
+            return Err(anyhow!("the list names no chip").context(Unusable::content(path)));
+        }
         Ok(chips)
     }
 }

@@ -108,6 +108,10 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         let error = anyhow!("the guest sends a VLEK's certificate, and the store keeps none");
         return Err(Failure::new(Exit::Configuration, error).context(nothing_of(&vlek.file)));
     }
+    if entries.is_empty() && imported.is_empty() {
+        let error = anyhow!("only roots were given, which this program has pinned: nothing was imported");
+        return Err(Failure::new(Exit::Configuration, error));
+    }
     for Entry { file, key, row } in entries {
         let result = write(&operator, &key, &row).await?;
         imported.push(Imported { file, key, result });
@@ -196,7 +200,7 @@ impl<'a> Import<'a> {
         }
         // Only now are all issuers known, whatever the order of the files.
         for (file, vek) in veks {
-            import.certificate(&file, vek).map_err(|cause| refused(&file, Rejected::Denied(cause).into()))?;
+            import.certificate(&file, vek).map_err(|cause| refused(&file, cause))?;
         }
         Ok(import)
     }
@@ -234,7 +238,7 @@ impl<'a> Import<'a> {
 
     fn list(&mut self, file: &Path, crl: &Crl) -> Result<(), Refusal> {
         let valid = crl.check_validity(self.now, Crl::GRACE);
-        valid.map_err(|error| Rejected::Denied(error.to_string()))?;
+        valid.map_err(|error| Refusal::OutOfTime(error.to_string()))?;
         // Under the other kind's key it would keep out that kind's own list until AMD publishes a later one.
         let list_for = self.list_for.ok_or(Refusal::ListForWhat)?;
         let key = crl_key(crl.anchor().product(), list_for);
@@ -245,10 +249,10 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn certificate(&mut self, file: &Path, vek: Vek) -> Result<(), String> {
+    fn certificate(&mut self, file: &Path, vek: Vek) -> Result<(), Refusal> {
         let id = VcekId::of_certificate(&vek);
-        let chain = Chain::verify(vek, &self.issuers).map_err(|error| error.to_string())?;
-        chain.check_validity(self.now).map_err(|error| error.to_string())?;
+        let chain = Chain::verify(vek, &self.issuers).map_err(|error| Rejected::Denied(error.to_string()))?;
+        chain.check_validity(self.now).map_err(|error| Refusal::OutOfTime(error.to_string()))?;
         let Some(id) = id else {
             self.not_kept.push(file.to_owned());
             return Ok(());
@@ -269,6 +273,8 @@ impl<'a> Import<'a> {
 /// The reason why nothing is imported.
 enum Refusal {
     Rejected(Rejected),
+    /// The time for which it is valid is over, or has not begun.
+    OutOfTime(String),
     /// A revocation list, without --list-for.
     ListForWhat,
 }
@@ -280,18 +286,22 @@ impl From<Rejected> for Refusal {
 }
 
 fn refused(file: &Path, refusal: Refusal) -> Failure {
-    let (exit, cause) = match refusal {
-        Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Configuration, cause),
-        Refusal::Rejected(Rejected::Denied(cause)) => (Exit::Denied, cause),
+    let (exit, cause, hint) = match refusal {
+        Refusal::Rejected(Rejected::Unread(cause)) => (Exit::Configuration, cause, None),
+        Refusal::Rejected(Rejected::Denied(cause)) => {
+            (Exit::Denied, cause, Some("simulated hardware needs --trust-anchor"))
+        }
+        Refusal::OutOfTime(cause) => (Exit::Denied, cause, None),
         Refusal::ListForWhat => (
             Exit::Usage,
             "it is a revocation list: name the kind of key that it is for with --list-for".to_owned(),
+            None,
         ),
     };
     let failure = Failure::new(exit, anyhow!("{cause}")).context(nothing_of(file));
-    match exit {
-        Exit::Denied => failure.hint("simulated hardware needs --trust-anchor"),
-        _ => failure,
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
