@@ -165,6 +165,9 @@ mod tests {
             let tells = help.contains(Exit::TABLE) || help.contains("Exit status:");
             let prints = ["keybroker completions", "keybroker man"].contains(&path.as_str());
             assert!(tells || prints, "{path} --help has no exit codes");
+            // sudo clears the variables that would name the store.
+            let as_others = help.lines().find(|line| line.contains("sudo ") && !line.contains("--data-dir "));
+            assert_eq!(as_others, None, "{path}");
             let examples = examples(&help);
             assert!(!examples.is_empty(), "{path} --help has no examples");
             for example in examples {

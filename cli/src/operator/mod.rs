@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub(crate) use self::local::{LocalStore, nothing_on_aws};
-pub(crate) use self::store_args::{Embedded, ON_AWS, StoreArgs, embedded, principal};
+pub(crate) use self::store_args::{Embedded, ON_AWS, StoreArgs, embedded, principal, unusable};
 pub(crate) use self::wrapping::{WrappingArgs, key_failure, kms, local_key, wrapping_failure};
 
 /// The three places of an operator's store.

@@ -142,7 +142,10 @@ async fn opened(data_dir: &Path) -> Result<Embedded, Failure> {
         match EmbeddedStore::open_existing(data_dir, Arc::new(SystemClock)) {
             Ok(store) => return Ok(Embedded::File(store)),
             Err(OpenError::Locked) => {}
-            Err(error) => return Err(unusable(data_dir, error)),
+            Err(error) => {
+                let opening = format!("opening the store in {}", data_dir.display());
+                return Err(unusable(data_dir, error).context(opening));
+            }
         }
         match SocketStore::reach(data_dir).await {
             Ok(store) => return Ok(Embedded::Socket(store)),
@@ -159,16 +162,14 @@ async fn opened(data_dir: &Path) -> Result<Embedded, Failure> {
     }
 }
 
-fn unusable(data_dir: &Path, error: OpenError) -> Failure {
-    let missing = error == OpenError::Missing;
-    let failure = if missing {
-        Failure::new(Exit::Configuration, error).hint(StorePlace::local(data_dir).advice(
-            "give the broker's own --data-dir, or --aws for a deployment; `keybroker serve` makes a store",
-        ))
-    } else {
-        broker::store_failure(error)
-    };
-    failure.context(format!("opening the store in {}", data_dir.display()))
+/// The failure to use the store in `data_dir`, which must exist.
+pub(crate) fn unusable(data_dir: &Path, error: OpenError) -> Failure {
+    if error != OpenError::Missing {
+        return broker::store_failure(error);
+    }
+    Failure::new(Exit::Configuration, error).hint(StorePlace::local(data_dir).advice(
+        "give the broker's own --data-dir, or --aws for a deployment; `keybroker serve` makes a store",
+    ))
 }
 
 #[cfg(test)]

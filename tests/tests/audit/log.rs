@@ -189,6 +189,13 @@ async fn compact_makes_a_stopped_store_smaller() {
     let served = Operator::served(&Contents::default()).await;
     let ended = served.run(&["audit", "compact"]);
     assert!(ended.code == Some(6) && ended.log.contains("hint: end the "), "{ended:?}");
+
+    let nowhere = tempfile::tempdir().unwrap();
+    let ended = Operator::of_directory(nowhere.path(), "none").run(&["audit", "compact"]);
+    assert!(
+        ended.code == Some(5) && ended.log.contains("hint: give the broker's own --data-dir"),
+        "{ended:?}"
+    );
 }
 
 #[test]

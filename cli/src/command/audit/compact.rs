@@ -3,9 +3,8 @@
 use keybroker_embedded::store::{EmbeddedStore, OpenError};
 
 use crate::{
-    broker,
     exit::{Exit, Failure},
-    operator::{StoreArgs, nothing_on_aws},
+    operator::{StoreArgs, nothing_on_aws, unusable},
 };
 
 /// Give the room of deleted records back to the file system
@@ -16,8 +15,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
-  keybroker audit compact
+  systemctl stop keybroker
   sudo -u keybroker keybroker audit compact --data-dir /var/lib/keybroker
+  systemctl start keybroker
+  keybroker audit compact --data-dir /srv/keybroker
 
 {}", Exit::TABLE))]
 pub(super) struct CompactArgs {
@@ -33,7 +34,7 @@ pub(super) fn run(args: &CompactArgs) -> Result<Exit, Failure> {
     let freed = EmbeddedStore::compact(&data_dir).map_err(|error| {
         let locked = error == OpenError::Locked;
         let failure =
-            broker::store_failure(error).context(format!("compacting the store in {}", data_dir.display()));
+            unusable(&data_dir, error).context(format!("compacting the store in {}", data_dir.display()));
         if locked { failure.hint("end the broker, or the command, that has the store open") } else { failure }
     })?;
     say!("{} KiB were given back to the file system", freed >> 10);
