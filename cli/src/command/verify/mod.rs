@@ -48,7 +48,7 @@ use crate::{
 /// The command makes every check that the broker makes, and shows each as passed, failed, or not checked
 /// because you did not give its input.
 #[derive(Debug, Args)]
-#[command(after_long_help = "\
+#[command(after_help = Exit::TABLE, after_long_help = format!("\
 Examples:
   keybroker verify --report report.bin --endorsement vcek.der
   keybroker verify --report report.bin --endorsement vlek.der \\
@@ -65,8 +65,10 @@ Examples:
 A policy alone grants nothing: the broker evaluates it only after every other check holds. A query that does not give \
 true is a check that failed.
 
-Exit status: 0 every check that was made holds, 3 a check failed, 1 the command could not verify (it cannot \
-read a file, a policy does not compile, no certificate was given), 2 wrong usage.")]
+The command ends with 0 if every check that was made holds, with 3 if one failed, and with 1 if none failed, but you \
+gave no certificate of the signing key.
+
+{}", Exit::TABLE))]
 pub(crate) struct VerifyArgs {
     /// The report: 1184 bytes, raw, in hex or in base64; alone, with the host's certificate table behind it,
     /// in the driver's answer, or in Azure's blob
