@@ -37,7 +37,7 @@ Examples:
       keybroker serve --listen 192.0.2.7:8080 --registration token \\
           --minimum-tcb milan-x:snp=27,ucode=71
   For guests and build hosts elsewhere, over TLS:
-      keybroker serve --listen 192.0.2.7:8443 --registration token --minimum-tcb milan:snp=27 \\
+      keybroker serve --listen 192.0.2.7:8443 --registration token --minimum-tcb milan-b1:snp=27 \\
           --tls-cert /etc/keybroker/tls/cert.pem --tls-key /etc/keybroker/tls/key.pem
   With audit records in a file, and the log in the journal:
       keybroker serve >>audit.jsonl";
@@ -248,4 +248,43 @@ fn operators_socket(data_dir: &Path) -> Result<Socket, Failure> {
             .context(format!("making the operator's socket in {}", data_dir.display()))
             .hint("put the data directory on a file system that supports sockets")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{Cli, command::Command};
+
+    /// The commands in `text` that serve other machines: behind them stands a comment, or the shell's part.
+    fn for_others(text: &str) -> Vec<String> {
+        let text = text.replace("\\\n", " ");
+        let lines = text.lines().map(|line| line.trim().trim_start_matches("$ "));
+        let served = lines.filter(|line| line.starts_with("keybroker serve --listen"));
+        served.map(|line| line.split(['#', '>']).next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// A floor for a product alone refuses every guest whose report names its CPU.
+    #[test]
+    fn every_example_for_other_machines_starts_and_admits_guests() {
+        let pages = [
+            EXAMPLES,
+            include_str!("../../../README.md"),
+            include_str!("../../../docs/buildah-and-krun.md"),
+            include_str!("../../../docs/operations.md"),
+            include_str!("../../../docs/packages.md"),
+        ];
+        let commands: Vec<_> = pages.into_iter().flat_map(for_others).collect();
+        assert!(commands.len() >= 4, "{commands:?}");
+        for command in commands {
+            let cli = Cli::try_parse_from(command.split_whitespace()).unwrap();
+            let Command::Serve(args) = cli.command else { panic!("{command}") };
+            args.check_registration().unwrap();
+            args.check_floor().unwrap();
+            let (fleet, _) = args.fleet.read().unwrap();
+            let alone = fleet.platform.floors().into_iter().flat_map(|(_, floor)| floor.products_alone());
+            assert_eq!(alone.count(), 0, "{command}");
+        }
+    }
 }
