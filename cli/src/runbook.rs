@@ -71,6 +71,20 @@ fn every_command_of_the_runbook_is_understood() {
     assert!(counted.len() == 8 && counted.values().filter(|count| **count > 0).count() == 7, "{counted:?}");
 }
 
+/// Commands that use the wrapping key would look for it in the operator's home otherwise.
+#[test]
+fn the_pages_of_the_package_name_every_place_that_its_settings_name() {
+    let settings = include_str!("../debian/serve.conf");
+    let places: Vec<_> = settings.lines().filter(|line| line.starts_with("KEYBROKER_")).collect();
+    assert!(places.len() >= 2, "{places:?}");
+    for page in [include_str!("../debian/README.Debian"), include_str!("../../docs/packages.md")] {
+        let exported: Vec<_> = page.lines().filter(|line| line.contains("export KEYBROKER_")).collect();
+        for place in &places {
+            assert!(exported.iter().any(|line| line.contains(place)), "{place}: {exported:?}");
+        }
+    }
+}
+
 #[test]
 fn a_command_is_found_wherever_it_stands() {
     let page = "`infra/smoke && keybroker doctor --aws`, and `keybroker` ends with 4";
