@@ -370,7 +370,7 @@ WATCH_REFUSED = [
 ]
 
 
-# What a template leaves out unless a parameter asks for it. CloudFormation must take such a property back when the
+# Left out of a template unless a parameter asks for it. CloudFormation must take such a property back when the
 # parameter goes, and does not find it if somebody else set it. Where a property has a value that stands for none, a
 # template says that value.
 LEFT_OUT = {

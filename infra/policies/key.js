@@ -5,6 +5,7 @@ const { account, dynamodb, region, session } = require('./engine')
 
 const arn = `arn:aws:kms:${region}:${account}:key/1`
 const secret = { purpose: 'keybroker/v1', registration: 'digest', secret: 'passphrase', workload_id: 'billing-7f3a' }
+const started = { 'aws:lambda:FunctionArn': `arn:aws:lambda:${region}:${account}:function:keybroker-attest` }
 const without = (name) => Object.fromEntries(Object.entries(secret).filter(([one]) => one !== name))
 const broker = ['challenge', 'session', 'result', 'signature']
 
@@ -76,8 +77,9 @@ const called = (name, own, more) => ({
     principal: session(`keybroker-${name}`), own, resource: arn, resourcePolicy: 'key', ...more,
 })
 
-// What the functions do with keys by policies of their own alone: with `keys` what each calls, and with no other,
-// whatever the policy of that one says. DynamoDB uses the tables' key in their names.
+// The functions' use of keys by policies of their own alone: of `keys` as each calls it, and of no other under a
+// context of the broker's, whatever the policy of that one says. DynamoDB uses the tables' key in their names, and
+// Lambda opens their variables under a key of its own, or of the account's, before each of their processes runs.
 function byOwnPolicy(permissions, policy, keys) {
     const made = []
     const other = arn.replace(/1$/, 'other')
@@ -96,12 +98,14 @@ function byOwnPolicy(permissions, policy, keys) {
                 for (const key of keys) {
                     call(`under ${what}`, key, 'open', given, listed && within ? 'Allowed' : 'ImplicitlyDenied')
                 }
-                call(`under ${what}`, other, 'open', given, listed ? 'ExplicitlyDenied' : 'ImplicitlyDenied')
-                call(`under ${what}, for DynamoDB,`, other, 'open', { ...given, ...dynamodb }, 'ImplicitlyDenied')
-                if (!listed) continue
+                const denied = listed && context.purpose !== undefined
+                call(`under ${what}`, other, 'open', given, denied ? 'ExplicitlyDenied' : 'ImplicitlyDenied')
+                if (!denied) continue
                 call(`under ${what}, a thief's,`, other, `thief/keybroker-${name}`, given, 'ExplicitlyDenied')
             }
             call("for DynamoDB, the tables'", other, 'tablesKey', { ...request({}), ...dynamodb }, 'Allowed')
+            // A key's policy that names the role stands for the grant by which Lambda opens the variables.
+            call('at its start, for Lambda,', other, `thief/keybroker-${name}`, request(started), 'Allowed')
         }
     }
     return made

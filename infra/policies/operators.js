@@ -19,7 +19,7 @@ const contexts = {
     'signing-keys': (context) => context.purpose === 'keybroker/signature',
     resources: ({ purpose, workload_id: id }) => purpose === 'keybroker/v1' && (id?.startsWith('billing-') ?? false),
 }
-// What a policy denies on every other key than the deployment's, whatever that key's policy says.
+// Denied on every other key than the deployment's under each purpose, whatever that key's policy says.
 const pinned = { 'signing-keys': ['kms:Encrypt'], resources: ['kms:Encrypt'] }
 // What else commands ask, and what they must not do there.
 const beside = {
@@ -75,7 +75,7 @@ async function cases({ operator_permissions: rows, operators }) {
             const other = kms.arn.replace(/1$/, '2')
             const on = (resource) => ([what, given]) => {
                 const within = !context || (contexts[policy]?.(given) ?? false)
-                const denied = resource === other && pinned[policy]?.includes(action)
+                const denied = resource === other && pinned[policy]?.includes(action) && given.purpose !== undefined
                 mine(`${name} under ${what} ${resource}`, {
                     action,
                     resource,
@@ -88,14 +88,16 @@ async function cases({ operator_permissions: rows, operators }) {
             const makesIt = called.some(([, , , allowed]) => allowed === action)
             every.slice(0, makesIt ? every.length : 1).forEach(on(other))
             if (!pinned[policy]?.includes(action)) continue
-            for (const [what, given] of kms.contexts) {
-                const called = { action, resource: other, context: kms.request(given) }
-                const thiefs = { ...called, resourcePolicy: `thief/${roles[policy] ?? 'operator'}` }
-                mine(`${name} under ${what} with a thief's key`, { ...thiefs, expected: 'ExplicitlyDenied' })
-                const through = { ...called, context: { ...called.context, ...dynamodb } }
-                mine(`${name} under ${what}, for DynamoDB`, { ...through, resourcePolicy: 'open' }, false)
-                mine(`${name} with the tables' key`, { ...through, resourcePolicy: 'tablesKey' }, true)
+            const under = (given) => ({ action, resource: other, context: kms.request(given) })
+            const thiefs = `thief/${roles[policy] ?? 'operator'}`
+            for (const [what, given] of kms.contexts.filter(([, given]) => given.purpose !== undefined)) {
+                const more = { ...under(given), resourcePolicy: thiefs, expected: 'ExplicitlyDenied' }
+                mine(`${name} under ${what} with a thief's key`, more)
             }
+            // A person has other work with keys, and so has DynamoDB in their name.
+            mine(`${name} for nothing of the broker's`, { ...under({}), resourcePolicy: thiefs }, true)
+            const through = { ...kms.request({}), ...dynamodb }
+            mine(`${name} with the tables' key`, { ...under({}), context: through, resourcePolicy: 'tablesKey' }, true)
         }
         // With the deployment's own policies the calls are allowed, too. No guarded table is written to.
         for (const [, command, , action, on] of called) {

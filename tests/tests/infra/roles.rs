@@ -94,8 +94,9 @@ fn each_role_may_do_exactly_what_its_function_calls() {
     }
 }
 
-/// The alias leads to the key, and an administrator who may move it has a key of their own. DynamoDB uses the
-/// tables' own key in a role's name, through itself.
+/// The alias leads to the key, and an administrator who may move it has a key of their own. Calls without a
+/// purpose are not the function's: in its role's name Lambda opens its variables at each start, and DynamoDB
+/// uses the tables' own key.
 fn no_other_key(granted: &BTreeSet<(&str, &str)>) -> Value {
     let uses: Vec<_> = granted.iter().filter(|(_, on)| *on == "key").map(|(action, _)| *action).collect();
     let key = json!({"Fn::ImportValue": {"Fn::Sub": "${Prefix}-key"}});
@@ -104,7 +105,7 @@ fn no_other_key(granted: &BTreeSet<(&str, &str)>) -> Value {
         "Effect": "Deny",
         "Action": if let [one] = uses.as_slice() { json!(one) } else { json!(uses) },
         "NotResource": {"Fn::If": ["KeysAreNamed", {"Fn::Split": [",", {"Ref": "KeyArns"}]}, key]},
-        "Condition": {"Null": {"kms:ViaService": "true"}},
+        "Condition": {"Null": {"kms:EncryptionContext:purpose": "false"}},
     })
 }
 
