@@ -103,6 +103,13 @@ fn a_restored_table_is_waited_for_as_long_as_it_takes() {
     assert_eq!(waits, 4, "{calls:#?}");
 }
 
+/// Credentials may expire meanwhile.
+#[test]
+fn the_wait_for_a_restored_table_ends_with_the_table_or_the_credentials() {
+    let calls = calls("runbook/table-restored.md", "restore-table-from-backup", "exit 255");
+    assert!(calls.last().unwrap().starts_with("dynamodb describe-table"), "{calls:#?}");
+}
+
 /// CloudFormation does not compare properties that the template leaves out.
 #[test]
 fn every_function_and_role_is_looked_at_when_a_deployment_is_put_back() {
