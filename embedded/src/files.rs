@@ -73,8 +73,7 @@ pub fn directory(path: &Path) -> &Path {
 }
 
 /// Makes a directory for its owner alone, and each that it stands in, on disk for good as entries of theirs.
-/// Returns those that it made.
-pub fn make_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn make_directory(path: &Path) -> io::Result<()> {
     let missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
     let missing: Vec<_> = path.ancestors().take_while(missing).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
@@ -82,13 +81,19 @@ pub fn make_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
         io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
         _ => error,
     })?;
-    missing.iter().try_for_each(|made| sync(directory(made)))?;
-    Ok(missing.into_iter().map(Path::to_owned).collect())
+    missing.iter().try_for_each(|made| sync(directory(made)))
 }
 
-/// Has the entries of a directory on disk for good.
+/// Has the entries of a directory on disk for good, where its file system can do that.
 pub fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    sync_opened(&File::open(directory)?)
+}
+
+fn sync_opened(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Gives what this process made the owner and group of `like`, if that is another user's.
@@ -97,13 +102,6 @@ pub fn give(made: &File, like: &fs::Metadata) -> io::Result<()> {
         return Ok(());
     }
     fchown(made, Some(like.uid()), Some(like.gid()))
-}
-
-/// The same of a directory.
-pub fn give_directory(made: &Path, like: &fs::Metadata) -> io::Result<()> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let made = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(made)?;
-    give(&made, like)
 }
 
 /// Writes a file, all of it or nothing. It replaces what has its name; a link is replaced itself.
@@ -120,13 +118,17 @@ pub struct Beside<'a> {
     file: File,
     path: PathBuf,
     place: &'a Path,
+    /// The directory of both, open.
+    directory: File,
 }
 
 impl<'a> Beside<'a> {
-    /// An empty file for `place`. The umask takes from its mode.
+    /// An empty file for `place`. The umask takes from its mode. Once it is there, little can go wrong: the
+    /// directory can be written to, and its entries can be put on disk.
     pub fn of(place: &'a Path, mode: u32) -> io::Result<Self> {
+        let opened = File::open(directory(place))?;
         let path = directory(place).join(format!(".keybroker-{}", Uuid::new_v4().simple()));
-        Ok(Self { file: make(&path, mode)?, path, place })
+        Ok(Self { file: make(&path, mode)?, path, place, directory: opened })
     }
 
     /// The file, to be written.
@@ -138,7 +140,7 @@ impl<'a> Beside<'a> {
     pub fn replace(self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, self.place)?;
-        sync(directory(self.place))
+        sync_opened(&self.directory)
     }
 
     /// Gives the file its name, which must not be another's. On disk for good.
@@ -146,7 +148,7 @@ impl<'a> Beside<'a> {
         self.file.sync_all()?;
         fs::hard_link(&self.path, self.place)?;
         fs::remove_file(&self.path)?;
-        sync(directory(self.place))
+        sync_opened(&self.directory)
     }
 }
 

@@ -25,6 +25,9 @@ pub enum KeyFileError {
     /// There is no such file.
     #[error("there is no key file")]
     Missing,
+    /// A new key was to go where no directory is.
+    #[error("its directory is not there")]
+    NoDirectory,
     /// A new key was to go where something is already.
     #[error("a file is there already; a key is never overwritten")]
     Exists,
@@ -85,16 +88,19 @@ fn parse(bytes: &[u8]) -> Option<Zeroizing<[u8; LocalKey::LEN]>> {
     Some(key)
 }
 
-/// Writes the key to a file that is not there yet, in a directory that is made if need be. It has its name
-/// once it is whole: a process that is killed meanwhile leaves none, or the key. File and directories belong
-/// to the owner of `like`, or else to the user of this process.
+/// Writes the key to a file that is not there yet. It has its name once it is whole: a process that is killed
+/// meanwhile leaves none, or the key. It belongs to the owner of `like`. Without `like` it is this user's,
+/// and its directory is made if need be. With `like` that is not done: a directory in one of another user's
+/// could be given away only by a name, which leads where that user likes.
 pub(super) fn create(
     path: &Path,
     key: &[u8; LocalKey::LEN],
     like: Option<&Metadata>,
 ) -> Result<(), KeyFileError> {
-    for made in files::make_directory(files::directory(path))? {
-        like.map_or(Ok(()), |like| files::give_directory(&made, like))?;
+    if like.is_none() {
+        files::make_directory(files::directory(path))?;
+    } else if !files::directory(path).is_dir() {
+        return Err(KeyFileError::NoDirectory);
     }
     let mut beside = Beside::of(path, 0o600)?;
     write(beside.file(), key)?;

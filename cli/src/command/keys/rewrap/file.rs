@@ -1,10 +1,17 @@
 //! The move on one machine: all at once, in a store that no broker has open.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::anyhow;
 use keybroker_common::{audit::Decision, rewrap::KeyMove};
 use keybroker_embedded::{
+    files,
     key::{KeyFileError, LocalKey, LocalMove},
     store::{EmbeddedStore, Moved},
 };
@@ -32,7 +39,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
         let Some(store) = &operator.local else {
             return Err(anyhow!("the store is not on this machine").into());
         };
-        let next = loaded(new)?;
+        let next = loaded(&old_file, new)?;
         let bound = store.bound_key().await.map_err(|error| operator.failure(error))?;
         let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await;
         if let (Some(next), Some(bound)) = (&next, &bound)
@@ -41,7 +48,6 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
             return already(bound, old.is_ok());
         }
         let old = old?;
-        check_owner(&old_file, new)?;
         let to = next.map_or_else(|| "a new key".to_owned(), |next| next.key_id().to_owned());
         let keys = between(&old, to);
         let plan = Plan::read(&operator, &keys).await?;
@@ -58,7 +64,7 @@ pub(super) async fn run(args: &RewrapArgs, new: &Path) -> Result<Exit, Failure> 
     }
     let (operator, store) = open(args).await?;
     let old = local_key(&operator, store.as_ref(), args.wrapping.key_file()).await?;
-    let next = Arc::new(match loaded(new)? {
+    let next = Arc::new(match loaded(&old_file, new)? {
         Some(next) => next,
         None => LocalKey::create_like(&old_file, new).map_err(|error| unusable(new, error))?,
     });
@@ -91,8 +97,24 @@ async fn open(args: &RewrapArgs) -> Result<(OperatorHandle, Arc<EmbeddedStore>),
     }
 }
 
-/// The key in the new file, if there is one: an earlier run may have made it.
-fn loaded(new: &Path) -> Result<Option<LocalKey>, Failure> {
+/// The key in the new file, if there is one: an earlier run may have made it. It must belong to the owner of
+/// the old one, so that the broker that reads that one can read it. The file itself is looked at: in a
+/// directory of the broker's a link could lead to a key of root's.
+fn loaded(old: &Path, new: &Path) -> Result<Option<LocalKey>, Failure> {
+    let failed = |error: io::Error| unusable(new, error.into());
+    let file = match files::open(new, File::options().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let own = file.metadata().map_err(failed)?.uid();
+    if let Some(theirs) = fs::metadata(old).map(|old| old.uid()).ok().filter(|theirs| *theirs != own) {
+        let error =
+            anyhow!("the new key {} belongs to user {own}, and the old one to {theirs}", new.display());
+        let [old, new] = [old, new].map(|path| quoted(&path.display().to_string()));
+        let hint = format!("chown --no-dereference --reference={old} {new}");
+        return Err(Failure::new(Exit::Configuration, error).hint(hint));
+    }
     match LocalKey::load(new) {
         Ok(key) => Ok(Some(key)),
         Err(KeyFileError::Missing) => Ok(None),
@@ -100,21 +122,12 @@ fn loaded(new: &Path) -> Result<Option<LocalKey>, Failure> {
     }
 }
 
-/// Refuses a new key, if it is there, that belongs to another user than the old one: the broker that reads
-/// that one could not read it.
-fn check_owner(old: &Path, new: &Path) -> Result<(), Failure> {
-    let owner = |path| fs::metadata(path).map(|found| found.uid());
-    let (Ok(theirs), Ok(own)) = (owner(old), owner(new)) else { return Ok(()) };
-    if theirs == own {
-        return Ok(());
-    }
-    let error = anyhow!("the new key {} belongs to user {own}, and the old one to {theirs}", new.display());
-    let [old, new] = [old, new].map(|path| quoted(&path.display().to_string()));
-    Err(Failure::new(Exit::Configuration, error).hint(format!("chown --reference={old} {new}")))
-}
-
 fn unusable(new: &Path, error: KeyFileError) -> Failure {
-    Failure::new(Exit::Configuration, error).context(format!("the new key {}", new.display()))
+    let failure = Failure::new(Exit::Configuration, error).context(format!("the new key {}", new.display()));
+    if error != KeyFileError::NoDirectory {
+        return failure;
+    }
+    failure.hint("make the directory first, for the user of the broker alone")
 }
 
 /// The end of a command whose new key is the store's already: an earlier run moved everything, unless the
