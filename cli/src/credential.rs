@@ -21,23 +21,32 @@ pub(crate) fn advise() {
     say!("hint: … stands for a user and a password. If the password is a token: {REVOKE}");
 }
 
-/// A word as it may be repeated. A password may have any character, so all up to the last `@` counts as one.
+/// A word as it may be repeated.
 fn of_word(word: &str) -> String {
     let Some((before, host)) = word.rsplit_once('@') else { return word.to_owned() };
-    let kept = match before.split_once("://") {
-        Some((scheme, _)) => scheme.len() + "://".len(),
-        None => match before.rsplit_once(':') {
-            Some((user, password)) if has_form(password) => user.len() + ":".len(),
-            _ => return word.to_owned(),
-        },
-    };
+    let schemes = before.match_indices("://").map(|(at, scheme)| at + scheme.len());
+    let of_url = schemes.into_iter().find(|begin| word.get(*begin..).is_some_and(has_user));
+    let Some(kept) = of_url.or_else(|| of_token(before)) else { return word.to_owned() };
     format!("{}…@{host}", before.get(..kept).unwrap_or_default())
 }
 
-/// Whether `password` may be a token: in a URL without its scheme nothing else tells.
-fn has_form(password: &str) -> bool {
-    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    password.len() == TokenText::LEN && password.bytes().all(of_token)
+/// Whether there is a user in what follows a scheme. A host begins there otherwise, perhaps with a port. A
+/// password that is not encoded may have any character, and makes what stands before it no port.
+fn has_user(rest: &str) -> bool {
+    let authority = rest.split(|c: char| "/?#\"'\\".contains(c)).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    authority.contains('@') || !port.bytes().all(|byte| byte.is_ascii_digit() || byte == b']')
+}
+
+/// Where a token begins that `before` ends with: without a scheme its form alone tells.
+fn of_token(before: &str) -> Option<usize> {
+    let begin = before.len().checked_sub(TokenText::LEN)?;
+    TokenText::parse(before.get(begin..)?.as_bytes())?;
+    let apart = before.get(..begin)?;
+    // A colour's sequence ends with a letter, and its beginning is a control character.
+    let is_colour = apart.starts_with('[') && apart.ends_with('m');
+    let is_longer = apart.ends_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    (is_colour || !is_longer).then_some(begin)
 }
 
 #[cfg(test)]
@@ -51,7 +60,14 @@ mod tests {
             ("'https://Zm9vYmFyYmF6-_@k' is none", "'https://…@k' is none"),
             ("--broker \"http://u:p@ss/wo:rd@k?a\" must", "--broker \"http://…@k?a\" must"),
             ("\u{1b}[33mhttps://x:a@k\u{1b}[0m\nftp://b@c d", "\u{1b}[33mhttps://…@k\u{1b}[0m\nftp://…@c d"),
-            ("x:Zm9vYmFyYmF6-_@k.example.org", "x:…@k.example.org"),
+            ("x:Zm9vYmFyYmF6-g@k.example.org", "x:…@k.example.org"),
+            ("'Zm9vYmFyYmF6-g@k.example.org'", "'…@k.example.org'"),
+            ("\u{1b}[33mZm9vYmFyYmF6-g@k\u{1b}[0m", "\u{1b}[33m…@k\u{1b}[0m"),
+            ("http://u:p/ss@k", "http://…@k"),
+            (
+                "{\"a\":\"https://k/a\",\"b\":\"https://u:p@k\"}",
+                "{\"a\":\"https://k/a\",\"b\":\"https://…@k\"}",
+            ),
         ] {
             assert_eq!(hidden(text), told);
             assert!(is_in(text) && !is_in(told), "{text}");
@@ -64,6 +80,9 @@ mod tests {
             "https://k.example.org/w/web, or ask operator@example.org",
             "arn:aws:sts::123456789012:assumed-role/Operator/jo@example.org",
             "keybroker@a.service: 3 guests",
+            "platform-teams@example.org or some.Zm9vYmFyYmF6-g@example.org",
+            "--query \"input.x==\\\"https://example.org/ns@v1\\\"\"",
+            "s3://bucket/me@example.org/reg.json, docker://reg:5000/app@sha256:00, http://[::1]:80/a@b",
             "",
         ] {
             assert_eq!(hidden(text), text);

@@ -18,6 +18,7 @@ pub(crate) struct KdsArgs {
     #[arg(
         long,
         env = "KEYBROKER_KDS_URL",
+        hide_env_values = true,
         default_value = KdsSettings::AMD,
         value_parser = config::base_url,
         value_name = "URL"

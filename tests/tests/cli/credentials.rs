@@ -1,7 +1,7 @@
 //! The URL that `token create --url` prints, and its token, where they do not belong: the terminal, the
 //! journal and tickets have what the program says.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use keybroker_tests::program::{self, Ended};
 use tempfile::TempDir;
@@ -31,6 +31,7 @@ fn no_refusal_repeats_the_token_in_a_url() {
     let trustee = [&trustee[..], &[&digits, "--resource", &resource, "--broker"]].concat();
     let url = format!("https://x:{TOKEN}@k.example.org");
     let without_scheme = format!("x:{TOKEN}@k.example.org");
+    let as_user = format!("{TOKEN}@k.example.org");
     for option in [
         &["relay", "--to"][..],
         &["relay"],
@@ -40,18 +41,29 @@ fn no_refusal_repeats_the_token_in_a_url() {
         &["certificates", "prefetch", "--vcek-url"],
         &trustee,
     ] {
-        for given in [&url, &without_scheme] {
+        for given in [&url, &without_scheme, &as_user] {
             let ended = told(&[option, &[given]].concat(), &[]);
             let advised = ended.log.contains("…@k.example.org") && ended.log.contains("Revoke it");
             // An id of a workload may have this form.
-            let is_id = option == ["workload", "show"] && given == &without_scheme;
+            let is_id = option == ["workload", "show"] && given != &url;
             assert!(is_id || ended.code == Some(2) && advised, "{option:?}: {ended:?}");
         }
     }
     for (command, variable) in [("relay", "KEYBROKER_RELAY_TO"), ("serve", "KEYBROKER_KDS_URL")] {
         let ended = told(&[command], &[(variable, &format!("{url}?a"))]);
         assert!(ended.code == Some(2) && ended.log.contains("Revoke it"), "{ended:?}");
+        // The help has the names of variables, and would have their values.
+        let ended = told(&[command, "--help"], &[(variable, &url)]);
+        assert!(ended.code == Some(0) && ended.out.contains(variable), "{ended:?}");
     }
+    // The command that is suggested would have it.
+    let kbs = directory.path().join("kbs/default/key");
+    fs::create_dir_all(&kbs).unwrap();
+    fs::write(kbs.join("a"), "secret").unwrap();
+    let [kbs, document] = ["kbs", "web.json"].map(|name| directory.path().join(name).display().to_string());
+    let import = ["import-trustee", &kbs, "--workload-id", "w", "--measurement", &digits];
+    let ended = told(&[&import[..], &["--document", &document, "--broker", &url]].concat(), &[]);
+    assert!(ended.code == Some(2) && !Path::new(&document).exists(), "{ended:?}");
 }
 
 #[test]

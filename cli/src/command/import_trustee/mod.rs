@@ -147,6 +147,9 @@ fn register(args: &ImportTrusteeArgs, id: &WorkloadId, found: &Found) -> Result<
         let broker = args.broker.as_deref();
         return register::trustee(&registration, &args.destination, broker, &args.confirm, args.json);
     };
+    if let Some(broker) = &args.broker {
+        register::check_broker(broker)?;
+    }
     let body = register::trustee_document(&registration)?;
     let writing = || Unusable::writing(file);
     let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);

@@ -26,6 +26,7 @@ use self::{
 pub(crate) use self::{
     preview::show,
     send::{BrokerAnswer, DestinationArgs},
+    trustee::check_broker,
 };
 use crate::{
     confirm::ConfirmArgs,

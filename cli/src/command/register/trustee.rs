@@ -127,7 +127,7 @@ fn segment(id: &WorkloadId) -> String {
 }
 
 /// Refuses an address of the broker from which no URL for guests of Trustee can be made.
-pub(super) fn check_broker(base: &str) -> Result<(), Failure> {
+pub(crate) fn check_broker(base: &str) -> Result<(), Failure> {
     let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
     let wrong = match rest {
         None => "must begin with https:// or http://",

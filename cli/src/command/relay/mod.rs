@@ -54,7 +54,13 @@ Examples:
 #[command(after_help = Exit::TABLE, after_long_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
 pub(crate) struct RelayArgs {
     /// The broker's base URL: https, or http on the loopback. The relay keeps a base path.
-    #[arg(long, env = "KEYBROKER_RELAY_TO", value_parser = Target::parse, value_name = "URL")]
+    #[arg(
+        long,
+        env = "KEYBROKER_RELAY_TO",
+        hide_env_values = true,
+        value_parser = Target::parse,
+        value_name = "URL"
+    )]
     to: Target,
     /// Address and port to listen on. Port 0 takes any free port. `:8000` means every IPv4 address.
     ///
