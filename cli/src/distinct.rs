@@ -13,7 +13,10 @@ pub(crate) struct Distinct {
 
 /// Too many launch measurements.
 #[derive(Debug, thiserror::Error)]
-#[error("with it there are more launch measurements than a registration can have: {}", Distinct::MOST)]
+#[error(
+    "with it there are more than {} launch measurements, the most that a registration can have",
+    Distinct::MOST
+)]
 pub(crate) struct TooMany;
 
 impl Distinct {

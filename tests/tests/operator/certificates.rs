@@ -239,6 +239,10 @@ async fn files_that_bring_nothing_are_no_success() {
         let none = run(&operator, &files, &["prefetch", "--from", &list]);
         assert_eq!((none.code, none.out.as_str()), (Some(5), ""), "{}: {none:?}", operator.kind);
         assert!(none.log.contains("fleet.txt: the list names no chip"), "{none:?}");
+        // One list of a fleet may be empty: it is the next that cannot be used.
+        let [other, both] = [files.write("other.txt", "no chip"), files.write("fleet.txt", "")];
+        let next = run(&operator, &files, &["prefetch", "--from", &both, "--from", &other]);
+        assert!(next.code == Some(5) && next.log.contains("line 1 of"), "{next:?}");
     }
 }
 

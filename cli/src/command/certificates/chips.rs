@@ -65,6 +65,10 @@ impl ChipArgs {
         for path in &self.from {
             chips.extend(self.in_file(path)?);
         }
+        // The other options name a chip each.
+        if let (Some(path), true) = (self.from.first(), chips.is_empty()) {
+            return Err(anyhow!("the list names no chip").context(Unusable::content(path)).into());
+        }
         let mut seen = std::collections::HashSet::new();
         chips.retain(|chip| seen.insert(chip.clone()));
         Ok(chips)
@@ -100,9 +104,6 @@ impl ChipArgs {
                 _ => Err(anyhow!("neither `PRODUCT CHIP-ID TCB` nor a VCEK's URL nor `report FILE`"))
                     .with_context(at)?,
             });
-        }
-        if chips.is_empty() {
-            return Err(anyhow!("the list names no chip").context(Unusable::content(path)));
         }
         Ok(chips)
     }

@@ -242,6 +242,6 @@ fn more_measurements_than_a_registration_can_have_are_left_out() {
     let directory = directory(&files.each_ref().map(|(path, json)| (path.as_str(), json.as_bytes())));
     let found = read(directory.path(), &[]);
     assert_eq!(found.measurements.list().len(), most);
-    let left = found.items.iter().filter(|item| item.note.contains("than a registration can have"));
+    let left = found.items.iter().filter(|item| item.note.contains("the most that a registration can have"));
     assert_eq!((left.count(), found.items.len()), (2, files.len()), "{:?}", found.items);
 }

@@ -74,7 +74,11 @@ impl SocketStore {
         if FileType::from_raw_mode(fstat(&socket)?.st_mode) != FileType::Socket {
             return refused("the broker's socket is a link, or no socket at all");
         }
-        let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
+        let named = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        if !Path::new(&named).exists() {
+            return Err(io::Error::other("the command reaches it by way of /proc, which is not mounted"));
+        }
+        let stream = UnixStream::connect(named).await?;
         match stream.peer_cred()?.uid() {
             uid if uid == 0 || uid == directory.uid() => Ok(stream),
             _ => refused("the process that answers there is not the data directory owner's"),
