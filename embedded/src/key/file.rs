@@ -60,8 +60,7 @@ impl From<io::Error> for KeyFileError {
 }
 
 /// Reads the key.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<[u8; LocalKey::LEN]>, KeyFileError> {
-    let file = files::open_named(path)?;
+pub(super) fn read(file: File) -> Result<Zeroizing<[u8; LocalKey::LEN]>, KeyFileError> {
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -2,7 +2,12 @@
 
 mod file;
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt,
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use aws_lc_rs::{
@@ -18,6 +23,8 @@ use keybroker_common::{
 use zeroize::Zeroizing;
 
 pub use file::KeyFileError;
+
+use crate::files;
 
 /// A wrapping key from a file. Anybody who reads both the file and the store reads the secrets: keep them
 /// apart.
@@ -39,7 +46,12 @@ impl LocalKey {
 
     /// Reads the key in `path`. A file that anyone but its owner can read or write is refused.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
-        Self::new(&*file::read(path)?)
+        Self::read(files::open_named(path)?)
+    }
+
+    /// The same of a file that is open.
+    pub fn read(file: File) -> Result<Self, KeyFileError> {
+        Self::new(&*file::read(file)?)
     }
 
     /// Draws a new key and writes it to `path`, for its owner alone; on disk for good when this returns.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::anyhow;
 use keybroker_common::{audit::Decision, rewrap::KeyMove};
 use keybroker_embedded::{
-    files,
+    files::{self, NotAFile},
     key::{KeyFileError, LocalKey, LocalMove},
     store::{EmbeddedStore, Moved},
 };
@@ -105,6 +105,10 @@ fn loaded(old: &Path, new: &Path) -> Result<Option<LocalKey>, Failure> {
     let file = match files::open(new, File::options().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.get_ref().is_some_and(|inner| inner.is::<NotAFile>()) => {
+            let error = anyhow!("the new key {} is a link, or no regular file", new.display());
+            return Err(Failure::new(Exit::Configuration, error).hint("name the file itself"));
+        }
         Err(error) => return Err(failed(error)),
     };
     let own = file.metadata().map_err(failed)?.uid();
@@ -115,7 +119,7 @@ fn loaded(old: &Path, new: &Path) -> Result<Option<LocalKey>, Failure> {
         let hint = format!("chown --no-dereference --reference={old} {new}");
         return Err(Failure::new(Exit::Configuration, error).hint(hint));
     }
-    match LocalKey::load(new) {
+    match LocalKey::read(file) {
         Ok(key) => Ok(Some(key)),
         Err(KeyFileError::Missing) => Ok(None),
         Err(error) => Err(unusable(new, error)),
