@@ -24,9 +24,10 @@ pub(crate) fn advise() {
 /// A word as it may be repeated.
 fn of_word(word: &str) -> String {
     let Some((before, host)) = word.rsplit_once('@') else { return word.to_owned() };
-    let schemes = before.match_indices("://").map(|(at, scheme)| at + scheme.len());
-    let of_url = schemes.into_iter().find(|begin| word.get(*begin..).is_some_and(has_user));
-    let Some(kept) = of_url.or_else(|| of_token(before)) else { return word.to_owned() };
+    let mut schemes = before.match_indices("://").map(|(at, scheme)| at + scheme.len());
+    let of_url = schemes.find(|begin| word.get(*begin..).is_some_and(has_user));
+    let mut users = word.match_indices('@').filter_map(|(at, _)| of_token(word.get(..at)?));
+    let Some(kept) = of_url.or_else(|| users.next()) else { return word.to_owned() };
     format!("{}…@{host}", before.get(..kept).unwrap_or_default())
 }
 
@@ -34,12 +35,20 @@ fn of_word(word: &str) -> String {
 /// password that is not encoded may have any character, and makes what stands before it no port.
 fn has_user(rest: &str) -> bool {
     let authority = rest.split(|c: char| "/?#\"'\\".contains(c)).next().unwrap_or_default();
-    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
-    authority.contains('@') || !port.bytes().all(|byte| byte.is_ascii_digit() || byte == b']')
+    // An IPv6 address has colons of its own.
+    let host = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    authority.contains('@') || !port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where a token begins that `before` ends with: without a scheme its form alone tells.
+/// Where a token begins that `before` ends with, perhaps as a user with a password: without a scheme its form
+/// alone tells.
 fn of_token(before: &str) -> Option<usize> {
+    let as_user = before.rsplit_once(':').and_then(|(user, _)| ends_with_token(user));
+    as_user.or_else(|| ends_with_token(before))
+}
+
+fn ends_with_token(before: &str) -> Option<usize> {
     let begin = before.len().checked_sub(TokenText::LEN)?;
     TokenText::parse(before.get(begin..)?.as_bytes())?;
     let apart = before.get(..begin)?;
@@ -64,6 +73,9 @@ mod tests {
             ("'Zm9vYmFyYmF6-g@k.example.org'", "'…@k.example.org'"),
             ("\u{1b}[33mZm9vYmFyYmF6-g@k\u{1b}[0m", "\u{1b}[33m…@k\u{1b}[0m"),
             ("http://u:p/ss@k", "http://…@k"),
+            ("Zm9vYmFyYmF6-g:@k.example.org", "…@k.example.org"),
+            ("Zm9vYmFyYmF6-g:x@k.example.org", "…@k.example.org"),
+            ("x:Zm9vYmFyYmF6-g@k.example.org/w/jo@b", "x:…@b"),
             (
                 "{\"a\":\"https://k/a\",\"b\":\"https://u:p@k\"}",
                 "{\"a\":\"https://k/a\",\"b\":\"https://…@k\"}",
@@ -82,7 +94,7 @@ mod tests {
             "keybroker@a.service: 3 guests",
             "platform-teams@example.org or some.Zm9vYmFyYmF6-g@example.org",
             "--query \"input.x==\\\"https://example.org/ns@v1\\\"\"",
-            "s3://bucket/me@example.org/reg.json, docker://reg:5000/app@sha256:00, http://[::1]:80/a@b",
+            "s3://bucket/me@example.org/reg.json, docker://reg:5000/app@sha256:00, http://[::1]:80/a@b http://[fd00::ab]/a@b",
             "",
         ] {
             assert_eq!(hidden(text), text);

@@ -43,7 +43,8 @@ impl Report {
     pub(super) fn tell(&self, findings: impl IntoIterator<Item = Finding>) {
         for mut finding in findings {
             finding.finding = credential::hidden(&finding.finding);
-            finding.advice = finding.advice.take().map(|advice| self.place.advice(&advice));
+            finding.advice =
+                finding.advice.take().map(|advice| credential::hidden(&self.place.advice(&advice)));
             if !self.json {
                 let _ = print(&finding);
             }
