@@ -43,7 +43,7 @@ impl GivenId<AuditId> {
 
 /// A kind of ids that an argument may name.
 pub(crate) trait Named {
-    /// The thing that a text is not if it names none.
+    /// The words for such an id, in the message that a text is none.
     const NO_ID: &str;
 }
 

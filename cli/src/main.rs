@@ -144,7 +144,7 @@ mod tests {
         assert!(hidden.is_empty(), "these are taken without what they require:\n{}", hidden.join("\n"));
     }
 
-    /// The arguments that `argument` requires, which clap tells nobody but who debugs.
+    /// The arguments that `argument` requires, which clap shows in its debug output alone.
     fn requirements(argument: &Arg) -> Vec<String> {
         let all = format!("{argument:?}");
         let (_, list) = all.split_once(", requires: [").unwrap();
